@@ -1,0 +1,60 @@
+//! TOML documents with spans, and the diagnostics about them.
+//!
+//! Every file that a person writes (`runbook.toml`, `plugin.toml`, `targets.toml`) is read through this crate, so that
+//! every mistake in one is shown with its line, all mistakes of a file are shown at once, and an unknown key is always an
+//! error. The crate reads text that it is given; it never opens a file.
+
+mod diagnostic;
+mod node;
+mod quantity;
+mod reader;
+mod source;
+
+pub use diagnostic::{Diagnostic, Diagnostics, Severity};
+pub use node::{Key, Node, Table, Value};
+pub use quantity::{ByteSize, format_duration, parse_byte_size, parse_duration};
+pub use reader::{FromNode, Located, Reader};
+pub use source::{Position, Source, Span};
+
+use std::sync::Arc;
+
+/// Reads one TOML text into a [`Table`], keeping the place of every key and value.
+///
+/// Returns `None` after reporting each syntax error to `diagnostics`.
+pub fn parse(source: &Arc<Source>, diagnostics: &mut Diagnostics) -> Option<Table> {
+    let (table, errors) = toml::de::DeTable::parse_recoverable(source.text());
+    for error in &errors {
+        let span = error.span().unwrap_or(0..0);
+        diagnostics.push(Diagnostic::error("E0201", source, span, error.message().to_owned()).label("not valid TOML here"));
+    }
+    errors.is_empty().then(|| node::table_from_toml(table.span(), table.get_ref()))
+}
+
+/// The name among `known` that is nearest to `typed`, if a slip of at most two letters explains it.
+pub fn nearest<'a>(typed: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    known
+        .into_iter()
+        .map(|name| (strsim::damerau_levenshtein(typed, name), name))
+        .filter(|(distance, name)| *distance <= 2 && *distance < name.len())
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, name)| name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slip_of_two_letters_finds_the_name_and_a_different_word_does_not() {
+        assert_eq!(nearest("retires", ["retry", "retries", "timeout"]), Some("retries"));
+        assert_eq!(nearest("colour", ["retry", "timeout"]), None);
+    }
+
+    #[test]
+    fn malformed_toml_is_reported_at_its_place() {
+        let source = Source::new("a.toml", "format = 1\nname = \n");
+        let mut diagnostics = Diagnostics::default();
+        assert!(parse(&source, &mut diagnostics).is_none());
+        assert_eq!(diagnostics.iter().next().map(|d| d.position().line), Some(2));
+    }
+}

@@ -1,0 +1,120 @@
+//! A TOML value with its place.
+
+use crate::source::Span;
+use toml::de::{DeTable, DeValue};
+
+/// A value and where it stands.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Node {
+    /// The bytes of the value.
+    pub span: Span,
+    /// The value.
+    pub value: Value,
+}
+
+/// A TOML value. Dates keep their text: who needs one parses it.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Value {
+    /// Text.
+    String(String),
+    /// A whole number.
+    Integer(i64),
+    /// A number with a fraction.
+    Float(f64),
+    /// true or false.
+    Boolean(bool),
+    /// A date, a time or both, as written.
+    Datetime(String),
+    /// A list.
+    Array(Vec<Node>),
+    /// A table.
+    Table(Table),
+}
+
+impl Value {
+    /// The TOML name of the kind, for messages.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::String(_) => "a string",
+            Self::Integer(_) => "an integer",
+            Self::Float(_) => "a float",
+            Self::Boolean(_) => "a boolean",
+            Self::Datetime(_) => "a date",
+            Self::Array(_) => "an array",
+            Self::Table(_) => "a table",
+        }
+    }
+}
+
+impl Node {
+    /// The value as JSON. Dates become strings, as JSON has none.
+    pub fn to_json(&self) -> serde_json::Value {
+        use serde_json::Value as Json;
+        match &self.value {
+            Value::String(text) | Value::Datetime(text) => Json::from(text.as_str()),
+            Value::Integer(number) => Json::from(*number),
+            Value::Float(number) => Json::from(*number),
+            Value::Boolean(truth) => Json::from(*truth),
+            Value::Array(items) => items.iter().map(Node::to_json).collect(),
+            Value::Table(table) => table.to_json(),
+        }
+    }
+}
+
+/// A key and where it stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Key {
+    /// The bytes of the key.
+    pub span: Span,
+    /// The key, unquoted.
+    pub name: String,
+}
+
+/// A table, its entries in file order.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Table {
+    /// The bytes of the table, or of its header.
+    pub span: Span,
+    /// Key and value, in file order.
+    pub entries: Vec<(Key, Node)>,
+}
+
+impl Table {
+    /// The value under `name`.
+    pub fn get(&self, name: &str) -> Option<&Node> {
+        self.entries.iter().find(|(key, _)| key.name == name).map(|(_, node)| node)
+    }
+
+    /// The table as a JSON object, in file order.
+    pub fn to_json(&self) -> serde_json::Value {
+        self.entries.iter().map(|(key, node)| (key.name.clone(), node.to_json())).collect::<serde_json::Map<_, _>>().into()
+    }
+}
+
+pub(crate) fn table_from_toml(span: Span, table: &DeTable<'_>) -> Table {
+    let mut entries: Vec<(Key, Node)> = table
+        .iter()
+        .map(|(key, value)| {
+            let key = Key { span: key.span(), name: key.get_ref().to_string() };
+            (key, Node { span: value.span(), value: value_from_toml(value.span(), value.get_ref()) })
+        })
+        .collect();
+    entries.sort_by_key(|(key, _)| key.span.start);
+    Table { span, entries }
+}
+
+fn value_from_toml(span: Span, value: &DeValue<'_>) -> Value {
+    match value {
+        DeValue::String(text) => Value::String(text.to_string()),
+        DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix())
+            .map_or_else(|_| Value::Float(number.as_str().parse().unwrap_or(f64::NAN)), Value::Integer),
+        DeValue::Float(number) => Value::Float(number.as_str().parse().unwrap_or(f64::NAN)),
+        DeValue::Boolean(truth) => Value::Boolean(*truth),
+        DeValue::Datetime(date) => Value::Datetime(date.to_string()),
+        DeValue::Array(items) => Value::Array(
+            items.iter().map(|item| Node { span: item.span(), value: value_from_toml(item.span(), item.get_ref()) }).collect(),
+        ),
+        DeValue::Table(table) => Value::Table(table_from_toml(span, table)),
+        _ => Value::String(String::new()),
+    }
+}

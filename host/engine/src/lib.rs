@@ -1,0 +1,1 @@
+//! Runbooks: model, plan, the state machine, execution, undo and recovery.

@@ -1,0 +1,1 @@
+//! Events and outcomes rendered for people and machines.

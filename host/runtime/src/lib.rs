@@ -1,0 +1,1 @@
+//! Loads, verifies, links and calls plugin components; the capabilities behind their imports.

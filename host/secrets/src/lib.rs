@@ -1,0 +1,1 @@
+//! The age-encrypted secret store, zeroizing values and scrubbing.

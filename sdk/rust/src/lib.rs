@@ -1,0 +1,1 @@
+//! What plugin authors use: typed operations, assertions, host calls in Rust types.
