@@ -1,0 +1,16 @@
+//! Time as a value that tests can hold still.
+
+use jiff::Timestamp;
+use std::time::Duration;
+
+/// The only source of time in the engine.
+pub trait Clock: Sync {
+    /// The wall clock, for records. It may jump.
+    fn now(&self) -> Timestamp;
+
+    /// Time since an arbitrary start, for deadlines and delays. It never goes back.
+    fn monotonic(&self) -> Duration;
+
+    /// Waits.
+    fn sleep(&self, duration: Duration) -> impl Future<Output = ()> + Send;
+}

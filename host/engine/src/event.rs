@@ -1,0 +1,559 @@
+//! What happened in a run. The state of a run is the fold of its records; live view, resume, replay and report fold the same.
+
+use crate::ids::StepId;
+use crate::operate::{Fault, Json, LogLine, Measurement, Outcome, Proposal, Verdict};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// One entry of the journal.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Record {
+    /// Counted from 0 without gaps. The journal refuses a number that is there already: that is how a second executor of the
+    /// same run is noticed.
+    pub seq: u64,
+    /// When, by the wall clock.
+    pub at: Timestamp,
+    /// What.
+    pub event: RunEvent,
+}
+
+/// What happened.
+///
+/// The order around every effect is: the `…Started` event is durable, then the effect, then the `…Ended` event.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "type")]
+pub enum RunEvent {
+    /// The run exists. Always record 0.
+    RunStarted {
+        /// `name` of the runbook.
+        runbook: String,
+        /// `title` of the runbook.
+        title: String,
+        /// Every call site that can ever have a state, in file order, with the digest of its component.
+        steps: Vec<StepListing>,
+        /// Parameters as typed JSON.
+        params: serde_json::Map<String, Json>,
+    },
+    /// A lock is held by somebody else; the run waits for it.
+    LockWaiting {
+        /// The lock.
+        name: String,
+        /// Who holds it, for people.
+        holder: String,
+    },
+    /// Preflights have passed and locks are held: the first effect may happen.
+    StepsBegan {
+        /// The locks that the run holds, with their fencing tokens.
+        locks: Vec<HeldLock>,
+    },
+    /// Locks were taken again by a resumed run.
+    LocksRetaken {
+        /// The locks that the run holds now.
+        locks: Vec<HeldLock>,
+    },
+    /// A step will not run.
+    StepSkipped {
+        /// The step.
+        step: StepId,
+        /// Why.
+        reason: SkipReason,
+    },
+    /// Intent: an attempt is about to be made.
+    AttemptStarted {
+        /// The step.
+        step: StepId,
+        /// Counted from 1.
+        attempt: u32,
+        /// The rendered input.
+        input: Json,
+        /// `sha256:…` of the input's JSON.
+        input_digest: String,
+        /// What the plugin says it will do and what is there before; `None` for checks.
+        proposal: Option<Proposal>,
+        /// What undoes it, registered before the effect.
+        undo: UndoPlan,
+    },
+    /// An attempt failed before it could have any effect: its input could not be rendered, or `plan` failed.
+    AttemptRefused {
+        /// The step.
+        step: StepId,
+        /// Counted from 1.
+        attempt: u32,
+        /// Why.
+        fault: Fault,
+        /// What follows.
+        then: Then,
+    },
+    /// The result of an attempt.
+    AttemptEnded {
+        /// The step.
+        step: StepId,
+        /// The attempt that was started.
+        attempt: u32,
+        /// What came of it.
+        result: AttemptResult,
+        /// What follows.
+        then: Then,
+        /// Time from intent to result by the monotonic clock, in milliseconds.
+        duration_ms: u64,
+        /// What the plugin logged.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        logs: Vec<LogLine>,
+    },
+    /// What was decided about an attempt that had started and had no result when the run was resumed.
+    Recovered {
+        /// The step.
+        step: StepId,
+        /// The attempt.
+        attempt: u32,
+        /// The decision.
+        decision: Recovery,
+    },
+    /// All steps are done; post-conditions are checked now.
+    VerifyBegan,
+    /// Something went wrong, or the operator asked for it: what was done is undone now, in this order.
+    UndoBegan {
+        /// Why.
+        cause: Cause,
+        /// The steps to undo, first to be undone first.
+        order: Vec<StepId>,
+    },
+    /// Intent: an undo is about to be tried.
+    UndoStarted {
+        /// The step that is undone.
+        step: StepId,
+        /// Counted from 1.
+        attempt: u32,
+    },
+    /// The result of an undo.
+    UndoEnded {
+        /// The step that is undone.
+        step: StepId,
+        /// The attempt.
+        attempt: u32,
+        /// What came of it.
+        result: UndoResult,
+        /// What follows.
+        then: Then,
+        /// Time from intent to result, in milliseconds.
+        duration_ms: u64,
+    },
+    /// After an undo it was observed again.
+    UndoChecked {
+        /// The step that was undone.
+        step: StepId,
+        /// What was found.
+        finding: UndoFinding,
+    },
+    /// What always runs begins; the result of the run is known but for warnings.
+    FinallyBegan {
+        /// The result.
+        end: RunEnd,
+        /// Why, if it is not success.
+        cause: Option<Cause>,
+    },
+    /// Intent: a notification is about to be sent.
+    NotifyStarted {
+        /// The notification, `notify/N`.
+        notify: StepId,
+        /// For what.
+        on: Trigger,
+    },
+    /// A notification was sent, or not.
+    NotifyEnded {
+        /// The notification.
+        notify: StepId,
+        /// For what.
+        on: Trigger,
+        /// Why it could not be sent.
+        fault: Option<Fault>,
+    },
+    /// The run stopped without an end; `resume` continues it.
+    Paused {
+        /// Why.
+        reason: PauseReason,
+    },
+    /// The run goes on.
+    Resumed {
+        /// Who, where, for people.
+        by: String,
+    },
+    /// The operator asks that a finished run be undone.
+    UndoRequested {
+        /// Who, where, for people.
+        by: String,
+    },
+    /// The run has ended.
+    RunEnded {
+        /// How.
+        end: RunEnd,
+        /// Why, if it is not success.
+        cause: Option<Cause>,
+    },
+}
+
+/// A call site as it is listed when the run starts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StepListing {
+    /// Its id.
+    pub id: StepId,
+    /// What to call it: the `title`, or the id.
+    pub title: String,
+    /// In which part of the file it stands.
+    pub section: Section,
+    /// `plugin:operation`.
+    pub uses: String,
+    /// The component's digest.
+    pub digest: String,
+}
+
+/// The part of the file in which a call site stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Section {
+    /// `[[preflight]]`
+    Preflight,
+    /// `[[step]]`
+    Step,
+    /// `[[verify]]`
+    Verify,
+    /// `[[finally]]`
+    Finally,
+    /// The explicit undo of a step.
+    Undo,
+    /// `[[notify]]`
+    Notify,
+}
+
+/// A lock that a run holds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeldLock {
+    /// Its name.
+    pub name: String,
+    /// Grows with every acquisition of this name.
+    pub token: u64,
+    /// Whose lease it was, if it was taken over from a holder that is dead or silent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub taken_from: Option<String>,
+}
+
+/// Why a step does not run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SkipReason {
+    /// `when` is false.
+    Condition,
+    /// A step that it needs did not run or failed.
+    Dependency,
+    /// The operator decided so on resume.
+    Operator,
+}
+
+/// What undoes a step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum UndoPlan {
+    /// Nothing is needed: it changes nothing.
+    NotNeeded,
+    /// The plugin's own undo, with the `before` of the proposal.
+    Auto,
+    /// The operation that the runbook names.
+    Explicit,
+    /// Nothing can; the runbook says why.
+    Irreversible,
+}
+
+/// What came of an attempt.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "type")]
+pub enum AttemptResult {
+    /// It worked.
+    Succeeded {
+        /// `Warn` if a threshold was passed.
+        outcome: Outcome,
+        /// One line.
+        summary: String,
+        /// What later steps can refer to.
+        output: Json,
+        /// Whether anything was changed.
+        changed: bool,
+        /// Numbers.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        measurements: Vec<Measurement>,
+        /// Cases of a smoke test.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        cases: Vec<Verdict>,
+    },
+    /// It did not.
+    Failed {
+        /// Why.
+        fault: Fault,
+        /// What a check found, if it could look.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        outcome: Option<Outcome>,
+        /// What a check saw, if it could look.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        output: Option<Json>,
+        /// Numbers.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        measurements: Vec<Measurement>,
+        /// Cases of a smoke test.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        cases: Vec<Verdict>,
+    },
+}
+
+/// What follows an attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "type")]
+pub enum Then {
+    /// Nothing: the result stands.
+    Final,
+    /// The result stands, it is a failure, and the run goes on: `on_failure = "continue"`.
+    Continue,
+    /// Another attempt, because this one failed.
+    Retry {
+        /// In milliseconds from the record's time.
+        delay_ms: u64,
+    },
+    /// Another attempt, because `until` does not hold yet.
+    Poll {
+        /// In milliseconds from the record's time.
+        delay_ms: u64,
+    },
+}
+
+/// What is done about an attempt with an unknown outcome.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "type")]
+pub enum Recovery {
+    /// The operation is idempotent, or only looks: run it again.
+    Repeat,
+    /// What is observed equals what was there before: it did not happen, so run it again.
+    DidNotHappen,
+    /// The operator says: run it again.
+    OperatorRetry,
+    /// The operator says: it is done.
+    OperatorSkip,
+    /// The operator says: it failed.
+    OperatorFail,
+    /// Nobody can tell; the run pauses for a decision.
+    AskOperator {
+        /// What is known, for people.
+        known: String,
+        /// What was there before the attempt.
+        before: Json,
+        /// What is there now, if it could be observed.
+        now: Option<Json>,
+    },
+}
+
+/// What came of an undo.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "type")]
+pub enum UndoResult {
+    /// The plugin says that it is undone.
+    Done {
+        /// One line.
+        summary: String,
+    },
+    /// It is not.
+    Failed {
+        /// Why.
+        fault: Fault,
+    },
+}
+
+/// What was found when an undone step was observed again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "type")]
+pub enum UndoFinding {
+    /// As it was before.
+    Restored,
+    /// Different from before.
+    Drifted {
+        /// What was there before.
+        before: Json,
+        /// What is there now.
+        now: Json,
+    },
+    /// It could not be observed.
+    Unknown {
+        /// Why.
+        fault: Fault,
+    },
+}
+
+/// Why a run does not succeed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "type")]
+pub enum Cause {
+    /// A preflight failed.
+    Preflight {
+        /// Which.
+        step: StepId,
+    },
+    /// A lock was busy.
+    LockBusy {
+        /// Which.
+        name: String,
+        /// Who holds it, for people.
+        holder: String,
+    },
+    /// A step failed.
+    Step {
+        /// Which.
+        step: StepId,
+    },
+    /// A post-condition does not hold.
+    Verify {
+        /// Which.
+        step: StepId,
+    },
+    /// The operator cancelled the run.
+    Cancel,
+    /// The run took longer than its `timeout`.
+    Timeout,
+    /// The operator asked to undo a finished run.
+    Requested,
+}
+
+/// Why a run stopped without an end.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "type")]
+pub enum PauseReason {
+    /// It cannot be told whether these attempts took effect; the operator decides.
+    UnknownOutcome {
+        /// The steps.
+        steps: Vec<StepId>,
+    },
+    /// The lease on this lock was lost.
+    LeaseLost {
+        /// The lock.
+        name: String,
+    },
+    /// The operator cancelled twice.
+    Interrupted,
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RunEnd {
+    /// All done, all well.
+    Succeeded,
+    /// Done; somebody should look at the warnings.
+    SucceededWithWarnings,
+    /// Failed, and nothing had been changed.
+    FailedClean,
+    /// Failed, and all that can be undone is undone and verified.
+    Undone,
+    /// An undo failed, or an outcome is unknown, or changes were left as the runbook says: a person is needed.
+    Dirty,
+    /// Cancelled before anything had been changed.
+    Cancelled,
+}
+
+impl RunEnd {
+    /// The name in reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Succeeded => "succeeded",
+            Self::SucceededWithWarnings => "succeeded-with-warnings",
+            Self::FailedClean => "failed-clean",
+            Self::Undone => "undone",
+            Self::Dirty => "dirty",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}
+
+/// What a notification is sent for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Trigger {
+    /// The first step is about to run.
+    Start,
+    /// The run waits for a lock.
+    Waiting,
+    /// The run succeeded, with or without warnings.
+    Succeeded,
+    /// The run failed or was cancelled, and nothing had been changed.
+    Failed,
+    /// The run failed and was undone.
+    Undone,
+    /// A person is needed.
+    Dirty,
+    /// The run takes longer than usual. Needs history, which this version does not keep.
+    Slow,
+}
+
+impl Trigger {
+    /// All triggers, with their names in runbooks.
+    pub const ALL: &[(Self, &str)] = &[
+        (Self::Start, "start"),
+        (Self::Waiting, "waiting"),
+        (Self::Succeeded, "succeeded"),
+        (Self::Failed, "failed"),
+        (Self::Undone, "undone"),
+        (Self::Dirty, "dirty"),
+        (Self::Slow, "slow"),
+    ];
+}
+
+/// Where a run stands, as `runs` lists it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RunPhase {
+    /// It waits for a lock.
+    Waiting,
+    /// It runs. A run in this phase without a live lease was interrupted by a crash.
+    Running,
+    /// What was done is being undone.
+    Undoing,
+    /// It needs a decision, or was stopped by the operator.
+    Paused,
+    /// It has ended.
+    Ended(RunEnd),
+}
+
+impl RunPhase {
+    /// The name in reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Waiting => "waiting",
+            Self::Running => "running",
+            Self::Undoing => "undoing",
+            Self::Paused => "paused",
+            Self::Ended(end) => end.name(),
+        }
+    }
+}
+
+impl RunEvent {
+    /// The run's phase after this event, if the event changes it. A journal keeps it in a column, so that `runs` needs no fold.
+    pub fn phase(&self) -> Option<RunPhase> {
+        match self {
+            Self::LockWaiting { .. } => Some(RunPhase::Waiting),
+            Self::RunStarted { .. } | Self::StepsBegan { .. } | Self::Resumed { .. } | Self::FinallyBegan { .. } => {
+                Some(RunPhase::Running)
+            }
+            Self::UndoBegan { .. } => Some(RunPhase::Undoing),
+            Self::Paused { .. } => Some(RunPhase::Paused),
+            Self::RunEnded { end, .. } => Some(RunPhase::Ended(*end)),
+            Self::LocksRetaken { .. }
+            | Self::StepSkipped { .. }
+            | Self::AttemptStarted { .. }
+            | Self::AttemptRefused { .. }
+            | Self::AttemptEnded { .. }
+            | Self::Recovered { .. }
+            | Self::VerifyBegan
+            | Self::UndoStarted { .. }
+            | Self::UndoEnded { .. }
+            | Self::UndoChecked { .. }
+            | Self::NotifyStarted { .. }
+            | Self::NotifyEnded { .. }
+            | Self::UndoRequested { .. } => None,
+        }
+    }
+}

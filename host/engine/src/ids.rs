@@ -1,0 +1,76 @@
+//! Names of runs and steps.
+
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use uuid::Uuid;
+
+/// The id of one run: a `UUIDv7`, so that ids sort by the time at which their runs started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct RunId(pub Uuid);
+
+impl RunId {
+    /// A new id of now.
+    pub fn generate() -> Self {
+        Self(Uuid::now_v7())
+    }
+
+    /// Reads the full form, such as `0193ab12-…`.
+    pub fn parse(text: &str) -> Option<Self> {
+        Uuid::try_parse(text).ok().map(Self)
+    }
+
+    /// The first 13 characters, which hold the time to the millisecond: what people are shown.
+    pub fn short(&self) -> String {
+        self.0.to_string().chars().take(13).collect()
+    }
+}
+
+impl fmt::Display for RunId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// The id of one call site in a runbook.
+///
+/// Preflights, steps, verifies and finallies carry the `id` of the file. An explicit undo is `STEP/undo`; a notification
+/// is `notify/N`, counted from 1; an item of `for_each` is `STEP[KEY]`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct StepId(String);
+
+impl StepId {
+    /// The id with this text.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// The explicit undo of this step.
+    #[must_use]
+    pub fn undo(&self) -> Self {
+        Self(format!("{}/undo", self.0))
+    }
+
+    /// The notification with this number, counted from 1.
+    pub fn notify(number: usize) -> Self {
+        Self(format!("notify/{number}"))
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for StepId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl From<&str> for StepId {
+    fn from(text: &str) -> Self {
+        Self::new(text)
+    }
+}
