@@ -1,1 +1,25 @@
-//! What a plugin may do: manifests, grants, boundaries and the one gate. Pure.
+//! What a plugin may do: manifests (declared), targets and grants (granted), and the one gate that decides every call.
+//!
+//! This crate is pure: no I/O, no async, no wasm. The same [`gate::decide`] answers the runtime, the audit and the tests, so
+//! what a report says is what the runtime does. The design is in `ARCHITECTURE.md` under "Authority".
+#![deny(missing_docs)]
+
+pub mod capability;
+pub mod digest;
+pub mod gate;
+pub mod grant;
+pub mod manifest;
+pub mod pattern;
+pub mod target;
+
+pub use capability::{Capability, Effect, FUNCTIONS, Risk, VERBS, Verb};
+pub use digest::Digest;
+pub use gate::{Decision, Denial, Mode, Operation};
+pub use grant::{Binding, Effective, Grant, Refusal};
+pub use manifest::{Manifest, OperationKind};
+pub use target::{Target, TargetKind, Targets};
+
+/// Glob match of a whole name, `*` being any run of characters.
+pub fn pattern_matches(pattern: &str, text: &str) -> bool {
+    pattern::glob(pattern, text)
+}

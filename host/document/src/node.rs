@@ -115,6 +115,5 @@ fn value_from_toml(span: Span, value: &DeValue<'_>) -> Value {
             items.iter().map(|item| Node { span: item.span(), value: value_from_toml(item.span(), item.get_ref()) }).collect(),
         ),
         DeValue::Table(table) => Value::Table(table_from_toml(span, table)),
-        _ => Value::String(String::new()),
     }
 }

@@ -1,0 +1,324 @@
+//! The table of capabilities: every verb, every host function behind it, and how much it matters.
+//!
+//! This is the one vocabulary of authority. Manifests, grants, the gate, the linker, reports and help all read it; a host
+//! function that has no row here cannot be linked.
+
+use serde::{Deserialize, Serialize};
+
+/// A family of host functions, bound through slots.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Capability {
+    /// One base address over HTTP.
+    Http,
+    /// One database.
+    Sql,
+    /// The containers that a filter lets through.
+    Docker,
+    /// One secret.
+    Secrets,
+    /// One host and port, or one DNS name.
+    Net,
+    /// One directory.
+    Files,
+    /// One program.
+    Process,
+    /// This host.
+    System,
+    /// A namespace of the plugin's own.
+    State,
+}
+
+/// Whether a verb changes anything outside of the plugin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Effect {
+    /// Observes only; answers in a dry run.
+    Read,
+    /// Changes something; refused in a dry run.
+    Change,
+}
+
+/// How much harm a verb can do in the wrong hands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Risk {
+    /// Nothing worth a second look.
+    Info,
+    /// Reads what is rarely sensitive.
+    Low,
+    /// Reads data, or changes what is easily put back.
+    Medium,
+    /// Changes or removes what matters.
+    High,
+    /// Runs code or shows a secret.
+    Critical,
+}
+
+/// One row of the table.
+#[derive(Debug, Clone, Copy)]
+pub struct VerbRow {
+    /// The verb.
+    pub verb: Verb,
+    /// Its family.
+    pub capability: Capability,
+    /// Its name in manifests, grants and reports.
+    pub name: &'static str,
+    /// Whether it changes anything.
+    pub effect: Effect,
+    /// How much harm it can do.
+    pub risk: Risk,
+    /// What it allows, with `{}` for what the slot is bound to.
+    pub sentence: &'static str,
+}
+
+macro_rules! verbs {
+    ($($verb:ident $capability:ident $name:literal $effect:ident $risk:ident $sentence:literal;)*) => {
+        /// One thing that a capability can be used for. Its meaning is the sentence of its row in [`VERBS`].
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[expect(missing_docs, reason = "each verb is described by its row in `VERBS`, which this macro makes from the same line")]
+        pub enum Verb { $($verb),* }
+
+        /// Every verb, in the order in which reports show them.
+        pub const VERBS: &[VerbRow] = &[$(VerbRow {
+            verb: Verb::$verb,
+            capability: Capability::$capability,
+            name: $name,
+            effect: Effect::$effect,
+            risk: Risk::$risk,
+            sentence: $sentence,
+        }),*];
+    };
+}
+
+verbs! {
+    HttpGet Http "get" Read Low "reads {} with GET";
+    HttpHead Http "head" Read Low "reads the headers of {} with HEAD";
+    HttpPost Http "post" Change Medium "sends data to {} with POST";
+    HttpPut Http "put" Change Medium "replaces things at {} with PUT";
+    HttpPatch Http "patch" Change Medium "changes things at {} with PATCH";
+    HttpDelete Http "delete" Change High "deletes things at {} with DELETE";
+    SqlQuery Sql "query" Read Medium "reads {} in transactions that cannot write";
+    SqlExecute Sql "execute" Change High "runs statements that change {}";
+    SqlTransaction Sql "transaction" Change High "runs transactions that change {}";
+    SqlBackup Sql "backup" Read Medium "copies all of {}";
+    SqlRestore Sql "restore" Change High "replaces all of {} by a copy";
+    DockerList Docker "list" Read Low "lists {}";
+    DockerInspect Docker "inspect" Read Low "looks at {}, environment hidden";
+    DockerLogs Docker "logs" Read Medium "reads the logs of {}";
+    DockerStats Docker "stats" Read Low "measures {}";
+    DockerStart Docker "start" Change Medium "starts {}";
+    DockerStop Docker "stop" Change High "stops {}";
+    DockerRestart Docker "restart" Change High "restarts {}";
+    DockerPull Docker "pull" Change Medium "fetches images for {}";
+    DockerTag Docker "tag" Change Medium "names images for {}";
+    DockerCreate Docker "create" Change High "creates {}";
+    DockerRemove Docker "remove" Change High "removes {}";
+    DockerPrune Docker "prune" Change High "removes stopped ones of {}";
+    DockerExec Docker "exec" Change Critical "runs programs inside {}";
+    SecretsDescribe Secrets "describe" Read Info "knows when {} was changed";
+    SecretsUse Secrets "use" Read Medium "sends {}, unseen, where the grant says";
+    SecretsReveal Secrets "reveal" Read Critical "sees the plain text of {}";
+    NetConnect Net "connect" Read Medium "opens connections to {}";
+    NetInspectTls Net "inspect-tls" Read Low "reads the certificate of {}";
+    NetLookup Net "lookup" Read Low "looks up {}";
+    FilesRead Files "read" Read Medium "reads the files of {}";
+    FilesWrite Files "write" Change High "writes files in {}";
+    FilesRemove Files "remove" Change High "removes files from {}";
+    ProcessRun Process "run" Change Critical "runs {}";
+    SystemRead System "read" Read Low "reads the condition of {}";
+    StateRead State "read" Read Info "reads what it kept in {}";
+    StateWrite State "write" Change Low "keeps values in {}";
+}
+
+impl Verb {
+    /// The verb's row.
+    pub fn row(self) -> &'static VerbRow {
+        VERBS.iter().find(|row| row.verb == self).expect("the macro makes one row for each verb")
+    }
+
+    /// `http.get`: the verb with its family, as it is written in plans, denials and the audit log.
+    pub fn full_name(self) -> String {
+        format!("{}.{}", self.row().capability.name(), self.row().name)
+    }
+
+    /// Whether it changes anything.
+    pub fn effect(self) -> Effect {
+        self.row().effect
+    }
+
+    /// The verb that a family calls `name`.
+    pub fn find(capability: Capability, name: &str) -> Option<Self> {
+        VERBS.iter().find(|row| row.capability == capability && row.name == name).map(|row| row.verb)
+    }
+}
+
+impl std::fmt::Display for Verb {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.row().name)
+    }
+}
+
+impl Serialize for Verb {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.full_name())
+    }
+}
+
+impl<'de> Deserialize<'de> for Verb {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let name = String::deserialize(deserializer)?;
+        let (capability, verb) = name.split_once('.').unwrap_or((&name, ""));
+        Capability::find(capability)
+            .and_then(|capability| Self::find(capability, verb))
+            .ok_or_else(|| serde::de::Error::custom(format!("unknown verb `{name}`")))
+    }
+}
+
+const CAPABILITIES: &[(Capability, &str)] = &[
+    (Capability::Http, "http"),
+    (Capability::Sql, "sql"),
+    (Capability::Docker, "docker"),
+    (Capability::Secrets, "secrets"),
+    (Capability::Net, "net"),
+    (Capability::Files, "files"),
+    (Capability::Process, "process"),
+    (Capability::System, "system"),
+    (Capability::State, "state"),
+];
+
+impl Capability {
+    /// Every capability, in the order in which reports show them.
+    pub fn all() -> impl Iterator<Item = Self> {
+        CAPABILITIES.iter().map(|(capability, _)| *capability)
+    }
+
+    /// Its name in manifests and WIT.
+    pub fn name(self) -> &'static str {
+        CAPABILITIES.iter().find(|(capability, _)| *capability == self).map_or("", |(_, name)| *name)
+    }
+
+    /// The capability called `name`.
+    pub fn find(name: &str) -> Option<Self> {
+        CAPABILITIES.iter().find(|(_, known)| *known == name).map(|(capability, _)| *capability)
+    }
+
+    /// Its verbs, in table order.
+    pub fn verbs(self) -> impl Iterator<Item = Verb> {
+        VERBS.iter().filter(move |row| row.capability == self).map(|row| row.verb)
+    }
+}
+
+impl std::fmt::Display for Capability {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// Whether this host links a function.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Availability {
+    /// It is there.
+    Linked,
+    /// It is declared in WIT for plugin authors to plan with; a plugin that imports it is refused.
+    Planned,
+}
+
+/// One host function of the contract: where it is in WIT, and the verb that allows it.
+#[derive(Debug, Clone, Copy)]
+pub struct FunctionRow {
+    /// The interface, such as `runbook:http/reader@1.0.0`.
+    pub interface: &'static str,
+    /// The function, such as `get`.
+    pub function: &'static str,
+    /// The verb that allows it; `None` is what every plugin has.
+    pub verb: Option<Verb>,
+    /// Whether this host links it.
+    pub availability: Availability,
+}
+
+macro_rules! functions {
+    ($($interface:literal $availability:ident { $($function:literal $verb:expr;)* })*) => {
+        /// Every function of the WIT contract.
+        pub const FUNCTIONS: &[FunctionRow] = &[$($(FunctionRow {
+            interface: $interface,
+            function: $function,
+            verb: $verb,
+            availability: Availability::$availability,
+        },)*)*];
+    };
+}
+
+functions! {
+    "runbook:base/log@1.0.0" Linked { "write" None; }
+    "runbook:base/clock@1.0.0" Linked { "now-ms" None; "monotonic-ns" None; "sleep-ms" None; }
+    "runbook:http/reader@1.0.0" Linked { "get" Some(Verb::HttpGet); "head" Some(Verb::HttpHead); }
+    "runbook:http/writer@1.0.0" Linked {
+        "post" Some(Verb::HttpPost); "put" Some(Verb::HttpPut); "patch" Some(Verb::HttpPatch); "delete" Some(Verb::HttpDelete);
+    }
+    "runbook:sql/reader@1.0.0" Linked { "kind" Some(Verb::SqlQuery); "query" Some(Verb::SqlQuery); }
+    "runbook:sql/writer@1.0.0" Linked { "execute" Some(Verb::SqlExecute); "transaction" Some(Verb::SqlTransaction); }
+    "runbook:sql/snapshot@1.0.0" Linked { "backup" Some(Verb::SqlBackup); "restore" Some(Verb::SqlRestore); }
+    "runbook:docker/reader@1.0.0" Linked {
+        "list" Some(Verb::DockerList); "inspect" Some(Verb::DockerInspect); "logs" Some(Verb::DockerLogs); "stats" Some(Verb::DockerStats);
+    }
+    "runbook:docker/control@1.0.0" Linked {
+        "start" Some(Verb::DockerStart); "stop" Some(Verb::DockerStop); "restart" Some(Verb::DockerRestart);
+    }
+    "runbook:docker/lifecycle@1.0.0" Linked {
+        "pull" Some(Verb::DockerPull); "tag" Some(Verb::DockerTag); "create" Some(Verb::DockerCreate);
+        "remove" Some(Verb::DockerRemove); "prune" Some(Verb::DockerPrune);
+    }
+    "runbook:docker/exec@1.0.0" Linked { "run" Some(Verb::DockerExec); }
+    "runbook:secrets/metadata@1.0.0" Linked { "describe" Some(Verb::SecretsDescribe); }
+    "runbook:secrets/reveal@1.0.0" Linked { "reveal" Some(Verb::SecretsReveal); }
+    "runbook:net/connect@1.0.0" Planned { "check" Some(Verb::NetConnect); }
+    "runbook:net/tls@1.0.0" Planned { "inspect" Some(Verb::NetInspectTls); }
+    "runbook:net/dns@1.0.0" Planned { "lookup" Some(Verb::NetLookup); }
+    "runbook:files/reader@1.0.0" Linked {
+        "read" Some(Verb::FilesRead); "list" Some(Verb::FilesRead); "stat" Some(Verb::FilesRead); "digest" Some(Verb::FilesRead);
+    }
+    "runbook:files/writer@1.0.0" Linked { "write" Some(Verb::FilesWrite); "remove" Some(Verb::FilesRemove); }
+    "runbook:process/runner@1.0.0" Linked { "run" Some(Verb::ProcessRun); }
+    "runbook:system/reader@1.0.0" Planned {
+        "cpu-percent" Some(Verb::SystemRead); "memory" Some(Verb::SystemRead); "disks" Some(Verb::SystemRead);
+        "load" Some(Verb::SystemRead); "uptime-s" Some(Verb::SystemRead); "service" Some(Verb::SystemRead);
+    }
+    "runbook:state/reader@1.0.0" Planned { "get" Some(Verb::StateRead); "list" Some(Verb::StateRead); }
+    "runbook:state/writer@1.0.0" Planned {
+        "put" Some(Verb::StateWrite); "delete" Some(Verb::StateWrite); "compare-and-swap" Some(Verb::StateWrite);
+    }
+}
+
+/// The row of one imported function, if the contract has it.
+pub fn function_row(interface: &str, function: &str) -> Option<&'static FunctionRow> {
+    FUNCTIONS.iter().find(|row| row.interface == interface && row.function == function)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_verb_has_one_name_and_is_found_by_it() {
+        for row in VERBS {
+            assert_eq!(Verb::find(row.capability, row.name), Some(row.verb));
+            assert!(row.sentence.contains("{}"), "{}", row.name);
+        }
+    }
+
+    #[test]
+    fn every_verb_but_use_is_behind_a_function() {
+        for row in VERBS.iter().filter(|row| row.verb != Verb::SecretsUse) {
+            assert!(FUNCTIONS.iter().any(|function| function.verb == Some(row.verb)), "{}", row.verb.full_name());
+        }
+    }
+
+    #[test]
+    fn interfaces_of_a_verb_belong_to_its_capability() {
+        for function in FUNCTIONS {
+            let Some(verb) = function.verb else { continue };
+            assert!(function.interface.starts_with(&format!("runbook:{}/", verb.row().capability)), "{}", function.interface);
+        }
+    }
+}

@@ -1,0 +1,466 @@
+//! The one gate. Every host function asks [`decide`] before it touches anything; nothing else judges.
+//!
+//! Invariant: pure. No I/O, no clock, no state. What it answers depends on its arguments alone, so that reports, tests and the
+//! runtime cannot disagree.
+
+use crate::capability::{Effect, Verb};
+use crate::grant::{Effective, Grant};
+use crate::pattern::{canonical_request_path, classify, first_mismatch, relative_file_path};
+use crate::target::{ContainerFacts, DockerTarget, HttpTarget, SqlTarget, TargetKind};
+use std::net::IpAddr;
+use url::Url;
+
+/// Whether effects are allowed at all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// As granted.
+    Effects,
+    /// Plan, observe and dry run: every verb that changes something is denied, whatever is granted.
+    ReadOnly,
+}
+
+/// The value of a request header, as a plugin gives it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HeaderValue<'a> {
+    /// Text.
+    Plain(&'a str),
+    /// The name of a secrets slot.
+    Secret(&'a str),
+}
+
+/// One call of a host function, in canonical form.
+#[derive(Debug, Clone, Copy)]
+pub enum Operation<'a> {
+    /// A request, before anything is resolved.
+    Http {
+        /// Slot.
+        slot: &'a str,
+        /// Verb.
+        verb: Verb,
+        /// Path and query.
+        path: &'a str,
+        /// Headers: name and value.
+        headers: &'a [(&'a str, HeaderValue<'a>)],
+    },
+    /// A connection for a request, when its address is known.
+    Connect {
+        /// Slot.
+        slot: &'a str,
+        /// Verb of the request.
+        verb: Verb,
+        /// The base address.
+        base: &'a Url,
+        /// Where the connection would go.
+        address: IpAddr,
+    },
+    /// The next hop of a redirect.
+    Redirect {
+        /// Slot.
+        slot: &'a str,
+        /// Verb of the request.
+        verb: Verb,
+        /// The base address.
+        base: &'a Url,
+        /// Where the server points.
+        to: &'a Url,
+        /// How many hops were followed, this one included.
+        hop: u32,
+    },
+    /// A statement.
+    Sql {
+        /// Slot.
+        slot: &'a str,
+        /// Verb.
+        verb: Verb,
+        /// The statement; `None` for what runs none (`kind`, `backup`, `restore`).
+        statement: Option<&'a str>,
+    },
+    /// A Docker verb, before a container is looked up.
+    Docker {
+        /// Slot.
+        slot: &'a str,
+        /// Verb.
+        verb: Verb,
+    },
+    /// A Docker verb on an inspected container.
+    Container {
+        /// Slot.
+        slot: &'a str,
+        /// Verb.
+        verb: Verb,
+        /// The container, as inspected.
+        container: ContainerFacts<'a>,
+    },
+    /// A Docker verb on an image.
+    Image {
+        /// Slot.
+        slot: &'a str,
+        /// Verb.
+        verb: Verb,
+        /// The image's reference.
+        image: &'a str,
+    },
+    /// A program inside a container.
+    Exec {
+        /// Slot.
+        slot: &'a str,
+        /// Program and arguments.
+        command: &'a [String],
+    },
+    /// A secret itself.
+    Secret {
+        /// Slot.
+        slot: &'a str,
+        /// Verb.
+        verb: Verb,
+    },
+    /// A file.
+    Files {
+        /// Slot.
+        slot: &'a str,
+        /// Verb.
+        verb: Verb,
+        /// Path below the slot's directory.
+        path: &'a str,
+    },
+    /// A program.
+    Process {
+        /// Slot.
+        slot: &'a str,
+        /// Its arguments.
+        arguments: &'a [String],
+    },
+}
+
+impl<'a> Operation<'a> {
+    /// The slot.
+    pub fn slot(&self) -> &'a str {
+        match self {
+            Self::Http { slot, .. }
+            | Self::Connect { slot, .. }
+            | Self::Redirect { slot, .. }
+            | Self::Sql { slot, .. }
+            | Self::Docker { slot, .. }
+            | Self::Container { slot, .. }
+            | Self::Image { slot, .. }
+            | Self::Exec { slot, .. }
+            | Self::Secret { slot, .. }
+            | Self::Files { slot, .. }
+            | Self::Process { slot, .. } => slot,
+        }
+    }
+
+    /// The verb.
+    pub fn verb(&self) -> Verb {
+        match self {
+            Self::Http { verb, .. }
+            | Self::Connect { verb, .. }
+            | Self::Redirect { verb, .. }
+            | Self::Sql { verb, .. }
+            | Self::Docker { verb, .. }
+            | Self::Container { verb, .. }
+            | Self::Image { verb, .. }
+            | Self::Secret { verb, .. }
+            | Self::Files { verb, .. } => *verb,
+            Self::Exec { .. } => Verb::DockerExec,
+            Self::Process { .. } => Verb::ProcessRun,
+        }
+    }
+}
+
+/// The gate's answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Decision {
+    /// The call may happen.
+    Allow,
+    /// It may not.
+    Deny(Denial),
+}
+
+/// Which rule denies a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rule {
+    /// The slot is not bound.
+    Unbound,
+    /// The verb is not granted on the slot.
+    Verb,
+    /// Effects are off: plan, observe or dry run.
+    EffectsOff,
+    /// The path of a request.
+    Path,
+    /// A request header.
+    Header,
+    /// The address of a connection.
+    Address,
+    /// A redirect.
+    Redirect,
+    /// The class of a statement.
+    Statement,
+    /// A relation of a statement.
+    Relation,
+    /// A container.
+    Container,
+    /// An image.
+    Image,
+    /// An argument of a program.
+    Argument,
+    /// A path below a directory.
+    File,
+    /// Where a secret would go.
+    Position,
+}
+
+const RULES: &[(Rule, &str)] = &[
+    (Rule::Unbound, "unbound"),
+    (Rule::Verb, "verb"),
+    (Rule::EffectsOff, "effects-off"),
+    (Rule::Path, "path"),
+    (Rule::Header, "header"),
+    (Rule::Address, "address"),
+    (Rule::Redirect, "redirect"),
+    (Rule::Statement, "statement"),
+    (Rule::Relation, "relation"),
+    (Rule::Container, "container"),
+    (Rule::Image, "image"),
+    (Rule::Argument, "argument"),
+    (Rule::File, "file"),
+    (Rule::Position, "position"),
+];
+
+impl Rule {
+    /// Its name in messages and the audit log.
+    pub fn name(self) -> &'static str {
+        RULES.iter().find(|(rule, _)| *rule == self).map_or("", |(_, name)| *name)
+    }
+}
+
+/// Why a call is denied. For the operator; the plugin learns only that it was denied.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Denial {
+    /// The rule.
+    pub rule: Rule,
+    /// The slot.
+    pub slot: String,
+    /// The verb.
+    pub verb: Verb,
+    /// What was asked and what is allowed.
+    pub reason: String,
+    /// `file:line` of the target whose line would have to change; empty if there is none.
+    pub place: String,
+}
+
+impl std::fmt::Display for Denial {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "`{}` on slot `{}` is denied (rule `{}`): {}",
+            self.verb.full_name(),
+            self.slot,
+            self.rule.name(),
+            self.reason
+        )?;
+        if self.place.is_empty() { Ok(()) } else { write!(f, " [{}]", self.place) }
+    }
+}
+
+/// Judges one call.
+pub fn decide(effective: &Effective, mode: Mode, operation: &Operation<'_>) -> Decision {
+    match judge(effective, mode, operation) {
+        Ok(()) => Decision::Allow,
+        Err(denial) => Decision::Deny(denial),
+    }
+}
+
+fn judge(effective: &Effective, mode: Mode, operation: &Operation<'_>) -> Result<(), Denial> {
+    let (slot, verb) = (operation.slot(), operation.verb());
+    let deny = |rule, reason: String, grant: Option<&Grant>| {
+        let place = grant.map(|grant| grant.target.place()).unwrap_or_default();
+        Err(Denial { rule, slot: slot.to_owned(), verb, reason, place })
+    };
+    let Some(grant) = effective.get(slot) else {
+        return deny(Rule::Unbound, "the slot is not bound in this step".to_owned(), None);
+    };
+    if !grant.verbs.contains(&verb) {
+        return deny(Rule::Verb, format!("the step may only {}", crate::manifest::list(&grant.verbs)), Some(grant));
+    }
+    if mode == Mode::ReadOnly && verb.effect() == Effect::Change {
+        return deny(
+            Rule::EffectsOff,
+            "nothing may be changed here: this is a plan, an observation or a dry run".to_owned(),
+            Some(grant),
+        );
+    }
+    let judged = match (operation, &grant.target.kind) {
+        (Operation::Http { path, headers, .. }, TargetKind::Http(target)) => {
+            judge_request(effective, slot, target, path, headers)
+        }
+        (Operation::Connect { base, address, .. }, TargetKind::Http(target)) => judge_address(target, base, *address),
+        (Operation::Redirect { base, to, hop, .. }, TargetKind::Http(target)) => judge_redirect(target, base, to, *hop),
+        (Operation::Sql { statement, .. }, TargetKind::Sql(target)) => {
+            statement.map_or(Ok(()), |statement| judge_statement(target, statement))
+        }
+        (Operation::Docker { .. }, TargetKind::Docker(_)) | (Operation::Secret { .. }, TargetKind::Secret(_)) => Ok(()),
+        (Operation::Container { container, .. }, TargetKind::Docker(target)) => judge_container(target, *container),
+        (Operation::Image { image, .. }, TargetKind::Docker(target)) => judge_image(target, image),
+        (Operation::Exec { command, .. }, TargetKind::Docker(target)) => judge_command(&target.command, command),
+        (Operation::Files { path, .. }, TargetKind::Files(_)) => {
+            relative_file_path(path).map(|_| ()).map_err(|error| (Rule::File, format!("`{}`: {error}", path.escape_debug())))
+        }
+        (Operation::Process { arguments, .. }, TargetKind::Process(target)) => judge_command(&target.arguments, arguments),
+        _ => Err((Rule::Verb, format!("the slot is bound to a `{}` target", grant.target.capability()))),
+    };
+    judged.or_else(|(rule, reason)| deny(rule, reason, Some(grant)))
+}
+
+type Judged = Result<(), (Rule, String)>;
+
+/// Headers that decide where a request goes or how it is framed; they are the host's.
+const FORBIDDEN_HEADERS: &[&str] = &[
+    "host",
+    "connection",
+    "content-length",
+    "transfer-encoding",
+    "upgrade",
+    "te",
+    "trailer",
+    "keep-alive",
+    "expect",
+    "forwarded",
+    "via",
+    "http2-settings",
+];
+const FREE_HEADERS: &[&str] = &["accept", "accept-language", "content-type", "user-agent", "if-none-match", "if-modified-since"];
+
+fn judge_request(
+    effective: &Effective,
+    slot: &str,
+    target: &HttpTarget,
+    path: &str,
+    headers: &[(&str, HeaderValue<'_>)],
+) -> Judged {
+    let (plain, _) = canonical_request_path(path).map_err(|error| (Rule::Path, format!("`{}`: {error}", path.escape_debug())))?;
+    if !target.paths.is_empty() && !target.paths.iter().any(|pattern| pattern.matches(plain)) {
+        let allowed: Vec<_> = target.paths.iter().map(|pattern| format!("`{}`", pattern.as_str())).collect();
+        return Err((Rule::Path, format!("`{plain}` is none of {}", allowed.join(", "))));
+    }
+    headers.iter().try_for_each(|(name, value)| judge_header(effective, slot, target, name, *value))
+}
+
+fn judge_header(effective: &Effective, slot: &str, target: &HttpTarget, name: &str, value: HeaderValue<'_>) -> Judged {
+    let name = name.to_ascii_lowercase();
+    let shown = name.escape_debug();
+    let token = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
+    if name.is_empty() || !name.chars().all(token) {
+        return Err((Rule::Header, format!("`{shown}` is not the name of a header")));
+    }
+    if FORBIDDEN_HEADERS.contains(&name.as_str()) || name.starts_with("proxy-") || name.starts_with("x-forwarded-") {
+        return Err((Rule::Header, format!("`{shown}` is set by the host alone")));
+    }
+    if target.headers.contains_key(&name) {
+        return Err((Rule::Header, format!("`{shown}` is set by the target")));
+    }
+    match value {
+        HeaderValue::Plain(text) if text.chars().any(|c| c.is_control() && c != '\t') => {
+            Err((Rule::Header, format!("the value of `{shown}` has a control character")))
+        }
+        HeaderValue::Plain(_) if FREE_HEADERS.contains(&name.as_str()) || target.request_headers.contains(&name) => Ok(()),
+        HeaderValue::Plain(_) => Err((Rule::Header, format!("`{shown}` is not among `request_headers`"))),
+        HeaderValue::Secret(secret_slot) => judge_position(effective, slot, secret_slot, &name),
+    }
+}
+
+/// Whether the secret of `secret_slot` may go into header `name` of a request on `http_slot`.
+fn judge_position(effective: &Effective, http_slot: &str, secret_slot: &str, name: &str) -> Judged {
+    let denied = |why: &str| {
+        Err((Rule::Position, format!("secret slot `{}` in header `{name}` of `{http_slot}`: {why}", secret_slot.escape_debug())))
+    };
+    let Some(grant) = effective.get(secret_slot) else { return denied("the slot is not bound") };
+    let TargetKind::Secret(secret) = &grant.target.kind else { return denied("the slot is not bound to a secret") };
+    if !grant.verbs.contains(&Verb::SecretsUse) {
+        return denied("`use` is not granted");
+    }
+    if secret.positions.iter().any(|position| position.slot == http_slot && position.header == name) {
+        return Ok(());
+    }
+    denied("it is not among the target's `positions`")
+}
+
+fn judge_address(target: &HttpTarget, base: &Url, address: IpAddr) -> Judged {
+    let policy = target.addresses_for(base);
+    if policy.allows(address) {
+        return Ok(());
+    }
+    let class = crate::pattern::AddressClass::of(address).name();
+    let host = base.host_str().unwrap_or_default();
+    Err((
+        Rule::Address,
+        format!("`{host}` leads to {address}, a {class} address; add `addresses = [\"{class}\"]` to the target if that is right"),
+    ))
+}
+
+fn judge_redirect(target: &HttpTarget, base: &Url, to: &Url, hop: u32) -> Judged {
+    if hop > target.redirects {
+        return Err((Rule::Redirect, format!("the server redirects, and the target allows {} redirects", target.redirects)));
+    }
+    let same_origin =
+        base.scheme() == to.scheme() && base.host() == to.host() && base.port_or_known_default() == to.port_or_known_default();
+    let prefix = base.path().trim_end_matches('/');
+    let below = to.path().strip_prefix(prefix).filter(|rest| rest.is_empty() || rest.starts_with('/'));
+    let (true, Some(rest)) = (same_origin && to.username().is_empty() && to.password().is_none(), below) else {
+        return Err((Rule::Redirect, "the server redirects to another place than the target".to_owned()));
+    };
+    let path = if rest.is_empty() { "/" } else { rest };
+    let (plain, _) = canonical_request_path(path).map_err(|error| (Rule::Redirect, error.to_string()))?;
+    if target.paths.is_empty() || target.paths.iter().any(|pattern| pattern.matches(plain)) {
+        return Ok(());
+    }
+    Err((Rule::Redirect, "the server redirects to a path that the target does not allow".to_owned()))
+}
+
+fn judge_statement(target: &SqlTarget, statement: &str) -> Judged {
+    if target.statements.is_none() && target.relations.is_none() {
+        return Ok(());
+    }
+    let Some(facts) = classify(target.dialect(), statement) else {
+        return Err((
+            Rule::Statement,
+            "the target allows only named classes or relations, and this is not one statement that can be read".to_owned(),
+        ));
+    };
+    if let Some(classes) = target.statements.as_ref().filter(|classes| !classes.contains(&facts.class)) {
+        let allowed: Vec<_> = classes.iter().map(|class| format!("`{}`", class.name())).collect();
+        return Err((Rule::Statement, format!("a `{}` statement is none of {}", facts.class.name(), allowed.join(", "))));
+    }
+    let Some(relations) = &target.relations else { return Ok(()) };
+    match facts.relations.iter().find(|relation| !relations.contains(relation)) {
+        Some(relation) => Err((Rule::Relation, format!("`{relation}` is not among the target's relations"))),
+        None => Ok(()),
+    }
+}
+
+fn judge_container(target: &DockerTarget, container: ContainerFacts<'_>) -> Judged {
+    if target.filter.matches(container) {
+        return Ok(());
+    }
+    Err((Rule::Container, format!("container `{}` is not one of the target's", container.name.escape_debug())))
+}
+
+fn judge_image(target: &DockerTarget, image: &str) -> Judged {
+    if target.images.iter().any(|pattern| crate::pattern_matches(pattern, image)) {
+        return Ok(());
+    }
+    Err((Rule::Image, format!("image `{}` is not among the target's `images`", image.escape_debug())))
+}
+
+fn judge_command(patterns: &[crate::pattern::ArgumentPattern], arguments: &[String]) -> Judged {
+    if arguments.iter().any(|argument| argument.contains('\0')) {
+        return Err((Rule::Argument, "an argument has a NUL".to_owned()));
+    }
+    match first_mismatch(patterns, arguments) {
+        None => Ok(()),
+        Some((position, expected)) => Err((Rule::Argument, format!("argument {position} must be {expected}"))),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,222 @@
+use super::*;
+use crate::capability::VERBS;
+use crate::grant::{Binding, UseSite, grant};
+use crate::manifest::Manifest;
+use crate::target::Targets;
+use runbook_document::{Diagnostics, Located, Source};
+use std::path::Path;
+
+/// The authority of a step that binds slot `s` (and `k`, a secret) to the target that `toml` describes, with every verb declared.
+fn effective(capability: &str, toml: &str) -> Effective {
+    let verbs = |name: &str| {
+        let capability = crate::Capability::find(name).expect("a capability");
+        VERBS
+            .iter()
+            .filter(|row| row.capability == capability)
+            .map(|row| format!("\"{}\"", row.name))
+            .collect::<Vec<_>>()
+            .join(",")
+    };
+    let manifest = format!(
+        "format = 1\n[plugin]\nname = \"p\"\nversion = \"1.0.0\"\ndescription = \"d\"\n\
+         [slots.s]\ncapability = \"{capability}\"\nverbs = [{0}]\nreason = \"r\"\n\
+         [slots.k]\ncapability = \"secrets\"\nverbs = [\"use\"]\nreason = \"r\"\n\
+         [[operation]]\nname = \"o\"\nkind = \"step\"\nsummary = \"s\"\nslots = {{ s = [{0}], k = [\"use\"] }}\noptional = [\"k\"]\n",
+        verbs(capability)
+    );
+    let mut diagnostics = Diagnostics::default();
+    let manifest =
+        Manifest::parse(&Source::new("plugin.toml", manifest), &mut diagnostics).unwrap_or_else(|| panic!("{diagnostics:?}"));
+    let source = Source::new(
+        "r.toml",
+        format!(
+            "[targets.t]\n{toml}\n[targets.key]\nsecret = \"token\"\npositions = [{{ slot = \"s\", header = \"authorization\" }}]\n"
+        ),
+    );
+    let table = runbook_document::parse(&source, &mut diagnostics).expect("good TOML");
+    let Some(runbook_document::Value::Table(table)) = table.get("targets").map(|node| node.value.clone()) else {
+        panic!("no targets")
+    };
+    let mut targets = Targets::default();
+    targets.read(&source, &table, Path::new("/base"), &mut diagnostics);
+    assert!(!diagnostics.has_errors(), "{diagnostics:?}");
+    let located = |text: &str| Located { value: text.to_owned(), span: 0..0 };
+    let bindings = [Binding { slot: located("s"), target: located("t") }, Binding { slot: located("k"), target: located("key") }];
+    let site = UseSite { step: "one", uses: "p:o", operation: "o", source: &source, span: &(0..0) };
+    grant(&site, &manifest, &bindings, &targets).unwrap_or_else(|refusals| panic!("{refusals:?}"))
+}
+
+fn rule(effective: &Effective, operation: &Operation<'_>) -> Option<&'static str> {
+    match decide(effective, Mode::Effects, operation) {
+        Decision::Allow => None,
+        Decision::Deny(denial) => Some(denial.rule.name()),
+    }
+}
+
+fn get<'a>(path: &'a str, headers: &'a [(&'a str, HeaderValue<'a>)]) -> Operation<'a> {
+    Operation::Http { slot: "s", verb: Verb::HttpGet, path, headers }
+}
+
+#[test]
+fn nothing_is_allowed_to_a_plugin_that_was_granted_nothing() {
+    for row in VERBS {
+        let operation = Operation::Docker { slot: "s", verb: row.verb };
+        assert_eq!(rule(&Effective::none(), &operation), Some("unbound"), "{}", row.name);
+    }
+}
+
+#[test]
+fn every_change_is_denied_where_effects_are_off() {
+    let effective = effective("files", "files = \"x\"\naccess = \"write\"");
+    let write = Operation::Files { slot: "s", verb: Verb::FilesWrite, path: "a" };
+    assert_eq!(decide(&effective, Mode::Effects, &write), Decision::Allow);
+    let Decision::Deny(denial) = decide(&effective, Mode::ReadOnly, &write) else { panic!("a dry run wrote") };
+    assert_eq!(denial.rule, Rule::EffectsOff);
+    assert_eq!(
+        decide(&effective, Mode::ReadOnly, &Operation::Files { slot: "s", verb: Verb::FilesRead, path: "a" }),
+        Decision::Allow
+    );
+}
+
+#[test]
+fn a_call_on_a_slot_of_another_kind_is_denied() {
+    let effective = effective("http", "http = \"http://h\"");
+    assert_eq!(rule(&effective, &Operation::Files { slot: "s", verb: Verb::FilesRead, path: "a" }), Some("verb"));
+}
+
+#[test]
+fn request_paths_are_held_to_the_patterns() {
+    let effective = effective("http", "http = \"http://h/v1\"\npaths = [\"/orders/*\"]");
+    assert_eq!(rule(&effective, &get("/orders/1?x=2", &[])), None);
+    for path in
+        ["/orders", "/orders/1/x", "/orders/../admin", "/orders/%2e%2e/admin", "//h2/orders/1", "orders/1", "/orders/1\r\nx: y"]
+    {
+        assert_eq!(rule(&effective, &get(path, &[])), Some("path"), "{path}");
+    }
+}
+
+#[test]
+fn headers_that_steer_a_request_belong_to_the_host() {
+    let effective = effective(
+        "http",
+        "http = \"http://h\"\nrequest_headers = [\"X-Trace\"]\nheaders = { Authorization = \"Bearer secret:token\" }",
+    );
+    assert_eq!(rule(&effective, &get("/", &[("x-trace", HeaderValue::Plain("1")), ("Accept", HeaderValue::Plain("*/*"))])), None);
+    for (name, value) in [
+        ("Host", "evil"),
+        ("Content-Length", "0"),
+        ("Transfer-Encoding", "chunked"),
+        ("Proxy-Authorization", "x"),
+        ("X-Forwarded-For", "127.0.0.1"),
+        ("AUTHORIZATION", "mine"),
+        ("x-other", "1"),
+        ("x-trace", "a\r\nHost: evil"),
+        ("x trace", "1"),
+        ("", "1"),
+    ] {
+        assert_eq!(rule(&effective, &get("/", &[(name, HeaderValue::Plain(value))])), Some("header"), "{name}");
+    }
+}
+
+#[test]
+fn a_secret_goes_only_where_its_target_says() {
+    let effective = effective("http", "http = \"http://h\"");
+    assert_eq!(rule(&effective, &get("/", &[("Authorization", HeaderValue::Secret("k"))])), None);
+    assert_eq!(rule(&effective, &get("/", &[("X-Other", HeaderValue::Secret("k"))])), Some("position"));
+    assert_eq!(rule(&effective, &get("/", &[("Authorization", HeaderValue::Secret("s"))])), Some("position"));
+    assert_eq!(rule(&effective, &get("/", &[("Authorization", HeaderValue::Secret("nobody"))])), Some("position"));
+}
+
+#[test]
+fn addresses_are_judged_after_they_are_resolved() {
+    let connect = |effective: &Effective, base: &str, address: &str| {
+        let base = Url::parse(base).expect("good URL");
+        rule(
+            effective,
+            &Operation::Connect { slot: "s", verb: Verb::HttpGet, base: &base, address: address.parse().expect("good address") },
+        )
+    };
+    let public = effective("http", "http = \"http://api.example.com\"");
+    assert_eq!(connect(&public, "http://api.example.com", "93.184.216.34"), None);
+    for address in
+        ["127.0.0.1", "10.0.0.1", "169.254.169.254", "::ffff:10.0.0.1", "fd00:ec2::254", "0.0.0.0", "64:ff9b::a9fe:a9fe"]
+    {
+        assert_eq!(connect(&public, "http://api.example.com", address), Some("address"), "{address}");
+    }
+    let private = effective("http", "http = \"http://api.internal\"\naddresses = [\"private\", \"link-local\"]");
+    assert_eq!(connect(&private, "http://api.internal", "10.0.0.1"), None);
+    assert_eq!(connect(&private, "http://api.internal", "169.254.169.254"), Some("address"));
+    let literal = effective("http", "http = \"http://127.0.0.1:3000\"");
+    assert_eq!(connect(&literal, "http://127.0.0.1:3000", "127.0.0.1"), None);
+    assert_eq!(connect(&literal, "http://127.0.0.1:3000", "127.0.0.2"), Some("address"));
+}
+
+#[test]
+fn a_redirect_stays_within_the_target() {
+    let redirect = |effective: &Effective, to: &str, hop| {
+        let base = Url::parse("https://h/v1").expect("good URL");
+        rule(
+            effective,
+            &Operation::Redirect { slot: "s", verb: Verb::HttpGet, base: &base, to: &Url::parse(to).expect("good URL"), hop },
+        )
+    };
+    assert_eq!(redirect(&effective("http", "http = \"https://h/v1\""), "https://h/v1/x", 1), Some("redirect"));
+    let one = effective("http", "http = \"https://h/v1\"\nredirects = 1");
+    assert_eq!(redirect(&one, "https://h/v1/x", 1), None);
+    for to in [
+        "http://h/v1/x",
+        "https://h:8443/v1/x",
+        "https://other/v1/x",
+        "https://h/v2/x",
+        "https://h/v10",
+        "https://u:p@h/v1/x",
+        "http://169.254.169.254/",
+    ] {
+        assert_eq!(redirect(&one, to, 1), Some("redirect"), "{to}");
+    }
+    assert_eq!(redirect(&one, "https://h/v1/x", 2), Some("redirect"));
+}
+
+#[test]
+fn statements_are_held_to_classes_and_relations() {
+    let effective = effective("sql", "sql = \"postgres://a@h/d\"\nstatements = [\"select\"]\nrelations = [\"orders\"]");
+    let statement = |text: &str| rule(&effective, &Operation::Sql { slot: "s", verb: Verb::SqlQuery, statement: Some(text) });
+    assert_eq!(statement("select * from orders"), None);
+    assert_eq!(statement("select * from users"), Some("relation"));
+    assert_eq!(statement("select * from orders where id in (select id from users)"), Some("relation"));
+    for text in
+        ["delete from orders", "with d as (delete from orders returning 1) select 1", "select 1; delete from orders", "sel ect"]
+    {
+        assert_eq!(statement(text), Some("statement"), "{text}");
+    }
+}
+
+#[test]
+fn containers_are_judged_by_what_was_inspected() {
+    let container = |effective: &Effective, name: &str, labels: &[(String, String)]| {
+        rule(effective, &Operation::Container { slot: "s", verb: Verb::DockerStop, container: ContainerFacts { name, labels } })
+    };
+    let named = effective("docker", "docker = { name = \"orders-api\" }");
+    assert_eq!(container(&named, "orders-api", &[]), None);
+    assert_eq!(container(&named, "orders-api-2", &[]), Some("container"));
+    let labelled = effective("docker", "docker = { label = \"role=worker\" }");
+    assert_eq!(container(&labelled, "x", &[("role".to_owned(), "worker".to_owned())]), None);
+    assert_eq!(container(&labelled, "x", &[("role".to_owned(), "db".to_owned())]), Some("container"));
+    assert_eq!(rule(&named, &Operation::Exec { slot: "s", command: &["sh".to_owned()] }), Some("argument"));
+    assert_eq!(rule(&named, &Operation::Image { slot: "s", verb: Verb::DockerPull, image: "x" }), Some("image"));
+}
+
+#[test]
+fn arguments_are_held_to_their_patterns() {
+    let effective = effective("process", "process = \"/bin/x\"\narguments = [\"--plain\", { regex = \"[a-z]+\" }]");
+    let run = |arguments: &[&str]| {
+        let arguments: Vec<_> = arguments.iter().map(|&argument| argument.to_owned()).collect();
+        rule(&effective, &Operation::Process { slot: "s", arguments: &arguments })
+    };
+    assert_eq!(run(&["--plain", "orders"]), None);
+    for wrong in
+        [&["--plain"][..], &["--evil", "orders"], &["--plain", "or ders"], &["--plain", "orders", "x"], &["--plain", "a\0b"], &[]]
+    {
+        assert_eq!(run(wrong), Some("argument"), "{wrong:?}");
+    }
+}

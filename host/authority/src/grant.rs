@@ -1,0 +1,309 @@
+//! From what a plugin declares and what a runbook binds to what a step may do: D ∩ G, or a refusal.
+
+use crate::capability::{Capability, Verb};
+use crate::manifest::{self, Manifest};
+use crate::target::{Target, TargetKind, Targets};
+use runbook_document::{Located, Source, Span};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// One line such as `bind.db = "orders"`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Binding {
+    /// The plugin's slot, and where its name stands.
+    pub slot: Located<String>,
+    /// The target, and where its name stands.
+    pub target: Located<String>,
+}
+
+/// Where a plugin is used: for messages.
+#[derive(Debug, Clone)]
+pub struct UseSite<'a> {
+    /// The step's id.
+    pub step: &'a str,
+    /// `plugin:operation`.
+    pub uses: &'a str,
+    /// The operation's name.
+    pub operation: &'a str,
+    /// The file.
+    pub source: &'a Arc<Source>,
+    /// The place of `uses`.
+    pub span: &'a Span,
+}
+
+/// What one slot of one step is granted.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Grant {
+    /// The slot.
+    pub slot: String,
+    /// Its capability.
+    pub capability: Capability,
+    /// What may be done.
+    pub verbs: Vec<Verb>,
+    /// With what.
+    pub target: Arc<Target>,
+}
+
+/// All that one step may do. It can only be made by [`grant`].
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Effective {
+    grants: BTreeMap<String, Grant>,
+    /// The connections that process targets borrow.
+    connections: BTreeMap<String, Arc<Target>>,
+}
+
+impl Effective {
+    /// The authority of a plugin that was granted nothing.
+    pub fn none() -> Self {
+        Self::default()
+    }
+
+    /// The grant of one slot.
+    pub fn get(&self, slot: &str) -> Option<&Grant> {
+        self.grants.get(slot)
+    }
+
+    /// All grants, sorted by slot.
+    pub fn iter(&self) -> impl Iterator<Item = &Grant> {
+        self.grants.values()
+    }
+
+    /// The sql target that a process target takes its connection from.
+    pub fn connection(&self, name: &str) -> Option<&Arc<Target>> {
+        self.connections.get(name)
+    }
+
+    /// The names of all secrets that the step's host functions may need.
+    pub fn secrets(&self) -> Vec<&str> {
+        let targets = self.grants.values().map(|grant| &grant.target).chain(self.connections.values());
+        let mut names: Vec<_> = targets.flat_map(|target| target.secrets()).collect();
+        names.sort_unstable();
+        names.dedup();
+        names
+    }
+}
+
+/// Which rule a binding breaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RefusalRule {
+    /// The plugin has no such operation.
+    UnknownOperation,
+    /// The operation has no such slot.
+    UnknownSlot,
+    /// A slot that the operation needs is not bound.
+    Unbound,
+    /// There is no target of that name.
+    UnknownTarget,
+    /// The target is another kind of thing than the slot.
+    WrongKind,
+    /// The target grants more than the plugin declares.
+    Wider,
+    /// The target grants less than the operation needs.
+    Narrower,
+}
+
+const RULES: &[(RefusalRule, &str, &str)] = &[
+    (RefusalRule::UnknownOperation, "E0110", "unknown-operation"),
+    (RefusalRule::UnknownSlot, "E0111", "unknown-slot"),
+    (RefusalRule::Unbound, "E0112", "unbound-slot"),
+    (RefusalRule::UnknownTarget, "E0113", "unknown-target"),
+    (RefusalRule::WrongKind, "E0114", "wrong-kind"),
+    (RefusalRule::Wider, "E0115", "grant-wider-than-declared"),
+    (RefusalRule::Narrower, "E0116", "grant-narrower-than-needed"),
+];
+
+impl RefusalRule {
+    /// The error code.
+    pub fn code(self) -> &'static str {
+        RULES.iter().find(|(rule, ..)| *rule == self).map_or("", |(_, code, _)| *code)
+    }
+
+    /// The rule's name.
+    pub fn name(self) -> &'static str {
+        RULES.iter().find(|(rule, ..)| *rule == self).map_or("", |(.., name)| *name)
+    }
+}
+
+/// A binding that is refused before anything runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// Which rule.
+    pub rule: RefusalRule,
+    /// Plugin, slot and fact.
+    pub message: String,
+    /// The file with the line to change.
+    pub source: Arc<Source>,
+    /// The place in it.
+    pub span: Span,
+    /// What to write there.
+    pub help: String,
+}
+
+impl From<Refusal> for runbook_document::Diagnostic {
+    fn from(refusal: Refusal) -> Self {
+        Self::error(refusal.rule.code(), &refusal.source, refusal.span, refusal.message)
+            .label(refusal.rule.name())
+            .help(refusal.help)
+    }
+}
+
+/// Judges the bindings of one step. All refusals are returned at once.
+pub fn grant(
+    site: &UseSite<'_>,
+    manifest: &Manifest,
+    bindings: &[Binding],
+    targets: &Targets,
+) -> Result<Effective, Vec<Refusal>> {
+    let judge = Judge { site, manifest, targets };
+    let operation = judge.operation().map_err(|refusal| vec![refusal])?;
+    let mut effective = Effective::none();
+    let mut refusals = Vec::new();
+    for binding in bindings.iter().filter(|binding| !operation.slots.contains_key(&binding.slot.value)) {
+        refusals.push(judge.unknown_slot(operation, binding));
+    }
+    for (slot, needed) in &operation.slots {
+        match bindings.iter().find(|binding| binding.slot.value == *slot) {
+            Some(binding) => match judge.slot(slot, needed, binding) {
+                Ok(grant) => effective.insert(grant, targets),
+                Err(refusal) => refusals.push(refusal),
+            },
+            None if operation.optional.contains(slot) => {}
+            None => refusals.push(judge.unbound(slot, needed)),
+        }
+    }
+    if refusals.is_empty() { Ok(effective) } else { Err(refusals) }
+}
+
+impl Effective {
+    fn insert(&mut self, grant: Grant, targets: &Targets) {
+        if let TargetKind::Process(process) = &grant.target.kind
+            && let Some(connection) = process.connection.as_ref().and_then(|name| targets.get(name))
+        {
+            self.connections.insert(connection.name.clone(), Arc::clone(connection));
+        }
+        self.grants.insert(grant.slot.clone(), grant);
+    }
+}
+
+struct Judge<'a> {
+    site: &'a UseSite<'a>,
+    manifest: &'a Manifest,
+    targets: &'a Targets,
+}
+
+impl Judge<'_> {
+    fn operation(&self) -> Result<&manifest::Operation, Refusal> {
+        self.manifest.operations.get(self.site.operation).ok_or_else(|| {
+            let known: Vec<_> = self.manifest.operations.keys().map(String::as_str).collect();
+            let help = runbook_document::nearest(self.site.operation, known.iter().copied()).map_or_else(
+                || format!("it has: {}", known.join(", ")),
+                |near| format!("did you mean `{}:{near}`?", self.manifest.name),
+            );
+            let message = format!("plugin `{}` has no operation `{}`", self.manifest.name, self.site.operation);
+            self.refusal(RefusalRule::UnknownOperation, message, self.site.span, help)
+        })
+    }
+
+    fn unknown_slot(&self, operation: &manifest::Operation, binding: &Binding) -> Refusal {
+        let known: Vec<_> = operation.slots.keys().map(String::as_str).collect();
+        let help = match (runbook_document::nearest(&binding.slot.value, known.iter().copied()), known.is_empty()) {
+            (Some(near), _) => format!("did you mean `{near}`?"),
+            (None, true) => "remove the binding: the operation uses no slot".to_owned(),
+            (None, false) => format!("its slots: {}", known.join(", ")),
+        };
+        let message = format!("`{}` has no slot `{}`", self.site.uses, binding.slot.value);
+        self.refusal(RefusalRule::UnknownSlot, message, &binding.slot.span, help)
+    }
+
+    fn unbound(&self, slot: &str, needed: &[Verb]) -> Refusal {
+        let capability = self.manifest.slots.get(slot).map_or(Capability::Http, |slot| slot.capability);
+        let fitting: Vec<_> =
+            self.targets.iter().filter(|target| target.capability() == capability).map(|target| target.name.as_str()).collect();
+        let help = match fitting.as_slice() {
+            [] => format!("add a target with `{capability} = …` and `bind.{slot} = \"its-name\"` to step `{}`", self.site.step),
+            [first, ..] => format!("add `bind.{slot} = \"{first}\"` to step `{}`", self.site.step),
+        };
+        let message = format!("slot `{slot}` of `{}` is not bound; it needs {}", self.site.uses, manifest::list(needed));
+        self.refusal(RefusalRule::Unbound, message, self.site.span, help)
+    }
+
+    fn slot(&self, slot: &str, needed: &[Verb], binding: &Binding) -> Result<Grant, Refusal> {
+        let Some(target) = self.targets.get(&binding.target.value) else {
+            let known: Vec<_> = self.targets.names().collect();
+            let help = runbook_document::nearest(&binding.target.value, known.iter().copied())
+                .map_or_else(|| format!("add `[targets.{}]`", binding.target.value), |near| format!("did you mean `{near}`?"));
+            let message =
+                format!("slot `{slot}` of `{}` is bound to `{}`, which is not a target", self.site.uses, binding.target.value);
+            return Err(self.refusal(RefusalRule::UnknownTarget, message, &binding.target.span, help));
+        };
+        let declared =
+            self.manifest.slots.get(slot).expect("operations only use declared slots: checked when the manifest was read");
+        if target.capability() != declared.capability {
+            let message = format!(
+                "slot `{slot}` of `{}` needs a `{}` target, but `{}` is a `{}` target",
+                self.site.uses,
+                declared.capability,
+                target.name,
+                target.capability()
+            );
+            let help = format!("bind it to a `{}` target", declared.capability);
+            return Err(self.refusal(RefusalRule::WrongKind, message, &binding.target.span, help));
+        }
+        if let Some(listed) = &target.verbs {
+            self.check_listed(slot, needed, declared, target, &listed.value)?;
+        }
+        Ok(Grant { slot: slot.to_owned(), capability: declared.capability, verbs: needed.to_vec(), target: Arc::clone(target) })
+    }
+
+    /// A target that lists its verbs must list no more than the plugin declares and no less than the operation needs.
+    fn check_listed(
+        &self,
+        slot: &str,
+        needed: &[Verb],
+        declared: &manifest::Slot,
+        target: &Target,
+        listed: &[Verb],
+    ) -> Result<(), Refusal> {
+        let refusal =
+            |rule, message, help| Refusal { rule, message, source: Arc::clone(&target.source), span: target.span.clone(), help };
+        if let Some(missing) = needed.iter().find(|verb| !listed.contains(verb)) {
+            let message = format!(
+                "`{}` needs `{missing}` on slot `{slot}`, but target `{}` grants only {}",
+                self.site.uses,
+                target.name,
+                manifest::list(listed)
+            );
+            let help = match &target.kind {
+                TargetKind::Files(_) => format!("set `access = \"write\"` in `[targets.{}]`, if that is right", target.name),
+                _ => format!("add `{missing}` to the verbs of `[targets.{}]`, if that is right", target.name),
+            };
+            return Err(refusal(RefusalRule::Narrower, message, help));
+        }
+        let wider = match &target.kind {
+            // A directory's access is one word for several verbs: it is too wide only if the plugin changes nothing at all.
+            TargetKind::Files(_) => {
+                let changes = |verbs: &[Verb]| verbs.iter().any(|verb| verb.effect() == crate::Effect::Change);
+                (changes(listed) && !changes(&declared.verbs)).then_some(Verb::FilesWrite)
+            }
+            _ => listed.iter().find(|verb| !declared.verbs.contains(verb)).copied(),
+        };
+        let Some(extra) = wider else { return Ok(()) };
+        let message = format!(
+            "target `{}` grants `{extra}`, but slot `{slot}` of plugin `{}` declares only {}",
+            target.name,
+            self.manifest.name,
+            manifest::list(&declared.verbs)
+        );
+        let help = match &target.kind {
+            TargetKind::Files(_) => {
+                format!("bind slot `{slot}` of step `{}` to a target without `access = \"write\"`", self.site.step)
+            }
+            _ => format!("remove `{extra}` from the verbs of `[targets.{}]`, or bind another target", target.name),
+        };
+        Err(refusal(RefusalRule::Wider, message, help))
+    }
+
+    fn refusal(&self, rule: RefusalRule, message: String, span: &Span, help: String) -> Refusal {
+        Refusal { rule, message, source: Arc::clone(self.site.source), span: span.clone(), help }
+    }
+}

@@ -1,0 +1,422 @@
+//! What a plugin says that it needs: the declared set, D.
+//!
+//! An author writes `plugin.toml`; `runbook plugin build` embeds it, with the schemas of the operations, as the custom section
+//! [`SECTION`] of the component, so that one digest covers code and claim.
+
+use crate::capability::{Capability, Verb};
+use runbook_document::{Diagnostics, Key, Located, Node, Reader, Source, Value};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// The component's custom section that holds the manifest as JSON.
+pub const SECTION: &str = "runbook:manifest";
+
+/// The version of the manifest format that this host reads.
+pub const FORMAT: u32 = 1;
+
+/// A plugin's manifest.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Manifest {
+    /// Always [`FORMAT`].
+    pub format: u32,
+    /// Kebab case; the part before the colon in `uses`.
+    pub name: String,
+    /// Semantic version.
+    pub version: String,
+    /// One line.
+    pub description: String,
+    /// The named holes that a runbook binds.
+    pub slots: BTreeMap<String, Slot>,
+    /// What the plugin offers, by name.
+    pub operations: BTreeMap<String, Operation>,
+}
+
+/// A named hole that a runbook binds to one concrete thing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Slot {
+    /// Which kind of thing.
+    pub capability: Capability,
+    /// The most that any operation of the plugin does with it.
+    pub verbs: Vec<Verb>,
+    /// Why the plugin needs it, in the author's words.
+    pub reason: String,
+}
+
+/// What kind of thing an operation is; each is an interface that the component exports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OperationKind {
+    /// Observes a target, changes nothing, may be repeated.
+    Probe,
+    /// A scenario of several cases that cleans up after itself.
+    SmokeTest,
+    /// Acts; says beforehand what it will do, and may offer undo.
+    Step,
+}
+
+impl OperationKind {
+    /// The kind's name in TOML.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Probe => "probe",
+            Self::SmokeTest => "smoke-test",
+            Self::Step => "step",
+        }
+    }
+
+    fn find(name: &str) -> Option<Self> {
+        [Self::Probe, Self::SmokeTest, Self::Step].into_iter().find(|kind| kind.name() == name)
+    }
+}
+
+/// Something that a plugin offers.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Operation {
+    /// Its kind.
+    pub kind: OperationKind,
+    /// One line: what it does, in the third person.
+    pub summary: String,
+    /// The slots that it uses, and what it does with each.
+    pub slots: BTreeMap<String, Vec<Verb>>,
+    /// Slots that need not be bound.
+    pub optional: Vec<String>,
+    /// Whether running it again after an unknown outcome does no harm. Probes always are.
+    pub idempotent: bool,
+    /// Whether the plugin can undo it.
+    pub undo: bool,
+    /// JSON Schema of the input; `null` until the plugin is built.
+    pub input: serde_json::Value,
+    /// JSON Schema of the output; `null` until the plugin is built.
+    pub output: serde_json::Value,
+}
+
+impl Operation {
+    /// Whether any verb that it may use changes something.
+    pub fn writes(&self) -> bool {
+        self.slots.values().flatten().any(|verb| verb.effect() == crate::capability::Effect::Change)
+    }
+}
+
+impl Manifest {
+    /// Reads a `plugin.toml`. All mistakes are reported; `None` if any makes it unusable.
+    pub fn parse(source: &Arc<Source>, diagnostics: &mut Diagnostics) -> Option<Self> {
+        let table = runbook_document::parse(source, diagnostics)?;
+        let before = diagnostics.len();
+        let mut reader = Reader::new(source, &table, "the manifest", diagnostics);
+        let format = reader.required::<u32>("format");
+        if let Some(format) = format.filter(|format| format.value != FORMAT) {
+            let message = format!("manifest format {} is not known; this host reads format {FORMAT}", format.value);
+            reader.error("E0301", format.span, message, "unknown format");
+        }
+        let identity = reader.section("plugin", "`[plugin]`", read_identity);
+        if identity.is_none() && table.get("plugin").is_none() {
+            reader.error("E0202", table.span.clone(), "the manifest has no `[plugin]` table", "`[plugin]` is missing");
+        }
+        let slots: BTreeMap<_, _> = reader.named("slots", "slot", read_slot).into_iter().collect();
+        let operations = reader.each("operation", "operation", |reader| read_operation(reader, &slots));
+        reader.finish();
+        let mut by_name = BTreeMap::new();
+        for (name, operation) in operations {
+            let duplicate = by_name.insert(name.value.clone(), operation).is_some();
+            if duplicate {
+                let message = format!("operation `{}` is there twice", name.value);
+                diagnostics.push(runbook_document::Diagnostic::error("E0205", source, name.span, message).label("second one"));
+            }
+        }
+        let (name, version, description) = identity.flatten()?;
+        let manifest = Self { format: FORMAT, name, version, description, slots, operations: by_name };
+        manifest.report_unused_slots(source, diagnostics);
+        (diagnostics.len() == before || !diagnostics.has_errors()).then_some(manifest)
+    }
+
+    /// Reads the JSON of a component's [`SECTION`].
+    pub fn from_section(json: &[u8]) -> Result<Self, ManifestError> {
+        let manifest: Self = serde_json::from_slice(json).map_err(ManifestError::Json)?;
+        if manifest.format != FORMAT {
+            return Err(ManifestError::Format { found: manifest.format });
+        }
+        manifest.check_consistency()?;
+        Ok(manifest)
+    }
+
+    /// The JSON of the component's [`SECTION`]; the same manifest always gives the same bytes.
+    pub fn to_section(&self) -> Vec<u8> {
+        serde_json::to_vec(self).expect("a manifest has string keys only, so it is always JSON")
+    }
+
+    /// A section comes from a file that anybody can write, so what `parse` checks is checked again.
+    fn check_consistency(&self) -> Result<(), ManifestError> {
+        for (slot_name, slot) in &self.slots {
+            if let Some(verb) = slot.verbs.iter().find(|verb| verb.row().capability != slot.capability) {
+                return Err(ManifestError::ForeignVerb { slot: slot_name.clone(), verb: *verb });
+            }
+        }
+        for (operation_name, operation) in &self.operations {
+            for (slot_name, verbs) in &operation.slots {
+                let declared = self.slots.get(slot_name);
+                let undeclared = verbs.iter().find(|verb| !declared.is_some_and(|slot| slot.verbs.contains(verb)));
+                if declared.is_none() || undeclared.is_some() {
+                    return Err(ManifestError::UndeclaredUse { operation: operation_name.clone(), slot: slot_name.clone() });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn report_unused_slots(&self, source: &Arc<Source>, diagnostics: &mut Diagnostics) {
+        for name in self.slots.keys() {
+            if !self.operations.values().any(|operation| operation.slots.contains_key(name)) {
+                let message = format!("slot `{name}` is used by no operation");
+                diagnostics.push(runbook_document::Diagnostic::warning("E0302", source, 0..0, message).help("remove it"));
+            }
+        }
+    }
+
+    /// Every verb that the plugin declares, on any slot.
+    pub fn declared_verbs(&self) -> impl Iterator<Item = Verb> {
+        self.slots.values().flat_map(|slot| slot.verbs.iter().copied())
+    }
+}
+
+/// Why a component's manifest section cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ManifestError {
+    /// It is not the JSON of a manifest.
+    #[error("the manifest section is not a manifest: {0}")]
+    Json(#[source] serde_json::Error),
+    /// It was made for another host.
+    #[error("manifest format {found} is not known; this host reads format {FORMAT}")]
+    Format {
+        /// The format found.
+        found: u32,
+    },
+    /// A slot lists a verb of another capability.
+    #[error("slot `{slot}` declares `{}`, which is not a verb of its capability", verb.full_name())]
+    ForeignVerb {
+        /// The slot.
+        slot: String,
+        /// The verb.
+        verb: Verb,
+    },
+    /// An operation uses more than its plugin declares.
+    #[error("operation `{operation}` uses more of slot `{slot}` than the manifest declares")]
+    UndeclaredUse {
+        /// The operation.
+        operation: String,
+        /// The slot.
+        slot: String,
+    },
+}
+
+fn read_identity(reader: &mut Reader<'_>) -> Option<(String, String, String)> {
+    let name = reader.required::<String>("name");
+    let version = reader.required::<String>("version");
+    let description = reader.required::<String>("description");
+    if let Some(name) = name.as_ref().filter(|name| !is_kebab_case(&name.value)) {
+        reader.error(
+            "E0303",
+            name.span.clone(),
+            format!("plugin name `{}` is not kebab case", name.value),
+            "letters, digits and single dashes",
+        );
+    }
+    Some((name?.value, version?.value, description?.value))
+}
+
+fn read_slot(name: &Key, reader: &mut Reader<'_>) -> Option<(String, Slot)> {
+    if !is_kebab_case(&name.name) {
+        reader.error(
+            "E0303",
+            name.span.clone(),
+            format!("slot name `{}` is not kebab case", name.name),
+            "letters, digits and single dashes",
+        );
+    }
+    let capability = reader.required::<String>("capability").and_then(|typed| {
+        let found = Capability::find(&typed.value);
+        if found.is_none() {
+            let known: Vec<_> = Capability::all().map(Capability::name).collect();
+            report_unknown(reader, "E0304", &typed, "capability", &known);
+        }
+        found
+    });
+    let verbs = reader.required::<Vec<Located<String>>>("verbs");
+    let reason = reader.required::<String>("reason");
+    let capability = capability?;
+    let verbs = read_verbs(reader, capability, verbs?);
+    Some((name.name.clone(), Slot { capability, verbs, reason: reason?.value }))
+}
+
+fn read_verbs(reader: &mut Reader<'_>, capability: Capability, names: Located<Vec<Located<String>>>) -> Vec<Verb> {
+    if names.value.is_empty() {
+        reader.error("E0306", names.span, "the list of verbs is empty", "name at least one verb");
+    }
+    let mut verbs = Vec::new();
+    for typed in names.value {
+        match Verb::find(capability, &typed.value) {
+            Some(verb) => verbs.push(verb),
+            None => {
+                let known: Vec<_> = capability.verbs().map(|verb| verb.row().name).collect();
+                report_unknown(reader, "E0305", &typed, &format!("verb of `{capability}`"), &known);
+            }
+        }
+    }
+    verbs.sort_unstable();
+    verbs.dedup();
+    verbs
+}
+
+fn read_operation(reader: &mut Reader<'_>, slots: &BTreeMap<String, Slot>) -> Option<(Located<String>, Operation)> {
+    let name = reader.required::<String>("name");
+    let kind = reader.required::<String>("kind").and_then(|typed| {
+        let found = OperationKind::find(&typed.value);
+        if found.is_none() {
+            report_unknown(reader, "E0307", &typed, "kind of operation", &["probe", "smoke-test", "step"]);
+        }
+        found.map(|kind| Located { value: kind, span: typed.span })
+    });
+    let summary = reader.required::<String>("summary");
+    let used = reader.optional::<runbook_document::Table>("slots").map(|table| table.value.entries).unwrap_or_default();
+    let optional = reader.optional::<Vec<Located<String>>>("optional").map(|list| list.value).unwrap_or_default();
+    let idempotent = reader.optional::<bool>("idempotent").is_some_and(|flag| flag.value);
+    let undo = reader.optional::<bool>("undo");
+    let used: BTreeMap<_, _> = used.iter().filter_map(|(slot, verbs)| read_use(reader, slots, slot, verbs)).collect();
+    for slot in optional.iter().filter(|slot| !used.contains_key(&slot.value)) {
+        let message = format!("`{}` is optional but not among the operation's slots", slot.value);
+        reader.error("E0308", slot.span.clone(), message, "not in `slots`");
+    }
+    let kind = kind?;
+    if let Some(undo) = undo.as_ref().filter(|undo| undo.value && kind.value != OperationKind::Step) {
+        reader.error(
+            "E0309",
+            undo.span.clone(),
+            format!("a {} changes nothing, so it has no undo", kind.value.name()),
+            "remove this",
+        );
+    }
+    let operation = Operation {
+        kind: kind.value,
+        summary: summary?.value,
+        slots: used,
+        optional: optional.into_iter().map(|slot| slot.value).collect(),
+        idempotent: idempotent || kind.value == OperationKind::Probe,
+        undo: undo.is_some_and(|undo| undo.value),
+        input: serde_json::Value::Null,
+        output: serde_json::Value::Null,
+    };
+    if kind.value == OperationKind::Probe && operation.writes() {
+        reader.error("E0310", kind.span, "a probe changes nothing, but this one uses verbs that do", "make it a step");
+    }
+    Some((name?, operation))
+}
+
+/// One `slot = ["verb"]` of an operation.
+fn read_use(reader: &mut Reader<'_>, slots: &BTreeMap<String, Slot>, key: &Key, node: &Node) -> Option<(String, Vec<Verb>)> {
+    let Some(slot) = slots.get(&key.name) else {
+        let typed = Located { value: key.name.clone(), span: key.span.clone() };
+        let known: Vec<_> = slots.keys().map(String::as_str).collect();
+        report_unknown(reader, "E0308", &typed, "slot", &known);
+        return None;
+    };
+    let names = match &node.value {
+        Value::Array(items) => {
+            items.iter().map(<Located<String> as runbook_document::FromNode>::from_node).collect::<Option<Vec<_>>>()
+        }
+        Value::String(_) | Value::Integer(_) | Value::Float(_) | Value::Boolean(_) | Value::Datetime(_) | Value::Table(_) => None,
+    };
+    let Some(names) = names else {
+        reader.error("E0203", node.span.clone(), format!("`{}` must be a list of verbs", key.name), "wrong type");
+        return None;
+    };
+    let verbs = read_verbs(reader, slot.capability, Located { value: names, span: node.span.clone() });
+    for verb in verbs.iter().filter(|verb| !slot.verbs.contains(verb)) {
+        let message = format!("the operation uses `{verb}` on slot `{}`, which declares only {}", key.name, list(&slot.verbs));
+        reader.error("E0311", node.span.clone(), message, "not declared by the slot");
+    }
+    Some((key.name.clone(), verbs))
+}
+
+/// `` `query`, `execute` ``
+pub(crate) fn list(verbs: &[Verb]) -> String {
+    verbs.iter().map(|verb| format!("`{verb}`")).collect::<Vec<_>>().join(", ")
+}
+
+fn report_unknown(reader: &mut Reader<'_>, code: &'static str, typed: &Located<String>, noun: &str, known: &[&str]) {
+    let help = match runbook_document::nearest(&typed.value, known.iter().copied()) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => format!("known: {}", known.join(", ")),
+    };
+    reader.error_with_help(code, typed.span.clone(), format!("`{}` is not a {noun}", typed.value), "unknown", help);
+}
+
+/// Lower-case letters, digits and single dashes, starting with a letter.
+pub fn is_kebab_case(name: &str) -> bool {
+    name.starts_with(|c: char| c.is_ascii_lowercase())
+        && !name.ends_with('-')
+        && !name.contains("--")
+        && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = r#"
+format = 1
+[plugin]
+name = "postgres"
+version = "0.1.0"
+description = "Checks a database"
+[slots.db]
+capability = "sql"
+verbs = ["query", "execute"]
+reason = "reads statistics"
+[[operation]]
+name = "ping"
+kind = "probe"
+summary = "connects"
+slots = { db = ["query"] }
+"#;
+
+    fn parse(text: &str) -> Result<Manifest, Vec<String>> {
+        let mut diagnostics = Diagnostics::default();
+        let manifest = Manifest::parse(&Source::new("plugin.toml", text), &mut diagnostics);
+        manifest.ok_or_else(|| diagnostics.iter().map(|d| format!("{}: {} {}", d.position().line, d.code, d.message)).collect())
+    }
+
+    #[test]
+    fn a_manifest_survives_the_way_into_the_section_and_back() {
+        let manifest = parse(GOOD).expect("the example is good");
+        assert_eq!(Manifest::from_section(&manifest.to_section()).expect("own output is readable"), manifest);
+    }
+
+    #[test]
+    fn an_operation_that_uses_an_undeclared_verb_is_refused() {
+        let errors = parse(&GOOD.replace("[\"query\", \"execute\"]", "[\"execute\"]")).expect_err("`query` is not declared");
+        assert_eq!(errors, ["15: E0311 the operation uses `query` on slot `db`, which declares only `execute`"]);
+    }
+
+    #[test]
+    fn a_probe_that_changes_something_is_refused() {
+        let errors = parse(&GOOD.replace("{ db = [\"query\"] }", "{ db = [\"execute\"] }")).expect_err("probes do not write");
+        assert_eq!(errors, ["13: E0310 a probe changes nothing, but this one uses verbs that do"]);
+    }
+
+    #[test]
+    fn a_section_that_claims_less_than_it_uses_is_refused() {
+        let mut manifest = parse(GOOD).expect("the example is good");
+        manifest.slots.get_mut("db").expect("the slot is there").verbs = vec![Verb::SqlExecute];
+        assert!(matches!(Manifest::from_section(&manifest.to_section()), Err(ManifestError::UndeclaredUse { .. })));
+    }
+
+    #[test]
+    fn unknown_names_come_with_the_nearest_known_one() {
+        let errors = parse(&GOOD.replace("capability = \"sql\"", "capability = \"sqll\"")).expect_err("no such capability");
+        assert!(errors[0].contains("`sqll` is not a capability"), "{errors:?}");
+    }
+}

@@ -1,0 +1,103 @@
+//! Arguments of programs: one pattern for each position.
+
+use regex::Regex;
+
+/// What one argument may be.
+#[derive(Debug, Clone)]
+pub enum ArgumentPattern {
+    /// Exactly this.
+    Literal(String),
+    /// One of these.
+    OneOf(Vec<String>),
+    /// Whatever the regular expression matches from start to end.
+    Regex(Regex),
+    /// Any number of arguments, each of which matches; only as the last pattern.
+    Repeat(Box<ArgumentPattern>),
+}
+
+impl PartialEq for ArgumentPattern {
+    fn eq(&self, other: &Self) -> bool {
+        self.to_string() == other.to_string()
+    }
+}
+
+impl ArgumentPattern {
+    /// A pattern from a regular expression, which must match the whole argument.
+    pub fn regex(text: &str) -> Result<Self, regex::Error> {
+        Regex::new(&format!("^(?:{text})$")).map(Self::Regex)
+    }
+
+    /// Whether one argument matches.
+    pub fn matches(&self, argument: &str) -> bool {
+        match self {
+            Self::Literal(text) => text == argument,
+            Self::OneOf(texts) => texts.iter().any(|text| text == argument),
+            Self::Regex(regex) => regex.is_match(argument),
+            Self::Repeat(pattern) => pattern.matches(argument),
+        }
+    }
+}
+
+impl std::fmt::Display for ArgumentPattern {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Literal(text) => write!(f, "`{text}`"),
+            Self::OneOf(texts) => {
+                write!(f, "one of {}", texts.iter().map(|text| format!("`{text}`")).collect::<Vec<_>>().join(", "))
+            }
+            Self::Regex(regex) => {
+                let text = regex.as_str();
+                write!(f, "/{}/", text.strip_prefix("^(?:").and_then(|text| text.strip_suffix(")$")).unwrap_or(text))
+            }
+            Self::Repeat(pattern) => write!(f, "any number of {pattern}"),
+        }
+    }
+}
+
+/// The first position, counted from 1, where `arguments` departs from `patterns`, with what was expected there.
+pub fn first_mismatch(patterns: &[ArgumentPattern], arguments: &[String]) -> Option<(usize, String)> {
+    let mut rest = arguments.iter().enumerate();
+    for (index, pattern) in patterns.iter().enumerate() {
+        if let ArgumentPattern::Repeat(repeated) = pattern {
+            return rest
+                .find(|(_, argument)| !repeated.matches(argument))
+                .map(|(position, _)| (position + 1, pattern.to_string()));
+        }
+        match rest.next() {
+            Some((_, argument)) if pattern.matches(argument) => {}
+            Some(_) | None => return Some((index + 1, pattern.to_string())),
+        }
+    }
+    rest.next().map(|(position, _)| (position + 1, "no further argument".to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mismatch(arguments: &[&str]) -> Option<usize> {
+        let patterns = [
+            ArgumentPattern::Literal("--format=plain".to_owned()),
+            ArgumentPattern::OneOf(vec!["a".to_owned(), "b".to_owned()]),
+            ArgumentPattern::Repeat(Box::new(ArgumentPattern::regex("--table=[a-z_]+").expect("good regex"))),
+        ];
+        let arguments: Vec<_> = arguments.iter().map(|&argument| argument.to_owned()).collect();
+        first_mismatch(&patterns, &arguments).map(|(position, _)| position)
+    }
+
+    #[test]
+    fn arguments_match_by_position() {
+        assert_eq!(mismatch(&["--format=plain", "a"]), None);
+        assert_eq!(mismatch(&["--format=plain", "b", "--table=x", "--table=y"]), None);
+        assert_eq!(mismatch(&["--format=custom", "a"]), Some(1));
+        assert_eq!(mismatch(&["--format=plain"]), Some(2));
+        assert_eq!(mismatch(&["--format=plain", "a", "--table=x", "--table=x; rm"]), Some(4));
+    }
+
+    #[test]
+    fn a_regular_expression_must_match_the_whole_argument() {
+        let pattern = ArgumentPattern::regex("a|b").expect("good regex");
+        assert!(pattern.matches("a") && pattern.matches("b"));
+        assert!(!pattern.matches("ab") && !pattern.matches("xb") && !pattern.matches("a\n--evil"));
+    }
+}

@@ -1,0 +1,12 @@
+//! How grants describe what is allowed: addresses, paths, arguments, statements. Every matcher is total and pure.
+
+mod address;
+mod argument;
+mod path;
+mod sql;
+
+pub use address::{AddressClass, AddressPolicy};
+pub use argument::{ArgumentPattern, first_mismatch};
+pub(crate) use path::segment_matches as glob;
+pub use path::{PathError, PathPattern, canonical_request_path, relative_file_path};
+pub use sql::{Dialect, StatementClass, StatementFacts, classify};

@@ -1,0 +1,190 @@
+//! Paths: those of HTTP requests and those of files below a directory.
+
+/// Why a path is not accepted.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PathError {
+    /// A request path starts with `/`.
+    #[error("the path does not start with `/`")]
+    NotAbsolute,
+    /// A file path is relative to its slot.
+    #[error("the path is absolute")]
+    Absolute,
+    /// `.` and `..`, plain or encoded.
+    #[error("the path has a `.` or `..` segment")]
+    DotSegment,
+    /// An encoded slash, backslash or NUL, which servers read differently.
+    #[error("the path has an encoded separator")]
+    EncodedSeparator,
+    /// A character that has no place in a path.
+    #[error("the path has a character that is not allowed there")]
+    BadCharacter,
+    /// Nothing.
+    #[error("the path is empty")]
+    Empty,
+}
+
+/// Checks the path of a request and splits it from its query. The path is taken as it is or not at all: nothing is normalised,
+/// so that what was judged is what is sent.
+pub fn canonical_request_path(path: &str) -> Result<(&str, Option<&str>), PathError> {
+    let (path, query) = path.split_once('?').map_or((path, None), |(path, query)| (path, Some(query)));
+    if !path.starts_with('/') {
+        return Err(PathError::NotAbsolute);
+    }
+    let allowed = |c: char| c.is_ascii_graphic() && !matches!(c, '\\' | '#' | '"' | '<' | '>' | '`' | '{' | '}' | '^' | '|');
+    if !path.chars().all(allowed) || path.starts_with("//") || !query.unwrap_or("").chars().all(allowed) {
+        return Err(PathError::BadCharacter);
+    }
+    let decoded = decode_repeatedly(path)?;
+    if decoded.split('/').any(|segment| matches!(segment.split(';').next(), Some("." | ".."))) {
+        return Err(PathError::DotSegment);
+    }
+    Ok((path, query))
+}
+
+/// Decodes percent escapes until none is left, because a proxy and a server may each decode once.
+fn decode_repeatedly(path: &str) -> Result<String, PathError> {
+    let mut text = path.to_owned();
+    for _ in 0..4 {
+        let decoded = decode_once(&text)?;
+        if decoded == text {
+            return Ok(text);
+        }
+        text = decoded;
+    }
+    Err(PathError::EncodedSeparator)
+}
+
+fn decode_once(text: &str) -> Result<String, PathError> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let [first, tail @ ..] = rest {
+        let escape = (*first == b'%').then(|| tail.get(..2).and_then(hex_byte));
+        match escape {
+            Some(Some(b'/' | b'\\' | 0)) => return Err(PathError::EncodedSeparator),
+            Some(Some(byte)) => {
+                bytes.push(byte);
+                rest = &tail[2..];
+            }
+            Some(None) => return Err(PathError::BadCharacter),
+            None => {
+                bytes.push(*first);
+                rest = tail;
+            }
+        }
+    }
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+fn hex_byte(digits: &[u8]) -> Option<u8> {
+    std::str::from_utf8(digits)
+        .ok()
+        .filter(|text| text.chars().all(|c| c.is_ascii_hexdigit()))
+        .and_then(|text| u8::from_str_radix(text, 16).ok())
+}
+
+/// Checks a path below a slot's directory and returns its segments joined by `/`. `""` is the directory itself.
+pub fn relative_file_path(path: &str) -> Result<&str, PathError> {
+    if path.is_empty() {
+        return Ok(path);
+    }
+    if path.starts_with('/') {
+        return Err(PathError::Absolute);
+    }
+    if path.contains(['\0', '\\', '\n']) {
+        return Err(PathError::BadCharacter);
+    }
+    if path.split('/').any(|segment| matches!(segment, "." | "..")) {
+        return Err(PathError::DotSegment);
+    }
+    if path.split('/').any(str::is_empty) {
+        return Err(PathError::Empty);
+    }
+    Ok(path)
+}
+
+/// A pattern of paths: `*` is any one segment (or a part of one), `**` at the end is everything below.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct PathPattern(String);
+
+impl PathPattern {
+    /// A pattern; `**` is allowed only as the last segment.
+    pub fn parse(text: &str) -> Option<Self> {
+        let segments: Vec<&str> = text.split('/').collect();
+        let deep = segments.iter().position(|segment| segment.contains("**"));
+        let misplaced = deep.is_some_and(|index| index + 1 != segments.len() || segments[index] != "**");
+        (!text.is_empty() && !misplaced).then(|| Self(text.to_owned()))
+    }
+
+    /// The pattern as written.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether `path` (without query) is one of the pattern's.
+    pub fn matches(&self, path: &str) -> bool {
+        let mut pattern = self.0.split('/');
+        let mut path = path.split('/');
+        loop {
+            match (pattern.next(), path.next()) {
+                (Some("**"), Some(_)) | (None, None) => return true,
+                (Some(wanted), Some(found)) if segment_matches(wanted, found) => {}
+                _ => return false,
+            }
+        }
+    }
+}
+
+/// Glob match of one segment, `*` being any run of characters.
+pub(crate) fn segment_matches(pattern: &str, text: &str) -> bool {
+    match pattern.split_once('*') {
+        None => pattern == text,
+        Some((head, tail)) => {
+            let Some(rest) = text.strip_prefix(head) else { return false };
+            (0..=rest.len()).filter(|start| rest.is_char_boundary(*start)).any(|start| segment_matches(tail, &rest[start..]))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_path_cannot_climb_in_any_spelling() {
+        for path in ["/a/../b", "/a/%2e%2e/b", "/a/%2E./b", "/..;/admin", "/%252e%252e/x"] {
+            assert_eq!(canonical_request_path(path), Err(PathError::DotSegment), "{path}");
+        }
+        for path in ["/a%2fb", "/a%5cb", "/a%00b", "/a%252fb"] {
+            assert_eq!(canonical_request_path(path), Err(PathError::EncodedSeparator), "{path}");
+        }
+        for path in ["/a b", "/a\r\nHost: x", "//evil.example/", "/a\\b", "/a#b", "/%zz", "/a?b\nc"] {
+            assert_eq!(canonical_request_path(path), Err(PathError::BadCharacter), "{path}");
+        }
+        assert_eq!(canonical_request_path("health"), Err(PathError::NotAbsolute));
+        assert_eq!(canonical_request_path("/health?full=1"), Ok(("/health", Some("full=1"))));
+        assert_eq!(canonical_request_path("/a%20b/caf%C3%A9"), Ok(("/a%20b/caf%C3%A9", None)));
+    }
+
+    #[test]
+    fn a_file_path_stays_below_its_directory() {
+        assert_eq!(relative_file_path("../x"), Err(PathError::DotSegment));
+        assert_eq!(relative_file_path("a/../../x"), Err(PathError::DotSegment));
+        assert_eq!(relative_file_path("/etc/passwd"), Err(PathError::Absolute));
+        assert_eq!(relative_file_path("a//b"), Err(PathError::Empty));
+        assert_eq!(relative_file_path("a\0b"), Err(PathError::BadCharacter));
+        assert_eq!(relative_file_path("a/b.zst"), Ok("a/b.zst"));
+    }
+
+    #[test]
+    fn patterns_match_segments() {
+        let matches = |pattern: &str, path: &str| PathPattern::parse(pattern).expect("good pattern").matches(path);
+        assert!(matches("/orders/*", "/orders/1"));
+        assert!(!matches("/orders/*", "/orders/1/items"));
+        assert!(matches("/orders/**", "/orders/1/items"));
+        assert!(!matches("/orders/**", "/orders"));
+        assert!(matches("/v*/x", "/v12/x"));
+        assert!(!matches("/orders", "/orders/"));
+        assert_eq!(PathPattern::parse("/a/**/b"), None);
+        assert_eq!(PathPattern::parse(""), None);
+    }
+}
