@@ -11,7 +11,7 @@ pub enum AddressClass {
     Private,
     /// This host.
     Loopback,
-    /// RFC 3927 and fe80::/10, without the metadata addresses.
+    /// RFC 3927 and `fe80::/10`, without the metadata addresses.
     LinkLocal,
     /// Where cloud providers hand out credentials.
     Metadata,
@@ -28,7 +28,7 @@ const CLASSES: &[(AddressClass, &str)] = &[
     (AddressClass::Reserved, "reserved"),
 ];
 
-/// The metadata services of AWS, Google, Azure, OpenStack (169.254.169.254), ECS tasks, Alibaba, Oracle, and AWS over IPv6.
+/// The metadata services of AWS, Google, Azure, `OpenStack` (169.254.169.254), ECS tasks, Alibaba, Oracle, and AWS over IPv6.
 const METADATA_V4: &[Ipv4Addr] = &[
     Ipv4Addr::new(169, 254, 169, 254),
     Ipv4Addr::new(169, 254, 169, 253),
@@ -89,9 +89,9 @@ impl AddressClass {
         match first {
             _ if address.is_loopback() => Self::Loopback,
             _ if address.is_unspecified() || address.is_multicast() => Self::Reserved,
-            0xfc00..=0xfdff => Self::Private,
+            // Unique local (RFC 4193) and the old site-local range.
+            0xfc00..=0xfdff | 0xfec0..=0xfeff => Self::Private,
             0xfe80..=0xfebf => Self::LinkLocal,
-            0xfec0..=0xfeff => Self::Private,
             // Global unicast is 2000::/3 (RFC 4291); documentation and benchmarking inside it are nobody's.
             0x2001 if matches!(address.segments()[1], 0x0db8 | 0x0002) => Self::Reserved,
             // Teredo hides an obfuscated IPv4 address; nobody runs a service behind one.
@@ -107,12 +107,10 @@ fn embedded_v4(address: Ipv6Addr) -> Option<Ipv4Addr> {
     let segments = address.segments();
     let last = || Ipv4Addr::from((u32::from(segments[6]) << 16) | u32::from(segments[7]));
     match segments {
-        // ::ffff:a.b.c.d (mapped) and ::ffff:0:a.b.c.d (translated).
-        [0, 0, 0, 0, 0, 0xffff, ..] | [0, 0, 0, 0, 0xffff, 0, ..] => Some(last()),
-        // ::a.b.c.d (compatible, deprecated), but not :: and ::1.
+        // Mapped (`::ffff:a.b.c.d`), translated (`::ffff:0:a.b.c.d`), NAT64 (RFC 6052, `64:ff9b::/96`; RFC 8215, `64:ff9b:1::/48`).
+        [0, 0, 0, 0, 0, 0xffff, ..] | [0, 0, 0, 0, 0xffff, 0, ..] | [0x64, 0xff9b, 0 | 1, ..] => Some(last()),
+        // Compatible (`::a.b.c.d`, deprecated), but not `::` and `::1`.
         [0, 0, 0, 0, 0, 0, high, low] if high != 0 || low > 1 => Some(last()),
-        // 64:ff9b::/96 (NAT64, RFC 6052) and 64:ff9b:1::/48 (RFC 8215), whose last 32 bits are the usual place.
-        [0x64, 0xff9b, 0 | 1, ..] => Some(last()),
         // 2002:a.b.c.d::/48 (6to4).
         [0x2002, high, low, ..] => Some(Ipv4Addr::from((u32::from(high) << 16) | u32::from(low))),
         _ => None,

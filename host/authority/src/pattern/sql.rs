@@ -12,11 +12,11 @@ use std::ops::ControlFlow;
 /// Which database's SQL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Dialect {
-    /// PostgreSQL.
+    /// `PostgreSQL`.
     Postgres,
-    /// MySQL and MariaDB.
+    /// `MySQL` and `MariaDB`.
     MySql,
-    /// SQLite.
+    /// `SQLite`.
     Sqlite,
 }
 
