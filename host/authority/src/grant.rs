@@ -307,3 +307,111 @@ impl Judge<'_> {
         Refusal { rule, message, source: Arc::clone(self.site.source), span: span.clone(), help }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use runbook_document::Diagnostics;
+    use std::path::Path;
+
+    const PLUGIN: &str = r#"
+format = 1
+[plugin]
+name = "docker"
+version = "1.0.0"
+description = "d"
+[slots.container]
+capability = "docker"
+verbs = ["inspect", "stop", "start"]
+reason = "r"
+[slots.notes]
+capability = "files"
+verbs = ["read"]
+reason = "r"
+[[operation]]
+name = "stop"
+kind = "step"
+summary = "s"
+slots = { container = ["inspect", "stop"], notes = ["read"] }
+optional = ["notes"]
+"#;
+
+    /// What granting says of a runbook whose targets are `targets` and whose step binds `bindings`.
+    fn refusals(operation: &str, targets: &str, bindings: &[(&str, &str)]) -> Vec<String> {
+        let mut diagnostics = Diagnostics::default();
+        let manifest =
+            Manifest::parse(&Source::new("plugin.toml", PLUGIN), &mut diagnostics).expect("the test's manifest is good");
+        let source = Source::new("r.toml", format!("# step\n{targets}"));
+        let document = runbook_document::parse(&source, &mut diagnostics).expect("good TOML");
+        let Some(runbook_document::Value::Table(table)) = document.get("targets").map(|node| &node.value) else {
+            panic!("no targets")
+        };
+        let mut all = Targets::default();
+        all.read(&source, table, Path::new("/base"), &mut diagnostics);
+        assert!(!diagnostics.has_errors(), "{diagnostics:?}");
+        let located = |text: &str| Located { value: text.to_owned(), span: 0..1 };
+        let bindings: Vec<_> =
+            bindings.iter().map(|(slot, target)| Binding { slot: located(slot), target: located(target) }).collect();
+        let uses = format!("docker:{operation}");
+        let site = UseSite { step: "stop-app", uses: &uses, operation, source: &source, span: &(0..1) };
+        let refusals = grant(&site, &manifest, &bindings, &all).err().unwrap_or_default();
+        let place = |refusal: &Refusal| refusal.source.place(&refusal.span);
+        refusals
+            .iter()
+            .map(|refusal| format!("{} {} [{}] {}", refusal.rule.name(), refusal.message, place(refusal), refusal.help))
+            .collect()
+    }
+
+    const APP: &str = "[targets.app]\ndocker = { name = \"app\" }\n";
+
+    #[test]
+    fn a_bound_step_gets_the_verbs_of_its_operation_and_no_more() {
+        assert!(refusals("stop", APP, &[("container", "app")]).is_empty());
+    }
+
+    #[test]
+    fn an_unbound_slot_is_refused_with_the_line_to_add() {
+        assert_eq!(
+            refusals("stop", APP, &[]),
+            [
+                "unbound-slot slot `container` of `docker:stop` is not bound; it needs `inspect`, `stop` [r.toml:1] add `bind.container = \"app\"` to step `stop-app`"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_grant_wider_than_declared_is_refused_at_the_target() {
+        let targets = "[targets.app]\ndocker = { name = \"app\" }\nverbs = [\"inspect\", \"stop\", \"exec\"]\n";
+        assert_eq!(
+            refusals("stop", targets, &[("container", "app")]),
+            [
+                "grant-wider-than-declared target `app` grants `exec`, but slot `container` of plugin `docker` declares only `inspect`, `start`, `stop` \
+              [r.toml:2] remove `exec` from the verbs of `[targets.app]`, or bind another target"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_writable_directory_for_a_slot_that_only_reads_is_refused() {
+        let targets = format!("{APP}[targets.dir]\nfiles = \"x\"\naccess = \"write\"\n");
+        let found = refusals("stop", &targets, &[("container", "app"), ("notes", "dir")]);
+        assert!(found.len() == 1 && found[0].starts_with("grant-wider-than-declared target `dir` grants `write`"), "{found:?}");
+    }
+
+    #[test]
+    fn a_grant_narrower_than_needed_is_refused_at_the_target() {
+        let targets = "[targets.app]\ndocker = { name = \"app\" }\nverbs = [\"inspect\"]\n";
+        let found = refusals("stop", targets, &[("container", "app")]);
+        assert!(found[0].starts_with("grant-narrower-than-needed `docker:stop` needs `stop` on slot `container`"), "{found:?}");
+    }
+
+    #[test]
+    fn wrong_names_and_kinds_are_all_refused_at_once() {
+        let targets = format!("{APP}[targets.api]\nhttp = \"http://h\"\n");
+        let found = refusals("stop", &targets, &[("container", "api"), ("notes", "nobody"), ("contaner", "app")]);
+        let rules: Vec<_> = found.iter().map(|text| text.split(' ').next().expect("a rule")).collect();
+        assert_eq!(rules, ["unknown-slot", "wrong-kind", "unknown-target"]);
+        assert!(found[0].ends_with("did you mean `container`?"), "{found:?}");
+        assert!(refusals("stpo", APP, &[])[0].ends_with("did you mean `docker:stop`?"));
+    }
+}
