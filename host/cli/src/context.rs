@@ -1,0 +1,99 @@
+//! Everything that the program takes from its surroundings, read once: directories, terminal, operator.
+
+use crate::failure::Failure;
+use std::io::IsTerminal as _;
+use std::path::{Path, PathBuf};
+
+/// When colour is used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Color {
+    /// On a terminal, unless `NO_COLOR` is set.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// Options that every command has.
+#[derive(Debug, Clone, clap::Args)]
+pub struct GlobalArgs {
+    /// When to use colour
+    #[arg(long, global = true, value_enum, default_value = "auto", env = "RUNBOOK_COLOR")]
+    pub color: Color,
+    /// Never ask a question; a question that would be needed is an error
+    #[arg(long, global = true, env = "RUNBOOK_NO_INPUT")]
+    pub no_input: bool,
+    /// The journal of runs [default: runbook/journal.db in the state directory]
+    #[arg(long, global = true, value_name = "FILE", env = "RUNBOOK_JOURNAL")]
+    pub journal: Option<PathBuf>,
+    /// An age or SSH private key that opens secret stores; may be given several times [default: runbook/identity.txt in the configuration directory]
+    #[arg(long, global = true, value_name = "FILE", env = "RUNBOOK_IDENTITY", value_delimiter = ':')]
+    pub identity: Vec<PathBuf>,
+    /// Where compiled plugins are kept [default: runbook in the cache directory]
+    #[arg(long, global = true, value_name = "DIR", env = "RUNBOOK_CACHE")]
+    pub cache: Option<PathBuf>,
+}
+
+/// The program's surroundings.
+#[derive(Debug, Clone)]
+pub struct Context {
+    /// Whether stdout may be coloured.
+    pub color_stdout: bool,
+    /// Whether stderr may be coloured.
+    pub color_stderr: bool,
+    /// Whether progress may be drawn on stderr.
+    pub live: bool,
+    /// Whether a question can be asked.
+    pub interactive: bool,
+    /// The journal's file.
+    pub journal: PathBuf,
+    /// Private keys to try, in order.
+    pub identities: Vec<PathBuf>,
+    /// Whether `identities` is only the default, which need not be there.
+    pub identities_are_default: bool,
+    /// Where compiled plugins are kept.
+    pub cache: PathBuf,
+    /// Who runs the program: `user@host`.
+    pub operator: String,
+    /// This machine's name.
+    pub host: String,
+}
+
+impl Context {
+    /// Reads the environment, once.
+    pub fn new(args: &GlobalArgs) -> Result<Self, Failure> {
+        let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        let colored = |terminal: bool| match args.color {
+            Color::Auto => terminal && !no_color,
+            Color::Always => true,
+            Color::Never => false,
+        };
+        let stderr_terminal = std::io::stderr().is_terminal();
+        let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+        let user = std::env::var("USER").or_else(|_| std::env::var("LOGNAME")).unwrap_or_else(|_| format!("uid {}", rustix::process::getuid().as_raw()));
+        let identities = if args.identity.is_empty() { vec![directory("XDG_CONFIG_HOME", ".config")?.join("identity.txt")] } else { args.identity.clone() };
+        Ok(Self {
+            color_stdout: colored(std::io::stdout().is_terminal()),
+            color_stderr: colored(stderr_terminal),
+            live: stderr_terminal && std::env::var("TERM").is_ok_and(|term| term != "dumb"),
+            interactive: !args.no_input && stderr_terminal && std::io::stdin().is_terminal(),
+            journal: args.journal.clone().map_or_else(|| directory("XDG_STATE_HOME", ".local/state").map(|dir| dir.join("journal.db")), Ok)?,
+            identities,
+            identities_are_default: args.identity.is_empty(),
+            cache: args.cache.clone().map_or_else(|| directory("XDG_CACHE_HOME", ".cache"), Ok)?,
+            operator: format!("{user}@{host}"),
+            host,
+        })
+    }
+}
+
+/// `runbook` below an XDG base directory.
+fn directory(variable: &str, below_home: &str) -> Result<PathBuf, Failure> {
+    let set = std::env::var_os(variable).map(PathBuf::from).filter(|path| path.is_absolute());
+    let home = || std::env::var_os("HOME").map(|home| Path::new(&home).join(below_home));
+    match set.or_else(home) {
+        Some(base) => Ok(base.join("runbook")),
+        None => Err(Failure::usage(format!("neither `{variable}` nor `HOME` is set")).hint(format!("set `{variable}`"))),
+    }
+}

@@ -1,0 +1,62 @@
+//! The numbers that the program exits with: one table, printed by `runbook help exit-codes`.
+
+/// How the program ends. Callers may rely on the numbers; a number that is not in [`EXIT_STATUSES`] is a failure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ExitStatus {
+    /// It worked.
+    Success,
+    /// A run failed, and nothing of it is left: everything undone and verified, or nothing done.
+    Failed,
+    /// The command line or a file is wrong; nothing was executed.
+    Usage,
+    /// The engine or a plugin could not start; nothing was changed.
+    Engine,
+    /// A preflight or a verify failed, and there was nothing to undo.
+    CheckFailed,
+    /// The run waits for something; `runbook resume` continues it.
+    Waiting,
+    /// Refused by authority, boundary, window or a busy lock.
+    Refused,
+    /// Something was changed and could not be put back; a person must look.
+    Dirty,
+    /// The run's time limit.
+    Deadline,
+    /// Ctrl-C, after orderly cleanup.
+    Interrupted,
+    /// SIGTERM, after orderly cleanup.
+    Terminated,
+}
+
+/// Every status: number, name and meaning.
+pub const EXIT_STATUSES: &[(ExitStatus, u8, &str)] = &[
+    (ExitStatus::Success, 0, "succeeded"),
+    (ExitStatus::Failed, 1, "failed; everything was undone and verified, or nothing had been done"),
+    (ExitStatus::Usage, 2, "the command line, a runbook or a file is wrong; nothing was executed"),
+    (ExitStatus::Engine, 3, "an error of the engine or a plugin before any effect"),
+    (ExitStatus::CheckFailed, 4, "a preflight or verify failed, and there was nothing to undo"),
+    (ExitStatus::Waiting, 5, "waiting for a person or a lock; continue with `runbook resume`"),
+    (ExitStatus::Refused, 6, "refused: authority, boundary, window, or a lock that somebody else holds"),
+    (ExitStatus::Dirty, 7, "dirty: an undo failed or an outcome is unknown; a person must look"),
+    (ExitStatus::Deadline, 124, "the run's time limit was reached"),
+    (ExitStatus::Interrupted, 130, "interrupted (Ctrl-C) after orderly cleanup"),
+    (ExitStatus::Terminated, 143, "terminated (SIGTERM) after orderly cleanup"),
+];
+
+impl ExitStatus {
+    /// The number.
+    pub fn code(self) -> u8 {
+        EXIT_STATUSES.iter().find(|(status, ..)| *status == self).map_or(3, |(_, code, _)| *code)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_status_has_its_own_number() {
+        let mut codes: Vec<_> = EXIT_STATUSES.iter().map(|(_, code, _)| *code).collect();
+        codes.dedup();
+        assert_eq!(codes, [0, 1, 2, 3, 4, 5, 6, 7, 124, 130, 143]);
+    }
+}

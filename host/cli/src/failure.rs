@@ -1,0 +1,75 @@
+//! What stops a command: an error, how the program then ends, and what to do about it.
+//!
+//! Outcomes of runs never travel as a [`Failure`]: a run that fails is an answer, not an error.
+
+use crate::exit_status::ExitStatus;
+use runbook_document::Diagnostics;
+use std::error::Error;
+
+/// Why a command stops.
+#[derive(Debug)]
+pub enum Failure {
+    /// Findings about files, each shown at its line.
+    Findings {
+        /// How the program ends.
+        status: ExitStatus,
+        /// The findings.
+        diagnostics: Diagnostics,
+    },
+    /// An error, its causes, and hints.
+    Error {
+        /// How the program ends.
+        status: ExitStatus,
+        /// The error.
+        error: Box<dyn Error + Send + Sync>,
+        /// What to do, each an imperative.
+        hints: Vec<String>,
+    },
+    /// Whoever read the output went away; nothing is said.
+    BrokenPipe,
+}
+
+impl Failure {
+    /// An error of the command line or of a file.
+    pub fn usage(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self::Error { status: ExitStatus::Usage, error: error.into(), hints: Vec::new() }
+    }
+
+    /// An error of the engine or of a plugin before any effect.
+    pub fn engine(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self::Error { status: ExitStatus::Engine, error: error.into(), hints: Vec::new() }
+    }
+
+    /// A refusal.
+    pub fn refused(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self::Error { status: ExitStatus::Refused, error: error.into(), hints: Vec::new() }
+    }
+
+    /// Findings that make a file unusable.
+    pub fn findings(diagnostics: Diagnostics) -> Self {
+        Self::Findings { status: ExitStatus::Usage, diagnostics }
+    }
+
+    /// Adds what to do.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        if let Self::Error { hints, .. } = &mut self {
+            hints.push(hint.into());
+        }
+        self
+    }
+
+    /// How the program ends.
+    pub fn status(&self) -> ExitStatus {
+        match self {
+            Self::Findings { status, .. } | Self::Error { status, .. } => *status,
+            Self::BrokenPipe => ExitStatus::Success,
+        }
+    }
+}
+
+impl From<std::io::Error> for Failure {
+    fn from(error: std::io::Error) -> Self {
+        if error.kind() == std::io::ErrorKind::BrokenPipe { Self::BrokenPipe } else { Self::engine(error) }
+    }
+}

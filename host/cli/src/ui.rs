@@ -1,0 +1,144 @@
+//! The only file that prints or prompts. Data goes to stdout, everything else to stderr.
+
+use crate::context::Context;
+use crate::failure::Failure;
+use miette::{GraphicalReportHandler, GraphicalTheme, LabeledSpan, NamedSource};
+use runbook_document::{Diagnostic, Diagnostics, Severity};
+use runbook_secrets::SecretString;
+use std::fmt::Write as _;
+use std::io::Write as _;
+
+/// Writes data to stdout.
+pub fn data(text: &str) -> Result<(), Failure> {
+    let mut out = std::io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    if !text.ends_with('\n') {
+        out.write_all(b"\n")?;
+    }
+    Ok(out.flush()?)
+}
+
+/// Writes bytes to stdout as they are.
+pub fn raw_data(bytes: &[u8]) -> Result<(), Failure> {
+    let mut out = std::io::stdout().lock();
+    out.write_all(bytes)?;
+    Ok(out.flush()?)
+}
+
+/// Writes a line for the operator to stderr. Nothing can be done if that fails, and a run must not stop for it.
+pub fn note(text: &str) {
+    let mut err = std::io::stderr().lock();
+    let _ = writeln!(err, "{text}");
+}
+
+/// Shows a failure.
+pub fn failure(context: Option<&Context>, failure: &Failure) {
+    let color = context.is_some_and(|context| context.color_stderr);
+    match failure {
+        Failure::BrokenPipe => {}
+        Failure::Findings { diagnostics, .. } => note(&render_diagnostics(diagnostics, color)),
+        Failure::Error { error, hints, .. } => {
+            let mut text = format!("{} {error}", paint("error:", "1;31", color));
+            let mut cause = error.source();
+            while let Some(error) = cause {
+                let _ = write!(text, "\n  because {error}");
+                cause = error.source();
+            }
+            for hint in hints {
+                let _ = write!(text, "\n{} {hint}", paint("help:", "1;36", color));
+            }
+            note(&text);
+        }
+    }
+}
+
+/// Findings with the lines that they are about, then how many there are.
+pub fn render_diagnostics(diagnostics: &Diagnostics, color: bool) -> String {
+    let theme = if color { GraphicalTheme::unicode() } else { GraphicalTheme::unicode_nocolor() };
+    let handler = GraphicalReportHandler::new_themed(theme).with_width(100);
+    let mut text = String::new();
+    for diagnostic in diagnostics.iter() {
+        let shown = Shown { diagnostic, source: NamedSource::new(diagnostic.source.name(), diagnostic.source.text().to_owned()) };
+        let _ = handler.render_report(&mut text, &shown);
+    }
+    let errors = diagnostics.iter().filter(|diagnostic| diagnostic.severity == Severity::Error).count();
+    let warnings = diagnostics.len() - errors;
+    let _ = write!(text, "{}", counted(errors, "error"));
+    if warnings > 0 {
+        let _ = write!(text, ", {}", counted(warnings, "warning"));
+    }
+    text
+}
+
+/// `1 error`, `2 errors`.
+pub fn counted(count: usize, noun: &str) -> String {
+    if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
+}
+
+/// A word in colour, where colour is used.
+pub fn paint(text: &str, code: &str, color: bool) -> String {
+    if color { format!("\u{1b}[{code}m{text}\u{1b}[0m") } else { text.to_owned() }
+}
+
+/// Asks a question that only `y` or `yes` answers with yes.
+pub fn confirm(context: &Context, question: &str) -> Result<bool, Failure> {
+    if !context.interactive {
+        return Err(Failure::usage(format!("a person must answer: {question}")).hint("run on a terminal, or give `--yes`"));
+    }
+    let mut err = std::io::stderr().lock();
+    write!(err, "{question} [y/N] ")?;
+    err.flush()?;
+    let mut answer = String::new();
+    std::io::stdin().read_line(&mut answer)?;
+    Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
+}
+
+/// Asks for a secret without showing it. `None` if nobody can be asked.
+pub fn ask_secret(context: &Context, question: &str) -> Option<SecretString> {
+    if !context.interactive {
+        return None;
+    }
+    rpassword::prompt_password(format!("{question}: ")).ok().map(SecretString::from)
+}
+
+/// A [`Diagnostic`] as miette wants it.
+#[derive(Debug)]
+struct Shown<'a> {
+    diagnostic: &'a Diagnostic,
+    source: NamedSource<String>,
+}
+
+impl std::fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.diagnostic.message)
+    }
+}
+
+impl std::error::Error for Shown<'_> {}
+
+impl miette::Diagnostic for Shown<'_> {
+    fn code<'b>(&'b self) -> Option<Box<dyn std::fmt::Display + 'b>> {
+        Some(Box::new(self.diagnostic.code))
+    }
+
+    fn severity(&self) -> Option<miette::Severity> {
+        Some(match self.diagnostic.severity {
+            Severity::Error => miette::Severity::Error,
+            Severity::Warning => miette::Severity::Warning,
+        })
+    }
+
+    fn help<'b>(&'b self) -> Option<Box<dyn std::fmt::Display + 'b>> {
+        self.diagnostic.help.as_ref().map(|help| Box::new(help) as Box<dyn std::fmt::Display>)
+    }
+
+    fn source_code(&self) -> Option<&dyn miette::SourceCode> {
+        Some(&self.source)
+    }
+
+    fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
+        let span = &self.diagnostic.span;
+        let label = LabeledSpan::at(span.start..span.end.max(span.start), &self.diagnostic.label);
+        Some(Box::new(std::iter::once(label)))
+    }
+}

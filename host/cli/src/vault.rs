@@ -1,0 +1,73 @@
+//! Opens secret stores when a secret is first needed, and keeps them open for one command.
+
+use crate::context::Context;
+use crate::failure::Failure;
+use crate::ui;
+use runbook_secrets::{Identities, Prompt, Recipients, SecretString, Store, WorkFactor, files};
+use std::path::Path;
+
+/// The private keys that the operator has. Missing default keys are no error: the store may need a passphrase only.
+pub fn identities(context: &Context) -> Result<Identities, Failure> {
+    let mut identities = Identities::default();
+    for path in &context.identities {
+        if context.identities_are_default && !path.exists() {
+            continue;
+        }
+        let text = files::read_private(path).map_err(Failure::usage)?;
+        identities.add(&text, &path.display().to_string()).map_err(Failure::usage)?;
+    }
+    Ok(identities)
+}
+
+/// Asks for a passphrase on the terminal, once for each question.
+pub fn prompt(context: &Context) -> Prompt {
+    let context = context.clone();
+    Prompt::new(move |question| ui::ask_secret(&context, &question.to_string()))
+}
+
+/// Opens a store; `None` if its file is not there.
+pub fn open(context: &Context, path: &Path) -> Result<Option<Store>, Failure> {
+    let Some(bytes) = files::read(path).map_err(Failure::usage)? else { return Ok(None) };
+    let origin = path.display().to_string();
+    let store = Store::open(&bytes, &origin, &identities(context)?, &prompt(context));
+    store.map(Some).map_err(|error| {
+        let failure = Failure::usage(error);
+        if context.identities_are_default { failure.hint("name the private key with `--identity FILE` or `RUNBOOK_IDENTITY`") } else { failure }
+    })
+}
+
+/// Whom a store is encrypted to: its `.recipients` file; else its passphrase; else the operator's own keys, which are written
+/// down beside it.
+pub fn recipients(context: &Context, path: &Path, store: &Store) -> Result<Recipients, Failure> {
+    let beside = files::recipients_path(path);
+    if let Some(text) = files::read(&beside).map_err(Failure::usage)? {
+        let text = String::from_utf8_lossy(&text).into_owned();
+        return Recipients::parse(&text, &beside.display().to_string()).map_err(Failure::usage);
+    }
+    if let Some(passphrase) = store.passphrase(WorkFactor::default()) {
+        return Ok(passphrase);
+    }
+    let own: Vec<String> = identities(context)?.recipients().map(str::to_owned).collect();
+    if own.is_empty() {
+        return Err(Failure::usage(format!("`{}` has no recipients", path.display()))
+            .hint("make a key with `runbook secret keygen`")
+            .hint(format!("or write one recipient a line into `{}`", beside.display())));
+    }
+    let text = own.join("\n") + "\n";
+    files::write_public(&beside, text.as_bytes()).map_err(Failure::usage)?;
+    Recipients::parse(&text, &beside.display().to_string()).map_err(Failure::usage)
+}
+
+/// A new store behind a passphrase that is asked for twice.
+pub fn new_passphrase(context: &Context) -> Result<Recipients, Failure> {
+    let ask = |question| ui::ask_secret(context, question).ok_or_else(|| Failure::usage("a passphrase is needed, and nobody can be asked"));
+    let (first, second): (SecretString, SecretString) = (ask("new passphrase")?, ask("the same again")?);
+    use runbook_secrets::ExposeSecret as _;
+    if first.expose_secret() != second.expose_secret() {
+        return Err(Failure::usage("the two passphrases differ; nothing was changed"));
+    }
+    if first.expose_secret().chars().count() < 8 {
+        return Err(Failure::usage("a passphrase needs at least 8 characters; nothing was changed"));
+    }
+    Ok(Recipients::passphrase(first, WorkFactor::default()))
+}
