@@ -1,1 +1,43 @@
-//! Tests of the real program against real services.
+//! What tests of the real program stand on: a home of their own, and real servers on loopback, each stopped by its own pid.
+//!
+//! A server that cannot be had is a failure with what to install, never a skip.
+
+pub mod docker;
+pub mod env;
+pub mod http;
+pub mod postgres;
+
+use std::net::TcpListener;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// A TCP port that was free a moment ago.
+///
+/// # Panics
+/// If loopback has no free port.
+pub fn free_port() -> u16 {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("loopback has a free port");
+    listener.local_addr().expect("a bound socket has an address").port()
+}
+
+/// Waits until `ready` says so.
+///
+/// # Panics
+/// With `what`, after 30 seconds.
+pub fn wait_for(what: &str, mut ready: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !ready() {
+        assert!(Instant::now() < deadline, "{what}: not after 30 seconds");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// The first of `candidates` that is there.
+///
+/// # Panics
+/// With the name of the Debian package that has it.
+pub fn program(candidates: &[&str], package: &str) -> String {
+    let found = candidates.iter().find(|path| Path::new(path).exists());
+    (*found.unwrap_or_else(|| panic!("none of {candidates:?} is here; install Debian's `{package}` (scripts/test does)")))
+        .to_owned()
+}

@@ -1,0 +1,183 @@
+//! A PostgreSQL server of the test's own.
+
+use crate::{free_port, program, wait_for};
+use std::fs;
+use std::os::unix::fs::chown;
+use std::os::unix::process::CommandExt as _;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use tempfile::TempDir;
+
+/// A running server with a superuser `postgres`, an ordinary role `orders_admin` (password `s3cret-pg-word`, member of
+/// `pg_signal_backend` and owner of database `orders`).
+#[derive(Debug)]
+pub struct Postgres {
+    server: Child,
+    folder: TempDir,
+    /// Its TCP port on 127.0.0.1.
+    pub port: u16,
+}
+
+/// The password of `orders_admin`.
+pub const PASSWORD: &str = "s3cret-pg-word";
+
+const VERSIONS: &[&str] =
+    &["/usr/lib/postgresql/15/bin/initdb", "/usr/lib/postgresql/16/bin/initdb", "/usr/lib/postgresql/17/bin/initdb"];
+
+/// The folder with the server's programs.
+pub fn programs() -> PathBuf {
+    PathBuf::from(program(VERSIONS, "postgresql-15")).parent().expect("the program is in a folder").to_owned()
+}
+
+/// As which user the server runs: it refuses root.
+fn server_user() -> Option<(u32, u32)> {
+    if !rustix::process::geteuid().is_root() {
+        return None;
+    }
+    let passwd = fs::read_to_string("/etc/passwd").expect("there are users");
+    let entry = passwd
+        .lines()
+        .find(|line| line.starts_with("postgres:") || line.starts_with("nobody:"))
+        .expect("postgres or nobody is a user");
+    let mut fields = entry.split(':').skip(2).map(|field| field.parse().expect("ids are numbers"));
+    Some((fields.next().expect("a user id"), fields.next().expect("a group id")))
+}
+
+fn as_server_user(command: &mut Command) -> &mut Command {
+    if let Some((uid, gid)) = server_user() {
+        command.uid(uid).gid(gid);
+    }
+    command
+}
+
+impl Postgres {
+    /// Starts a server with the database `orders`: a table `orders` with `rows` rows.
+    ///
+    /// # Panics
+    /// If the server cannot be started.
+    pub fn start(rows: u32) -> Self {
+        let folder = tempfile::Builder::new().prefix("rb-pg").tempdir_in("/tmp").expect("a folder can be made");
+        if let Some((uid, gid)) = server_user() {
+            chown(folder.path(), Some(uid), Some(gid)).expect("root can give a folder away");
+        }
+        let data = folder.path().join("data");
+        let initdb = as_server_user(Command::new(programs().join("initdb")).current_dir("/"))
+            .args([
+                "--no-sync",
+                "--auth=scram-sha-256",
+                "--no-locale",
+                "--encoding=UTF8",
+                "--username=postgres",
+                "--pwfile=/dev/stdin",
+                "-D",
+            ])
+            .arg(&data)
+            .stdin(pipe(b"postgres-word\n"))
+            .output()
+            .expect("initdb runs");
+        assert!(initdb.status.success(), "initdb: {}", String::from_utf8_lossy(&initdb.stderr));
+        let port = free_port();
+        let log = fs::File::create(folder.path().join("log")).expect("a log can be made");
+        let server = as_server_user(Command::new(programs().join("postgres")).current_dir("/"))
+            .args(["-c", "listen_addresses=127.0.0.1", "-c", "fsync=off", "-c", "autovacuum=off", "-c", "max_connections=50"])
+            .args(["-c", &format!("port={port}"), "-c", &format!("unix_socket_directories={}", folder.path().display()), "-D"])
+            .arg(&data)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .expect("postgres starts");
+        let postgres = Self { server, folder, port };
+        wait_for("PostgreSQL answers", || postgres.try_psql("postgres", "select 1").is_ok());
+        postgres.psql(
+            "postgres",
+            &format!(
+                "create role orders_admin login password '{PASSWORD}'; grant pg_signal_backend, pg_read_all_stats to orders_admin"
+            ),
+        );
+        postgres.psql("postgres", "create database orders owner orders_admin");
+        postgres.psql(
+            "orders",
+            &format!(
+                "create table orders (id bigint primary key, item text not null, amount numeric(12,2) not null, at timestamptz not null default now()); \
+                 alter table orders owner to orders_admin; \
+                 insert into orders select i, md5(i::text) || repeat('x', 40), i * 1.25 from generate_series(1, {rows}) i"
+            ),
+        );
+        postgres
+    }
+
+    /// Runs SQL as the superuser and returns what `psql -At` prints.
+    ///
+    /// # Panics
+    /// If the SQL fails.
+    pub fn psql(&self, database: &str, sql: &str) -> String {
+        self.try_psql(database, sql).unwrap_or_else(|error| panic!("psql: {error}"))
+    }
+
+    fn try_psql(&self, database: &str, sql: &str) -> Result<String, String> {
+        let output =
+            self.client("psql").args(["-XAt", "-v", "ON_ERROR_STOP=1", "-d", database, "-c", sql]).output().expect("psql runs");
+        if output.status.success() {
+            Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+        } else {
+            Err(String::from_utf8_lossy(&output.stderr).into_owned())
+        }
+    }
+
+    /// A client program, connected as the superuser.
+    pub fn client(&self, name: &str) -> Command {
+        let mut command = Command::new(programs().join(name));
+        command
+            .env("PGHOST", "127.0.0.1")
+            .env("PGPORT", self.port.to_string())
+            .env("PGUSER", "postgres")
+            .env("PGPASSWORD", "postgres-word");
+        command
+    }
+
+    /// A session of `orders_admin` that sleeps, until it is terminated.
+    ///
+    /// # Panics
+    /// If psql cannot be started.
+    pub fn sleeper(&self) -> Child {
+        let mut command = self.client("psql");
+        command.env("PGUSER", "orders_admin").env("PGPASSWORD", PASSWORD);
+        command
+            .args(["-XAt", "-d", "orders", "-c", "select pg_sleep(600)"])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("psql runs")
+    }
+
+    /// Stops the server at once, as a crash would.
+    pub fn kill(&mut self) {
+        let _ = self.server.kill();
+        let _ = self.server.wait();
+    }
+
+    /// What the server wrote to its log.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
+    }
+}
+
+impl Drop for Postgres {
+    fn drop(&mut self) {
+        if let Some(pid) = i32::try_from(self.server.id()).ok().and_then(rustix::process::Pid::from_raw) {
+            // SIGINT is PostgreSQL's fast shutdown: it does not wait for clients.
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::INT);
+        }
+        let _ = self.server.wait();
+    }
+}
+
+/// A stdin with these bytes.
+fn pipe(bytes: &[u8]) -> Stdio {
+    use std::io::{Seek as _, Write as _};
+    let mut file = tempfile::tempfile().expect("a temporary file can be made");
+    file.write_all(bytes).expect("a temporary file can be written");
+    file.rewind().expect("a file can be rewound");
+    Stdio::from(file)
+}
