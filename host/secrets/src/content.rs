@@ -1,0 +1,199 @@
+//! What is inside a store: TOML, so that `age -d` shows something that a person can read and edit.
+//!
+//! ```toml
+//! format = 1
+//!
+//! [secrets.orders-db]
+//! value = "…"                          # or base64 = "…" for bytes that are not text
+//! changed = "2026-11-20T22:00:00Z"
+//! note = "owner: platform"
+//! ```
+//! This is not read through `runbook-document`: its diagnostics quote the line, and a line here is a secret.
+
+use crate::secret::Secret;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use jiff::Timestamp;
+use serde::Deserialize;
+use serde::de::{Deserializer, Error, Visitor};
+use std::collections::BTreeMap;
+use std::fmt::{self, Write};
+use zeroize::{Zeroize, Zeroizing};
+
+/// The format that this program writes and the newest that it reads.
+pub(crate) const FORMAT: u32 = 1;
+
+/// One secret with what is known of it.
+#[derive(Clone)]
+pub(crate) struct Entry {
+    pub(crate) secret: Secret,
+    pub(crate) changed: Timestamp,
+    pub(crate) note: Option<String>,
+}
+
+/// Why the content cannot be used. It never holds a text from the content.
+pub(crate) enum Unreadable {
+    Format { found: u32 },
+    Place { line: usize },
+    Secret { name: String, reason: &'static str },
+}
+
+#[derive(Deserialize)]
+struct Version {
+    format: u32,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawStore {
+    #[expect(dead_code, reason = "read by `Version`, and named here because unknown keys are refused")]
+    format: u32,
+    #[serde(default)]
+    secrets: BTreeMap<String, RawEntry>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawEntry {
+    value: Option<Plain>,
+    base64: Option<Plain>,
+    changed: Timestamp,
+    note: Option<String>,
+}
+
+/// Text that is wiped when dropped.
+struct Plain(Zeroizing<String>);
+
+impl<'de> Deserialize<'de> for Plain {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Text;
+        impl Visitor<'_> for Text {
+            type Value = Plain;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a string")
+            }
+            fn visit_str<E: Error>(self, text: &str) -> Result<Plain, E> {
+                Ok(Plain(Zeroizing::new(text.to_owned())))
+            }
+            fn visit_string<E: Error>(self, text: String) -> Result<Plain, E> {
+                Ok(Plain(Zeroizing::new(text)))
+            }
+        }
+        deserializer.deserialize_string(Text)
+    }
+}
+
+/// Reads the decrypted content.
+pub(crate) fn parse(text: &str) -> Result<BTreeMap<String, Entry>, Unreadable> {
+    let place = |error: &toml::de::Error| {
+        let start = error.span().map_or(0, |span| span.start.min(text.len()));
+        Unreadable::Place { line: text.as_bytes()[..start].iter().filter(|byte| **byte == b'\n').count() + 1 }
+    };
+    // The version first: a newer format may have keys that this one would refuse for the wrong reason.
+    let version: Version = toml::from_str(text).map_err(|error| place(&error))?;
+    if version.format != FORMAT {
+        return Err(Unreadable::Format { found: version.format });
+    }
+    let raw: RawStore = toml::from_str(text).map_err(|error| place(&error))?;
+    raw.secrets.into_iter().map(|(name, raw)| check(name, raw)).collect()
+}
+
+fn check(name: String, raw: RawEntry) -> Result<(String, Entry), Unreadable> {
+    if crate::source::check_name(&name).is_err() {
+        return Err(Unreadable::Secret { name, reason: "has a name with other characters than letters, digits, `-`, `_`, `.`" });
+    }
+    let secret = match (raw.value, raw.base64) {
+        (Some(mut value), None) => Ok(Secret::new(std::mem::take(&mut *value.0).into_bytes())),
+        (None, Some(value)) => STANDARD.decode(value.0.trim()).map(Secret::new).map_err(|_| "has a `base64` that is not base64"),
+        (None, None) => Err("has neither `value` nor `base64`"),
+        (Some(_), Some(_)) => Err("has both `value` and `base64`; keep one"),
+    };
+    match secret {
+        Ok(secret) => Ok((name, Entry { secret, changed: raw.changed, note: raw.note })),
+        Err(reason) => Err(Unreadable::Secret { name, reason }),
+    }
+}
+
+/// Writes the content to be encrypted.
+pub(crate) fn render(entries: &BTreeMap<String, Entry>) -> Zeroizing<String> {
+    // Room for the worst case (six bytes for an escaped one), so that growing leaves no copy of a secret behind.
+    let size = |(name, entry): (&String, &Entry)| {
+        name.len() + 6 * (entry.secret.len() + entry.note.as_ref().map_or(0, String::len)) + 128
+    };
+    let mut text = Zeroizing::new(String::with_capacity(64 + entries.iter().map(size).sum::<usize>()));
+    write_content(&mut text, entries).expect("writing to a string cannot fail");
+    text
+}
+
+fn write_content(text: &mut String, entries: &BTreeMap<String, Entry>) -> fmt::Result {
+    writeln!(text, "format = {FORMAT}")?;
+    for (name, entry) in entries {
+        writeln!(text, "\n[secrets.\"{name}\"]")?;
+        if let Some(value) = entry.secret.expose_text() {
+            text.push_str("value = ");
+            write_string(text, value)?;
+        } else {
+            let mut encoded = Zeroizing::new(STANDARD.encode(entry.secret.expose()));
+            writeln!(text, "base64 = \"{}\"", *encoded)?;
+            encoded.zeroize();
+        }
+        writeln!(text, "changed = \"{}\"", entry.changed)?;
+        if let Some(note) = &entry.note {
+            text.push_str("note = ");
+            write_string(text, note)?;
+        }
+    }
+    Ok(())
+}
+
+/// A basic string of TOML: quotes, backslashes and control characters escaped.
+fn write_string(text: &mut String, value: &str) -> fmt::Result {
+    text.push('"');
+    for c in value.chars() {
+        match c {
+            '"' => text.push_str("\\\""),
+            '\\' => text.push_str("\\\\"),
+            '\n' => text.push_str("\\n"),
+            '\r' => text.push_str("\\r"),
+            '\t' => text.push_str("\\t"),
+            c if c.is_control() => write!(text, "\\u{:04X}", u32::from(c))?,
+            c => text.push(c),
+        }
+    }
+    text.push_str("\"\n");
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read_again(value in proptest::collection::vec(any::<u8>(), 0..80), text in ".{0,40}", note in proptest::option::of(".{0,20}")) {
+            let entry = |bytes: &[u8]| Entry { secret: Secret::new(bytes.to_vec()), changed: Timestamp::UNIX_EPOCH, note: note.clone() };
+            let entries = BTreeMap::from([("bytes.1".to_owned(), entry(&value)), ("text".to_owned(), entry(text.as_bytes()))]);
+            let rendered = render(&entries);
+            let Ok(read) = parse(&rendered) else { panic!("unreadable: {}", *rendered) };
+            for (name, entry) in &entries {
+                prop_assert_eq!(read[name].secret.expose(), entry.secret.expose());
+                prop_assert_eq!(&read[name].note, &note);
+            }
+        }
+    }
+
+    #[test]
+    fn a_mistake_is_placed_without_quoting_it() {
+        let place = |text: &str| match parse(text) {
+            Err(Unreadable::Place { line }) => format!("line {line}"),
+            Err(Unreadable::Format { found }) => format!("format {found}"),
+            Err(Unreadable::Secret { name, reason }) => format!("{name} {reason}"),
+            Ok(_) => "read".to_owned(),
+        };
+        assert_eq!(place("format = 1\n[secrets.a]\nvalue = hunter2\n"), "line 3");
+        assert_eq!(place("format = 2\nfuture = true\n"), "format 2");
+        assert_eq!(place("format = 1\n[secrets.a]\nchanged = \"2026-01-01T00:00:00Z\"\n"), "a has neither `value` nor `base64`");
+        assert_eq!(place("format = 1\nsecret = 1\n"), "line 2");
+    }
+}

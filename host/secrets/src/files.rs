@@ -1,0 +1,232 @@
+//! Reading and writing the files of a store, at the paths that the caller gives.
+
+use rustix::fs::{Mode, OFlags};
+use std::fs::{File, Permissions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use zeroize::Zeroizing;
+
+/// The most that is read from one file: a store of 16 MiB, armored, with room.
+const MAX_FILE: u64 = 24 << 20;
+
+/// Reads a store or a list of recipients; `None` if there is no such file.
+pub fn read(path: &Path) -> Result<Option<Vec<u8>>, FileError> {
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(source) => return Err(FileError::Read { path: path.into(), source }),
+    };
+    let mut bytes = Vec::new();
+    file.take(MAX_FILE + 1).read_to_end(&mut bytes).map_err(|source| FileError::Read { path: path.into(), source })?;
+    if bytes.len() as u64 > MAX_FILE { Err(FileError::TooBig { path: path.into() }) } else { Ok(Some(bytes)) }
+}
+
+/// Reads a private key, and refuses one that the group or others may read or write.
+pub fn read_private(path: &Path) -> Result<Zeroizing<Vec<u8>>, FileError> {
+    let failed = |source| FileError::Read { path: path.into(), source };
+    // The mode is asked of the open file, so that it cannot be exchanged between the two.
+    let mut file = File::open(path).map_err(failed)?;
+    let metadata = file.metadata().map_err(failed)?;
+    if !metadata.is_file() {
+        return Err(FileError::NotAFile { path: path.into() });
+    }
+    let mode = metadata.mode() & 0o7777;
+    if mode & 0o077 != 0 {
+        return Err(FileError::Open { path: path.into(), mode });
+    }
+    if metadata.len() > MAX_FILE {
+        return Err(FileError::TooBig { path: path.into() });
+    }
+    let mut bytes = Zeroizing::new(Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or(0) + 64));
+    file.read_to_end(&mut bytes).map_err(failed)?;
+    Ok(bytes)
+}
+
+/// Writes a store or a list of recipients, whole or not at all; a file that was there keeps its mode, a new one gets 0644.
+pub fn write_public(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
+    let mode = std::fs::metadata(path).map_or(0o644, |metadata| metadata.mode() & 0o777);
+    let temporary = prepare(path, bytes, mode)?;
+    // A store that is a symbolic link stays one: the file that it points to is replaced.
+    let target = std::fs::canonicalize(path).unwrap_or_else(|_| path.into());
+    temporary.persist(&target).map_err(|error| FileError::Write { path: path.into(), source: error.error })?;
+    sync_folder(path)
+}
+
+/// Writes a new private key with mode 0600. A file that is there is never written over: it may be the only key to a store.
+pub fn write_private(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
+    let temporary = prepare(path, bytes, 0o600)?;
+    temporary.persist_noclobber(path).map_err(|error| match error.error.kind() {
+        io::ErrorKind::AlreadyExists => FileError::Exists { path: path.into() },
+        _ => FileError::Write { path: path.into(), source: error.error },
+    })?;
+    sync_folder(path)
+}
+
+/// Holds back every other program that wants to change the store at `path` until it is dropped: take it before reading a
+/// store that is to be written again, else of two changes at once one is lost.
+///
+/// It is an advisory lock on the folder, so that it leaves no file behind.
+pub fn hold(path: &Path) -> Result<Hold, FileError> {
+    let failed = |source: io::Error| FileError::Read { path: path.into(), source };
+    let target = std::fs::canonicalize(path).unwrap_or_else(|_| path.into());
+    let folder = rustix::fs::open(folder_of(&target), OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+        .map_err(|errno| failed(errno.into()))?;
+    let folder = File::from(folder);
+    folder.lock().map_err(failed)?;
+    Ok(Hold { _folder: folder })
+}
+
+/// See [`hold`].
+pub struct Hold {
+    _folder: File,
+}
+
+/// The name of the list of recipients that belongs to a store: `prod.age` → `prod.age.recipients`.
+pub fn recipients_path(store: &Path) -> PathBuf {
+    let mut name = store.as_os_str().to_owned();
+    name.push(".recipients");
+    name.into()
+}
+
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."))
+}
+
+/// A synced temporary file beside where `path` really is (a rename cannot cross file systems).
+fn prepare(path: &Path, bytes: &[u8], mode: u32) -> Result<tempfile::NamedTempFile, FileError> {
+    let failed = |source| FileError::Write { path: path.into(), source };
+    let target = std::fs::canonicalize(path).unwrap_or_else(|_| path.into());
+    let folder = folder_of(&target);
+    let mut temporary = tempfile::Builder::new()
+        .prefix(".runbook-")
+        .permissions(Permissions::from_mode(0o600))
+        .tempfile_in(folder)
+        .map_err(failed)?;
+    temporary.write_all(bytes).map_err(failed)?;
+    // The mode of the builder is cut by the umask, this one is not.
+    temporary.as_file().set_permissions(Permissions::from_mode(mode)).map_err(failed)?;
+    temporary.as_file().sync_all().map_err(failed)?;
+    Ok(temporary)
+}
+
+fn sync_folder(path: &Path) -> Result<(), FileError> {
+    let target = std::fs::canonicalize(path).unwrap_or_else(|_| path.into());
+    File::open(folder_of(&target))
+        .and_then(|folder| folder.sync_all())
+        .map_err(|source| FileError::Write { path: path.into(), source })
+}
+
+/// A file that cannot be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum FileError {
+    /// The system says no.
+    #[error("`{path}` cannot be read", path = path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        #[source]
+        source: io::Error,
+    },
+    /// The system says no; what was there before is unchanged.
+    #[error("`{path}` cannot be written; what was there is unchanged", path = path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        #[source]
+        source: io::Error,
+    },
+    /// A folder, a device or a pipe in the place of a private key.
+    #[error("`{path}` is not a file; give the file with the private key", path = path.display())]
+    NotAFile {
+        /// The path.
+        path: PathBuf,
+    },
+    /// Others may read or write a private key.
+    #[error("the private key `{path}` is open to others (mode {mode:04o}); run `chmod 600 {path}`", path = path.display())]
+    Open {
+        /// The key's file.
+        path: PathBuf,
+        /// Its mode.
+        mode: u32,
+    },
+    /// More than 24 MiB.
+    #[error("`{path}` is bigger than 24 MiB; this is no secret store and no key", path = path.display())]
+    TooBig {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A private key is never written over.
+    #[error("`{path}` exists, and a private key is never written over; choose another name or move it away", path = path.display())]
+    Exists {
+        /// The file.
+        path: PathBuf,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mode(path: &Path) -> u32 {
+        std::fs::metadata(path).unwrap().mode() & 0o777
+    }
+
+    #[test]
+    fn a_private_key_gets_mode_0600_and_is_never_written_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("key.txt");
+        write_private(&path, b"one").unwrap();
+        assert_eq!(mode(&path), 0o600);
+        assert!(matches!(write_private(&path, b"two"), Err(FileError::Exists { .. })));
+        assert_eq!(read_private(&path).unwrap().as_slice(), b"one");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "no temporary file is left");
+    }
+
+    #[test]
+    fn a_private_key_that_the_group_can_read_is_refused_with_the_command_to_run() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("key.txt");
+        write_private(&path, b"one").unwrap();
+        for bad in [0o640, 0o604, 0o620] {
+            std::fs::set_permissions(&path, Permissions::from_mode(bad)).unwrap();
+            let message = read_private(&path).unwrap_err().to_string();
+            assert!(message.ends_with(&format!("run `chmod 600 {}`", path.display())), "{message}");
+        }
+    }
+
+    #[test]
+    fn a_store_keeps_its_mode_and_its_link_when_it_is_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, link) = (folder.path().join("prod.age"), folder.path().join("link.age"));
+        write_public(&path, b"one").unwrap();
+        assert_eq!(mode(&path), 0o644);
+        std::fs::set_permissions(&path, Permissions::from_mode(0o640)).unwrap();
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        write_public(&link, b"two").unwrap();
+        assert!(link.is_symlink());
+        assert_eq!((mode(&path), read(&path).unwrap().unwrap()), (0o640, b"two".to_vec()));
+        assert!(read(&folder.path().join("none.age")).unwrap().is_none());
+    }
+
+    #[test]
+    fn of_two_who_change_a_store_at_once_neither_change_is_lost() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("count");
+        write_public(&path, b"0").unwrap();
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for _ in 0..25 {
+                        let _hold = hold(&path).unwrap();
+                        let count: u32 = String::from_utf8(read(&path).unwrap().unwrap()).unwrap().parse().unwrap();
+                        write_public(&path, (count + 1).to_string().as_bytes()).unwrap();
+                    }
+                });
+            }
+        });
+        assert_eq!(read(&path).unwrap().unwrap(), b"100");
+    }
+}

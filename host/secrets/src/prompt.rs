@@ -1,0 +1,97 @@
+//! How a passphrase is asked for: the caller decides, this crate only says what it needs.
+
+use age::secrecy::SecretString;
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// What a passphrase is needed for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Question {
+    /// To open a store that is encrypted with a passphrase.
+    Store {
+        /// The store's file.
+        store: String,
+    },
+    /// To use a private key that is itself encrypted.
+    Key {
+        /// The key's file.
+        key: String,
+    },
+}
+
+impl fmt::Display for Question {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Store { store } => write!(f, "passphrase of the secret store `{store}`"),
+            Self::Key { key } => write!(f, "passphrase of the private key `{key}`"),
+        }
+    }
+}
+
+type Answer = dyn Fn(&Question) -> Option<SecretString> + Send + Sync;
+
+/// Asks for passphrases. `None` as an answer means that nobody could be asked or the person gave up.
+#[derive(Clone)]
+pub struct Prompt(Arc<Answer>);
+
+impl Prompt {
+    /// Asks through `answer`.
+    pub fn new(answer: impl Fn(&Question) -> Option<SecretString> + Send + Sync + 'static) -> Self {
+        Self(Arc::new(answer))
+    }
+
+    /// Asks nobody: with `--no-input`, or where there is no terminal.
+    pub fn none() -> Self {
+        Self::new(|_| None)
+    }
+
+    /// Asks.
+    pub(crate) fn ask(&self, question: &Question) -> Option<SecretString> {
+        (self.0)(question)
+    }
+}
+
+/// One question to be put through age's own callbacks, at most once: age asks again for each stanza of a file.
+#[derive(Clone)]
+pub(crate) struct Bridge {
+    prompt: Prompt,
+    question: Question,
+    answer: Arc<Mutex<Option<Option<SecretString>>>>,
+    unanswered: Arc<AtomicBool>,
+}
+
+impl Bridge {
+    pub(crate) fn new(prompt: &Prompt, question: Question) -> Self {
+        Self { prompt: prompt.clone(), question, answer: Arc::default(), unanswered: Arc::default() }
+    }
+
+    /// The question, if it was put and had no answer.
+    pub(crate) fn unanswered(&self) -> Option<&Question> {
+        self.unanswered.load(Ordering::Relaxed).then_some(&self.question)
+    }
+
+    /// The question, if it was put at all.
+    pub(crate) fn asked(&self) -> Option<&Question> {
+        self.answer.lock().unwrap_or_else(PoisonError::into_inner).is_some().then_some(&self.question)
+    }
+}
+
+impl age::Callbacks for Bridge {
+    fn display_message(&self, _: &str) {}
+
+    fn confirm(&self, _: &str, _: &str, _: Option<&str>) -> Option<bool> {
+        None
+    }
+
+    fn request_public_string(&self, _: &str) -> Option<String> {
+        None
+    }
+
+    fn request_passphrase(&self, _: &str) -> Option<SecretString> {
+        let mut answer = self.answer.lock().unwrap_or_else(PoisonError::into_inner);
+        let given = answer.get_or_insert_with(|| self.prompt.ask(&self.question)).clone();
+        self.unanswered.store(given.is_none(), Ordering::Relaxed);
+        given
+    }
+}

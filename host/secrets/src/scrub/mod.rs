@@ -1,0 +1,182 @@
+//! Removes known secrets from text before anybody sees it.
+//!
+//! A secret is found plain, in hexadecimal, in base64 (standard and URL-safe, padded or not, at any offset inside of
+//! longer encoded data, wrapped or not), percent-encoded and JSON-escaped, and in one of these within another. It is a net under
+//! the other measures, not a wall: a guest that may reveal a secret can always transform it in a way that nobody foresees.
+//!
+//! The searching machine keeps its own copy of the values, which is not wiped when it is dropped: it lives as long as the
+//! process that uses the secrets.
+
+mod pattern;
+mod view;
+
+use crate::secret::Secret;
+use aho_corasick::{AhoCorasick, AhoCorasickBuilder, MatchKind};
+use pattern::Pattern;
+use serde_json::Value;
+use std::borrow::Cow;
+use std::ops::Range;
+use std::sync::Arc;
+
+/// Shorter values would blank out ordinary words: a secret of three bytes is no secret.
+const MIN_LEN: usize = 4;
+
+/// Replaces every known secret by `[secret NAME]`. Cheap to clone; free of cost where there are no secrets.
+#[derive(Clone, Default)]
+pub struct Scrubber(Option<Arc<Machine>>);
+
+struct Machine {
+    search: AhoCorasick,
+    patterns: Vec<Pattern>,
+    markers: Vec<String>,
+    too_short: Vec<String>,
+}
+
+/// A part of the text to be replaced.
+struct Hit {
+    range: Range<usize>,
+    marker: usize,
+}
+
+impl Scrubber {
+    /// A scrubber for these secrets (name, value). Values of less than 4 bytes are left out, see [`too_short`](Self::too_short).
+    pub fn new<'a>(secrets: impl IntoIterator<Item = (&'a str, &'a Secret)>) -> Self {
+        let (mut patterns, mut markers, mut too_short) = (Vec::new(), Vec::new(), Vec::new());
+        for (name, secret) in secrets {
+            if secret.len() < MIN_LEN {
+                too_short.push(name.to_owned());
+                continue;
+            }
+            patterns.extend(pattern::of_secret(secret.expose(), markers.len()));
+            markers.push(format!("[secret {name}]"));
+        }
+        if patterns.is_empty() && too_short.is_empty() {
+            return Self(None);
+        }
+        // Overlapping matches are wanted: the end of one secret may be the beginning of another.
+        let search = AhoCorasickBuilder::new()
+            .match_kind(MatchKind::Standard)
+            .build(patterns.iter().map(|pattern| pattern.bytes.as_slice()))
+            .expect("secrets are far smaller than the 2 GiB that the automaton can hold");
+        Self(Some(Arc::new(Machine { search, patterns, markers, too_short })))
+    }
+
+    /// Whether nothing is ever replaced.
+    pub fn is_empty(&self) -> bool {
+        self.0.as_ref().is_none_or(|machine| machine.patterns.is_empty())
+    }
+
+    /// The names of the secrets that are too short to be scrubbed, to be warned about.
+    pub fn too_short(&self) -> &[String] {
+        self.0.as_ref().map_or(&[], |machine| &machine.too_short)
+    }
+
+    /// The text without secrets; borrowed if there were none.
+    pub fn text<'t>(&self, text: &'t str) -> Cow<'t, str> {
+        let Some((machine, mut hits)) = self.hits(text.as_bytes()) else { return Cow::Borrowed(text) };
+        for hit in &mut hits {
+            // A secret of arbitrary bytes may begin or end within a character.
+            hit.range = text.floor_char_boundary(hit.range.start)..text.ceil_char_boundary(hit.range.end);
+        }
+        let bytes = machine.replace(text.as_bytes(), hits);
+        Cow::Owned(String::from_utf8(bytes).expect("text was cut at the boundaries of characters only"))
+    }
+
+    /// The bytes without secrets; borrowed if there were none.
+    pub fn bytes<'t>(&self, bytes: &'t [u8]) -> Cow<'t, [u8]> {
+        match self.hits(bytes) {
+            Some((machine, hits)) => Cow::Owned(machine.replace(bytes, hits)),
+            None => Cow::Borrowed(bytes),
+        }
+    }
+
+    /// The JSON value without secrets: in strings, keys, and numbers that show one (which become strings).
+    pub fn json(&self, value: Value) -> Value {
+        if self.is_empty() {
+            return value;
+        }
+        match value {
+            Value::String(text) => Value::String(self.owned(text)),
+            Value::Array(items) => Value::Array(items.into_iter().map(|item| self.json(item)).collect()),
+            Value::Object(map) => {
+                Value::Object(map.into_iter().map(|(key, value)| (self.owned(key), self.json(value))).collect())
+            }
+            Value::Number(number) => match self.text(&number.to_string()) {
+                Cow::Borrowed(_) => Value::Number(number),
+                Cow::Owned(text) => Value::String(text),
+            },
+            plain @ (Value::Null | Value::Bool(_)) => plain,
+        }
+    }
+
+    fn owned(&self, text: String) -> String {
+        match self.text(&text) {
+            Cow::Borrowed(_) => text,
+            Cow::Owned(scrubbed) => scrubbed,
+        }
+    }
+
+    fn hits(&self, bytes: &[u8]) -> Option<(&Machine, Vec<Hit>)> {
+        let machine = self.0.as_deref()?;
+        let hits = machine.find(bytes);
+        (!hits.is_empty()).then_some((machine, hits))
+    }
+}
+
+impl Machine {
+    /// Every place that shows a secret, in no order, possibly overlapping.
+    fn find(&self, bytes: &[u8]) -> Vec<Hit> {
+        let mut hits: Vec<Hit> = self.search(bytes).collect();
+        for view in view::decoded(bytes) {
+            hits.extend(self.search(&view.bytes).map(|hit| Hit { range: view.origin(&hit.range), marker: hit.marker }));
+        }
+        if !hits.is_empty() {
+            let own = self.own_markers(bytes);
+            hits.retain(|hit| !own.iter().any(|own| own.start <= hit.range.start && hit.range.end <= own.end));
+        }
+        hits
+    }
+
+    fn search<'m>(&'m self, bytes: &'m [u8]) -> impl Iterator<Item = Hit> + 'm {
+        self.search.find_overlapping_iter(bytes).map(|found| {
+            let pattern = &self.patterns[found.pattern().as_usize()];
+            Hit { range: pattern.widen(bytes, found.range()), marker: pattern.marker }
+        })
+    }
+
+    /// What an earlier scrubbing wrote: a secret `secret` would be found in every `[secret NAME]` otherwise.
+    fn own_markers(&self, bytes: &[u8]) -> Vec<Range<usize>> {
+        let starts = bytes.windows(8).enumerate().filter(|(_, window)| window == b"[secret ").map(|(start, _)| start);
+        starts
+            .filter_map(|start| {
+                let marker = self.markers.iter().find(|marker| bytes[start..].starts_with(marker.as_bytes()))?;
+                Some(start..start + marker.len())
+            })
+            .collect()
+    }
+
+    /// The bytes with the hits replaced; hits that touch become one, named for the longest.
+    fn replace(&self, bytes: &[u8], mut hits: Vec<Hit>) -> Vec<u8> {
+        hits.sort_by_key(|hit| (hit.range.start, std::cmp::Reverse(hit.range.end)));
+        let mut out = Vec::with_capacity(bytes.len());
+        let mut done = 0;
+        let mut hits = hits.into_iter().peekable();
+        while let Some(hit) = hits.next() {
+            let (start, mut end, mut marker, mut longest) = (hit.range.start, hit.range.end, hit.marker, hit.range.len());
+            while let Some(next) = hits.next_if(|next| next.range.start < end) {
+                end = end.max(next.range.end);
+                if next.range.len() > longest {
+                    (marker, longest) = (next.marker, next.range.len());
+                }
+            }
+            out.extend_from_slice(&bytes[done..start]);
+            out.extend_from_slice(self.markers[marker].as_bytes());
+            done = end;
+        }
+        out.extend_from_slice(&bytes[done..]);
+        out
+    }
+}
+
+#[cfg(test)]
+mod tests;

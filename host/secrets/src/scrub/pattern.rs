@@ -1,0 +1,94 @@
+//! The byte strings that show one secret.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD_NO_PAD;
+use std::fmt::Write;
+use std::ops::Range;
+
+/// A line of a secret of several lines is looked for by itself from this length on: logs come line by line.
+const MIN_LINE: usize = 8;
+
+/// One byte string to look for.
+pub(super) struct Pattern {
+    pub(super) bytes: Vec<u8>,
+    /// The index of the secret's marker.
+    pub(super) marker: usize,
+    edges: Edges,
+}
+
+/// What else of the text around a match shows a part of the secret.
+#[derive(Clone, Copy)]
+enum Edges {
+    Sharp,
+    /// The character before (if `before`) and the one after (if `after`) hold bits of the secret and of its neighbours.
+    Base64 {
+        before: usize,
+        after: usize,
+    },
+}
+
+impl Pattern {
+    /// The match with what belongs to it at its edges.
+    pub(super) fn widen(&self, text: &[u8], found: Range<usize>) -> Range<usize> {
+        let Edges::Base64 { before, after } = self.edges else { return found };
+        let is_sextet = |byte: &&u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'-' | b'_');
+        let start = found.start - text[..found.start].iter().rev().take(before).take_while(is_sextet).count();
+        let mut end = found.end + text[found.end..].iter().take(after).take_while(is_sextet).count();
+        if end > found.end {
+            end += text[end..].iter().take(2).take_while(|byte| **byte == b'=').count();
+        }
+        start..end
+    }
+}
+
+/// Everything to look for so that this secret is found.
+pub(super) fn of_secret(secret: &[u8], marker: usize) -> Vec<Pattern> {
+    let mut patterns = of_value(secret, marker);
+    for line in secret.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii) {
+        // The first and last line of a key in PEM are the same for everybody.
+        if line.len() >= MIN_LINE && line.len() < secret.len() && !line.starts_with(b"-----") {
+            patterns.extend(of_value(line, marker));
+        }
+    }
+    patterns
+}
+
+fn of_value(value: &[u8], marker: usize) -> Vec<Pattern> {
+    let sharp = |bytes: Vec<u8>| Pattern { bytes, marker, edges: Edges::Sharp };
+    let hex = value.iter().fold(String::new(), |mut hex, byte| {
+        write!(hex, "{byte:02x}").expect("writing to a string cannot fail");
+        hex
+    });
+    let mut patterns = vec![sharp(value.to_vec()), sharp(hex.to_ascii_uppercase().into_bytes()), sharp(hex.into_bytes())];
+    for offset in 0..3 {
+        let (core, edges) = base64_core(value, offset);
+        let url_safe: Vec<u8> = core
+            .iter()
+            .map(|byte| {
+                if *byte == b'+' {
+                    b'-'
+                } else if *byte == b'/' {
+                    b'_'
+                } else {
+                    *byte
+                }
+            })
+            .collect();
+        if url_safe != core {
+            patterns.push(Pattern { bytes: url_safe, marker, edges });
+        }
+        patterns.push(Pattern { bytes: core, marker, edges });
+    }
+    patterns
+}
+
+/// The characters of base64 that depend on `value` alone if it begins `offset` bytes after a multiple of three.
+fn base64_core(value: &[u8], offset: usize) -> (Vec<u8>, Edges) {
+    let mut padded = vec![0; offset];
+    padded.extend_from_slice(value);
+    let encoded = STANDARD_NO_PAD.encode(&padded).into_bytes();
+    let first = (offset * 8).div_ceil(6);
+    let last = padded.len() * 8 / 6;
+    let edges = Edges::Base64 { before: usize::from(offset != 0), after: usize::from(last < encoded.len()) };
+    (encoded[first..last].to_vec(), edges)
+}

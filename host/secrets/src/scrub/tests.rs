@@ -1,0 +1,167 @@
+use super::*;
+use base64::Engine;
+use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_SAFE_NO_PAD};
+use proptest::prelude::*;
+
+fn scrubber(secrets: &[(&str, &[u8])]) -> Scrubber {
+    let secrets: Vec<(&str, Secret)> = secrets.iter().map(|(name, value)| (*name, Secret::new(value.to_vec()))).collect();
+    Scrubber::new(secrets.iter().map(|(name, secret)| (*name, secret)))
+}
+
+#[track_caller]
+fn check(secret: &str, text: &str, expect: &str) {
+    assert_eq!(scrubber(&[("db", secret.as_bytes())]).text(text), expect);
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn percent(bytes: &[u8], keep: impl Fn(u8) -> bool) -> String {
+    bytes.iter().map(|byte| if keep(*byte) { char::from(*byte).to_string() } else { format!("%{byte:02X}") }).collect()
+}
+
+#[test]
+fn each_form_is_replaced_and_its_surroundings_stay() {
+    check("p@ss word/1", "password=p@ss word/1;", "password=[secret db];");
+    check("p@ss word/1", "?p=p%40ss%20word%2F1&x=1", "?p=[secret db]&x=1");
+    check("p@ss word/1", "p=p%40ss+word%2f1&x=1", "p=[secret db]&x=1");
+    check("p@ss word/1", "url p%40ss%20word/1 here", "url [secret db] here");
+    check("p@ss word/1", r#"{"p":"p@ss word\/1"}"#, r#"{"p":"[secret db]"}"#);
+    check("a\"b\\c\n", r#"{"p":"a\"b\\c\n"}"#, r#"{"p":"[secret db]"}"#);
+    check("pässwörd", r"p\u00e4ssw\u00F6rd!", "[secret db]!");
+    check("key😀key", r"key\ud83d\ude00key!", "[secret db]!");
+    check("hunter2", "68756e74657232 and 68756E74657232.", "[secret db] and [secret db].");
+    check("hunter2\nnext", "first hunter2\nnext\nlast", "first [secret db]\nlast");
+}
+
+#[test]
+fn an_authorization_header_with_user_and_password_in_base64_keeps_only_the_user() {
+    let header = format!("Basic {}", STANDARD.encode("admin:hunter2secret"));
+    let scrubbed = scrubber(&[("db", b"hunter2secret")]).text(&header).into_owned();
+    assert_eq!(scrubbed, format!("Basic {}[secret db]", STANDARD.encode("admin:")));
+}
+
+#[test]
+fn two_layers_of_encoding_are_seen_through() {
+    let json = serde_json::to_string(r#"{"p":"quo\"te\\d"}"#).unwrap();
+    assert_eq!(scrubber(&[("db", br#"quo"te\d"#)]).text(&json), r#""{\"p\":\"[secret db]\"}""#);
+    let encoded = percent(STANDARD.encode("????>>>>long").as_bytes(), |byte| byte.is_ascii_alphanumeric());
+    assert_eq!(scrubber(&[("db", b"????>>>>long")]).text(&encoded), "[secret db]");
+}
+
+#[test]
+fn wrapped_base64_and_single_lines_of_a_key_are_found() {
+    let key = "-----BEGIN KEY-----\nMIIEvQIBADANBgkqhkiG9w0BAQEFAASC\nqwertyuiopasdfghjklz\n-----END KEY-----\n";
+    let scrubber = scrubber(&[("tls", key.as_bytes())]);
+    assert_eq!(scrubber.text("line qwertyuiopasdfghjklz."), "line [secret tls].");
+    assert_eq!(scrubber.text("-----BEGIN KEY-----"), "-----BEGIN KEY-----");
+    let encoded = STANDARD.encode(key);
+    let (head, tail) = encoded.split_at(40);
+    assert_eq!(scrubber.text(&format!("{head}\r\n  {tail}\nrest")), "[secret tls]\nrest");
+}
+
+#[test]
+fn overlapping_secrets_leave_no_rest_and_the_longest_gives_the_name() {
+    let scrubber = scrubber(&[("short", b"abcdef"), ("long", b"defghijkl")]);
+    assert_eq!(scrubber.text("-abcdefghijkl-"), "-[secret long]-");
+    assert_eq!(scrubber.text("abcdefabcdef"), "[secret short][secret short]");
+}
+
+#[test]
+fn scrubbing_twice_changes_nothing_even_if_the_marker_shows_the_secret() {
+    let scrubber = scrubber(&[("password", b"secret"), ("x", b"word")]);
+    let once = scrubber.text("my secret word").into_owned();
+    assert_eq!(once, "my [secret password] [secret x]");
+    assert_eq!(scrubber.text(&once), once);
+}
+
+#[test]
+fn short_secrets_are_not_scrubbed_but_named() {
+    let scrubber = scrubber(&[("pin", b"123")]);
+    assert_eq!((scrubber.text("123"), scrubber.is_empty()), (Cow::Borrowed("123"), true));
+    assert_eq!(scrubber.too_short(), ["pin"]);
+}
+
+#[test]
+fn text_without_secrets_is_borrowed() {
+    assert!(matches!(scrubber(&[]).text("anything %20 \\n"), Cow::Borrowed(_)));
+    assert!(matches!(scrubber(&[("db", b"hunter2")]).text("anything %20 \\n + \n"), Cow::Borrowed(_)));
+}
+
+#[test]
+fn a_secret_that_is_no_text_never_cuts_a_character_in_half() {
+    // The bytes of the secret are the end of one character and the beginning of the next but one.
+    let text = "xäöüx";
+    let scrubbed = scrubber(&[("bin", &text.as_bytes()[2..6])]).text(text).into_owned();
+    assert_eq!(scrubbed, "x[secret bin]x");
+}
+
+#[test]
+fn strings_keys_and_numbers_of_json_are_scrubbed() {
+    let scrubber = scrubber(&[("pin", b"12345678"), ("db", b"hunter2")]);
+    let value = serde_json::json!({"a": ["hunter2", 12345678, 1.5, null], "key hunter2": true});
+    let expect = serde_json::json!({"a": ["[secret db]", "[secret pin]", 1.5, null], "key [secret db]": true});
+    assert_eq!(scrubber.json(value), expect);
+}
+
+/// Text around a secret, with everything in it that the decoders look at.
+fn surroundings() -> impl Strategy<Value = String> {
+    "[a-zA-Z0-9%\\\\+/= \"\n€{}_-]{0,24}"
+}
+
+proptest! {
+    #[test]
+    fn no_form_of_a_secret_survives(
+        secret in prop_oneof!["[ -~]{6,40}".prop_map(String::into_bytes), ".{6,20}".prop_map(String::into_bytes), proptest::collection::vec(any::<u8>(), 6..40)],
+        before in surroundings(), after in surroundings(), prefix in proptest::collection::vec(any::<u8>(), 0..7), suffix in proptest::collection::vec(any::<u8>(), 0..7),
+    ) {
+        let scrubber = scrubber(&[("s", &secret)]);
+        let within = [prefix.as_slice(), &secret, &suffix].concat();
+        let mut forms = vec![
+            STANDARD.encode(&within), STANDARD_NO_PAD.encode(&within), URL_SAFE.encode(&within), URL_SAFE_NO_PAD.encode(&within),
+            hex(&secret), hex(&secret).to_uppercase(),
+            percent(&secret, |byte| byte.is_ascii_alphanumeric()), percent(&secret, |_| false),
+            percent(&secret, |byte| byte.is_ascii_graphic() && byte != b'%' && byte != b'+').replace("%20", "+"),
+        ];
+        if let Ok(text) = std::str::from_utf8(&secret) {
+            let json = serde_json::to_string(text).unwrap();
+            forms.push(text.to_owned());
+            forms.push(serde_json::to_string(&json).unwrap().trim_matches('"').replace('/', "\\/"));
+            forms.push(json[1..json.len() - 1].to_owned());
+        }
+        for form in forms {
+            // A letter of the encoding directly beside it would be another text, so the form is set off.
+            let text = format!("{before}|{form}|{after}");
+            let scrubbed = scrubber.text(&text);
+            prop_assert!(scrubbed.contains("[secret s]"), "{:?} survived in {:?}", form, text);
+            prop_assert!(!scrubbed.replace("[secret s]", "\u{0}").contains(&form), "{:?} is left in {:?}", form, scrubbed);
+        }
+    }
+
+    #[test]
+    fn raw_bytes_are_scrubbed_wherever_they_stand(
+        secret in proptest::collection::vec(any::<u8>(), 4..30), before in proptest::collection::vec(any::<u8>(), 0..40), after in proptest::collection::vec(any::<u8>(), 0..40),
+    ) {
+        let scrubber = scrubber(&[("s", &secret)]);
+        let text = [before.as_slice(), &secret, &after].concat();
+        let scrubbed = scrubber.bytes(&text);
+        let shows = |bytes: &[u8], part: &[u8]| bytes.windows(part.len()).any(|window| window == part);
+        prop_assert!(shows(&scrubbed, b"[secret s]"));
+    }
+
+    #[test]
+    fn what_is_scrubbed_stays_as_it_is_when_scrubbed_again(secrets in proptest::collection::vec("[a-d]{4,6}", 1..4), text in "[a-d%+\\\\n]{0,60}") {
+        let named: Vec<(String, Secret)> = secrets.iter().enumerate().map(|(n, s)| (format!("n{n}"), Secret::from(s.as_str()))).collect();
+        let scrubber = Scrubber::new(named.iter().map(|(name, secret)| (name.as_str(), secret)));
+        let once = scrubber.text(&text).into_owned();
+        prop_assert_eq!(scrubber.text(&once).into_owned(), once);
+    }
+
+    #[test]
+    fn text_without_the_secret_is_not_touched(text in "[a-y+ \\\\\n0-46-9]{0,80}") {
+        // No form of a value of `Z` alone can be made of these characters: not plain, not hex (5a5a), not base64 (WlpaWlpa…).
+        let scrubber = scrubber(&[("s", b"ZZZZZZZZ")]);
+        prop_assert!(matches!(scrubber.text(&text), Cow::Borrowed(_)));
+    }
+}

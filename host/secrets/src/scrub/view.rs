@@ -1,0 +1,175 @@
+//! The same text with one layer of encoding taken off, remembering where each byte came from.
+//!
+//! Looking for a secret in decoded text finds it however it was encoded: the encoders of this world disagree about which
+//! characters they escape, and a list of all escaped forms of a secret would never be complete.
+
+use std::ops::Range;
+
+/// How many layers are taken off: JSON within a form within JSON is three.
+const MAX_LAYERS: usize = 3;
+
+/// Decoded text.
+pub(super) struct View {
+    pub(super) bytes: Vec<u8>,
+    /// For each byte, which part of the original it stands for.
+    origins: Vec<Origin>,
+}
+
+#[derive(Clone, Copy)]
+struct Origin {
+    start: usize,
+    end: usize,
+}
+
+#[derive(Clone, Copy)]
+enum Layer {
+    Json,
+    Percent,
+    /// Percent-encoded as forms do, where `+` is a space.
+    Form,
+    /// Without line breaks and the white space after them: base64 is wrapped at 64 or 76 characters.
+    Wrapped,
+}
+
+const LAYERS: [Layer; 4] = [Layer::Json, Layer::Percent, Layer::Form, Layer::Wrapped];
+
+/// Every way to read `text` with one to three layers taken off that reads differently.
+pub(super) fn decoded(text: &[u8]) -> Vec<View> {
+    let mut views: Vec<View> = Vec::new();
+    // Most text is plain: one pass tells.
+    if !text.iter().any(|byte| matches!(byte, b'\\' | b'%' | b'+' | b'\n' | b'\r')) {
+        return views;
+    }
+    let mut layer_start = 0;
+    views.extend(LAYERS.iter().filter_map(|layer| peel(*layer, text, None)));
+    for _ in 1..MAX_LAYERS {
+        let layer_end = views.len();
+        let mut next: Vec<View> = Vec::new();
+        for view in &views[layer_start..layer_end] {
+            for layer in LAYERS {
+                let Some(peeled) = peel(layer, &view.bytes, Some(&view.origins)) else { continue };
+                if next.iter().chain(&views).all(|known| known.bytes != peeled.bytes) {
+                    next.push(peeled);
+                }
+            }
+        }
+        if next.is_empty() {
+            break;
+        }
+        layer_start = layer_end;
+        views.append(&mut next);
+    }
+    views
+}
+
+impl View {
+    /// The part of the original that a part of this view, which is not empty, stands for.
+    pub(super) fn origin(&self, range: &Range<usize>) -> Range<usize> {
+        self.origins[range.start].start..self.origins[range.end - 1].end
+    }
+}
+
+/// `text` without one layer, or `None` if that changes nothing. `origins` says where its bytes came from, if not from itself.
+fn peel(layer: Layer, text: &[u8], origins: Option<&[Origin]>) -> Option<View> {
+    let begins: &[u8] = match layer {
+        Layer::Json => b"\\",
+        Layer::Percent => b"%",
+        Layer::Form => b"+",
+        Layer::Wrapped => b"\n\r",
+    };
+    if !text.iter().any(|byte| begins.contains(byte)) {
+        return None;
+    }
+    let origin = |at: usize, len: usize| match origins {
+        Some(origins) => Origin { start: origins[at].start, end: origins[at + len - 1].end },
+        None => Origin { start: at, end: at + len },
+    };
+    let mut view = View { bytes: Vec::with_capacity(text.len()), origins: Vec::with_capacity(text.len()) };
+    let mut at = 0;
+    while at < text.len() {
+        let (piece, len) = match layer {
+            Layer::Json => json_escape(&text[at..]),
+            Layer::Percent => percent_escape(&text[at..]),
+            Layer::Form if text[at] == b'+' => Some((Piece::byte(b' '), 1)),
+            Layer::Form => percent_escape(&text[at..]),
+            Layer::Wrapped => line_break(&text[at..]),
+        }
+        .unwrap_or((Piece::byte(text[at]), 1));
+        for byte in piece.as_slice() {
+            view.bytes.push(*byte);
+            view.origins.push(origin(at, len));
+        }
+        at += len;
+    }
+    (view.bytes != text).then_some(view)
+}
+
+/// Up to four bytes that an escape stands for.
+struct Piece([u8; 4], usize);
+
+impl Piece {
+    fn byte(byte: u8) -> Self {
+        Self([byte, 0, 0, 0], 1)
+    }
+
+    fn of(c: char) -> Self {
+        let mut bytes = [0; 4];
+        let len = c.encode_utf8(&mut bytes).len();
+        Self(bytes, len)
+    }
+
+    fn as_slice(&self) -> &[u8] {
+        &self.0[..self.1]
+    }
+}
+
+/// What an escape stands for, and its length in the text.
+type Escape = Option<(Piece, usize)>;
+
+fn percent_escape(text: &[u8]) -> Escape {
+    let [b'%', high, low, ..] = text else { return None };
+    Some((Piece::byte(hex_digit(*high)? << 4 | hex_digit(*low)?), 3))
+}
+
+fn json_escape(text: &[u8]) -> Escape {
+    let [b'\\', letter, ..] = text else { return None };
+    let simple = match letter {
+        b'n' => b'\n',
+        b'r' => b'\r',
+        b't' => b'\t',
+        b'b' => 0x08,
+        b'f' => 0x0c,
+        b'"' | b'\\' | b'/' | b'\'' => *letter,
+        b'u' => return unicode_escape(text),
+        _ => return None,
+    };
+    Some((Piece::byte(simple), 2))
+}
+
+fn unicode_escape(text: &[u8]) -> Escape {
+    let first = code_unit(text)?;
+    if let Some(c) = char::from_u32(first) {
+        return Some((Piece::of(c), 6));
+    }
+    let second = code_unit(&text[6..])?;
+    let pair = [u16::try_from(first).ok()?, u16::try_from(second).ok()?];
+    let c = char::decode_utf16(pair).next()?.ok()?;
+    Some((Piece::of(c), 12))
+}
+
+fn code_unit(text: &[u8]) -> Option<u32> {
+    let [b'\\', b'u', digits @ ..] = text else { return None };
+    digits.get(..4)?.iter().try_fold(0, |unit, digit| Some(unit << 4 | u32::from(hex_digit(*digit)?)))
+}
+
+fn line_break(text: &[u8]) -> Escape {
+    if !matches!(text[0], b'\n' | b'\r') {
+        return None;
+    }
+    let len = text.iter().take_while(|byte| matches!(byte, b'\n' | b'\r' | b' ' | b'\t')).count();
+    Some((Piece([0; 4], 0), len))
+}
+
+fn hex_digit(byte: u8) -> Option<u8> {
+    char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok())
+}

@@ -1,0 +1,261 @@
+//! The secrets of one environment, decrypted in memory.
+
+use crate::content::{self, Entry, FORMAT, Unreadable};
+use crate::identity::{Identities, is_age_file};
+use crate::prompt::{Bridge, Prompt, Question};
+use crate::recipient::{Recipients, WorkFactor};
+use crate::secret::Secret;
+use crate::source::{SourceError, check_name};
+use age::armor::{ArmoredReader, ArmoredWriter, Format};
+use age::secrecy::SecretString;
+use age::{DecryptError, Decryptor};
+use jiff::Timestamp;
+use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use zeroize::Zeroizing;
+
+/// The most that a store may hold once decrypted: secrets are small, and all of them are in memory at once.
+const MAX_CONTENT: u64 = 16 << 20;
+
+/// The secrets of one environment. The default is an empty store.
+#[derive(Default)]
+pub struct Store {
+    entries: BTreeMap<String, Entry>,
+    passphrase: Option<SecretString>,
+}
+
+impl Store {
+    /// Decrypts a store, armored or binary.
+    ///
+    /// `origin` is the file's name, for messages and questions. A passphrase is asked for only if the file has one, or if
+    /// an encrypted key of `identities` fits the file and no plain one does.
+    pub fn open(file: &[u8], origin: &str, identities: &Identities, prompt: &Prompt) -> Result<Self, StoreError> {
+        if !is_age_file(file) {
+            return Err(StoreError::NotAge { origin: origin.to_owned() });
+        }
+        let binary = dearmor(file).map_err(|_| damaged(origin))?;
+        let header = header(&binary).ok_or_else(|| damaged(origin))?;
+        let decryptor = Decryptor::new_buffered(binary.as_slice()).map_err(|error| refusal(error, origin, identities, &[]))?;
+        let (identities_to_try, bridges, passphrase) = if decryptor.is_scrypt() {
+            let question = Question::Store { store: origin.to_owned() };
+            let passphrase = prompt.ask(&question).ok_or(StoreError::Unanswered { question })?;
+            (vec![passphrase_identity(&passphrase)], Vec::new(), Some(passphrase))
+        } else {
+            let (to_try, bridges) = identities.unlock(header, prompt);
+            (to_try, bridges, None)
+        };
+        let reader = decryptor
+            .decrypt(identities_to_try.iter().map(AsRef::as_ref))
+            .map_err(|error| refusal(error, origin, identities, &bridges))?;
+        let text = read_text(reader, binary.len(), origin)?;
+        let entries = content::parse(&text).map_err(|unreadable| content_error(unreadable, origin))?;
+        Ok(Self { entries, passphrase })
+    }
+
+    /// Encrypts the store, armored, to exactly `recipients`.
+    pub fn encrypt(&self, recipients: &Recipients) -> Result<Vec<u8>, StoreError> {
+        let text = content::render(&self.entries);
+        let io = |source| StoreError::Encrypt { source: age::EncryptError::Io(source) };
+        let encryptor = recipients.encryptor().map_err(|source| StoreError::Encrypt { source })?;
+        let armor = ArmoredWriter::wrap_output(Vec::new(), Format::AsciiArmor).map_err(io)?;
+        let mut writer = encryptor.wrap_output(armor).map_err(io)?;
+        writer.write_all(text.as_bytes()).map_err(io)?;
+        writer.finish().and_then(ArmoredWriter::finish).map_err(io)
+    }
+
+    /// The recipients to write the store with again, if it was opened with a passphrase: that passphrase.
+    pub fn passphrase(&self, work_factor: WorkFactor) -> Option<Recipients> {
+        self.passphrase.clone().map(|passphrase| Recipients::passphrase(passphrase, work_factor))
+    }
+
+    /// One secret.
+    pub fn get(&self, name: &str) -> Option<Secret> {
+        self.entries.get(name).map(|entry| entry.secret.clone())
+    }
+
+    /// Sets a secret, new or known; `note` replaces the note if there is one. `now` becomes its time of change.
+    pub fn set(&mut self, name: &str, secret: Secret, now: Timestamp, note: Option<String>) -> Result<(), SourceError> {
+        check_name(name)?;
+        let note = note.or_else(|| self.entries.get(name).and_then(|entry| entry.note.clone()));
+        self.entries.insert(name.to_owned(), Entry { secret, changed: now, note });
+        Ok(())
+    }
+
+    /// Removes a secret; whether there was one.
+    pub fn remove(&mut self, name: &str) -> bool {
+        self.entries.remove(name).is_some()
+    }
+
+    /// The names in alphabetical order.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.entries.keys().map(String::as_str)
+    }
+
+    /// Names and values in alphabetical order of the names, as [`Scrubber::new`](crate::Scrubber::new) takes them.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Secret)> {
+        self.entries.iter().map(|(name, entry)| (name.as_str(), &entry.secret))
+    }
+
+    /// When a secret was last set.
+    pub fn changed(&self, name: &str) -> Option<Timestamp> {
+        self.entries.get(name).map(|entry| entry.changed)
+    }
+
+    /// The note of a secret.
+    pub fn note(&self, name: &str) -> Option<&str> {
+        self.entries.get(name).and_then(|entry| entry.note.as_deref())
+    }
+}
+
+fn dearmor(file: &[u8]) -> std::io::Result<Vec<u8>> {
+    let mut binary = Vec::with_capacity(file.len());
+    ArmoredReader::new(file).read_to_end(&mut binary)?;
+    Ok(binary)
+}
+
+/// The header of an age file in its binary form, which is plain text up to the line with the authentication code.
+fn header(binary: &[u8]) -> Option<&str> {
+    let end = binary.windows(5).position(|window| window == b"\n--- ")?;
+    std::str::from_utf8(&binary[..end]).ok()
+}
+
+fn passphrase_identity(passphrase: &SecretString) -> Box<dyn age::Identity> {
+    let mut identity = age::scrypt::Identity::new(passphrase.clone());
+    identity.set_max_work_factor(WorkFactor::MAX.log_n());
+    Box::new(identity)
+}
+
+fn read_text(reader: impl Read, size_hint: usize, origin: &str) -> Result<Zeroizing<String>, StoreError> {
+    // The plain text is shorter than the file, so this never grows and leaves no copy behind.
+    let mut bytes = Zeroizing::new(Vec::with_capacity(size_hint + 64));
+    reader.take(MAX_CONTENT + 1).read_to_end(&mut bytes).map_err(|_| damaged(origin))?;
+    if bytes.len() as u64 > MAX_CONTENT {
+        return Err(StoreError::TooBig { origin: origin.to_owned() });
+    }
+    match String::from_utf8(std::mem::take(&mut *bytes)) {
+        Ok(text) => Ok(Zeroizing::new(text)),
+        Err(error) => {
+            drop(Zeroizing::new(error.into_bytes()));
+            Err(StoreError::Content { origin: origin.to_owned(), line: 1 })
+        }
+    }
+}
+
+fn damaged(origin: &str) -> StoreError {
+    StoreError::Damaged { origin: origin.to_owned() }
+}
+
+fn content_error(unreadable: Unreadable, origin: &str) -> StoreError {
+    let origin = origin.to_owned();
+    match unreadable {
+        Unreadable::Format { found } => StoreError::Newer { origin, found },
+        Unreadable::Place { line } => StoreError::Content { origin, line },
+        Unreadable::Secret { name, reason } => StoreError::Entry { origin, name, reason },
+    }
+}
+
+fn refusal(error: DecryptError, origin: &str, identities: &Identities, bridges: &[Bridge]) -> StoreError {
+    let asked = bridges.iter().find_map(Bridge::asked).cloned();
+    let unanswered = bridges.iter().find_map(Bridge::unanswered).cloned();
+    let origin = origin.to_owned();
+    match (error, unanswered, asked) {
+        (DecryptError::NoMatchingKeys | DecryptError::KeyDecryptionFailed, Some(question), _) => {
+            StoreError::Unanswered { question }
+        }
+        (DecryptError::NoMatchingKeys, None, _) => StoreError::NoKey { origin, n: identities.len() },
+        (DecryptError::KeyDecryptionFailed | DecryptError::DecryptionFailed, None, Some(question)) => {
+            StoreError::WrongPassphrase { question }
+        }
+        (DecryptError::DecryptionFailed, None, None) => {
+            StoreError::WrongPassphrase { question: Question::Store { store: origin } }
+        }
+        (DecryptError::ExcessiveWork { required, .. }, ..) => StoreError::TooMuchWork { origin, required },
+        _ => StoreError::Damaged { origin },
+    }
+}
+
+/// Why a store cannot be opened or written.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The file is something else.
+    #[error("`{origin}` is not an age file; make a store with `runbook secret set`")]
+    NotAge {
+        /// The file.
+        origin: String,
+    },
+    /// The file was cut off or changed.
+    #[error("`{origin}` is damaged: it was cut off or changed; take it from version control again")]
+    Damaged {
+        /// The file.
+        origin: String,
+    },
+    /// None of the keys fits.
+    #[error(
+        "`{origin}` is not encrypted to any of the {n} keys at hand; give another key, or ask somebody who can open it to add yours to `{origin}.recipients`"
+    )]
+    NoKey {
+        /// The file.
+        origin: String,
+        /// How many keys there were.
+        n: usize,
+    },
+    /// A passphrase was needed and not given.
+    #[error("the {question} was not given; run this on a terminal, or use a key without a passphrase")]
+    Unanswered {
+        /// What it was for.
+        question: Question,
+    },
+    /// The passphrase is another one.
+    #[error("the {question} is wrong; try again")]
+    WrongPassphrase {
+        /// What it was for.
+        question: Question,
+    },
+    /// The file asks for more work than is sensible.
+    #[error("`{origin}` asks for a scrypt work factor of {required}, more than {max} is refused; encrypt it again with less", max = WorkFactor::MAX.log_n())]
+    TooMuchWork {
+        /// The file.
+        origin: String,
+        /// The factor in the file.
+        required: u8,
+    },
+    /// More than 16 MiB of secrets.
+    #[error("`{origin}` holds more than 16 MiB; keep big files elsewhere and their keys here")]
+    TooBig {
+        /// The file.
+        origin: String,
+    },
+    /// Written by a newer program.
+    #[error("`{origin}` has format {found}, this program reads format {FORMAT}; upgrade runbook")]
+    Newer {
+        /// The file.
+        origin: String,
+        /// The format of the file.
+        found: u32,
+    },
+    /// The decrypted text is not what it should be. It is not quoted, because it is secret.
+    #[error("the decrypted content of `{origin}` is not understood at line {line}; look at it with `age -d` and put it right")]
+    Content {
+        /// The file.
+        origin: String,
+        /// The line of the decrypted text, from 1.
+        line: usize,
+    },
+    /// One secret in the decrypted text is wrong.
+    #[error("secret `{name}` in `{origin}` {reason}")]
+    Entry {
+        /// The file.
+        origin: String,
+        /// The secret.
+        name: String,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// Age could not encrypt.
+    #[error("the store cannot be encrypted")]
+    Encrypt {
+        /// Why.
+        #[source]
+        source: age::EncryptError,
+    },
+}
