@@ -3,14 +3,30 @@
 //! The engine knows no wasm, no SQL and no terminal. It asks [`Operate`] to call operations, writes what happens to a
 //! [`Journal`] before and after every effect, and reads time from a [`Clock`].
 
+mod check;
 mod clock;
+mod digest;
 mod event;
+mod graph;
 mod ids;
 mod journal;
+pub mod model;
 mod operate;
+mod params;
+mod parse;
+mod plan;
+mod range;
+mod state;
+mod template;
 
 pub use clock::Clock;
 pub use event::*;
 pub use ids::{RunId, StepId};
 pub use journal::{Acquired, Holder, Journal, Lease, LeaseRequest, Renewed, RunHeader, RunSummary, StoredRun};
+pub use model::{Runbook, UseSite};
 pub use operate::*;
+pub use params::{Params, resolve_params};
+pub use parse::{Loader, parse};
+pub use plan::*;
+pub use range::Range;
+pub use state::*;

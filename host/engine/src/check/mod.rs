@@ -1,0 +1,118 @@
+//! What can be said about a runbook before anything is resolved: names, order, templates.
+
+mod secret_like;
+mod templates;
+
+use crate::event::Section;
+use crate::graph::Graph;
+use crate::ids::StepId;
+use crate::model::{Bind, Runbook, Step};
+use crate::template;
+use runbook_document::{Diagnostic, Diagnostics, Source, Span, nearest};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Reports everything that is wrong with the runbook as a whole.
+pub(crate) fn runbook(runbook: &Runbook, diagnostics: &mut Diagnostics) {
+    ids(runbook, diagnostics);
+    let graph = order(runbook, diagnostics);
+    binds(runbook, diagnostics);
+    templates::check(runbook, &graph, diagnostics);
+    unreachable(runbook, diagnostics);
+    secret_like::check(runbook, diagnostics);
+    if runbook.steps.is_empty() {
+        let diagnostic = Diagnostic::error("E0202", runbook.source(), runbook.name.span.clone(), "the runbook has no step");
+        diagnostics.push(diagnostic.label("does nothing").help("add `[[step]]` with `id` and `uses`"));
+    }
+}
+
+/// The numbered steps of `[[step]]`, and their graph.
+pub(crate) fn step_graph(runbook: &Runbook) -> Graph {
+    let needs = |step: &Step| step.needs.as_ref().map(|needs| needs.iter().map(|need| need.value.clone()).collect());
+    let steps: Vec<_> = runbook.section(Section::Step).map(|step| (step.id.value.clone(), needs(step))).collect();
+    Graph::new(&steps)
+}
+
+/// Reports ids that stand twice. Ids that differ in `-` and nothing else would be one name in templates, but `_` is no part of an id.
+fn ids(runbook: &Runbook, diagnostics: &mut Diagnostics) {
+    let mut seen: BTreeMap<&StepId, &Step> = BTreeMap::new();
+    for step in &runbook.steps {
+        if let Some(first) = seen.get(&step.id.value) {
+            let place = first.source.place(&first.id.span);
+            let message = format!("id `{}` is used twice; first at {place}", step.id.value);
+            let diagnostic = Diagnostic::error("E0207", &step.source, step.id.span.clone(), message);
+            diagnostics.push(diagnostic.label("used again").help("give it an id of its own: the journal is kept by ids"));
+        } else {
+            seen.insert(&step.id.value, step);
+        }
+    }
+}
+
+fn order(runbook: &Runbook, diagnostics: &mut Diagnostics) -> Graph {
+    let steps: Vec<&Step> = runbook.section(Section::Step).collect();
+    let names: Vec<&str> = steps.iter().map(|step| step.id.value.as_str()).collect();
+    for step in &steps {
+        for need in step.needs.iter().flatten().filter(|need| !names.contains(&need.value.as_str())) {
+            let message = format!("{} needs `{}`, and there is no such step", step.subject(), need.value);
+            let diagnostic = Diagnostic::error("E0210", &step.source, need.span.clone(), message).label("no such step");
+            diagnostics.push(with_nearest(diagnostic, need.value.as_str(), &names));
+        }
+    }
+    let graph = step_graph(runbook);
+    if let Some(circle) = graph.circle() {
+        let mut path: Vec<String> = circle.iter().map(|number| format!("`{}`", names[*number])).collect();
+        path.push(path[0].clone());
+        let step = steps[circle[0]];
+        let span = step.needs.as_ref().and_then(|needs| needs.first()).map_or(&step.id.span, |need| &need.span).clone();
+        let message = format!("the steps wait for each other: {}", path.join(" needs "));
+        let diagnostic = Diagnostic::error("E0211", &step.source, span, message);
+        diagnostics.push(diagnostic.label("closes the circle").help("remove one of these from `needs`"));
+        // A graph with a circle has no order; what follows from the order cannot be checked.
+        return Graph::new(&[]);
+    }
+    graph
+}
+
+fn binds(runbook: &Runbook, diagnostics: &mut Diagnostics) {
+    let names: Vec<&str> = runbook.targets.iter().map(|target| target.name.name.as_str()).collect();
+    for site in runbook.use_sites() {
+        for Bind { slot, target } in site.bind.iter().filter(|bind| !names.contains(&bind.target.value.as_str())) {
+            let message =
+                format!("slot `{}` of `{}` is bound to `{}`, and there is no such target", slot.value, site.step, target.value);
+            let diagnostic = Diagnostic::error("E0218", site.source, target.span.clone(), message).label("no such target");
+            let help = format!("add `[targets.{}]`", target.value);
+            diagnostics.push(match nearest(&target.value, names.iter().copied()) {
+                Some(_) => with_nearest(diagnostic, &target.value, &names),
+                None => diagnostic.help(help),
+            });
+        }
+    }
+}
+
+/// Reports steps that can never run: their `when` is always false. What needs them still runs, as for any skipped step.
+fn unreachable(runbook: &Runbook, diagnostics: &mut Diagnostics) {
+    for step in &runbook.steps {
+        let Some(when) = &step.when else { continue };
+        if template::constant(&when.value) == Some(false.into()) {
+            let message = format!("{} never runs: its `when` is always false", step.subject());
+            let diagnostic = Diagnostic::error("E0227", &step.source, when.span.clone(), message).label("always false");
+            diagnostics.push(diagnostic.help("remove the step, or let `when` depend on something"));
+        }
+    }
+}
+
+/// Adds what was probably meant, or what there is.
+fn with_nearest(diagnostic: Diagnostic, typed: &str, names: &[&str]) -> Diagnostic {
+    match nearest(typed, names.iter().copied()) {
+        Some(near) => diagnostic.help(format!("did you mean `{near}`?")),
+        None if names.is_empty() => diagnostic,
+        None => diagnostic.help(format!("there are: {}", names.join(", "))),
+    }
+}
+
+/// A place for findings about one text.
+#[derive(Clone)]
+struct Place<'a> {
+    source: &'a Arc<Source>,
+    span: Span,
+}

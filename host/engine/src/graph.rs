@@ -1,0 +1,116 @@
+//! The order of steps: who needs whom, and which circles there are.
+
+use crate::ids::StepId;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Steps by number in file order, with the numbers of the steps that each one needs.
+#[derive(Debug, Clone)]
+pub struct Graph {
+    needs: Vec<Vec<usize>>,
+}
+
+impl Graph {
+    /// The graph of steps in file order; a step without `needs` needs the step before it. Names that do not exist are left out.
+    pub fn new(steps: &[(StepId, Option<Vec<StepId>>)]) -> Self {
+        let numbers: BTreeMap<&StepId, usize> = steps.iter().enumerate().map(|(number, (id, _))| (id, number)).collect();
+        let needs = steps.iter().enumerate().map(|(number, (_, needs))| match needs {
+            Some(needs) => needs.iter().filter_map(|need| numbers.get(need).copied()).collect(),
+            None => number.checked_sub(1).into_iter().collect(),
+        });
+        Self { needs: needs.collect() }
+    }
+
+    /// How many steps there are.
+    pub fn len(&self) -> usize {
+        self.needs.len()
+    }
+
+    /// What a step needs directly.
+    pub fn needs(&self, step: usize) -> &[usize] {
+        &self.needs[step]
+    }
+
+    /// All that must be done before a step.
+    pub fn ancestors(&self, step: usize) -> BTreeSet<usize> {
+        let mut found = BTreeSet::new();
+        let mut open = self.needs[step].clone();
+        while let Some(next) = open.pop() {
+            if found.insert(next) {
+                open.extend(&self.needs[next]);
+            }
+        }
+        found
+    }
+
+    /// One circle, each step needing the next and the last one the first; `None` if there is none.
+    pub fn circle(&self) -> Option<Vec<usize>> {
+        let mut marks = vec![Mark::New; self.needs.len()];
+        (0..self.needs.len()).find_map(|start| self.circle_from(start, &mut marks))
+    }
+
+    /// A depth-first walk with its own stack, so that ten thousand steps in a line do not exhaust the thread's.
+    fn circle_from(&self, start: usize, marks: &mut [Mark]) -> Option<Vec<usize>> {
+        let mut path: Vec<(usize, usize)> = Vec::new();
+        if marks[start] == Mark::New {
+            marks[start] = Mark::OnPath;
+            path.push((start, 0));
+        }
+        while let Some((step, next)) = path.last_mut() {
+            let Some(&need) = self.needs[*step].get(*next) else {
+                marks[*step] = Mark::Done;
+                path.pop();
+                continue;
+            };
+            *next += 1;
+            match marks[need] {
+                Mark::Done => {}
+                Mark::New => {
+                    marks[need] = Mark::OnPath;
+                    path.push((need, 0));
+                }
+                Mark::OnPath => {
+                    let from = path.iter().position(|(step, _)| *step == need).expect("a marked step is on the path");
+                    return Some(path[from..].iter().map(|(step, _)| *step).collect());
+                }
+            }
+        }
+        None
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mark {
+    New,
+    OnPath,
+    Done,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn graph(steps: &[(&str, Option<&[&str]>)]) -> Graph {
+        let steps: Vec<_> = steps
+            .iter()
+            .map(|(id, needs)| (StepId::from(*id), needs.map(|needs| needs.iter().map(|need| StepId::from(*need)).collect())))
+            .collect();
+        Graph::new(&steps)
+    }
+
+    #[test]
+    fn a_step_needs_the_one_before_it_unless_it_says_otherwise() {
+        let graph = graph(&[("a", None), ("b", None), ("c", Some(&[])), ("d", Some(&["a", "c"]))]);
+        assert_eq!(graph.needs(1), [0]);
+        assert!(graph.needs(2).is_empty());
+        assert_eq!(graph.ancestors(3), BTreeSet::from([0, 2]));
+        assert_eq!(graph.circle(), None);
+    }
+
+    #[test]
+    fn a_circle_is_shown_in_order() {
+        let graph = graph(&[("a", Some(&["c"])), ("b", None), ("c", None)]);
+        assert_eq!(graph.circle(), Some(vec![0, 2, 1]));
+        let selfish = self::graph(&[("a", Some(&["a"]))]);
+        assert_eq!(selfish.circle(), Some(vec![0]));
+    }
+}

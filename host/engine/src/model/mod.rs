@@ -1,0 +1,135 @@
+//! A runbook as it was written: names checked, places kept, nothing resolved.
+
+mod param;
+mod policy;
+mod step;
+
+pub use param::{Param, ParamType};
+pub use policy::{Limits, Locks, OnBusy, Risk, UndoCause, UndoCauses, UndoPolicy, VerifyUndo};
+pub(crate) use step::section_noun;
+pub use step::{Bind, Expectation, ForEach, Notify, OnCancel, OnFailure, Poll, Retry, Step, UndoDeclaration};
+
+use crate::event::Section;
+use crate::ids::StepId;
+use runbook_document::{Diagnostics, Key, Located, Node, Source, Span, Table};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A parsed runbook. It exists only if the file has no error.
+#[derive(Debug)]
+pub struct Runbook {
+    /// The runbook first, then what it includes, then the targets of the environment.
+    pub sources: Vec<Arc<Source>>,
+    /// Kebab-case name.
+    pub name: Located<String>,
+    /// What people call it; the name if it has no title.
+    pub title: String,
+    /// Who owns it.
+    pub owner: Option<String>,
+    /// What it is for, in Markdown.
+    pub description: Option<String>,
+    /// What the author says about its danger.
+    pub risk: Option<Located<Risk>>,
+    /// How long a run may take, undo not counted.
+    pub timeout: Option<Duration>,
+    /// Parameters, in file order.
+    pub params: Vec<Param>,
+    /// Secrets that targets name.
+    pub secrets: Vec<SecretEntry>,
+    /// What slots can be bound to. Parsed further by `runbook-authority`.
+    pub targets: Vec<TargetEntry>,
+    /// What no other run may hold at the same time.
+    pub locks: Locks,
+    /// Blast radius and time of the clean-up.
+    pub limits: Limits,
+    /// When completed steps are undone.
+    pub undo: UndoPolicy,
+    /// `[[preflight]]`, `[[step]]`, `[[verify]]`, `[[finally]]`, each in file order, in this order of sections.
+    pub steps: Vec<Step>,
+    /// `[[notify]]`, in file order.
+    pub notifies: Vec<Notify>,
+    /// Parts of the format that are read, and not executed by this version.
+    pub not_executed: Vec<NotExecuted>,
+    /// What somebody should look at; no error is among them.
+    pub warnings: Diagnostics,
+}
+
+/// `[secrets.NAME]`
+#[derive(Debug, Clone)]
+pub struct SecretEntry {
+    /// The name by which targets refer to it.
+    pub name: Key,
+    /// Where its value is: `age:secrets/prod.age#orders-db`.
+    pub source_uri: Located<String>,
+    /// Warn when the value is older.
+    pub max_age: Option<Duration>,
+    /// The file in which it stands.
+    pub source: Arc<Source>,
+}
+
+/// `[targets.NAME]`
+#[derive(Debug, Clone)]
+pub struct TargetEntry {
+    /// The name by which slots are bound to it.
+    pub name: Key,
+    /// Its keys, not read yet.
+    pub table: Table,
+    /// The file in which it stands.
+    pub source: Arc<Source>,
+}
+
+/// A part of the format that this version reads and does not execute.
+#[derive(Debug, Clone)]
+pub struct NotExecuted {
+    /// The key, such as `approval`.
+    pub key: &'static str,
+    /// What it belongs to, such as ``step `drop` ``.
+    pub subject: String,
+    /// Where it stands.
+    pub span: Span,
+    /// What it says.
+    pub node: Node,
+}
+
+/// One place that calls a plugin.
+#[derive(Debug)]
+pub struct UseSite<'a> {
+    /// Its id: the step's, `STEP/undo`, or `notify/N`.
+    pub step: StepId,
+    /// The part of the file.
+    pub section: Section,
+    /// `plugin:operation`.
+    pub uses: &'a Located<String>,
+    /// Slot and target.
+    pub bind: &'a [Bind],
+    /// The input before templates are rendered.
+    pub with: Option<&'a Table>,
+    /// The file in which it stands.
+    pub source: &'a Arc<Source>,
+    /// The place to show when there is nothing more exact: the id.
+    pub span: Span,
+}
+
+impl Runbook {
+    /// The file itself.
+    pub fn source(&self) -> &Arc<Source> {
+        self.sources.first().expect("`parse` puts the runbook first")
+    }
+
+    /// The steps of one section, in file order.
+    pub fn section(&self, section: Section) -> impl Iterator<Item = &Step> {
+        self.steps.iter().filter(move |step| step.section == section)
+    }
+
+    /// The step with this id.
+    pub fn step(&self, id: &StepId) -> Option<&Step> {
+        self.steps.iter().find(|step| step.id.value == *id)
+    }
+
+    /// Every place in the file that calls a plugin: steps of all sections, explicit undos, notifications.
+    pub fn use_sites(&self) -> Vec<UseSite<'_>> {
+        let steps = self.steps.iter().flat_map(|step| step.use_sites());
+        let notifies = self.notifies.iter().map(Notify::use_site);
+        steps.chain(notifies).collect()
+    }
+}

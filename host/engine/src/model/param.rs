@@ -1,0 +1,75 @@
+//! Parameters as declared.
+
+use crate::operate::Json;
+use runbook_document::{Key, Located};
+
+/// `[params.NAME]`
+#[derive(Debug, Clone)]
+pub struct Param {
+    /// Its name.
+    pub name: Key,
+    /// Its type.
+    pub kind: ParamType,
+    /// Whether `--set` must give it.
+    pub required: bool,
+    /// Its value if `--set` does not give it; of its type.
+    pub default: Option<Json>,
+    /// What its text must match.
+    pub pattern: Option<Located<String>>,
+    /// The least value, for numbers, durations, sizes; the least length for lists.
+    pub min: Option<Json>,
+    /// The greatest value.
+    pub max: Option<Json>,
+    /// The only values of an enum.
+    pub choices: Vec<String>,
+    /// One line for the operator.
+    pub help: Option<String>,
+}
+
+/// The type of a parameter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ParamType {
+    /// Text.
+    String,
+    /// A whole number.
+    Int,
+    /// A number.
+    Float,
+    /// `true` or `false`.
+    Bool,
+    /// `5m`; text in templates, a number by the filter `seconds`.
+    Duration,
+    /// `10MiB`; text in templates, a number by the filter `bytes`.
+    Size,
+    /// RFC 3339 with a zone.
+    Timestamp,
+    /// One of `choices`.
+    Enum,
+    /// Texts; `--set` gives them separated by commas.
+    List,
+}
+
+impl ParamType {
+    /// All types with their names in runbooks and an example each.
+    pub const ALL: &[(Self, &str, &str)] = &[
+        (Self::String, "string", "orders"),
+        (Self::Int, "int", "5"),
+        (Self::Float, "float", "0.5"),
+        (Self::Bool, "bool", "true"),
+        (Self::Duration, "duration", "5m"),
+        (Self::Size, "size", "10MiB"),
+        (Self::Timestamp, "timestamp", "2026-01-31T02:00:00Z"),
+        (Self::Enum, "enum", "one of the choices"),
+        (Self::List, "list", "a,b,c"),
+    ];
+
+    /// The name in runbooks.
+    pub fn name(self) -> &'static str {
+        Self::ALL.iter().find(|(kind, ..)| *kind == self).map_or("", |(_, name, _)| name)
+    }
+
+    /// An example of a value, as `--set` takes it.
+    pub fn example(self) -> &'static str {
+        Self::ALL.iter().find(|(kind, ..)| *kind == self).map_or("", |(.., example)| example)
+    }
+}

@@ -1,0 +1,279 @@
+//! One call site as written.
+
+use super::UseSite;
+use crate::event::{Section, Trigger};
+use crate::ids::StepId;
+use crate::operate::ErrorClass;
+use runbook_document::{Located, Node, Source, Span, Table};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A preflight, step, verify or finally.
+#[derive(Debug, Clone)]
+pub struct Step {
+    /// The part of the file.
+    pub section: Section,
+    /// Unique in the file; kebab-case.
+    pub id: Located<StepId>,
+    /// What people call it.
+    pub title: Option<String>,
+    /// `plugin:operation`. `None` only for forms that this version does not execute.
+    pub uses: Option<Located<String>>,
+    /// Slot and target.
+    pub bind: Vec<Bind>,
+    /// The input before templates are rendered.
+    pub with: Option<Table>,
+    /// Steps that must be done before; `None` means the step before it in the file.
+    pub needs: Option<Vec<Located<StepId>>>,
+    /// An expression; false skips the step.
+    pub when: Option<Located<String>>,
+    /// Of one attempt.
+    pub timeout: Option<Duration>,
+    /// Of all attempts.
+    pub total_timeout: Option<Duration>,
+    /// What happens when an attempt fails.
+    pub retry: Option<Retry>,
+    /// Overrides what the manifest says.
+    pub idempotent: Option<bool>,
+    /// Asks again until something holds.
+    pub poll: Option<Poll>,
+    /// What must hold of the output.
+    pub expect: Vec<Expectation>,
+    /// What undoes it.
+    pub undo: Option<UndoDeclaration>,
+    /// What happens when it has failed for good.
+    pub on_failure: OnFailure,
+    /// What happens to a running attempt when the run is cancelled.
+    pub on_cancel: OnCancel,
+    /// Runs once for each item.
+    pub for_each: Option<ForEach>,
+    /// The file in which it stands.
+    pub source: Arc<Source>,
+    /// Its whole table.
+    pub span: Span,
+}
+
+impl Step {
+    /// What people call it: the title, or the id.
+    pub fn display_name(&self) -> &str {
+        self.title.as_deref().unwrap_or(self.id.value.as_str())
+    }
+
+    /// How messages call it: ``step `backup` ``.
+    pub fn subject(&self) -> String {
+        format!("{} `{}`", section_noun(self.section), self.id.value)
+    }
+
+    pub(super) fn use_sites(&self) -> impl Iterator<Item = UseSite<'_>> {
+        let own = self.uses.as_ref().map(|uses| UseSite {
+            step: self.id.value.clone(),
+            section: self.section,
+            uses,
+            bind: &self.bind,
+            with: self.with.as_ref(),
+            source: &self.source,
+            span: self.id.span.clone(),
+        });
+        let undo = match &self.undo {
+            Some(UndoDeclaration::Explicit { uses, with, bind, span }) => Some(UseSite {
+                step: self.id.value.undo(),
+                section: Section::Undo,
+                uses,
+                bind,
+                with: with.as_ref(),
+                source: &self.source,
+                span: span.clone(),
+            }),
+            Some(UndoDeclaration::Auto { .. } | UndoDeclaration::Irreversible { .. }) | None => None,
+        };
+        own.into_iter().chain(undo)
+    }
+}
+
+/// The TOML name of a section.
+pub(crate) fn section_noun(section: Section) -> &'static str {
+    match section {
+        Section::Preflight => "preflight",
+        Section::Step => "step",
+        Section::Verify => "verify",
+        Section::Finally => "finally",
+        Section::Undo => "undo",
+        Section::Notify => "notify",
+    }
+}
+
+/// `bind.SLOT = "TARGET"`
+#[derive(Debug, Clone)]
+pub struct Bind {
+    /// The plugin's slot.
+    pub slot: Located<String>,
+    /// The name of a target.
+    pub target: Located<String>,
+}
+
+/// `retry = { … }`
+#[derive(Debug, Clone, PartialEq)]
+pub struct Retry {
+    /// How many attempts in all; the first one counts.
+    pub attempts: u32,
+    /// Before the second attempt.
+    pub delay: Duration,
+    /// Each delay is the one before times this.
+    pub backoff: f64,
+    /// No delay is longer.
+    pub max_delay: Duration,
+    /// Each delay differs by up to this part of it, 0 to 1.
+    pub jitter: f64,
+    /// Only after these.
+    pub on: Vec<ErrorClass>,
+}
+
+impl Default for Retry {
+    /// One attempt. When there are more, only what may pass by itself is tried again.
+    fn default() -> Self {
+        Self {
+            attempts: 1,
+            delay: Duration::from_secs(1),
+            backoff: 2.0,
+            max_delay: Duration::from_secs(60),
+            jitter: 0.0,
+            on: vec![ErrorClass::Transient, ErrorClass::Timeout],
+        }
+    }
+}
+
+/// `until`, `every`, `within`
+#[derive(Debug, Clone)]
+pub struct Poll {
+    /// An expression over `outcome` and `output`.
+    pub until: Located<String>,
+    /// Between two looks.
+    pub every: Duration,
+    /// How long it may take until `until` holds.
+    pub within: Duration,
+}
+
+/// One entry of `expect`.
+#[derive(Debug, Clone)]
+pub enum Expectation {
+    /// A field of the output equals a value.
+    Equals {
+        /// Keys from the output's root; empty parts never occur.
+        path: Vec<String>,
+        /// The value before templates are rendered.
+        value: Node,
+    },
+    /// A number is inside its ranges.
+    Within {
+        /// Keys from the output's root; empty is the output's `value`, or else the first measurement.
+        path: Vec<String>,
+        /// Range in Nagios syntax outside which it warns.
+        warn: Option<Located<String>>,
+        /// Range in Nagios syntax outside which it fails.
+        crit: Option<Located<String>>,
+    },
+}
+
+/// `undo` or `irreversible`
+#[derive(Debug, Clone)]
+pub enum UndoDeclaration {
+    /// `undo = "auto"`: the plugin's own undo.
+    Auto {
+        /// Where it stands.
+        span: Span,
+    },
+    /// `undo = { uses = …, with = …, bind = … }`
+    Explicit {
+        /// `plugin:operation`.
+        uses: Located<String>,
+        /// The input before templates are rendered.
+        with: Option<Table>,
+        /// Slot and target.
+        bind: Vec<Bind>,
+        /// Where it stands.
+        span: Span,
+    },
+    /// `irreversible = "reason"`
+    Irreversible {
+        /// Why that is acceptable.
+        reason: Located<String>,
+    },
+}
+
+/// `on_failure`
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum OnFailure {
+    /// What was done is undone.
+    #[default]
+    Undo,
+    /// The run goes on, and succeeds at best with warnings.
+    Continue,
+    /// The run ends and is left as it is.
+    Stop,
+}
+
+impl OnFailure {
+    /// All values with their names.
+    pub const ALL: &[(Self, &str)] = &[(Self::Undo, "undo"), (Self::Continue, "continue"), (Self::Stop, "stop")];
+}
+
+/// `on_cancel`
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum OnCancel {
+    /// The call is stopped.
+    #[default]
+    Abort,
+    /// The call is waited for.
+    Finish,
+}
+
+impl OnCancel {
+    /// All values with their names.
+    pub const ALL: &[(Self, &str)] = &[(Self::Abort, "abort"), (Self::Finish, "finish")];
+}
+
+/// `for_each`, `as`, `key`, `max_parallel`
+#[derive(Debug, Clone)]
+pub struct ForEach {
+    /// An expression whose value is a list.
+    pub items: Located<String>,
+    /// The name of the item in templates.
+    pub name: String,
+    /// A template; unique for each item.
+    pub key: Option<Located<String>>,
+    /// How many items run at once.
+    pub max_parallel: u32,
+}
+
+/// `[[notify]]`
+#[derive(Debug, Clone)]
+pub struct Notify {
+    /// `notify/N`
+    pub id: StepId,
+    /// For what it is sent.
+    pub on: Vec<Trigger>,
+    /// `plugin:operation`.
+    pub uses: Located<String>,
+    /// Slot and target.
+    pub bind: Vec<Bind>,
+    /// The input before templates are rendered.
+    pub with: Option<Table>,
+    /// Of the call.
+    pub timeout: Option<Duration>,
+    /// The file in which it stands.
+    pub source: Arc<Source>,
+}
+
+impl Notify {
+    pub(super) fn use_site(&self) -> UseSite<'_> {
+        UseSite {
+            step: self.id.clone(),
+            section: Section::Notify,
+            uses: &self.uses,
+            bind: &self.bind,
+            with: self.with.as_ref(),
+            source: &self.source,
+            span: self.uses.span.clone(),
+        }
+    }
+}

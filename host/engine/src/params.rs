@@ -1,0 +1,75 @@
+//! The parameters of a run: what `--set` says, typed and checked, over the defaults.
+
+use crate::model::{Param, Runbook};
+use crate::operate::Json;
+use crate::parse::parse_param_text;
+use runbook_document::{Diagnostic, Diagnostics, nearest};
+
+/// Parameters that fit a runbook: every one is there, each of its type.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Params(serde_json::Map<String, Json>);
+
+impl Params {
+    /// The values by name, in file order.
+    pub fn values(&self) -> &serde_json::Map<String, Json> {
+        &self.0
+    }
+
+    /// The parameters of a run that is resumed: they were checked when it started.
+    pub fn from_journal(values: serde_json::Map<String, Json>) -> Self {
+        Self(values)
+    }
+}
+
+/// Types and checks what `--set name=text` gives.
+///
+/// # Errors
+/// Every unknown, missing and wrong parameter.
+pub fn resolve_params(runbook: &Runbook, set: &[(String, String)]) -> Result<Params, Diagnostics> {
+    let mut diagnostics = Diagnostics::default();
+    for (name, _) in set.iter().filter(|(name, _)| !runbook.params.iter().any(|param| param.name.name == *name)) {
+        diagnostics.push(unknown(runbook, name));
+    }
+    let mut values = serde_json::Map::new();
+    for param in &runbook.params {
+        match value_of(runbook, param, set) {
+            Ok(Some(value)) => {
+                values.insert(param.name.name.clone(), value);
+            }
+            Ok(None) => {}
+            Err(diagnostic) => diagnostics.push(*diagnostic),
+        }
+    }
+    if diagnostics.is_empty() { Ok(Params(values)) } else { Err(diagnostics) }
+}
+
+/// The last `--set` of a name wins, as on other command lines.
+fn value_of(runbook: &Runbook, param: &Param, set: &[(String, String)]) -> Result<Option<Json>, Box<Diagnostic>> {
+    let name = &param.name.name;
+    match set.iter().rev().find(|(given, _)| given == name) {
+        Some((_, text)) => parse_param_text(param, text).map(Some).map_err(|problem| {
+            let message = format!("`--set {name}={text}`: {problem}");
+            let diagnostic = Diagnostic::error("E0216", runbook.source(), param.name.span.clone(), message);
+            let help = param.help.clone().unwrap_or_else(|| format!("give a {}", param.kind.name()));
+            Box::new(diagnostic.label("declared here").help(help))
+        }),
+        None if param.required => {
+            let message = format!("parameter `{name}` is required");
+            let diagnostic = Diagnostic::error("E0215", runbook.source(), param.name.span.clone(), message);
+            let about = param.help.as_ref().map(|help| format!(" ({help})")).unwrap_or_default();
+            Err(Box::new(diagnostic.label("has no value").help(format!("add `--set {name}={}`{about}", param.kind.example()))))
+        }
+        None => Ok(param.default.clone()),
+    }
+}
+
+fn unknown(runbook: &Runbook, name: &str) -> Diagnostic {
+    let names: Vec<&str> = runbook.params.iter().map(|param| param.name.name.as_str()).collect();
+    let message = format!("`--set {name}=…`: runbook `{}` has no parameter `{name}`", runbook.name.value);
+    let diagnostic = Diagnostic::error("E0217", runbook.source(), runbook.name.span.clone(), message).label("this runbook");
+    match nearest(name, names.iter().copied()) {
+        Some(near) => diagnostic.help(format!("did you mean `{near}`?")),
+        None if names.is_empty() => diagnostic.help("it takes no parameters"),
+        None => diagnostic.help(format!("it takes: {}", names.join(", "))),
+    }
+}

@@ -1,0 +1,128 @@
+//! Targets and secrets, which may also stand in other files.
+
+use super::{Loader, Parts};
+use crate::model::{SecretEntry, TargetEntry};
+use runbook_document::{Diagnostic, Diagnostics, Key, Located, Reader, Source, Table, Value};
+use std::sync::Arc;
+
+/// Reads `[secrets]` and `[targets]` of one file.
+pub(super) fn read_shared(reader: &mut Reader<'_>, parts: &mut Parts) {
+    let source = Arc::clone(reader.source());
+    for (name, entry) in read_targets(reader, &source) {
+        add_target(reader.diagnostics(), parts, &name, entry);
+    }
+    for secret in read_secrets(reader, &source) {
+        add_secret(reader.diagnostics(), parts, secret);
+    }
+}
+
+/// The keys of a target belong to `runbook-authority`, so its table is kept as it is.
+fn read_targets(reader: &mut Reader<'_>, source: &Arc<Source>) -> Vec<(Key, TargetEntry)> {
+    let Some(targets) = reader.optional::<Table>("targets") else { return Vec::new() };
+    let mut entries = Vec::new();
+    for (name, node) in &targets.value.entries {
+        match &node.value {
+            Value::Table(table) => {
+                let entry = TargetEntry { name: name.clone(), table: table.clone(), source: Arc::clone(source) };
+                entries.push((name.clone(), entry));
+            }
+            other => {
+                let message = format!("target `{}` must be a table, not {}", name.name, other.kind());
+                reader.error("E0203", node.span.clone(), message, "wrong type");
+            }
+        }
+    }
+    entries
+}
+
+fn read_secrets(reader: &mut Reader<'_>, source: &Arc<Source>) -> Vec<SecretEntry> {
+    reader.named("secrets", "secret", |name, secret| {
+        let uri = secret.required::<String>("source");
+        let max_age = secret.optional("max_age").map(|age| age.value);
+        Some(SecretEntry { name: name.clone(), source_uri: uri?, max_age, source: Arc::clone(source) })
+    })
+}
+
+fn add_target(diagnostics: &mut Diagnostics, parts: &mut Parts, name: &Key, entry: TargetEntry) {
+    if let Some(first) = parts.targets.iter().find(|target| target.name.name == name.name) {
+        let message = format!("target `{}` is defined twice; first at {}", name.name, first.source.place(&first.name.span));
+        diagnostics.push(Diagnostic::error("E0207", &entry.source, name.span.clone(), message).label("defined again"));
+        return;
+    }
+    parts.targets.push(entry);
+}
+
+fn add_secret(diagnostics: &mut Diagnostics, parts: &mut Parts, entry: SecretEntry) {
+    if let Some(first) = parts.secrets.iter().find(|secret| secret.name.name == entry.name.name) {
+        let message = format!("secret `{}` is defined twice; first at {}", entry.name.name, first.source.place(&first.name.span));
+        diagnostics.push(Diagnostic::error("E0207", &entry.source, entry.name.span.clone(), message).label("defined again"));
+        return;
+    }
+    parts.secrets.push(entry);
+}
+
+/// Loads what `include` names, then the targets of the environment, which replace those of the same name.
+pub(super) fn load_all(
+    runbook: &Arc<Source>,
+    includes: &[Located<String>],
+    environment: Option<&str>,
+    load: &mut Loader<'_>,
+    parts: &mut Parts,
+    sources: &mut Vec<Arc<Source>>,
+    diagnostics: &mut Diagnostics,
+) {
+    for include in includes {
+        let Some(source) = load_one(runbook, &include.value, &include.span, load, diagnostics) else { continue };
+        read_included(&source, parts, diagnostics);
+        sources.push(source);
+    }
+    if let Some(environment) = environment {
+        let name = format!("targets.{environment}.toml");
+        if let Some(source) = load_one(runbook, &name, &(0..0), load, diagnostics) {
+            let mut over = Parts { secrets: Vec::new(), targets: Vec::new(), not_executed: Vec::new() };
+            read_included(&source, &mut over, diagnostics);
+            replace(parts, over);
+            sources.push(source);
+        }
+    }
+}
+
+fn load_one(
+    runbook: &Arc<Source>,
+    name: &str,
+    span: &runbook_document::Span,
+    load: &mut Loader<'_>,
+    diagnostics: &mut Diagnostics,
+) -> Option<Arc<Source>> {
+    load(name)
+        .map_err(|error| {
+            let message = format!("`{name}` cannot be read: {error}");
+            let help = "give a path relative to the folder of the runbook";
+            diagnostics.push(Diagnostic::error("E0225", runbook, span.clone(), message).label("needed here").help(help));
+        })
+        .ok()
+}
+
+fn read_included(source: &Arc<Source>, parts: &mut Parts, diagnostics: &mut Diagnostics) {
+    let Some(table) = runbook_document::parse(source, diagnostics) else { return };
+    let mut reader =
+        Reader::new(source, &table, "an included file, which may hold only `[targets]` and `[secrets]`", diagnostics);
+    super::read_format(&mut reader);
+    read_shared(&mut reader, parts);
+    reader.finish();
+}
+
+fn replace(parts: &mut Parts, over: Parts) {
+    for entry in over.targets {
+        match parts.targets.iter_mut().find(|target| target.name.name == entry.name.name) {
+            Some(slot) => *slot = entry,
+            None => parts.targets.push(entry),
+        }
+    }
+    for entry in over.secrets {
+        match parts.secrets.iter_mut().find(|secret| secret.name.name == entry.name.name) {
+            Some(slot) => *slot = entry,
+            None => parts.secrets.push(entry),
+        }
+    }
+}

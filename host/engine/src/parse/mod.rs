@@ -1,0 +1,133 @@
+//! Text → [`Runbook`], all mistakes at once.
+//!
+//! The parser opens no file: other files come through the [`Loader`] of the caller.
+
+mod include;
+mod names;
+mod params;
+mod sections;
+mod step;
+
+use crate::check;
+use crate::model::{NotExecuted, Runbook, SecretEntry, TargetEntry};
+use runbook_document::{Diagnostics, Located, Reader, Source, Table};
+use std::sync::Arc;
+use std::time::Duration;
+
+pub(crate) use params::parse_text as parse_param_text;
+
+/// Gives the text of another file, named relative to the runbook.
+pub type Loader<'a> = dyn FnMut(&str) -> std::io::Result<Arc<Source>> + 'a;
+
+/// What the parser collects while it reads.
+pub(crate) struct Parts {
+    pub secrets: Vec<SecretEntry>,
+    pub targets: Vec<TargetEntry>,
+    pub not_executed: Vec<NotExecuted>,
+}
+
+/// Parses a runbook.
+///
+/// `environment` is the value of `--env`: the file `targets.NAME.toml` beside the runbook overrides targets of the same name.
+///
+/// # Errors
+/// Every finding about the file and what it includes, at least one of them an error.
+pub fn parse(source: &Arc<Source>, environment: Option<&str>, load: &mut Loader<'_>) -> Result<Runbook, Diagnostics> {
+    let mut diagnostics = Diagnostics::default();
+    let runbook = runbook_document::parse(source, &mut diagnostics)
+        .and_then(|table| read_file(source, &table, environment, load, &mut diagnostics));
+    match runbook {
+        Some(mut runbook) => {
+            check::runbook(&runbook, &mut diagnostics);
+            if diagnostics.has_errors() {
+                return Err(diagnostics);
+            }
+            runbook.warnings = diagnostics;
+            Ok(runbook)
+        }
+        None => Err(diagnostics),
+    }
+}
+
+/// Reads all that can be read; `None` only if the part without which nothing makes sense, the name, is missing.
+fn read_file(
+    source: &Arc<Source>,
+    table: &Table,
+    environment: Option<&str>,
+    load: &mut Loader<'_>,
+    diagnostics: &mut Diagnostics,
+) -> Option<Runbook> {
+    let mut parts = Parts { secrets: Vec::new(), targets: Vec::new(), not_executed: Vec::new() };
+    let mut reader = Reader::new(source, table, "the runbook", diagnostics);
+    read_format(&mut reader);
+    let about = reader.section("runbook", "`[runbook]`", read_about).flatten();
+    if table.get("runbook").is_none() {
+        let help = "add `[runbook]` with `name = \"…\"`";
+        reader.error_with_help("E0202", 0..0, "the runbook has no `[runbook]`", "`[runbook]` is missing", help);
+    }
+    let params = params::read(&mut reader);
+    include::read_shared(&mut reader, &mut parts);
+    let includes = reader.optional::<Vec<Located<String>>>("include").map(|list| list.value).unwrap_or_default();
+    let locks = sections::locks(&mut reader);
+    let limits = sections::limits(&mut reader);
+    let undo = sections::undo_policy(&mut reader);
+    sections::window(&mut reader, &mut parts);
+    sections::guards(&mut reader, &mut parts);
+    let steps = step::read_all(&mut reader, &mut parts);
+    let notifies = step::read_notifies(&mut reader);
+    reader.finish();
+    let mut sources = vec![Arc::clone(source)];
+    include::load_all(source, &includes, environment, load, &mut parts, &mut sources, diagnostics);
+    let about = about?;
+    Some(Runbook {
+        sources,
+        title: about.title.unwrap_or_else(|| about.name.value.clone()),
+        name: about.name,
+        owner: about.owner,
+        description: about.description,
+        risk: about.risk,
+        timeout: about.timeout,
+        params,
+        secrets: parts.secrets,
+        targets: parts.targets,
+        locks,
+        limits,
+        undo,
+        steps,
+        notifies,
+        not_executed: parts.not_executed,
+        warnings: Diagnostics::default(),
+    })
+}
+
+struct About {
+    name: Located<String>,
+    title: Option<String>,
+    owner: Option<String>,
+    description: Option<String>,
+    risk: Option<Located<crate::model::Risk>>,
+    timeout: Option<Duration>,
+}
+
+/// Reads the `format` key; a format that this version does not know is refused, whatever else the file says.
+fn read_format(reader: &mut Reader<'_>) {
+    let Some(format) = reader.required::<i64>("format") else { return };
+    if format.value != 1 {
+        let message = format!("format {} is not known; this version reads format 1", format.value);
+        reader.error("E0205", format.span, message, "unknown format");
+    }
+}
+
+fn read_about(reader: &mut Reader<'_>) -> Option<About> {
+    let name = reader.required::<String>("name");
+    let about = About {
+        title: reader.optional("title").map(|title| title.value),
+        owner: reader.optional("owner").map(|owner| owner.value),
+        description: reader.optional("description").map(|description| description.value),
+        risk: names::choice(reader, "risk", crate::model::Risk::ALL),
+        timeout: reader.optional("timeout").map(|timeout| timeout.value),
+        name: name?,
+    };
+    names::check_kebab(reader, &about.name.value, &about.name.span, "the name of a runbook");
+    Some(about)
+}

@@ -1,0 +1,213 @@
+//! `[params.NAME]`, and texts as typed values.
+
+use super::names;
+use crate::model::{Param, ParamType};
+use crate::operate::Json;
+use runbook_document::{Key, Located, Node, Reader, parse_byte_size, parse_duration};
+
+/// Reads all parameters.
+pub(super) fn read(reader: &mut Reader<'_>) -> Vec<Param> {
+    reader.named("params", "parameter", read_one)
+}
+
+fn read_one(name: &Key, reader: &mut Reader<'_>) -> Option<Param> {
+    names::check_identifier(reader, &name.name, &name.span, "the name of a parameter");
+    let types: Vec<(ParamType, &'static str)> = ParamType::ALL.iter().map(|(kind, name, _)| (*kind, *name)).collect();
+    if reader.table().get("type").is_none() {
+        reader.required::<String>("type");
+    }
+    let kind = names::choice(reader, "type", &types);
+    let required = reader.optional::<bool>("required");
+    let default = reader.optional::<Node>("default");
+    let pattern = reader.optional::<String>("pattern");
+    let min = reader.optional::<Node>("min");
+    let max = reader.optional::<Node>("max");
+    let choices = reader.optional::<Vec<String>>("choices");
+    let help = reader.optional::<String>("help");
+    let kind = kind?;
+    check_shape(reader, name, &kind, required.as_ref(), default.as_ref(), choices.as_ref());
+    check_pattern(reader, kind.value, pattern.as_ref());
+    let param = Param {
+        name: name.clone(),
+        kind: kind.value,
+        required: required.is_some_and(|required| required.value),
+        min: min.as_ref().and_then(|bound| bound_of(reader, kind.value, "min", bound)),
+        max: max.as_ref().and_then(|bound| bound_of(reader, kind.value, "max", bound)),
+        choices: choices.map(|choices| choices.value).unwrap_or_default(),
+        help: help.map(|help| help.value),
+        pattern,
+        default: None,
+    };
+    let default = default.and_then(|default| default_of(reader, &param, &default));
+    Some(Param { default, ..param })
+}
+
+fn check_shape(
+    reader: &mut Reader<'_>,
+    name: &Key,
+    kind: &Located<ParamType>,
+    required: Option<&Located<bool>>,
+    default: Option<&Located<Node>>,
+    choices: Option<&Located<Vec<String>>>,
+) {
+    match (required.is_some_and(|required| required.value), default) {
+        (true, Some(default)) => {
+            let message = format!("parameter `{}` is required and has a default; only one of both can be", name.name);
+            reader.error_with_help(
+                "E0214",
+                default.span.clone(),
+                message,
+                "never used",
+                "remove `required = true` or the default",
+            );
+        }
+        (false, None) => {
+            let message = format!("parameter `{}` is neither required nor has it a default", name.name);
+            reader.error_with_help("E0214", name.span.clone(), message, "no value", "add `required = true` or `default = …`");
+        }
+        (true, None) | (false, Some(_)) => {}
+    }
+    match (kind.value == ParamType::Enum, choices) {
+        (true, None) => {
+            let message = format!("parameter `{}` is an enum without `choices`", name.name);
+            reader.error_with_help("E0214", kind.span.clone(), message, "no choices", "add `choices = [\"…\", \"…\"]`");
+        }
+        (false, Some(choices)) => {
+            let message = format!("`choices` of parameter `{}` needs `type = \"enum\"`", name.name);
+            reader.error("E0214", choices.span.clone(), message, "only for enums");
+        }
+        (true, Some(choices)) if choices.value.is_empty() => {
+            reader.error("E0214", choices.span.clone(), format!("parameter `{}` has no choice", name.name), "empty");
+        }
+        (true, Some(_)) | (false, None) => {}
+    }
+}
+
+fn check_pattern(reader: &mut Reader<'_>, kind: ParamType, pattern: Option<&Located<String>>) {
+    let Some(pattern) = pattern else { return };
+    if !matches!(kind, ParamType::String | ParamType::List) {
+        let message = format!("`pattern` of {} needs the type string or list", reader.subject());
+        reader.error("E0214", pattern.span.clone(), message, "not for this type");
+    }
+    if let Err(error) = regex::Regex::new(&pattern.value) {
+        let reason = error.to_string().lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
+        let message = format!("`pattern` of {} is not a regular expression: {reason}", reader.subject());
+        reader.error("E0214", pattern.span.clone(), message, "cannot be compiled");
+    }
+}
+
+fn bound_of(reader: &mut Reader<'_>, kind: ParamType, key: &str, bound: &Located<Node>) -> Option<Json> {
+    let element = if kind == ParamType::List { ParamType::Int } else { kind };
+    let value = match kind {
+        ParamType::Int | ParamType::Float | ParamType::Duration | ParamType::Size | ParamType::Timestamp | ParamType::List => {
+            parse_json(element, &bound.value.to_json())
+        }
+        ParamType::String | ParamType::Bool | ParamType::Enum => Err(format!("has no order, so `{key}` means nothing")),
+    };
+    value
+        .map_err(|problem| {
+            let message = format!("`{key}` of {}: {problem}", reader.subject());
+            reader.error("E0214", bound.span.clone(), message, "not usable");
+        })
+        .ok()
+}
+
+fn default_of(reader: &mut Reader<'_>, param: &Param, default: &Located<Node>) -> Option<Json> {
+    let value = parse_json(param.kind, &default.value.to_json()).and_then(|value| check_value(param, value));
+    value
+        .map_err(|problem| {
+            let message = format!("the default of {}: {problem}", reader.subject());
+            reader.error("E0214", default.span.clone(), message, "not usable");
+        })
+        .ok()
+}
+
+/// The typed value of what `--set` says, or what is wrong with it.
+pub(crate) fn parse_text(param: &Param, text: &str) -> Result<Json, String> {
+    let value = match param.kind {
+        ParamType::Int => text.parse::<i64>().map(Json::from).map_err(|_| mismatch(param.kind, text)),
+        ParamType::Float => {
+            text.parse::<f64>().ok().filter(|n| n.is_finite()).map(Json::from).ok_or_else(|| mismatch(param.kind, text))
+        }
+        ParamType::Bool => text.parse::<bool>().map(Json::from).map_err(|_| mismatch(param.kind, text)),
+        ParamType::List => Ok(text.split(',').map(str::trim).filter(|item| !item.is_empty()).map(Json::from).collect()),
+        ParamType::String | ParamType::Duration | ParamType::Size | ParamType::Timestamp | ParamType::Enum => {
+            parse_json(param.kind, &Json::from(text))
+        }
+    };
+    value.and_then(|value| check_value(param, value))
+}
+
+/// The value if it is of the type, or what is wrong with it.
+pub(crate) fn parse_json(kind: ParamType, value: &Json) -> Result<Json, String> {
+    let valid = match (kind, value) {
+        (ParamType::String | ParamType::Enum, Json::String(_)) | (ParamType::Bool, Json::Bool(_)) => true,
+        (ParamType::Int, Json::Number(number)) => number.is_i64(),
+        (ParamType::Float, Json::Number(_)) => true,
+        (ParamType::Duration, Json::String(text)) => parse_duration(text).is_some(),
+        (ParamType::Size, Json::String(text)) => parse_byte_size(text).is_some(),
+        (ParamType::Timestamp, Json::String(text)) => text.parse::<jiff::Timestamp>().is_ok(),
+        (ParamType::List, Json::Array(items)) => items.iter().all(Json::is_string),
+        _ => false,
+    };
+    if valid { Ok(value.clone()) } else { Err(mismatch(kind, &plain(value))) }
+}
+
+fn mismatch(kind: ParamType, found: &str) -> String {
+    format!("`{found}` is not a {}, such as `{}`", kind.name(), kind.example())
+}
+
+/// JSON as people write it on a command line.
+fn plain(value: &Json) -> String {
+    match value {
+        Json::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+fn check_value(param: &Param, value: Json) -> Result<Json, String> {
+    if let Some(pattern) = &param.pattern {
+        // A pattern that does not compile is reported where it stands.
+        let regex = regex::Regex::new(&pattern.value).ok();
+        let wrong = texts(&value).into_iter().find(|text| regex.as_ref().is_some_and(|regex| !regex.is_match(text)));
+        if let Some(wrong) = wrong {
+            return Err(format!("`{wrong}` does not match the pattern `{}`", pattern.value));
+        }
+    }
+    if param.kind == ParamType::Enum && !param.choices.iter().any(|choice| *choice == plain(&value)) {
+        return Err(format!("`{}` is not one of: {}", plain(&value), param.choices.join(", ")));
+    }
+    if let (Some(min), Some(number)) = (param.min.as_ref().and_then(measure), measure(&value))
+        && number < min
+    {
+        return Err(format!("`{}` is less than the least, {}", plain(&value), param.min.as_ref().map(plain).unwrap_or_default()));
+    }
+    if let (Some(max), Some(number)) = (param.max.as_ref().and_then(measure), measure(&value))
+        && number > max
+    {
+        return Err(format!("`{}` is more than the most, {}", plain(&value), param.max.as_ref().map(plain).unwrap_or_default()));
+    }
+    Ok(value)
+}
+
+fn texts(value: &Json) -> Vec<&str> {
+    match value {
+        Json::String(text) => vec![text],
+        Json::Array(items) => items.iter().filter_map(Json::as_str).collect(),
+        Json::Null | Json::Bool(_) | Json::Number(_) | Json::Object(_) => Vec::new(),
+    }
+}
+
+/// What `min` and `max` compare: numbers as they are, durations in milliseconds, sizes in bytes, lists by length.
+#[expect(clippy::cast_precision_loss, reason = "bounds of parameters are far below 2^52")]
+fn measure(value: &Json) -> Option<f64> {
+    match value {
+        Json::Number(number) => number.as_f64(),
+        Json::Array(items) => Some(items.len() as f64),
+        Json::String(text) => parse_duration(text)
+            .map(|duration| duration.as_millis() as f64)
+            .or_else(|| parse_byte_size(text).map(|size| size.0 as f64))
+            .or_else(|| text.parse::<jiff::Timestamp>().ok().map(|at| at.as_millisecond() as f64)),
+        Json::Null | Json::Bool(_) | Json::Object(_) => None,
+    }
+}

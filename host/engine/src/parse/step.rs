@@ -1,0 +1,340 @@
+//! `[[preflight]]`, `[[step]]`, `[[verify]]`, `[[finally]]`, `[[notify]]`.
+
+use super::{Parts, names, sections};
+use crate::event::{Section, Trigger};
+use crate::ids::StepId;
+use crate::model::{Bind, Expectation, ForEach, Notify, OnCancel, OnFailure, Poll, Retry, Step, UndoDeclaration, section_noun};
+use crate::operate::ErrorClass;
+use crate::range::Range;
+use runbook_document::{FromNode, Located, Node, Reader, Table, Value};
+use std::sync::Arc;
+use std::time::Duration;
+
+const SECTIONS: &[Section] = &[Section::Preflight, Section::Step, Section::Verify, Section::Finally];
+
+/// Reads the four sections in the order in which they run.
+pub(super) fn read_all(reader: &mut Reader<'_>, parts: &mut Parts) -> Vec<Step> {
+    let mut steps = Vec::new();
+    for section in SECTIONS {
+        let noun = section_noun(*section);
+        steps.extend(reader.each(noun, noun, |step| read_one(*section, step, parts)));
+    }
+    steps
+}
+
+fn read_one(section: Section, reader: &mut Reader<'_>, parts: &mut Parts) -> Option<Step> {
+    let id = reader.required::<String>("id");
+    if let Some(id) = &id {
+        names::check_kebab(reader, &id.value, &id.span, "an id");
+    }
+    read_not_executed(reader, parts);
+    let uses = read_uses(reader);
+    let step = Step {
+        section,
+        title: reader.optional("title").map(|title| title.value),
+        bind: read_bind(reader),
+        with: reader.optional::<Table>("with").map(|with| with.value),
+        needs: read_needs(section, reader),
+        when: reader.optional("when"),
+        timeout: reader.optional("timeout").map(|timeout| timeout.value),
+        total_timeout: reader.optional("total_timeout").map(|timeout| timeout.value),
+        retry: reader.section("retry", "`retry`", read_retry),
+        idempotent: reader.optional("idempotent").map(|idempotent| idempotent.value),
+        poll: read_poll(reader),
+        expect: read_expect(reader),
+        undo: read_undo(section, reader),
+        on_failure: read_on_failure(section, reader),
+        on_cancel: names::choice(reader, "on_cancel", OnCancel::ALL).map(|on_cancel| on_cancel.value).unwrap_or_default(),
+        for_each: read_for_each(reader),
+        source: Arc::clone(reader.source()),
+        span: reader.table().span.clone(),
+        id: id?.map(StepId::new),
+        uses,
+    };
+    Some(step)
+}
+
+/// Keys of the format that this version reads and refuses to run.
+fn read_not_executed(reader: &mut Reader<'_>, parts: &mut Parts) {
+    let subject = reader.subject().to_owned();
+    for key in ["manual", "approval", "suite", "runbook"] {
+        if let Some(node) = reader.optional::<Node>(key) {
+            sections::note(parts, key, subject.clone(), node);
+        }
+    }
+    reader.section("manual", "`manual`", |reader| {
+        reader.required::<String>("instructions");
+        reader.optional::<Table>("form");
+        reader.optional::<Duration>("timeout");
+        reader.optional::<Vec<String>>("choices");
+        reader.optional::<String>("confirm");
+    });
+    reader.section("approval", "`approval`", |reader| {
+        reader.optional::<u32>("quorum");
+        reader.optional::<bool>("not_self");
+        reader.optional::<Duration>("expires");
+        reader.optional::<Vec<String>>("show");
+        reader.optional::<Vec<String>>("approvers");
+    });
+}
+
+/// `uses = "plugin:operation"`, which a step must have unless it is of another form.
+fn read_uses(reader: &mut Reader<'_>) -> Option<Located<String>> {
+    let other_form = ["manual", "suite", "runbook"].iter().any(|key| reader.table().get(key).is_some());
+    let uses = if other_form { reader.optional::<String>("uses") } else { reader.required::<String>("uses") };
+    let uses = uses?;
+    check_uses(reader, &uses);
+    Some(uses)
+}
+
+fn check_uses(reader: &mut Reader<'_>, uses: &Located<String>) {
+    let parts: Vec<&str> = uses.value.rsplitn(2, ':').collect();
+    if parts.len() != 2 || parts.iter().any(|part| part.trim().is_empty()) {
+        let message = format!("`uses` of {} must be `plugin:operation`, not `{}`", reader.subject(), uses.value);
+        reader.error_with_help("E0209", uses.span.clone(), message, "no operation", "write it as in `uses = \"postgres:ping\"`");
+    }
+}
+
+fn read_bind(reader: &mut Reader<'_>) -> Vec<Bind> {
+    let Some(table) = reader.optional::<Table>("bind") else { return Vec::new() };
+    let mut binds = Vec::new();
+    for (slot, node) in &table.value.entries {
+        match String::from_node(node) {
+            Some(target) => binds.push(Bind {
+                slot: Located { value: slot.name.clone(), span: slot.span.clone() },
+                target: Located { value: target, span: node.span.clone() },
+            }),
+            None => {
+                let message = format!("`bind.{}` of {} must be the name of a target", slot.name, reader.subject());
+                reader.error("E0203", node.span.clone(), message, "wrong type");
+            }
+        }
+    }
+    binds
+}
+
+fn read_needs(section: Section, reader: &mut Reader<'_>) -> Option<Vec<Located<StepId>>> {
+    let needs = reader.optional::<Vec<Located<String>>>("needs")?;
+    if section != Section::Step {
+        let message = format!("`needs` of {} has no meaning: only steps form a graph", reader.subject());
+        reader.error("E0220", needs.span, message, "only in `[[step]]`");
+        return None;
+    }
+    Some(needs.value.into_iter().map(|need| need.map(StepId::new)).collect())
+}
+
+fn read_retry(reader: &mut Reader<'_>) -> Retry {
+    let default = Retry::default();
+    let attempts = reader.required::<u32>("attempts");
+    let backoff = reader.optional::<f64>("backoff");
+    let jitter = reader.optional::<f64>("jitter");
+    if let Some(attempts) = attempts.as_ref().filter(|attempts| attempts.value == 0) {
+        reader.error("E0226", attempts.span.clone(), "`attempts` counts the first attempt too, so it is at least 1", "too few");
+    }
+    if let Some(backoff) = backoff.as_ref().filter(|backoff| !(1.0..=100.0).contains(&backoff.value)) {
+        reader.error("E0226", backoff.span.clone(), "`backoff` must be from 1 to 100", "out of range");
+    }
+    if let Some(jitter) = jitter.as_ref().filter(|jitter| !(0.0..=1.0).contains(&jitter.value)) {
+        reader.error("E0226", jitter.span.clone(), "`jitter` must be from 0 to 1", "out of range");
+    }
+    let classes: Vec<(ErrorClass, &'static str)> = ErrorClass::ALL.iter().map(|class| (*class, class.name())).collect();
+    Retry {
+        attempts: attempts.map_or(default.attempts, |attempts| attempts.value),
+        delay: reader.optional("delay").map_or(default.delay, |delay| delay.value),
+        backoff: backoff.map_or(default.backoff, |backoff| backoff.value),
+        max_delay: reader.optional("max_delay").map_or(default.max_delay, |delay| delay.value),
+        jitter: jitter.map_or(default.jitter, |jitter| jitter.value),
+        on: names::choices(reader, "on", &classes).map_or(default.on, |on| on.value),
+    }
+}
+
+fn read_poll(reader: &mut Reader<'_>) -> Option<Poll> {
+    let until = reader.optional::<String>("until");
+    let every = reader.optional::<Duration>("every");
+    let within = reader.optional::<Duration>("within");
+    match (until, within) {
+        (Some(until), Some(within)) => {
+            let every = every.map_or(Duration::from_secs(1), |every| every.value);
+            Some(Poll { until, every: every.max(Duration::from_millis(10)), within: within.value })
+        }
+        (Some(until), None) => {
+            let message = format!("{} polls for ever: `until` needs `within`", reader.subject());
+            reader.error_with_help("E0226", until.span, message, "no end", "add `within = \"2m\"`");
+            None
+        }
+        (None, within) => {
+            for span in [every.map(|every| every.span), within.map(|within| within.span)].into_iter().flatten() {
+                let message = format!("{} has no `until`, so it does not poll", reader.subject());
+                reader.error_with_help("E0226", span, message, "has no effect", "add `until = \"outcome == 'pass'\"`");
+            }
+            None
+        }
+    }
+}
+
+fn read_expect(reader: &mut Reader<'_>) -> Vec<Expectation> {
+    let Some(table) = reader.optional::<Table>("expect") else { return Vec::new() };
+    let mut found = Vec::new();
+    collect_expectations(reader, &table.value, &mut Vec::new(), &mut found);
+    if table.value.entries.is_empty() {
+        let message = format!("`expect` of {} is empty, so it would always hold", reader.subject());
+        reader.error_with_help(
+            "E0219",
+            table.span,
+            message,
+            "expects nothing",
+            "name a field, as in `expect = { status = 200 }`",
+        );
+    }
+    found
+}
+
+/// A table whose keys are only `warn` and `crit` is a pair of ranges; another table goes one level deeper.
+fn collect_expectations(reader: &mut Reader<'_>, table: &Table, path: &mut Vec<String>, found: &mut Vec<Expectation>) {
+    let ranges = |table: &Table| table.entries.iter().all(|(key, _)| key.name == "warn" || key.name == "crit");
+    if !table.entries.is_empty() && ranges(table) {
+        let warn = read_range(reader, table, "warn");
+        let crit = read_range(reader, table, "crit");
+        found.push(Expectation::Within { path: path.clone(), warn, crit });
+        return;
+    }
+    for (key, node) in &table.entries {
+        let depth = path.len();
+        path.extend(key.name.split('.').map(str::to_owned));
+        match &node.value {
+            Value::Table(inner) if inner.entries.is_empty() => {
+                let message = format!("`expect.{}` of {} is empty, so it would always hold", path.join("."), reader.subject());
+                reader.error("E0219", node.span.clone(), message, "expects nothing");
+            }
+            Value::Table(inner) => collect_expectations(reader, inner, path, found),
+            _ => found.push(Expectation::Equals { path: path.clone(), value: node.clone() }),
+        }
+        path.truncate(depth);
+    }
+}
+
+fn read_range(reader: &mut Reader<'_>, table: &Table, key: &str) -> Option<Located<String>> {
+    let node = table.get(key)?;
+    let text = match &node.value {
+        Value::String(text) => text.clone(),
+        Value::Integer(number) => number.to_string(),
+        Value::Float(number) => number.to_string(),
+        other => {
+            let message = format!("`{key}` of {} must be a range such as `\"10:20\"`, not {}", reader.subject(), other.kind());
+            reader.error("E0203", node.span.clone(), message, "wrong type");
+            return None;
+        }
+    };
+    if Range::parse(&text).is_none() {
+        let message = format!("`{key}` of {} is not a range: `{text}`", reader.subject());
+        let help = "write `10` (0 to 10), `10:` (10 or more), `~:10` (10 or less), `10:20`, or `@10:20` (outside)";
+        reader.error_with_help("E0226", node.span.clone(), message, "not a range", help);
+    }
+    Some(Located { value: text, span: node.span.clone() })
+}
+
+fn read_undo(section: Section, reader: &mut Reader<'_>) -> Option<UndoDeclaration> {
+    let undo = reader.optional::<Node>("undo");
+    let irreversible = reader.optional::<String>("irreversible");
+    if let (Some(undo), Some(_)) = (&undo, &irreversible) {
+        let message = format!("{} has both `undo` and `irreversible`", reader.subject());
+        reader.error_with_help("E0220", undo.span.clone(), message, "contradicts `irreversible`", "keep the one that is true");
+        return None;
+    }
+    let span = undo.as_ref().map(|undo| undo.span.clone()).or_else(|| irreversible.as_ref().map(|reason| reason.span.clone()))?;
+    if section != Section::Step {
+        let message = format!("{} cannot be undone: only steps can", reader.subject());
+        reader.error("E0220", span, message, "only in `[[step]]`");
+        return None;
+    }
+    match undo {
+        Some(undo) => read_undo_value(reader, &undo),
+        None => read_reason(reader, irreversible?),
+    }
+}
+
+fn read_reason(reader: &mut Reader<'_>, reason: Located<String>) -> Option<UndoDeclaration> {
+    if reason.value.trim().is_empty() {
+        let message = format!("`irreversible` of {} needs a reason", reader.subject());
+        reader.error_with_help("E0220", reason.span, message, "empty", "say why it is acceptable, as in `\"adds a file\"`");
+        return None;
+    }
+    Some(UndoDeclaration::Irreversible { reason })
+}
+
+fn read_undo_value(reader: &mut Reader<'_>, undo: &Located<Node>) -> Option<UndoDeclaration> {
+    match &undo.value.value {
+        Value::String(word) if word == "auto" => Some(UndoDeclaration::Auto { span: undo.span.clone() }),
+        Value::Table(_) => reader.section("undo", "`undo`", |reader| {
+            let uses = reader.required::<String>("uses");
+            let with = reader.optional::<Table>("with").map(|with| with.value);
+            let bind = read_bind(reader);
+            let uses = uses?;
+            check_uses(reader, &uses);
+            Some(UndoDeclaration::Explicit { uses, with, bind, span: undo.span.clone() })
+        })?,
+        _ => {
+            let message = format!("`undo` of {} must be `\"auto\"` or a table with `uses`", reader.subject());
+            let help = "write `undo = \"auto\"`, or `undo = { uses = \"plugin:operation\", bind = { … } }`";
+            reader.error_with_help("E0203", undo.span.clone(), message, "neither", help);
+            None
+        }
+    }
+}
+
+fn read_on_failure(section: Section, reader: &mut Reader<'_>) -> OnFailure {
+    let on_failure = names::choice(reader, "on_failure", OnFailure::ALL);
+    if let Some(word) = on_failure.as_ref().filter(|_| section != Section::Step) {
+        let message = format!("`on_failure` of {} has no meaning", reader.subject());
+        reader.error("E0220", word.span.clone(), message, "only in `[[step]]`");
+    }
+    on_failure.map(|on_failure| on_failure.value).unwrap_or_default()
+}
+
+fn read_for_each(reader: &mut Reader<'_>) -> Option<ForEach> {
+    let items = reader.optional::<String>("for_each");
+    let name = reader.optional::<String>("as");
+    let key = reader.optional::<String>("key");
+    let max_parallel = reader.optional::<u32>("max_parallel");
+    let Some(items) = items else {
+        let others = [name.map(|name| name.span), key.map(|key| key.span), max_parallel.map(|number| number.span)];
+        for span in others.into_iter().flatten() {
+            let message = format!("{} has no `for_each`, so this has no effect", reader.subject());
+            reader.error("E0226", span, message, "has no effect");
+        }
+        return None;
+    };
+    if let Some(name) = &name {
+        names::check_identifier(reader, &name.value, &name.span, "the name of an item");
+    }
+    Some(ForEach {
+        items,
+        name: name.map_or_else(|| "item".to_owned(), |name| name.value),
+        key,
+        max_parallel: max_parallel.map_or(1, |number| number.value.max(1)),
+    })
+}
+
+/// Reads all notifications; they are numbered from 1 in file order.
+pub(super) fn read_notifies(reader: &mut Reader<'_>) -> Vec<Notify> {
+    let mut number = 0;
+    reader.each("notify", "notify", |reader| {
+        number += 1;
+        let on = names::choices(reader, "on", Trigger::ALL);
+        if reader.table().get("on").is_none() {
+            reader.required::<Vec<String>>("on");
+        }
+        let uses = reader.required::<String>("uses");
+        let notify = Notify {
+            id: StepId::notify(number),
+            on: on.map(|on| on.value).unwrap_or_default(),
+            bind: read_bind(reader),
+            with: reader.optional::<Table>("with").map(|with| with.value),
+            timeout: reader.optional("timeout").map(|timeout| timeout.value),
+            source: Arc::clone(reader.source()),
+            uses: uses?,
+        };
+        check_uses(reader, &notify.uses);
+        Some(notify)
+    })
+}
