@@ -1,1 +1,19 @@
 //! Events and outcomes rendered for people and machines.
+//!
+//! Everything here is a pure function of the events of a run: the live view, `runbook show` after a crash and the report of a
+//! finished run fold the same events and therefore say the same.
+
+mod format;
+mod json;
+mod junit;
+mod line;
+mod markdown;
+mod summary;
+mod table;
+mod text;
+
+pub use format::{FORMATS, Format, render};
+pub use line::{Line, Tone, lines};
+pub use summary::{StepState, StepSummary, Summary, cause_text, end_text};
+pub use table::table;
+pub use text::plan_table;

@@ -1,0 +1,262 @@
+//! One event, one line (or a few): what the operator reads while a run goes on.
+
+use crate::summary::{Summary, cause_text, end_text};
+use runbook_document::format_duration;
+use runbook_engine::{
+    AttemptResult, LogLevel, Outcome, Record, Recovery, RunEvent, Section, StepId, Then, UndoFinding, UndoResult,
+};
+use std::time::Duration;
+
+/// How a line is coloured, where colour is used. The words alone say all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tone {
+    /// Nothing special.
+    Plain,
+    /// Less important.
+    Dim,
+    /// It worked.
+    Good,
+    /// Somebody should look.
+    Warning,
+    /// It did not work.
+    Bad,
+}
+
+/// A line for the operator.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Line {
+    /// How it is coloured.
+    pub tone: Tone,
+    /// The text.
+    pub text: String,
+}
+
+fn line(tone: Tone, text: impl Into<String>) -> Line {
+    Line { tone, text: text.into() }
+}
+
+/// What to tell the operator about a record. `summary` is the run, with the record folded in already.
+pub fn lines(summary: &Summary, record: &Record) -> Vec<Line> {
+    match &record.event {
+        RunEvent::RunStarted { title, .. } => vec![line(Tone::Plain, format!("{title} · run {}", short(&summary.run)))],
+        RunEvent::LockWaiting { name, holder } => {
+            vec![line(Tone::Warning, format!("waiting for lock `{name}`, held by {holder}"))]
+        }
+        RunEvent::StepsBegan { locks } | RunEvent::LocksRetaken { locks } => locks
+            .iter()
+            .map(|lock| {
+                let taken = lock.taken_from.as_ref().map(|from| format!(", taken over from {from}")).unwrap_or_default();
+                line(Tone::Dim, format!("lock `{}` held (token {}){taken}", lock.name, lock.token))
+            })
+            .collect(),
+        RunEvent::StepSkipped { step, .. } => vec![step_line(summary, step, Tone::Dim, "skipped", None)],
+        RunEvent::AttemptStarted { .. } | RunEvent::NotifyStarted { .. } | RunEvent::UndoStarted { .. } => Vec::new(),
+        RunEvent::AttemptRefused { step, fault, then, .. } => {
+            failed(summary, step, &fault.message, fault.class.name(), *then, &fault.logs, None)
+        }
+        RunEvent::AttemptEnded { step, result, then, duration_ms, logs, .. } => {
+            ended(summary, step, result, *then, *duration_ms, logs)
+        }
+        RunEvent::Recovered { step, decision, attempt } => vec![recovered(step, *attempt, decision)],
+        RunEvent::VerifyBegan => Vec::new(),
+        RunEvent::UndoBegan { cause, order } => {
+            let what =
+                if order.is_empty() { "nothing to undo".to_owned() } else { format!("undoing {}", counted(order.len(), "step")) };
+            vec![line(Tone::Bad, format!("{}; {what}", cause_text(cause)))]
+        }
+        RunEvent::UndoEnded { step, result, then, duration_ms, .. } => vec![undo_line(step, result, *then, *duration_ms)],
+        RunEvent::UndoChecked { step, finding } => vec![match finding {
+            UndoFinding::Restored => line(Tone::Good, format!("  ✓ {step}: observed again, as before")),
+            UndoFinding::Drifted { before, now } => {
+                line(Tone::Bad, format!("  ✗ {step}: not as before: before {before}, now {now}"))
+            }
+            UndoFinding::Unknown { fault } => {
+                line(Tone::Bad, format!("  ✗ {step}: could not be observed again: {}", fault.message))
+            }
+        }],
+        RunEvent::FinallyBegan { .. } | RunEvent::NotifyEnded { fault: None, .. } => Vec::new(),
+        RunEvent::NotifyEnded { notify, fault: Some(fault), .. } => {
+            vec![line(Tone::Warning, format!("  ! {notify}: could not be sent: {}", fault.message))]
+        }
+        RunEvent::Paused { .. } => {
+            let why = summary.paused.clone().unwrap_or_default();
+            vec![
+                line(Tone::Warning, format!("paused: {why}")),
+                line(Tone::Plain, format!("continue with `runbook resume {}`", short(&summary.run))),
+            ]
+        }
+        RunEvent::Resumed { by } => {
+            vec![line(Tone::Plain, format!("{} · run {} resumed by {by}", summary.title, short(&summary.run)))]
+        }
+        RunEvent::UndoRequested { by } => {
+            vec![line(Tone::Plain, format!("{} · undo of run {} asked for by {by}", summary.title, short(&summary.run)))]
+        }
+        RunEvent::RunEnded { end, .. } => {
+            vec![line(end_tone(*end), format!("{} ({})", end_text(*end), format_duration(summary.duration())))]
+        }
+    }
+}
+
+/// The tone of an end.
+fn end_tone(end: runbook_engine::RunEnd) -> Tone {
+    match end {
+        runbook_engine::RunEnd::Succeeded => Tone::Good,
+        runbook_engine::RunEnd::SucceededWithWarnings => Tone::Warning,
+        runbook_engine::RunEnd::FailedClean
+        | runbook_engine::RunEnd::Undone
+        | runbook_engine::RunEnd::Dirty
+        | runbook_engine::RunEnd::Cancelled => Tone::Bad,
+    }
+}
+
+/// The run id as people are shown it: 13 characters, which hold the time to the millisecond.
+pub(crate) fn short(run: &str) -> &str {
+    run.get(..13).unwrap_or(run)
+}
+
+pub(crate) fn counted(count: usize, noun: &str) -> String {
+    if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
+}
+
+fn ended(
+    summary: &Summary,
+    step: &StepId,
+    result: &AttemptResult,
+    then: Then,
+    duration_ms: u64,
+    logs: &[runbook_engine::LogLine],
+) -> Vec<Line> {
+    let took = Some(Duration::from_millis(duration_ms));
+    match result {
+        AttemptResult::Succeeded { outcome, summary: text, cases, .. } => {
+            let (tone, word) = match outcome {
+                Outcome::Pass => (Tone::Good, "done"),
+                Outcome::Warn | Outcome::Unknown | Outcome::Fail => (Tone::Warning, "warning"),
+            };
+            if let Then::Poll { delay_ms } = then {
+                return vec![line(
+                    Tone::Dim,
+                    format!("  · {step}: not yet: {text}; again in {}", format_duration(Duration::from_millis(delay_ms))),
+                )];
+            }
+            let mut lines = vec![step_line(summary, step, tone, word, took)];
+            lines.extend(cases.iter().map(case_line));
+            lines
+        }
+        AttemptResult::Failed { fault, cases, .. } => {
+            let logs = if logs.is_empty() { &fault.logs } else { logs };
+            let mut lines = failed(summary, step, &fault.message, fault.class.name(), then, logs, took);
+            let position = lines.len().min(1);
+            let cases: Vec<_> = cases.iter().map(case_line).collect();
+            lines.splice(position..position, cases);
+            lines
+        }
+    }
+}
+
+fn failed(
+    summary: &Summary,
+    step: &StepId,
+    message: &str,
+    class: &str,
+    then: Then,
+    logs: &[runbook_engine::LogLine],
+    took: Option<Duration>,
+) -> Vec<Line> {
+    let again = |delay_ms| format_duration(Duration::from_millis(delay_ms));
+    match then {
+        Then::Poll { delay_ms } => vec![line(Tone::Dim, format!("  · {step}: not yet: {message}; again in {}", again(delay_ms)))],
+        Then::Retry { delay_ms } => {
+            vec![line(Tone::Warning, format!("  ! {step}: {message} ({class}); next attempt in {}", again(delay_ms)))]
+        }
+        Then::Final | Then::Continue => {
+            let mut lines = vec![step_line(summary, step, Tone::Bad, "failed", took)];
+            lines.push(line(Tone::Bad, format!("      {message} ({class})")));
+            lines.extend(logs.iter().map(|log| line(log_tone(log.level), format!("      | {}", log.message))));
+            lines
+        }
+    }
+}
+
+fn log_tone(level: LogLevel) -> Tone {
+    match level {
+        LogLevel::Debug | LogLevel::Info => Tone::Dim,
+        LogLevel::Warn => Tone::Warning,
+        LogLevel::Error => Tone::Bad,
+    }
+}
+
+fn case_line(case: &runbook_engine::Verdict) -> Line {
+    let (tone, sign) = match case.outcome {
+        Outcome::Pass => (Tone::Good, "✓"),
+        Outcome::Warn => (Tone::Warning, "!"),
+        Outcome::Unknown => (Tone::Warning, "?"),
+        Outcome::Fail => (Tone::Bad, "✗"),
+    };
+    line(
+        tone,
+        format!(
+            "      {sign} {} ({}){}",
+            case.name,
+            format_duration(Duration::from_millis(case.duration_ms)),
+            detail(&case.detail)
+        ),
+    )
+}
+
+fn detail(text: &str) -> String {
+    if text.is_empty() { String::new() } else { format!(": {text}") }
+}
+
+/// `  ✓ backup             done      2.1 s   wrote orders.dump.zst, 12 MiB`
+fn step_line(summary: &Summary, step: &StepId, tone: Tone, word: &str, took: Option<Duration>) -> Line {
+    let width =
+        summary.steps.iter().filter(|known| is_shown(known.section)).map(|known| known.id.chars().count()).max().unwrap_or(0);
+    let known = summary.step(step);
+    let sign = match tone {
+        Tone::Good => "✓",
+        Tone::Warning => "!",
+        Tone::Bad => "✗",
+        Tone::Dim | Tone::Plain => "-",
+    };
+    let took = took.map(format_duration).unwrap_or_default();
+    let text = match tone {
+        Tone::Bad => known.map(|step| step.title.clone()),
+        Tone::Good | Tone::Warning | Tone::Dim | Tone::Plain => known.map(|step| step.summary.clone()),
+    };
+    let text = format!("  {sign} {:width$}  {word:<8} {took:>8}  {}", step.as_str(), text.unwrap_or_default());
+    line(tone, text.trim_end())
+}
+
+fn is_shown(section: Section) -> bool {
+    match section {
+        Section::Preflight | Section::Step | Section::Verify | Section::Finally => true,
+        Section::Undo | Section::Notify => false,
+    }
+}
+
+fn undo_line(step: &StepId, result: &UndoResult, then: Then, duration_ms: u64) -> Line {
+    let took = format_duration(Duration::from_millis(duration_ms));
+    match (result, then) {
+        (UndoResult::Done { summary }, _) => line(Tone::Good, format!("  ↩ {step}: undone in {took}: {summary}")),
+        (UndoResult::Failed { fault }, Then::Retry { delay_ms } | Then::Poll { delay_ms }) => {
+            let again = format_duration(Duration::from_millis(delay_ms));
+            line(Tone::Warning, format!("  ! {step}: undo failed: {}; again in {again}", fault.message))
+        }
+        (UndoResult::Failed { fault }, Then::Final | Then::Continue) => {
+            line(Tone::Bad, format!("  ✗ {step}: undo failed: {} ({})", fault.message, fault.class.name()))
+        }
+    }
+}
+
+fn recovered(step: &StepId, attempt: u32, decision: &Recovery) -> Line {
+    let text = match decision {
+        Recovery::Repeat => "may be repeated without harm, and is".to_owned(),
+        Recovery::DidNotHappen => "had no effect, as was observed; it is run now".to_owned(),
+        Recovery::OperatorRetry => "is run again, as the operator decided".to_owned(),
+        Recovery::OperatorSkip => "counts as done, as the operator decided".to_owned(),
+        Recovery::OperatorFail => "counts as failed, as the operator decided".to_owned(),
+        Recovery::AskOperator { known, .. } => format!("has an unknown outcome: {known}"),
+    };
+    line(Tone::Warning, format!("  ! {step}: attempt {attempt} was cut off; it {text}"))
+}

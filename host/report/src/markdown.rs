@@ -1,0 +1,36 @@
+//! The report to paste into an incident.
+
+use crate::summary::{Summary, end_text};
+use runbook_document::format_duration;
+use std::fmt::Write as _;
+
+/// The report of a run in Markdown.
+pub(crate) fn render(summary: &Summary) -> String {
+    let mut text = format!("## {}\n\n", escape(&summary.title));
+    let end = summary.end.map_or_else(|| format!("Not ended: {}.", summary.state), |end| end_text(end).to_owned());
+    let _ = writeln!(
+        text,
+        "**{end}**{}\n",
+        summary.cause.as_ref().map(|cause| format!(" Because {}.", escape(cause))).unwrap_or_default()
+    );
+    let _ = writeln!(text, "- run `{}`, runbook `{}`, by {}", summary.run, summary.name, escape(&summary.operator));
+    let _ = writeln!(text, "- started {}, took {}", summary.started, format_duration(summary.duration()));
+    for (name, value) in &summary.params {
+        let _ = writeln!(text, "- {name} = `{}`", value.as_str().map_or_else(|| value.to_string(), str::to_owned));
+    }
+    text.push_str("\n| step | state | time | what |\n| --- | --- | --- | --- |\n");
+    for step in &summary.steps {
+        if step.attempts == 0 && step.summary.is_empty() {
+            continue;
+        }
+        let what = step.undo.as_ref().unwrap_or(&step.summary);
+        let _ =
+            writeln!(text, "| {} | {} | {} | {} |", step.id, step.state.word(), format_duration(step.duration()), escape(what));
+    }
+    text
+}
+
+/// Text that cannot break a table or start a tag.
+fn escape(text: &str) -> String {
+    text.replace('|', "\\|").replace('<', "&lt;").replace(['\n', '\r'], " ")
+}

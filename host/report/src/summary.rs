@@ -1,0 +1,434 @@
+//! A run, folded from its events.
+
+use jiff::Timestamp;
+use runbook_engine::{
+    AttemptResult, Cause, Effect, Fault, LogLine, Outcome, PauseReason, Record, Recovery, RunEnd, RunEvent, RunHeader, RunPhase,
+    Section, SkipReason, StepId, Then, UndoFinding, UndoPlan, UndoResult, Verdict,
+};
+use serde::Serialize;
+use std::time::Duration;
+
+/// What there is to say about a run.
+#[derive(Debug, Clone, Serialize)]
+pub struct Summary {
+    /// Its id, whole.
+    pub run: String,
+    /// `name` of the runbook.
+    pub name: String,
+    /// `title` of the runbook.
+    pub title: String,
+    /// Who started it.
+    pub operator: String,
+    /// Parameters.
+    pub params: serde_json::Map<String, serde_json::Value>,
+    /// `--env`.
+    pub environment: Option<String>,
+    /// When it started.
+    pub started: Timestamp,
+    /// When it ended.
+    pub ended: Option<Timestamp>,
+    /// From start to end, or to the last event, in milliseconds.
+    pub duration_ms: u64,
+    /// Where it stands.
+    pub state: String,
+    /// How it ended.
+    #[serde(skip)]
+    pub end: Option<RunEnd>,
+    /// Why it did not succeed.
+    pub cause: Option<String>,
+    /// The step that is the cause.
+    #[serde(skip)]
+    pub cause_step: Option<StepId>,
+    /// Why it stopped without an end.
+    pub paused: Option<String>,
+    /// Its steps, in file order.
+    pub steps: Vec<StepSummary>,
+    /// Locks that it held.
+    pub locks: Vec<String>,
+}
+
+/// What there is to say about a step.
+#[derive(Debug, Clone, Serialize)]
+pub struct StepSummary {
+    /// Its id.
+    pub id: String,
+    /// What to call it.
+    pub title: String,
+    /// The part of the file.
+    pub section: Section,
+    /// `plugin:operation`.
+    pub uses: String,
+    /// The component's digest.
+    pub digest: String,
+    /// Where it stands.
+    pub state: StepState,
+    /// How many attempts were made.
+    pub attempts: u32,
+    /// Time of all attempts, in milliseconds.
+    pub duration_ms: u64,
+    /// One line: what came of it.
+    pub summary: String,
+    /// Why it failed.
+    pub fault: Option<Fault>,
+    /// What it said that it would do.
+    pub effects: Vec<Effect>,
+    /// Whether it changed anything.
+    pub changed: bool,
+    /// What it produced.
+    pub output: serde_json::Value,
+    /// Cases of a smoke test.
+    pub cases: Vec<Verdict>,
+    /// One line: what came of its undo.
+    pub undo: Option<String>,
+    /// The log of its last attempt.
+    pub logs: Vec<LogLine>,
+    #[serde(skip)]
+    undo_plan: Option<UndoPlan>,
+}
+
+/// Where a step stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum StepState {
+    /// Its turn has not come.
+    Pending,
+    /// It does not run.
+    Skipped,
+    /// An attempt is under way, or the next one is awaited.
+    Running,
+    /// It worked.
+    Succeeded,
+    /// It worked, and a threshold was passed.
+    Warned,
+    /// It failed.
+    Failed,
+    /// It cannot be told whether it took effect.
+    UnknownOutcome,
+    /// It is being undone.
+    Undoing,
+    /// It was undone.
+    Undone,
+    /// Its undo failed, or something else was found after it.
+    UndoFailed,
+}
+
+const STATES: &[(StepState, &str, &str)] = &[
+    (StepState::Pending, "pending", "·"),
+    (StepState::Skipped, "skipped", "-"),
+    (StepState::Running, "running", "▸"),
+    (StepState::Succeeded, "done", "✓"),
+    (StepState::Warned, "warning", "!"),
+    (StepState::Failed, "failed", "✗"),
+    (StepState::UnknownOutcome, "unknown", "?"),
+    (StepState::Undoing, "undoing", "↩"),
+    (StepState::Undone, "undone", "↩"),
+    (StepState::UndoFailed, "undo failed", "✗"),
+];
+
+impl StepState {
+    /// The word in reports.
+    pub fn word(self) -> &'static str {
+        STATES.iter().find(|(state, ..)| *state == self).map_or("", |(_, word, _)| word)
+    }
+
+    /// The sign before the word. The word alone says all.
+    pub fn sign(self) -> &'static str {
+        STATES.iter().find(|(state, ..)| *state == self).map_or("", |(.., sign)| sign)
+    }
+}
+
+impl Summary {
+    /// Folds the records of a run.
+    pub fn of(header: &RunHeader, records: &[Record]) -> Self {
+        let mut summary = Self {
+            run: header.run.to_string(),
+            name: header.name.clone(),
+            title: header.title.clone(),
+            operator: header.operator.clone(),
+            params: header.params.clone(),
+            environment: header.environment.clone(),
+            started: header.started,
+            ended: None,
+            duration_ms: 0,
+            state: RunPhase::Running.name().to_owned(),
+            end: None,
+            cause: None,
+            cause_step: None,
+            paused: None,
+            steps: Vec::new(),
+            locks: Vec::new(),
+        };
+        for record in records {
+            summary.fold(record);
+        }
+        summary
+    }
+
+    /// How long it took.
+    pub fn duration(&self) -> Duration {
+        Duration::from_millis(self.duration_ms)
+    }
+
+    /// The step with this id.
+    pub fn step(&self, id: &StepId) -> Option<&StepSummary> {
+        self.steps.iter().find(|step| step.id == id.as_str())
+    }
+
+    /// Takes in one more record.
+    pub fn fold(&mut self, record: &Record) {
+        self.duration_ms = u64::try_from(record.at.as_millisecond().saturating_sub(self.started.as_millisecond())).unwrap_or(0);
+        if let Some(phase) = record.event.phase() {
+            phase.name().clone_into(&mut self.state);
+        }
+        match &record.event {
+            RunEvent::RunStarted { steps, .. } => self.steps = steps.iter().map(StepSummary::new).collect(),
+            RunEvent::StepsBegan { locks } | RunEvent::LocksRetaken { locks } => {
+                self.locks = locks.iter().map(|lock| lock.name.clone()).collect();
+            }
+            RunEvent::Resumed { .. } | RunEvent::UndoRequested { .. } => {
+                self.paused = None;
+                self.ended = None;
+                self.end = None;
+            }
+            RunEvent::UndoBegan { cause, .. } => self.set_cause(cause),
+            RunEvent::FinallyBegan { cause, .. } => {
+                if let Some(cause) = cause {
+                    self.set_cause(cause);
+                }
+            }
+            RunEvent::Paused { reason } => self.paused = Some(pause_text(reason)),
+            RunEvent::RunEnded { end, cause } => {
+                self.ended = Some(record.at);
+                self.end = Some(*end);
+                if let Some(cause) = cause {
+                    self.set_cause(cause);
+                }
+            }
+            RunEvent::LockWaiting { .. } | RunEvent::VerifyBegan => {}
+            RunEvent::StepSkipped { step, .. }
+            | RunEvent::AttemptStarted { step, .. }
+            | RunEvent::AttemptRefused { step, .. }
+            | RunEvent::AttemptEnded { step, .. }
+            | RunEvent::Recovered { step, .. }
+            | RunEvent::UndoStarted { step, .. }
+            | RunEvent::UndoEnded { step, .. }
+            | RunEvent::UndoChecked { step, .. }
+            | RunEvent::NotifyStarted { notify: step, .. }
+            | RunEvent::NotifyEnded { notify: step, .. } => {
+                if let Some(step) = self.steps.iter_mut().find(|known| known.id == step.as_str()) {
+                    step.fold(&record.event);
+                }
+            }
+        }
+    }
+
+    fn set_cause(&mut self, cause: &Cause) {
+        self.cause = Some(cause_text(cause));
+        self.cause_step = match cause {
+            Cause::Preflight { step } | Cause::Step { step } | Cause::Verify { step } => Some(step.clone()),
+            Cause::LockBusy { .. } | Cause::Cancel | Cause::Timeout | Cause::Requested => None,
+        };
+    }
+}
+
+impl StepSummary {
+    fn new(listing: &runbook_engine::StepListing) -> Self {
+        Self {
+            id: listing.id.to_string(),
+            title: listing.title.clone(),
+            section: listing.section,
+            uses: listing.uses.clone(),
+            digest: listing.digest.clone(),
+            state: StepState::Pending,
+            attempts: 0,
+            duration_ms: 0,
+            summary: String::new(),
+            fault: None,
+            effects: Vec::new(),
+            changed: false,
+            output: serde_json::Value::Null,
+            cases: Vec::new(),
+            undo: None,
+            logs: Vec::new(),
+            undo_plan: None,
+        }
+    }
+
+    fn fold(&mut self, event: &RunEvent) {
+        match event {
+            RunEvent::StepSkipped { reason, .. } => {
+                self.state = StepState::Skipped;
+                skip_text(*reason).clone_into(&mut self.summary);
+            }
+            RunEvent::AttemptStarted { attempt, proposal, undo, .. } => {
+                self.state = StepState::Running;
+                self.attempts = *attempt;
+                self.undo_plan = Some(*undo);
+                self.effects = proposal.as_ref().map(|proposal| proposal.effects.clone()).unwrap_or_default();
+            }
+            RunEvent::AttemptRefused { attempt, fault, then, .. } => {
+                self.attempts = *attempt;
+                self.fail(fault, *then);
+            }
+            RunEvent::AttemptEnded { result, then, duration_ms, logs, .. } => {
+                self.duration_ms += duration_ms;
+                self.logs.clone_from(logs);
+                self.end_attempt(result, *then);
+            }
+            RunEvent::Recovered { decision, .. } => self.recover(decision),
+            RunEvent::UndoStarted { .. } => self.state = StepState::Undoing,
+            RunEvent::UndoEnded { result, duration_ms, .. } => {
+                self.duration_ms += duration_ms;
+                match result {
+                    UndoResult::Done { summary } => {
+                        self.state = StepState::Undone;
+                        self.undo = Some(summary.clone());
+                    }
+                    UndoResult::Failed { fault } => {
+                        self.state = StepState::UndoFailed;
+                        self.undo = Some(format!("undo failed: {}", fault.message));
+                    }
+                }
+            }
+            RunEvent::UndoChecked { finding, .. } => match finding {
+                UndoFinding::Restored => {}
+                UndoFinding::Drifted { before, now } => {
+                    self.state = StepState::UndoFailed;
+                    self.undo = Some(format!("after the undo it is not as before: before {before}, now {now}"));
+                }
+                UndoFinding::Unknown { fault } => {
+                    self.state = StepState::UndoFailed;
+                    self.undo = Some(format!("after the undo it could not be observed: {}", fault.message));
+                }
+            },
+            RunEvent::NotifyStarted { .. } => self.state = StepState::Running,
+            RunEvent::NotifyEnded { fault, on, .. } => {
+                let on = runbook_engine::Trigger::ALL.iter().find(|(trigger, _)| trigger == on).map_or("", |(_, name)| name);
+                match fault {
+                    None => {
+                        self.state = StepState::Succeeded;
+                        self.summary = format!("sent ({on})");
+                    }
+                    Some(fault) => self.fail(fault, Then::Final),
+                }
+            }
+            RunEvent::RunStarted { .. }
+            | RunEvent::LockWaiting { .. }
+            | RunEvent::StepsBegan { .. }
+            | RunEvent::LocksRetaken { .. }
+            | RunEvent::VerifyBegan
+            | RunEvent::UndoBegan { .. }
+            | RunEvent::FinallyBegan { .. }
+            | RunEvent::Paused { .. }
+            | RunEvent::Resumed { .. }
+            | RunEvent::UndoRequested { .. }
+            | RunEvent::RunEnded { .. } => {}
+        }
+    }
+
+    fn end_attempt(&mut self, result: &AttemptResult, then: Then) {
+        match result {
+            AttemptResult::Succeeded { outcome, summary, output, changed, cases, .. } => {
+                self.state = match (then, outcome) {
+                    (Then::Poll { .. } | Then::Retry { .. }, _) => StepState::Running,
+                    (Then::Final | Then::Continue, Outcome::Pass) => StepState::Succeeded,
+                    (Then::Final | Then::Continue, Outcome::Warn | Outcome::Unknown | Outcome::Fail) => StepState::Warned,
+                };
+                self.fault = None;
+                self.summary.clone_from(summary);
+                self.output = output.clone();
+                self.changed |= changed;
+                self.cases.clone_from(cases);
+            }
+            AttemptResult::Failed { fault, cases, output, .. } => {
+                self.cases.clone_from(cases);
+                self.output = output.clone().unwrap_or_default();
+                self.fail(fault, then);
+            }
+        }
+    }
+
+    fn fail(&mut self, fault: &Fault, then: Then) {
+        self.state = match then {
+            Then::Retry { .. } | Then::Poll { .. } => StepState::Running,
+            Then::Final | Then::Continue => StepState::Failed,
+        };
+        self.summary.clone_from(&fault.message);
+        self.fault = Some(fault.clone());
+        if !fault.logs.is_empty() {
+            self.logs.clone_from(&fault.logs);
+        }
+    }
+
+    fn recover(&mut self, decision: &Recovery) {
+        match decision {
+            Recovery::Repeat | Recovery::DidNotHappen | Recovery::OperatorRetry => self.state = StepState::Running,
+            Recovery::OperatorSkip => {
+                self.state = StepState::Skipped;
+                "the operator says that it is done".clone_into(&mut self.summary);
+            }
+            Recovery::OperatorFail => {
+                self.state = StepState::Failed;
+                "the operator says that it failed".clone_into(&mut self.summary);
+            }
+            Recovery::AskOperator { known, .. } => {
+                self.state = StepState::UnknownOutcome;
+                self.summary.clone_from(known);
+            }
+        }
+    }
+
+    /// How long its attempts took.
+    pub fn duration(&self) -> Duration {
+        Duration::from_millis(self.duration_ms)
+    }
+
+    /// Whether it was changed and the runbook says that this cannot be undone.
+    pub fn stays(&self) -> bool {
+        self.changed && self.undo_plan == Some(UndoPlan::Irreversible)
+    }
+}
+
+fn skip_text(reason: SkipReason) -> &'static str {
+    match reason {
+        SkipReason::Condition => "its `when` is false",
+        SkipReason::Dependency => "a step that it needs did not succeed",
+        SkipReason::Operator => "the operator says that it is done",
+    }
+}
+
+/// Why a run did not succeed, in a few words.
+pub fn cause_text(cause: &Cause) -> String {
+    match cause {
+        Cause::Preflight { step } => format!("preflight `{step}` failed"),
+        Cause::LockBusy { name, holder } => format!("lock `{name}` is held by {holder}"),
+        Cause::Step { step } => format!("step `{step}` failed"),
+        Cause::Verify { step } => format!("verify `{step}` failed"),
+        Cause::Cancel => "cancelled by the operator".to_owned(),
+        Cause::Timeout => "the run's time limit was reached".to_owned(),
+        Cause::Requested => "undo was asked for".to_owned(),
+    }
+}
+
+fn pause_text(reason: &PauseReason) -> String {
+    match reason {
+        PauseReason::UnknownOutcome { steps } => {
+            let steps: Vec<_> = steps.iter().map(|step| format!("`{step}`")).collect();
+            format!("it cannot be told whether {} took effect", steps.join(", "))
+        }
+        PauseReason::LeaseLost { name } => format!("the lease on lock `{name}` was lost"),
+        PauseReason::Interrupted => "interrupted by the operator".to_owned(),
+    }
+}
+
+/// How a run ended, in one sentence that can be trusted at 3 a.m.
+pub fn end_text(end: RunEnd) -> &'static str {
+    match end {
+        RunEnd::Succeeded => "Succeeded. Everything was done.",
+        RunEnd::SucceededWithWarnings => "Succeeded, with warnings that somebody should look at.",
+        RunEnd::FailedClean => "Failed. Nothing had been changed.",
+        RunEnd::Undone => "Failed. What was done is undone, and that was verified.",
+        RunEnd::Dirty => "DIRTY. Something was changed and not put back: a person must look now.",
+        RunEnd::Cancelled => "Cancelled. Nothing is left changed.",
+    }
+}

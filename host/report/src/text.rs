@@ -1,0 +1,99 @@
+//! The report for a person's terminal.
+
+use crate::line::short;
+use crate::summary::{StepState, StepSummary, Summary, end_text};
+use crate::table::table;
+use runbook_document::format_duration;
+use runbook_engine::Section;
+use std::fmt::Write as _;
+
+/// The report of a run.
+pub(crate) fn render(summary: &Summary) -> String {
+    let mut text = String::new();
+    let _ = writeln!(text, "{} ({})", summary.title, summary.name);
+    let _ = writeln!(text, "{}", head(summary));
+    let _ = writeln!(text, "\n{}", table(&rows(summary)));
+    for step in summary.steps.iter().filter(|step| needs_detail(step)) {
+        let _ = write!(text, "\n{}", step_detail(step));
+    }
+    let stays: Vec<_> = summary
+        .steps
+        .iter()
+        .filter(|step| step.stays() && step.state != StepState::Undone)
+        .map(|step| step.id.as_str())
+        .collect();
+    if !stays.is_empty() && summary.cause.is_some() {
+        let _ = writeln!(text, "\nStays, as the runbook says it cannot be undone: {}", stays.join(", "));
+    }
+    let _ = write!(text, "\n{}", conclusion(summary));
+    text
+}
+
+/// `run …, started … by …, took …`.
+fn head(summary: &Summary) -> String {
+    let mut parts = vec![
+        format!("run {}", short(&summary.run)),
+        format!("started {} by {}", summary.started.strftime("%Y-%m-%d %H:%M:%S UTC"), summary.operator),
+    ];
+    parts.push(format!("took {}", format_duration(summary.duration())));
+    if let Some(environment) = &summary.environment {
+        parts.push(format!("environment {environment}"));
+    }
+    let mut text = parts.join(", ");
+    for (name, value) in &summary.params {
+        let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        let _ = write!(text, "\n{name} = {value}");
+    }
+    text
+}
+
+fn rows(summary: &Summary) -> Vec<Vec<String>> {
+    let shown = summary.steps.iter().filter(|step| match step.section {
+        Section::Preflight | Section::Step | Section::Verify | Section::Finally => true,
+        Section::Undo | Section::Notify => step.state != StepState::Pending,
+    });
+    shown.map(row).collect()
+}
+
+fn row(step: &StepSummary) -> Vec<String> {
+    let took = if step.attempts == 0 { String::new() } else { format_duration(step.duration()) };
+    let attempts = if step.attempts > 1 { format!("{} attempts", step.attempts) } else { String::new() };
+    let said = step.undo.as_ref().unwrap_or(&step.summary);
+    vec![format!("{} {}", step.state.sign(), step.id), step.state.word().to_owned(), took, attempts, said.clone()]
+}
+
+fn needs_detail(step: &StepSummary) -> bool {
+    step.fault.is_some() || step.cases.iter().any(|case| case.outcome != runbook_engine::Outcome::Pass)
+}
+
+fn step_detail(step: &StepSummary) -> String {
+    let mut text = format!("{}: {}\n", step.id, step.title);
+    if let Some(fault) = &step.fault {
+        let _ = writeln!(text, "  {} ({}, {})", fault.message, fault.class.name(), fault.code);
+    }
+    for case in &step.cases {
+        let _ = writeln!(text, "  {:<7} {}: {}", case.outcome.name(), case.name, case.detail);
+    }
+    for log in &step.logs {
+        let _ = writeln!(text, "  | {}", log.message);
+    }
+    text
+}
+
+fn conclusion(summary: &Summary) -> String {
+    let cause = summary.cause.as_ref().map(|cause| format!("Because {cause}.")).unwrap_or_default();
+    match (summary.end, &summary.paused) {
+        (Some(end), _) => format!("{} {cause}", end_text(end)).trim_end().to_owned(),
+        (None, Some(reason)) => format!("Paused: {reason}. Continue with `runbook resume {}`.", short(&summary.run)),
+        (None, None) => format!(
+            "Not ended: {}. If nothing executes it any more, continue with `runbook resume {}`.",
+            summary.state,
+            short(&summary.run)
+        ),
+    }
+}
+
+/// Rows of a plan or a list in aligned columns.
+pub fn plan_table(rows: &[Vec<String>]) -> String {
+    table(rows)
+}
