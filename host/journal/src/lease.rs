@@ -1,0 +1,121 @@
+//! The judgement about a lease: a pure function from what is stored and what is wished to what happens.
+
+use jiff::Timestamp;
+use runbook_engine::{Holder, LeaseRequest};
+
+/// A lease as stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Stored {
+    pub(crate) token: u64,
+    pub(crate) holder: Holder,
+    /// `None` once it is released.
+    pub(crate) expires: Option<Timestamp>,
+}
+
+/// What is to be done about a request.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Decision {
+    /// Give it with this token; if it was not released, from whom and why it may be taken.
+    Give { token: u64, from: Option<(Holder, TakeoverReason)> },
+    /// Somebody else holds it.
+    Busy { holder: Holder, token: u64, expires: Timestamp },
+}
+
+/// Why a lease was taken from a holder that had not released it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TakeoverReason {
+    /// It was not renewed in time.
+    Expired,
+    /// The one who took it had proof that the holder is dead.
+    Stolen,
+    /// Another process had held it for the same run, which was resumed.
+    SameRun,
+}
+
+impl TakeoverReason {
+    /// Every reason with its name in the table.
+    pub(crate) const ALL: &[(Self, &str)] =
+        &[(Self::Expired, "expired"), (Self::Stolen, "stolen"), (Self::SameRun, "same-run")];
+
+    /// The name in reports.
+    pub fn name(self) -> &'static str {
+        Self::ALL.iter().find(|(reason, _)| *reason == self).map(|(_, name)| *name).expect("`ALL` has every reason: a test")
+    }
+}
+
+/// One lease that was taken from a holder that had not released it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Takeover {
+    /// The lease.
+    pub name: String,
+    /// The token of the one who took it.
+    pub token: u64,
+    /// When.
+    pub at: Timestamp,
+    /// Why.
+    pub reason: TakeoverReason,
+    /// From whom.
+    pub from: Holder,
+}
+
+/// A lease is given if it is free, expired, the executor's own, held for the same run (but the right to execute a run is
+/// never shared that way), or if the request proves by its token whom it takes it from.
+pub(crate) fn decide(stored: Option<&Stored>, request: &LeaseRequest) -> Decision {
+    let Some(stored) = stored else { return Decision::Give { token: 1, from: None } };
+    let token = stored.token + 1;
+    let take = |reason| Decision::Give { token, from: Some((stored.holder.clone(), reason)) };
+    match stored.expires {
+        None => Decision::Give { token, from: None },
+        Some(_) if stored.holder.executor == request.holder.executor => Decision::Give { token, from: None },
+        Some(expires) if expires <= request.now => take(TakeoverReason::Expired),
+        Some(_) if request.steal == Some(stored.token) => take(TakeoverReason::Stolen),
+        Some(_) if stored.holder.run == request.holder.run && !request.name.starts_with("run:") => take(TakeoverReason::SameRun),
+        Some(expires) => Decision::Busy { holder: stored.holder.clone(), token: stored.token, expires },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use runbook_engine::RunId;
+    use std::time::Duration;
+    use uuid::Uuid;
+
+    fn holder(run: u128, executor: u128) -> Holder {
+        Holder { run: RunId(Uuid::from_u128(run)), executor: Uuid::from_u128(executor), host: "h".into(), pid: 7 }
+    }
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    /// Stored: token 4, run 1, executor 1, until second 100. Asked at `now` by `holder`.
+    fn check(name: &str, holder_asking: Holder, now: i64, steal: Option<u64>) -> Decision {
+        let stored = Stored { token: 4, holder: holder(1, 1), expires: Some(at(100)) };
+        let request = LeaseRequest { name: name.into(), holder: holder_asking, now: at(now), ttl: Duration::from_secs(30), steal };
+        decide(Some(&stored), &request)
+    }
+
+    fn taken(reason: TakeoverReason) -> Decision {
+        Decision::Give { token: 5, from: Some((holder(1, 1), reason)) }
+    }
+
+    #[test]
+    fn a_lease_is_given_only_to_those_who_may_have_it() {
+        let busy = Decision::Busy { holder: holder(1, 1), token: 4, expires: at(100) };
+        assert_eq!(check("lock:a", holder(2, 2), 99, None), busy);
+        assert_eq!(check("lock:a", holder(2, 2), 100, None), taken(TakeoverReason::Expired));
+        assert_eq!(check("lock:a", holder(2, 2), 50, Some(4)), taken(TakeoverReason::Stolen));
+        assert_eq!(check("lock:a", holder(2, 2), 50, Some(3)), busy, "the proof is about another holder");
+        assert_eq!(check("lock:a", holder(1, 2), 50, None), taken(TakeoverReason::SameRun));
+        assert_eq!(check("run:1", holder(1, 2), 50, None), busy, "two processes never execute one run");
+        assert_eq!(check("run:1", holder(1, 1), 50, None), Decision::Give { token: 5, from: None });
+    }
+
+    #[test]
+    fn every_reason_has_a_name() {
+        for reason in [TakeoverReason::Expired, TakeoverReason::Stolen, TakeoverReason::SameRun] {
+            assert!(!reason.name().is_empty());
+        }
+    }
+}

@@ -1,0 +1,25 @@
+//! What a synced commit costs by itself, to compare the engine's overhead with.
+
+use crate::error::JournalError;
+use crate::store::options;
+use sqlx::Connection;
+use sqlx::sqlite::SqliteConnection;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// The time of `n` bare commits of one row of `size_bytes` each, in a new database at `path` with the settings of a journal.
+///
+/// For benchmarks: it does nothing else, so that it is the floor for `n` calls of `append`.
+pub async fn bare_commits(path: &Path, n: u32, size_bytes: usize) -> Result<Duration, JournalError> {
+    let failed = |source| JournalError::of(path, source);
+    let mut connection = SqliteConnection::connect_with(&options(path).create_if_missing(true)).await.map_err(failed)?;
+    sqlx::query("CREATE TABLE bare (number INTEGER PRIMARY KEY, data TEXT NOT NULL)").execute(&mut connection).await.map_err(failed)?;
+    let data = "x".repeat(size_bytes);
+    let start = Instant::now();
+    for _ in 0..n {
+        sqlx::query("INSERT INTO bare (data) VALUES ($1)").bind(&data).execute(&mut connection).await.map_err(failed)?;
+    }
+    let elapsed = start.elapsed();
+    connection.close().await.map_err(failed)?;
+    Ok(elapsed)
+}

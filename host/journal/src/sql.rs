@@ -1,0 +1,148 @@
+//! The statements, in the SQL that SQLite and PostgreSQL share (`$1` works in both), and the conversion of rows.
+//!
+//! Only the tables themselves (`migrations/sqlite`) and how a connection is opened (`store`) know which database it is.
+
+use crate::error::JournalError;
+use crate::lease::{Stored, Takeover, TakeoverReason};
+use jiff::Timestamp;
+use runbook_engine::{Holder, Record, RunHeader, RunId, RunSummary};
+use serde_json::from_str;
+use sqlx::Row;
+use sqlx::sqlite::SqliteRow;
+use uuid::Uuid;
+
+pub(crate) const INSERT_RUN: &str = "INSERT INTO runs \
+    (run, name, title, operator, environment, phase, started_ns, digest, sources, params) \
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
+pub(crate) const INSERT_EVENT: &str = "INSERT INTO events (run, seq, at_ns, event) VALUES ($1, $2, $3, $4)";
+pub(crate) const SET_PHASE: &str = "UPDATE runs SET phase = $2, ended_ns = $3 WHERE run = $1";
+pub(crate) const SELECT_RUN: &str = "SELECT run, name, title, operator, environment, started_ns, digest, sources, params \
+    FROM runs WHERE run = $1";
+pub(crate) const SELECT_EVENTS: &str = "SELECT seq, at_ns, event FROM events WHERE run = $1 AND seq >= $2 ORDER BY seq";
+pub(crate) const LIST_RUNS: &str = "SELECT run, name, title, operator, phase, started_ns, ended_ns \
+    FROM runs ORDER BY started_ns DESC, run DESC LIMIT $1";
+/// From `$1` up to, without, `$2`.
+pub(crate) const FIND_RUNS: &str = "SELECT run, name, title, operator, phase, started_ns, ended_ns \
+    FROM runs WHERE run >= $1 AND run < $2 ORDER BY started_ns DESC, run DESC LIMIT $3";
+
+pub(crate) const SELECT_LEASE: &str = "SELECT token, run, executor, host, pid, expires_ns FROM leases WHERE name = $1";
+pub(crate) const INSERT_LEASE: &str = "INSERT INTO leases (name, token, run, executor, host, pid, expires_ns) \
+    VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (name) DO NOTHING";
+/// Only from token `$8`: whoever was faster wins, also where transactions do not exclude each other.
+pub(crate) const TAKE_LEASE: &str = "UPDATE leases SET token = $2, run = $3, executor = $4, host = $5, pid = $6, expires_ns = $7 \
+    WHERE name = $1 AND token = $8";
+pub(crate) const RENEW_LEASE: &str =
+    "UPDATE leases SET expires_ns = $3 WHERE name = $1 AND token = $2 AND expires_ns IS NOT NULL";
+pub(crate) const RELEASE_LEASE: &str = "UPDATE leases SET expires_ns = NULL WHERE name = $1 AND token = $2";
+pub(crate) const INSERT_TAKEOVER: &str = "INSERT INTO takeovers \
+    (name, token, at_ns, reason, run, from_token, from_run, from_executor, from_host, from_pid) \
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
+pub(crate) const SELECT_TAKEOVERS: &str = "SELECT name, token, at_ns, reason, from_run, from_executor, from_host, from_pid \
+    FROM takeovers WHERE name = $1 ORDER BY token";
+
+/// A time as stored. Times beyond the year 2262 are stored as the last one that fits.
+pub(crate) fn nanoseconds(at: Timestamp) -> i64 {
+    i64::try_from(at.as_nanosecond()).unwrap_or(if at < Timestamp::UNIX_EPOCH { i64::MIN } else { i64::MAX })
+}
+
+/// An unsigned number as stored.
+pub(crate) fn stored(number: u64) -> i64 {
+    i64::try_from(number).expect("sequence numbers and tokens count from 0 by one and never reach 2^63")
+}
+
+type Read<T> = Result<T, JournalError>;
+
+pub(crate) fn header(row: &SqliteRow) -> Read<RunHeader> {
+    let what = || "the definition of a run".to_owned();
+    Ok(RunHeader {
+        run: run_id(&text(row, "run")?)?,
+        name: text(row, "name")?,
+        title: text(row, "title")?,
+        sources: json(&text(row, "sources")?, what)?,
+        digest: text(row, "digest")?,
+        params: json(&text(row, "params")?, what)?,
+        environment: column(row, "environment")?,
+        operator: text(row, "operator")?,
+        started: time(row, "started_ns")?,
+    })
+}
+
+pub(crate) fn record(run: RunId, row: &SqliteRow) -> Read<Record> {
+    let seq = number(row, "seq")?;
+    let event = json(&text(row, "event")?, || format!("record {seq} of run {run}"))?;
+    Ok(Record { seq, at: time(row, "at_ns")?, event })
+}
+
+pub(crate) fn summary(row: &SqliteRow) -> Read<RunSummary> {
+    let run = run_id(&text(row, "run")?)?;
+    let ended: Option<i64> = column(row, "ended_ns")?;
+    Ok(RunSummary {
+        run,
+        name: text(row, "name")?,
+        title: text(row, "title")?,
+        operator: text(row, "operator")?,
+        phase: json(&text(row, "phase")?, || format!("the phase of run {run}"))?,
+        started: time(row, "started_ns")?,
+        ended: ended.map(timestamp),
+    })
+}
+
+pub(crate) fn lease(row: &SqliteRow) -> Read<Stored> {
+    let expires: Option<i64> = column(row, "expires_ns")?;
+    let holder = holder(row, ["run", "executor", "host", "pid"])?;
+    Ok(Stored { token: number(row, "token")?, holder, expires: expires.map(timestamp) })
+}
+
+pub(crate) fn takeover(row: &SqliteRow) -> Read<Takeover> {
+    let reason = text(row, "reason")?;
+    let reason = TakeoverReason::ALL.iter().find(|(_, name)| *name == reason).map(|(reason, _)| *reason);
+    Ok(Takeover {
+        name: text(row, "name")?,
+        token: number(row, "token")?,
+        at: time(row, "at_ns")?,
+        reason: reason.ok_or_else(|| not_understood("the reason of a takeover"))?,
+        from: holder(row, ["from_run", "from_executor", "from_host", "from_pid"])?,
+    })
+}
+
+fn holder(row: &SqliteRow, [run, executor, host, pid]: [&str; 4]) -> Read<Holder> {
+    Ok(Holder {
+        run: run_id(&text(row, run)?)?,
+        executor: Uuid::try_parse(&text(row, executor)?).map_err(|_| not_understood("the holder of a lease"))?,
+        host: text(row, host)?,
+        pid: u32::try_from(number(row, pid)?).map_err(|_| not_understood("the process of a lease"))?,
+    })
+}
+
+fn run_id(text: &str) -> Read<RunId> {
+    RunId::parse(text).ok_or_else(|| not_understood("the id of a run"))
+}
+
+fn text(row: &SqliteRow, name: &str) -> Read<String> {
+    column(row, name)
+}
+
+fn number(row: &SqliteRow, name: &str) -> Read<u64> {
+    let number: i64 = column(row, name)?;
+    u64::try_from(number).map_err(|_| not_understood(&format!("a negative `{name}`")))
+}
+
+fn time(row: &SqliteRow, name: &str) -> Read<Timestamp> {
+    column(row, name).map(timestamp)
+}
+
+fn timestamp(nanoseconds: i64) -> Timestamp {
+    Timestamp::from_nanosecond(nanoseconds.into()).expect("64 bits of nanoseconds end in 2262, timestamps in 9999")
+}
+
+fn column<'r, T: sqlx::Decode<'r, sqlx::Sqlite> + sqlx::Type<sqlx::Sqlite>>(row: &'r SqliteRow, name: &str) -> Read<T> {
+    row.try_get(name).map_err(|_| not_understood(&format!("the column `{name}`")))
+}
+
+fn json<T: serde::de::DeserializeOwned>(text: &str, what: impl FnOnce() -> String) -> Read<T> {
+    from_str(text).map_err(|source| JournalError::NotUnderstood { what: what(), source: Some(source) })
+}
+
+fn not_understood(what: &str) -> JournalError {
+    JournalError::NotUnderstood { what: what.to_owned(), source: None }
+}
