@@ -34,8 +34,7 @@ pub enum TakeoverReason {
 
 impl TakeoverReason {
     /// Every reason with its name in the table.
-    pub(crate) const ALL: &[(Self, &str)] =
-        &[(Self::Expired, "expired"), (Self::Stolen, "stolen"), (Self::SameRun, "same-run")];
+    pub(crate) const ALL: &[(Self, &str)] = &[(Self::Expired, "expired"), (Self::Stolen, "stolen"), (Self::SameRun, "same-run")];
 
     /// The name in reports.
     pub fn name(self) -> &'static str {
@@ -92,7 +91,8 @@ mod tests {
     /// Stored: token 4, run 1, executor 1, until second 100. Asked at `now` by `holder`.
     fn check(name: &str, holder_asking: Holder, now: i64, steal: Option<u64>) -> Decision {
         let stored = Stored { token: 4, holder: holder(1, 1), expires: Some(at(100)) };
-        let request = LeaseRequest { name: name.into(), holder: holder_asking, now: at(now), ttl: Duration::from_secs(30), steal };
+        let request =
+            LeaseRequest { name: name.into(), holder: holder_asking, now: at(now), ttl: Duration::from_secs(30), steal };
         decide(Some(&stored), &request)
     }
 

@@ -13,7 +13,10 @@ use std::time::{Duration, Instant};
 pub async fn bare_commits(path: &Path, n: u32, size_bytes: usize) -> Result<Duration, JournalError> {
     let failed = |source| JournalError::of(path, source);
     let mut connection = SqliteConnection::connect_with(&options(path).create_if_missing(true)).await.map_err(failed)?;
-    sqlx::query("CREATE TABLE bare (number INTEGER PRIMARY KEY, data TEXT NOT NULL)").execute(&mut connection).await.map_err(failed)?;
+    sqlx::query("CREATE TABLE bare (number INTEGER PRIMARY KEY, data TEXT NOT NULL)")
+        .execute(&mut connection)
+        .await
+        .map_err(failed)?;
     let data = "x".repeat(size_bytes);
     let start = Instant::now();
     for _ in 0..n {

@@ -34,15 +34,21 @@ pub struct SqliteJournal {
 impl SqliteJournal {
     /// Opens the journal at `path`, and makes it (file 0600, missing folders 0700) if there is none.
     pub async fn open(path: &Path) -> Result<Self, JournalError> {
+        Self::open_waiting(path, BUSY_TIMEOUT).await
+    }
+
+    /// The same, with another time than 10 s that each operation waits for other processes.
+    pub async fn open_waiting(path: &Path, wait: Duration) -> Result<Self, JournalError> {
         let owned = path.to_owned();
         let opening = tokio::task::spawn_blocking(move || place::prepare(&owned))
             .await
             .expect("preparing does not panic and is never aborted")?;
         let failed = |source| JournalError::of(path, source);
-        let pool = |n| SqlitePoolOptions::new().max_connections(n).test_before_acquire(false).acquire_timeout(3 * BUSY_TIMEOUT);
-        let writer = pool(1).connect_with(options(path)).await.map_err(failed)?;
+        let pool =
+            |n| SqlitePoolOptions::new().max_connections(n).test_before_acquire(false).acquire_timeout(3 * wait + BUSY_TIMEOUT);
+        let writer = pool(1).connect_with(options(path).busy_timeout(wait)).await.map_err(failed)?;
         migrate(path, &mut *writer.acquire().await.map_err(failed)?).await?;
-        let readers = pool(2).connect_lazy_with(options(path));
+        let readers = pool(2).connect_lazy_with(options(path).busy_timeout(wait));
         drop(opening);
         let reserve = std::sync::Arc::new(Reserve::keep(path));
         Ok(Self { path: path.to_owned(), writer, readers, reserve })
@@ -137,7 +143,8 @@ impl SqliteJournal {
     }
 
     async fn try_release(&self, lease: &Lease) -> Result<(), JournalError> {
-        let released = sqlx::query(sql::RELEASE_LEASE).bind(&lease.name).bind(sql::stored(lease.token)).execute(&self.writer).await;
+        let released =
+            sqlx::query(sql::RELEASE_LEASE).bind(&lease.name).bind(sql::stored(lease.token)).execute(&self.writer).await;
         released.map(drop).map_err(|source| self.failed(source))
     }
 }
@@ -308,4 +315,26 @@ fn normalized(prefix: &str) -> Option<String> {
         text.push(digit);
     }
     Some(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_beginning_of_an_id_is_read_with_or_without_hyphens() {
+        assert_eq!(normalized("0193AB12").as_deref(), Some("0193ab12"));
+        assert_eq!(normalized("0193ab12-77").as_deref(), Some("0193ab12-77"));
+        assert_eq!(normalized("0193ab1277").as_deref(), Some("0193ab12-77"));
+        assert_eq!((normalized(""), normalized("0193%"), normalized(&"0".repeat(33))), (None, None, None));
+    }
+
+    #[tokio::test]
+    async fn each_commit_is_synced() {
+        let folder = tempfile::tempdir().unwrap();
+        let journal = SqliteJournal::open(&folder.path().join("journal.db")).await.unwrap();
+        let synchronous: i64 = sqlx::query_scalar("PRAGMA synchronous").fetch_one(&journal.writer).await.unwrap();
+        let mode: String = sqlx::query_scalar("PRAGMA journal_mode").fetch_one(&journal.writer).await.unwrap();
+        assert_eq!((synchronous, mode.as_str()), (2, "wal"), "2 is FULL");
+    }
 }

@@ -1,0 +1,43 @@
+//! What the tests of the journal share.
+
+use runbook_engine::{Holder, LeaseRequest, Record, RunEnd, RunEvent, RunHeader, RunId};
+use std::time::Duration;
+use uuid::Uuid;
+
+/// A fixed time, `second` seconds into the tests.
+pub fn at(second: i64) -> jiff::Timestamp {
+    jiff::Timestamp::from_second(1_800_000_000 + second).unwrap()
+}
+
+/// A header of a run that started at `second`.
+pub fn header(run: RunId, second: i64) -> RunHeader {
+    RunHeader {
+        run,
+        name: "emergency-db".into(),
+        title: "Database emergency".into(),
+        sources: vec![("runbook.toml".into(), "format = 1\n".into())],
+        digest: "sha256:00".into(),
+        params: serde_json::from_str(r#"{"incident": "INC-42", "ratio": 0.1}"#).unwrap(),
+        environment: None,
+        operator: "ops".into(),
+        started: at(second),
+    }
+}
+
+/// A record that changes no phase.
+pub fn plain(seq: u64) -> Record {
+    let event = RunEvent::LocksRetaken { locks: Vec::new() };
+    Record { seq, at: at(i64::try_from(seq).unwrap()), event }
+}
+
+/// The record that ends a run.
+pub fn ended(seq: u64, end: RunEnd) -> Record {
+    Record { event: RunEvent::RunEnded { end, cause: None }, ..plain(seq) }
+}
+
+/// A request of run `run` by process `executor` at `second`, for 30 s.
+pub fn request(name: &str, run: u128, executor: u128, second: i64) -> LeaseRequest {
+    let holder =
+        Holder { run: RunId(Uuid::from_u128(run)), executor: Uuid::from_u128(executor), host: "bastion".into(), pid: 4711 };
+    LeaseRequest { name: name.into(), holder, now: at(second), ttl: Duration::from_secs(30), steal: None }
+}
