@@ -1,0 +1,115 @@
+//! Containers on one Docker engine.
+
+use crate::pattern::ArgumentPattern;
+use runbook_document::{Located, Reader};
+
+/// Which containers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ContainerFilter {
+    /// The one of this name.
+    Name(String),
+    /// Those whose name matches, `*` being any run of characters.
+    Pattern(String),
+    /// Those with this label.
+    Label {
+        /// Key.
+        key: String,
+        /// Value.
+        value: String,
+    },
+    /// Those of this Compose project.
+    Project(String),
+}
+
+/// What the filter looks at. Taken from the inspected container, never from what was asked for.
+#[derive(Debug, Clone, Copy)]
+pub struct ContainerFacts<'a> {
+    /// Name without the leading slash.
+    pub name: &'a str,
+    /// Labels.
+    pub labels: &'a [(String, String)],
+}
+
+impl ContainerFilter {
+    /// Whether a container is let through.
+    pub fn matches(&self, container: ContainerFacts<'_>) -> bool {
+        let has =
+            |wanted_key: &str, wanted: &str| container.labels.iter().any(|(key, value)| key == wanted_key && value == wanted);
+        match self {
+            Self::Name(name) => container.name == name,
+            Self::Pattern(pattern) => crate::pattern_matches(pattern, container.name),
+            Self::Label { key, value } => has(key, value),
+            Self::Project(project) => has("com.docker.compose.project", project),
+        }
+    }
+
+    /// The one name that it lets through, if it names one.
+    pub fn single(&self) -> Option<&str> {
+        match self {
+            Self::Name(name) => Some(name),
+            Self::Pattern(_) | Self::Label { .. } | Self::Project(_) => None,
+        }
+    }
+}
+
+/// A `docker` target.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DockerTarget {
+    /// Path of the engine's Unix socket.
+    pub socket: String,
+    /// Which containers.
+    pub filter: ContainerFilter,
+    /// Images that may be pulled, tagged or run, `*` being any run of characters; empty is none.
+    pub images: Vec<String>,
+    /// What may be run inside a container, by position; empty is nothing.
+    pub command: Vec<ArgumentPattern>,
+}
+
+impl DockerTarget {
+    pub(super) fn describe(&self) -> String {
+        match &self.filter {
+            ContainerFilter::Name(name) => format!("container {name}"),
+            ContainerFilter::Pattern(pattern) => format!("containers named {pattern}"),
+            ContainerFilter::Label { key, value } => format!("containers labelled {key}={value}"),
+            ContainerFilter::Project(project) => format!("containers of Compose project {project}"),
+        }
+    }
+}
+
+pub(super) fn read(reader: &mut Reader<'_>) -> Option<DockerTarget> {
+    let filter = reader.section("docker", "`docker`", |reader| {
+        let subject_span = reader.table().span.clone();
+        let name = reader.optional::<String>("name");
+        let pattern = reader.optional::<String>("pattern");
+        let label = reader.optional::<String>("label");
+        let project = reader.optional::<String>("project");
+        match (name, pattern, label, project) {
+            (Some(name), None, None, None) => Some(ContainerFilter::Name(name.value)),
+            (None, Some(pattern), None, None) => Some(ContainerFilter::Pattern(pattern.value)),
+            (None, None, Some(label), None) => read_label(reader, &label),
+            (None, None, None, Some(project)) => Some(ContainerFilter::Project(project.value)),
+            _ => {
+                reader.error(
+                    "E0103",
+                    subject_span,
+                    "a docker target must have exactly one of name, pattern, label, project",
+                    "which containers?",
+                );
+                None
+            }
+        }
+    });
+    let socket = reader.optional::<String>("socket").map_or_else(|| "/var/run/docker.sock".to_owned(), |path| path.value);
+    let images = reader.optional::<Vec<String>>("images").map(|list| list.value).unwrap_or_default();
+    let command = super::process::read_arguments(reader, "command").unwrap_or_default();
+    Some(DockerTarget { socket, filter: filter.flatten()?, images, command })
+}
+
+fn read_label(reader: &mut Reader<'_>, label: &Located<String>) -> Option<ContainerFilter> {
+    let pair =
+        label.value.split_once('=').map(|(key, value)| ContainerFilter::Label { key: key.to_owned(), value: value.to_owned() });
+    if pair.is_none() {
+        reader.error("E0103", label.span.clone(), format!("`{}` is not `key=value`", label.value), "such as \"role=worker\"");
+    }
+    pair
+}

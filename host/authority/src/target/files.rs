@@ -1,0 +1,50 @@
+//! A directory.
+
+use super::below;
+use crate::capability::Verb;
+use runbook_document::{ByteSize, Reader};
+use std::path::{Path, PathBuf};
+
+/// What may be done with the files of a directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FileAccess {
+    /// Only looked at; the default.
+    Read,
+    /// Written and removed too.
+    Write,
+}
+
+impl FileAccess {
+    /// The verbs that it stands for.
+    pub fn verbs(self) -> &'static [Verb] {
+        match self {
+            Self::Read => &[Verb::FilesRead],
+            Self::Write => &[Verb::FilesRead, Verb::FilesWrite, Verb::FilesRemove],
+        }
+    }
+}
+
+/// A `files` target.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FilesTarget {
+    /// The directory.
+    pub root: PathBuf,
+    /// What may be done.
+    pub access: FileAccess,
+    /// The largest file that is read into a plugin. Streams (dumps, digests) are not limited by it.
+    pub max_bytes: ByteSize,
+}
+
+pub(super) fn read(reader: &mut Reader<'_>, base: &Path) -> Option<FilesTarget> {
+    let root = reader.required::<String>("files").map(|path| below(base, &path.value));
+    let access = reader.optional::<String>("access").map_or(Some(FileAccess::Read), |text| match text.value.as_str() {
+        "read" => Some(FileAccess::Read),
+        "write" => Some(FileAccess::Write),
+        _ => {
+            reader.error("E0103", text.span, format!("`{}` is not an access", text.value), "`read` or `write`");
+            None
+        }
+    });
+    let max_bytes = reader.optional::<ByteSize>("max_bytes").map_or(ByteSize(8 << 20), |size| size.value);
+    Some(FilesTarget { root: root?, access: access?, max_bytes })
+}

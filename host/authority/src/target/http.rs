@@ -1,0 +1,209 @@
+//! A base address over HTTP.
+
+use super::secret_reference;
+use crate::pattern::{AddressClass, AddressPolicy, PathError, PathPattern, canonical_request_path};
+use runbook_document::{ByteSize, Located, Reader, Table, Value};
+use std::collections::BTreeMap;
+use std::time::Duration;
+use url::{Host, Url};
+
+/// Where requests go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HttpBase {
+    /// Scheme, host, port and path prefix.
+    Url(Url),
+    /// The whole base URL is the secret of this name.
+    Secret(String),
+}
+
+/// A request header that the host sets: text with at most one secret in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Injected {
+    /// What stands before the secret, or all of the value.
+    pub before: String,
+    /// The secret's name.
+    pub secret: Option<String>,
+}
+
+/// An `http` target.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HttpTarget {
+    /// The base address.
+    pub base: HttpBase,
+    /// Paths (below the base) that may be requested; empty is every path.
+    pub paths: Vec<PathPattern>,
+    /// Request headers that a plugin may set; `content-type` and `accept` always are.
+    pub request_headers: Vec<String>,
+    /// Request headers that the host sets. A plugin can neither see nor replace them.
+    pub headers: BTreeMap<String, Injected>,
+    /// Which addresses the host name may lead to.
+    pub addresses: AddressPolicy,
+    /// How many redirects are followed; each hop must stay within the target.
+    pub redirects: u32,
+    /// How much of a response body a plugin is given.
+    pub max_body: ByteSize,
+    /// For one request, all hops included.
+    pub timeout: Duration,
+    /// A PEM file of certificate authorities to trust instead of the system's.
+    pub ca: Option<String>,
+}
+
+impl HttpTarget {
+    /// The URL of a request path, when the base is known.
+    pub fn url(&self, base: &Url, path: &str) -> Result<Url, PathError> {
+        let (path, query) = canonical_request_path(path)?;
+        let mut url = base.clone();
+        url.set_path(&format!("{}{path}", base.path().trim_end_matches('/')));
+        url.set_query(query);
+        Ok(url)
+    }
+
+    /// Which addresses a base URL may lead to: those of the policy, and the one that the URL names outright.
+    pub fn addresses_for(&self, base: &Url) -> AddressPolicy {
+        let mut policy = self.addresses.clone();
+        match base.host() {
+            Some(Host::Ipv4(address)) => policy.named.push(address.into()),
+            Some(Host::Ipv6(address)) => policy.named.push(address.into()),
+            Some(Host::Domain("localhost")) => policy.classes.push(AddressClass::Loopback),
+            Some(Host::Domain(_)) | None => {}
+        }
+        policy
+    }
+
+    pub(super) fn describe(&self) -> String {
+        match &self.base {
+            HttpBase::Url(url) => url.as_str().trim_end_matches('/').to_owned(),
+            HttpBase::Secret(name) => format!("the address in secret `{name}`"),
+        }
+    }
+
+    pub(super) fn secrets(&self) -> Vec<&str> {
+        let base = match &self.base {
+            HttpBase::Url(_) => None,
+            HttpBase::Secret(name) => Some(name.as_str()),
+        };
+        base.into_iter().chain(self.headers.values().filter_map(|header| header.secret.as_deref())).collect()
+    }
+}
+
+/// Reads a base URL: http or https, a host, no user, no query.
+pub fn parse_base(text: &str) -> Result<Url, &'static str> {
+    let url = Url::parse(text).map_err(|_| "it is not a URL such as `https://api.internal:8443/v1`")?;
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err("its scheme is neither http nor https");
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err("it has a user name or a password; put a secret into `headers` instead");
+    }
+    if url.query().is_some() || url.fragment().is_some() {
+        return Err("it has a query or a fragment; a plugin gives those with its path");
+    }
+    if url.host_str().is_none_or(str::is_empty) {
+        return Err("it has no host");
+    }
+    canonical_request_path(url.path()).map_err(|_| "its path has dot segments or encoded separators")?;
+    Ok(url)
+}
+
+pub(super) fn read(reader: &mut Reader<'_>) -> Option<HttpTarget> {
+    let base = reader.required::<String>("http").and_then(|text| read_base(reader, &text));
+    let paths = read_patterns(reader);
+    let request_headers = reader.optional::<Vec<String>>("request_headers").map(|list| list.value).unwrap_or_default();
+    let headers = reader.optional::<Table>("headers").map(|table| read_headers(reader, &table.value)).unwrap_or_default();
+    let classes = read_classes(reader);
+    let redirects = reader.optional::<u32>("redirects").map_or(0, |count| count.value.min(10));
+    let max_body = reader.optional::<ByteSize>("max_body").map_or(ByteSize(1 << 20), |size| size.value);
+    let timeout = reader.optional::<Duration>("timeout").map_or(Duration::from_secs(30), |timeout| timeout.value);
+    let ca = reader.optional::<String>("ca").map(|path| path.value);
+    let addresses = AddressPolicy { classes: classes.unwrap_or_else(|| vec![AddressClass::Public]), named: Vec::new() };
+    Some(HttpTarget {
+        base: base?,
+        paths,
+        request_headers: request_headers.iter().map(|name| name.to_lowercase()).collect(),
+        headers,
+        addresses,
+        redirects,
+        max_body,
+        timeout,
+        ca,
+    })
+}
+
+fn read_base(reader: &mut Reader<'_>, text: &Located<String>) -> Option<HttpBase> {
+    if let Some(name) = secret_reference(&text.value) {
+        return Some(HttpBase::Secret(name.to_owned()));
+    }
+    match parse_base(&text.value) {
+        Ok(url) => Some(HttpBase::Url(url)),
+        Err(reason) => {
+            reader.error(
+                "E0103",
+                text.span.clone(),
+                format!("`{}` cannot be a base address: {reason}", text.value),
+                "this address",
+            );
+            None
+        }
+    }
+}
+
+fn read_patterns(reader: &mut Reader<'_>) -> Vec<PathPattern> {
+    let written = reader.optional::<Vec<Located<String>>>("paths").map(|list| list.value).unwrap_or_default();
+    let mut patterns = Vec::new();
+    for text in written {
+        match PathPattern::parse(&text.value).filter(|_| text.value.starts_with('/')) {
+            Some(pattern) => patterns.push(pattern),
+            None => reader.error(
+                "E0103",
+                text.span.clone(),
+                format!("`{}` is not a path pattern", text.value),
+                "such as `/orders/*` or `/v1/**`",
+            ),
+        }
+    }
+    patterns
+}
+
+fn read_classes(reader: &mut Reader<'_>) -> Option<Vec<AddressClass>> {
+    let written = reader.optional::<Vec<Located<String>>>("addresses")?;
+    let mut classes = Vec::new();
+    for text in written.value {
+        match AddressClass::find(&text.value) {
+            Some(class) => classes.push(class),
+            None => {
+                let message = format!("`{}` is not a class of addresses", text.value);
+                reader.error_with_help(
+                    "E0103",
+                    text.span.clone(),
+                    message,
+                    "unknown",
+                    format!("known: {}", AddressClass::names().join(", ")),
+                );
+            }
+        }
+    }
+    Some(classes)
+}
+
+fn read_headers(reader: &mut Reader<'_>, table: &Table) -> BTreeMap<String, Injected> {
+    let mut headers = BTreeMap::new();
+    for (key, node) in &table.entries {
+        let Value::String(text) = &node.value else {
+            reader.error("E0203", node.span.clone(), format!("header `{}` must be a string", key.name), "wrong type");
+            continue;
+        };
+        let injected = match text.split_once("secret:") {
+            None => Injected { before: text.clone(), secret: None },
+            Some((before, _)) => match secret_reference(&text[before.len()..]) {
+                Some(name) => Injected { before: before.to_owned(), secret: Some(name.to_owned()) },
+                None => {
+                    let message = format!("header `{}` must end in `secret:NAME`", key.name);
+                    reader.error("E0103", node.span.clone(), message, "such as \"Bearer secret:api-token\"");
+                    continue;
+                }
+            },
+        };
+        headers.insert(key.name.to_lowercase(), injected);
+    }
+    headers
+}

@@ -1,0 +1,248 @@
+//! Targets: the concrete things that a runbook binds slots to. A target, bound to a slot, is the grant.
+//!
+//! A target is literal. No template, no environment variable and no parameter can stand in one, so that what a reviewer
+//! reads is what the run may touch.
+
+mod docker;
+mod files;
+mod http;
+mod process;
+mod secret;
+mod sql;
+
+pub use docker::{ContainerFacts, ContainerFilter, DockerTarget};
+pub use files::{FileAccess, FilesTarget};
+pub use http::{HttpBase, HttpTarget, Injected, parse_base};
+pub use process::{EnvironmentValue, ProcessTarget};
+pub use secret::{SecretPosition, SecretTarget};
+pub use sql::{SqlAddress, SqlTarget};
+
+use crate::capability::{Capability, Verb};
+use runbook_document::{Diagnostic, Diagnostics, Key, Located, Reader, Source, Span, Table, Value};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// One `[targets.NAME]`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Target {
+    /// Its name.
+    pub name: String,
+    /// The file it stands in.
+    pub source: Arc<Source>,
+    /// The place of its name.
+    pub span: Span,
+    /// The verbs that it lists, if it lists any: the most that it grants.
+    pub verbs: Option<Located<Vec<Verb>>>,
+    /// What it is.
+    pub kind: TargetKind,
+}
+
+/// What a target is.
+#[derive(Debug, Clone, PartialEq)]
+pub enum TargetKind {
+    /// A base address.
+    Http(HttpTarget),
+    /// A database.
+    Sql(SqlTarget),
+    /// Containers.
+    Docker(DockerTarget),
+    /// A directory.
+    Files(FilesTarget),
+    /// A program.
+    Process(ProcessTarget),
+    /// A secret.
+    Secret(SecretTarget),
+}
+
+impl Target {
+    /// The capability whose slots it can be bound to.
+    pub fn capability(&self) -> Capability {
+        match self.kind {
+            TargetKind::Http(_) => Capability::Http,
+            TargetKind::Sql(_) => Capability::Sql,
+            TargetKind::Docker(_) => Capability::Docker,
+            TargetKind::Files(_) => Capability::Files,
+            TargetKind::Process(_) => Capability::Process,
+            TargetKind::Secret(_) => Capability::Secrets,
+        }
+    }
+
+    /// What it is bound to, in a few words: `database orders on db.internal:5432`. Never a secret.
+    pub fn describe(&self) -> String {
+        match &self.kind {
+            TargetKind::Http(http) => http.describe(),
+            TargetKind::Sql(sql) => sql.describe(),
+            TargetKind::Docker(docker) => docker.describe(),
+            TargetKind::Files(files) => format!("directory {}", files.root.display()),
+            TargetKind::Process(process) => format!("program {}", process.program.display()),
+            TargetKind::Secret(secret) => format!("secret `{}`", secret.secret),
+        }
+    }
+
+    /// `file:line` of the target.
+    pub fn place(&self) -> String {
+        self.source.place(&self.span)
+    }
+
+    /// The names of the secrets that it needs.
+    pub fn secrets(&self) -> Vec<&str> {
+        match &self.kind {
+            TargetKind::Http(http) => http.secrets(),
+            TargetKind::Sql(sql) => sql.password.as_deref().into_iter().collect(),
+            TargetKind::Docker(_) | TargetKind::Files(_) => Vec::new(),
+            TargetKind::Process(process) => process.secrets(),
+            TargetKind::Secret(secret) => vec![&secret.secret],
+        }
+    }
+}
+
+/// All targets of a runbook, by name.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Targets(BTreeMap<String, Arc<Target>>);
+
+impl Targets {
+    /// Reads a `[targets]` table. Relative paths are below `base`, the folder of the file. A name that is there already is
+    /// replaced: that is how the file of an environment overrides the runbook.
+    pub fn read(&mut self, source: &Arc<Source>, table: &Table, base: &Path, diagnostics: &mut Diagnostics) {
+        for (key, node) in &table.entries {
+            match &node.value {
+                Value::Table(table) => self.add(key, source, table, base, diagnostics),
+                Value::String(_)
+                | Value::Integer(_)
+                | Value::Float(_)
+                | Value::Boolean(_)
+                | Value::Datetime(_)
+                | Value::Array(_) => {
+                    let message = format!("target `{}` must be a table, not {}", key.name, node.value.kind());
+                    diagnostics.push(Diagnostic::error("E0203", source, node.span.clone(), message).label("wrong type"));
+                }
+            }
+        }
+    }
+
+    /// Reads one `[targets.NAME]`.
+    pub fn add(&mut self, key: &Key, source: &Arc<Source>, table: &Table, base: &Path, diagnostics: &mut Diagnostics) {
+        let mut reader = Reader::new(source, table, format!("target `{}`", key.name), diagnostics);
+        let target = read_target(key, &mut reader, base);
+        reader.finish();
+        if let Some(target) = target {
+            self.0.insert(target.name.clone(), Arc::new(target));
+        }
+    }
+
+    /// The target called `name`.
+    pub fn get(&self, name: &str) -> Option<&Arc<Target>> {
+        self.0.get(name)
+    }
+
+    /// The names, sorted.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(String::as_str)
+    }
+
+    /// The targets, sorted by name.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<Target>> {
+        self.0.values()
+    }
+
+    /// Reports what one target says about another or about secrets that does not hold: unknown secrets, unknown connections.
+    pub fn check_references(&self, secrets: &[&str], diagnostics: &mut Diagnostics) {
+        for target in self.iter() {
+            for secret in target.secrets().into_iter().filter(|secret| !secrets.contains(secret)) {
+                let message = format!("target `{}` uses secret `{secret}`, which `[secrets]` does not have", target.name);
+                let diagnostic = Diagnostic::error("E0104", &target.source, target.span.clone(), message).label("in this target");
+                diagnostics.push(match runbook_document::nearest(secret, secrets.iter().copied()) {
+                    Some(near) => diagnostic.help(format!("did you mean `{near}`?")),
+                    None => diagnostic.help(format!("add `[secrets.{secret}]` with its `source`")),
+                });
+            }
+            if let TargetKind::Process(ProcessTarget { connection: Some(connection), .. }) = &target.kind {
+                let is_sql = self.get(connection).is_some_and(|other| matches!(other.kind, TargetKind::Sql(_)));
+                if !is_sql {
+                    let message =
+                        format!("target `{}` takes its connection from `{connection}`, which is not a sql target", target.name);
+                    diagnostics
+                        .push(Diagnostic::error("E0105", &target.source, target.span.clone(), message).label("in this target"));
+                }
+            }
+        }
+    }
+}
+
+fn read_target(key: &Key, reader: &mut Reader<'_>, base: &Path) -> Option<Target> {
+    const KINDS: [(&str, Capability); 6] = [
+        ("http", Capability::Http),
+        ("sql", Capability::Sql),
+        ("docker", Capability::Docker),
+        ("files", Capability::Files),
+        ("process", Capability::Process),
+        ("secret", Capability::Secrets),
+    ];
+    let named: Vec<_> = KINDS.iter().filter(|(name, _)| reader.table().get(name).is_some()).collect();
+    let [(_, capability)] = named.as_slice() else {
+        let message = format!("target `{}` must have exactly one of http, sql, docker, files, process, secret", key.name);
+        reader.error("E0101", key.span.clone(), message, "which kind of thing is it?");
+        // The kind is unknown, so no key can be called unknown: one mistake, one report.
+        for key in KEYS {
+            reader.knows(key);
+        }
+        return None;
+    };
+    let kind = match capability {
+        Capability::Http => http::read(reader).map(TargetKind::Http),
+        Capability::Sql => sql::read(reader, base).map(TargetKind::Sql),
+        Capability::Docker => docker::read(reader).map(TargetKind::Docker),
+        Capability::Files => files::read(reader, base).map(TargetKind::Files),
+        Capability::Process => process::read(reader, base).map(TargetKind::Process),
+        Capability::Secrets | Capability::Net | Capability::System | Capability::State => {
+            secret::read(reader).map(TargetKind::Secret)
+        }
+    };
+    let verbs = read_verb_list(reader, *capability);
+    let kind = kind?;
+    let verbs = verbs.or_else(|| implied_verbs(&kind, key));
+    Some(Target { name: key.name.clone(), source: Arc::clone(reader.source()), span: key.span.clone(), verbs, kind })
+}
+
+/// Keys of targets of any kind.
+const KEYS: &[&str] =
+    &["http", "sql", "docker", "files", "process", "secret", "verbs", "password", "access", "arguments", "connection"];
+
+/// The optional `verbs = ["query"]`.
+fn read_verb_list(reader: &mut Reader<'_>, capability: Capability) -> Option<Located<Vec<Verb>>> {
+    let names = reader.optional::<Vec<Located<String>>>("verbs")?;
+    let mut verbs = Vec::new();
+    for name in &names.value {
+        match Verb::find(capability, &name.value) {
+            Some(verb) => verbs.push(verb),
+            None => {
+                let known: Vec<_> = capability.verbs().map(|verb| verb.row().name).collect();
+                let message = format!("`{}` is not a verb of `{capability}`", name.value);
+                let help = runbook_document::nearest(&name.value, known.iter().copied())
+                    .map_or_else(|| format!("known: {}", known.join(", ")), |near| format!("did you mean `{near}`?"));
+                reader.error_with_help("E0102", name.span.clone(), message, "unknown verb", help);
+            }
+        }
+    }
+    Some(Located { value: verbs, span: names.span })
+}
+
+/// `access` of a directory is the list of verbs in one word.
+fn implied_verbs(kind: &TargetKind, key: &Key) -> Option<Located<Vec<Verb>>> {
+    match kind {
+        TargetKind::Files(files) => Some(Located { value: files.access.verbs().to_vec(), span: key.span.clone() }),
+        TargetKind::Http(_) | TargetKind::Sql(_) | TargetKind::Docker(_) | TargetKind::Process(_) | TargetKind::Secret(_) => None,
+    }
+}
+
+/// `secret:NAME`, the one form in which a target refers to a secret.
+pub(crate) fn secret_reference(text: &str) -> Option<&str> {
+    text.strip_prefix("secret:")
+        .filter(|name| !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.')))
+}
+
+/// A path as written, below `base` unless it is absolute.
+pub(crate) fn below(base: &Path, written: &str) -> PathBuf {
+    base.join(written)
+}

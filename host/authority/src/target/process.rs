@@ -1,0 +1,146 @@
+//! A program.
+
+use super::{below, secret_reference};
+use crate::digest::Digest;
+use crate::pattern::ArgumentPattern;
+use runbook_document::{ByteSize, Node, Reader, Table, Value};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// The value of an environment variable.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum EnvironmentValue {
+    /// Text.
+    Plain(String),
+    /// The secret of this name.
+    Secret(String),
+}
+
+/// A `process` target.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ProcessTarget {
+    /// Absolute path.
+    pub program: PathBuf,
+    /// The digest that the file must have.
+    pub sha256: Option<Digest>,
+    /// What each argument may be, by position.
+    pub arguments: Vec<ArgumentPattern>,
+    /// The whole environment, but for `connection`.
+    pub environment: BTreeMap<String, EnvironmentValue>,
+    /// Working directory; the root directory if absent.
+    pub directory: Option<PathBuf>,
+    /// A sql target, whose connection the program gets as PGHOST, PGPORT, PGUSER, PGDATABASE and PGPASSWORD.
+    pub connection: Option<String>,
+    /// How much captured output a plugin is given, of each stream.
+    pub max_output: ByteSize,
+    /// For one run, after which the whole process group is killed.
+    pub timeout: Option<Duration>,
+}
+
+impl ProcessTarget {
+    pub(super) fn secrets(&self) -> Vec<&str> {
+        self.environment
+            .values()
+            .filter_map(|value| match value {
+                EnvironmentValue::Plain(_) => None,
+                EnvironmentValue::Secret(name) => Some(name.as_str()),
+            })
+            .collect()
+    }
+}
+
+pub(super) fn read(reader: &mut Reader<'_>, base: &Path) -> Option<ProcessTarget> {
+    let program = reader.required::<String>("process").and_then(|text| {
+        let path = PathBuf::from(&text.value);
+        if !path.is_absolute() {
+            reader.error(
+                "E0103",
+                text.span,
+                format!("program `{}` is not an absolute path", text.value),
+                "such as \"/usr/bin/pg_dump\"",
+            );
+            return None;
+        }
+        Some(path)
+    });
+    let sha256 = reader.optional::<String>("sha256").and_then(|text| {
+        let digest = Digest::parse(&text.value).or_else(|| Digest::parse(&format!("sha256:{}", text.value)));
+        if digest.is_none() {
+            reader.error("E0103", text.span, "this is not a SHA-256 digest", "64 hex digits");
+        }
+        digest
+    });
+    let arguments = read_arguments(reader, "arguments");
+    let environment =
+        reader.optional::<Table>("environment").map(|table| read_environment(reader, &table.value)).unwrap_or_default();
+    let directory = reader.optional::<String>("directory").map(|path| below(base, &path.value));
+    let connection = reader.optional::<String>("connection").map(|name| name.value);
+    let max_output = reader.optional::<ByteSize>("max_output").map_or(ByteSize(1 << 20), |size| size.value);
+    let timeout = reader.optional::<Duration>("timeout").map(|timeout| timeout.value);
+    Some(ProcessTarget {
+        program: program?,
+        sha256,
+        arguments: arguments?,
+        environment,
+        directory,
+        connection,
+        max_output,
+        timeout,
+    })
+}
+
+fn read_environment(reader: &mut Reader<'_>, table: &Table) -> BTreeMap<String, EnvironmentValue> {
+    let mut environment = BTreeMap::new();
+    for (key, node) in &table.entries {
+        match &node.value {
+            Value::String(text) => {
+                let value = secret_reference(text)
+                    .map_or_else(|| EnvironmentValue::Plain(text.clone()), |name| EnvironmentValue::Secret(name.to_owned()));
+                environment.insert(key.name.clone(), value);
+            }
+            Value::Integer(_) | Value::Float(_) | Value::Boolean(_) | Value::Datetime(_) | Value::Array(_) | Value::Table(_) => {
+                reader.error("E0203", node.span.clone(), format!("variable `{}` must be a string", key.name), "wrong type");
+            }
+        }
+    }
+    environment
+}
+
+/// Reads a list of argument patterns. Absent is the empty list: no argument at all.
+pub(super) fn read_arguments(reader: &mut Reader<'_>, key: &'static str) -> Option<Vec<ArgumentPattern>> {
+    let Some(nodes) = reader.optional::<Vec<Node>>(key) else { return Some(Vec::new()) };
+    let count = nodes.value.len();
+    let mut patterns = Vec::new();
+    for (index, node) in nodes.value.iter().enumerate() {
+        let pattern = read_pattern(node);
+        match pattern {
+            Some(ArgumentPattern::Repeat(_)) if index + 1 != count => {
+                reader.error("E0103", node.span.clone(), "`repeat` must be the last pattern", "nothing may follow");
+            }
+            Some(pattern) => patterns.push(pattern),
+            None => {
+                let label = "a string, { one_of = [\"a\", \"b\"] }, { regex = \"…\" } or { repeat = … }";
+                reader.error("E0103", node.span.clone(), "this is not a pattern for an argument", label);
+            }
+        }
+    }
+    (patterns.len() == count).then_some(patterns)
+}
+
+fn read_pattern(node: &Node) -> Option<ArgumentPattern> {
+    let table = match &node.value {
+        Value::String(text) => return Some(ArgumentPattern::Literal(text.clone())),
+        Value::Table(table) => table,
+        Value::Integer(_) | Value::Float(_) | Value::Boolean(_) | Value::Datetime(_) | Value::Array(_) => return None,
+    };
+    let [(key, value)] = table.entries.as_slice() else { return None };
+    match (key.name.as_str(), &value.value) {
+        ("one_of", Value::Array(_)) => <Vec<String> as runbook_document::FromNode>::from_node(value).map(ArgumentPattern::OneOf),
+        ("regex", Value::String(text)) => ArgumentPattern::regex(text).ok(),
+        ("repeat", _) => read_pattern(value)
+            .filter(|inner| !matches!(inner, ArgumentPattern::Repeat(_)))
+            .map(|inner| ArgumentPattern::Repeat(Box::new(inner))),
+        _ => None,
+    }
+}

@@ -1,0 +1,218 @@
+//! A database.
+
+use super::{below, secret_reference};
+use crate::pattern::{Dialect, StatementClass};
+use runbook_document::{ByteSize, Located, Reader};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use url::Url;
+
+/// Where a database is. The password is never part of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SqlAddress {
+    /// A server.
+    Server {
+        /// `PostgreSQL` or `MySQL`.
+        dialect: Dialect,
+        /// Host name or address, or the directory of a Unix socket (it starts with `/`).
+        host: String,
+        /// TCP port, or the port in the socket's name.
+        port: u16,
+        /// User name.
+        user: String,
+        /// Database name.
+        database: String,
+        /// Whether the connection is encrypted.
+        tls: TlsMode,
+    },
+    /// A `SQLite` file.
+    File(PathBuf),
+}
+
+/// Whether a connection to a database server is encrypted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TlsMode {
+    /// Encrypted if the server can; the default, as with `psql`.
+    Prefer,
+    /// Never.
+    Disable,
+    /// Always, without checking the certificate.
+    Require,
+    /// Always, and the certificate and its name must be good.
+    VerifyFull,
+}
+
+/// A `sql` target.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SqlTarget {
+    /// Where it is.
+    pub address: SqlAddress,
+    /// The name of the secret with the password.
+    pub password: Option<String>,
+    /// Statement classes that may run; `None` is every class.
+    pub statements: Option<Vec<StatementClass>>,
+    /// Tables and views that may be named; `None` is every one.
+    pub relations: Option<Vec<String>>,
+    /// Whether a role that may do everything is accepted. Read-only cannot hold against a superuser.
+    pub superuser: bool,
+    /// Whether a SQLite file that is not there is made. Off by default: an empty database in the place of a lost one would
+    /// pass every check.
+    pub create: bool,
+    /// Rows of one result.
+    pub max_rows: u32,
+    /// Bytes of one result.
+    pub max_bytes: ByteSize,
+    /// For one statement; enforced by the server too.
+    pub timeout: Duration,
+}
+
+impl SqlTarget {
+    /// Which SQL it speaks.
+    pub fn dialect(&self) -> Dialect {
+        match &self.address {
+            SqlAddress::Server { dialect, .. } => *dialect,
+            SqlAddress::File(_) => Dialect::Sqlite,
+        }
+    }
+
+    pub(super) fn describe(&self) -> String {
+        match &self.address {
+            SqlAddress::Server { host, port, database, user, .. } => format!("database {database} on {host}:{port} as {user}"),
+            SqlAddress::File(path) => format!("database {}", path.display()),
+        }
+    }
+}
+
+pub(super) fn read(reader: &mut Reader<'_>, base: &Path) -> Option<SqlTarget> {
+    let address = reader.required::<String>("sql").and_then(|text| read_address(reader, &text, base));
+    let password = reader.optional::<String>("password").and_then(|text| {
+        let name = secret_reference(&text.value).map(str::to_owned);
+        if name.is_none() {
+            reader.error("E0103", text.span.clone(), "a password must be `secret:NAME`", "never the password itself");
+        }
+        name
+    });
+    let statements = read_statements(reader);
+    let relations =
+        reader.optional::<Vec<String>>("relations").map(|list| list.value.iter().map(|name| name.to_lowercase()).collect());
+    let superuser = reader.optional::<bool>("superuser").is_some_and(|flag| flag.value);
+    let create = reader.optional::<bool>("create");
+    if let (Some(create), Some(SqlAddress::Server { .. })) = (&create, &address) {
+        reader.error("E0103", create.span.clone(), "`create` is for SQLite files only", "remove this");
+    }
+    let max_rows = reader.optional::<u32>("max_rows").map_or(10_000, |rows| rows.value);
+    let max_bytes = reader.optional::<ByteSize>("max_bytes").map_or(ByteSize(8 << 20), |size| size.value);
+    let timeout = reader.optional::<Duration>("timeout").map_or(Duration::from_secs(30), |timeout| timeout.value);
+    Some(SqlTarget {
+        address: address?,
+        password,
+        statements,
+        relations,
+        superuser,
+        create: create.is_some_and(|flag| flag.value),
+        max_rows,
+        max_bytes,
+        timeout,
+    })
+}
+
+fn read_statements(reader: &mut Reader<'_>) -> Option<Vec<StatementClass>> {
+    let written = reader.optional::<Vec<Located<String>>>("statements")?;
+    let mut classes = Vec::new();
+    for text in written.value {
+        match StatementClass::find(&text.value) {
+            Some(class) => classes.push(class),
+            None => {
+                let message = format!("`{}` is not a class of statements", text.value);
+                reader.error_with_help(
+                    "E0103",
+                    text.span.clone(),
+                    message,
+                    "unknown",
+                    format!("known: {}", StatementClass::names().join(", ")),
+                );
+            }
+        }
+    }
+    Some(classes)
+}
+
+fn read_address(reader: &mut Reader<'_>, text: &Located<String>, base: &Path) -> Option<SqlAddress> {
+    let parsed = match text.value.strip_prefix("sqlite:") {
+        Some("") => Err("it names no file"),
+        Some(path) if path.contains(['?', '\0']) => Err("a SQLite address is `sqlite:` and a path, nothing else"),
+        Some(path) => Ok(SqlAddress::File(below(base, path.strip_prefix("//").unwrap_or(path)))),
+        None => parse_server(&text.value),
+    };
+    match parsed {
+        Ok(address) => Some(address),
+        Err(reason) => {
+            // The text may hold a password, so it is not repeated.
+            reader.error("E0103", text.span.clone(), format!("this is not the address of a database: {reason}"), "this address");
+            None
+        }
+    }
+}
+
+/// Reads `postgres://user@host:port/database?sslmode=…`. Only the parts named here exist; nothing that redirects the connection
+/// (`hostaddr`, several hosts, `service`) is accepted.
+fn parse_server(text: &str) -> Result<SqlAddress, &'static str> {
+    let url = Url::parse(text).map_err(|_| "write `postgres://user@host:5432/database`, `mysql://…` or `sqlite:path`")?;
+    let (dialect, default_port) = match url.scheme() {
+        "postgres" | "postgresql" => (Dialect::Postgres, 5432),
+        "mysql" | "mariadb" => (Dialect::MySql, 3306),
+        _ => return Err("its scheme is none of postgres, mysql, sqlite"),
+    };
+    if url.password().is_some() {
+        return Err("it holds a password; put that into the secret store and write `password = \"secret:NAME\"`");
+    }
+    let user = decode(url.username()).filter(|user| !user.is_empty()).ok_or("it names no user")?;
+    let database = decode(url.path().trim_start_matches('/')).filter(|name| !name.is_empty()).ok_or("it names no database")?;
+    let mut host = url.host_str().unwrap_or_default().trim_matches(['[', ']']).to_owned();
+    let mut tls = TlsMode::Prefer;
+    for (key, value) in url.query_pairs() {
+        match (key.as_ref(), value.as_ref()) {
+            ("host", directory) if directory.starts_with('/') => directory.clone_into(&mut host),
+            ("sslmode", "disable") => tls = TlsMode::Disable,
+            ("sslmode", "prefer") => tls = TlsMode::Prefer,
+            ("sslmode", "require") => tls = TlsMode::Require,
+            ("sslmode", "verify-full") => tls = TlsMode::VerifyFull,
+            _ => {
+                return Err(
+                    "only `sslmode` (disable, prefer, require, verify-full) and `host` (a socket directory) may follow `?`",
+                );
+            }
+        }
+    }
+    if host.is_empty() || host.contains(',') {
+        return Err("it must name exactly one host");
+    }
+    Ok(SqlAddress::Server { dialect, host, port: url.port().unwrap_or(default_port), user, database, tls })
+}
+
+fn decode(text: &str) -> Option<String> {
+    url::form_urlencoded::parse(format!("x={}", text.replace('+', "%2B")).as_bytes()).next().map(|(_, value)| value.into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_names_one_host_and_no_password() {
+        assert!(parse_server("postgres://a@h:5433/d?sslmode=disable").is_ok());
+        assert!(parse_server("postgres://a@localhost/d?host=/run/postgresql").is_ok());
+        for wrong in [
+            "postgres://a:pw@h/d",
+            "postgres://h/d",
+            "postgres://a@h/",
+            "postgres://a@h/d?hostaddr=10.0.0.1",
+            "postgres://a@h/d?host=evil.example",
+            "postgres://a@h/d?service=x",
+            "postgres://a@h1,h2/d",
+            "ftp://a@h/d",
+        ] {
+            assert!(parse_server(wrong).is_err(), "{wrong}");
+        }
+    }
+}
