@@ -127,7 +127,7 @@ pub enum JournalError {
 }
 
 fn list(candidates: &[RunSummary]) -> String {
-    candidates.iter().map(|run| format!("\n  {}  {}", run.run, run.name)).collect()
+    candidates.iter().flat_map(|run| ["\n  ".to_owned(), run.run.to_string(), "  ".to_owned(), run.name.clone()]).collect()
 }
 
 impl JournalError {

@@ -6,6 +6,8 @@
 //!
 //! The crate reads no environment and no HOME: the caller says where the journal lies.
 
+#![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test stops where it fails"))]
+
 mod error;
 mod lease;
 mod measure;

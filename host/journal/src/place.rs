@@ -38,11 +38,8 @@ fn tighten(path: &Path) -> io::Result<()> {
     if !metadata.is_file() {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a file"));
     }
-    if metadata.permissions().mode() & 0o077 == 0 {
-        Ok(())
-    } else {
-        std::fs::set_permissions(path, Permissions::from_mode(0o600))
-    }
+    let others = metadata.permissions().mode() & 0o077;
+    if others == 0 { Ok(()) } else { std::fs::set_permissions(path, Permissions::from_mode(0o600)) }
 }
 
 /// A file that only takes space, to be given back when the disk is full: releasing a lock is a write too.

@@ -3,6 +3,8 @@
 //! This program starts itself as a child, so it has no test harness. Each check is one function; a panic in one is its
 //! failure. With an argument only the checks whose name holds it are run, as with `cargo test NAME`.
 
+#![allow(clippy::unwrap_used, reason = "a test stops where it fails")]
+
 mod support;
 
 use runbook_engine::{Acquired, Holder, Journal, Lease, LeaseRequest, RunEnd, RunId};
@@ -15,7 +17,10 @@ use std::time::Duration;
 use support::{at, ended, header, plain, request};
 use uuid::Uuid;
 
-const CHECKS: &[(&str, fn(&Path))] = &[
+/// A check gets a folder of its own.
+type Check = fn(&Path);
+
+const CHECKS: &[(&str, Check)] = &[
     ("what_append_has_returned_survives_a_kill_at_any_moment", survives_a_kill),
     ("several_processes_open_a_new_journal_at_once_and_lose_no_record", open_at_once),
     ("a_second_process_that_executes_the_same_run_is_noticed", same_run),
@@ -33,7 +38,9 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     if arguments.iter().any(|argument| argument == "--list") {
-        CHECKS.iter().for_each(|(name, _)| println!("{name}: test"));
+        for (name, _) in CHECKS {
+            println!("{name}: test");
+        }
         return ExitCode::SUCCESS;
     }
     let filter = arguments.iter().find(|argument| !argument.starts_with('-'));
@@ -118,7 +125,9 @@ fn open_at_once(folder: &Path) {
     let path = folder.join("new/journal.db");
     let runs: Vec<RunId> = (0..6).map(|_| RunId::generate()).collect();
     let children: Vec<Child> = runs.iter().map(|run| start(&["append-some", path.to_str().unwrap(), &run.to_string()])).collect();
-    children.into_iter().for_each(|child| drop(finish(child)));
+    for child in children {
+        finish(child);
+    }
     wait(async {
         let journal = open(&path).await;
         for run in runs {

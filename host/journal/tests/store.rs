@@ -1,5 +1,7 @@
 //! The journal as one process sees it.
 
+#![allow(clippy::unwrap_used, reason = "a test stops where it fails")]
+
 mod support;
 
 use proptest::prelude::*;

@@ -86,8 +86,8 @@ impl<'de> Deserialize<'de> for Plain {
 /// Reads the decrypted content.
 pub(crate) fn parse(text: &str) -> Result<BTreeMap<String, Entry>, Unreadable> {
     let place = |error: &toml::de::Error| {
-        let start = error.span().map_or(0, |span| span.start.min(text.len()));
-        Unreadable::Place { line: text.as_bytes()[..start].iter().filter(|byte| **byte == b'\n').count() + 1 }
+        let start = error.span().map_or(0, |span| text.floor_char_boundary(span.start));
+        Unreadable::Place { line: text[..start].matches('\n').count() + 1 }
     };
     // The version first: a newer format may have keys that this one would refuse for the wrong reason.
     let version: Version = toml::from_str(text).map_err(|error| place(&error))?;

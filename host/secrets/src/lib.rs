@@ -24,6 +24,8 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+#![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test stops where it fails"))]
+
 mod content;
 pub mod files;
 mod identity;

@@ -2,8 +2,7 @@
 
 use age::secrecy::SecretString;
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, OnceLock};
 
 /// What a passphrase is needed for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,23 +56,22 @@ impl Prompt {
 pub(crate) struct Bridge {
     prompt: Prompt,
     question: Question,
-    answer: Arc<Mutex<Option<Option<SecretString>>>>,
-    unanswered: Arc<AtomicBool>,
+    answer: Arc<OnceLock<Option<SecretString>>>,
 }
 
 impl Bridge {
     pub(crate) fn new(prompt: &Prompt, question: Question) -> Self {
-        Self { prompt: prompt.clone(), question, answer: Arc::default(), unanswered: Arc::default() }
+        Self { prompt: prompt.clone(), question, answer: Arc::default() }
     }
 
     /// The question, if it was put and had no answer.
     pub(crate) fn unanswered(&self) -> Option<&Question> {
-        self.unanswered.load(Ordering::Relaxed).then_some(&self.question)
+        matches!(self.answer.get(), Some(None)).then_some(&self.question)
     }
 
     /// The question, if it was put at all.
     pub(crate) fn asked(&self) -> Option<&Question> {
-        self.answer.lock().unwrap_or_else(PoisonError::into_inner).is_some().then_some(&self.question)
+        self.answer.get().map(|_| &self.question)
     }
 }
 
@@ -89,9 +87,6 @@ impl age::Callbacks for Bridge {
     }
 
     fn request_passphrase(&self, _: &str) -> Option<SecretString> {
-        let mut answer = self.answer.lock().unwrap_or_else(PoisonError::into_inner);
-        let given = answer.get_or_insert_with(|| self.prompt.ask(&self.question)).clone();
-        self.unanswered.store(given.is_none(), Ordering::Relaxed);
-        given
+        self.answer.get_or_init(|| self.prompt.ask(&self.question)).clone()
     }
 }

@@ -1,6 +1,8 @@
 //! Stores against the real `age`, `age-keygen` and `ssh-keygen` programs, both ways. They are required: a machine without
 //! them fails these tests and says which package to install.
 
+#![allow(clippy::unwrap_used, reason = "a test stops where it fails")]
+
 use runbook_secrets::{
     ExposeSecret, Identities, Prompt, Question, Recipients, Secret, SecretString, Store, StoreError, WorkFactor, files, keygen,
 };

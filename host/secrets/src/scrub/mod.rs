@@ -21,6 +21,12 @@ use std::sync::Arc;
 /// Shorter values would blank out ordinary words: a secret of three bytes is no secret.
 const MIN_LEN: usize = 4;
 
+/// Text is decoded in windows of this size, because decoded text takes many times the memory of the text.
+const WINDOW: usize = 256 << 10;
+
+/// How many bytes of text one byte of a pattern takes at most: an escaped escape of an escaped character, with room.
+const MAX_EXPANSION: usize = 16;
+
 /// Replaces every known secret by `[secret NAME]`. Cheap to clone; free of cost where there are no secrets.
 #[derive(Clone, Default)]
 pub struct Scrubber(Option<Arc<Machine>>);
@@ -28,6 +34,8 @@ pub struct Scrubber(Option<Arc<Machine>>);
 struct Machine {
     search: AhoCorasick,
     patterns: Vec<Pattern>,
+    /// How far windows overlap, so that what lies across the end of one is whole in the next.
+    overlap: usize,
     markers: Vec<String>,
     too_short: Vec<String>,
 }
@@ -58,7 +66,8 @@ impl Scrubber {
             .match_kind(MatchKind::Standard)
             .build(patterns.iter().map(|pattern| pattern.bytes.as_slice()))
             .expect("secrets are far smaller than the 2 GiB that the automaton can hold");
-        Self(Some(Arc::new(Machine { search, patterns, markers, too_short })))
+        let overlap = MAX_EXPANSION * patterns.iter().map(|pattern| pattern.bytes.len()).max().unwrap_or(0);
+        Self(Some(Arc::new(Machine { search, patterns, overlap, markers, too_short })))
     }
 
     /// Whether nothing is ever replaced.
@@ -126,15 +135,30 @@ impl Scrubber {
 impl Machine {
     /// Every place that shows a secret, in no order, possibly overlapping.
     fn find(&self, bytes: &[u8]) -> Vec<Hit> {
-        let mut hits: Vec<Hit> = self.search(bytes).collect();
-        for view in view::decoded(bytes) {
-            hits.extend(self.search(&view.bytes).map(|hit| Hit { range: view.origin(&hit.range), marker: hit.marker }));
+        let mut hits = Vec::new();
+        let mut start = 0;
+        while start < bytes.len() {
+            let end = bytes.len().min(start + WINDOW);
+            let from = start.saturating_sub(self.overlap);
+            self.find_in_window(&bytes[from..end], |hit| {
+                hits.push(Hit { range: from + hit.range.start..from + hit.range.end, marker: hit.marker });
+            });
+            start = end;
         }
         if !hits.is_empty() {
             let own = self.own_markers(bytes);
             hits.retain(|hit| !own.iter().any(|own| own.start <= hit.range.start && hit.range.end <= own.end));
         }
         hits
+    }
+
+    fn find_in_window(&self, window: &[u8], mut found: impl FnMut(Hit)) {
+        self.search(window).for_each(&mut found);
+        view::each_decoded(window, &mut |view| {
+            for hit in self.search(&view.bytes) {
+                found(Hit { range: view.origin(&hit.range), marker: hit.marker });
+            }
+        });
     }
 
     fn search<'m>(&'m self, bytes: &'m [u8]) -> impl Iterator<Item = Hit> + 'm {

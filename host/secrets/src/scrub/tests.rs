@@ -14,7 +14,7 @@ fn check(secret: &str, text: &str, expect: &str) {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]).filter_map(|digit| char::from_digit(digit.into(), 16)).collect()
 }
 
 fn percent(bytes: &[u8], keep: impl Fn(u8) -> bool) -> String {
@@ -62,6 +62,18 @@ fn wrapped_base64_and_single_lines_of_a_key_are_found() {
 }
 
 #[test]
+fn a_secret_across_the_end_of_a_window_is_found_wherever_it_lies() {
+    let scrubber = scrubber(&[("db", b"hunter2!secret")]);
+    for form in ["hunter2!secret", "hunter2%21secret", "\\u0068unter2!secret", "aHVudGVyMiFzZWNyZXQ"] {
+        for before in WINDOW - form.len() - 1..=WINDOW + 1 {
+            let text = format!("{}{form}.{}", ".".repeat(before), "-".repeat(1000));
+            let expect = format!("{}[secret db].{}", ".".repeat(before), "-".repeat(1000));
+            assert!(scrubber.text(&text) == expect, "{form} at {before}");
+        }
+    }
+}
+
+#[test]
 fn overlapping_secrets_leave_no_rest_and_the_longest_gives_the_name() {
     let scrubber = scrubber(&[("short", b"abcdef"), ("long", b"defghijkl")]);
     assert_eq!(scrubber.text("-abcdefghijkl-"), "-[secret long]-");
@@ -100,7 +112,7 @@ fn a_secret_that_is_no_text_never_cuts_a_character_in_half() {
 #[test]
 fn strings_keys_and_numbers_of_json_are_scrubbed() {
     let scrubber = scrubber(&[("pin", b"12345678"), ("db", b"hunter2")]);
-    let value = serde_json::json!({"a": ["hunter2", 12345678, 1.5, null], "key hunter2": true});
+    let value = serde_json::json!({"a": ["hunter2", 12_345_678, 1.5, null], "key hunter2": true});
     let expect = serde_json::json!({"a": ["[secret db]", "[secret pin]", 1.5, null], "key [secret db]": true});
     assert_eq!(scrubber.json(value), expect);
 }

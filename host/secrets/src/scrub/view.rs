@@ -3,6 +3,8 @@
 //! Looking for a secret in decoded text finds it however it was encoded: the encoders of this world disagree about which
 //! characters they escape, and a list of all escaped forms of a secret would never be complete.
 
+use std::collections::HashSet;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::ops::Range;
 
 /// How many layers are taken off: JSON within a form within JSON is three.
@@ -33,33 +35,48 @@ enum Layer {
 
 const LAYERS: [Layer; 4] = [Layer::Json, Layer::Percent, Layer::Form, Layer::Wrapped];
 
-/// Every way to read `text` with one to three layers taken off that reads differently.
-pub(super) fn decoded(text: &[u8]) -> Vec<View> {
-    let mut views: Vec<View> = Vec::new();
+/// Shows `visit` every way to read `text` with one to three layers taken off that reads differently. At most three views
+/// are in memory at once.
+pub(super) fn each_decoded(text: &[u8], visit: &mut impl FnMut(&View)) {
     // Most text is plain: one pass tells.
-    if !text.iter().any(|byte| matches!(byte, b'\\' | b'%' | b'+' | b'\n' | b'\r')) {
-        return views;
+    if text.iter().any(|byte| LAYERS.iter().any(|layer| layer.begins().contains(byte))) {
+        descend(text, None, MAX_LAYERS, &mut HashSet::new(), visit);
     }
-    let mut layer_start = 0;
-    views.extend(LAYERS.iter().filter_map(|layer| peel(*layer, text, None)));
-    for _ in 1..MAX_LAYERS {
-        let layer_end = views.len();
-        let mut next: Vec<View> = Vec::new();
-        for view in &views[layer_start..layer_end] {
-            for layer in LAYERS {
-                let Some(peeled) = peel(layer, &view.bytes, Some(&view.origins)) else { continue };
-                if next.iter().chain(&views).all(|known| known.bytes != peeled.bytes) {
-                    next.push(peeled);
-                }
-            }
+}
+
+/// `seen` holds the hashes of what was read already with as many layers left: two hashes alike by chance would only hide
+/// a rare mixture of encodings.
+fn descend(
+    text: &[u8],
+    origins: Option<&[Origin]>,
+    n_left: usize,
+    seen: &mut HashSet<(usize, u64)>,
+    visit: &mut impl FnMut(&View),
+) {
+    let views = LAYERS.iter().filter_map(|layer| peel(*layer, text, origins));
+    for view in views {
+        let mut hasher = DefaultHasher::new();
+        view.bytes.hash(&mut hasher);
+        if !seen.insert((n_left, hasher.finish())) {
+            continue;
         }
-        if next.is_empty() {
-            break;
+        visit(&view);
+        if n_left > 1 {
+            descend(&view.bytes, Some(&view.origins), n_left - 1, seen, visit);
         }
-        layer_start = layer_end;
-        views.append(&mut next);
     }
-    views
+}
+
+impl Layer {
+    /// The bytes without which this layer changes nothing.
+    fn begins(self) -> &'static [u8] {
+        match self {
+            Self::Json => b"\\",
+            Self::Percent => b"%",
+            Self::Form => b"+",
+            Self::Wrapped => b"\n\r",
+        }
+    }
 }
 
 impl View {
@@ -71,13 +88,7 @@ impl View {
 
 /// `text` without one layer, or `None` if that changes nothing. `origins` says where its bytes came from, if not from itself.
 fn peel(layer: Layer, text: &[u8], origins: Option<&[Origin]>) -> Option<View> {
-    let begins: &[u8] = match layer {
-        Layer::Json => b"\\",
-        Layer::Percent => b"%",
-        Layer::Form => b"+",
-        Layer::Wrapped => b"\n\r",
-    };
-    if !text.iter().any(|byte| begins.contains(byte)) {
+    if !text.iter().any(|byte| layer.begins().contains(byte)) {
         return None;
     }
     let origin = |at: usize, len: usize| match origins {
@@ -89,9 +100,8 @@ fn peel(layer: Layer, text: &[u8], origins: Option<&[Origin]>) -> Option<View> {
     while at < text.len() {
         let (piece, len) = match layer {
             Layer::Json => json_escape(&text[at..]),
-            Layer::Percent => percent_escape(&text[at..]),
             Layer::Form if text[at] == b'+' => Some((Piece::byte(b' '), 1)),
-            Layer::Form => percent_escape(&text[at..]),
+            Layer::Form | Layer::Percent => percent_escape(&text[at..]),
             Layer::Wrapped => line_break(&text[at..]),
         }
         .unwrap_or((Piece::byte(text[at]), 1));
