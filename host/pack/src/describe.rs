@@ -1,0 +1,96 @@
+//! Asks a plugin for the schemas of its operations: runs `describe` in an interpreter, with nothing linked.
+
+use runbook_authority::manifest::OperationKind;
+use serde::Deserialize;
+use wasmi::{Config, Engine, Linker, Module, Store, StoreLimits, StoreLimitsBuilder};
+
+/// The core export behind `runbook:plugin/info.describe`.
+const EXPORT: &str = "runbook:plugin/info@1.0.0#describe";
+
+/// Instructions. Making the schemas of fifty operations takes a hundredth of it.
+const FUEL: u64 = 500_000_000;
+
+/// Bytes of memory.
+const MEMORY: usize = 64 << 20;
+
+/// What a plugin says about itself.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Description {
+    pub(crate) operations: Vec<Described>,
+}
+
+/// One operation.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Described {
+    pub(crate) name: String,
+    pub(crate) kind: OperationKind,
+    pub(crate) input: serde_json::Value,
+    pub(crate) output: serde_json::Value,
+}
+
+/// Why a plugin could not be asked.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DescribeError {
+    /// It exports no `describe`.
+    #[error("the module does not export `{EXPORT}`; plugins in Rust get it from `runbook_sdk::plugin!`")]
+    Missing,
+    /// It trapped, looped or asked for something.
+    #[error("`describe` did not return: {0}")]
+    Trapped(String),
+    /// It answered something else.
+    #[error("`describe` answered something else than a list of operations: {0}")]
+    Answer(String),
+}
+
+fn trapped(error: impl std::fmt::Display) -> DescribeError {
+    DescribeError::Trapped(error.to_string())
+}
+
+/// Runs `describe`.
+pub(crate) fn describe(module: &[u8]) -> Result<Description, DescribeError> {
+    let mut config = Config::default();
+    config.consume_fuel(true);
+    let engine = Engine::new(&config);
+    let module = Module::new(&engine, module).map_err(trapped)?;
+    let limits = StoreLimitsBuilder::new().memory_size(MEMORY).instances(1).trap_on_grow_failure(false).build();
+    let mut store: Store<StoreLimits> = Store::new(&engine, limits);
+    store.limiter(|limits| limits);
+    store.set_fuel(FUEL).map_err(trapped)?;
+    let linker = refusing_linker(&engine, &module)?;
+    let instance = linker.instantiate_and_start(&mut store, &module).map_err(trapped)?;
+    let function = instance.get_typed_func::<(), i32>(&store, EXPORT).map_err(|_| DescribeError::Missing)?;
+    let memory = instance.get_memory(&store, "memory").ok_or(DescribeError::Missing)?;
+    let area = function.call(&mut store, ()).map_err(trapped)?;
+    // The canonical ABI returns a string as the address of its address and length.
+    let word = |at: usize| -> Option<usize> {
+        let bytes: [u8; 4] = memory.data(&store).get(at..at + 4)?.try_into().ok()?;
+        usize::try_from(u32::from_le_bytes(bytes)).ok()
+    };
+    let area = usize::try_from(area.cast_unsigned()).map_err(trapped)?;
+    let text =
+        word(area).zip(word(area + 4)).and_then(|(start, length)| memory.data(&store).get(start..start.checked_add(length)?));
+    let text = text.ok_or_else(|| DescribeError::Answer("its address is outside of its memory".to_owned()))?;
+    serde_json::from_slice(text).map_err(|error| DescribeError::Answer(error.to_string()))
+}
+
+/// Every import is there and traps: `describe` has no business with the host.
+fn refusing_linker(engine: &Engine, module: &Module) -> Result<Linker<StoreLimits>, DescribeError> {
+    let mut linker = Linker::new(engine);
+    for import in module.imports() {
+        let wasmi::ExternType::Func(ty) = import.ty() else {
+            return Err(DescribeError::Trapped(format!(
+                "it imports `{}` of `{}`, which is not a function",
+                import.name(),
+                import.module()
+            )));
+        };
+        let what = format!("`describe` called `{}` of `{}`; it may only describe", import.name(), import.module());
+        linker
+            .func_new(import.module(), import.name(), ty.clone(), move |_, _, _| Err(wasmi::Error::new(what.clone())))
+            .map_err(trapped)?;
+    }
+    Ok(linker)
+}
