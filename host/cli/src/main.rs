@@ -1,1 +1,35 @@
-fn main() {}
+//! The `runbook` program.
+
+mod args;
+mod commands;
+mod context;
+mod execution;
+mod exit_status;
+mod failure;
+mod live;
+mod operate;
+mod plugins;
+mod prepare;
+mod ui;
+mod vault;
+
+use clap::Parser as _;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let args = args::Args::parse();
+    let context = match context::Context::new(&args.global) {
+        Ok(context) => context,
+        Err(failure) => {
+            ui::failure(None, &failure);
+            return ExitCode::from(failure.status().code());
+        }
+    };
+    match commands::run(&context, args.command) {
+        Ok(status) => ExitCode::from(status.code()),
+        Err(failure) => {
+            ui::failure(Some(&context), &failure);
+            ExitCode::from(failure.status().code())
+        }
+    }
+}

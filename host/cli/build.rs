@@ -1,0 +1,55 @@
+//! Builds the bundled plugins for wasm and packs them, so that the program carries them.
+
+use runbook_pack::cargo::{BuildError, Profile, build};
+use runbook_pack::PackError;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+fn main() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let out = PathBuf::from(std::env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
+    for watched in ["plugins", "sdk/rust", "wit", "Cargo.lock"] {
+        println!("cargo::rerun-if-changed={}", root.join(watched).display());
+    }
+    // A target folder of its own: the outer cargo holds the lock on the other one.
+    let target_dir = out.ancestors().find(|folder| folder.ends_with("build")).and_then(Path::parent).and_then(Path::parent).map_or(out.join("plugins"), |target| target.join("plugins"));
+    let folders = plugin_folders(&root.join("plugins"));
+    let components = build(&folders, &target_dir, Profile::Plugin).unwrap_or_else(|error| fail(&error));
+    let mut table = String::from("/// Every plugin inside the program, sorted by name.\npub const BUNDLED: &[Bundled] = &[\n");
+    for (folder, component) in folders.iter().zip(components) {
+        let name = folder.file_name().and_then(|name| name.to_str()).expect("folders of plugins have plain names");
+        let path = out.join(format!("{name}.wasm"));
+        std::fs::write(&path, component).expect("OUT_DIR can be written");
+        writeln!(table, "    Bundled {{ name: {name:?}, component: include_bytes!({:?}) }},", path.display().to_string()).expect("strings can be written");
+    }
+    table.push_str("];\n");
+    std::fs::write(out.join("bundled.rs"), table).expect("OUT_DIR can be written");
+}
+
+fn plugin_folders(plugins: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(plugins).expect("the repository has a folder `plugins`");
+    let mut folders: Vec<_> = entries.filter_map(|entry| Some(entry.ok()?.path())).filter(|path| path.join("plugin.toml").exists()).collect();
+    folders.sort();
+    folders
+}
+
+/// Stops the build with all that is known.
+fn fail(error: &BuildError) -> ! {
+    eprintln!("error: {error}");
+    match error {
+        BuildError::Cargo { output, .. } => eprintln!("{output}"),
+        BuildError::Pack { source: PackError::Manifest(diagnostics), .. } => {
+            for diagnostic in diagnostics.iter() {
+                eprintln!("{}: {}", diagnostic.source.place(&diagnostic.span), diagnostic.message);
+            }
+        }
+        _ => {
+            let mut cause = std::error::Error::source(error);
+            while let Some(error) = cause {
+                eprintln!("because {error}");
+                cause = error.source();
+            }
+        }
+    }
+    std::process::exit(1)
+}

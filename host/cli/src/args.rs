@@ -1,0 +1,185 @@
+//! The command line as it is typed.
+
+use crate::commands::plugin::PluginCommand;
+use crate::commands::secret::SecretCommand;
+use crate::context::GlobalArgs;
+use clap::{Args as ClapArgs, Parser, Subcommand};
+use std::path::PathBuf;
+
+/// Runs health probes, smoke tests and runbook steps in sandboxed plugins, survives crashes, and undoes what failed.
+#[derive(Debug, Parser)]
+#[command(name = "runbook", version, disable_help_subcommand = true, max_term_width = 100)]
+pub struct Args {
+    /// Options that every command has.
+    #[command(flatten)]
+    pub global: GlobalArgs,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run a runbook
+    Exec(ExecArgs),
+    /// Show what a runbook would do: order, inputs, authority; nothing is contacted
+    Plan(PlanArgs),
+    /// Check runbooks and the plugins that they use
+    Validate(ValidateArgs),
+    /// Continue a run that crashed, was interrupted or waits
+    Resume(ResumeArgs),
+    /// Undo a finished run, last step first
+    Undo(RunArgs),
+    /// List runs, newest first
+    Runs(RunsArgs),
+    /// Show a run
+    Show(ShowArgs),
+    /// Keep secrets in age-encrypted files
+    Secret {
+        /// What to do with them.
+        #[command(subcommand)]
+        command: SecretCommand,
+    },
+    /// List, inspect and build plugins
+    Plugin {
+        /// What to do with them.
+        #[command(subcommand)]
+        command: PluginCommand,
+    },
+    /// Print a completion script for a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Check what the program needs, and show every setting with its origin
+    Doctor,
+    /// Explain a topic: exit-codes
+    Help {
+        /// The topic
+        topic: Option<String>,
+    },
+}
+
+/// How a runbook is found and filled in.
+#[derive(Debug, ClapArgs)]
+pub struct RunbookArgs {
+    /// The runbook
+    pub file: PathBuf,
+    /// Set a parameter; may be given several times
+    #[arg(long, value_name = "NAME=VALUE", value_parser = parameter)]
+    pub set: Vec<(String, String)>,
+    /// Take targets from `targets.NAME.toml` beside the runbook
+    #[arg(long, value_name = "NAME", env = "RUNBOOK_ENV")]
+    pub env: Option<String>,
+}
+
+/// `runbook exec`
+#[derive(Debug, ClapArgs)]
+pub struct ExecArgs {
+    /// Which runbook.
+    #[command(flatten)]
+    pub runbook: RunbookArgs,
+    /// Show what would happen: probes look, steps say what they would do, and every effect is refused
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Do not ask before starting
+    #[arg(long, short = 'y', env = "RUNBOOK_YES")]
+    pub yes: bool,
+    /// Write a report, such as `junit=report.xml`; may be given several times; `-` is stdout
+    #[arg(long, value_name = "FORMAT=PATH", value_parser = report)]
+    pub report: Vec<(runbook_report::Format, PathBuf)>,
+}
+
+/// `runbook plan`
+#[derive(Debug, ClapArgs)]
+pub struct PlanArgs {
+    /// Which runbook.
+    #[command(flatten)]
+    pub runbook: RunbookArgs,
+}
+
+/// `runbook validate`
+#[derive(Debug, ClapArgs)]
+pub struct ValidateArgs {
+    /// The runbooks
+    #[arg(required = true)]
+    pub files: Vec<PathBuf>,
+    /// Take targets from `targets.NAME.toml` beside each runbook
+    #[arg(long, value_name = "NAME", env = "RUNBOOK_ENV")]
+    pub env: Option<String>,
+}
+
+/// A run.
+#[derive(Debug, ClapArgs)]
+pub struct RunArgs {
+    /// The run's id, or as much of it as is unambiguous
+    pub run: String,
+    /// Write a report, such as `junit=report.xml`; may be given several times; `-` is stdout
+    #[arg(long, value_name = "FORMAT=PATH", value_parser = report)]
+    pub report: Vec<(runbook_report::Format, PathBuf)>,
+    /// Do not ask before starting
+    #[arg(long, short = 'y', env = "RUNBOOK_YES")]
+    pub yes: bool,
+}
+
+/// `runbook resume`
+#[derive(Debug, ClapArgs)]
+pub struct ResumeArgs {
+    /// Which run.
+    #[command(flatten)]
+    pub run: RunArgs,
+    /// Decide about a step whose outcome is unknown: `STEP=retry`, `STEP=skip` (it is done) or `STEP=fail`
+    #[arg(long, value_name = "STEP=DECISION", value_parser = parameter)]
+    pub decide: Vec<(String, String)>,
+    /// Continue although the runbook or a plugin has changed since the run started; the difference is shown
+    #[arg(long)]
+    pub accept_changes: bool,
+}
+
+/// `runbook runs`
+#[derive(Debug, ClapArgs)]
+pub struct RunsArgs {
+    /// How many
+    #[arg(long, default_value_t = 20)]
+    pub limit: usize,
+    /// As JSON lines
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `runbook show`
+#[derive(Debug, ClapArgs)]
+pub struct ShowArgs {
+    /// The run's id, or as much of it as is unambiguous
+    pub run: String,
+    /// text, json, junit or markdown
+    #[arg(long, default_value = "text", value_parser = format)]
+    pub format: runbook_report::Format,
+}
+
+fn parameter(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("write NAME=VALUE")?;
+    Ok((name.to_owned(), value.to_owned()))
+}
+
+fn format(text: &str) -> Result<runbook_report::Format, String> {
+    let known: Vec<_> = runbook_report::FORMATS.iter().map(|(_, name, _)| *name).collect();
+    runbook_report::Format::find(text).ok_or_else(|| format!("`{text}` is not a format; known: {}", known.join(", ")))
+}
+
+fn report(text: &str) -> Result<(runbook_report::Format, PathBuf), String> {
+    let (name, path) = text.split_once('=').ok_or("write FORMAT=PATH, such as junit=report.xml")?;
+    Ok((format(name)?, PathBuf::from(path)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Args::command().debug_assert();
+    }
+}

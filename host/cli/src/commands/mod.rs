@@ -1,0 +1,37 @@
+//! One file a subcommand.
+
+mod completions;
+mod doctor;
+mod exec;
+mod help;
+mod plan;
+pub mod plugin;
+mod resume;
+mod runs;
+pub mod secret;
+mod show;
+mod undo;
+mod validate;
+
+use crate::args::Command;
+use crate::context::Context;
+use crate::exit_status::ExitStatus;
+use crate::failure::Failure;
+
+/// Runs a subcommand.
+pub fn run(context: &Context, command: Command) -> Result<ExitStatus, Failure> {
+    match command {
+        Command::Exec(args) => exec::run(context, &args),
+        Command::Plan(args) => plan::run(context, &args),
+        Command::Validate(args) => validate::run(context, &args),
+        Command::Resume(args) => resume::run(context, &args),
+        Command::Undo(args) => undo::run(context, &args),
+        Command::Runs(args) => runs::run(context, &args),
+        Command::Show(args) => show::run(context, &args),
+        Command::Secret { command } => secret::run(context, command),
+        Command::Plugin { command } => plugin::run(context, command),
+        Command::Completions { shell } => completions::run(shell),
+        Command::Doctor => doctor::run(context),
+        Command::Help { topic } => help::run(topic.as_deref()),
+    }
+}

@@ -1,0 +1,95 @@
+//! `runbook plan`: what a runbook would do, as far as that is known without contacting anything.
+
+use crate::args::PlanArgs;
+use crate::context::Context;
+use crate::exit_status::ExitStatus;
+use crate::failure::Failure;
+use crate::prepare::{self, Prepared};
+use crate::ui;
+use runbook_authority::Effect;
+use runbook_engine::{Plan, PlannedStep, PlannedUndo, Section, StepId, resolve_params};
+use std::fmt::Write as _;
+
+/// Shows the plan.
+pub fn run(context: &Context, args: &PlanArgs) -> Result<ExitStatus, Failure> {
+    let prepared = prepare::from_file(&args.runbook.file, args.runbook.env.as_deref())?;
+    let params = resolve_params(&prepared.runbook, &args.runbook.set).map_err(Failure::findings)?;
+    let plan = Plan::build(&prepared.runbook, &params, &prepared.facts).map_err(Failure::findings)?;
+    if !plan.warnings.is_empty() {
+        ui::note(&ui::render_diagnostics(&plan.warnings, context.color_stderr));
+    }
+    ui::data(&render(&prepared, &plan))?;
+    Ok(ExitStatus::Success)
+}
+
+/// Title, parameters, locks; the steps in order with what each needs, does and how it is undone; the authority of each.
+fn render(prepared: &Prepared, plan: &Plan) -> String {
+    let mut text = format!("{} ({})\n", plan.title, plan.name);
+    for (name, value) in &plan.params {
+        let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        let _ = writeln!(text, "{name} = {value}");
+    }
+    if !plan.locks.exclusive.is_empty() {
+        let _ = writeln!(text, "locks: {}", plan.locks.exclusive.join(", "));
+    }
+    for (section, heading) in SECTIONS {
+        let steps: Vec<_> = plan.section(*section).collect();
+        if steps.is_empty() {
+            continue;
+        }
+        let rows: Vec<_> = steps.iter().map(|step| row(plan, step)).collect();
+        let _ = write!(text, "\n{heading}\n{}\n", indent(&runbook_report::table(&rows)));
+    }
+    let _ = write!(text, "\nAuthority\n{}\n", indent(&authority(prepared, plan)));
+    let writing = prepared.sites.values().filter(|site| changes(site)).count();
+    let _ = write!(text, "\n{} may change something. Nothing was contacted; `--dry-run` looks.", ui::counted(writing, "call"));
+    text
+}
+
+const SECTIONS: &[(Section, &str)] =
+    &[(Section::Preflight, "Preflight"), (Section::Step, "Steps"), (Section::Verify, "Verify"), (Section::Finally, "Finally")];
+
+fn row(plan: &Plan, step: &PlannedStep) -> Vec<String> {
+    let undo = match &step.undo {
+        PlannedUndo::NotNeeded => String::new(),
+        PlannedUndo::Auto => "undo: its own".to_owned(),
+        PlannedUndo::Explicit { .. } => "undo: as written".to_owned(),
+        PlannedUndo::Irreversible { reason } => format!("irreversible: {reason}"),
+    };
+    vec![step.id.to_string(), step.uses.clone(), order(plan, step), undo]
+}
+
+/// What must be settled before, unless it is just the step above.
+fn order(plan: &Plan, step: &PlannedStep) -> String {
+    let steps: Vec<_> = plan.section(step.section).map(|known| &known.id).collect();
+    let above = steps.iter().position(|id| **id == step.id).and_then(|index| index.checked_sub(1)).map(|index| steps[index]);
+    let needs: Vec<&StepId> = step.needs.iter().filter(|id| steps.contains(id)).collect();
+    match (needs.as_slice(), above) {
+        ([], None) => String::new(),
+        ([], Some(_)) => "at once".to_owned(),
+        ([only], Some(above)) if *only == above => String::new(),
+        (needs, _) => format!("after {}", needs.iter().map(|id| id.as_str()).collect::<Vec<_>>().join(", ")),
+    }
+}
+
+/// One line for each slot of each call: what it may do, to what, and where that is granted.
+fn authority(prepared: &Prepared, plan: &Plan) -> String {
+    let ids = plan.listing().into_iter().map(|listing| listing.id);
+    let mut rows = Vec::new();
+    for id in ids {
+        let Some(site) = prepared.sites.get(&id) else { continue };
+        for grant in site.effective.iter() {
+            let verbs: Vec<_> = grant.verbs.iter().map(|verb| verb.full_name()).collect();
+            rows.push(vec![id.to_string(), grant.slot.clone(), verbs.join(", "), grant.target.describe(), grant.target.place()]);
+        }
+    }
+    runbook_report::table(&rows)
+}
+
+fn changes(site: &prepare::Site) -> bool {
+    site.effective.iter().any(|grant| grant.verbs.iter().any(|verb| verb.effect() == Effect::Change))
+}
+
+fn indent(text: &str) -> String {
+    text.lines().map(|line| format!("  {line}")).collect::<Vec<_>>().join("\n")
+}

@@ -1,0 +1,165 @@
+//! From a file to something that can be run: parse → resolve plugins → verify → grant. Nothing is executed here, and everything
+//! that is wrong is said at once.
+
+use crate::failure::Failure;
+use crate::plugins::Plugins;
+use runbook_authority::grant::{self, UseSite as GrantSite};
+use runbook_authority::{Binding, Effective, Manifest, OperationKind, Targets};
+use runbook_document::{Diagnostic, Diagnostics, Severity, Source};
+use runbook_engine::model::Bind;
+use runbook_engine::{Kind, OperationFacts, Runbook, StepId, UseSite};
+use runbook_runtime::Verified;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// One place that calls a plugin, granted.
+#[derive(Debug)]
+pub struct Site {
+    /// `plugin:operation`.
+    pub uses: String,
+    /// The operation's name.
+    pub operation: String,
+    /// The plugin.
+    pub plugin: Arc<Verified>,
+    /// What it may do here.
+    pub effective: Effective,
+}
+
+/// A runbook whose every step is verified and granted.
+#[derive(Debug)]
+pub struct Prepared {
+    /// The runbook.
+    pub runbook: Runbook,
+    /// Its folder: relative paths are below it.
+    pub folder: PathBuf,
+    /// Its call sites.
+    pub sites: BTreeMap<StepId, Site>,
+    /// What the engine needs to know of each.
+    pub facts: BTreeMap<StepId, OperationFacts>,
+}
+
+/// Reads a runbook from its file.
+pub fn read(path: &Path) -> Result<Arc<Source>, Failure> {
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        let failure = Failure::usage(format!("runbook `{}` cannot be read: {error}", path.display()));
+        if error.kind() == std::io::ErrorKind::InvalidData { failure.hint("a runbook is UTF-8 text") } else { failure }
+    })?;
+    Ok(Source::new(path.display().to_string(), text))
+}
+
+/// Prepares the runbook in a file.
+pub fn from_file(path: &Path, environment: Option<&str>) -> Result<Prepared, Failure> {
+    let source = read(path)?;
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
+    prepare(&source, folder, environment)
+}
+
+/// Prepares a runbook whose includes are read from beside it.
+pub fn prepare(source: &Arc<Source>, folder: &Path, environment: Option<&str>) -> Result<Prepared, Failure> {
+    let mut load = |name: &str| {
+        let path = folder.join(name);
+        let text = std::fs::read_to_string(&path)?;
+        Ok(Source::new(path.display().to_string(), text))
+    };
+    prepare_with(source, folder, environment, &mut load)
+}
+
+/// Prepares a runbook from the texts that the journal kept when the run started.
+pub fn prepare_with(
+    source: &Arc<Source>,
+    folder: &Path,
+    environment: Option<&str>,
+    load: &mut runbook_engine::Loader<'_>,
+) -> Result<Prepared, Failure> {
+    let runbook = runbook_engine::parse(source, environment, load).map_err(Failure::findings)?;
+    let mut diagnostics = Diagnostics::default();
+    let targets = read_targets(&runbook, folder, &mut diagnostics);
+    let mut plugins = Plugins::default();
+    let mut sites = BTreeMap::new();
+    let mut facts = BTreeMap::new();
+    for site in runbook.use_sites() {
+        let Some((reference, operation)) = site.uses.value.rsplit_once(':') else { continue };
+        let plugin = match plugins.get(reference, folder) {
+            Ok(plugin) => plugin,
+            Err(failure) => {
+                diagnostics.push(unusable(&site, failure)?);
+                continue;
+            }
+        };
+        match granted(&site, operation, plugin.manifest(), &targets) {
+            Ok(effective) => {
+                facts.insert(site.step.clone(), facts_of(&plugin, operation));
+                let site_of = Site { uses: site.uses.value.clone(), operation: operation.to_owned(), plugin, effective };
+                sites.insert(site.step, site_of);
+            }
+            Err(refusals) => refusals.into_iter().for_each(|refusal| diagnostics.push(refusal.into())),
+        }
+    }
+    refuse(diagnostics)?;
+    Ok(Prepared { runbook, folder: folder.to_owned(), sites, facts })
+}
+
+/// Errors of authority end the program with another status than mistakes in the text.
+fn refuse(diagnostics: Diagnostics) -> Result<(), Failure> {
+    if !diagnostics.has_errors() {
+        return Ok(());
+    }
+    let all_of_authority = diagnostics.iter().filter(|found| found.severity == Severity::Error).all(|found| found.code.starts_with("E011"));
+    let status = if all_of_authority { crate::exit_status::ExitStatus::Refused } else { crate::exit_status::ExitStatus::Usage };
+    Err(Failure::Findings { status, diagnostics })
+}
+
+fn read_targets(runbook: &Runbook, folder: &Path, diagnostics: &mut Diagnostics) -> Targets {
+    let mut targets = Targets::default();
+    for entry in &runbook.targets {
+        targets.add(&entry.name, &entry.source, &entry.table, folder, diagnostics);
+    }
+    let secrets: Vec<_> = runbook.secrets.iter().map(|secret| secret.name.name.as_str()).collect();
+    targets.check_references(&secrets, diagnostics);
+    targets
+}
+
+/// A plugin that cannot be used, shown where the runbook names it.
+fn unusable(site: &UseSite<'_>, failure: Failure) -> Result<Diagnostic, Failure> {
+    match failure {
+        Failure::Error { error, hints, status } => {
+            let code = if status == crate::exit_status::ExitStatus::Refused { "E0117" } else { "E0312" };
+            let mut message = error.to_string();
+            let mut cause = error.source();
+            while let Some(error) = cause {
+                message.push_str(": ");
+                message.push_str(&error.to_string());
+                cause = error.source();
+            }
+            let diagnostic = Diagnostic::error(code, site.source, site.uses.span.clone(), message).label("this plugin");
+            Ok(match hints.is_empty() {
+                true => diagnostic,
+                false => diagnostic.help(hints.join("; ")),
+            })
+        }
+        other @ (Failure::Findings { .. } | Failure::BrokenPipe) => Err(other),
+    }
+}
+
+fn granted(site: &UseSite<'_>, operation: &str, manifest: &Manifest, targets: &Targets) -> Result<Effective, Vec<grant::Refusal>> {
+    let bindings: Vec<_> = site.bind.iter().map(|Bind { slot, target, .. }| Binding { slot: slot.clone(), target: target.clone() }).collect();
+    let step = site.step.as_str();
+    let grant_site = GrantSite { step, uses: &site.uses.value, operation, source: site.source, span: &site.uses.span };
+    grant::grant(&grant_site, manifest, &bindings, targets)
+}
+
+fn facts_of(plugin: &Verified, operation: &str) -> OperationFacts {
+    let declared = plugin.manifest().operations.get(operation).expect("granting found the operation");
+    OperationFacts {
+        kind: match declared.kind {
+            OperationKind::Probe => Kind::Probe,
+            OperationKind::SmokeTest => Kind::SmokeTest,
+            OperationKind::Step => Kind::Step,
+        },
+        idempotent: declared.idempotent,
+        undo: declared.undo,
+        writes: declared.writes(),
+        digest: plugin.digest().to_string(),
+    }
+}
