@@ -114,6 +114,12 @@ impl WorkFactor {
     }
 }
 
+impl Default for WorkFactor {
+    fn default() -> Self {
+        Self::DEFAULT
+    }
+}
+
 /// A list of recipients that cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RecipientError {
