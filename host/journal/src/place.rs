@@ -1,7 +1,7 @@
 //! Where the journal lies: a folder of mode 0700 and a file of mode 0600, because outputs of steps are private.
 
 use crate::error::JournalError;
-use std::fs::{DirBuilder, File, OpenOptions, Permissions};
+use std::fs::{DirBuilder, OpenOptions, Permissions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -9,27 +9,18 @@ use std::path::{Path, PathBuf};
 /// How much space is held back for the moment when the disk is full: enough to write the release of every lock.
 const RESERVE_BYTES: u64 = 128 << 10;
 
-/// Holds back other processes that open the journal at the same moment: SQLite can make a database and switch it to WAL
-/// only alone. Released when dropped.
-pub(crate) struct Opening {
-    _folder: File,
-}
-
 /// Makes folder and file where they are missing, with their modes.
-pub(crate) fn prepare(path: &Path) -> Result<Opening, JournalError> {
+pub(crate) fn prepare(path: &Path) -> Result<(), JournalError> {
     let failed = |path: &Path, source| JournalError::Place { path: path.to_owned(), source };
     let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
     DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(|source| failed(folder, source))?;
-    let opening = File::open(folder).map_err(|source| failed(folder, source))?;
-    opening.lock().map_err(|source| failed(folder, source))?;
     // An existing file is never opened here: closing it would drop the locks that SQLite holds on it in this process.
     match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
         Ok(_) => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => tighten(path),
         Err(error) => Err(error),
     }
-    .map_err(|source| failed(path, source))?;
-    Ok(Opening { _folder: opening })
+    .map_err(|source| failed(path, source))
 }
 
 /// Takes the rights of others away; SQLite gives its side files the mode of the main file.

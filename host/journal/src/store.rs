@@ -40,7 +40,7 @@ impl SqliteJournal {
     /// The same, with another time than 10 s that each operation waits for other processes.
     pub async fn open_waiting(path: &Path, wait: Duration) -> Result<Self, JournalError> {
         let owned = path.to_owned();
-        let opening = tokio::task::spawn_blocking(move || place::prepare(&owned))
+        tokio::task::spawn_blocking(move || place::prepare(&owned))
             .await
             .expect("preparing does not panic and is never aborted")?;
         let failed = |source| JournalError::of(path, source);
@@ -49,7 +49,6 @@ impl SqliteJournal {
         let writer = pool(1).connect_with(options(path).busy_timeout(wait)).await.map_err(failed)?;
         migrate(path, &mut *writer.acquire().await.map_err(failed)?).await?;
         let readers = pool(2).connect_lazy_with(options(path).busy_timeout(wait));
-        drop(opening);
         let reserve = std::sync::Arc::new(Reserve::keep(path));
         Ok(Self { path: path.to_owned(), writer, readers, reserve })
     }

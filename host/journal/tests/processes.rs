@@ -23,6 +23,7 @@ type Check = fn(&Path);
 const CHECKS: &[(&str, Check)] = &[
     ("what_append_has_returned_survives_a_kill_at_any_moment", survives_a_kill),
     ("several_processes_open_a_new_journal_at_once_and_lose_no_record", open_at_once),
+    ("a_new_journal_opens_for_all_who_open_it_at_the_same_moment", only_open_at_once),
     ("a_second_process_that_executes_the_same_run_is_noticed", same_run),
     ("a_lease_excludes_other_processes_and_its_tokens_only_grow", lease_excludes),
     ("a_full_disk_stops_the_append_loses_nothing_and_still_releases_the_lock", full_disk),
@@ -60,6 +61,7 @@ fn child(name: &str, arguments: &[String]) {
     match name {
         "append" => append_for_ever(&path, arguments[1].parse().map(RunId).unwrap()),
         "append-some" => append_some(&path, arguments[1].parse().map(RunId).unwrap()),
+        "open" => drop(wait(open(&path))),
         "count" => count_under_lease(&path, &arguments[1]),
         "full" => on_full_disk(&path),
         "read-only" => on_read_only_disk(&path),
@@ -135,6 +137,17 @@ fn open_at_once(folder: &Path) {
         }
         assert!(journal.list(100).await.unwrap().iter().all(|run| run.ended.is_some()));
     });
+}
+
+/// Again and again, because each process needs luck to be in the way of another.
+fn only_open_at_once(folder: &Path) {
+    for round in 0..15 {
+        let path = folder.join(format!("{round}/journal.db"));
+        let children: Vec<Child> = (0..8).map(|_| start(&["open", path.to_str().unwrap()])).collect();
+        for child in children {
+            finish(child);
+        }
+    }
 }
 
 fn append_some(path: &Path, run: RunId) {

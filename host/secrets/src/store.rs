@@ -162,6 +162,7 @@ fn refusal(error: DecryptError, origin: &str, identities: &Identities, bridges: 
         (DecryptError::NoMatchingKeys | DecryptError::KeyDecryptionFailed, Some(question), _) => {
             StoreError::Unanswered { question }
         }
+        (DecryptError::NoMatchingKeys, None, _) if identities.is_empty() => StoreError::NoKeyAtHand { origin },
         (DecryptError::NoMatchingKeys, None, _) => StoreError::NoKey { origin, n: identities.len() },
         (DecryptError::KeyDecryptionFailed | DecryptError::DecryptionFailed, None, Some(question)) => {
             StoreError::WrongPassphrase { question }
@@ -189,9 +190,15 @@ pub enum StoreError {
         /// The file.
         origin: String,
     },
+    /// A key is needed, and there is none at all.
+    #[error("`{origin}` is opened with a private key, and none is at hand; give one, or make one with `runbook secret keygen`")]
+    NoKeyAtHand {
+        /// The file.
+        origin: String,
+    },
     /// None of the keys fits.
     #[error(
-        "`{origin}` is not encrypted to any of the {n} keys at hand; give another key, or ask somebody who can open it to add yours to `{origin}.recipients`"
+        "`{origin}` is not encrypted to a key at hand ({n} tried); give another key, or ask somebody who can open it to add yours to `{origin}.recipients`"
     )]
     NoKey {
         /// The file.

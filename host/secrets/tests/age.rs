@@ -232,7 +232,7 @@ fn each_of_several_recipients_opens_and_a_stranger_does_not() {
         assert!(opened.get("none").is_none() && opened.passphrase(WorkFactor::DEFAULT).is_none());
     }
     let error = refused(&file, &identity(&stranger), &Prompt::none()).to_string();
-    assert!(error.contains("any of the 1 keys at hand") && error.contains("prod.age.recipients"), "{error}");
+    assert!(error.contains("not encrypted to a key at hand (1 tried)") && error.contains("prod.age.recipients"), "{error}");
 }
 
 #[test]
@@ -255,6 +255,7 @@ fn a_store_that_is_cut_off_or_changed_anywhere_is_refused() {
     let error = refused(&binary[..binary.len() - 1], &identities, &Prompt::none());
     assert!(matches!(error, StoreError::Damaged { .. }), "{error}");
     assert!(matches!(refused(b"password = 1\n", &identities, &Prompt::none()), StoreError::NotAge { .. }));
+    assert!(matches!(refused(&armored, &Identities::default(), &Prompt::none()), StoreError::NoKeyAtHand { .. }));
     assert!(matches!(refused(b"", &identities, &Prompt::none()), StoreError::NotAge { .. }));
 }
 
