@@ -1,1 +1,151 @@
-//! What plugin authors use: typed operations, assertions, host calls in Rust types.
+//! What plugin authors use.
+//!
+//! A plugin is a folder with a `plugin.toml` (what it needs, and why) and a crate that registers its operations:
+//!
+//! ```
+//! use runbook_sdk::prelude::*;
+//!
+//! /// What the runbook writes under `with`.
+//! #[derive(Deserialize, JsonSchema)]
+//! struct Input {
+//!     /// Path below the slot's base address.
+//!     path: String,
+//! }
+//!
+//! #[derive(Serialize, JsonSchema)]
+//! struct Output {
+//!     status: u16,
+//! }
+//!
+//! fn alive(_job: &Job, input: Input) -> Result<Report<Output>> {
+//!     let response = http::Endpoint::slot("target").get(&input.path)?;
+//!     let output = Output { status: response.status };
+//!     Ok(Report::pass_if(response.status == 200, format!("answered {}", response.status), output))
+//! }
+//!
+//! runbook_sdk::plugin! { probes: { "alive" => alive } }
+//! # fn main() {}
+//! ```
+//!
+//! `runbook plugin build FOLDER` makes one component file of it.
+#![deny(missing_docs)]
+
+#[cfg(target_family = "wasm")]
+mod arena;
+pub mod assertion;
+pub mod bindings;
+pub mod clock;
+pub mod docker;
+pub mod duration;
+mod fault;
+pub mod files;
+#[doc(hidden)]
+pub mod guest;
+pub mod http;
+pub mod log;
+pub mod operation;
+pub mod process;
+pub mod secrets;
+pub mod sql;
+
+pub use fault::{Fault, FaultClass, Result};
+pub use operation::{Completion, Effect, Job, Measurement, Outcome, Proposal, Report, Step, Verdict};
+
+/// Everything that a small plugin needs.
+pub mod prelude {
+    pub use crate::assertion::Assertions;
+    pub use crate::operation::{Completion, Effect, Job, Measurement, Outcome, Proposal, Report, Step, Verdict};
+    pub use crate::{Fault, FaultClass, Result, clock, debug, docker, error, files, http, info, process, secrets, sql, warn};
+    pub use schemars::{self, JsonSchema};
+    pub use serde::{self, Deserialize, Serialize};
+    pub use serde_json::{self, Value as Json, json};
+}
+
+#[doc(hidden)]
+pub use {schemars, serde, serde_json, wit_bindgen};
+
+/// Registers the operations of a plugin. Probes and smoke tests are functions, steps are types that implement
+/// [`Step`](crate::Step). Names are those of `plugin.toml`.
+///
+/// ```ignore
+/// runbook_sdk::plugin! {
+///     probes: { "status" => status },
+///     smoke_tests: { "run" => run },
+///     steps: { "stop" => Stop, "start" => Start },
+/// }
+/// ```
+#[macro_export]
+macro_rules! plugin {
+    (
+        $(probes: { $($probe:literal => $check:path),* $(,)? })? $(,)?
+        $(smoke_tests: { $($smoke:literal => $run:path),* $(,)? })? $(,)?
+        $(steps: { $($step:literal => $act:ty),* $(,)? })? $(,)?
+    ) => {
+        #[doc(hidden)]
+        struct RunbookPlugin;
+
+        const _: () = {
+            use $crate::guest;
+
+            impl guest::Info for RunbookPlugin {
+                fn describe() -> String {
+                    guest::describe(vec![
+                        $($(guest::describe_probe($probe, $check),)*)?
+                        $($(guest::describe_smoke_test($smoke, $run),)*)?
+                        $($(guest::describe_step::<$act>($step),)*)?
+                    ])
+                }
+            }
+
+            impl guest::Probe for RunbookPlugin {
+                fn check(operation: String, job: guest::RawJob) -> Result<guest::RawReport, $crate::Fault> {
+                    match operation.as_str() {
+                        $($($probe => guest::check($check, job),)*)?
+                        _ => Err(guest::unknown_operation(&operation)),
+                    }
+                }
+            }
+
+            impl guest::SmokeTest for RunbookPlugin {
+                fn run(operation: String, job: guest::RawJob) -> Result<Vec<guest::RawVerdict>, $crate::Fault> {
+                    match operation.as_str() {
+                        $($($smoke => guest::run($run, job),)*)?
+                        _ => Err(guest::unknown_operation(&operation)),
+                    }
+                }
+            }
+
+            impl guest::StepExport for RunbookPlugin {
+                fn plan(operation: String, job: guest::RawJob) -> Result<guest::RawProposal, $crate::Fault> {
+                    match operation.as_str() {
+                        $($($step => guest::plan::<$act>(job),)*)?
+                        _ => Err(guest::unknown_operation(&operation)),
+                    }
+                }
+
+                fn apply(operation: String, job: guest::RawJob, proposal: guest::RawProposal) -> Result<guest::RawCompletion, $crate::Fault> {
+                    match operation.as_str() {
+                        $($($step => guest::apply::<$act>(job, proposal),)*)?
+                        _ => Err(guest::unknown_operation(&operation)),
+                    }
+                }
+
+                fn observe(operation: String, job: guest::RawJob) -> Result<String, $crate::Fault> {
+                    match operation.as_str() {
+                        $($($step => guest::observe::<$act>(job),)*)?
+                        _ => Err(guest::unknown_operation(&operation)),
+                    }
+                }
+
+                fn undo(operation: String, job: guest::RawJob, before: String) -> Result<guest::RawCompletion, $crate::Fault> {
+                    match operation.as_str() {
+                        $($($step => guest::undo::<$act>(job, &before),)*)?
+                        _ => Err(guest::unknown_operation(&operation)),
+                    }
+                }
+            }
+        };
+
+        $crate::bindings::export!(RunbookPlugin with_types_in $crate::bindings);
+    };
+}

@@ -1,0 +1,109 @@
+//! Assertions that say what was seen: each that does not hold becomes one line, and all are looked at.
+
+use serde_json::Value as Json;
+
+/// Collects what does not hold.
+#[derive(Debug, Clone, Default)]
+pub struct Assertions {
+    failures: Vec<String>,
+    made: usize,
+}
+
+impl Assertions {
+    /// None made yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// It must hold; `failure` says what was seen instead.
+    pub fn holds(&mut self, holds: bool, failure: impl FnOnce() -> String) -> &mut Self {
+        self.made += 1;
+        if !holds {
+            self.failures.push(failure());
+        }
+        self
+    }
+
+    /// Two values must be equal.
+    pub fn equals<T: PartialEq + std::fmt::Display>(&mut self, what: &str, found: &T, expected: &T) -> &mut Self {
+        self.holds(found == expected, || format!("{what} is {found}, expected {expected}"))
+    }
+
+    /// A text must contain another.
+    pub fn contains(&mut self, what: &str, found: &str, expected: &str) -> &mut Self {
+        self.holds(found.contains(expected), || format!("{what} does not contain `{expected}`; it starts with `{}`", start_of(found)))
+    }
+
+    /// The value at a path such as `orders[0].id` must equal another.
+    pub fn json_equals(&mut self, body: &Json, path: &str, expected: &Json) -> &mut Self {
+        match json_at(body, path) {
+            Some(found) => self.holds(found == expected, || format!("`{path}` is {found}, expected {expected}")),
+            None => self.holds(false, || format!("there is no `{path}`, expected {expected}")),
+        }
+    }
+
+    /// How many were made.
+    pub fn made(&self) -> usize {
+        self.made
+    }
+
+    /// What does not hold, first found first.
+    pub fn failures(&self) -> &[String] {
+        &self.failures
+    }
+
+    /// Whether all hold.
+    pub fn all_hold(&self) -> bool {
+        self.failures.is_empty()
+    }
+}
+
+/// The first characters of a text, on one line.
+pub fn start_of(text: &str) -> String {
+    text.chars().take(80).map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+/// The value at a path such as `orders[0].id`; `""` and `$` are the whole.
+pub fn json_at<'a>(value: &'a Json, path: &str) -> Option<&'a Json> {
+    let path = path.strip_prefix('$').unwrap_or(path);
+    let mut found = value;
+    for part in path.split('.').filter(|part| !part.is_empty()) {
+        let (key, indexes) = part.find('[').map_or((part, ""), |at| part.split_at(at));
+        if !key.is_empty() {
+            found = found.get(key)?;
+        }
+        for index in indexes.split('[').filter(|index| !index.is_empty()) {
+            found = found.get(index.strip_suffix(']')?.parse::<usize>().ok()?)?;
+        }
+    }
+    Some(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn every_assertion_that_does_not_hold_says_what_was_seen() {
+        let mut assertions = Assertions::new();
+        let body = json!({ "orders": [{ "id": 1 }] });
+        assertions.equals("status", &500, &200).contains("body", "oh no", "ok").json_equals(&body, "orders[0].id", &json!(1));
+        assertions.json_equals(&body, "orders[1].id", &json!(2));
+        assert_eq!(assertions.made(), 4);
+        assert_eq!(
+            assertions.failures(),
+            ["status is 500, expected 200", "body does not contain `ok`; it starts with `oh no`", "there is no `orders[1].id`, expected 2"]
+        );
+    }
+
+    #[test]
+    fn a_path_leads_through_objects_and_arrays() {
+        let body = json!({ "a": [[1, 2], [3]], "b": { "c": null } });
+        assert_eq!(json_at(&body, "a[0][1]"), Some(&json!(2)));
+        assert_eq!(json_at(&body, "$.b.c"), Some(&Json::Null));
+        assert_eq!(json_at(&body, "$"), Some(&body));
+        assert_eq!(json_at(&body, "a[x]"), None);
+        assert_eq!(json_at(&body, "b.d"), None);
+    }
+}

@@ -1,0 +1,33 @@
+//! Lines for the operator.
+
+use crate::bindings::runbook::base::log;
+use std::sync::Once;
+
+pub use log::Level;
+
+/// Adds a line; the macros [`debug!`](crate::debug), [`info!`](crate::info), [`warn!`](crate::warn) and [`error!`](crate::error) format one.
+pub fn write(level: Level, message: &str) {
+    log::write(level, message);
+}
+
+/// Logs what a panic says: the host only sees that the plugin stopped.
+pub(crate) fn catch_panics() {
+    static HOOK: Once = Once::new();
+    HOOK.call_once(|| std::panic::set_hook(Box::new(|panic| write(Level::Error, &format!("the plugin panicked: {panic}")))));
+}
+
+/// For the author of the plugin.
+#[macro_export]
+macro_rules! debug { ($($part:tt)*) => { $crate::log::write($crate::log::Level::Debug, &format!($($part)*)) }; }
+
+/// For the operator.
+#[macro_export]
+macro_rules! info { ($($part:tt)*) => { $crate::log::write($crate::log::Level::Info, &format!($($part)*)) }; }
+
+/// Somebody should look.
+#[macro_export]
+macro_rules! warn { ($($part:tt)*) => { $crate::log::write($crate::log::Level::Warn, &format!($($part)*)) }; }
+
+/// Something did not work.
+#[macro_export]
+macro_rules! error { ($($part:tt)*) => { $crate::log::write($crate::log::Level::Error, &format!($($part)*)) }; }

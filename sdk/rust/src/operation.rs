@@ -1,0 +1,162 @@
+//! What operations take and return.
+
+use crate::fault::{Fault, Result};
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value as Json;
+
+
+pub use crate::bindings::runbook::plugin::types::{Effect, Measurement, Outcome, Verdict};
+
+/// What a call knows of where it runs.
+#[derive(Debug, Clone)]
+pub struct Job {
+    /// The run's id; the same in all its calls.
+    pub run_id: String,
+    /// The step's id.
+    pub step: String,
+    /// Counted from 1.
+    pub attempt: u32,
+    /// When the host will stop the call, in milliseconds since 1970.
+    pub deadline_ms: u64,
+    /// Whether effects are refused. A plugin need not look: the host refuses them itself.
+    pub dry_run: bool,
+}
+
+/// What a probe found.
+#[derive(Debug, Clone)]
+pub struct Report<O> {
+    /// The verdict.
+    pub outcome: Outcome,
+    /// One line.
+    pub summary: String,
+    /// What later steps can refer to.
+    pub output: O,
+    /// Numbers with units and thresholds.
+    pub measurements: Vec<Measurement>,
+}
+
+impl<O> Report<O> {
+    /// As it should be.
+    pub fn pass(summary: impl Into<String>, output: O) -> Self {
+        Self::new(Outcome::Pass, summary, output)
+    }
+
+    /// Somebody should look.
+    pub fn warn(summary: impl Into<String>, output: O) -> Self {
+        Self::new(Outcome::Warn, summary, output)
+    }
+
+    /// Not as it should be.
+    pub fn fail(summary: impl Into<String>, output: O) -> Self {
+        Self::new(Outcome::Fail, summary, output)
+    }
+
+    /// It could not be told. No data is never a pass.
+    pub fn unknown(summary: impl Into<String>, output: O) -> Self {
+        Self::new(Outcome::Unknown, summary, output)
+    }
+
+    /// `pass` if it holds, `fail` if not.
+    pub fn pass_if(holds: bool, summary: impl Into<String>, output: O) -> Self {
+        Self::new(if holds { Outcome::Pass } else { Outcome::Fail }, summary, output)
+    }
+
+    /// With this outcome.
+    pub fn new(outcome: Outcome, summary: impl Into<String>, output: O) -> Self {
+        Self { outcome, summary: summary.into(), output, measurements: Vec::new() }
+    }
+
+    /// Adds a number.
+    #[must_use]
+    pub fn measure(mut self, measurement: Measurement) -> Self {
+        self.measurements.push(measurement);
+        self
+    }
+}
+
+/// A number with its unit: `s`, `ms`, `B`, `%`, `c` (a counter), or empty.
+pub fn measurement(label: impl Into<String>, value: f64, unit: impl Into<String>) -> Measurement {
+    Measurement { label: label.into(), value, unit: unit.into(), warn: None, crit: None }
+}
+
+/// One thing that a step would do.
+pub fn effect(verb: impl Into<String>, target: impl Into<String>, summary: impl Into<String>) -> Effect {
+    Effect { verb: verb.into(), target: target.into(), summary: summary.into() }
+}
+
+/// What a step would do.
+#[derive(Debug, Clone)]
+pub struct Proposal {
+    /// Empty: nothing would change.
+    pub effects: Vec<Effect>,
+    /// One line.
+    pub summary: String,
+    /// What is there before; `undo` is given it, and it is compared with what is observed after an undo.
+    pub before: Json,
+}
+
+impl Proposal {
+    /// Nothing would change, because it is so already.
+    pub fn nothing(summary: impl Into<String>, before: Json) -> Self {
+        Self { effects: Vec::new(), summary: summary.into(), before }
+    }
+
+    /// One effect, whose summary is the proposal's.
+    pub fn one(effect: Effect, before: Json) -> Self {
+        Self { summary: effect.summary.clone(), effects: vec![effect], before }
+    }
+}
+
+/// What a step did.
+#[derive(Debug, Clone)]
+pub struct Completion<O> {
+    /// One line.
+    pub summary: String,
+    /// What later steps can refer to.
+    pub output: O,
+    /// Whether anything was changed.
+    pub changed: bool,
+    /// Numbers.
+    pub measurements: Vec<Measurement>,
+}
+
+impl<O> Completion<O> {
+    /// Something was changed.
+    pub fn changed(summary: impl Into<String>, output: O) -> Self {
+        Self { summary: summary.into(), output, changed: true, measurements: Vec::new() }
+    }
+
+    /// It was so already.
+    pub fn unchanged(summary: impl Into<String>, output: O) -> Self {
+        Self { changed: false, ..Self::changed(summary, output) }
+    }
+}
+
+/// Something that acts.
+///
+/// The host calls `plan` before each `apply` and journals its answer first. In `plan` and `observe` only reading host functions
+/// answer. An operation that `plugin.toml` marks with `undo = true` implements `observe` and `undo`.
+pub trait Step {
+    /// What the runbook writes under `with`.
+    type Input: DeserializeOwned + JsonSchema;
+    /// What later steps can refer to.
+    type Output: Serialize + JsonSchema;
+
+    /// What `apply` would do now.
+    fn plan(job: &Job, input: &Self::Input) -> Result<Proposal>;
+
+    /// Does it. `proposal` is what `plan` said just before.
+    fn apply(job: &Job, input: &Self::Input, proposal: &Proposal) -> Result<Completion<Self::Output>>;
+
+    /// What is there now, of the same shape as [`Proposal::before`].
+    fn observe(job: &Job, input: &Self::Input) -> Result<Json> {
+        Self::plan(job, input).map(|proposal| proposal.before)
+    }
+
+    /// Puts back what `before` says, from any state in between, and again after itself. Returns one line, and whether anything had to be changed.
+    fn undo(_job: &Job, _input: &Self::Input, _before: &Json) -> Result<Completion<Json>> {
+        Err(Fault::invalid("plugin.no-undo", "this operation has no undo"))
+    }
+}

@@ -1,0 +1,263 @@
+//! The database that the runbook bound to a slot.
+
+use crate::bindings::runbook::sql::{reader, snapshot, types, writer};
+use crate::fault::{Fault, Result};
+
+pub use types::{Artifact, Column, Driver, Element, Value};
+
+/// The slot of one database.
+#[derive(Debug, Clone)]
+pub struct Database {
+    slot: String,
+}
+
+/// Parameters of a statement: `params!["orders", 5, true]`.
+#[macro_export]
+macro_rules! params {
+    ($($value:expr),* $(,)?) => { &[$($crate::sql::Value::from($value)),*] };
+}
+
+impl Database {
+    /// The slot called `name` in `plugin.toml`.
+    pub fn slot(name: &str) -> Self {
+        Self { slot: name.to_owned() }
+    }
+
+    /// Which kind of database it is.
+    pub fn kind(&self) -> Result<Driver> {
+        reader::kind(&self.slot)
+    }
+
+    /// Runs one statement that returns rows, in a transaction that cannot write.
+    pub fn query(&self, statement: &str, parameters: &[Value]) -> Result<Rows> {
+        reader::query(&self.slot, statement, parameters).map(|rows| Rows { columns: rows.columns, rows: rows.rows, truncated: rows.truncated })
+    }
+
+    /// Runs one statement and returns how many rows it touched or returned.
+    pub fn execute(&self, statement: &str, parameters: &[Value]) -> Result<u64> {
+        writer::execute(&self.slot, statement, parameters)
+    }
+
+    /// Runs statements, all or none.
+    pub fn transaction(&self, statements: &[(&str, &[Value])]) -> Result<Vec<u64>> {
+        let statements: Vec<_> =
+            statements.iter().map(|(text, parameters)| types::Statement { text: (*text).to_owned(), parameters: parameters.to_vec() }).collect();
+        writer::transaction(&self.slot, &statements)
+    }
+
+    /// Copies a SQLite database into a file of a files slot.
+    pub fn backup(&self, directory: &str, path: &str) -> Result<Artifact> {
+        snapshot::backup(&self.slot, directory, path)
+    }
+
+    /// Replaces a SQLite database by a copy.
+    pub fn restore(&self, directory: &str, path: &str) -> Result<()> {
+        snapshot::restore(&self.slot, directory, path)
+    }
+}
+
+/// What a query returned.
+#[derive(Debug, Clone)]
+pub struct Rows {
+    /// Name and type of each column.
+    pub columns: Vec<Column>,
+    /// Values, row by row.
+    pub rows: Vec<Vec<Value>>,
+    /// Whether the grant's limit cut the result.
+    pub truncated: bool,
+}
+
+impl Rows {
+    /// How many rows there are.
+    pub fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// Whether there is no row.
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    /// The rows, each readable by column name.
+    pub fn iter(&self) -> impl Iterator<Item = Row<'_>> {
+        self.rows.iter().map(|values| Row { columns: &self.columns, values })
+    }
+
+    /// The first row; `not-found` if there is none.
+    pub fn first(&self) -> Result<Row<'_>> {
+        self.iter().next().ok_or_else(|| Fault::not_found("sql.no-row", "the query returned no row"))
+    }
+}
+
+/// One row.
+#[derive(Debug, Clone, Copy)]
+pub struct Row<'a> {
+    columns: &'a [Column],
+    values: &'a [Value],
+}
+
+impl<'a> Row<'a> {
+    /// The value of a column.
+    pub fn value(&self, column: &str) -> Result<&'a Value> {
+        let index = self.columns.iter().position(|known| known.name == column);
+        index.and_then(|index| self.values.get(index)).ok_or_else(|| Fault::invalid("sql.no-column", format!("the result has no column `{column}`")))
+    }
+
+    /// The value of a column as a Rust type. Use `Option` for a column that can be NULL.
+    pub fn get<T: FromValue>(&self, column: &str) -> Result<T> {
+        let value = self.value(column)?;
+        T::from_value(value).ok_or_else(|| Fault::invalid("sql.type", format!("column `{column}` is {}, which is not what the plugin expects", kind(value))))
+    }
+
+    /// Name and value of each column.
+    pub fn iter(&self) -> impl Iterator<Item = (&'a str, &'a Value)> {
+        self.columns.iter().map(|column| column.name.as_str()).zip(self.values)
+    }
+}
+
+/// What the kind of a value is called.
+fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "NULL",
+        Value::Boolean(_) => "a boolean",
+        Value::Integer(_) => "an integer",
+        Value::Float(_) => "a float",
+        Value::Decimal(_) => "a decimal",
+        Value::Text(_) => "text",
+        Value::Bytes(_) => "bytes",
+        Value::Timestamp(_) => "a timestamp",
+        Value::Date(_) => "a date",
+        Value::Time(_) => "a time",
+        Value::Uuid(_) => "a uuid",
+        Value::Json(_) => "JSON",
+        Value::Sequence(_) => "an array",
+        Value::Other(_) => "of another type",
+    }
+}
+
+/// Rust types that a value can be read as.
+pub trait FromValue: Sized {
+    /// The value, if it is of this type.
+    fn from_value(value: &Value) -> Option<Self>;
+}
+
+impl FromValue for i64 {
+    fn from_value(value: &Value) -> Option<Self> {
+        match value {
+            Value::Integer(number) => Some(*number),
+            Value::Decimal(digits) => digits.parse().ok(),
+            _ => None,
+        }
+    }
+}
+
+impl FromValue for f64 {
+    #[expect(clippy::cast_precision_loss, reason = "who asks for a float takes one")]
+    fn from_value(value: &Value) -> Option<Self> {
+        match value {
+            Value::Float(number) => Some(*number),
+            Value::Integer(number) => Some(*number as Self),
+            Value::Decimal(digits) => digits.parse().ok(),
+            _ => None,
+        }
+    }
+}
+
+impl FromValue for bool {
+    fn from_value(value: &Value) -> Option<Self> {
+        match value {
+            Value::Boolean(truth) => Some(*truth),
+            Value::Integer(0) => Some(false),
+            Value::Integer(1) => Some(true),
+            _ => None,
+        }
+    }
+}
+
+impl FromValue for String {
+    fn from_value(value: &Value) -> Option<Self> {
+        match value {
+            Value::Text(text) | Value::Decimal(text) | Value::Timestamp(text) | Value::Date(text) | Value::Time(text) | Value::Uuid(text) | Value::Json(text) => {
+                Some(text.clone())
+            }
+            Value::Other((_, text)) => Some(text.clone()),
+            _ => None,
+        }
+    }
+}
+
+impl<T: FromValue> FromValue for Option<T> {
+    fn from_value(value: &Value) -> Option<Self> {
+        match value {
+            Value::Null => Some(None),
+            value => T::from_value(value).map(Some),
+        }
+    }
+}
+
+/// A value as JSON, for outputs: bytes become hexadecimal, decimals stay text so that no digit is lost.
+pub fn to_json(value: &Value) -> serde_json::Value {
+    use serde_json::json;
+    match value {
+        Value::Null => serde_json::Value::Null,
+        Value::Boolean(truth) => json!(truth),
+        Value::Integer(number) => json!(number),
+        Value::Float(number) => json!(number),
+        Value::Decimal(text) | Value::Text(text) | Value::Timestamp(text) | Value::Date(text) | Value::Time(text) | Value::Uuid(text) => json!(text),
+        Value::Bytes(bytes) => json!(bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>()),
+        Value::Json(text) => serde_json::from_str(text).unwrap_or_else(|_| json!(text)),
+        Value::Sequence(items) => items
+            .iter()
+            .map(|item| match item {
+                Element::Null => serde_json::Value::Null,
+                Element::Boolean(truth) => json!(truth),
+                Element::Integer(number) => json!(number),
+                Element::Float(number) => json!(number),
+                Element::Text(text) => json!(text),
+            })
+            .collect(),
+        Value::Other((_, text)) => json!(text),
+    }
+}
+
+impl From<&str> for Value {
+    fn from(text: &str) -> Self {
+        Self::Text(text.to_owned())
+    }
+}
+
+impl From<String> for Value {
+    fn from(text: String) -> Self {
+        Self::Text(text)
+    }
+}
+
+impl From<i64> for Value {
+    fn from(number: i64) -> Self {
+        Self::Integer(number)
+    }
+}
+
+impl From<i32> for Value {
+    fn from(number: i32) -> Self {
+        Self::Integer(number.into())
+    }
+}
+
+impl From<u32> for Value {
+    fn from(number: u32) -> Self {
+        Self::Integer(number.into())
+    }
+}
+
+impl From<f64> for Value {
+    fn from(number: f64) -> Self {
+        Self::Float(number)
+    }
+}
+
+impl From<bool> for Value {
+    fn from(truth: bool) -> Self {
+        Self::Boolean(truth)
+    }
+}
