@@ -1,0 +1,29 @@
+//! Time: always there.
+
+use crate::bindings::runbook::base::clock as wit;
+use crate::host::Host;
+use std::sync::LazyLock;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// What `monotonic-ns` counts from. Arbitrary on purpose: the host's own uptime is none of a plugin's business.
+static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+
+/// Milliseconds since 1970.
+pub(crate) fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+impl wit::Host for Host {
+    fn now_ms(&mut self) -> wasmtime::Result<u64> {
+        Ok(now_ms())
+    }
+
+    fn monotonic_ns(&mut self) -> wasmtime::Result<u64> {
+        Ok(u64::try_from(START.elapsed().as_nanos()).unwrap_or(u64::MAX))
+    }
+
+    async fn sleep_ms(&mut self, duration_ms: u32) {
+        tokio::time::sleep(Duration::from_millis(duration_ms.into())).await;
+    }
+}

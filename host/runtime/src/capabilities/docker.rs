@@ -1,0 +1,1 @@
+//! The containers that a filter lets through, on one Docker engine.

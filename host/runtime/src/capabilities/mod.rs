@@ -1,0 +1,6 @@
+//! The capabilities: one file each. Every host function asks [`Host::enter`](crate::host::Host::enter) before it touches anything.
+
+pub(crate) mod clock;
+mod docker;
+pub(crate) mod log;
+mod sql;

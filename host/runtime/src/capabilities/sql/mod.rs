@@ -1,0 +1,1 @@
+//! One database: PostgreSQL, MySQL or MariaDB, or SQLite.

@@ -1,0 +1,184 @@
+//! The host side of one call, and the one door to the world: [`Host::enter`].
+//!
+//! Invariant: no file in `capabilities/` judges a call itself. Each host function tells `enter` what it is about to do, before it
+//! touches anything, and goes on only if `enter` lets it.
+
+use crate::capabilities::log::Log;
+use crate::fault::{Fault, FaultClass};
+use crate::limits::{Growth, Limits};
+use crate::services::{AuditRecord, Services};
+use runbook_authority::gate::{self, Denial};
+use runbook_authority::{Decision, Effective, Mode, Operation, Target, Verb};
+use runbook_secrets::{Scrubber, Secret};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// How often one verb was used on one slot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostCalls {
+    /// The slot.
+    pub slot: String,
+    /// The verb.
+    pub verb: Verb,
+    /// Calls that were let through.
+    pub allowed: u32,
+    /// Calls that were not.
+    pub denied: u32,
+}
+
+/// Which call this is.
+#[derive(Debug, Clone)]
+pub(crate) struct CallId {
+    pub(crate) run: String,
+    pub(crate) step: String,
+    pub(crate) attempt: u32,
+}
+
+/// The state of one call: what it may do, what it did. One call, one `Host`; nothing survives it.
+pub(crate) struct Host {
+    effective: Arc<Effective>,
+    mode: Mode,
+    services: Arc<Services>,
+    limits: Arc<Limits>,
+    id: CallId,
+    deadline: Instant,
+    entered: u32,
+    calls: Vec<HostCalls>,
+    denials: Vec<Denial>,
+    pub(crate) growth: Growth,
+    pub(crate) log: Log,
+}
+
+/// What a call leaves behind.
+pub(crate) struct Remains {
+    pub(crate) log: Log,
+    pub(crate) calls: Vec<HostCalls>,
+    pub(crate) denials: Vec<Denial>,
+}
+
+/// Denials that are kept: the first ones say what is wrong, and a plugin that goes on asking must not fill the memory.
+const KEPT_DENIALS: usize = 100;
+
+impl Host {
+    pub(crate) fn new(
+        effective: Arc<Effective>,
+        mode: Mode,
+        services: Arc<Services>,
+        limits: Arc<Limits>,
+        id: CallId,
+        deadline: Instant,
+    ) -> Self {
+        let growth = Growth::new(&limits);
+        let log = Log::new(&limits);
+        Self { effective, mode, services, limits, id, deadline, entered: 0, calls: Vec::new(), denials: Vec::new(), growth, log }
+    }
+
+    /// The one door. Gate, then limits, then audit; `Ok` lets the host function go on. A denial is a value for the guest, without
+    /// the reason, which is kept for the operator.
+    pub(crate) fn enter(&mut self, operation: &Operation<'_>) -> Result<(), Fault> {
+        let decision = gate::decide(&self.effective, self.mode, operation);
+        self.entered = self.entered.saturating_add(1);
+        if self.entered > self.limits.host_calls {
+            let message = format!("the plugin made more than {} host calls", self.limits.host_calls);
+            return Err(Fault::new(FaultClass::Limit, "limit.host-calls", message));
+        }
+        self.audit(operation, &decision);
+        self.count(operation, &decision);
+        match decision {
+            Decision::Allow => Ok(()),
+            Decision::Deny(denial) => {
+                if self.denials.len() < KEPT_DENIALS {
+                    self.denials.push(denial);
+                }
+                Err(Fault::denied())
+            }
+        }
+    }
+
+    /// What a slot is bound to. Ask [`enter`](Self::enter) first: this does not judge.
+    pub(crate) fn target(&self, slot: &str) -> Result<Arc<Target>, Fault> {
+        self.effective.get(slot).map(|grant| Arc::clone(&grant.target)).ok_or_else(Fault::denied)
+    }
+
+    /// The sql target that a process target names as its `connection`.
+    pub(crate) fn connection(&self, name: &str) -> Result<Arc<Target>, Fault> {
+        self.effective.connection(name).cloned().ok_or_else(Fault::denied)
+    }
+
+    /// A secret that a target names. From here on it is removed from everything that leaves.
+    pub(crate) async fn secret(&self, name: &str) -> Result<Secret, Fault> {
+        let secret = self.services.secrets.fetch(name).await.map_err(|error| secret_fault(&error))?;
+        self.services.scrubber.learn(name, &secret);
+        Ok(secret)
+    }
+
+    /// What can be known of a secret without its value.
+    pub(crate) async fn describe_secret(&self, name: &str) -> Result<crate::SecretFacts, Fault> {
+        self.services.secrets.describe(name).await.map_err(|error| secret_fault(&error))
+    }
+
+    /// Removes every secret that was used so far.
+    pub(crate) fn scrubber(&self) -> Scrubber {
+        self.services.scrubber.current()
+    }
+
+    /// When the host stops the call. A host function that can take long ends before it by itself, with a fault that says what it
+    /// was doing; whoever does not is cut off (its future is dropped).
+    pub(crate) fn deadline(&self) -> Instant {
+        self.deadline
+    }
+
+    /// The time that is left, at most `cap`.
+    pub(crate) fn remaining(&self, cap: Duration) -> Duration {
+        self.deadline.saturating_duration_since(Instant::now()).min(cap)
+    }
+
+    /// The caps of this call.
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    pub(crate) fn into_remains(self) -> Remains {
+        Remains { log: self.log, calls: self.calls, denials: self.denials }
+    }
+
+    fn audit(&self, operation: &Operation<'_>, decision: &Decision) {
+        let Some(audit) = &self.services.audit else { return };
+        let CallId { run, step, attempt } = &self.id;
+        audit(&AuditRecord { run, step, attempt: *attempt, slot: operation.slot(), verb: operation.verb(), decision });
+    }
+
+    fn count(&mut self, operation: &Operation<'_>, decision: &Decision) {
+        let (slot, verb) = (operation.slot(), operation.verb());
+        let denied = matches!(decision, Decision::Deny(_));
+        if !denied && is_second_look(operation) {
+            return;
+        }
+        if let Some(calls) = self.calls.iter_mut().find(|calls| calls.verb == verb && calls.slot == slot) {
+            calls.allowed += u32::from(!denied);
+            calls.denied += u32::from(denied);
+        } else if self.calls.len() < KEPT_DENIALS {
+            let slot = slot.to_owned();
+            self.calls.push(HostCalls { slot, verb, allowed: u32::from(!denied), denied: u32::from(denied) });
+        }
+    }
+}
+
+/// Whether the gate was asked about the same host call before, when less was known.
+fn is_second_look(operation: &Operation<'_>) -> bool {
+    match operation {
+        Operation::Connect { .. } | Operation::Redirect { .. } | Operation::Container { .. } | Operation::Image { .. } => true,
+        Operation::Http { .. }
+        | Operation::Sql { .. }
+        | Operation::Docker { .. }
+        | Operation::Exec { .. }
+        | Operation::Secret { .. }
+        | Operation::Files { .. }
+        | Operation::Process { .. } => false,
+    }
+}
+
+fn secret_fault(error: &crate::SecretUnavailable) -> Fault {
+    Fault::new(FaultClass::NotFound, "secrets.unavailable", error.to_string())
+}
