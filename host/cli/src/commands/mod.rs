@@ -2,6 +2,7 @@
 
 mod completions;
 mod doctor;
+mod dry_run;
 mod exec;
 mod help;
 mod plan;

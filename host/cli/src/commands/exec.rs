@@ -1,0 +1,72 @@
+//! `runbook exec`
+
+use crate::args::ExecArgs;
+use crate::context::Context;
+use crate::execution::{self, Brake, SystemClock};
+use crate::exit_status::ExitStatus;
+use crate::failure::Failure;
+use crate::live::Live;
+use crate::operate::Operator;
+use crate::{prepare, ui};
+use runbook_engine::model::Risk;
+use runbook_engine::{Holder, Plan, RunHeader, RunId, Runbook, resolve_params};
+use std::path::Path;
+
+/// Runs a runbook.
+pub fn run(context: &Context, args: &ExecArgs) -> Result<ExitStatus, Failure> {
+    let environment = args.runbook.env.as_deref();
+    let prepared = prepare::from_file(&args.runbook.file, environment)?;
+    let params = resolve_params(&prepared.runbook, &args.runbook.set).map_err(Failure::findings)?;
+    let mut plan = Plan::build(&prepared.runbook, &params, &prepared.facts).map_err(Failure::findings)?;
+    if !plan.warnings.is_empty() {
+        ui::note(&ui::render_diagnostics(&plan.warnings, context.color_stderr));
+    }
+    // A run is resumed from any folder, so the journal keeps where the runbook lies.
+    if let (Some(source), Ok(absolute)) = (plan.sources.first_mut(), std::path::absolute(&args.runbook.file)) {
+        source.0 = absolute.display().to_string();
+    }
+    execution::block_on(async {
+        let run = RunId::generate();
+        let operator = Operator::new(context, &prepared, run).await?;
+        if args.dry_run {
+            return super::dry_run::run(&prepared, &plan, &operator, run).await;
+        }
+        confirm(context, &prepared.runbook, args)?;
+        let journal = execution::open_journal(context).await?;
+        let brake = Brake::new()?;
+        let dead = |holder: &Holder| execution::is_dead(&context.host, holder);
+        let options = execution::options(context, run, environment, &brake, &dead);
+        let mut live = Live::new(context, &header(context, run, &plan, environment), &[]);
+        let outcome = runbook_engine::execute(&plan, &operator, &journal, &SystemClock::new(), &mut live, &options).await;
+        execution::conclude(outcome, &live, &brake, &args.report)
+    })
+}
+
+/// Asks before a run that changes something for good, where a person can be asked.
+fn confirm(context: &Context, runbook: &Runbook, args: &ExecArgs) -> Result<(), Failure> {
+    let destructive = runbook.risk.as_ref().is_some_and(|risk| risk.value == Risk::Destructive);
+    if args.yes || !destructive || !context.interactive {
+        return Ok(());
+    }
+    let question = format!("`{}` does what cannot be undone. Run it?", runbook.title);
+    if ui::confirm(context, &question)? { Ok(()) } else { Err(Failure::usage("not started, as you answered")) }
+}
+
+fn header(context: &Context, run: RunId, plan: &Plan, environment: Option<&str>) -> RunHeader {
+    RunHeader {
+        run,
+        name: plan.name.clone(),
+        title: plan.title.clone(),
+        sources: Vec::new(),
+        digest: plan.digest.clone(),
+        params: plan.params.clone(),
+        environment: environment.map(str::to_owned),
+        operator: context.operator.clone(),
+        started: jiff::Timestamp::now(),
+    }
+}
+
+/// The folder of a runbook.
+pub fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."))
+}

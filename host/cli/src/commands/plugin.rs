@@ -1,0 +1,132 @@
+//! `runbook plugin`: list, inspect and build. None of them runs a plugin.
+
+use crate::context::Context;
+use crate::exit_status::ExitStatus;
+use crate::failure::Failure;
+use crate::plugins::{BUNDLED, load};
+use crate::ui;
+use clap::Subcommand;
+use runbook_authority::manifest::Operation;
+use runbook_authority::{Manifest, Verb};
+use runbook_document::ByteSize;
+use runbook_pack::PackError;
+use runbook_pack::cargo::{BuildError, Profile};
+use runbook_runtime::{Inspected, inspect, verify};
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+/// What to do with plugins.
+#[derive(Debug, Subcommand)]
+pub enum PluginCommand {
+    /// List the bundled plugins and their operations
+    List,
+    /// Show what a plugin is, offers and may ask for; it is not run
+    Inspect {
+        /// A bundled plugin's name, or a component file
+        plugin: String,
+    },
+    /// Build a plugin written in Rust into one component file
+    Build {
+        /// The folder with Cargo.toml and plugin.toml
+        #[arg(default_value = ".")]
+        folder: PathBuf,
+        /// Where to write it [default: NAME.wasm in the folder]
+        #[arg(long, short, value_name = "FILE")]
+        output: Option<PathBuf>,
+    },
+}
+
+/// Runs `runbook plugin`.
+pub fn run(context: &Context, command: PluginCommand) -> Result<ExitStatus, Failure> {
+    match command {
+        PluginCommand::List => list(),
+        PluginCommand::Inspect { plugin } => show(&plugin),
+        PluginCommand::Build { folder, output } => build(context, &folder, output),
+    }
+}
+
+fn list() -> Result<ExitStatus, Failure> {
+    let mut rows = Vec::new();
+    for bundled in BUNDLED {
+        let inspected = inspect(bundled.component).map_err(Failure::engine)?;
+        for (name, operation) in &inspected.manifest().operations {
+            rows.push(vec![format!("{}:{name}", bundled.name), operation.kind.name().to_owned(), operation.summary.clone()]);
+        }
+    }
+    ui::data(&runbook_report::table(&rows))?;
+    Ok(ExitStatus::Success)
+}
+
+fn show(plugin: &str) -> Result<ExitStatus, Failure> {
+    let bytes = load(plugin, Path::new("."))?;
+    let size = bytes.len() as u64;
+    let inspected = inspect(bytes).map_err(Failure::refused)?;
+    ui::data(&render(&inspected, size))?;
+    match verify(inspected) {
+        Ok(_) => Ok(ExitStatus::Success),
+        Err(error) => Err(Failure::refused(error)),
+    }
+}
+
+fn render(inspected: &Inspected, size: u64) -> String {
+    let manifest = inspected.manifest();
+    let mut text = format!("{} {}: {}\n", manifest.name, manifest.version, manifest.description);
+    let _ = writeln!(text, "{}, {}", inspected.digest(), ByteSize(size));
+    text.push_str("\nOperations\n");
+    text.push_str(&runbook_report::table(&operations(manifest)));
+    text.push_str("\n\nSlots: what it may ask for, and why\n");
+    text.push_str(&runbook_report::table(&slots(manifest)));
+    text.push_str("\n\nImports: what its code can call\n");
+    let rows: Vec<_> = inspected.imports().iter().map(|import| vec![import.interface.clone(), import.function.clone()]).collect();
+    text.push_str(&runbook_report::table(&rows));
+    text
+}
+
+fn operations(manifest: &Manifest) -> Vec<Vec<String>> {
+    let row = |(name, operation): (&String, &Operation)| {
+        let mut traits = Vec::new();
+        if operation.idempotent {
+            traits.push("idempotent");
+        }
+        if operation.undo {
+            traits.push("undo");
+        }
+        if operation.writes() {
+            traits.push("writes");
+        }
+        vec![name.clone(), operation.kind.name().to_owned(), traits.join(", "), operation.summary.clone()]
+    };
+    manifest.operations.iter().map(row).collect()
+}
+
+fn slots(manifest: &Manifest) -> Vec<Vec<String>> {
+    let worst = |verbs: &[Verb]| verbs.iter().map(|verb| verb.row().risk).max();
+    let row = |(name, slot): (&String, &runbook_authority::manifest::Slot)| {
+        let verbs: Vec<_> = slot.verbs.iter().map(|verb| verb.full_name()).collect();
+        let risk = worst(&slot.verbs).map(|risk| format!("{risk:?}").to_lowercase()).unwrap_or_default();
+        vec![name.clone(), risk, verbs.join(", "), slot.reason.clone()]
+    };
+    manifest.slots.iter().map(row).collect()
+}
+
+fn build(context: &Context, folder: &Path, output: Option<PathBuf>) -> Result<ExitStatus, Failure> {
+    let folder = std::path::absolute(folder)?;
+    let target_dir = folder.join("target");
+    ui::note(&format!("building `{}`", folder.display()));
+    let component = match runbook_pack::cargo::build(std::slice::from_ref(&folder), &target_dir, Profile::Release) {
+        Ok(mut components) => components.pop().ok_or_else(|| Failure::engine("nothing was built"))?,
+        Err(BuildError::Pack { source: PackError::Manifest(diagnostics), .. }) => return Err(Failure::findings(diagnostics)),
+        Err(BuildError::Cargo { output, folder }) => {
+            ui::note(&output);
+            return Err(Failure::usage(format!("cargo could not build `{}`", folder.display())));
+        }
+        Err(error) => return Err(Failure::usage(error)),
+    };
+    let inspected = inspect(component.clone()).map_err(Failure::refused)?;
+    let path = output.unwrap_or_else(|| folder.join(format!("{}.wasm", inspected.manifest().name)));
+    let verified = verify(inspected).map_err(|error| Failure::refused(error).hint("declare it in `plugin.toml`, with a reason"))?;
+    std::fs::write(&path, &component).map_err(|error| Failure::usage(format!("`{}` cannot be written: {error}", path.display())))?;
+    let _ = context;
+    ui::data(&format!("{}  {}  {}", path.display(), ByteSize(component.len() as u64), verified.digest()))?;
+    Ok(ExitStatus::Success)
+}

@@ -1,0 +1,82 @@
+//! `runbook resume`
+
+use crate::args::ResumeArgs;
+use crate::context::Context;
+use crate::execution::{self, Brake, SystemClock};
+use crate::exit_status::ExitStatus;
+use crate::failure::Failure;
+use crate::live::Live;
+use crate::operate::Operator;
+use crate::prepare::{self, Prepared};
+use runbook_document::Source;
+use runbook_engine::{Changes, Decision, Holder, Journal as _, Params, Plan, RunId, StepId, StoredRun};
+use runbook_journal::SqliteJournal;
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// Continues a run.
+pub fn run(context: &Context, args: &ResumeArgs) -> Result<ExitStatus, Failure> {
+    let decisions = decisions(&args.decide)?;
+    execution::block_on(async {
+        let journal = execution::open_journal(context).await?;
+        let (run, stored) = load(&journal, &args.run.run).await?;
+        let changes = if args.accept_changes { Changes::Accept } else { Changes::Refuse };
+        let (prepared, plan) = rebuild(&stored, changes)?;
+        let operator = Operator::new(context, &prepared, run).await?;
+        let brake = Brake::new()?;
+        let dead = |holder: &Holder| execution::is_dead(&context.host, holder);
+        let options = execution::options(context, run, stored.header.environment.as_deref(), &brake, &dead);
+        let mut live = Live::new(context, &stored.header, &stored.records);
+        let clock = SystemClock::new();
+        let outcome = runbook_engine::resume(&plan, &operator, &journal, &clock, &mut live, &options, &decisions, changes).await;
+        execution::conclude(outcome, &live, &brake, &args.run.report)
+    })
+}
+
+/// The run that an id, or a part of one, names.
+pub async fn load(journal: &SqliteJournal, id: &str) -> Result<(RunId, StoredRun), Failure> {
+    let run = journal.find(id).await.map_err(|error| Failure::usage(error).hint("see `runbook runs`"))?;
+    Ok((run, journal.load(run).await.map_err(Failure::engine)?))
+}
+
+/// The plan of a run, made again from what the journal kept; with accepted changes, from the files as they are now.
+pub fn rebuild(stored: &StoredRun, changes: Changes) -> Result<(Prepared, Plan), Failure> {
+    let header = &stored.header;
+    let (name, text) = header.sources.first().ok_or_else(|| Failure::engine("the journal kept no text of the runbook"))?;
+    let folder = super::exec::folder_of(Path::new(name));
+    let environment = header.environment.as_deref();
+    let prepared = match changes {
+        Changes::Accept => prepare::from_file(Path::new(name), environment)?,
+        Changes::Refuse => {
+            let mut load = |wanted: &str| kept(&header.sources, wanted);
+            prepare::prepare_with(&Source::new(name.as_str(), text.as_str()), folder, environment, &mut load)?
+        }
+    };
+    let mut plan = Plan::build(&prepared.runbook, &Params::from_journal(header.params.clone()), &prepared.facts).map_err(Failure::findings)?;
+    if changes == Changes::Refuse {
+        // The texts are the journal's own, so the definition is the same by construction; only names were made absolute.
+        plan.digest.clone_from(&header.digest);
+    }
+    Ok((prepared, plan))
+}
+
+fn kept(sources: &[(String, String)], wanted: &str) -> std::io::Result<std::sync::Arc<Source>> {
+    let found = sources.iter().skip(1).find(|(name, _)| Path::new(name).ends_with(wanted));
+    found.map(|(name, text)| Source::new(name.as_str(), text.as_str())).ok_or_else(|| std::io::ErrorKind::NotFound.into())
+}
+
+fn decisions(typed: &[(String, String)]) -> Result<BTreeMap<StepId, Decision>, Failure> {
+    let decision = |text: &str| match text {
+        "retry" => Some(Decision::Retry),
+        "skip" => Some(Decision::Skip),
+        "fail" => Some(Decision::Fail),
+        _ => None,
+    };
+    typed
+        .iter()
+        .map(|(step, text)| {
+            let decided = decision(text).ok_or_else(|| Failure::usage(format!("`{text}` is not a decision")).hint("write STEP=retry, STEP=skip or STEP=fail"));
+            Ok((StepId::new(step.as_str()), decided?))
+        })
+        .collect()
+}

@@ -1,0 +1,32 @@
+//! `runbook undo`
+
+use super::resume::{load, rebuild};
+use crate::args::RunArgs;
+use crate::context::Context;
+use crate::execution::{self, Brake, SystemClock};
+use crate::exit_status::ExitStatus;
+use crate::failure::Failure;
+use crate::live::Live;
+use crate::operate::Operator;
+use crate::ui;
+use runbook_engine::{Changes, Holder};
+
+/// Undoes a finished run, last step first.
+pub fn run(context: &Context, args: &RunArgs) -> Result<ExitStatus, Failure> {
+    execution::block_on(async {
+        let journal = execution::open_journal(context).await?;
+        let (run, stored) = load(&journal, &args.run).await?;
+        let (prepared, plan) = rebuild(&stored, Changes::Refuse)?;
+        if !args.yes && context.interactive && !ui::confirm(context, &format!("Undo run {} of `{}`?", run.short(), plan.title))? {
+            return Err(Failure::usage("not undone, as you answered"));
+        }
+        let operator = Operator::new(context, &prepared, run).await?;
+        let brake = Brake::new()?;
+        let dead = |holder: &Holder| execution::is_dead(&context.host, holder);
+        let options = execution::options(context, run, stored.header.environment.as_deref(), &brake, &dead);
+        let mut live = Live::new(context, &stored.header, &stored.records);
+        let clock = SystemClock::new();
+        let outcome = runbook_engine::undo_run(&plan, &operator, &journal, &clock, &mut live, &options, Changes::Refuse).await;
+        execution::conclude(outcome, &live, &brake, &args.report)
+    })
+}

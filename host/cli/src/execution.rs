@@ -1,0 +1,170 @@
+//! Runs a plan: the clock, the signals, the journal and the reports of one execution, and how the program ends after it.
+
+use crate::context::Context;
+use crate::exit_status::ExitStatus;
+use crate::failure::Failure;
+use crate::live::Live;
+use crate::ui;
+use runbook_engine::{CancelLevel, CancelToken, Cause, Clock, Holder, Options, PauseReason, RunEnd, RunError, RunId, RunOutcome, Stopped};
+use runbook_journal::SqliteJournal;
+use runbook_report::{Format, Summary};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+/// Runs a future on a runtime of its own.
+pub fn block_on<T>(future: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Failure::engine)?;
+    let result = runtime.block_on(future);
+    // What a cancelled call left running (a statement that the server is still ending) must not hold the program.
+    runtime.shutdown_timeout(Duration::from_secs(2));
+    result
+}
+
+/// Opens the journal.
+pub async fn open_journal(context: &Context) -> Result<SqliteJournal, Failure> {
+    SqliteJournal::open(&context.journal).await.map_err(Failure::engine)
+}
+
+/// The clocks of this machine.
+#[derive(Debug)]
+pub struct SystemClock(Instant);
+
+impl SystemClock {
+    /// Starts the monotonic clock.
+    pub fn new() -> Self {
+        Self(Instant::now())
+    }
+}
+
+impl Clock for SystemClock {
+    fn now(&self) -> jiff::Timestamp {
+        jiff::Timestamp::now()
+    }
+
+    fn monotonic(&self) -> Duration {
+        self.0.elapsed()
+    }
+
+    async fn sleep(&self, duration: Duration) {
+        tokio::time::sleep(duration).await;
+    }
+}
+
+/// The brake, and which signal pulled it.
+#[derive(Debug, Clone)]
+pub struct Brake {
+    /// What the engine looks at.
+    pub cancel: CancelToken,
+    terminated: Arc<AtomicBool>,
+}
+
+impl Brake {
+    /// Listens for Ctrl-C and SIGTERM: the first asks for an orderly end, the second for a stop now.
+    pub fn new() -> Result<Self, Failure> {
+        use tokio::signal::unix::{SignalKind, signal};
+        let brake = Self { cancel: CancelToken::new(), terminated: Arc::new(AtomicBool::new(false)) };
+        let mut interrupts = signal(SignalKind::interrupt())?;
+        let mut terminations = signal(SignalKind::terminate())?;
+        let listener = brake.clone();
+        tokio::spawn(async move {
+            loop {
+                tokio::select! {
+                    _ = interrupts.recv() => {}
+                    _ = terminations.recv() => listener.terminated.store(true, Ordering::SeqCst),
+                }
+                listener.cancel.cancel();
+                match listener.cancel.level() {
+                    CancelLevel::None | CancelLevel::Orderly => {
+                        ui::note("cancelling: the current step ends, then what was done is undone; once more to stop at once");
+                    }
+                    CancelLevel::Now => ui::note("stopping at once; nothing more is undone; `runbook resume` continues the run"),
+                }
+            }
+        });
+        Ok(brake)
+    }
+
+    /// How the program ends if it was pulled.
+    fn status(&self) -> Option<ExitStatus> {
+        match (self.cancel.level(), self.terminated.load(Ordering::SeqCst)) {
+            (CancelLevel::None, _) => None,
+            (CancelLevel::Orderly | CancelLevel::Now, true) => Some(ExitStatus::Terminated),
+            (CancelLevel::Orderly | CancelLevel::Now, false) => Some(ExitStatus::Interrupted),
+        }
+    }
+}
+
+/// Who executes a run.
+pub fn options<'a>(context: &Context, run: RunId, environment: Option<&str>, brake: &Brake, is_dead: &'a (dyn Fn(&Holder) -> bool + Sync)) -> Options<'a> {
+    Options {
+        run,
+        operator: context.operator.clone(),
+        environment: environment.map(str::to_owned),
+        host: context.host.clone(),
+        pid: std::process::id(),
+        cancel: brake.cancel.clone(),
+        is_dead,
+    }
+}
+
+/// Whether the process that holds a lease is certainly gone: it was on this machine, and there is no such process.
+pub fn is_dead(host: &str, holder: &Holder) -> bool {
+    let pid = i32::try_from(holder.pid).ok().and_then(rustix::process::Pid::from_raw);
+    holder.host == host && pid.is_none_or(|pid| rustix::process::test_kill_process(pid) == Err(rustix::io::Errno::SRCH))
+}
+
+/// Writes the reports that were asked for: each is tried, whatever happens to another.
+pub fn write_reports(summary: &Summary, reports: &[(Format, PathBuf)]) -> Result<(), Failure> {
+    for (format, path) in reports {
+        let text = runbook_report::render(*format, summary);
+        if path == Path::new("-") {
+            ui::data(&text)?;
+        } else if let Err(error) = std::fs::write(path, text) {
+            ui::note(&format!("warning: report `{}` could not be written: {error}", path.display()));
+        }
+    }
+    Ok(())
+}
+
+/// Shows the end of a run and says how the program ends.
+pub fn conclude(outcome: Result<RunOutcome, RunError>, live: &Live, brake: &Brake, reports: &[(Format, PathBuf)]) -> Result<ExitStatus, Failure> {
+    let outcome = outcome.map_err(|error| run_failure(error, live.summary()))?;
+    let summary = live.summary();
+    if !reports.iter().any(|(_, path)| path == Path::new("-")) {
+        ui::data(&runbook_report::render(Format::Text, summary))?;
+    }
+    write_reports(summary, reports)?;
+    Ok(status_of(&outcome, brake))
+}
+
+fn run_failure(error: RunError, summary: &Summary) -> Failure {
+    match &error {
+        RunError::Busy { .. } | RunError::LockBusy { .. } => Failure::refused(error),
+        RunError::Changed { .. } => Failure::refused(error).hint("look at the difference, then continue with `--accept-changes`"),
+        RunError::Journal { .. } => {
+            let run = summary.run.get(..13).unwrap_or_default().to_owned();
+            Failure::engine(error).hint(format!("when the journal can be written again: `runbook resume {run}`"))
+        }
+        RunError::AlreadyEnded { .. } | RunError::NotEnded { .. } | RunError::Empty { .. } => Failure::usage(error),
+        RunError::Illegal { .. } => Failure::engine(error),
+    }
+}
+
+/// The exit status of an outcome.
+fn status_of(outcome: &RunOutcome, brake: &Brake) -> ExitStatus {
+    match &outcome.stopped {
+        Stopped::Paused { reason: PauseReason::Interrupted } => brake.status().unwrap_or(ExitStatus::Interrupted),
+        Stopped::Paused { reason: PauseReason::UnknownOutcome { .. } | PauseReason::LeaseLost { .. } } => ExitStatus::Waiting,
+        Stopped::Ended { end, cause } => match (end, cause) {
+            (RunEnd::Dirty, _) => ExitStatus::Dirty,
+            (RunEnd::Succeeded | RunEnd::SucceededWithWarnings, _) | (RunEnd::Undone, Some(Cause::Requested)) => ExitStatus::Success,
+            (RunEnd::FailedClean | RunEnd::Undone | RunEnd::Cancelled, Some(Cause::Timeout)) => ExitStatus::Deadline,
+            (RunEnd::FailedClean, Some(Cause::LockBusy { .. })) => ExitStatus::Refused,
+            (RunEnd::FailedClean, Some(Cause::Preflight { .. } | Cause::Verify { .. })) => ExitStatus::CheckFailed,
+            (RunEnd::Cancelled | RunEnd::Undone, Some(Cause::Cancel)) => brake.status().unwrap_or(ExitStatus::Interrupted),
+            (RunEnd::FailedClean | RunEnd::Undone | RunEnd::Cancelled, _) => brake.status().unwrap_or(ExitStatus::Failed),
+        },
+    }
+}
