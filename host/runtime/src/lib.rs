@@ -1,6 +1,7 @@
 //! Loads, verifies, links and calls plugin components; the capabilities behind their imports.
 
 mod bindings;
+mod blocking;
 mod capabilities;
 mod fault;
 mod host;

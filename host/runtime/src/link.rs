@@ -18,4 +18,6 @@ macro_rules! interfaces {
 interfaces! {
     "runbook:base/log@1.0.0" base::log;
     "runbook:base/clock@1.0.0" base::clock;
+    "runbook:files/reader@1.0.0" files::reader;
+    "runbook:files/writer@1.0.0" files::writer;
 }

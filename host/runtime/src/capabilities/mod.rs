@@ -2,5 +2,6 @@
 
 pub(crate) mod clock;
 mod docker;
+pub(crate) mod files;
 pub(crate) mod log;
 mod sql;

@@ -1,0 +1,159 @@
+//! The directory of a slot. Every path is opened beneath it by `openat2`, so that no symbolic link, no `..` and no race can lead
+//! out: the kernel refuses, not a comparison of strings.
+
+use super::stream::{Compression, FileWriter};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, Stat};
+use rustix::io::Errno;
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+const BENEATH: ResolveFlags =
+    ResolveFlags::BENEATH.union(ResolveFlags::NO_SYMLINKS).union(ResolveFlags::NO_MAGICLINKS);
+
+/// An open directory of a `files` target.
+#[derive(Debug)]
+pub(crate) struct Directory(OwnedFd);
+
+/// Whether a file may be there already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Existing {
+    /// It is replaced, and keeps its permissions.
+    Replace,
+    /// `AlreadyExists`.
+    Refuse,
+}
+
+/// One entry of a directory.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    pub(crate) name: String,
+    pub(crate) stat: Stat,
+}
+
+impl Directory {
+    /// Opens the directory itself. Its own path may go through symbolic links: the runbook named it.
+    pub(crate) fn open(root: &Path) -> io::Result<Self> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        Ok(Self(rustix::fs::open(root, flags, Mode::empty())?))
+    }
+
+    /// Opens a regular file for reading. Anything else (a pipe would block, a device has effects) is refused.
+    pub(crate) fn file(&self, path: &str) -> io::Result<File> {
+        let file = self.beneath(path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY)?;
+        match file_type(&rustix::fs::fstat(&file)?) {
+            FileType::RegularFile => Ok(File::from(file)),
+            FileType::Directory => Err(Errno::ISDIR.into()),
+            _ => Err(Errno::NODEV.into()),
+        }
+    }
+
+    /// Opens a file for reading as a stream, decompressed when its name ends in `.zst`.
+    pub(crate) fn reader(&self, path: &str) -> io::Result<Box<dyn Read + Send>> {
+        let file = self.file(path)?;
+        match Compression::of(path) {
+            Compression::None => Ok(Box::new(file)),
+            Compression::Zstd => Ok(Box::new(zstd::stream::read::Decoder::new(file)?)),
+        }
+    }
+
+    /// Begins a new file, compressed when its name ends in `.zst`. Nothing is seen under `path` before
+    /// [`FileWriter::finish`].
+    pub(crate) fn create(&self, path: &str, existing: Existing) -> io::Result<FileWriter> {
+        self.begin(path, existing, Compression::of(path))
+    }
+
+    /// Begins a new file that holds exactly the bytes that are written to it, whatever its name.
+    pub(crate) fn create_plain(&self, path: &str, existing: Existing) -> io::Result<FileWriter> {
+        self.begin(path, existing, Compression::None)
+    }
+
+    fn begin(&self, path: &str, existing: Existing, compression: Compression) -> io::Result<FileWriter> {
+        let (parent, name) = self.parent(path)?;
+        let old = match rustix::fs::statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => Some(stat),
+            Err(Errno::NOENT) => None,
+            Err(error) => return Err(error.into()),
+        };
+        let mode = match (old, existing) {
+            (None, _) => Mode::RUSR | Mode::WUSR,
+            (Some(_), Existing::Refuse) => return Err(Errno::EXIST.into()),
+            (Some(stat), Existing::Replace) => match file_type(&stat) {
+                FileType::RegularFile => Mode::from_raw_mode(stat.st_mode) & Mode::from_raw_mode(0o777),
+                FileType::Directory => return Err(Errno::ISDIR.into()),
+                FileType::Symlink => return Err(Errno::LOOP.into()),
+                _ => return Err(Errno::NODEV.into()),
+            },
+        };
+        FileWriter::begin(parent, name, mode, existing, compression)
+    }
+
+    /// Removes one file; a directory is not one.
+    pub(crate) fn remove(&self, path: &str) -> io::Result<()> {
+        let (parent, name) = self.parent(path)?;
+        rustix::fs::unlinkat(&parent, name, AtFlags::empty())?;
+        rustix::fs::fsync(&parent)?;
+        Ok(())
+    }
+
+    /// What is at `path`, without following a link.
+    pub(crate) fn stat(&self, path: &str) -> io::Result<Stat> {
+        Ok(rustix::fs::fstat(self.beneath(path, OFlags::PATH)?)?)
+    }
+
+    /// The entries of the directory at `path`, sorted by name, at most `cap` of them.
+    pub(crate) fn list(&self, path: &str, cap: usize) -> io::Result<Vec<Entry>> {
+        let directory = self.beneath(path, OFlags::RDONLY | OFlags::DIRECTORY)?;
+        let mut entries = Vec::new();
+        for entry in rustix::fs::Dir::read_from(&directory)? {
+            let entry = entry?;
+            let name = entry.file_name();
+            if matches!(name.to_bytes(), b"." | b"..") {
+                continue;
+            }
+            let stat = match rustix::fs::statat(&directory, name, AtFlags::SYMLINK_NOFOLLOW) {
+                Ok(stat) => stat,
+                Err(Errno::NOENT) => continue,
+                Err(error) => return Err(error.into()),
+            };
+            if entries.len() == cap {
+                return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("more than {cap} entries")));
+            }
+            entries.push(Entry { name: name.to_string_lossy().into_owned(), stat });
+        }
+        entries.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(entries)
+    }
+
+    fn beneath(&self, path: &str, flags: OFlags) -> io::Result<OwnedFd> {
+        let path = if path.is_empty() { "." } else { path };
+        loop {
+            match rustix::fs::openat2(&self.0, path, flags | OFlags::CLOEXEC, Mode::empty(), BENEATH) {
+                Ok(file) => return Ok(file),
+                // The kernel could not prove that nothing was renamed meanwhile; it asks to be asked again.
+                Err(Errno::AGAIN) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// The directory that `path` is in, and its last segment.
+    fn parent<'p>(&self, path: &'p str) -> io::Result<(OwnedFd, &'p str)> {
+        let (parent, name) = path.rsplit_once('/').unwrap_or(("", path));
+        if name.is_empty() {
+            return Err(Errno::ISDIR.into());
+        }
+        Ok((self.beneath(parent, OFlags::RDONLY | OFlags::DIRECTORY)?, name))
+    }
+}
+
+impl AsFd for Directory {
+    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+pub(crate) fn file_type(stat: &Stat) -> FileType {
+    FileType::from_raw_mode(stat.st_mode)
+}

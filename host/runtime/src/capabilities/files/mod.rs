@@ -1,0 +1,176 @@
+//! The files below the one directory that a slot is bound to.
+
+pub(crate) mod directory;
+pub(crate) mod stream;
+
+use crate::bindings::runbook::files::types::{FileInfo, FileKind};
+use crate::bindings::runbook::files::{reader, types, writer};
+use crate::blocking;
+use crate::fault::{Fault, FaultClass};
+use crate::host::Host;
+use directory::{Directory, Entry, Existing, file_type};
+use runbook_authority::target::FilesTarget;
+use runbook_authority::{Digest, Operation, Target, TargetKind, Verb};
+use rustix::fs::{FileType, Stat};
+use rustix::io::Errno;
+use sha2::{Digest as _, Sha256};
+use std::io::{self, Read, Write as _};
+use std::sync::Arc;
+
+/// Entries of one directory. A plugin that needs more needs a narrower directory.
+const MAX_ENTRIES: usize = 10_000;
+
+impl types::Host for Host {}
+
+impl reader::Host for Host {
+    async fn read(&mut self, slot: String, path: String) -> Result<Vec<u8>, Fault> {
+        let slot = self.files(&slot, Verb::FilesRead, &path)?;
+        slot.run(path, |slot, path| {
+            let cap = slot.files().max_bytes.0;
+            let mut content = Vec::new();
+            slot.open()?.file(path)?.take(cap + 1).read_to_end(&mut content)?;
+            match content.len() as u64 > cap {
+                true => Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("it has more than {cap} bytes"))),
+                false => Ok(content),
+            }
+        })
+        .await
+    }
+
+    async fn list(&mut self, slot: String, path: String) -> Result<Vec<FileInfo>, Fault> {
+        let slot = self.files(&slot, Verb::FilesRead, &path)?;
+        slot.run(path, |slot, path| {
+            let entries = slot.open()?.list(path, MAX_ENTRIES)?;
+            let prefix = if path.is_empty() { String::new() } else { format!("{path}/") };
+            Ok(entries.into_iter().map(|Entry { name, stat }| info(format!("{prefix}{name}"), &stat)).collect())
+        })
+        .await
+    }
+
+    async fn stat(&mut self, slot: String, path: String) -> Result<FileInfo, Fault> {
+        let slot = self.files(&slot, Verb::FilesRead, &path)?;
+        slot.run(path, |slot, path| Ok(info(path.to_owned(), &slot.open()?.stat(path)?))).await
+    }
+
+    async fn digest(&mut self, slot: String, path: String) -> Result<String, Fault> {
+        let slot = self.files(&slot, Verb::FilesRead, &path)?;
+        let work = move |stop: &blocking::Stop| {
+            let mut file = slot.open().and_then(|directory| directory.file(&path)).map_err(|error| slot.fault(&path, &error))?;
+            digest(&mut file, stop).map(|digest| digest.to_string()).map_err(|error| slot.fault(&path, &error))
+        };
+        blocking::run(work).await
+    }
+}
+
+impl writer::Host for Host {
+    async fn write(&mut self, slot: String, path: String, content: Vec<u8>) -> Result<(), Fault> {
+        let slot = self.files(&slot, Verb::FilesWrite, &path)?;
+        slot.run(path, move |slot, path| {
+            let mut file = slot.open()?.create_plain(path, Existing::Replace)?;
+            file.write_all(&content)?;
+            file.finish().map(|_| ())
+        })
+        .await
+    }
+
+    async fn remove(&mut self, slot: String, path: String) -> Result<(), Fault> {
+        let slot = self.files(&slot, Verb::FilesRemove, &path)?;
+        slot.run(path, |slot, path| slot.open()?.remove(path)).await
+    }
+}
+
+/// A slot that is bound to a directory, and that the gate has let a path of.
+pub(crate) struct FilesSlot {
+    slot: String,
+    target: Arc<Target>,
+}
+
+impl Host {
+    /// The directory of `slot`, if `verb` may be used on `path` there.
+    pub(crate) fn files(&mut self, slot: &str, verb: Verb, path: &str) -> Result<FilesSlot, Fault> {
+        self.enter(&Operation::Files { slot, verb, path })?;
+        Ok(FilesSlot { slot: slot.to_owned(), target: self.target(slot)? })
+    }
+}
+
+impl FilesSlot {
+    fn files(&self) -> &FilesTarget {
+        match &self.target.kind {
+            TargetKind::Files(files) => files,
+            TargetKind::Http(_) | TargetKind::Sql(_) | TargetKind::Docker(_) | TargetKind::Process(_) | TargetKind::Secret(_) => {
+                unreachable!("the gate lets files operations through on files targets only")
+            }
+        }
+    }
+
+    /// Opens the directory. It blocks.
+    pub(crate) fn open(&self) -> io::Result<Directory> {
+        Directory::open(&self.files().root)
+    }
+
+    /// What to tell the guest of an error with `path`. The host's own path of the directory is not its business.
+    pub(crate) fn fault(&self, path: &str, error: &io::Error) -> Fault {
+        let shown = if path.is_empty() { "its directory".to_owned() } else { format!("`{}`", path.escape_debug()) };
+        let (class, code, what) = classify(error);
+        Fault::new(class, code, format!("slot `{}`: {shown}: {what}", self.slot))
+    }
+
+    async fn run<T: Send + 'static>(
+        self,
+        path: String,
+        work: impl FnOnce(&Self, &str) -> io::Result<T> + Send + 'static,
+    ) -> Result<T, Fault> {
+        blocking::run(move |_| work(&self, &path).map_err(|error| self.fault(&path, &error))).await
+    }
+}
+
+fn classify(error: &io::Error) -> (FaultClass, &'static str, String) {
+    let errno = Errno::from_io_error(error);
+    match errno {
+        Some(Errno::NOENT) => (FaultClass::NotFound, "files.not-found", "there is no such file".to_owned()),
+        Some(Errno::EXIST) => (FaultClass::Conflict, "files.exists", "it is there already".to_owned()),
+        Some(Errno::LOOP | Errno::XDEV) => (FaultClass::Denied, "files.symlink", "a symbolic link is not followed".to_owned()),
+        Some(Errno::ISDIR) => (FaultClass::Invalid, "files.directory", "it is a directory".to_owned()),
+        Some(Errno::NOTDIR) => (FaultClass::Invalid, "files.not-directory", "it is not a directory".to_owned()),
+        Some(Errno::NODEV) => (FaultClass::Invalid, "files.special", "it is not an ordinary file".to_owned()),
+        Some(Errno::ACCESS | Errno::PERM | Errno::ROFS) => {
+            (FaultClass::Conflict, "files.permission", "the operating system does not permit it".to_owned())
+        }
+        Some(Errno::NOSPC | Errno::DQUOT) => (FaultClass::Conflict, "files.no-space", "the disk is full".to_owned()),
+        Some(Errno::NOSYS) => (FaultClass::Conflict, "files.kernel", "this needs `openat2` (Linux 5.6 or newer)".to_owned()),
+        Some(_) => (FaultClass::Unknown, "files.io", error.to_string()),
+        None if error.kind() == io::ErrorKind::FileTooLarge => (FaultClass::Limit, "files.too-large", error.to_string()),
+        None => (FaultClass::Invalid, "files.content", error.to_string()),
+    }
+}
+
+/// The digest of all that a stream gives.
+fn digest(stream: &mut impl Read, stop: &blocking::Stop) -> io::Result<Digest> {
+    let mut hash = Sha256::new();
+    let mut chunk = vec![0; 256 << 10];
+    loop {
+        match stream.read(&mut chunk)? {
+            _ if stop.is_set() => return Err(blocking::Stop::error()),
+            0 => return Ok(Digest::from_sha256(hash.finalize().into())),
+            length => hash.update(&chunk[..length]),
+        }
+    }
+}
+
+fn info(path: String, stat: &Stat) -> FileInfo {
+    let kind = match file_type(stat) {
+        FileType::RegularFile => FileKind::File,
+        FileType::Directory => FileKind::Directory,
+        _ => FileKind::Other,
+    };
+    let modified_ms = i128::from(stat.st_mtime) * 1000 + i128::from(stat.st_mtime_nsec) / 1_000_000;
+    FileInfo {
+        path,
+        kind,
+        size_bytes: u64::try_from(stat.st_size).unwrap_or_default(),
+        modified_ms: u64::try_from(modified_ms).unwrap_or_default(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,124 @@
+use super::directory::{Directory, Existing};
+use std::io::{Read as _, Write as _};
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+
+fn directory() -> (tempfile::TempDir, Directory) {
+    let folder = tempfile::tempdir().unwrap();
+    let directory = Directory::open(folder.path()).unwrap();
+    (folder, directory)
+}
+
+fn kind(error: &std::io::Error) -> &'static str {
+    super::classify(error).1
+}
+
+#[test]
+fn nothing_outside_of_the_directory_can_be_opened() {
+    let (folder, directory) = directory();
+    std::fs::create_dir(folder.path().join("sub")).unwrap();
+    symlink("/etc", folder.path().join("etc")).unwrap();
+    symlink("/etc/passwd", folder.path().join("passwd")).unwrap();
+    symlink("sub", folder.path().join("inside")).unwrap();
+    for path in ["etc/passwd", "passwd", "../x", "sub/../../x", "/etc/passwd", "inside/x", "/proc/self/root/etc/passwd"] {
+        let error = directory.file(path).unwrap_err();
+        assert_eq!(kind(&error), "files.symlink", "{path}: {error}");
+        assert!(directory.create(path, Existing::Refuse).is_err(), "{path}");
+    }
+    assert!(directory.remove("etc/passwd").is_err());
+}
+
+#[test]
+fn a_link_in_the_place_of_the_file_is_not_written_through() {
+    let (folder, directory) = directory();
+    let outside = tempfile::NamedTempFile::new().unwrap();
+    symlink(outside.path(), folder.path().join("x")).unwrap();
+    assert_eq!(kind(&directory.create("x", Existing::Replace).err().unwrap()), "files.symlink");
+    assert_eq!(std::fs::metadata(outside.path()).unwrap().len(), 0);
+}
+
+#[test]
+fn what_is_no_ordinary_file_is_not_opened() {
+    let (folder, directory) = directory();
+    let fifo = folder.path().join("pipe");
+    rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR, 0).unwrap();
+    std::fs::create_dir(folder.path().join("sub")).unwrap();
+    assert_eq!(kind(&directory.file("pipe").unwrap_err()), "files.special");
+    assert_eq!(kind(&directory.file("sub").unwrap_err()), "files.directory");
+    assert_eq!(kind(&directory.file("none").unwrap_err()), "files.not-found");
+}
+
+#[test]
+fn a_file_appears_when_it_is_finished_and_never_before() {
+    let (folder, directory) = directory();
+    let mut writer = directory.create("a.txt", Existing::Refuse).unwrap();
+    writer.write_all(b"content").unwrap();
+    assert!(!folder.path().join("a.txt").exists());
+    let written = writer.finish().unwrap();
+    assert_eq!(std::fs::read(folder.path().join("a.txt")).unwrap(), b"content");
+    assert_eq!((written.size, written.produced), (7, 7));
+    assert_eq!(written.digest, runbook_authority::Digest::of(b"content"));
+    assert_eq!(std::fs::metadata(folder.path().join("a.txt")).unwrap().permissions().mode() & 0o777, 0o600);
+}
+
+#[test]
+fn an_abandoned_file_leaves_nothing() {
+    let (folder, directory) = directory();
+    let mut writer = directory.create("a.zst", Existing::Refuse).unwrap();
+    writer.write_all(&[1; 1 << 20]).unwrap();
+    drop(writer);
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn a_file_that_came_meanwhile_is_not_replaced() {
+    let (folder, directory) = directory();
+    let writer = directory.create("a", Existing::Refuse).unwrap();
+    std::fs::write(folder.path().join("a"), "theirs").unwrap();
+    assert_eq!(kind(&writer.finish().unwrap_err()), "files.exists");
+    assert_eq!(std::fs::read(folder.path().join("a")).unwrap(), b"theirs");
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    assert_eq!(kind(&directory.create("a", Existing::Refuse).err().unwrap()), "files.exists");
+}
+
+#[test]
+fn a_replaced_file_keeps_its_permissions() {
+    let (folder, directory) = directory();
+    let path = folder.path().join("a");
+    std::fs::write(&path, "old").unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o646)).unwrap();
+    let mut writer = directory.create("a", Existing::Replace).unwrap();
+    writer.write_all(b"new").unwrap();
+    writer.finish().unwrap();
+    assert_eq!(std::fs::read(&path).unwrap(), b"new");
+    assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o646);
+}
+
+#[test]
+fn zst_is_compressed_on_the_way_in_and_decompressed_on_the_way_out() {
+    let (folder, directory) = directory();
+    let text = "a line that repeats\n".repeat(100_000);
+    let mut writer = directory.create("a.sql.zst", Existing::Refuse).unwrap();
+    writer.write_all(text.as_bytes()).unwrap();
+    let written = writer.finish().unwrap();
+    let bytes = std::fs::read(folder.path().join("a.sql.zst")).unwrap();
+    assert_eq!(written.produced, text.len() as u64);
+    assert_eq!(written.size, bytes.len() as u64);
+    assert!(bytes.len() < text.len() / 100);
+    assert_eq!(written.digest, runbook_authority::Digest::of(&bytes));
+    let mut back = String::new();
+    directory.reader("a.sql.zst").unwrap().read_to_string(&mut back).unwrap();
+    assert_eq!(back, text);
+}
+
+#[test]
+fn entries_come_sorted_and_without_following_links() {
+    let (folder, directory) = directory();
+    for name in ["b", "a", "c"] {
+        std::fs::write(folder.path().join(name), name).unwrap();
+    }
+    symlink("/etc", folder.path().join("d")).unwrap();
+    let names: Vec<_> = directory.list("", 10).unwrap().into_iter().map(|entry| entry.name).collect();
+    assert_eq!(names, ["a", "b", "c", "d"]);
+    assert_eq!(kind(&directory.list("", 2).unwrap_err()), "files.too-large");
+    assert_eq!(kind(&directory.list("a", 2).unwrap_err()), "files.not-directory");
+}
