@@ -31,7 +31,9 @@ impl Assertions {
 
     /// A text must contain another.
     pub fn contains(&mut self, what: &str, found: &str, expected: &str) -> &mut Self {
-        self.holds(found.contains(expected), || format!("{what} does not contain `{expected}`; it starts with `{}`", start_of(found)))
+        self.holds(found.contains(expected), || {
+            format!("{what} does not contain `{expected}`; it starts with `{}`", start_of(found))
+        })
     }
 
     /// The value at a path such as `orders[0].id` must equal another.
@@ -93,7 +95,11 @@ mod tests {
         assert_eq!(assertions.made(), 4);
         assert_eq!(
             assertions.failures(),
-            ["status is 500, expected 200", "body does not contain `ok`; it starts with `oh no`", "there is no `orders[1].id`, expected 2"]
+            [
+                "status is 500, expected 200",
+                "body does not contain `ok`; it starts with `oh no`",
+                "there is no `orders[1].id`, expected 2"
+            ]
         );
     }
 

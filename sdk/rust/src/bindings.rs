@@ -1,6 +1,13 @@
 //! The guest side of the WIT contract, generated from `wit/`.
 #![allow(missing_docs, reason = "generated; the documentation is in the WIT files")]
-#![allow(clippy::all, clippy::pedantic, clippy::unwrap_used, clippy::allow_attributes_without_reason, unsafe_code, reason = "generated")]
+#![allow(
+    clippy::all,
+    clippy::pedantic,
+    clippy::unwrap_used,
+    clippy::allow_attributes_without_reason,
+    unsafe_code,
+    reason = "generated"
+)]
 
 wit_bindgen::generate!({
     path: [

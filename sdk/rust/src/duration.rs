@@ -45,9 +45,18 @@ pub fn parse(text: &str) -> Option<Duration> {
     Some(Duration::from_millis(total_ms))
 }
 
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "fractions of a unit are small")]
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::cast_precision_loss,
+    reason = "fractions of a unit are small"
+)]
 fn fraction(number: &str, factor: u64) -> Option<u64> {
-    number.parse::<f64>().ok().filter(|value| value.is_finite() && *value >= 0.0 && *value < 1e9).map(|value| (value * factor as f64) as u64)
+    number
+        .parse::<f64>()
+        .ok()
+        .filter(|value| value.is_finite() && *value >= 0.0 && *value < 1e9)
+        .map(|value| (value * factor as f64) as u64)
 }
 
 impl<'de> Deserialize<'de> for Span {

@@ -48,7 +48,12 @@ fn schema<T: JsonSchema>() -> Json {
 pub fn check<I: DeserializeOwned, O: Serialize>(check: fn(&Job, I) -> Result<Report<O>>, job: RawJob) -> Result<RawReport> {
     let (job, input) = accept(job)?;
     let report = check(&job, input)?;
-    Ok(RawReport { outcome: report.outcome, summary: report.summary, output: text(&report.output)?, measurements: report.measurements })
+    Ok(RawReport {
+        outcome: report.outcome,
+        summary: report.summary,
+        output: text(&report.output)?,
+        measurements: report.measurements,
+    })
 }
 
 /// Calls a smoke test.
@@ -89,13 +94,19 @@ pub fn unknown_operation(name: &str) -> Fault {
 }
 
 fn complete<O: Serialize>(done: Completion<O>) -> Result<RawCompletion> {
-    Ok(RawCompletion { summary: done.summary, output: text(&done.output)?, changed: done.changed, measurements: done.measurements })
+    Ok(RawCompletion {
+        summary: done.summary,
+        output: text(&done.output)?,
+        changed: done.changed,
+        measurements: done.measurements,
+    })
 }
 
 fn accept<I: DeserializeOwned>(job: RawJob) -> Result<(Job, I)> {
     crate::log::catch_panics();
     let RawJob { run_id, step, attempt, input, deadline_ms, dry_run } = job;
-    let input = serde_json::from_str(&input).map_err(|error| Fault::invalid("plugin.input", format!("the input does not fit: {error}")))?;
+    let input = serde_json::from_str(&input)
+        .map_err(|error| Fault::invalid("plugin.input", format!("the input does not fit: {error}")))?;
     Ok((Job { run_id, step, attempt, deadline_ms, dry_run }, input))
 }
 
@@ -104,5 +115,6 @@ fn json_of(text: &str) -> Result<Json> {
 }
 
 fn text(value: &impl Serialize) -> Result<String> {
-    serde_json::to_string(value).map_err(|error| Fault::invalid("plugin.output", format!("the output cannot be written as JSON: {error}")))
+    serde_json::to_string(value)
+        .map_err(|error| Fault::invalid("plugin.output", format!("the output cannot be written as JSON: {error}")))
 }

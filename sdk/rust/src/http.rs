@@ -106,6 +106,7 @@ impl Response {
 
     /// The body as JSON.
     pub fn json<T: DeserializeOwned>(&self) -> Result<T> {
-        serde_json::from_slice(&self.body).map_err(|error| Fault::assertion("http.not-json", format!("the body is not the expected JSON: {error}")))
+        serde_json::from_slice(&self.body)
+            .map_err(|error| Fault::assertion("http.not-json", format!("the body is not the expected JSON: {error}")))
     }
 }

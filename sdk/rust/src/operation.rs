@@ -6,7 +6,6 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value as Json;
 
-
 pub use crate::bindings::runbook::plugin::types::{Effect, Measurement, Outcome, Verdict};
 
 /// What a call knows of where it runs.

@@ -30,7 +30,11 @@ impl Database {
 
     /// Runs one statement that returns rows, in a transaction that cannot write.
     pub fn query(&self, statement: &str, parameters: &[Value]) -> Result<Rows> {
-        reader::query(&self.slot, statement, parameters).map(|rows| Rows { columns: rows.columns, rows: rows.rows, truncated: rows.truncated })
+        reader::query(&self.slot, statement, parameters).map(|rows| Rows {
+            columns: rows.columns,
+            rows: rows.rows,
+            truncated: rows.truncated,
+        })
     }
 
     /// Runs one statement and returns how many rows it touched or returned.
@@ -40,8 +44,10 @@ impl Database {
 
     /// Runs statements, all or none.
     pub fn transaction(&self, statements: &[(&str, &[Value])]) -> Result<Vec<u64>> {
-        let statements: Vec<_> =
-            statements.iter().map(|(text, parameters)| types::Statement { text: (*text).to_owned(), parameters: parameters.to_vec() }).collect();
+        let statements: Vec<_> = statements
+            .iter()
+            .map(|(text, parameters)| types::Statement { text: (*text).to_owned(), parameters: parameters.to_vec() })
+            .collect();
         writer::transaction(&self.slot, &statements)
     }
 
@@ -100,13 +106,17 @@ impl<'a> Row<'a> {
     /// The value of a column.
     pub fn value(&self, column: &str) -> Result<&'a Value> {
         let index = self.columns.iter().position(|known| known.name == column);
-        index.and_then(|index| self.values.get(index)).ok_or_else(|| Fault::invalid("sql.no-column", format!("the result has no column `{column}`")))
+        index
+            .and_then(|index| self.values.get(index))
+            .ok_or_else(|| Fault::invalid("sql.no-column", format!("the result has no column `{column}`")))
     }
 
     /// The value of a column as a Rust type. Use `Option` for a column that can be NULL.
     pub fn get<T: FromValue>(&self, column: &str) -> Result<T> {
         let value = self.value(column)?;
-        T::from_value(value).ok_or_else(|| Fault::invalid("sql.type", format!("column `{column}` is {}, which is not what the plugin expects", kind(value))))
+        T::from_value(value).ok_or_else(|| {
+            Fault::invalid("sql.type", format!("column `{column}` is {}, which is not what the plugin expects", kind(value)))
+        })
     }
 
     /// Name and value of each column.
@@ -177,10 +187,14 @@ impl FromValue for bool {
 impl FromValue for String {
     fn from_value(value: &Value) -> Option<Self> {
         match value {
-            Value::Text(text) | Value::Decimal(text) | Value::Timestamp(text) | Value::Date(text) | Value::Time(text) | Value::Uuid(text) | Value::Json(text) => {
-                Some(text.clone())
-            }
-            Value::Other((_, text)) => Some(text.clone()),
+            Value::Text(text)
+            | Value::Decimal(text)
+            | Value::Timestamp(text)
+            | Value::Date(text)
+            | Value::Time(text)
+            | Value::Uuid(text)
+            | Value::Json(text)
+            | Value::Other((_, text)) => Some(text.clone()),
             _ => None,
         }
     }
@@ -203,8 +217,14 @@ pub fn to_json(value: &Value) -> serde_json::Value {
         Value::Boolean(truth) => json!(truth),
         Value::Integer(number) => json!(number),
         Value::Float(number) => json!(number),
-        Value::Decimal(text) | Value::Text(text) | Value::Timestamp(text) | Value::Date(text) | Value::Time(text) | Value::Uuid(text) => json!(text),
-        Value::Bytes(bytes) => json!(bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>()),
+        Value::Decimal(text)
+        | Value::Text(text)
+        | Value::Timestamp(text)
+        | Value::Date(text)
+        | Value::Time(text)
+        | Value::Uuid(text)
+        | Value::Other((_, text)) => json!(text),
+        Value::Bytes(bytes) => json!(hexadecimal(bytes)),
         Value::Json(text) => serde_json::from_str(text).unwrap_or_else(|_| json!(text)),
         Value::Sequence(items) => items
             .iter()
@@ -216,8 +236,12 @@ pub fn to_json(value: &Value) -> serde_json::Value {
                 Element::Text(text) => json!(text),
             })
             .collect(),
-        Value::Other((_, text)) => json!(text),
     }
+}
+
+fn hexadecimal(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]).map(|nibble| char::from(DIGITS[usize::from(nibble)])).collect()
 }
 
 impl From<&str> for Value {

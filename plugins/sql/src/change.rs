@@ -1,0 +1,81 @@
+//! `sql:execute` and `sql:transaction`
+
+use crate::parameter;
+use runbook_sdk::assertion::start_of;
+use runbook_sdk::operation::effect;
+use runbook_sdk::prelude::*;
+use runbook_sdk::sql::{Database, Value};
+
+/// One statement.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ExecuteInput {
+    /// The statement. Placeholders are `$1` (PostgreSQL) or `?` (MySQL, MariaDB, SQLite).
+    statement: String,
+    /// Values of the placeholders.
+    #[serde(default)]
+    parameters: Vec<Json>,
+}
+
+/// What it touched.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct ExecuteOutput {
+    /// Rows touched, or returned.
+    rows: u64,
+}
+
+pub(crate) struct Execute;
+
+impl Step for Execute {
+    type Input = ExecuteInput;
+    type Output = ExecuteOutput;
+
+    fn plan(_job: &Job, input: &ExecuteInput) -> Result<Proposal> {
+        Ok(Proposal::one(effect("sql.execute", "database", start_of(&input.statement)), Json::Null))
+    }
+
+    fn apply(_job: &Job, input: &ExecuteInput, _proposal: &Proposal) -> Result<Completion<ExecuteOutput>> {
+        let parameters = input.parameters.iter().map(parameter).collect::<Result<Vec<_>>>()?;
+        let rows = Database::slot("db").execute(&input.statement, &parameters)?;
+        Ok(Completion::changed(format!("{rows} rows"), ExecuteOutput { rows }))
+    }
+}
+
+/// Some statements.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct TransactionInput {
+    /// The statements, run in this order: all or none.
+    statements: Vec<String>,
+}
+
+/// What each touched.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct TransactionOutput {
+    /// Rows touched by each statement.
+    rows: Vec<u64>,
+}
+
+pub(crate) struct Transaction;
+
+impl Step for Transaction {
+    type Input = TransactionInput;
+    type Output = TransactionOutput;
+
+    fn plan(_job: &Job, input: &TransactionInput) -> Result<Proposal> {
+        if input.statements.is_empty() {
+            return Err(Fault::invalid("sql.no-statement", "there is no statement to run"));
+        }
+        let effects: Vec<_> =
+            input.statements.iter().map(|statement| effect("sql.transaction", "database", start_of(statement))).collect();
+        Ok(Proposal { summary: format!("{} statements, all or none", effects.len()), effects, before: Json::Null })
+    }
+
+    fn apply(_job: &Job, input: &TransactionInput, _proposal: &Proposal) -> Result<Completion<TransactionOutput>> {
+        let none: &[Value] = &[];
+        let statements: Vec<_> = input.statements.iter().map(|statement| (statement.as_str(), none)).collect();
+        let rows = Database::slot("db").transaction(&statements)?;
+        let total: u64 = rows.iter().sum();
+        Ok(Completion::changed(format!("{} statements, {total} rows", rows.len()), TransactionOutput { rows }))
+    }
+}

@@ -1,0 +1,22 @@
+//! The bundled plugin `sqlite`: checks, backs up, restores and tidies a SQLite database.
+
+mod backup;
+mod integrity_check;
+mod restore;
+mod vacuum;
+
+use runbook_sdk::files::Directory;
+use runbook_sdk::sql::Database;
+
+fn database() -> Database {
+    Database::slot("db")
+}
+
+fn directory() -> Directory {
+    Directory::slot("directory")
+}
+
+runbook_sdk::plugin! {
+    probes: { "integrity-check" => integrity_check::check },
+    steps: { "backup" => backup::Backup, "restore" => restore::Restore, "vacuum" => vacuum::Vacuum },
+}
