@@ -1,15 +1,41 @@
 //! Loads, verifies, links and calls plugin components; the capabilities behind their imports.
+//!
+//! The way of one call: bytes → [`inspect`] → [`Inspected`] → [`verify`] → [`Verified`] → [`Runtime::prepare`] → [`Prepared`] →
+//! [`Linked::new`] (with an operation and what it was granted) → [`Linked::call`] → [`CallOutcome`]. Each is the only argument of
+//! the next, so nothing can be compiled before it was verified, nor called before it was granted.
 
+mod answer;
 mod bindings;
 mod blocking;
+mod cache;
+mod call;
 mod capabilities;
+mod compile;
+mod config;
 mod fault;
 mod host;
+mod inspect;
 mod limits;
 mod link;
+mod receive;
 mod services;
+mod value;
+mod verify;
 
+pub use answer::{
+    Answer, CallFault, CallFaultClass, CallOutcome, CallRequest, Completion, Effect, Measurement, Outcome, Phase, Proposal,
+    Report, Verdict,
+};
+pub use cache::CacheProblem;
+pub use call::Linked;
 pub use capabilities::log::{LogLevel, LogLine};
+pub use compile::{CodeOrigin, PrepareError, Prepared, Runtime, RuntimeConfig, RuntimeError};
+pub use config::Allocation;
 pub use host::HostCalls;
+pub use inspect::{Import, InspectError, Inspected, MAX_SIZE, inspect};
 pub use limits::Limits;
-pub use services::{AuditRecord, AuditSink, BoxFuture, NoSecrets, SecretFacts, SecretSource, SecretUnavailable, Services, SharedScrubber};
+pub use services::{
+    AuditRecord, AuditSink, BoxFuture, NoSecrets, SecretFacts, SecretSource, SecretUnavailable, Services, SharedScrubber,
+};
+pub use value::SchemaError;
+pub use verify::{Finding, Verified, VerifyError, verify};

@@ -52,6 +52,16 @@ pub(crate) enum LimitReached {
     Table { limit: usize },
 }
 
+impl LimitReached {
+    /// Its code in faults.
+    pub(crate) fn code(&self) -> &'static str {
+        match self {
+            Self::Memory { .. } => "limit.memory",
+            Self::Table { .. } => "limit.table",
+        }
+    }
+}
+
 /// Says no to growth beyond the caps, as a trap with a reason: a guest that is merely told "no memory" aborts without one.
 #[derive(Debug)]
 pub(crate) struct Growth {

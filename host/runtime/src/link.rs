@@ -2,6 +2,8 @@
 
 use crate::bindings::runbook as wit;
 use crate::host::Host;
+use crate::inspect::Import;
+use wasmtime::Engine;
 use wasmtime::component::{HasSelf, Linker};
 
 type Add = fn(&mut Linker<Host>) -> wasmtime::Result<()>;
@@ -20,4 +22,15 @@ interfaces! {
     "runbook:base/clock@1.0.0" base::clock;
     "runbook:files/reader@1.0.0" files::reader;
     "runbook:files/writer@1.0.0" files::writer;
+}
+
+/// A linker with the interfaces that a component imports, and no other.
+pub(crate) fn linker(engine: &Engine, imports: &[Import]) -> wasmtime::Result<Linker<Host>> {
+    let mut linker = Linker::new(engine);
+    for (name, add) in INTERFACES {
+        if imports.iter().any(|import| import.interface == *name) {
+            add(&mut linker)?;
+        }
+    }
+    Ok(linker)
 }

@@ -79,7 +79,8 @@ impl SharedScrubber {
             return;
         }
         // A changed value does not make the old one public.
-        let key = if known.secrets.contains_key(name) { format!("{name}, version {}", known.secrets.len()) } else { name.to_owned() };
+        let key =
+            if known.secrets.contains_key(name) { format!("{name}, version {}", known.secrets.len()) } else { name.to_owned() };
         known.secrets.insert(key, secret.clone());
         known.scrubber = Scrubber::new(known.secrets.iter().map(|(name, secret)| (name.as_str(), secret)));
     }

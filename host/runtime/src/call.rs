@@ -1,0 +1,270 @@
+//! [`Linked`], and one call of it: a fresh store and instance, a deadline around everything, nothing kept.
+
+use crate::answer::{Answer, CallFault, CallFaultClass, CallOutcome, CallRequest, Phase};
+use crate::bindings::runbook::plugin::types::{self as wit, Job};
+use crate::capabilities::{clock, log::LogLine};
+use crate::compile::{PrepareError, Prepared};
+use crate::fault::Fault;
+use crate::host::{CallId, Host, Remains};
+use crate::limits::{LimitReached, Limits};
+use crate::receive::{Received, Receiver};
+use crate::services::Services;
+use crate::value::Schema;
+use runbook_authority::gate::Denial;
+use runbook_authority::{Effective, Mode, OperationKind};
+use runbook_secrets::Scrubber;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+use wasmtime::{Store, Trap};
+
+/// One operation with what it may do: everything that a step needs to be called. Cheap to clone.
+#[derive(Clone)]
+pub struct Linked(Arc<LinkedInner>);
+
+struct LinkedInner {
+    prepared: Prepared,
+    operation: String,
+    kind: OperationKind,
+    input: Schema,
+    output: Schema,
+    effective: Arc<Effective>,
+    limits: Arc<Limits>,
+    services: Arc<Services>,
+}
+
+impl Linked {
+    /// Joins a prepared component, one of its operations and what that was granted.
+    ///
+    /// # Errors
+    /// [`PrepareError::UnknownOperation`], and [`PrepareError::Schema`] if a schema of the operation cannot be used.
+    pub fn new(
+        prepared: &Prepared,
+        operation: &str,
+        effective: Effective,
+        limits: Limits,
+        services: Services,
+    ) -> Result<Self, PrepareError> {
+        let manifest = prepared.manifest();
+        let plugin = || manifest.name.clone();
+        let Some(declared) = manifest.operations.get(operation) else {
+            return Err(PrepareError::UnknownOperation { plugin: plugin(), operation: operation.to_owned() });
+        };
+        let schema = |schema| {
+            Schema::parse(schema).map_err(|source| PrepareError::Schema {
+                plugin: plugin(),
+                operation: operation.to_owned(),
+                source,
+            })
+        };
+        Ok(Self(Arc::new(LinkedInner {
+            prepared: prepared.clone(),
+            operation: operation.to_owned(),
+            kind: declared.kind,
+            input: schema(&declared.input)?,
+            output: schema(&declared.output)?,
+            effective: Arc::new(effective),
+            limits: Arc::new(limits),
+            services: Arc::new(services),
+        })))
+    }
+
+    /// Calls the operation. It always comes back: at the end of the call, at its deadline, or when `cancel` completes.
+    pub async fn call(&self, request: CallRequest, cancel: impl Future<Output = ()> + Send) -> CallOutcome {
+        let inner = &*self.0;
+        let timeout = request.timeout.min(inner.limits.timeout);
+        let deadline = Instant::now() + timeout;
+        let mut store = inner.store(&request, deadline);
+        let result = {
+            let guest = inner.guest(&mut store, &request, timeout);
+            tokio::select! {
+                biased;
+                () = cancel => Err(CallFault::new(CallFaultClass::Cancelled, "cancelled", "the run was cancelled")),
+                result = guest => result,
+                () = tokio::time::sleep_until(deadline) => Err(timed_out(&inner.operation, timeout)),
+            }
+        };
+        // The store is dropped here, whatever happened: after a trap nothing in it can be trusted.
+        inner.outcome(result, store.into_data().into_remains())
+    }
+}
+
+impl std::fmt::Debug for Linked {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Linked").field("operation", &self.0.operation).field("prepared", &self.0.prepared).finish_non_exhaustive()
+    }
+}
+
+impl LinkedInner {
+    fn store(&self, request: &CallRequest, deadline: Instant) -> Store<Host> {
+        let id = CallId { run: request.run.clone(), step: request.step.clone(), attempt: request.attempt };
+        let host = Host::new(
+            Arc::clone(&self.effective),
+            mode_of(&request.phase, self.kind, request.mode),
+            Arc::clone(&self.services),
+            Arc::clone(&self.limits),
+            id,
+            deadline,
+        );
+        let mut store = Store::new(self.prepared.0.instance.engine(), host);
+        store.limiter(|host| &mut host.growth);
+        store.set_hostcall_fuel(self.limits.host_call_bytes);
+        store.set_epoch_deadline(1);
+        store.epoch_deadline_async_yield_and_update(1);
+        store
+    }
+
+    async fn guest(&self, store: &mut Store<Host>, request: &CallRequest, timeout: Duration) -> Result<Answer, CallFault> {
+        self.input.check(&request.input).map_err(|mismatch| {
+            let message = format!("the input of `{}` does not fit its schema: {mismatch}", self.operation);
+            CallFault::new(CallFaultClass::Invalid, "input.schema", message)
+        })?;
+        let _permit = self.prepared.0.permits.acquire().await.expect("the semaphore is never closed");
+        let job = Job {
+            run_id: request.run.clone(),
+            step: request.step.clone(),
+            attempt: request.attempt,
+            input: request.input.to_string(),
+            deadline_ms: clock::now_ms().saturating_add(u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX)),
+            dry_run: mode_of(&request.phase, self.kind, request.mode) == Mode::ReadOnly,
+        };
+        let answered = self.instantiate_and_call(store, request, &job).await.map_err(|stopped| match stopped {
+            Stopped::Phase => self.wrong_phase(&request.phase),
+            Stopped::Engine(error) => stopped_by_engine(&error),
+        })?;
+        let received = answered.map_err(fault_of_guest)?;
+        Receiver { operation: &self.operation, output: &self.output, limits: &self.limits }.receive(received)
+    }
+
+    async fn instantiate_and_call(
+        &self,
+        store: &mut Store<Host>,
+        request: &CallRequest,
+        job: &Job,
+    ) -> Result<Result<Received, Fault>, Stopped> {
+        let prepared = &self.prepared.0;
+        let operation = self.operation.as_str();
+        match (self.kind, &request.phase) {
+            (OperationKind::Probe, Phase::Check) => {
+                let indices = prepared.exports.probe.as_ref().ok_or(Stopped::Phase)?;
+                let instance = prepared.instance.instantiate_async(&mut *store).await?;
+                let guest = indices.load(&mut *store, &instance)?;
+                Ok(guest.call_check(&mut *store, operation, job).await?.map(Received::Report))
+            }
+            (OperationKind::SmokeTest, Phase::Check) => {
+                let indices = prepared.exports.smoke_test.as_ref().ok_or(Stopped::Phase)?;
+                let instance = prepared.instance.instantiate_async(&mut *store).await?;
+                let guest = indices.load(&mut *store, &instance)?;
+                Ok(guest.call_run(&mut *store, operation, job).await?.map(Received::Verdicts))
+            }
+            (OperationKind::Step, phase) => {
+                let indices = prepared.exports.step.as_ref().ok_or(Stopped::Phase)?;
+                let instance = prepared.instance.instantiate_async(&mut *store).await?;
+                let guest = indices.load(&mut *store, &instance)?;
+                Ok(match phase {
+                    Phase::Check => return Err(Stopped::Phase),
+                    Phase::Plan => guest.call_plan(&mut *store, operation, job).await?.map(Received::Proposal),
+                    Phase::Apply { proposal } => {
+                        let proposal = wit::Proposal::from(proposal);
+                        guest.call_apply(&mut *store, operation, job, &proposal).await?.map(Received::Applied)
+                    }
+                    Phase::Observe => guest.call_observe(&mut *store, operation, job).await?.map(Received::Observation),
+                    Phase::Undo { before } => {
+                        guest.call_undo(&mut *store, operation, job, &before.to_string()).await?.map(Received::Undone)
+                    }
+                })
+            }
+            (OperationKind::Probe | OperationKind::SmokeTest, _) => Err(Stopped::Phase),
+        }
+    }
+
+    fn wrong_phase(&self, phase: &Phase) -> CallFault {
+        let message = format!("`{}` is a {}, so it has no `{}`", self.operation, self.kind.name(), phase.name());
+        CallFault::new(CallFaultClass::Invalid, "call.phase", message)
+    }
+
+    /// Removes secrets from everything that leaves.
+    fn outcome(&self, result: Result<Answer, CallFault>, remains: Remains) -> CallOutcome {
+        let scrubber = self.services.scrubber.current();
+        let logs = remains.log.into_lines();
+        if scrubber.is_empty() {
+            return CallOutcome { result, logs, denials: remains.denials, host_calls: remains.calls };
+        }
+        let line = |line: LogLine| LogLine { message: clean(&scrubber, &line.message), ..line };
+        let denial =
+            |denial: Denial| Denial { reason: clean(&scrubber, &denial.reason), slot: clean(&scrubber, &denial.slot), ..denial };
+        CallOutcome {
+            result: result.map(|answer| answer.scrubbed(&scrubber)).map_err(|fault| CallFault {
+                code: clean(&scrubber, &fault.code),
+                message: clean(&scrubber, &fault.message),
+                ..fault
+            }),
+            logs: logs.into_iter().map(line).collect(),
+            denials: remains.denials.into_iter().map(denial).collect(),
+            host_calls: remains.calls,
+        }
+    }
+}
+
+fn clean(scrubber: &Scrubber, text: &str) -> String {
+    scrubber.text(text).into_owned()
+}
+
+/// Why the engine has no answer of the guest.
+enum Stopped {
+    /// The operation has no such phase.
+    Phase,
+    /// A trap, a limit, or a guest that breaks the rules of the component model.
+    Engine(wasmtime::Error),
+}
+
+impl From<wasmtime::Error> for Stopped {
+    fn from(error: wasmtime::Error) -> Self {
+        Self::Engine(error)
+    }
+}
+
+/// Looking never changes anything, whatever is granted. A smoke test is the one check that acts: it cleans up after itself.
+fn mode_of(phase: &Phase, kind: OperationKind, mode: Mode) -> Mode {
+    match (phase, kind) {
+        (Phase::Check, OperationKind::Probe | OperationKind::Step) | (Phase::Plan | Phase::Observe, _) => Mode::ReadOnly,
+        (Phase::Check, OperationKind::SmokeTest) | (Phase::Apply { .. } | Phase::Undo { .. }, _) => mode,
+    }
+}
+
+fn timed_out(operation: &str, timeout: Duration) -> CallFault {
+    let message = format!("`{operation}` was stopped after {timeout:?}, its timeout");
+    CallFault::new(CallFaultClass::Timeout, "timeout", message)
+}
+
+/// A fault as a guest gives it: it may be as long as memory allows.
+fn fault_of_guest(fault: Fault) -> CallFault {
+    let short = |mut text: String, cap: usize| {
+        text.truncate(text.floor_char_boundary(cap));
+        text
+    };
+    CallFault::new(fault.class.into(), short(fault.code, 128), short(fault.message, 4 << 10))
+}
+
+fn stopped_by_engine(error: &wasmtime::Error) -> CallFault {
+    if let Some(limit) = error.downcast_ref::<LimitReached>() {
+        return CallFault::new(CallFaultClass::Limit, limit.code(), limit.to_string());
+    }
+    // The engine has no type for this one; a test holds the text.
+    if format!("{error:#}").contains("fuel allocated for hostcalls has been exhausted") {
+        let message = "the plugin passed more data to the host in one call than it may";
+        return CallFault::new(CallFaultClass::Limit, "limit.host-call-bytes", message);
+    }
+    match error.downcast_ref::<Trap>() {
+        Some(Trap::UnreachableCodeReached) => {
+            let message = "the plugin panicked or aborted; its last log line may say why";
+            CallFault::new(CallFaultClass::Trap, "trap.panic", message)
+        }
+        Some(Trap::StackOverflow) => {
+            CallFault::new(CallFaultClass::Trap, "trap.stack-overflow", "the plugin called itself too deeply")
+        }
+        Some(trap) => CallFault::new(CallFaultClass::Trap, "trap", format!("the plugin was stopped: {trap}")),
+        None => CallFault::new(CallFaultClass::Trap, "trap", format!("the plugin was stopped: {:#}", error.root_cause())),
+    }
+}

@@ -1,0 +1,258 @@
+//! [`Verified`] → [`Prepared`]: compiled (or taken from the cache) and type-checked against the linker. No guest code has run.
+
+use crate::bindings::exports::runbook::plugin::{probe, smoke_test, step};
+use crate::cache::{self, Cache, CacheProblem};
+use crate::config::{self, Allocation};
+use crate::host::Host;
+use crate::link;
+use crate::value::SchemaError;
+use crate::verify::Verified;
+use runbook_authority::{Digest, Manifest, OperationKind};
+use std::num::NonZeroU32;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Semaphore;
+use wasmtime::Engine;
+use wasmtime::component::{Component, InstancePre, Linker};
+
+/// How often a guest that computes is asked to let others run, and the grain of a deadline for one that never calls the host.
+const TICK: Duration = Duration::from_millis(10);
+
+/// What a [`Runtime`] is made from.
+#[derive(Debug, Clone)]
+pub struct RuntimeConfig {
+    /// Folder for compiled code; `None` compiles at each start.
+    pub cache: Option<PathBuf>,
+    /// How memory for instances is had.
+    pub allocation: Allocation,
+    /// Calls at one time; the others wait. 256 stays far below what the kernel's limit of mappings allows (about 9,000).
+    pub max_concurrent_calls: NonZeroU32,
+}
+
+impl RuntimeConfig {
+    /// For one run: on demand, at most 256 calls at one time.
+    pub fn with_cache(cache: Option<PathBuf>) -> Self {
+        let max_concurrent_calls = NonZeroU32::new(256).expect("256 is not zero");
+        Self { cache, allocation: Allocation::OnDemand, max_concurrent_calls }
+    }
+}
+
+/// The engine that compiles and runs plugins. Cheap to clone; one a program is enough.
+#[derive(Debug, Clone)]
+pub struct Runtime {
+    engine: Engine,
+    cache: Option<Arc<Cache>>,
+    permits: Arc<Semaphore>,
+}
+
+/// Why there is no engine.
+#[derive(Debug, thiserror::Error)]
+pub enum RuntimeError {
+    /// The engine refuses its configuration on this machine.
+    #[error("the WebAssembly engine cannot start on this machine: {reason}")]
+    Engine {
+        /// What it says.
+        reason: String,
+    },
+    /// No thread for the clock.
+    #[error("the clock of the WebAssembly engine cannot start")]
+    Clock {
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+/// Why a verified component cannot be run.
+#[derive(Debug, thiserror::Error)]
+pub enum PrepareError {
+    /// The compiler refuses it.
+    #[error("plugin `{plugin}` cannot be compiled: {reason}")]
+    Compile {
+        /// The plugin's name.
+        plugin: String,
+        /// What the compiler says.
+        reason: String,
+    },
+    /// An import or export has other types than the contract.
+    #[error("plugin `{plugin}` does not fit the plugin contract: {reason}; build it against the contract of this host")]
+    Contract {
+        /// The plugin's name.
+        plugin: String,
+        /// What does not fit.
+        reason: String,
+    },
+    /// A schema in the manifest.
+    #[error("the schema of operation `{operation}` of plugin `{plugin}` cannot be used")]
+    Schema {
+        /// The plugin's name.
+        plugin: String,
+        /// The operation.
+        operation: String,
+        /// Why.
+        #[source]
+        source: SchemaError,
+    },
+    /// The manifest has no such operation.
+    #[error("plugin `{plugin}` has no operation `{operation}`")]
+    UnknownOperation {
+        /// The plugin's name.
+        plugin: String,
+        /// The operation.
+        operation: String,
+    },
+}
+
+/// Where the code of a prepared component came from.
+#[derive(Debug)]
+pub enum CodeOrigin {
+    /// From the cache.
+    Cached,
+    /// Compiled now. If the cache could not be used, why: worth a warning, nothing more.
+    Compiled {
+        /// What is wrong with the cache.
+        problem: Option<CacheProblem>,
+    },
+}
+
+/// A component that is ready to be instantiated. Cheap to clone.
+#[derive(Clone)]
+pub struct Prepared(pub(crate) Arc<PreparedInner>);
+
+pub(crate) struct PreparedInner {
+    pub(crate) manifest: Manifest,
+    digest: Digest,
+    origin: CodeOrigin,
+    pub(crate) instance: InstancePre<Host>,
+    pub(crate) exports: Exports,
+    pub(crate) permits: Arc<Semaphore>,
+}
+
+/// The exports of each kind, looked up once.
+pub(crate) struct Exports {
+    pub(crate) probe: Option<probe::GuestIndices>,
+    pub(crate) smoke_test: Option<smoke_test::GuestIndices>,
+    pub(crate) step: Option<step::GuestIndices>,
+}
+
+impl Runtime {
+    /// Starts the engine.
+    ///
+    /// # Errors
+    /// [`RuntimeError`] if the machine has not what the engine needs (address space for a pool, a thread).
+    pub fn new(config: RuntimeConfig) -> Result<Self, RuntimeError> {
+        let engine = Engine::new(&config::config(config.allocation))
+            .map_err(|error| RuntimeError::Engine { reason: format!("{error:#}") })?;
+        tick(&engine)?;
+        let calls = match config.allocation {
+            Allocation::OnDemand => config.max_concurrent_calls,
+            Allocation::Pooling { instances } => config.max_concurrent_calls.min(instances),
+        };
+        let permits = Arc::new(Semaphore::new(calls.get() as usize));
+        Ok(Self { engine, cache: config.cache.map(|folder| Arc::new(Cache::new(folder))), permits })
+    }
+
+    /// Makes a verified component ready: from the cache, or by compiling it, which takes from milliseconds (Rust) to seconds
+    /// (scripting languages) of all processors.
+    ///
+    /// # Errors
+    /// [`PrepareError`] says why the component cannot be run. A cache that cannot be used is no error, see
+    /// [`Prepared::origin`].
+    pub fn prepare(&self, verified: &Verified) -> Result<Prepared, PrepareError> {
+        let (component, origin) = self.component(verified)?;
+        let plugin = || verified.manifest().name.clone();
+        let contract = |error: wasmtime::Error| PrepareError::Contract { plugin: plugin(), reason: format!("{error:#}") };
+        let linker: Linker<Host> = link::linker(&self.engine, verified.imports()).map_err(contract)?;
+        let instance = linker.instantiate_pre(&component).map_err(contract)?;
+        let has = |kind| verified.exports().iter().any(|export| export == crate::verify::interface_of(kind));
+        let exports = Exports {
+            probe: has(OperationKind::Probe).then(|| probe::GuestIndices::new(&instance)).transpose().map_err(contract)?,
+            smoke_test: has(OperationKind::SmokeTest)
+                .then(|| smoke_test::GuestIndices::new(&instance))
+                .transpose()
+                .map_err(contract)?,
+            step: has(OperationKind::Step).then(|| step::GuestIndices::new(&instance)).transpose().map_err(contract)?,
+        };
+        let manifest = verified.manifest().clone();
+        let digest = verified.digest().clone();
+        Ok(Prepared(Arc::new(PreparedInner { manifest, digest, origin, instance, exports, permits: Arc::clone(&self.permits) })))
+    }
+
+    fn component(&self, verified: &Verified) -> Result<(Component, CodeOrigin), PrepareError> {
+        let Some(cache) = &self.cache else {
+            return Ok((self.compile(verified)?, CodeOrigin::Compiled { problem: None }));
+        };
+        let key = cache::key(&self.engine, verified.digest());
+        let mut problem = match cache.load(&key) {
+            Ok(Some(code)) => match load_code(&self.engine, &code) {
+                Ok(component) => return Ok((component, CodeOrigin::Cached)),
+                Err(problem) => problem,
+            },
+            Ok(None) => None,
+            Err(problem) => Some(problem),
+        };
+        let component = self.compile(verified)?;
+        if !matches!(problem, Some(CacheProblem::Folder { .. })) {
+            let stored = component
+                .serialize()
+                .map_err(|error| std::io::Error::other(format!("{error:#}")))
+                .map_err(|source| CacheProblem::Io { path: PathBuf::from(&key), source })
+                .and_then(|code| cache.store(&key, &code));
+            problem = problem.or(stored.err());
+        }
+        Ok((component, CodeOrigin::Compiled { problem }))
+    }
+
+    fn compile(&self, verified: &Verified) -> Result<Component, PrepareError> {
+        Component::new(&self.engine, verified.bytes())
+            .map_err(|error| PrepareError::Compile { plugin: verified.manifest().name.clone(), reason: format!("{error:#}") })
+    }
+}
+
+/// Takes over compiled code. What the engine refuses (another version of it wrote the code) is compiled again without a word.
+#[expect(unsafe_code, reason = "compiled code cannot be loaded in another way")]
+fn load_code(engine: &Engine, code: &[u8]) -> Result<Component, Option<CacheProblem>> {
+    // SAFETY: `Component::deserialize` runs whatever these bytes say, so they must be what `Component::serialize` wrote. They come
+    // from `Cache::load` alone, which takes them only from a file that belongs to this user, in a folder that belongs to this user
+    // and that nobody else can enter, and only if their SHA-256 is the one that `Cache::store` wrote behind them. Somebody who can
+    // write there can also replace this program. The engine itself checks that its version and configuration fit.
+    unsafe { Component::deserialize(engine, code) }.map_err(|_| None)
+}
+
+/// Starts the clock that makes computing guests yield. It ends with the engine.
+fn tick(engine: &Engine) -> Result<(), RuntimeError> {
+    let engine = engine.weak();
+    let clock = std::thread::Builder::new().name("runbook-tick".to_owned());
+    let run = move || {
+        while let Some(engine) = engine.upgrade() {
+            engine.increment_epoch();
+            drop(engine);
+            std::thread::sleep(TICK);
+        }
+    };
+    clock.spawn(run).map(|_| ()).map_err(|source| RuntimeError::Clock { source })
+}
+
+impl Prepared {
+    /// What the plugin says of itself.
+    pub fn manifest(&self) -> &Manifest {
+        &self.0.manifest
+    }
+
+    /// The digest of the component.
+    pub fn digest(&self) -> &Digest {
+        &self.0.digest
+    }
+
+    /// Whether the code was compiled now.
+    pub fn origin(&self) -> &CodeOrigin {
+        &self.0.origin
+    }
+}
+
+impl std::fmt::Debug for Prepared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Prepared").field("plugin", &self.0.manifest.name).field("digest", &self.0.digest).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,99 @@
+//! Every switch of the engine, with its reason. Whatever is not needed is off: most faults of an engine are in what few use.
+
+use std::num::NonZeroU32;
+use wasmtime::{Config, InstanceAllocationStrategy, PoolingAllocationConfig, Strategy, WasmBacktraceDetails};
+
+/// How memory for instances is had.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Allocation {
+    /// From the operating system for each call: nothing to set up, right for one run.
+    OnDemand,
+    /// From a pool that is reserved at the start: a call costs less, the start about a millisecond more. Right for a program that
+    /// makes thousands of calls.
+    Pooling {
+        /// Calls at one time.
+        instances: NonZeroU32,
+    },
+}
+
+/// Linear memory of one instance in a pool, which must reserve all of it as address space.
+pub(crate) const POOLED_MEMORY: usize = 64 << 20;
+
+/// The native stack that guest code may use. 512 KiB: deep recursion ends as a trap long before the fiber's own stack does.
+const WASM_STACK: usize = 512 << 10;
+
+/// The fiber's stack: the guest's part and as much again for the host functions that run on it.
+const FIBER_STACK: usize = WASM_STACK + (1 << 20);
+
+/// The features that components may use. `inspect` refuses a component that uses another one, with the same list.
+pub(crate) fn features() -> wasmparser::WasmFeatures {
+    use wasmparser::WasmFeatures;
+    WasmFeatures::MUTABLE_GLOBAL
+        | WasmFeatures::SATURATING_FLOAT_TO_INT
+        | WasmFeatures::SIGN_EXTENSION
+        | WasmFeatures::MULTI_VALUE
+        | WasmFeatures::BULK_MEMORY
+        | WasmFeatures::BULK_MEMORY_OPT
+        | WasmFeatures::CALL_INDIRECT_OVERLONG
+        | WasmFeatures::REFERENCE_TYPES
+        | WasmFeatures::EXTENDED_CONST
+        | WasmFeatures::FLOATS
+        | WasmFeatures::GC_TYPES
+        | WasmFeatures::COMPONENT_MODEL
+}
+
+pub(crate) fn config(allocation: Allocation) -> Config {
+    let mut config = Config::new();
+    config
+        // Optimised code, compiled once and kept; Winch compiles faster and had a third of this year's faults.
+        .strategy(Strategy::Cranelift)
+        // Interrupts a guest that computes for ever: it yields at each tick, so that the timeout of the call is seen.
+        .epoch_interruption(true)
+        .consume_fuel(false)
+        // Host functions are synchronous in WIT: component-model async is five times slower a call and a surface of its own.
+        .concurrency_support(false)
+        .max_wasm_stack(WASM_STACK)
+        .async_stack_size(FIBER_STACK)
+        // Untouched pages of the initial memory are shared between calls.
+        .memory_init_cow(true)
+        // The text of a trap is enough; addresses of a stripped plugin help nobody.
+        .wasm_backtrace_details(WasmBacktraceDetails::Disable)
+        .wasm_simd(false)
+        .wasm_relaxed_simd(false)
+        .wasm_tail_call(false)
+        .wasm_multi_memory(false)
+        .wasm_memory64(false)
+        .wasm_custom_page_sizes(false)
+        .wasm_wide_arithmetic(false)
+        .wasm_component_model(true);
+    match allocation {
+        Allocation::OnDemand => config.allocation_strategy(InstanceAllocationStrategy::OnDemand),
+        Allocation::Pooling { instances } => config
+            // The address space of a slot; without it each takes 4 GiB.
+            .memory_reservation(POOLED_MEMORY as u64)
+            .allocation_strategy(InstanceAllocationStrategy::Pooling(pool(instances.get()))),
+    };
+    config
+}
+
+fn pool(instances: u32) -> PoolingAllocationConfig {
+    let mut pool = PoolingAllocationConfig::new();
+    pool.total_component_instances(instances)
+        .total_core_instances(instances.saturating_mul(4))
+        .total_memories(instances)
+        .total_tables(instances.saturating_mul(2))
+        .total_stacks(instances)
+        .max_core_instances_per_component(8)
+        .max_memories_per_component(1)
+        .max_tables_per_component(4)
+        .table_elements(20_000)
+        .max_memory_size(POOLED_MEMORY)
+        // Memory up to this size is set to zero instead of given back: giving it back costs a system call, a page fault for each
+        // page at the next call, and the lock of the address space, which made two threads slower than one.
+        .linear_memory_keep_resident(512 << 10)
+        .table_keep_resident(64 << 10)
+        .async_stack_keep_resident(16 << 10)
+        // Slots that remember a component: the next call of the same one finds its memory ready.
+        .max_unused_warm_slots(instances);
+    pool
+}

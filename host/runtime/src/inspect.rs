@@ -1,0 +1,186 @@
+//! Bytes → [`Inspected`]: what a component is, read from its bytes. Nothing is compiled and nothing is run.
+
+use runbook_authority::manifest::{ManifestError, SECTION};
+use runbook_authority::{Digest, Manifest};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use wasmparser::component_types::ComponentEntityType;
+use wasmparser::types::Types;
+use wasmparser::{CanonicalFunction, CanonicalOption, Encoding, Parser, Payload, ValidPayload, Validator};
+
+/// The largest component that is read. A scripting language's runtime is half of it.
+pub const MAX_SIZE: usize = 64 << 20;
+
+/// Modules and components inside one component. A toolchain makes fewer than ten; a bomb makes thousands.
+const MAX_PARTS: usize = 200;
+
+/// One thing that a component imports.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Import {
+    /// The interface, such as `runbook:http/reader@1.0.0`.
+    pub interface: String,
+    /// The function; `None` is an interface of which only types are used.
+    pub function: Option<String>,
+}
+
+/// A component whose bytes were read and found in order. It was neither compiled nor run.
+#[derive(Debug, Clone)]
+pub struct Inspected {
+    /// Its bytes.
+    pub(crate) bytes: Arc<[u8]>,
+    /// Their digest.
+    pub digest: Digest,
+    /// What it says of itself.
+    pub manifest: Manifest,
+    /// What it imports, function by function, sorted.
+    pub imports: Vec<Import>,
+    /// The interfaces that it exports, sorted.
+    pub exports: Vec<String>,
+    /// Its size in bytes.
+    pub size: usize,
+}
+
+/// Why some bytes are not a plugin.
+#[derive(Debug, thiserror::Error)]
+pub enum InspectError {
+    /// Too big to be read.
+    #[error("it has {size} bytes; at most {MAX_SIZE} are read")]
+    TooLarge {
+        /// Its size.
+        size: usize,
+    },
+    /// Not WebAssembly at all.
+    #[error("it is not WebAssembly: it does not begin with `\\0asm`")]
+    NotWasm,
+    /// A core module.
+    #[error("it is a core module, not a component; make one with `runbook plugin build`")]
+    CoreModule,
+    /// Broken, or it uses a feature that is off.
+    #[error("it is not a component that this host runs: {source}")]
+    NotAccepted {
+        /// What the validator says, with the offset.
+        #[source]
+        source: wasmparser::BinaryReaderError,
+    },
+    /// Modules within modules.
+    #[error("it has more than {MAX_PARTS} modules and components inside")]
+    TooManyParts,
+    /// Strings in another encoding. The code for those had three faults this year, and no plugin needs it.
+    #[error("it passes strings as UTF-16; only UTF-8 is accepted")]
+    StringEncoding,
+    /// No manifest.
+    #[error("it has no manifest: the custom section `{SECTION}` is missing; make the plugin with `runbook plugin build`")]
+    NoManifest,
+    /// Two manifests.
+    #[error("it has more than one manifest; which one a reviewer saw cannot be told")]
+    TwoManifests,
+    /// A manifest that cannot be used.
+    #[error(transparent)]
+    Manifest(#[from] ManifestError),
+}
+
+impl From<wasmparser::BinaryReaderError> for InspectError {
+    fn from(source: wasmparser::BinaryReaderError) -> Self {
+        Self::NotAccepted { source }
+    }
+}
+
+/// Reads a component.
+///
+/// # Errors
+/// [`InspectError`] says why these bytes are not a plugin.
+pub fn inspect(bytes: impl Into<Arc<[u8]>>) -> Result<Inspected, InspectError> {
+    let bytes = bytes.into();
+    let size = bytes.len();
+    if size > MAX_SIZE {
+        return Err(InspectError::TooLarge { size });
+    }
+    if !bytes.starts_with(b"\0asm") {
+        return Err(InspectError::NotWasm);
+    }
+    let found = walk(&bytes)?;
+    let manifest = Manifest::from_section(found.manifest.ok_or(InspectError::NoManifest)?)?;
+    let imports = found.imports.into_iter().collect();
+    let exports = found.exports.into_iter().collect();
+    Ok(Inspected { digest: Digest::of(&bytes), manifest, imports, exports, size, bytes })
+}
+
+#[derive(Default)]
+struct Found<'b> {
+    manifest: Option<&'b [u8]>,
+    imports: BTreeSet<Import>,
+    exports: BTreeSet<String>,
+}
+
+/// One pass: validates all but the bodies of functions (the compiler does those), and collects what stands at the top level.
+fn walk(bytes: &[u8]) -> Result<Found<'_>, InspectError> {
+    let mut validator = Validator::new_with_features(crate::config::features());
+    let mut found = Found::default();
+    let (mut depth, mut parts) = (0_usize, 0_usize);
+    let (mut imports, mut exports) = (Vec::new(), Vec::new());
+    for payload in Parser::new(0).parse_all(bytes) {
+        let payload = payload?;
+        match &payload {
+            Payload::Version { encoding: Encoding::Module, .. } if depth == 0 => return Err(InspectError::CoreModule),
+            Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => {
+                depth += 1;
+                parts += 1;
+                if parts > MAX_PARTS {
+                    return Err(InspectError::TooManyParts);
+                }
+            }
+            Payload::ComponentImportSection(section) if depth == 0 => {
+                for import in section.clone() {
+                    imports.push(import?.name.name);
+                }
+            }
+            Payload::ComponentExportSection(section) if depth == 0 => {
+                for export in section.clone() {
+                    exports.push(export?.name.name);
+                }
+            }
+            Payload::ComponentCanonicalSection(section) => {
+                for function in section.clone() {
+                    check_strings(&function?)?;
+                }
+            }
+            Payload::CustomSection(section) if depth == 0 && section.name() == SECTION => {
+                if found.manifest.replace(section.data()).is_some() {
+                    return Err(InspectError::TwoManifests);
+                }
+            }
+            Payload::End(_) if depth > 0 => depth -= 1,
+            _ => {}
+        }
+        if let ValidPayload::End(types) = validator.payload(&payload)? {
+            found.imports = imports.iter().flat_map(|name| functions(&types, name)).collect();
+            found.exports = exports.iter().map(|name| (*name).to_owned()).collect();
+        }
+    }
+    Ok(found)
+}
+
+/// What a component imports under one name.
+fn functions(types: &Types, name: &str) -> Vec<Import> {
+    let import = |function: Option<&str>| Import { interface: name.to_owned(), function: function.map(str::to_owned) };
+    let Some(ComponentEntityType::Instance(id)) = types.component_item_for_import(name).map(|item| item.ty) else {
+        // A function, a module or a component of its own: nothing of the contract has this form.
+        return vec![import(Some(""))];
+    };
+    let is_type = |ty: &ComponentEntityType| matches!(ty, ComponentEntityType::Type { .. });
+    let exports = &types[id].exports;
+    let used: Vec<_> =
+        exports.iter().filter(|(_, item)| !is_type(&item.ty)).map(|(function, _)| import(Some(function))).collect();
+    if used.is_empty() { vec![import(None)] } else { used }
+}
+
+fn check_strings(function: &CanonicalFunction) -> Result<(), InspectError> {
+    let options: &[CanonicalOption] = match function {
+        CanonicalFunction::Lift { options, .. } | CanonicalFunction::Lower { options, .. } => options,
+        _ => return Ok(()),
+    };
+    match options.iter().any(|option| matches!(option, CanonicalOption::UTF16 | CanonicalOption::CompactUTF16)) {
+        true => Err(InspectError::StringEncoding),
+        false => Ok(()),
+    }
+}

@@ -1,0 +1,90 @@
+//! JSON values and the schemas of operations: input is checked before a plugin sees it, output before anybody else does.
+
+use jsonschema::{PatternOptions, Validator};
+use serde_json::Value;
+
+/// A schema that was read once.
+#[derive(Debug)]
+pub(crate) struct Schema(Option<Validator>);
+
+/// A schema that cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("{reason}")]
+pub struct SchemaError {
+    reason: String,
+}
+
+/// The first thing that is wrong with a value.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("at {pointer}: {reason}")]
+pub(crate) struct Mismatch {
+    pointer: String,
+    reason: String,
+}
+
+impl Schema {
+    /// Reads a schema; `null` (a plugin built without schemas) and `true` accept everything.
+    ///
+    /// A schema comes with a plugin, so nothing in it may reach out or run for ever: references to elsewhere are not fetched, and
+    /// patterns are matched in linear time.
+    pub(crate) fn parse(schema: &Value) -> Result<Self, SchemaError> {
+        if matches!(schema, Value::Null | Value::Bool(true)) {
+            return Ok(Self(None));
+        }
+        let options = jsonschema::options().with_pattern_options(PatternOptions::regex());
+        let validator = options.build(schema).map_err(|error| SchemaError { reason: error.to_string() })?;
+        Ok(Self(Some(validator)))
+    }
+
+    /// Checks one value.
+    pub(crate) fn check(&self, value: &Value) -> Result<(), Mismatch> {
+        let Some(validator) = &self.0 else { return Ok(()) };
+        validator.validate(value).map_err(|error| {
+            let pointer = match error.instance_path().as_str() {
+                "" => "the top".to_owned(),
+                path => format!("`{path}`"),
+            };
+            // Without the value itself: it may be long, and it may be a secret.
+            Mismatch { pointer, reason: error.masked_with("the value").to_string() }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_mismatch_names_the_place_and_hides_the_value() {
+        let schema = Schema::parse(&json!({
+            "type": "object",
+            "properties": { "older_than": { "type": "string", "pattern": "^[0-9]+m$" } },
+            "required": ["older_than"],
+        }))
+        .unwrap();
+        assert!(schema.check(&json!({ "older_than": "5m" })).is_ok());
+        let wrong = schema.check(&json!({ "older_than": "hunter2" })).unwrap_err().to_string();
+        assert!(wrong.starts_with("at `/older_than`: ") && !wrong.contains("hunter2"), "{wrong}");
+        let missing = schema.check(&json!({})).unwrap_err().to_string();
+        assert!(missing.contains("older_than"), "{missing}");
+    }
+
+    #[test]
+    fn no_schema_accepts_everything() {
+        assert!(Schema::parse(&Value::Null).unwrap().check(&json!([1])).is_ok());
+        assert!(Schema::parse(&json!(true)).unwrap().check(&json!({})).is_ok());
+        assert!(Schema::parse(&json!(false)).unwrap().check(&json!({})).is_err());
+    }
+
+    #[test]
+    fn a_schema_cannot_reach_out_or_run_for_ever() {
+        for reference in ["http://127.0.0.1:1/x", "file:///etc/passwd"] {
+            assert!(Schema::parse(&json!({ "$ref": reference })).is_err(), "{reference}");
+        }
+        let slow = Schema::parse(&json!({ "type": "string", "pattern": "^(a+)+$" })).unwrap();
+        let started = std::time::Instant::now();
+        assert!(slow.check(&json!("a".repeat(50_000) + "!")).is_err());
+        assert!(started.elapsed() < std::time::Duration::from_secs(5));
+    }
+}

@@ -1,0 +1,232 @@
+//! [`Inspected`] → [`Verified`]: what is imported is declared (I ⊆ D), function by function, and this host has all of it.
+
+use crate::inspect::{Import, Inspected};
+use runbook_authority::capability::{Availability, FUNCTIONS, function_row};
+use runbook_authority::{Digest, Manifest, OperationKind, Verb};
+use std::collections::BTreeSet;
+use std::fmt;
+
+/// A component that asks for nothing that its manifest does not declare. Only [`verify`] makes one.
+#[derive(Debug, Clone)]
+pub struct Verified {
+    inspected: Inspected,
+}
+
+impl Verified {
+    /// The digest of the component.
+    pub fn digest(&self) -> &Digest {
+        &self.inspected.digest
+    }
+
+    /// What it says of itself.
+    pub fn manifest(&self) -> &Manifest {
+        &self.inspected.manifest
+    }
+
+    /// What it imports, function by function, sorted.
+    pub fn imports(&self) -> &[Import] {
+        &self.inspected.imports
+    }
+
+    /// The interfaces that it exports, sorted.
+    pub fn exports(&self) -> &[String] {
+        &self.inspected.exports
+    }
+
+    /// Its size in bytes.
+    pub fn size(&self) -> usize {
+        self.inspected.size
+    }
+
+    /// Verbs that are declared, though no imported function needs them, sorted. `secrets.use` has no function.
+    pub fn unused_verbs(&self) -> Vec<Verb> {
+        let used: BTreeSet<_> = self.inspected.imports.iter().filter_map(verb_of).collect();
+        let declared: BTreeSet<_> = self.manifest().declared_verbs().filter(|verb| *verb != Verb::SecretsUse).collect();
+        declared.difference(&used).copied().collect()
+    }
+
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.inspected.bytes
+    }
+}
+
+/// One reason why a component is refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Finding {
+    /// A function is imported whose verb no slot declares.
+    Undeclared {
+        /// The function.
+        import: Import,
+        /// The verb that allows it.
+        verb: Verb,
+    },
+    /// The function is in the contract, but this host does not link it yet.
+    Planned {
+        /// The function.
+        import: Import,
+    },
+    /// The interface is known in another version.
+    OtherVersion {
+        /// What is imported.
+        import: Import,
+        /// What this host has.
+        known: &'static str,
+    },
+    /// The interface is known, the function is not.
+    UnknownFunction {
+        /// What is imported.
+        import: Import,
+    },
+    /// WASI, which this host does not have.
+    Wasi {
+        /// What is imported.
+        import: Import,
+    },
+    /// Nothing of the contract.
+    Unknown {
+        /// What is imported.
+        import: Import,
+    },
+    /// The manifest has operations of a kind that the component does not export.
+    NotExported {
+        /// The kind.
+        kind: OperationKind,
+        /// The interface that is missing.
+        interface: &'static str,
+    },
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Undeclared { import, verb } => write!(
+                f,
+                "it imports {import}, but no slot declares `{verb}`; add `\"{verb}\"` to the verbs of a `{}` slot in plugin.toml, \
+                 or do not call it",
+                verb.row().capability
+            ),
+            Self::Planned { import } => {
+                write!(f, "it imports {import}, which this version of the host does not have yet; do not call it")
+            }
+            Self::OtherVersion { import, known } => {
+                write!(f, "it imports {import}, but this host has `{known}`; build it against that, or use a newer host")
+            }
+            Self::UnknownFunction { import } => {
+                write!(f, "it imports {import}, and the interface has no such function here; use a newer host")
+            }
+            Self::Wasi { import } => write!(
+                f,
+                "it imports {import}, and this host has no WASI; build it for a target without it (in Rust `wasm32-unknown-unknown`)"
+            ),
+            Self::Unknown { import } => write!(f, "it imports {import}, which is no part of the plugin contract; remove it"),
+            Self::NotExported { kind, interface } => {
+                write!(f, "its manifest has operations of kind `{}`, but it does not export `{interface}`", kind.name())
+            }
+        }
+    }
+}
+
+impl fmt::Display for Import {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.function.as_deref() {
+            Some(function) if !function.is_empty() => write!(f, "`{function}` of `{}`", self.interface),
+            Some(_) | None => write!(f, "`{}`", self.interface),
+        }
+    }
+}
+
+/// A component that is refused, with every reason.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VerifyError {
+    /// The plugin's name.
+    pub plugin: String,
+    /// Each reason; never empty.
+    pub findings: Vec<Finding>,
+}
+
+impl fmt::Display for VerifyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "plugin `{}` is refused: ", self.plugin)?;
+        for (index, finding) in self.findings.iter().enumerate() {
+            let separator = if index == 0 { "" } else { "; " };
+            write!(f, "{separator}{finding}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for VerifyError {}
+
+/// Judges what a component imports.
+///
+/// # Errors
+/// [`VerifyError`] lists everything that is imported and not declared or not known.
+pub fn verify(inspected: Inspected) -> Result<Verified, VerifyError> {
+    let declared: BTreeSet<_> = inspected.manifest.declared_verbs().collect();
+    let mut findings: Vec<_> = inspected.imports.iter().filter_map(|import| judge(import, &declared)).collect();
+    findings.extend(missing_exports(&inspected));
+    if findings.is_empty() { Ok(Verified { inspected }) } else { Err(VerifyError { plugin: inspected.manifest.name, findings }) }
+}
+
+fn verb_of(import: &Import) -> Option<Verb> {
+    function_row(&import.interface, import.function.as_deref()?)?.verb
+}
+
+fn judge(import: &Import, declared: &BTreeSet<Verb>) -> Option<Finding> {
+    let import = import.clone();
+    let Some(function) = import.function.as_deref() else {
+        // Types do nothing, and those of another version do not fit any function here.
+        return (!is_types_of_contract(&import.interface)).then(|| unknown(import));
+    };
+    match function_row(&import.interface, function) {
+        Some(row) if row.availability == Availability::Planned => Some(Finding::Planned { import }),
+        Some(row) => match row.verb {
+            Some(verb) if !declared.contains(&verb) => Some(Finding::Undeclared { import, verb }),
+            Some(_) | None => None,
+        },
+        None => Some(unknown(import)),
+    }
+}
+
+/// Interfaces without functions belong to a package of the contract, in its version.
+fn is_types_of_contract(interface: &str) -> bool {
+    let package = |interface: &str| {
+        let (name, version) = interface.split_once('@')?;
+        Some((name.split_once('/')?.0.to_owned(), version.to_owned()))
+    };
+    let wanted = package(interface);
+    wanted.is_some()
+        && (FUNCTIONS.iter().any(|row| package(row.interface) == wanted)
+            || wanted == Some(("runbook:plugin".to_owned(), "1.0.0".to_owned())))
+}
+
+fn unknown(import: Import) -> Finding {
+    if import.interface.starts_with("wasi:") {
+        return Finding::Wasi { import };
+    }
+    let same_name = |known: &&str| known.split('@').next() == import.interface.split('@').next();
+    match FUNCTIONS.iter().map(|row| row.interface).find(same_name) {
+        Some(known) if known == import.interface => Finding::UnknownFunction { import },
+        Some(known) => Finding::OtherVersion { import, known },
+        None => Finding::Unknown { import },
+    }
+}
+
+/// The interface through which operations of a kind are called.
+pub(crate) fn interface_of(kind: OperationKind) -> &'static str {
+    match kind {
+        OperationKind::Probe => "runbook:plugin/probe@1.0.0",
+        OperationKind::SmokeTest => "runbook:plugin/smoke-test@1.0.0",
+        OperationKind::Step => "runbook:plugin/step@1.0.0",
+    }
+}
+
+fn missing_exports(inspected: &Inspected) -> impl Iterator<Item = Finding> {
+    let kinds = [OperationKind::Probe, OperationKind::SmokeTest, OperationKind::Step];
+    kinds.into_iter().filter_map(|kind| {
+        let interface = interface_of(kind);
+        let needed = inspected.manifest.operations.values().any(|operation| operation.kind == kind);
+        (needed && !inspected.exports.iter().any(|export| export == interface))
+            .then_some(Finding::NotExported { kind, interface })
+    })
+}
