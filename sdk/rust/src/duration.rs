@@ -92,8 +92,8 @@ mod tests {
 
     #[test]
     fn durations_need_a_unit() {
-        assert_eq!(parse("5m"), Some(Duration::from_millis(300_000)));
-        assert_eq!(parse("1h30m"), Some(Duration::from_millis(5_400_000)));
+        assert_eq!(parse("5m"), Some(Duration::from_mins(5)));
+        assert_eq!(parse("1h30m"), Some(Duration::from_mins(90)));
         assert_eq!(parse("1.5s"), Some(Duration::from_millis(1_500)));
         for wrong in ["", "5", "m", "5x", "-1s"] {
             assert_eq!(parse(wrong), None, "{wrong:?}");

@@ -77,12 +77,13 @@ pub use {schemars, serde, serde_json, wit_bindgen};
 #[macro_export]
 macro_rules! plugin {
     (
-        $(probes: { $($probe:literal => $check:path),* $(,)? })? $(,)?
-        $(smoke_tests: { $($smoke:literal => $run:path),* $(,)? })? $(,)?
-        $(steps: { $($step:literal => $act:ty),* $(,)? })? $(,)?
+        $(probes: { $($probe:literal => $check:path),* $(,)? } $(,)?)?
+        $(smoke_tests: { $($smoke:literal => $run:path),* $(,)? } $(,)?)?
+        $(steps: { $($step:literal => $act:ty),* $(,)? } $(,)?)?
     ) => {
         #[doc(hidden)]
-        struct RunbookPlugin;
+        #[derive(Debug)]
+        pub struct RunbookPlugin;
 
         const _: () = {
             use $crate::guest;
@@ -146,6 +147,8 @@ macro_rules! plugin {
             }
         };
 
+        // The names of exports are no symbols that a native linker takes, and a native build is for unit tests only.
+        #[cfg(target_family = "wasm")]
         $crate::bindings::export!(RunbookPlugin with_types_in $crate::bindings);
     };
 }
