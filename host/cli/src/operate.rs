@@ -7,11 +7,11 @@ use crate::vault;
 use runbook_document::Located;
 use runbook_engine::{
     Answer, Answered, Call, Effect, ErrorClass, Fault, LogLevel, LogLine, Measurement, Mode, Operate, OperationFacts, Outcome, Phase, Proposal,
-    RunId, Runbook, StepId, Verdict,
+    Runbook, StepId, Verdict,
 };
 use runbook_runtime::{
-    Allocation, BoxFuture, CallFault, CallRequest, CallResult, Limits, Linked, Runtime, RuntimeConfig, SecretFacts, SecretSource, SecretUnavailable,
-    Services, SharedScrubber,
+    self as runtime, BoxFuture, CallFault, CallFaultClass, CallOutcome, CallRequest, CodeOrigin, Limits, Linked, Runtime, RuntimeConfig, SecretFacts,
+    SecretSource, SecretUnavailable, Services, SharedScrubber,
 };
 use runbook_secrets::{Secret, Source, Store};
 use std::collections::{BTreeMap, HashMap};
@@ -21,17 +21,16 @@ use std::time::Duration;
 
 /// Calls the plugins of one runbook.
 pub struct Operator {
-    linked: BTreeMap<StepId, Arc<Linked>>,
+    linked: BTreeMap<StepId, Linked>,
     facts: BTreeMap<StepId, OperationFacts>,
 }
 
 impl Operator {
     /// Compiles (or takes from the cache) and links every plugin of the runbook.
-    pub async fn new(context: &Context, prepared: &Prepared, _run: RunId) -> Result<Self, Failure> {
-        let config = RuntimeConfig { cache: Some(context.cache.clone()), allocation: Allocation::OnDemand, max_concurrent_calls: 256 };
-        let runtime = Runtime::new(config).map_err(Failure::engine)?;
+    pub fn new(context: &Context, prepared: &Prepared) -> Result<Self, Failure> {
+        let runtime = Runtime::new(RuntimeConfig::with_cache(Some(context.cache.clone()))).map_err(Failure::engine)?;
         let vault = Vault::new(context, prepared)?;
-        let services = Arc::new(Services { secrets: Arc::new(vault), scrubber: SharedScrubber::default(), audit: None });
+        let services = Services { secrets: Arc::new(vault), scrubber: SharedScrubber::default(), audit: None };
         let mut compiled = HashMap::new();
         let mut linked = BTreeMap::new();
         for (step, site) in &prepared.sites {
@@ -39,11 +38,12 @@ impl Operator {
                 Some(component) => component,
                 None => {
                     let component = runtime.prepare(&site.plugin).map_err(Failure::engine)?;
+                    warn_about_cache(component.origin());
                     compiled.entry(site.plugin.digest().clone()).or_insert(component)
                 }
             };
-            let link = Linked::new(component, &site.operation, site.effective.clone(), Limits::default(), Arc::clone(&services));
-            linked.insert(step.clone(), Arc::new(link.map_err(Failure::engine)?));
+            let link = Linked::new(component, &site.operation, site.effective.clone(), Limits::default(), services.clone());
+            linked.insert(step.clone(), link.map_err(Failure::engine)?);
         }
         Ok(Self { linked, facts: prepared.facts.clone() })
     }
@@ -55,9 +55,9 @@ impl Operate for Operator {
     }
 
     async fn call(&self, call: Call) -> Result<Answered, Fault> {
-        let linked = Arc::clone(self.linked.get(&call.step).expect("the engine calls only call sites of the runbook that was prepared"));
+        let linked = self.linked.get(&call.step).expect("the engine calls only call sites of the runbook that was prepared").clone();
         // A task of its own, so that a plugin that computes does not hold up other branches; dropped with this future.
-        let task = AbortOnDrop(tokio::spawn(async move { linked.call(request(call)).await }));
+        let task = AbortOnDrop(tokio::spawn(async move { linked.call(request(call), std::future::pending()).await }));
         let outcome = task.await;
         let mut logs: Vec<LogLine> = outcome.logs.into_iter().map(log_line).collect();
         logs.extend(outcome.denials.iter().map(|denial| LogLine { level: LogLevel::Error, message: denial.to_string() }));
@@ -69,7 +69,7 @@ impl Operate for Operator {
 }
 
 /// A task that ends when nobody waits for it any more.
-struct AbortOnDrop(tokio::task::JoinHandle<runbook_runtime::CallOutcome>);
+struct AbortOnDrop(tokio::task::JoinHandle<CallOutcome>);
 
 impl Drop for AbortOnDrop {
     fn drop(&mut self) {
@@ -78,7 +78,7 @@ impl Drop for AbortOnDrop {
 }
 
 impl std::future::Future for AbortOnDrop {
-    type Output = runbook_runtime::CallOutcome;
+    type Output = CallOutcome;
 
     fn poll(mut self: std::pin::Pin<&mut Self>, context: &mut std::task::Context<'_>) -> std::task::Poll<Self::Output> {
         std::pin::Pin::new(&mut self.0).poll(context).map(|joined| match joined {
@@ -171,11 +171,11 @@ fn request(call: Call) -> CallRequest {
         step: call.step.to_string(),
         attempt: call.attempt,
         phase: match call.phase {
-            Phase::Check => runbook_runtime::Phase::Check,
-            Phase::Plan => runbook_runtime::Phase::Plan,
-            Phase::Apply { proposal } => runbook_runtime::Phase::Apply { proposal: proposal_to(proposal) },
-            Phase::Observe => runbook_runtime::Phase::Observe,
-            Phase::Undo { before } => runbook_runtime::Phase::Undo { before },
+            Phase::Check => runtime::Phase::Check,
+            Phase::Plan => runtime::Phase::Plan,
+            Phase::Apply { proposal } => runtime::Phase::Apply { proposal: to_runtime(proposal) },
+            Phase::Observe => runtime::Phase::Observe,
+            Phase::Undo { before } => runtime::Phase::Undo { before },
         },
         input: call.input,
         mode: match call.mode {
@@ -186,70 +186,83 @@ fn request(call: Call) -> CallRequest {
     }
 }
 
-fn proposal_to(proposal: Proposal) -> runbook_runtime::Proposal {
-    let effect = |effect: Effect| runbook_runtime::ProposedEffect { verb: effect.verb, target: effect.target, summary: effect.summary };
-    runbook_runtime::Proposal { effects: proposal.effects.into_iter().map(effect).collect(), summary: proposal.summary, before: proposal.before }
+fn to_runtime(proposal: Proposal) -> runtime::Proposal {
+    let Proposal { effects, summary, before } = proposal;
+    let effects = effects.into_iter().map(|Effect { verb, target, summary }| runtime::Effect { verb, target, summary }).collect();
+    runtime::Proposal { effects, summary, before }
 }
 
-fn answer(result: CallResult) -> Answer {
-    match result {
-        CallResult::Report { outcome, summary, output, measurements } => {
-            Answer::Report { outcome: outcome_of(outcome), summary, output, measurements: measurements.into_iter().map(measurement).collect() }
+fn to_engine(proposal: runtime::Proposal) -> Proposal {
+    let runtime::Proposal { effects, summary, before } = proposal;
+    let effects = effects.into_iter().map(|runtime::Effect { verb, target, summary }| Effect { verb, target, summary }).collect();
+    Proposal { effects, summary, before }
+}
+
+fn answer(answer: runtime::Answer) -> Answer {
+    match answer {
+        runtime::Answer::Report(runtime::Report { outcome, summary, output, measurements: found }) => {
+            Answer::Report { outcome: outcome_of(outcome), summary, output, measurements: measurements(found) }
         }
-        CallResult::Verdicts(verdicts) => Answer::Verdicts(
-            verdicts
-                .into_iter()
-                .map(|case| Verdict { name: case.name, outcome: outcome_of(case.outcome), detail: case.detail, duration_ms: case.duration_ms })
-                .collect(),
-        ),
-        CallResult::Proposal(proposal) => Answer::Proposal(Proposal {
-            effects: proposal.effects.into_iter().map(|effect| Effect { verb: effect.verb, target: effect.target, summary: effect.summary }).collect(),
-            summary: proposal.summary,
-            before: proposal.before,
-        }),
-        CallResult::Observation(found) => Answer::Observation(found),
-        CallResult::Completion { summary, output, changed, measurements } => {
-            Answer::Completion { summary, output, changed, measurements: measurements.into_iter().map(measurement).collect() }
+        runtime::Answer::Verdicts(verdicts) => Answer::Verdicts(verdicts.into_iter().map(verdict).collect()),
+        runtime::Answer::Proposal(proposal) => Answer::Proposal(to_engine(proposal)),
+        runtime::Answer::Observation(found) => Answer::Observation(found),
+        runtime::Answer::Completion(runtime::Completion { summary, output, changed, measurements: found }) => {
+            Answer::Completion { summary, output, changed, measurements: measurements(found) }
         }
     }
 }
 
-fn measurement(from: runbook_runtime::Measurement) -> Measurement {
-    Measurement { label: from.label, value: from.value, unit: from.unit, warn: from.warn, crit: from.crit }
+fn verdict(case: runtime::Verdict) -> Verdict {
+    let duration_ms = u64::try_from(case.duration.as_millis()).unwrap_or(u64::MAX);
+    Verdict { name: case.name, outcome: outcome_of(case.outcome), detail: case.detail, duration_ms }
 }
 
-fn outcome_of(outcome: runbook_runtime::Outcome) -> Outcome {
+fn measurements(found: Vec<runtime::Measurement>) -> Vec<Measurement> {
+    found
+        .into_iter()
+        .map(|runtime::Measurement { label, value, unit, warn, crit }| Measurement { label, value, unit, warn, crit })
+        .collect()
+}
+
+fn outcome_of(outcome: runtime::Outcome) -> Outcome {
     match outcome {
-        runbook_runtime::Outcome::Pass => Outcome::Pass,
-        runbook_runtime::Outcome::Warn => Outcome::Warn,
-        runbook_runtime::Outcome::Fail => Outcome::Fail,
-        runbook_runtime::Outcome::Unknown => Outcome::Unknown,
+        runtime::Outcome::Pass => Outcome::Pass,
+        runtime::Outcome::Warn => Outcome::Warn,
+        runtime::Outcome::Fail => Outcome::Fail,
+        runtime::Outcome::Unknown => Outcome::Unknown,
     }
 }
 
-fn log_line(line: runbook_runtime::LogLine) -> LogLine {
+fn log_line(line: runtime::LogLine) -> LogLine {
     let level = match line.level {
-        runbook_runtime::LogLevel::Debug => LogLevel::Debug,
-        runbook_runtime::LogLevel::Info => LogLevel::Info,
-        runbook_runtime::LogLevel::Warn => LogLevel::Warn,
-        runbook_runtime::LogLevel::Error => LogLevel::Error,
+        runtime::LogLevel::Debug => LogLevel::Debug,
+        runtime::LogLevel::Info => LogLevel::Info,
+        runtime::LogLevel::Warn => LogLevel::Warn,
+        runtime::LogLevel::Error => LogLevel::Error,
     };
     LogLine { level, message: line.message }
 }
 
-fn class_of(class: runbook_runtime::FaultClass) -> ErrorClass {
-    use runbook_runtime::FaultClass;
+fn class_of(class: CallFaultClass) -> ErrorClass {
     match class {
-        FaultClass::Invalid => ErrorClass::Invalid,
-        FaultClass::Denied => ErrorClass::Denied,
-        FaultClass::NotFound => ErrorClass::NotFound,
-        FaultClass::Conflict => ErrorClass::Conflict,
-        FaultClass::Transient => ErrorClass::Transient,
-        FaultClass::Timeout => ErrorClass::Timeout,
-        FaultClass::Limit => ErrorClass::Limit,
-        FaultClass::Assertion => ErrorClass::Assertion,
-        FaultClass::Trap => ErrorClass::Trap,
-        FaultClass::Cancelled => ErrorClass::Cancelled,
-        FaultClass::Unknown => ErrorClass::Unknown,
+        CallFaultClass::Invalid => ErrorClass::Invalid,
+        CallFaultClass::Denied => ErrorClass::Denied,
+        CallFaultClass::NotFound => ErrorClass::NotFound,
+        CallFaultClass::Conflict => ErrorClass::Conflict,
+        CallFaultClass::Transient => ErrorClass::Transient,
+        CallFaultClass::Timeout => ErrorClass::Timeout,
+        CallFaultClass::Limit => ErrorClass::Limit,
+        CallFaultClass::Assertion => ErrorClass::Assertion,
+        CallFaultClass::Trap => ErrorClass::Trap,
+        CallFaultClass::Cancelled => ErrorClass::Cancelled,
+        CallFaultClass::Unknown => ErrorClass::Unknown,
+    }
+}
+
+/// A cache that cannot be used costs time at every start; that is worth a line, no more.
+fn warn_about_cache(origin: &CodeOrigin) {
+    match origin {
+        CodeOrigin::Cached | CodeOrigin::Compiled { problem: None } => {}
+        CodeOrigin::Compiled { problem: Some(problem) } => crate::ui::note(&format!("warning: compiled plugins cannot be kept: {problem}")),
     }
 }

@@ -394,6 +394,7 @@ fn skip_text(reason: SkipReason) -> &'static str {
         SkipReason::Condition => "its `when` is false",
         SkipReason::Dependency => "a step that it needs did not succeed",
         SkipReason::Operator => "the operator says that it is done",
+        SkipReason::TimeIsUp => "its time was up before it could begin",
     }
 }
 

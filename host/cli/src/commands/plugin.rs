@@ -49,7 +49,7 @@ fn list() -> Result<ExitStatus, Failure> {
     let mut rows = Vec::new();
     for bundled in BUNDLED {
         let inspected = inspect(bundled.component).map_err(Failure::engine)?;
-        for (name, operation) in &inspected.manifest().operations {
+        for (name, operation) in &inspected.manifest.operations {
             rows.push(vec![format!("{}:{name}", bundled.name), operation.kind.name().to_owned(), operation.summary.clone()]);
         }
     }
@@ -69,15 +69,15 @@ fn show(plugin: &str) -> Result<ExitStatus, Failure> {
 }
 
 fn render(inspected: &Inspected, size: u64) -> String {
-    let manifest = inspected.manifest();
+    let manifest = &inspected.manifest;
     let mut text = format!("{} {}: {}\n", manifest.name, manifest.version, manifest.description);
-    let _ = writeln!(text, "{}, {}", inspected.digest(), ByteSize(size));
+    let _ = writeln!(text, "{}, {}", inspected.digest, ByteSize(size));
     text.push_str("\nOperations\n");
     text.push_str(&runbook_report::table(&operations(manifest)));
     text.push_str("\n\nSlots: what it may ask for, and why\n");
     text.push_str(&runbook_report::table(&slots(manifest)));
     text.push_str("\n\nImports: what its code can call\n");
-    let rows: Vec<_> = inspected.imports().iter().map(|import| vec![import.interface.clone(), import.function.clone()]).collect();
+    let rows: Vec<_> = inspected.imports.iter().map(|import| vec![import.interface.clone(), import.function.clone().unwrap_or_default()]).collect();
     text.push_str(&runbook_report::table(&rows));
     text
 }
@@ -123,7 +123,7 @@ fn build(context: &Context, folder: &Path, output: Option<PathBuf>) -> Result<Ex
         Err(error) => return Err(Failure::usage(error)),
     };
     let inspected = inspect(component.clone()).map_err(Failure::refused)?;
-    let path = output.unwrap_or_else(|| folder.join(format!("{}.wasm", inspected.manifest().name)));
+    let path = output.unwrap_or_else(|| folder.join(format!("{}.wasm", inspected.manifest.name)));
     let verified = verify(inspected).map_err(|error| Failure::refused(error).hint("declare it in `plugin.toml`, with a reason"))?;
     std::fs::write(&path, &component).map_err(|error| Failure::usage(format!("`{}` cannot be written: {error}", path.display())))?;
     let _ = context;
