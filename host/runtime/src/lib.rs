@@ -17,8 +17,11 @@ mod host;
 mod inspect;
 mod limits;
 mod link;
+mod net;
 mod receive;
 mod services;
+#[cfg(test)]
+mod testing;
 mod value;
 mod verify;
 

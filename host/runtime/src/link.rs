@@ -20,6 +20,8 @@ macro_rules! interfaces {
 interfaces! {
     "runbook:base/log@1.0.0" base::log;
     "runbook:base/clock@1.0.0" base::clock;
+    "runbook:http/reader@1.0.0" http::reader;
+    "runbook:http/writer@1.0.0" http::writer;
     "runbook:files/reader@1.0.0" files::reader;
     "runbook:files/writer@1.0.0" files::writer;
 }

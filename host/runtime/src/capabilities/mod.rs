@@ -3,5 +3,6 @@
 pub(crate) mod clock;
 mod docker;
 pub(crate) mod files;
+mod http;
 pub(crate) mod log;
 mod sql;

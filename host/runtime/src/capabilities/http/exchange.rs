@@ -1,0 +1,207 @@
+//! One request and its answer on a connection of its own.
+
+use super::timed::{Marks, Timed};
+use crate::fault::{Fault, FaultClass};
+use crate::net::{connect::connect, tls::encrypt};
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::{Bytes, Incoming};
+use hyper::client::conn::http1;
+use hyper::header::{CONNECTION, CONTENT_LENGTH, HOST, HeaderMap, HeaderValue};
+use hyper::{Method, Request, Response};
+use hyper_util::rt::TokioIo;
+use runbook_authority::Effect;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+use tokio_rustls::client::TlsStream;
+use url::{Position, Url};
+
+/// The head of an answer is never larger than this.
+const MAX_HEAD: usize = 64 << 10;
+
+/// Bytes of a request body that are copied before it is sent.
+type Body = Full<Bytes>;
+
+enum Stream {
+    Plain(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+/// An open connection, with the time that each part of opening it took.
+pub(super) struct Connection {
+    stream: Stream,
+    peer: SocketAddr,
+    dns: Duration,
+    connect: Duration,
+    tls: Duration,
+}
+
+/// What is sent.
+pub(super) struct Exchange<'a> {
+    pub(super) method: &'a Method,
+    pub(super) url: &'a Url,
+    pub(super) headers: &'a HeaderMap,
+    pub(super) body: &'a [u8],
+    pub(super) max_body: u64,
+}
+
+/// What came back.
+pub(super) struct Answered {
+    pub(super) status: u16,
+    pub(super) headers: Vec<(String, String)>,
+    pub(super) body: Vec<u8>,
+    pub(super) truncated: bool,
+    pub(super) peer: SocketAddr,
+    pub(super) dns: Duration,
+    pub(super) connect: Duration,
+    pub(super) tls: Duration,
+    pub(super) first_byte: Duration,
+}
+
+/// Why there is no answer.
+pub(super) enum Failure {
+    Resolve(io::Error),
+    Connect(io::Error),
+    Tls(io::Error),
+    /// Before any byte of the request went out.
+    Unsent(hyper::Error),
+    /// After that: the other side may have acted.
+    Broken(hyper::Error),
+}
+
+impl Failure {
+    pub(super) fn into_fault(self, place: &str, effect: Effect) -> Fault {
+        let new = |class, code, what: String| Fault::new(class, code, format!("{place}: {what}"));
+        match self {
+            Self::Resolve(error) => new(FaultClass::Transient, "http.resolve", format!("its name cannot be resolved: {error}")),
+            Self::Connect(error) => new(FaultClass::Transient, "http.connect", format!("cannot be connected to: {error}")),
+            Self::Tls(error) => new(FaultClass::Invalid, "http.tls", format!("no trusted encrypted connection: {error}")),
+            Self::Unsent(error) => new(FaultClass::Transient, "http.connect", chain(&error)),
+            Self::Broken(error) if error.is_parse() => {
+                new(FaultClass::Invalid, "http.protocol", format!("the answer is not HTTP: {}", chain(&error)))
+            }
+            Self::Broken(error) => {
+                let class = match effect {
+                    Effect::Read => FaultClass::Transient,
+                    Effect::Change => FaultClass::Unknown,
+                };
+                new(class, "http.broken", format!("the connection broke before the answer was complete: {}", chain(&error)))
+            }
+        }
+    }
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        source = error.source();
+    }
+    text
+}
+
+impl Connection {
+    /// Opens a connection to one of the judged addresses; the name in the certificate and in `Host` stays that of the URL.
+    pub(super) async fn open(url: &Url, addresses: &[SocketAddr], ca: Option<&str>, dns: Duration) -> Result<Self, Failure> {
+        let started = Instant::now();
+        let stream = connect(addresses).await.map_err(Failure::Connect)?;
+        let connect = started.elapsed();
+        let peer = stream.peer_addr().map_err(Failure::Connect)?;
+        if url.scheme() != "https" {
+            return Ok(Self { stream: Stream::Plain(stream), peer, dns, connect, tls: Duration::ZERO });
+        }
+        let started = Instant::now();
+        let host = url.host_str().unwrap_or_default();
+        let stream = encrypt(stream, host, ca).await.map_err(Failure::Tls)?;
+        Ok(Self { stream: Stream::Tls(Box::new(stream)), peer, dns, connect, tls: started.elapsed() })
+    }
+}
+
+/// Ends the task that drives a connection.
+struct Driver(JoinHandle<()>);
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl Exchange<'_> {
+    pub(super) async fn run(self, connection: Connection) -> Result<Answered, Failure> {
+        let Connection { stream, peer, dns, connect, tls } = connection;
+        let marks = Marks::new();
+        let (response, driver) = match stream {
+            Stream::Plain(inner) => self.send(Timed { inner, marks: Arc::clone(&marks) }).await,
+            Stream::Tls(inner) => self.send(Timed { inner, marks: Arc::clone(&marks) }).await,
+        }
+        .map_err(|error| if marks.sent() { Failure::Broken(error) } else { Failure::Unsent(error) })?;
+        let (head, body) = response.into_parts();
+        let (body, truncated) = take(body, self.max_body).await.map_err(Failure::Broken)?;
+        drop(driver);
+        let header = |(name, value): (&hyper::header::HeaderName, &HeaderValue)| {
+            (name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned())
+        };
+        Ok(Answered {
+            status: head.status.as_u16(),
+            headers: head.headers.iter().map(header).collect(),
+            body,
+            truncated,
+            peer,
+            dns,
+            connect,
+            tls,
+            first_byte: marks.first_byte(),
+        })
+    }
+
+    async fn send<S>(&self, stream: S) -> Result<(Response<Incoming>, Driver), hyper::Error>
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let builder = http1::Builder::new().max_buf_size(MAX_HEAD).max_headers(100).clone();
+        let (mut sender, connection) = builder.handshake::<_, Body>(TokioIo::new(stream)).await?;
+        let driver = Driver(tokio::spawn(async move {
+            // What goes wrong here is reported to the sender or to the reader of the body too.
+            let _ = connection.await;
+        }));
+        let response = sender.send_request(self.request()).await?;
+        Ok((response, driver))
+    }
+
+    fn request(&self) -> Request<Body> {
+        let mut request = Request::new(Full::new(Bytes::copy_from_slice(self.body)));
+        self.method.clone_into(request.method_mut());
+        let path = &self.url[Position::BeforePath..Position::AfterQuery];
+        *request.uri_mut() = path.parse().expect("a URL's path and query are a request target");
+        *request.headers_mut() = self.headers.clone();
+        let authority = &self.url[Position::BeforeHost..Position::AfterPort];
+        let host = HeaderValue::from_str(authority).expect("a URL's host and port are visible ASCII");
+        request.headers_mut().insert(HOST, host);
+        request.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        if matches!(*self.method, Method::POST | Method::PUT | Method::PATCH) {
+            request.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(self.body.len()));
+        }
+        request
+    }
+}
+
+/// The first `cap` bytes of a body, and whether there were more.
+async fn take(mut body: Incoming, cap: u64) -> Result<(Vec<u8>, bool), hyper::Error> {
+    let mut bytes = Vec::new();
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame?.into_data() else { continue };
+        let left = usize::try_from(cap).unwrap_or(usize::MAX) - bytes.len();
+        bytes.extend_from_slice(&data[..data.len().min(left)]);
+        if data.len() > left {
+            return Ok((bytes, true));
+        }
+    }
+    Ok((bytes, false))
+}

@@ -1,0 +1,258 @@
+//! HTTP to the one base address that a slot is bound to. One connection a request, no proxy, no cookie, nothing kept.
+
+mod exchange;
+mod timed;
+
+use crate::bindings::runbook::http::types::{Header, HeaderValue, Response, Timing};
+use crate::bindings::runbook::http::{reader, types, writer};
+use crate::fault::{Fault, FaultClass};
+use crate::host::Host;
+use crate::net::resolve::resolve;
+use exchange::{Answered, Connection, Exchange, Failure};
+use hyper::Method;
+use hyper::header::{HeaderMap, HeaderName, HeaderValue as Value};
+use runbook_authority::gate::HeaderValue as GateValue;
+use runbook_authority::target::{HttpBase, HttpTarget, parse_base};
+use runbook_authority::{Effect, Operation, Target, TargetKind, Verb};
+use runbook_secrets::Secret;
+use std::net::SocketAddr;
+use std::time::Duration;
+use tokio::time::Instant;
+use url::Url;
+
+impl types::Host for Host {}
+
+impl reader::Host for Host {
+    async fn get(&mut self, slot: String, path: String, headers: Vec<Header>) -> Result<Response, Fault> {
+        self.http(Request { slot, verb: Verb::HttpGet, method: Method::GET, path, headers, body: Vec::new() }).await
+    }
+
+    async fn head(&mut self, slot: String, path: String, headers: Vec<Header>) -> Result<Response, Fault> {
+        self.http(Request { slot, verb: Verb::HttpHead, method: Method::HEAD, path, headers, body: Vec::new() }).await
+    }
+}
+
+impl writer::Host for Host {
+    async fn post(&mut self, slot: String, path: String, headers: Vec<Header>, body: Vec<u8>) -> Result<Response, Fault> {
+        self.http(Request { slot, verb: Verb::HttpPost, method: Method::POST, path, headers, body }).await
+    }
+
+    async fn put(&mut self, slot: String, path: String, headers: Vec<Header>, body: Vec<u8>) -> Result<Response, Fault> {
+        self.http(Request { slot, verb: Verb::HttpPut, method: Method::PUT, path, headers, body }).await
+    }
+
+    async fn patch(&mut self, slot: String, path: String, headers: Vec<Header>, body: Vec<u8>) -> Result<Response, Fault> {
+        self.http(Request { slot, verb: Verb::HttpPatch, method: Method::PATCH, path, headers, body }).await
+    }
+
+    async fn delete(&mut self, slot: String, path: String, headers: Vec<Header>) -> Result<Response, Fault> {
+        self.http(Request { slot, verb: Verb::HttpDelete, method: Method::DELETE, path, headers, body: Vec::new() }).await
+    }
+}
+
+/// A request as the guest made it.
+struct Request {
+    slot: String,
+    verb: Verb,
+    method: Method,
+    path: String,
+    headers: Vec<Header>,
+    body: Vec<u8>,
+}
+
+impl Host {
+    async fn http(&mut self, request: Request) -> Result<Response, Fault> {
+        let judged: Vec<_> = request.headers.iter().map(|header| (header.name.as_str(), judged(&header.value))).collect();
+        let Request { slot, verb, path, .. } = &request;
+        self.enter(&Operation::Http { slot, verb: *verb, path, headers: &judged })?;
+        let target = self.target(slot)?;
+        let http = http_target(&target)?;
+        let timeout = self.remaining(http.timeout);
+        let exchange = self.follow(http, &target, &request);
+        let response = tokio::time::timeout(timeout, exchange).await.unwrap_or_else(|_| {
+            let message = format!("{} did not answer within {timeout:?}", target.describe());
+            Err(Fault::new(FaultClass::Timeout, "http.timeout", message))
+        });
+        // A server may send back what it was sent; a message may quote it.
+        let scrubber = self.scrubber();
+        match response {
+            Ok(response) => Ok(Response {
+                headers: response.headers.into_iter().map(|(name, value)| (name, scrubber.text(&value).into_owned())).collect(),
+                body: scrubber.bytes(&response.body).into_owned(),
+                ..response
+            }),
+            Err(fault) => Err(Fault { message: scrubber.text(&fault.message).into_owned(), ..fault }),
+        }
+    }
+
+    /// One request and the redirects that the target allows.
+    async fn follow(&mut self, http: &HttpTarget, target: &Target, request: &Request) -> Result<Response, Fault> {
+        let started = Instant::now();
+        let base = self.base(http).await?;
+        let headers = self.headers(http, request).await?;
+        let invalid =
+            |error: runbook_authority::pattern::PathError| Fault::new(FaultClass::Invalid, "http.path", error.to_string());
+        let mut url = http.url(&base, &request.path).map_err(invalid)?;
+        let mut hop = 0;
+        loop {
+            let answered = self.exchange(http, target, request, &base, &url, &headers).await?;
+            let Some(to) = next_hop(http, request.verb, &url, &answered) else {
+                return Ok(response(answered, started.elapsed()));
+            };
+            hop += 1;
+            let redirect = Operation::Redirect { slot: &request.slot, verb: request.verb, base: &base, to: &to, hop };
+            self.enter(&redirect)?;
+            url = to;
+        }
+    }
+
+    /// One exchange on a connection of its own.
+    async fn exchange(
+        &mut self,
+        http: &HttpTarget,
+        target: &Target,
+        request: &Request,
+        base: &Url,
+        url: &Url,
+        headers: &HeaderMap,
+    ) -> Result<Answered, Fault> {
+        let failed = |failure: Failure| failure.into_fault(&target.describe(), request.verb.effect());
+        let started = Instant::now();
+        let addresses = resolve(url).await.map_err(|error| failed(Failure::Resolve(error)))?;
+        let dns = started.elapsed();
+        let addresses = self.judge_addresses(request, base, addresses)?;
+        let connection = Connection::open(url, &addresses, http.ca.as_deref(), dns).await.map_err(failed)?;
+        let exchange = Exchange { method: &request.method, url, headers, body: &request.body, max_body: http.max_body.0 };
+        exchange.run(connection).await.map_err(failed)
+    }
+
+    /// The addresses that may be connected to. One that may is enough: a name with a public and a private address is reached at
+    /// the public one.
+    fn judge_addresses(&mut self, request: &Request, base: &Url, all: Vec<SocketAddr>) -> Result<Vec<SocketAddr>, Fault> {
+        let mut allowed = Vec::new();
+        for address in all {
+            let connect = Operation::Connect { slot: &request.slot, verb: request.verb, base, address: address.ip() };
+            if self.enter(&connect).is_ok() {
+                allowed.push(address);
+            }
+        }
+        if allowed.is_empty() { Err(Fault::denied()) } else { Ok(allowed) }
+    }
+
+    async fn base(&self, http: &HttpTarget) -> Result<Url, Fault> {
+        match &http.base {
+            HttpBase::Url(url) => Ok(url.clone()),
+            HttpBase::Secret(name) => {
+                let secret = self.secret(name).await?;
+                let parsed = secret.expose_text().ok_or("it is not text").and_then(|text| parse_base(text.trim()));
+                parsed.map_err(|reason| {
+                    let message = format!("secret `{name}` cannot be a base address: {reason}");
+                    Fault::new(FaultClass::Invalid, "http.base", message)
+                })
+            }
+        }
+    }
+
+    /// The headers that the guest set, then those that the host sets.
+    async fn headers(&self, http: &HttpTarget, request: &Request) -> Result<HeaderMap, Fault> {
+        let mut headers = HeaderMap::new();
+        headers.insert(hyper::header::USER_AGENT, Value::from_static(concat!("runbook/", env!("CARGO_PKG_VERSION"))));
+        headers.insert(hyper::header::ACCEPT_ENCODING, Value::from_static("identity"));
+        for Header { name, value } in &request.headers {
+            let value = match value {
+                HeaderValue::Plain(text) => header_value(name, text.as_bytes())?,
+                HeaderValue::Secret(slot) => self.positioned(&request.slot, slot, name).await?,
+            };
+            headers.insert(header_name(name)?, value);
+        }
+        for (name, injected) in &http.headers {
+            let value = match &injected.secret {
+                Some(secret) => around(&injected.before, &self.secret(secret).await?, ""),
+                None => Secret::from(injected.before.as_str()),
+            };
+            headers.insert(header_name(name)?, header_value(name, value.expose())?);
+        }
+        Ok(headers)
+    }
+
+    /// A secret in the one form that the grant has for this place. The gate has let it through.
+    async fn positioned(&self, http_slot: &str, secret_slot: &str, header: &str) -> Result<Value, Fault> {
+        let target = self.target(secret_slot)?;
+        let TargetKind::Secret(secret) = &target.kind else { return Err(Fault::denied()) };
+        let fits = |position: &&runbook_authority::target::SecretPosition| {
+            position.slot == http_slot && position.header.eq_ignore_ascii_case(header)
+        };
+        let position = secret.positions.iter().find(fits).ok_or_else(Fault::denied)?;
+        let (before, after) = position.format.split_once("{}").unwrap_or((&position.format, ""));
+        let value = self.secret(&secret.secret).await?;
+        header_value(header, around(before, &value, after).expose())
+    }
+}
+
+fn judged(value: &HeaderValue) -> GateValue<'_> {
+    match value {
+        HeaderValue::Plain(text) => GateValue::Plain(text),
+        HeaderValue::Secret(slot) => GateValue::Secret(slot),
+    }
+}
+
+fn http_target(target: &Target) -> Result<&HttpTarget, Fault> {
+    match &target.kind {
+        TargetKind::Http(http) => Ok(http),
+        TargetKind::Sql(_) | TargetKind::Docker(_) | TargetKind::Files(_) | TargetKind::Process(_) | TargetKind::Secret(_) => {
+            Err(Fault::denied())
+        }
+    }
+}
+
+/// A secret with text around it, wiped like the secret itself.
+fn around(before: &str, secret: &Secret, after: &str) -> Secret {
+    Secret::new([before.as_bytes(), secret.expose(), after.as_bytes()].concat())
+}
+
+fn header_name(name: &str) -> Result<HeaderName, Fault> {
+    HeaderName::from_bytes(name.as_bytes()).map_err(|_| {
+        Fault::new(FaultClass::Invalid, "http.header", format!("`{}` is not the name of a header", name.escape_debug()))
+    })
+}
+
+fn header_value(name: &str, value: &[u8]) -> Result<Value, Fault> {
+    let mut value = Value::from_bytes(value).map_err(|_| {
+        let message = format!("the value of header `{}` has a character that no header may have", name.escape_debug());
+        Fault::new(FaultClass::Invalid, "http.header", message)
+    })?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+/// Where the answer points, if that is to be followed. Only a request without a body is sent again, and only if the target allows
+/// redirects at all; otherwise the answer itself goes to the guest.
+fn next_hop(http: &HttpTarget, verb: Verb, url: &Url, answered: &Answered) -> Option<Url> {
+    let follows = http.redirects > 0 && verb.effect() == Effect::Read && matches!(answered.status, 301 | 302 | 303 | 307 | 308);
+    if !follows {
+        return None;
+    }
+    let location = answered.headers.iter().find(|(name, _)| name == "location").map(|(_, value)| value.as_str())?;
+    url.join(location).ok()
+}
+
+fn response(answered: Answered, total: Duration) -> Response {
+    let micros = |duration: Duration| u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
+    Response {
+        status: answered.status,
+        headers: answered.headers,
+        body: answered.body,
+        truncated: answered.truncated,
+        peer: answered.peer.to_string(),
+        timing: Timing {
+            dns_us: micros(answered.dns),
+            connect_us: micros(answered.connect),
+            tls_us: micros(answered.tls),
+            first_byte_us: micros(answered.first_byte),
+            total_us: micros(total),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,246 @@
+use crate::bindings::runbook::http::types::{Header, HeaderValue, Response};
+use crate::bindings::runbook::http::{reader::Host as _, writer::Host as _};
+use crate::fault::{Fault, FaultClass};
+use crate::testing::{Slot, effective, host, host_with};
+use runbook_authority::Mode;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
+
+const API: &[Slot] = &[("api", &["http.get", "http.head", "http.post"], "api")];
+
+/// A server that answers every connection with `answer` and keeps what it was sent.
+async fn server(answer: impl Into<Vec<u8>>) -> (SocketAddr, Arc<Mutex<Vec<String>>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (requests, answer) = (Arc::new(Mutex::new(Vec::new())), answer.into());
+    let kept = Arc::clone(&requests);
+    tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut received = vec![0; 64 << 10];
+            let length = stream.read(&mut received).await.unwrap();
+            kept.lock().unwrap().push(String::from_utf8_lossy(&received[..length]).into_owned());
+            stream.write_all(&answer).await.unwrap();
+            let _ = stream.shutdown().await;
+        }
+    });
+    (address, requests)
+}
+
+fn ok(body: &str) -> String {
+    format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nX-Kind: test\r\n\r\n{body}", body.len())
+}
+
+fn target(address: SocketAddr, more: &str) -> String {
+    format!("[targets.api]\nhttp = \"http://{address}/v1\"\n{more}\n")
+}
+
+async fn get(targets: &str, path: &str) -> Result<Response, Fault> {
+    host(API, targets, Path::new("/")).get("api".to_owned(), path.to_owned(), Vec::new()).await
+}
+
+#[tokio::test]
+async fn an_answer_arrives_whole_with_its_timing() {
+    let (address, requests) = server(ok("hello")).await;
+    let response = get(&target(address, ""), "/orders?a=1").await.unwrap();
+    assert_eq!((response.status, response.body.as_slice(), response.truncated), (200, b"hello".as_slice(), false));
+    assert_eq!(response.peer, address.to_string());
+    assert!(response.headers.contains(&("x-kind".to_owned(), "test".to_owned())));
+    let timing = &response.timing;
+    assert!(timing.connect_us > 0 && timing.first_byte_us > 0 && timing.tls_us == 0, "{timing:?}");
+    assert!(timing.total_us >= timing.connect_us + timing.first_byte_us, "{timing:?}");
+    let request = requests.lock().unwrap()[0].clone();
+    assert!(request.starts_with("GET /v1/orders?a=1 HTTP/1.1\r\n"), "{request}");
+    assert!(request.to_lowercase().contains(&format!("host: {address}\r\n")), "{request}");
+}
+
+#[tokio::test]
+async fn a_body_is_sent_and_an_answer_is_cut_at_the_limit_of_the_target() {
+    let (address, requests) = server(ok(&"x".repeat(5000))).await;
+    let mut host = host(API, &target(address, "max_body = \"1KiB\""), Path::new("/"));
+    let headers = vec![Header { name: "Content-Type".to_owned(), value: HeaderValue::Plain("text/plain".to_owned()) }];
+    let response = host.post("api".to_owned(), "/".to_owned(), headers, b"the body".to_vec()).await.unwrap();
+    assert_eq!((response.body.len(), response.truncated), (1024, true));
+    let request = requests.lock().unwrap()[0].to_lowercase();
+    assert!(request.contains("content-length: 8\r\n") && request.ends_with("the body"), "{request}");
+}
+
+#[tokio::test]
+async fn secrets_go_where_the_target_says_and_never_come_back() {
+    let (address, requests) = server(ok("you sent Bearer s3cr3t-t0ken and czNjcjN0LXQwa2Vu")).await;
+    let targets = target(address, "headers = { Authorization = \"Bearer secret:token\" }");
+    let response = get(&targets, "/").await.unwrap();
+    assert!(requests.lock().unwrap()[0].contains("Bearer s3cr3t-t0ken"));
+    let body = String::from_utf8(response.body).unwrap();
+    assert!(!body.contains("s3cr3t") && !body.contains("czNjcjN0") && body.contains("[secret token]"), "{body}");
+}
+
+#[tokio::test]
+async fn a_secret_slot_is_placed_only_where_its_target_allows() {
+    let (address, requests) = server(ok("")).await;
+    let targets = format!(
+        "{}[targets.key]\nsecret = \"token\"\n[[targets.key.positions]]\nslot = \"api\"\nheader = \"X-Key\"\nformat = \"k={{}};\"\n",
+        target(address, "")
+    );
+    let slots: &[Slot] = &[("api", &["http.get"], "api"), ("key", &["secrets.use"], "key")];
+    let header = |name: &str| vec![Header { name: name.to_owned(), value: HeaderValue::Secret("key".to_owned()) }];
+    let mut host = host(slots, &targets, Path::new("/"));
+    host.get("api".to_owned(), "/".to_owned(), header("X-Key")).await.unwrap();
+    assert!(requests.lock().unwrap()[0].contains("k=s3cr3t-t0ken;"));
+    let fault = host.get("api".to_owned(), "/".to_owned(), header("X-Other")).await.unwrap_err();
+    assert_eq!(fault.class, FaultClass::Denied);
+    assert_eq!(requests.lock().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_secret_that_would_break_the_request_is_refused_without_being_shown() {
+    let (address, requests) = server(ok("")).await;
+    let fault = get(&target(address, "headers = { X-Key = \"secret:control\" }"), "/").await.unwrap_err();
+    assert_eq!(fault.code, "http.header");
+    assert!(!fault.message.contains("is-bad"), "{}", fault.message);
+    assert!(requests.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn headers_that_frame_or_route_a_request_are_denied() {
+    let (address, requests) = server(ok("")).await;
+    for name in ["Host", "Transfer-Encoding", "Content-Length", "Connection", "Authorization", "X-Forwarded-For", "a b", "a\r\nb"]
+    {
+        let headers = vec![Header { name: name.to_owned(), value: HeaderValue::Plain("x".to_owned()) }];
+        let mut host = host(API, &target(address, ""), Path::new("/"));
+        let fault = host.get("api".to_owned(), "/".to_owned(), headers).await.unwrap_err();
+        assert_eq!((fault.class, fault.message.as_str()), (FaultClass::Denied, "not granted"), "{name}");
+    }
+    for path in ["/../x", "/%2e%2e/x", "//evil.example/", "/a\r\nHost: x", "http://evil.example/", "/a%2Fb", "/\\x", ""] {
+        assert_eq!(get(&target(address, ""), path).await.unwrap_err().class, FaultClass::Denied, "{path}");
+    }
+    assert!(requests.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_name_that_leads_to_a_forbidden_address_is_denied() {
+    // The name is not an address and not `localhost`, so loopback is not granted by naming it.
+    let (address, requests) = server(ok("")).await;
+    let name = std::fs::read_to_string("/etc/hostname").unwrap().trim().to_owned();
+    let resolved = tokio::net::lookup_host((name.as_str(), 1)).await.map(|mut found| found.next().map(|found| found.ip()));
+    let policy = |classes: &str| format!("[targets.api]\nhttp = \"http://{name}:{}/\"\naddresses = {classes}\n", address.port());
+    if resolved.is_ok() {
+        // Whatever the machine's own address is, it is neither link-local nor metadata.
+        assert_eq!(get(&policy("[\"link-local\"]"), "/").await.unwrap_err().class, FaultClass::Denied);
+    }
+    // An address in another spelling is parsed to the same address, and named outright by the target.
+    let hidden = format!("[targets.api]\nhttp = \"http://[::ffff:127.0.0.1]:{}/\"\n", address.port());
+    assert_eq!(get(&hidden, "/").await.unwrap().status, 200);
+    assert_eq!(requests.lock().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn redirects_are_not_followed_unless_the_target_says_so() {
+    let (there, _) = server(ok("there")).await;
+    let redirect = |to: String| format!("HTTP/1.1 302 Found\r\nLocation: {to}\r\nContent-Length: 0\r\n\r\n");
+    let (address, _) = server(redirect(format!("http://{there}/v1/"))).await;
+    assert_eq!(get(&target(address, ""), "/").await.unwrap().status, 302);
+    // To another place than the target: denied.
+    let fault = get(&target(address, "redirects = 3"), "/").await.unwrap_err();
+    assert_eq!(fault.class, FaultClass::Denied);
+    // To itself, for ever: stopped at the count.
+    let (circle, requests) = server(redirect("/v1/again".to_owned())).await;
+    assert_eq!(get(&target(circle, "redirects = 3"), "/").await.unwrap_err().class, FaultClass::Denied);
+    assert_eq!(requests.lock().unwrap().len(), 4);
+    // Out of the base path: denied.
+    let (up, _) = server(redirect("/admin".to_owned())).await;
+    assert_eq!(get(&target(up, "redirects = 3"), "/").await.unwrap_err().class, FaultClass::Denied);
+}
+
+#[tokio::test]
+async fn a_server_that_hangs_is_left_at_the_timeout_of_the_target() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let targets = target(listener.local_addr().unwrap(), "timeout = \"200ms\"");
+    let fault = get(&targets, "/").await.unwrap_err();
+    assert_eq!((fault.class, fault.code.as_str()), (FaultClass::Timeout, "http.timeout"));
+}
+
+#[tokio::test]
+async fn an_answer_that_is_never_complete_is_not_taken_for_one() {
+    let (address, _) = server("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nshort").await;
+    assert_eq!(get(&target(address, ""), "/").await.unwrap_err().code, "http.broken");
+    let (address, _) = server("nonsense\r\n\r\n").await;
+    assert_eq!(get(&target(address, ""), "/").await.unwrap_err().code, "http.protocol");
+    let (address, _) = server(format!("HTTP/1.1 200 OK\r\nX: {}\r\n\r\n", "x".repeat(1 << 20))).await;
+    assert!(get(&target(address, ""), "/").await.is_err());
+    // After a change was sent, nobody knows whether it happened.
+    let (address, _) = server("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nshort").await;
+    let mut host = host(API, &target(address, ""), Path::new("/"));
+    let fault = host.post("api".to_owned(), "/".to_owned(), Vec::new(), Vec::new()).await.unwrap_err();
+    assert_eq!(fault.class, FaultClass::Unknown);
+}
+
+#[tokio::test]
+async fn a_closed_port_is_transient_and_names_the_target() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    drop(listener);
+    let fault = get(&target(address, ""), "/").await.unwrap_err();
+    assert_eq!((fault.class, fault.code.as_str()), (FaultClass::Transient, "http.connect"));
+    assert!(fault.message.contains(&address.to_string()), "{}", fault.message);
+}
+
+#[tokio::test]
+async fn a_base_address_can_be_a_secret_and_is_not_shown() {
+    let fault = get("[targets.api]\nhttp = \"secret:token\"\n", "/").await.unwrap_err();
+    assert_eq!(fault.code, "http.base");
+    assert!(!fault.message.contains("s3cr3t"), "{}", fault.message);
+}
+
+#[tokio::test]
+async fn a_dry_run_reads_and_does_not_write() {
+    let (address, requests) = server(ok("")).await;
+    let granted = effective(API, &target(address, ""), Path::new("/"));
+    let mut host = host_with(granted, Mode::ReadOnly, Duration::from_secs(5));
+    assert!(host.get("api".to_owned(), "/".to_owned(), Vec::new()).await.is_ok());
+    let fault = host.post("api".to_owned(), "/".to_owned(), Vec::new(), Vec::new()).await.unwrap_err();
+    assert_eq!(fault.class, FaultClass::Denied);
+    assert_eq!(requests.lock().unwrap().len(), 1);
+    let remains = host.into_remains();
+    assert_eq!(remains.denials[0].rule.name(), "effects-off");
+    assert_eq!(remains.calls.len(), 2);
+}
+
+#[tokio::test]
+async fn a_certificate_is_trusted_by_the_authority_of_the_target_alone() {
+    let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let ca = folder.path().join("ca.pem");
+    std::fs::write(&ca, made.cert.pem()).unwrap();
+    let key = rustls::pki_types::PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let config = config.with_no_client_auth().with_single_cert(vec![made.cert.der().clone()], key).unwrap();
+    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            let acceptor = acceptor.clone();
+            tokio::spawn(async move {
+                let Ok(mut stream) = acceptor.accept(stream).await else { return };
+                let _ = stream.read(&mut [0; 1000]).await;
+                let _ = stream.write_all(ok("encrypted").as_bytes()).await;
+                let _ = stream.shutdown().await;
+            });
+        }
+    });
+    let with_ca = |host: &str| format!("[targets.api]\nhttp = \"https://{host}:{port}\"\nca = {ca:?}\n");
+    let response = get(&with_ca("localhost"), "/").await.unwrap();
+    assert_eq!(response.body, b"encrypted");
+    assert!(response.timing.tls_us > 0);
+    // The name must be right, and without the authority nothing is trusted.
+    assert_eq!(get(&with_ca("127.0.0.1"), "/").await.unwrap_err().code, "http.tls");
+    let without = format!("[targets.api]\nhttp = \"https://localhost:{port}\"\n");
+    assert_eq!(get(&without, "/").await.unwrap_err().code, "http.tls");
+}

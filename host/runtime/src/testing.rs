@@ -1,0 +1,75 @@
+//! The host side of a call without a guest, for tests of capabilities.
+
+use crate::host::{CallId, Host};
+use crate::{BoxFuture, Limits, SecretFacts, SecretSource, SecretUnavailable, Services};
+use runbook_authority::grant::{self, UseSite};
+use runbook_authority::{Binding, Effective, Manifest, Mode, Targets};
+use runbook_document::{Diagnostics, Located, Source, Value};
+use runbook_secrets::Secret;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// Secrets by name.
+pub(crate) struct Fixed(pub(crate) &'static [(&'static str, &'static str)]);
+
+impl SecretSource for Fixed {
+    fn fetch<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Secret, SecretUnavailable>> {
+        let found = self.0.iter().find(|(known, _)| *known == name).map(|(_, value)| Secret::from(*value));
+        let missing = || SecretUnavailable { name: name.to_owned(), reason: "it is not in the store".to_owned() };
+        Box::pin(async move { found.ok_or_else(missing) })
+    }
+
+    fn describe<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<SecretFacts, SecretUnavailable>> {
+        let facts = SecretFacts { name: name.to_owned(), changed: jiff::Timestamp::UNIX_EPOCH, expires: None };
+        Box::pin(async move { Ok(facts) })
+    }
+}
+
+/// One slot: its name, its verbs (`http.get`), and the target that it is bound to.
+pub(crate) type Slot = (&'static str, &'static [&'static str], &'static str);
+
+/// What a step with these slots is granted.
+pub(crate) fn effective(slots: &[Slot], targets: &str, base: &Path) -> Effective {
+    use std::fmt::Write as _;
+    let mut toml = String::from(
+        "format = 1\n[plugin]\nname = \"guest\"\nversion = \"1.0.0\"\ndescription = \"d\"\n[[operation]]\nname = \"act\"\nkind = \"step\"\nsummary = \"s\"\n",
+    );
+    let names = |verbs: &[&str]| verbs.iter().map(|verb| verb.split_once('.').unwrap().1.to_owned()).collect::<Vec<_>>();
+    let used: Vec<_> = slots.iter().map(|(slot, verbs, _)| format!("{slot} = {:?}", names(verbs))).collect();
+    writeln!(toml, "slots = {{ {} }}", used.join(", ")).unwrap();
+    for (slot, verbs, _) in slots {
+        let capability = verbs[0].split_once('.').unwrap().0;
+        writeln!(toml, "[slots.{slot}]\ncapability = {capability:?}\nverbs = {:?}\nreason = \"r\"", names(verbs)).unwrap();
+    }
+    let mut diagnostics = Diagnostics::default();
+    let manifest = Manifest::parse(&Source::new("plugin.toml", toml), &mut diagnostics);
+    let manifest = manifest.unwrap_or_else(|| panic!("{diagnostics:?}"));
+    let source = Source::new("runbook.toml", targets);
+    let mut all = Targets::default();
+    if let Some(table) = runbook_document::parse(&source, &mut diagnostics)
+        && let Some(Value::Table(table)) = table.get("targets").map(|node| &node.value)
+    {
+        all.read(&source, table, base, &mut diagnostics);
+    }
+    assert!(!diagnostics.has_errors(), "{diagnostics:?}");
+    let located = |text: &str| Located { value: text.to_owned(), span: 0..0 };
+    let bindings: Vec<_> =
+        slots.iter().map(|(slot, _, target)| Binding { slot: located(slot), target: located(target) }).collect();
+    let site = UseSite { step: "step", uses: "guest:act", operation: "act", source: &source, span: &(0..0) };
+    grant::grant(&site, &manifest, &bindings, &all).unwrap_or_else(|refusals| panic!("{refusals:?}"))
+}
+
+/// The host side of a call with these slots.
+pub(crate) fn host(slots: &[Slot], targets: &str, base: &Path) -> Host {
+    host_with(effective(slots, targets, base), Mode::Effects, Duration::from_secs(20))
+}
+
+pub(crate) fn host_with(effective: Effective, mode: Mode, timeout: Duration) -> Host {
+    let secrets = Arc::new(Fixed(&[("token", "s3cr3t-t0ken"), ("password", "hunter2-hunter2"), ("control", "a\nb-is-bad")]));
+    let services = Services { secrets, ..Services::none() };
+    let id = CallId { run: "run".to_owned(), step: "step".to_owned(), attempt: 1 };
+    let limits = Arc::new(Limits::default());
+    Host::new(Arc::new(effective), mode, Arc::new(services), limits, id, Instant::now() + timeout)
+}
