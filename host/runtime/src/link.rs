@@ -22,6 +22,9 @@ interfaces! {
     "runbook:base/clock@1.0.0" base::clock;
     "runbook:http/reader@1.0.0" http::reader;
     "runbook:http/writer@1.0.0" http::writer;
+    "runbook:sql/reader@1.0.0" sql::reader;
+    "runbook:sql/writer@1.0.0" sql::writer;
+    "runbook:sql/snapshot@1.0.0" sql::snapshot;
     "runbook:files/reader@1.0.0" files::reader;
     "runbook:files/writer@1.0.0" files::writer;
 }

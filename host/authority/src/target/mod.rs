@@ -15,7 +15,7 @@ pub use files::{FileAccess, FilesTarget};
 pub use http::{HttpBase, HttpTarget, Injected, parse_base};
 pub use process::{EnvironmentValue, ProcessTarget};
 pub use secret::{SecretPosition, SecretTarget};
-pub use sql::{SqlAddress, SqlTarget};
+pub use sql::{SqlAddress, SqlTarget, TlsMode};
 
 use crate::capability::{Capability, Verb};
 use runbook_document::{Diagnostic, Diagnostics, Key, Located, Reader, Source, Span, Table, Value};

@@ -103,6 +103,11 @@ impl FilesSlot {
         }
     }
 
+    /// The host's own path of the directory. Never tell a guest.
+    pub(crate) fn root(&self) -> &std::path::Path {
+        &self.files().root
+    }
+
     /// Opens the directory. It blocks.
     pub(crate) fn open(&self) -> io::Result<Directory> {
         Directory::open(&self.files().root)

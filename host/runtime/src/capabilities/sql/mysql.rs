@@ -1,0 +1,230 @@
+//! MySQL and MariaDB.
+//!
+//! A read: a statement that begins with a reading word and names no file, one at a time by the prepared protocol, in
+//! `START TRANSACTION READ ONLY`, which the server holds writes and definitions off with; then `ROLLBACK`.
+
+use super::{Access, Budget, fault_of, mismatch, size_of, within};
+use crate::bindings::runbook::sql::types::{Column, Rows, Statement, Value};
+use crate::fault::{Fault, FaultClass};
+use futures_util::TryStreamExt as _;
+use runbook_authority::target::{SqlAddress, TlsMode};
+use sqlx::mysql::{MySqlArguments, MySqlConnectOptions, MySqlConnection, MySqlRow, MySqlSslMode};
+use sqlx::types::{BigDecimal, chrono};
+use sqlx::{AssertSqlSafe, Column as _, ConnectOptions, Connection as _, Row as _, TypeInfo as _, ValueRef as _};
+
+/// Words that a reading statement begins with.
+const READING: &[&str] = &["SELECT", "WITH", "VALUES", "TABLE", "SHOW", "DESCRIBE", "DESC", "EXPLAIN", "("];
+
+pub(super) async fn query(access: &Access, statement: &str, parameters: &[Value]) -> Result<Rows, Fault> {
+    refuse_writes(statement)?;
+    within(access, async {
+        let mut connection = connect(access).await?;
+        run(&mut connection, "START TRANSACTION READ ONLY").await?;
+        let rows = read(&mut connection, access, statement, parameters).await;
+        let _ = run(&mut connection, "ROLLBACK").await;
+        let _ = connection.close().await;
+        rows
+    })
+    .await
+}
+
+/// What a read-only transaction does not stop: files (`INTO OUTFILE`), and settings of the server, which are no rows.
+fn refuse_writes(statement: &str) -> Result<(), Fault> {
+    let text = statement.trim_start();
+    let first: String = text.chars().take_while(|c| c.is_ascii_alphabetic()).collect::<String>().to_uppercase();
+    let begins_well = READING.contains(&first.as_str()) || text.starts_with('(');
+    let words = text.to_uppercase();
+    let names_a_file = words
+        .split(|c: char| !c.is_ascii_alphanumeric() && c != '_')
+        .any(|word| matches!(word, "OUTFILE" | "DUMPFILE" | "LOAD_FILE" | "INTO"));
+    // `/*! … */` is a comment that the server runs.
+    let executable_comment = text.contains("/*!") || text.contains("/*M!");
+    if begins_well && !names_a_file && !executable_comment {
+        return Ok(());
+    }
+    Err(Fault::new(
+        FaultClass::Denied,
+        "sql.read-only",
+        "only a statement that returns rows, changes nothing and names no file can be queried",
+    ))
+}
+
+async fn read(connection: &mut MySqlConnection, access: &Access, statement: &str, parameters: &[Value]) -> Result<Rows, Fault> {
+    let mut budget = Budget::new(access.sql());
+    let mut rows = Rows { columns: Vec::new(), rows: Vec::new(), truncated: false };
+    let mut found =
+        sqlx::query_with(AssertSqlSafe(statement.to_owned()), arguments(parameters)?).persistent(false).fetch(connection);
+    while let Some(row) = found.try_next().await.map_err(|error| fault_of(&error))? {
+        if rows.columns.is_empty() {
+            rows.columns = row
+                .columns()
+                .iter()
+                .map(|column| Column { name: column.name().to_owned(), type_name: column.type_info().name().to_owned() })
+                .collect();
+        }
+        let values: Vec<Value> = (0..row.len()).map(|index| value(&row, index)).collect();
+        if !budget.take(values.iter().map(size_of).sum()) {
+            rows.truncated = true;
+            break;
+        }
+        rows.rows.push(values);
+    }
+    Ok(rows)
+}
+
+pub(super) async fn execute(access: &Access, statement: &str, parameters: &[Value]) -> Result<u64, Fault> {
+    within(access, async {
+        let mut connection = connect(access).await?;
+        let count = change(&mut connection, statement, parameters).await;
+        let _ = connection.close().await;
+        count
+    })
+    .await
+}
+
+pub(super) async fn transaction(access: &Access, statements: &[Statement]) -> Result<Vec<u64>, Fault> {
+    for Statement { text, .. } in statements {
+        let first: String = text.trim_start().chars().take_while(|c| c.is_ascii_alphabetic()).collect::<String>().to_uppercase();
+        if !matches!(first.as_str(), "INSERT" | "UPDATE" | "DELETE" | "REPLACE" | "SELECT" | "WITH") {
+            let message = format!("`{first}` would end the transaction by itself; run it with `execute`");
+            return Err(Fault::new(FaultClass::Invalid, "sql.transaction", message));
+        }
+    }
+    within(access, async {
+        let mut connection = connect(access).await?;
+        run(&mut connection, "START TRANSACTION").await?;
+        let mut counts = Vec::new();
+        for Statement { text, parameters } in statements {
+            counts.push(change(&mut connection, text, parameters).await?);
+        }
+        run(&mut connection, "COMMIT").await?;
+        let _ = connection.close().await;
+        Ok(counts)
+    })
+    .await
+}
+
+async fn change(connection: &mut MySqlConnection, statement: &str, parameters: &[Value]) -> Result<u64, Fault> {
+    let done =
+        sqlx::query_with(AssertSqlSafe(statement.to_owned()), arguments(parameters)?).persistent(false).execute(connection).await;
+    done.map(|done| done.rows_affected()).map_err(|error| fault_of(&error))
+}
+
+async fn run(connection: &mut MySqlConnection, statement: &'static str) -> Result<(), Fault> {
+    sqlx::raw_sql(statement).execute(connection).await.map(|_| ()).map_err(|error| fault_of(&error))
+}
+
+async fn connect(access: &Access) -> Result<MySqlConnection, Fault> {
+    let SqlAddress::Server { host, port, user, database, tls, .. } = &access.sql().address else {
+        unreachable!("only MySQL targets come here");
+    };
+    let tls = match tls {
+        TlsMode::Prefer => MySqlSslMode::Preferred,
+        TlsMode::Disable => MySqlSslMode::Disabled,
+        TlsMode::Require => MySqlSslMode::Required,
+        TlsMode::VerifyFull => MySqlSslMode::VerifyIdentity,
+    };
+    let mut options = MySqlConnectOptions::new()
+        .port(*port)
+        .username(user)
+        .database(database)
+        .ssl_mode(tls)
+        .timezone(Some("+00:00".to_owned()));
+    options = if host.starts_with('/') { options.socket(format!("{host}/mysqld.sock")) } else { options.host(host) };
+    if let Some(password) = &access.password {
+        let text =
+            password.expose_text().ok_or_else(|| Fault::new(FaultClass::Invalid, "sql.password", "the password is not text"))?;
+        options = options.password(text);
+    }
+    let mut connection = options.disable_statement_logging().connect().await.map_err(|error| fault_of(&error))?;
+    // MariaDB counts seconds, MySQL milliseconds of SELECTs; each refuses the other's name, so one of the two works.
+    let seconds = format!("SET SESSION max_statement_time = {}", access.timeout.as_secs_f64().max(0.001));
+    let milliseconds = format!("SET SESSION max_execution_time = {}", access.timeout.as_millis().max(1));
+    if sqlx::raw_sql(AssertSqlSafe(seconds)).execute(&mut connection).await.is_err() {
+        sqlx::raw_sql(AssertSqlSafe(milliseconds)).execute(&mut connection).await.map_err(|error| fault_of(&error))?;
+    }
+    Ok(connection)
+}
+
+fn arguments(parameters: &[Value]) -> Result<MySqlArguments, Fault> {
+    use sqlx::Arguments as _;
+    let mut arguments = MySqlArguments::default();
+    for (index, parameter) in parameters.iter().enumerate() {
+        let added = match parameter {
+            Value::Null => arguments.add(None::<String>),
+            Value::Boolean(truth) => arguments.add(*truth),
+            Value::Integer(number) => arguments.add(*number),
+            Value::Float(number) => arguments.add(*number),
+            Value::Bytes(bytes) => arguments.add(bytes.clone()),
+            Value::Decimal(text)
+            | Value::Text(text)
+            | Value::Timestamp(text)
+            | Value::Date(text)
+            | Value::Time(text)
+            | Value::Uuid(text)
+            | Value::Json(text) => arguments.add(text.clone()),
+            Value::Sequence(_) | Value::Other(_) => return Err(mismatch(index + 1, "null, number, text or blob")),
+        };
+        added.map_err(|error| Fault::new(FaultClass::Invalid, "sql.parameter", error.to_string()))?;
+    }
+    Ok(arguments)
+}
+
+fn value(row: &MySqlRow, index: usize) -> Value {
+    let Ok(raw) = row.try_get_raw(index) else { return Value::Null };
+    if raw.is_null() {
+        return Value::Null;
+    }
+    let name = raw.type_info().name().to_owned();
+    let text = || row.try_get_unchecked::<String, _>(index);
+    let decoded = match name.as_str() {
+        "BOOLEAN" => row.try_get_unchecked::<bool, _>(index).map(Value::Boolean),
+        "TINYINT" | "SMALLINT" | "MEDIUMINT" | "INT" | "BIGINT" => row.try_get_unchecked::<i64, _>(index).map(Value::Integer),
+        "TINYINT UNSIGNED" | "SMALLINT UNSIGNED" | "MEDIUMINT UNSIGNED" | "INT UNSIGNED" | "BIGINT UNSIGNED" | "YEAR" => row
+            .try_get_unchecked::<u64, _>(index)
+            .map(|number| i64::try_from(number).map_or_else(|_| Value::Decimal(number.to_string()), Value::Integer)),
+        "FLOAT" => row.try_get_unchecked::<f32, _>(index).map(|number| Value::Float(number.into())),
+        "DOUBLE" => row.try_get_unchecked::<f64, _>(index).map(Value::Float),
+        "DECIMAL" => row.try_get_unchecked::<BigDecimal, _>(index).map(|number| Value::Decimal(number.to_plain_string())),
+        "DATE" => row.try_get_unchecked::<chrono::NaiveDate, _>(index).map(|date| Value::Date(date.to_string())),
+        "TIME" => row.try_get_unchecked::<chrono::NaiveTime, _>(index).map(|time| Value::Time(time.to_string())),
+        "DATETIME" => row
+            .try_get_unchecked::<chrono::NaiveDateTime, _>(index)
+            .map(|at| Value::Timestamp(at.format("%Y-%m-%dT%H:%M:%S%.f").to_string())),
+        "TIMESTAMP" => row
+            .try_get_unchecked::<chrono::NaiveDateTime, _>(index)
+            .map(|at| Value::Timestamp(at.format("%Y-%m-%dT%H:%M:%S%.fZ").to_string())),
+        "JSON" => text().map(Value::Json),
+        "BLOB" | "TINYBLOB" | "MEDIUMBLOB" | "LONGBLOB" | "BINARY" | "VARBINARY" | "BIT" | "GEOMETRY" => {
+            row.try_get_unchecked::<Vec<u8>, _>(index).map(Value::Bytes)
+        }
+        _ => text().map(Value::Text),
+    };
+    // What the driver cannot decode (`0000-00-00`, a TIME of more than a day) still arrives, as the bytes that were sent.
+    decoded
+        .or_else(|_| row.try_get_unchecked::<Vec<u8>, _>(index).map(Value::Bytes))
+        .unwrap_or_else(|error| Value::Other((name.to_lowercase(), error.to_string())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::refuse_writes;
+
+    #[test]
+    fn what_a_read_only_transaction_does_not_stop_is_refused_before() {
+        for statement in ["select 1", " WITH x AS (SELECT 1) SELECT * FROM x", "show processlist", "(select 1)"] {
+            assert!(refuse_writes(statement).is_ok(), "{statement}");
+        }
+        for statement in [
+            "set global x = 1",
+            "select 1 into outfile '/tmp/x'",
+            "select load_file('/etc/passwd')",
+            "commit",
+            "call p()",
+            "/*! delete from t */ select 1",
+            "select /*!1 into @x*/ 1",
+        ] {
+            assert!(refuse_writes(statement).is_err(), "{statement}");
+        }
+    }
+}
