@@ -25,8 +25,15 @@ interfaces! {
     "runbook:sql/reader@1.0.0" sql::reader;
     "runbook:sql/writer@1.0.0" sql::writer;
     "runbook:sql/snapshot@1.0.0" sql::snapshot;
+    "runbook:secrets/metadata@1.0.0" secrets::metadata;
+    "runbook:secrets/reveal@1.0.0" secrets::reveal;
+    "runbook:docker/reader@1.0.0" docker::reader;
+    "runbook:docker/control@1.0.0" docker::control;
+    "runbook:docker/lifecycle@1.0.0" docker::lifecycle;
+    "runbook:docker/exec@1.0.0" docker::exec;
     "runbook:files/reader@1.0.0" files::reader;
     "runbook:files/writer@1.0.0" files::writer;
+    "runbook:process/runner@1.0.0" process::runner;
 }
 
 /// A linker with the interfaces that a component imports, and no other.

@@ -5,4 +5,6 @@ mod docker;
 pub(crate) mod files;
 mod http;
 pub(crate) mod log;
+mod process;
+mod secrets;
 mod sql;

@@ -10,11 +10,7 @@ impl metadata::Host for Host {
         let name = self.secret_name(&slot, Verb::SecretsDescribe)?;
         let facts = self.describe_secret(&name).await?;
         let millis = |time: jiff::Timestamp| u64::try_from(time.as_millisecond()).unwrap_or_default();
-        Ok(metadata::SecretInfo {
-            name: facts.name,
-            changed_ms: millis(facts.changed),
-            expires_ms: facts.expires.map(millis),
-        })
+        Ok(metadata::SecretInfo { name: facts.name, changed_ms: millis(facts.changed), expires_ms: facts.expires.map(millis) })
     }
 }
 
@@ -32,11 +28,9 @@ impl Host {
         self.enter(&Operation::Secret { slot, verb })?;
         match &self.target(slot)?.kind {
             TargetKind::Secret(secret) => Ok(secret.secret.clone()),
-            TargetKind::Http(_)
-            | TargetKind::Sql(_)
-            | TargetKind::Docker(_)
-            | TargetKind::Files(_)
-            | TargetKind::Process(_) => Err(Fault::denied()),
+            TargetKind::Http(_) | TargetKind::Sql(_) | TargetKind::Docker(_) | TargetKind::Files(_) | TargetKind::Process(_) => {
+                Err(Fault::denied())
+            }
         }
     }
 }

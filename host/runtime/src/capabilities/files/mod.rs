@@ -79,7 +79,8 @@ impl writer::Host for Host {
     }
 }
 
-/// A slot that is bound to a directory, and that the gate has let a path of.
+/// A slot that is bound to a directory, and a path of which the gate has let through.
+#[derive(Clone)]
 pub(crate) struct FilesSlot {
     slot: String,
     target: Arc<Target>,

@@ -1,0 +1,285 @@
+//! One run of a program, from its start until nothing is left of it. All of this blocks, on one thread: the program is told of
+//! the death of the thread that started it, so that thread must stay until the program has ended.
+
+use super::group::Group;
+use super::program::{Program, Ready};
+use crate::blocking::Stop;
+use crate::capabilities::files::FilesSlot;
+use crate::capabilities::files::directory::Existing;
+use crate::capabilities::files::stream::{Compression, FileWriter, Written};
+use runbook_authority::Digest;
+use runbook_secrets::Secret;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::ScopedJoinHandle;
+use std::time::{Duration, Instant};
+
+/// How often it is looked whether the call is over. The call itself kills the group at once; this is for what waits here.
+const LOOK: Timespec = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
+
+/// How long output may still come after the group is dead: only a program that left its group can hold the pipe open.
+const DRAIN: Duration = Duration::from_secs(1);
+
+/// A pipe of this size lets a dump go on while a piece of it is compressed.
+const PIPE: usize = 1 << 20;
+
+/// What a program reads.
+pub(super) enum Source {
+    Nothing,
+    Bytes(Vec<u8>),
+    File(FilesSlot, String),
+}
+
+/// Where its output goes.
+pub(super) enum Target {
+    /// Kept, at most so many bytes.
+    Capture(u64),
+    /// To a new file.
+    File(FilesSlot, String),
+}
+
+/// A program that is about to run.
+pub(super) struct Child {
+    pub(super) program: Program,
+    pub(super) arguments: Vec<String>,
+    pub(super) environment: Vec<(String, Secret)>,
+    pub(super) directory: Option<PathBuf>,
+    pub(super) source: Source,
+    pub(super) sink: Target,
+    pub(super) max_output: u64,
+    pub(super) timeout: Duration,
+}
+
+/// What was read of one stream.
+#[derive(Default)]
+pub(super) struct Captured {
+    pub(super) kept: Vec<u8>,
+    pub(super) produced: u64,
+    pub(super) truncated: bool,
+}
+
+/// A program that has ended by itself.
+pub(super) struct Ended {
+    pub(super) exit_code: i32,
+    pub(super) stdout: Captured,
+    pub(super) stderr: Captured,
+    pub(super) file: Option<Written>,
+}
+
+/// Why it has not.
+pub(super) enum Failure {
+    NotFound,
+    Digest { found: Digest },
+    Start(io::Error),
+    Input(FilesSlot, String, io::Error),
+    Sink(io::Error),
+    Io(io::Error),
+    Timeout,
+    Stopped,
+}
+
+impl Child {
+    pub(super) fn run(self, group: &Group, stop: &Stop) -> Result<Ended, Failure> {
+        let deadline = Instant::now() + self.timeout;
+        let Ready { mut command, pinned } = self.program.command()?;
+        command.args(&self.arguments).current_dir(self.directory.as_deref().unwrap_or("/".as_ref())).process_group(0);
+        for (name, value) in &self.environment {
+            command.env(name, OsStr::from_bytes(value.expose()));
+        }
+        let writer = match &self.sink {
+            Target::Capture(_) => None,
+            Target::File(slot, path) => {
+                let directory = slot.open().map_err(Failure::Sink)?;
+                Some(directory.create(path, Existing::Refuse).map_err(Failure::Sink)?)
+            }
+        };
+        let feed = feed(self.source)?;
+        command.stdin(match &feed {
+            Feed::Nothing => Stdio::null(),
+            Feed::Direct(file) => Stdio::from(file.try_clone().map_err(Failure::Io)?),
+            Feed::Stream(_) => Stdio::piped(),
+        });
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let spawn = || {
+            let child = command.spawn()?;
+            let pid = Pid::from_child(&child);
+            Ok((child, pid))
+        };
+        let mut child = group.start(spawn).ok_or(Failure::Stopped)?.map_err(Failure::Start)?;
+        drop(pinned);
+        // Whatever happens below, nothing of the group is left behind.
+        let _guard = group.guard();
+        let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+        let (stdout, stderr) = (stdout.expect("it was asked for"), stderr.expect("it was asked for"));
+        let (abandoned, broken) = (AtomicBool::new(false), AtomicBool::new(false));
+        let given_up = || abandoned.load(Ordering::Relaxed);
+        std::thread::scope(|scope| {
+            if let (Some(stdin), Feed::Stream(mut source)) = (stdin, feed) {
+                // The end of the program ends this too: writing to its pipe fails then.
+                scope.spawn(move || copy_in(source.as_mut(), OwnedFd::from(stdin), &given_up));
+            }
+            let keep = match self.sink {
+                Target::Capture(cap) => cap,
+                Target::File(..) => 0,
+            };
+            let broken_out = &broken;
+            let out = scope.spawn(move || {
+                let drained = drain(OwnedFd::from(stdout), keep, writer, &given_up);
+                broken_out.store(drained.is_err(), Ordering::Relaxed);
+                drained
+            });
+            let err = scope.spawn(move || drain(OwnedFd::from(stderr), self.max_output, None, &given_up));
+            let waited = wait(&child, deadline, stop, &broken);
+            group.end();
+            let status = child.wait().map_err(Failure::Io);
+            let drained = Instant::now() + DRAIN;
+            while !(out.is_finished() && err.is_finished()) && Instant::now() < drained {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            abandoned.store(true, Ordering::Relaxed);
+            let out = join(out);
+            let (stderr, _) = join(err).map_err(Failure::Io)?;
+            waited?;
+            let (stdout, writer) = out.map_err(Failure::Sink)?;
+            let status = status?;
+            // As a shell says it: 128 and the number of the signal.
+            let exit_code = status.code().or_else(|| status.signal().map(|signal| 128 + signal)).unwrap_or(-1);
+            let file = match writer {
+                Some(writer) if exit_code == 0 => Some(writer.finish().map_err(Failure::Sink)?),
+                Some(_) | None => None,
+            };
+            Ok(Ended { exit_code, stdout, stderr, file })
+        })
+    }
+}
+
+type Drained = io::Result<(Captured, Option<FileWriter>)>;
+
+fn join(thread: ScopedJoinHandle<'_, Drained>) -> Drained {
+    thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+}
+
+/// Waits until the program ends, its time is up, nobody wants it any more, or its output cannot be written (`broken`).
+fn wait(child: &std::process::Child, deadline: Instant, stop: &Stop, broken: &AtomicBool) -> Result<(), Failure> {
+    let pidfd = pidfd_open(Pid::from_child(child), PidfdFlags::empty()).map_err(|error| Failure::Io(error.into()))?;
+    loop {
+        let mut fds = [PollFd::new(&pidfd, PollFlags::IN)];
+        match poll(&mut fds, Some(&LOOK)) {
+            Ok(0) | Err(rustix::io::Errno::INTR) => {}
+            Ok(_) => return Ok(()),
+            Err(error) => return Err(Failure::Io(error.into())),
+        }
+        if stop.is_set() {
+            return Err(Failure::Stopped);
+        }
+        if Instant::now() >= deadline {
+            return Err(Failure::Timeout);
+        }
+        if broken.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+    }
+}
+
+/// How a program is fed.
+enum Feed {
+    Nothing,
+    /// The program reads the file itself.
+    Direct(File),
+    Stream(Box<dyn Read + Send>),
+}
+
+fn feed(source: Source) -> Result<Feed, Failure> {
+    match source {
+        Source::Nothing => Ok(Feed::Nothing),
+        Source::Bytes(bytes) => Ok(Feed::Stream(Box::new(io::Cursor::new(bytes)))),
+        Source::File(slot, path) => {
+            let opened = slot.open().and_then(|directory| match Compression::of(&path) {
+                Compression::None => directory.file(&path).map(Feed::Direct),
+                Compression::Zstd => directory.reader(&path).map(Feed::Stream),
+            });
+            opened.map_err(|error| Failure::Input(slot, path, error))
+        }
+    }
+}
+
+/// Feeds a program. One that does not read to the end is no error: `head` does that. A source that breaks ends the input.
+fn copy_in(source: &mut (dyn Read + Send), stdin: OwnedFd, given_up: &dyn Fn() -> bool) {
+    let mut chunk = vec![0; 256 << 10];
+    // Never blocked by a pipe that nobody reads.
+    if rustix::io::ioctl_fionbio(&stdin, true).is_err() {
+        return;
+    }
+    let mut stdin = File::from(stdin);
+    while let Ok(length @ 1..) = source.read(&mut chunk) {
+        let mut rest = &chunk[..length];
+        while !rest.is_empty() {
+            match stdin.write(rest) {
+                Ok(written) => rest = &rest[written..],
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    if given_up() || ready(&stdin, PollFlags::OUT).is_err() {
+                        return;
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => return,
+            }
+        }
+    }
+}
+
+/// Reads a stream to its end. What is not kept is counted and dropped, so that the program never waits for a reader.
+fn drain(stream: OwnedFd, keep: u64, mut writer: Option<FileWriter>, given_up: &dyn Fn() -> bool) -> Drained {
+    // A smaller pipe works too.
+    let _ = rustix::pipe::fcntl_setpipe_size(&stream, PIPE);
+    let mut stream = File::from(stream);
+    let mut captured = Captured::default();
+    let mut chunk = vec![0; 256 << 10];
+    loop {
+        if !ready(&stream, PollFlags::IN)? {
+            if given_up() {
+                return Ok((captured, writer));
+            }
+            continue;
+        }
+        let length = match stream.read(&mut chunk) {
+            Ok(0) => return Ok((captured, writer)),
+            Ok(length) => length,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error),
+        };
+        let bytes = &chunk[..length];
+        captured.produced += length as u64;
+        match &mut writer {
+            Some(writer) => writer.write_all(bytes)?,
+            None => captured.keep(bytes, keep),
+        }
+    }
+}
+
+impl Captured {
+    fn keep(&mut self, bytes: &[u8], cap: u64) {
+        let left = usize::try_from(cap).unwrap_or(usize::MAX).saturating_sub(self.kept.len());
+        self.kept.extend_from_slice(&bytes[..bytes.len().min(left)]);
+        self.truncated |= bytes.len() > left;
+    }
+}
+
+/// Whether something can be done with a pipe, after at most a moment.
+fn ready(stream: &impl AsFd, what: PollFlags) -> io::Result<bool> {
+    let mut fds = [PollFd::new(stream, what)];
+    match poll(&mut fds, Some(&LOOK)) {
+        Ok(ready) => Ok(ready > 0),
+        Err(rustix::io::Errno::INTR) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}

@@ -1,0 +1,186 @@
+//! The one program that a slot is bound to. No shell, an empty environment, and an end for the whole process group.
+
+mod child;
+mod group;
+mod program;
+
+use crate::bindings::runbook::process::types::{Input, Output, Sink};
+use crate::bindings::runbook::process::{runner, types};
+use crate::blocking;
+use crate::capabilities::files::FilesSlot;
+use crate::fault::{Fault, FaultClass};
+use crate::host::Host;
+use child::{Child, Ended, Failure, Source, Target as Out};
+use group::Group;
+use program::Program;
+use runbook_authority::pattern::Dialect;
+use runbook_authority::target::{EnvironmentValue, ProcessTarget, SqlAddress};
+use runbook_authority::{Operation, Target, TargetKind, Verb};
+use runbook_secrets::Secret;
+use std::time::Duration;
+
+impl types::Host for Host {}
+
+impl runner::Host for Host {
+    async fn run(&mut self, slot: String, arguments: Vec<String>, stdin: Input, stdout: Sink) -> Result<Output, Fault> {
+        self.enter(&Operation::Process { slot: &slot, arguments: &arguments })?;
+        let target = self.target(&slot)?;
+        let process = process_target(&target)?;
+        let source = self.source(stdin)?;
+        let (sink, file) = self.sink(stdout, process)?;
+        let environment = self.environment(process).await?;
+        let timeout = self.remaining(process.timeout.unwrap_or(Duration::MAX));
+        let child = Child {
+            program: Program::new(process),
+            arguments,
+            environment,
+            directory: process.directory.clone(),
+            source,
+            sink,
+            max_output: process.max_output.0,
+            timeout,
+        };
+        let group = Group::default();
+        // Dropped with this future: a call that is cut off takes its program with it.
+        let _guard = group.guard();
+        let ended = blocking::run(move |stop| child.run(&group, stop)).await;
+        let scrubber = self.scrubber();
+        match ended {
+            Ok(ended) => Ok(output(ended, &scrubber)),
+            Err(failure) => {
+                let fault = fault(&failure, &target, file.as_ref(), timeout);
+                Err(Fault { message: scrubber.text(&fault.message).into_owned(), ..fault })
+            }
+        }
+    }
+}
+
+impl Host {
+    fn source(&mut self, input: Input) -> Result<Source, Fault> {
+        Ok(match input {
+            Input::Nothing => Source::Nothing,
+            Input::Bytes(bytes) => Source::Bytes(bytes),
+            Input::File(file) => Source::File(self.files(&file.slot, Verb::FilesRead, &file.path)?, file.path),
+        })
+    }
+
+    /// Where the output goes, and the file again for messages.
+    fn sink(&mut self, sink: Sink, process: &ProcessTarget) -> Result<(Out, Option<(FilesSlot, String)>), Fault> {
+        Ok(match sink {
+            Sink::Capture => (Out::Capture(process.max_output.0), None),
+            Sink::File(file) => {
+                let slot = self.files(&file.slot, Verb::FilesWrite, &file.path)?;
+                (Out::File(slot.clone(), file.path.clone()), Some((slot, file.path)))
+            }
+        })
+    }
+
+    async fn environment(&self, process: &ProcessTarget) -> Result<Vec<(String, Secret)>, Fault> {
+        let mut environment = match &process.connection {
+            Some(name) => self.connection_environment(name).await?,
+            None => Vec::new(),
+        };
+        for (name, value) in &process.environment {
+            let value = match value {
+                EnvironmentValue::Plain(text) => Secret::from(text.as_str()),
+                EnvironmentValue::Secret(secret) => self.secret(secret).await?,
+            };
+            environment.push((name.clone(), value));
+        }
+        let broken =
+            |(name, value): &&(String, Secret)| name.is_empty() || name.contains(['=', '\0']) || value.expose().contains(&0);
+        if let Some((name, _)) = environment.iter().find(broken) {
+            let message = format!(
+                "variable `{}` cannot be set: its name or value has a character that no variable may have",
+                name.escape_debug()
+            );
+            return Err(Fault::new(FaultClass::Invalid, "process.environment", message));
+        }
+        Ok(environment)
+    }
+
+    /// What libpq and its programs read.
+    async fn connection_environment(&self, name: &str) -> Result<Vec<(String, Secret)>, Fault> {
+        let target = self.connection(name)?;
+        let unusable = || {
+            let message =
+                format!("the connection of target `{name}` is not one to PostgreSQL, the only one that programs are given");
+            Fault::new(FaultClass::Invalid, "process.connection", message)
+        };
+        let TargetKind::Sql(sql) = &target.kind else { return Err(unusable()) };
+        let SqlAddress::Server { dialect: Dialect::Postgres, host, port, user, database, tls } = &sql.address else {
+            return Err(unusable());
+        };
+        let text = |name: &str, value: &str| (name.to_owned(), Secret::from(value));
+        let mut environment = vec![
+            text("PGHOST", host),
+            text("PGPORT", &port.to_string()),
+            text("PGUSER", user),
+            text("PGDATABASE", database),
+            text("PGSSLMODE", ssl_mode(*tls)),
+        ];
+        if let Some(password) = &sql.password {
+            environment.push(("PGPASSWORD".to_owned(), self.secret(password).await?));
+        }
+        Ok(environment)
+    }
+}
+
+fn ssl_mode(tls: runbook_authority::target::TlsMode) -> &'static str {
+    use runbook_authority::target::TlsMode;
+    match tls {
+        TlsMode::Prefer => "prefer",
+        TlsMode::Disable => "disable",
+        TlsMode::Require => "require",
+        TlsMode::VerifyFull => "verify-full",
+    }
+}
+
+fn process_target(target: &Target) -> Result<&ProcessTarget, Fault> {
+    match &target.kind {
+        TargetKind::Process(process) => Ok(process),
+        TargetKind::Http(_) | TargetKind::Sql(_) | TargetKind::Docker(_) | TargetKind::Files(_) | TargetKind::Secret(_) => {
+            Err(Fault::denied())
+        }
+    }
+}
+
+fn output(ended: Ended, scrubber: &runbook_secrets::Scrubber) -> Output {
+    let Ended { exit_code, stdout, stderr, file } = ended;
+    Output {
+        exit_code,
+        truncated: stdout.truncated || stderr.truncated,
+        produced_bytes: stdout.produced,
+        stdout: scrubber.bytes(&stdout.kept).into_owned(),
+        stderr: scrubber.bytes(&stderr.kept).into_owned(),
+        size_bytes: file.as_ref().map_or(0, |file| file.size),
+        digest: file.map_or_else(String::new, |file| file.digest.to_string()),
+    }
+}
+
+fn fault(failure: &Failure, target: &Target, file: Option<&(FilesSlot, String)>, timeout: Duration) -> Fault {
+    let place = target.describe();
+    let new = |class, code, what: String| Fault::new(class, code, format!("{place}: {what}"));
+    match failure {
+        Failure::NotFound => new(FaultClass::NotFound, "process.not-found", "it is not there".to_owned()),
+        Failure::Digest { found } => new(
+            FaultClass::Denied,
+            "process.digest",
+            format!("its content is not what the target's `sha256` says; it is {found}"),
+        ),
+        Failure::Start(error) => new(FaultClass::Conflict, "process.start", format!("it cannot be started: {error}")),
+        Failure::Input(slot, path, error) => slot.fault(path, error),
+        Failure::Sink(error) => match file {
+            Some((slot, path)) => slot.fault(path, error),
+            None => new(FaultClass::Unknown, "process.io", error.to_string()),
+        },
+        Failure::Io(error) => new(FaultClass::Unknown, "process.io", error.to_string()),
+        Failure::Timeout => {
+            new(FaultClass::Timeout, "process.timeout", format!("it did not end within {timeout:?} and was killed"))
+        }
+        Failure::Stopped => new(FaultClass::Cancelled, "cancelled", "it was killed".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests;

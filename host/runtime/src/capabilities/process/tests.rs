@@ -1,0 +1,268 @@
+use crate::bindings::runbook::process::runner::Host as _;
+use crate::bindings::runbook::process::types::{File, Input, Output, Sink};
+use crate::fault::{Fault, FaultClass};
+use crate::testing::{Slot, effective, host, host_with};
+use runbook_authority::{Digest, Mode};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+const SLOTS: &[Slot] = &[("program", &["process.run"], "program"), ("files", &["files.read", "files.write"], "files")];
+
+/// A folder with a script and the targets to run it.
+struct Bench {
+    folder: tempfile::TempDir,
+    targets: String,
+}
+
+impl Bench {
+    fn new(script: &str, more: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let program = folder.path().join("program.sh");
+        std::fs::write(&program, format!("#!/bin/sh\n{script}\n")).unwrap();
+        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+        std::fs::create_dir(folder.path().join("out")).unwrap();
+        let targets = format!(
+            "[targets.program]\nprocess = {program:?}\n{more}\n[targets.files]\nfiles = \"out\"\naccess = \"write\"\n[targets.db]\nsql = \"postgres://me@db.internal:5433/shop?sslmode=require\"\npassword = \"secret:password\"\n"
+        );
+        Self { folder, targets }
+    }
+
+    fn out(&self, name: &str) -> PathBuf {
+        self.folder.path().join("out").join(name)
+    }
+
+    async fn run(&self, arguments: &[&str], stdin: Input, stdout: Sink) -> Result<Output, Fault> {
+        let arguments = arguments.iter().map(|&argument| argument.to_owned()).collect();
+        let mut host = host(SLOTS, &self.targets, self.folder.path());
+        host.run("program".to_owned(), arguments, stdin, stdout).await
+    }
+}
+
+fn file(path: &str) -> File {
+    File { slot: "files".to_owned(), path: path.to_owned() }
+}
+
+fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).unwrap()
+}
+
+#[tokio::test]
+async fn output_exit_code_and_errors_come_back() {
+    let bench = Bench::new("echo out \"$1\"; echo err >&2; exit 3", "arguments = [{ regex = \"[a-z]+\" }]");
+    let output = bench.run(&["abc"], Input::Nothing, Sink::Capture).await.unwrap();
+    assert_eq!((output.exit_code, text(&output.stdout), text(&output.stderr)), (3, "out abc\n", "err\n"));
+    assert_eq!((output.produced_bytes, output.truncated, output.digest.as_str()), (8, false, ""));
+}
+
+#[tokio::test]
+async fn arguments_outside_of_the_grant_are_denied_and_nothing_runs() {
+    let bench = Bench::new("touch out/ran", "arguments = [{ regex = \"[a-z]+\" }]\ndirectory = \".\"");
+    for arguments in [&["A"] as &[&str], &[], &["a", "b"], &["a;touch x"], &["a\n"], &["--x"]] {
+        let fault = bench.run(arguments, Input::Nothing, Sink::Capture).await.unwrap_err();
+        assert_eq!((fault.class, fault.message.as_str()), (FaultClass::Denied, "not granted"), "{arguments:?}");
+    }
+    assert!(!bench.out("ran").exists());
+    let output = bench.run(&["a"], Input::Nothing, Sink::Capture).await.unwrap();
+    assert_eq!(output.exit_code, 0, "{}", text(&output.stderr));
+    assert!(bench.out("ran").exists(), "the test can fail");
+}
+
+#[tokio::test]
+async fn the_environment_is_what_the_target_says_and_nothing_else() {
+    let bench = Bench::new(
+        "/usr/bin/env | /usr/bin/sort",
+        "environment = { MODE = \"test\", TOKEN = \"secret:token\" }\nconnection = \"db\"",
+    );
+    let output = bench.run(&[], Input::Nothing, Sink::Capture).await.unwrap();
+    let names: Vec<_> =
+        text(&output.stdout).lines().filter(|line| !line.starts_with("PWD=") && !line.starts_with("_=")).collect();
+    assert_eq!(
+        names,
+        [
+            "MODE=test",
+            "PGDATABASE=shop",
+            "PGHOST=db.internal",
+            "PGPASSWORD=[secret password]",
+            "PGPORT=5433",
+            "PGSSLMODE=require",
+            "PGUSER=me",
+            "TOKEN=[secret token]",
+        ],
+        "and a secret that the program prints is scrubbed"
+    );
+}
+
+#[tokio::test]
+async fn the_program_gets_the_secret_itself() {
+    let bench = Bench::new("test \"$TOKEN\" = s3cr3t-t0ken", "environment = { TOKEN = \"secret:token\" }");
+    assert_eq!(bench.run(&[], Input::Nothing, Sink::Capture).await.unwrap().exit_code, 0);
+}
+
+#[tokio::test]
+async fn a_pinned_program_runs_only_as_it_was_pinned() {
+    let bench = Bench::new("echo real", "");
+    let content = std::fs::read(bench.folder.path().join("program.sh")).unwrap();
+    let pinned =
+        |digest: &Digest| bench.targets.replace("\n[targets.files]", &format!("\nsha256 = \"{digest}\"\n[targets.files]"));
+    let good = Bench { targets: pinned(&Digest::of(&content)), folder: tempfile::tempdir().unwrap() };
+    std::fs::create_dir(good.out("")).unwrap();
+    let output = good.run(&[], Input::Nothing, Sink::Capture).await.unwrap();
+    assert_eq!((output.exit_code, text(&output.stdout)), (0, "real\n"));
+    let bad = Bench { targets: pinned(&Digest::of(b"other")), folder: tempfile::tempdir().unwrap() };
+    let fault = bad.run(&[], Input::Nothing, Sink::Capture).await.unwrap_err();
+    assert_eq!((fault.class, fault.code.as_str()), (FaultClass::Denied, "process.digest"));
+    assert!(fault.message.contains(Digest::of(&content).as_str()), "{}", fault.message);
+}
+
+#[tokio::test]
+async fn a_program_that_is_not_there_or_cannot_run_is_said_so() {
+    let bench = Bench::new("true", "");
+    std::fs::set_permissions(bench.folder.path().join("program.sh"), std::fs::Permissions::from_mode(0o644)).unwrap();
+    assert_eq!(bench.run(&[], Input::Nothing, Sink::Capture).await.unwrap_err().code, "process.start");
+    std::fs::remove_file(bench.folder.path().join("program.sh")).unwrap();
+    assert_eq!(bench.run(&[], Input::Nothing, Sink::Capture).await.unwrap_err().code, "process.not-found");
+}
+
+#[tokio::test]
+async fn input_comes_from_bytes_or_from_a_file() {
+    let bench = Bench::new("/usr/bin/wc -c", "");
+    let output = bench.run(&[], Input::Bytes(vec![b'x'; 3_000_000]), Sink::Capture).await.unwrap();
+    assert_eq!(text(&output.stdout).trim(), "3000000");
+    std::fs::write(bench.out("in"), "12345").unwrap();
+    let output = bench.run(&[], Input::File(file("in")), Sink::Capture).await.unwrap();
+    assert_eq!(text(&output.stdout).trim(), "5");
+    let fault = bench.run(&[], Input::File(file("none")), Sink::Capture).await.unwrap_err();
+    assert_eq!((fault.class, fault.code.as_str()), (FaultClass::NotFound, "files.not-found"));
+    // A program that does not read is not waited for.
+    let idle = Bench::new("exit 0", "");
+    assert_eq!(idle.run(&[], Input::Bytes(vec![0; 3_000_000]), Sink::Capture).await.unwrap().exit_code, 0);
+}
+
+#[tokio::test]
+async fn output_streams_into_a_compressed_file_and_back() {
+    let bench = Bench::new("/usr/bin/seq 1 200000", "");
+    let output = bench.run(&[], Input::Nothing, Sink::File(file("dump.sql.zst"))).await.unwrap();
+    let bytes = std::fs::read(bench.out("dump.sql.zst")).unwrap();
+    assert_eq!((output.exit_code, output.stdout.len()), (0, 0));
+    assert_eq!(output.size_bytes, bytes.len() as u64);
+    assert_eq!(output.digest, Digest::of(&bytes).to_string());
+    assert_eq!(output.produced_bytes, 1_288_895);
+    let count = Bench { targets: bench.targets.clone(), folder: bench.folder };
+    std::fs::write(count.folder.path().join("program.sh"), "#!/bin/sh\n/usr/bin/wc -l\n").unwrap();
+    let output = count.run(&[], Input::File(file("dump.sql.zst")), Sink::Capture).await.unwrap();
+    assert_eq!(text(&output.stdout).trim(), "200000");
+}
+
+#[tokio::test]
+async fn a_file_is_kept_only_when_the_program_succeeds() {
+    let bench = Bench::new("echo half; exit 1", "");
+    let output = bench.run(&[], Input::Nothing, Sink::File(file("dump"))).await.unwrap();
+    assert_eq!((output.exit_code, output.digest.as_str()), (1, ""));
+    assert_eq!(std::fs::read_dir(bench.out("")).unwrap().count(), 0);
+    std::fs::write(bench.out("dump"), "old").unwrap();
+    let fault = bench.run(&[], Input::Nothing, Sink::File(file("dump"))).await.unwrap_err();
+    assert_eq!((fault.class, fault.code.as_str()), (FaultClass::Conflict, "files.exists"));
+    assert_eq!(std::fs::read(bench.out("dump")).unwrap(), b"old");
+}
+
+#[tokio::test]
+async fn captured_output_is_cut_at_the_limit_of_the_target() {
+    let bench = Bench::new("/usr/bin/seq 1 100000; /usr/bin/seq 1 100000 >&2", "max_output = \"1KiB\"");
+    let output = bench.run(&[], Input::Nothing, Sink::Capture).await.unwrap();
+    assert_eq!((output.stdout.len(), output.stderr.len(), output.truncated), (1024, 1024, true));
+    assert_eq!((output.exit_code, output.produced_bytes), (0, 588_895));
+}
+
+/// Whether a process of this number still runs.
+fn runs(pid: &str) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.trim())).unwrap_or_default();
+    !stat.is_empty() && !stat.contains(") Z ")
+}
+
+async fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
+    let until = Instant::now() + Duration::from_secs(10);
+    while !holds() {
+        assert!(Instant::now() < until, "{what}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+const FAMILY: &str = "/bin/sleep 600 & echo $! > out/child; echo $$ > out/self; wait";
+
+#[tokio::test]
+async fn at_its_timeout_the_whole_group_is_killed() {
+    let bench = Bench::new(FAMILY, "timeout = \"300ms\"\ndirectory = \".\"");
+    let started = Instant::now();
+    let fault = bench.run(&[], Input::Nothing, Sink::File(file("dump"))).await.unwrap_err();
+    assert_eq!((fault.class, fault.code.as_str()), (FaultClass::Timeout, "process.timeout"));
+    assert!(started.elapsed() < Duration::from_secs(5));
+    for name in ["self", "child"] {
+        let pid = std::fs::read_to_string(bench.out(name)).unwrap();
+        wait_until("it is killed", || !runs(&pid)).await;
+    }
+    assert!(!bench.out("dump").exists());
+}
+
+#[tokio::test]
+async fn a_call_that_is_cut_off_takes_its_program_with_it() {
+    let bench = Bench::new(FAMILY, "directory = \".\"");
+    let child = bench.out("child");
+    let cut = tokio::time::timeout(Duration::from_secs(10), async {
+        tokio::select! {
+            ended = bench.run(&[], Input::Nothing, Sink::File(file("dump"))) => panic!("{:?}", ended.map(|output| output.exit_code)),
+            () = wait_until("it runs", || std::fs::read_to_string(&child).is_ok_and(|pid| !pid.is_empty())) => {}
+        }
+    });
+    cut.await.unwrap();
+    let pid = std::fs::read_to_string(&child).unwrap();
+    wait_until("it is killed", || !runs(&pid)).await;
+    wait_until("nothing is left", || std::fs::read_dir(bench.out("")).unwrap().count() == 2).await;
+}
+
+#[tokio::test]
+async fn what_a_program_leaves_behind_is_killed_when_it_ends() {
+    let bench = Bench::new("/bin/sleep 600 & echo $!", "");
+    let started = Instant::now();
+    let output = bench.run(&[], Input::Nothing, Sink::Capture).await.unwrap();
+    assert!(started.elapsed() < Duration::from_secs(5));
+    let pid = text(&output.stdout).to_owned();
+    wait_until("it is killed", || !runs(&pid)).await;
+}
+
+#[tokio::test]
+async fn a_program_that_leaves_its_group_with_the_pipe_is_not_waited_for() {
+    let bench = Bench::new("/usr/bin/setsid /bin/sleep 8 & echo out", "");
+    let started = Instant::now();
+    let output = bench.run(&[], Input::Nothing, Sink::Capture).await.unwrap();
+    assert_eq!(text(&output.stdout), "out\n");
+    assert!(started.elapsed() < Duration::from_secs(6), "{:?}", started.elapsed());
+}
+
+#[tokio::test]
+async fn a_folder_that_is_not_there_is_said_before_the_program_runs() {
+    let bench = Bench::new("touch out/ran", "directory = \".\"");
+    let fault = bench.run(&[], Input::Nothing, Sink::File(file("no/such/folder"))).await.unwrap_err();
+    assert_eq!(fault.code, "files.not-found");
+    assert!(!bench.out("ran").exists());
+}
+
+#[tokio::test]
+async fn nothing_runs_in_a_dry_run() {
+    let bench = Bench::new("touch out/ran", "directory = \".\"");
+    let granted = effective(SLOTS, &bench.targets, bench.folder.path());
+    let mut host = host_with(granted, Mode::ReadOnly, Duration::from_secs(5));
+    let fault = host.run("program".to_owned(), Vec::new(), Input::Nothing, Sink::Capture).await.unwrap_err();
+    assert_eq!(fault.class, FaultClass::Denied);
+    assert!(!bench.out("ran").exists());
+}
+
+#[tokio::test]
+async fn a_file_outside_of_the_slot_is_no_place_for_output() {
+    let bench = Bench::new("echo x", "");
+    for path in ["../x", "/tmp/x", ""] {
+        let fault = bench.run(&[], Input::Nothing, Sink::File(file(path))).await.unwrap_err();
+        assert!(matches!(fault.class, FaultClass::Denied | FaultClass::Invalid), "{path}: {}", fault.code);
+    }
+    assert!(!bench.folder.path().join("x").exists() && Path::new("/etc").exists());
+}
