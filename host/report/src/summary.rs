@@ -428,7 +428,7 @@ pub fn end_text(end: RunEnd) -> &'static str {
         RunEnd::Succeeded => "Succeeded. Everything was done.",
         RunEnd::SucceededWithWarnings => "Succeeded, with warnings that somebody should look at.",
         RunEnd::FailedClean => "Failed. Nothing had been changed.",
-        RunEnd::Undone => "Failed. What was done is undone, and that was verified.",
+        RunEnd::Undone => "Failed. All that can be undone is undone, and that was verified.",
         RunEnd::Dirty => "DIRTY. Something was changed and not put back: a person must look now.",
         RunEnd::Cancelled => "Cancelled. Nothing is left changed.",
     }

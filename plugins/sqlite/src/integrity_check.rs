@@ -18,7 +18,7 @@ pub(crate) struct Output {
 }
 
 pub(crate) fn check(_job: &Job, _input: Input) -> Result<Report<Output>> {
-    let found = database().query("select integrity_check as line from pragma_integrity_check(100)", &[])?;
+    let found = database().query("select integrity_check as line from pragma_integrity_check", &[])?;
     let lines = found.iter().map(|row| row.get::<String>("line")).collect::<Result<Vec<_>>>()?;
     let references = database().query("select count(*) as n from pragma_foreign_key_check", &[])?;
     let broken = u64::try_from(references.first()?.get::<i64>("n")?).unwrap_or(0);

@@ -1,1 +1,393 @@
 //! The containers that a filter lets through, on one Docker engine.
+//!
+//! A name is resolved to an id once, the gate judges the container as inspected, and the id is acted on: a name that moves
+//! meanwhile changes nothing. The environment of a container is never read into a plugin.
+
+use crate::bindings::runbook::docker::types::{Container, ContainerSpec, ContainerState, ExecOutput, Health, LogLine, Usage};
+use crate::bindings::runbook::docker::{control, exec, lifecycle, reader, types};
+use crate::fault::{Fault, FaultClass};
+use crate::host::Host;
+use bollard::Docker;
+use bollard::container::LogOutput;
+use bollard::errors::Error;
+use bollard::exec::StartExecResults;
+use bollard::models::{
+    ContainerCreateBody, ContainerInspectResponse, ContainerStateStatusEnum, ContainerStatsResponse, ExecConfig, HealthStatusEnum,
+};
+use bollard::query_parameters::{
+    CreateContainerOptionsBuilder, CreateImageOptionsBuilder, ListContainersOptionsBuilder, LogsOptionsBuilder,
+    RemoveContainerOptionsBuilder, RestartContainerOptionsBuilder, StartContainerOptions, StatsOptionsBuilder,
+    StopContainerOptionsBuilder, TagImageOptionsBuilder,
+};
+use futures_util::StreamExt as _;
+use runbook_authority::target::{ContainerFacts, DockerTarget};
+use runbook_authority::{Operation, Target, TargetKind, Verb};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// Lines of one `logs`.
+const MAX_LINES: u32 = 1_000;
+/// Bytes of one `exec`, of each stream.
+const MAX_OUTPUT: usize = 1 << 20;
+/// Seconds for one answer of the engine; stopping a container has its grace on top.
+const ANSWER_S: u64 = 120;
+
+impl types::Host for Host {}
+
+impl reader::Host for Host {
+    async fn list(&mut self, slot: String) -> Result<Vec<Container>, Fault> {
+        self.enter(&Operation::Docker { slot: &slot, verb: Verb::DockerList })?;
+        let engine = Engine::connect(self.target(&slot)?).await?;
+        let mut found = Vec::new();
+        for inspected in engine.all().await? {
+            let (name, labels) = facts(&inspected);
+            if engine.docker_target().filter.matches(ContainerFacts { name: &name, labels: &labels }) {
+                found.push(container(inspected));
+            }
+        }
+        Ok(found)
+    }
+
+    async fn inspect(&mut self, slot: String, name: String) -> Result<Container, Fault> {
+        let (_, inspected) = self.container(&slot, Verb::DockerInspect, &name).await?;
+        Ok(container(inspected))
+    }
+
+    async fn logs(&mut self, slot: String, name: String, tail: u32) -> Result<Vec<LogLine>, Fault> {
+        let (engine, inspected) = self.container(&slot, Verb::DockerLogs, &name).await?;
+        let options = LogsOptionsBuilder::default().stdout(true).stderr(true).tail(&tail.min(MAX_LINES).to_string()).build();
+        let mut stream = engine.docker.logs(&id_of(&inspected), Some(options));
+        let (mut lines, mut bytes) = (Vec::new(), 0);
+        while let Some(output) = stream.next().await {
+            let output = output.map_err(|error| engine.fault(&error))?;
+            let stderr = matches!(output, LogOutput::StdErr { .. });
+            let text = String::from_utf8_lossy(&output.into_bytes()).trim_end().to_owned();
+            bytes += text.len();
+            if bytes > MAX_OUTPUT {
+                break;
+            }
+            lines.push(LogLine { stderr, text });
+        }
+        Ok(lines)
+    }
+
+    async fn stats(&mut self, slot: String, name: String) -> Result<Usage, Fault> {
+        let (engine, inspected) = self.container(&slot, Verb::DockerStats, &name).await?;
+        // Without `one-shot` the engine measures twice, so that a share of the processor can be told.
+        let options = StatsOptionsBuilder::default().stream(false).one_shot(false).build();
+        match engine.docker.stats(&id_of(&inspected), Some(options)).next().await {
+            Some(Ok(stats)) => Ok(usage(&stats)),
+            Some(Err(error)) => Err(engine.fault(&error)),
+            None => {
+                Err(Fault::new(FaultClass::Conflict, "docker.not-running", "it does not run, so there is nothing to measure"))
+            }
+        }
+    }
+}
+
+impl control::Host for Host {
+    async fn start(&mut self, slot: String, name: String) -> Result<(), Fault> {
+        let (engine, inspected) = self.container(&slot, Verb::DockerStart, &name).await?;
+        let done = engine.docker.start_container(&id_of(&inspected), None::<StartContainerOptions>).await;
+        engine.already(done)
+    }
+
+    async fn stop(&mut self, slot: String, name: String, grace_s: u32) -> Result<(), Fault> {
+        let (engine, inspected) = self.container(&slot, Verb::DockerStop, &name).await?;
+        let options = StopContainerOptionsBuilder::default().t(seconds(grace_s)).build();
+        let done = engine.docker.stop_container(&id_of(&inspected), Some(options)).await;
+        engine.already(done)
+    }
+
+    async fn restart(&mut self, slot: String, name: String, grace_s: u32) -> Result<(), Fault> {
+        let (engine, inspected) = self.container(&slot, Verb::DockerRestart, &name).await?;
+        let options = RestartContainerOptionsBuilder::default().t(seconds(grace_s)).build();
+        engine.docker.restart_container(&id_of(&inspected), Some(options)).await.map_err(|error| engine.fault(&error))
+    }
+}
+
+impl lifecycle::Host for Host {
+    async fn pull(&mut self, slot: String, image: String) -> Result<String, Fault> {
+        self.enter(&Operation::Docker { slot: &slot, verb: Verb::DockerPull })?;
+        self.enter(&Operation::Image { slot: &slot, verb: Verb::DockerPull, image: &image })?;
+        let engine = Engine::connect(self.target(&slot)?).await?;
+        let options = CreateImageOptionsBuilder::default().from_image(&image).build();
+        let mut progress = engine.docker.create_image(Some(options), None, None);
+        while let Some(step) = progress.next().await {
+            step.map_err(|error| engine.fault(&error))?;
+        }
+        let found = engine.docker.inspect_image(&image).await.map_err(|error| engine.fault(&error))?;
+        Ok(found.id.unwrap_or_default())
+    }
+
+    async fn tag(&mut self, slot: String, image: String, target: String) -> Result<(), Fault> {
+        self.enter(&Operation::Docker { slot: &slot, verb: Verb::DockerTag })?;
+        for name in [&image, &target] {
+            self.enter(&Operation::Image { slot: &slot, verb: Verb::DockerTag, image: name })?;
+        }
+        let engine = Engine::connect(self.target(&slot)?).await?;
+        let (repository, tag) = target.rsplit_once(':').filter(|(_, tag)| !tag.contains('/')).unwrap_or((&target, "latest"));
+        let options = TagImageOptionsBuilder::default().repo(repository).tag(tag).build();
+        engine.docker.tag_image(&image, Some(options)).await.map_err(|error| engine.fault(&error))
+    }
+
+    async fn create(&mut self, slot: String, spec: ContainerSpec) -> Result<String, Fault> {
+        self.enter(&Operation::Docker { slot: &slot, verb: Verb::DockerCreate })?;
+        self.enter(&Operation::Image { slot: &slot, verb: Verb::DockerCreate, image: &spec.image })?;
+        self.enter(&Operation::Container {
+            slot: &slot,
+            verb: Verb::DockerCreate,
+            container: ContainerFacts { name: &spec.name, labels: &spec.labels },
+        })?;
+        let engine = Engine::connect(self.target(&slot)?).await?;
+        let body = ContainerCreateBody {
+            image: Some(spec.image),
+            cmd: (!spec.command.is_empty()).then_some(spec.command),
+            env: Some(spec.environment.into_iter().map(|(name, value)| format!("{name}={value}")).collect()),
+            labels: Some(spec.labels.into_iter().collect()),
+            ..ContainerCreateBody::default()
+        };
+        let options = CreateContainerOptionsBuilder::default().name(&spec.name).build();
+        engine.docker.create_container(Some(options), body).await.map(|made| made.id).map_err(|error| engine.fault(&error))
+    }
+
+    async fn remove(&mut self, slot: String, name: String, force: bool) -> Result<(), Fault> {
+        let (engine, inspected) = self.container(&slot, Verb::DockerRemove, &name).await?;
+        let options = RemoveContainerOptionsBuilder::default().force(force).build();
+        engine.docker.remove_container(&id_of(&inspected), Some(options)).await.map_err(|error| engine.fault(&error))
+    }
+
+    async fn prune(&mut self, slot: String) -> Result<Vec<String>, Fault> {
+        self.enter(&Operation::Docker { slot: &slot, verb: Verb::DockerPrune })?;
+        let engine = Engine::connect(self.target(&slot)?).await?;
+        let mut removed = Vec::new();
+        for inspected in engine.all().await? {
+            let (name, labels) = facts(&inspected);
+            let matches = engine.docker_target().filter.matches(ContainerFacts { name: &name, labels: &labels });
+            if !matches
+                || !matches!(state_of(&inspected), ContainerState::Exited | ContainerState::Dead | ContainerState::Created)
+            {
+                continue;
+            }
+            self.enter(&Operation::Container {
+                slot: &slot,
+                verb: Verb::DockerPrune,
+                container: ContainerFacts { name: &name, labels: &labels },
+            })?;
+            let options = RemoveContainerOptionsBuilder::default().force(false).build();
+            engine.docker.remove_container(&id_of(&inspected), Some(options)).await.map_err(|error| engine.fault(&error))?;
+            removed.push(name);
+        }
+        Ok(removed)
+    }
+}
+
+impl exec::Host for Host {
+    async fn run(&mut self, slot: String, name: String, command: Vec<String>) -> Result<ExecOutput, Fault> {
+        self.enter(&Operation::Exec { slot: &slot, command: &command })?;
+        let (engine, inspected) = self.container(&slot, Verb::DockerExec, &name).await?;
+        let config =
+            ExecConfig { cmd: Some(command), attach_stdout: Some(true), attach_stderr: Some(true), ..ExecConfig::default() };
+        let made = engine.docker.create_exec(&id_of(&inspected), config).await.map_err(|error| engine.fault(&error))?;
+        let started = engine.docker.start_exec(&made.id, None).await.map_err(|error| engine.fault(&error))?;
+        let mut output = ExecOutput { exit_code: -1, stdout: Vec::new(), stderr: Vec::new(), truncated: false };
+        if let StartExecResults::Attached { output: mut stream, .. } = started {
+            while let Some(part) = stream.next().await {
+                let part = part.map_err(|error| engine.fault(&error))?;
+                let sink = if matches!(part, LogOutput::StdErr { .. }) { &mut output.stderr } else { &mut output.stdout };
+                let bytes = part.into_bytes();
+                let room = MAX_OUTPUT - sink.len();
+                output.truncated |= bytes.len() > room;
+                sink.extend_from_slice(&bytes[..bytes.len().min(room)]);
+            }
+        }
+        let ended = engine.docker.inspect_exec(&made.id).await.map_err(|error| engine.fault(&error))?;
+        output.exit_code = ended.exit_code.unwrap_or(-1);
+        Ok(output)
+    }
+}
+
+impl Host {
+    /// Resolves a name, and lets the gate judge what was found.
+    async fn container(&mut self, slot: &str, verb: Verb, name: &str) -> Result<(Engine, ContainerInspectResponse), Fault> {
+        if verb != Verb::DockerExec {
+            self.enter(&Operation::Docker { slot, verb })?;
+        }
+        let engine = Engine::connect(self.target(slot)?).await?;
+        let wanted = match (name, engine.docker_target().filter.single()) {
+            ("", Some(single)) => single.to_owned(),
+            ("", None) => {
+                let message = "the slot is bound to several containers, so one must be named";
+                return Err(Fault::new(FaultClass::Invalid, "docker.no-name", message));
+            }
+            (name, _) => name.to_owned(),
+        };
+        let inspected = engine.docker.inspect_container(&wanted, None).await.map_err(|error| engine.fault(&error))?;
+        let (found, labels) = facts(&inspected);
+        self.enter(&Operation::Container { slot, verb, container: ContainerFacts { name: &found, labels: &labels } })?;
+        Ok((engine, inspected))
+    }
+}
+
+/// A connection to the engine of a target.
+struct Engine {
+    docker: Docker,
+    target: Arc<Target>,
+}
+
+impl Engine {
+    async fn connect(target: Arc<Target>) -> Result<Self, Fault> {
+        let socket = docker_of(&target).socket.clone();
+        let away = |error: &Error| {
+            let message =
+                format!("the Docker engine at `{socket}` does not answer: {error}; start it, or set `socket` in the target");
+            Fault::new(FaultClass::Transient, "docker.engine-away", message)
+        };
+        let docker = Docker::connect_with_unix(&socket, ANSWER_S, bollard::API_DEFAULT_VERSION).map_err(|error| away(&error))?;
+        let docker = docker.negotiate_version().await.map_err(|error| away(&error))?;
+        Ok(Self { docker, target })
+    }
+
+    fn docker_target(&self) -> &DockerTarget {
+        docker_of(&self.target)
+    }
+
+    /// Every container, inspected.
+    async fn all(&self) -> Result<Vec<ContainerInspectResponse>, Fault> {
+        let options = ListContainersOptionsBuilder::default().all(true).build();
+        let listed = self.docker.list_containers(Some(options)).await.map_err(|error| self.fault(&error))?;
+        let mut found = Vec::new();
+        for id in listed.into_iter().filter_map(|container| container.id) {
+            match self.docker.inspect_container(&id, None).await {
+                Ok(inspected) => found.push(inspected),
+                // Gone between the two questions.
+                Err(Error::DockerResponseServerError { status_code: 404, .. }) => {}
+                Err(error) => return Err(self.fault(&error)),
+            }
+        }
+        found.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(found)
+    }
+
+    /// 304 says that it is so already.
+    fn already(&self, done: Result<(), Error>) -> Result<(), Fault> {
+        match done {
+            Ok(()) | Err(Error::DockerResponseServerError { status_code: 304, .. }) => Ok(()),
+            Err(error) => Err(self.fault(&error)),
+        }
+    }
+
+    fn fault(&self, error: &Error) -> Fault {
+        match error {
+            Error::DockerResponseServerError { status_code, message } => {
+                let (class, code) = match status_code {
+                    404 => (FaultClass::NotFound, "docker.not-found"),
+                    409 => (FaultClass::Conflict, "docker.conflict"),
+                    400 => (FaultClass::Invalid, "docker.invalid"),
+                    _ => (FaultClass::Transient, "docker.engine"),
+                };
+                Fault::new(class, code, message.to_lowercase())
+            }
+            other => {
+                let message = format!("the Docker engine at `{}` does not answer: {other}", self.docker_target().socket);
+                Fault::new(FaultClass::Transient, "docker.engine-away", message)
+            }
+        }
+    }
+}
+
+fn docker_of(target: &Target) -> &DockerTarget {
+    match &target.kind {
+        TargetKind::Docker(docker) => docker,
+        TargetKind::Http(_) | TargetKind::Sql(_) | TargetKind::Files(_) | TargetKind::Process(_) | TargetKind::Secret(_) => {
+            unreachable!("the gate lets docker operations through on docker targets only")
+        }
+    }
+}
+
+fn seconds(grace_s: u32) -> i32 {
+    i32::try_from(grace_s).unwrap_or(i32::MAX)
+}
+
+fn id_of(inspected: &ContainerInspectResponse) -> String {
+    inspected.id.clone().unwrap_or_default()
+}
+
+/// Name and labels, as inspected.
+fn facts(inspected: &ContainerInspectResponse) -> (String, Vec<(String, String)>) {
+    let name = inspected.name.as_deref().unwrap_or_default().trim_start_matches('/').to_owned();
+    let labels: HashMap<String, String> = inspected.config.as_ref().and_then(|config| config.labels.clone()).unwrap_or_default();
+    let mut labels: Vec<_> = labels.into_iter().collect();
+    labels.sort();
+    (name, labels)
+}
+
+fn state_of(inspected: &ContainerInspectResponse) -> ContainerState {
+    match inspected.state.as_ref().and_then(|state| state.status) {
+        Some(ContainerStateStatusEnum::RUNNING) => ContainerState::Running,
+        Some(ContainerStateStatusEnum::PAUSED) => ContainerState::Paused,
+        Some(ContainerStateStatusEnum::RESTARTING) => ContainerState::Restarting,
+        Some(ContainerStateStatusEnum::REMOVING) => ContainerState::Removing,
+        Some(ContainerStateStatusEnum::EXITED) => ContainerState::Exited,
+        Some(ContainerStateStatusEnum::DEAD) => ContainerState::Dead,
+        Some(_) | None => ContainerState::Created,
+    }
+}
+
+fn container(inspected: ContainerInspectResponse) -> Container {
+    let (name, labels) = facts(&inspected);
+    let state = state_of(&inspected);
+    let details = inspected.state.unwrap_or_default();
+    Container {
+        id: inspected.id.unwrap_or_default(),
+        name,
+        image: inspected.config.and_then(|config| config.image).unwrap_or_default(),
+        image_id: inspected.image.unwrap_or_default(),
+        state,
+        health: match details.health.and_then(|health| health.status) {
+            Some(HealthStatusEnum::STARTING) => Health::Starting,
+            Some(HealthStatusEnum::HEALTHY) => Health::Healthy,
+            Some(HealthStatusEnum::UNHEALTHY) => Health::Unhealthy,
+            Some(_) | None => Health::None,
+        },
+        exit_code: details.exit_code.unwrap_or(0),
+        restart_count: inspected.restart_count.unwrap_or(0),
+        started_at: details.started_at.unwrap_or_default(),
+        labels,
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "shares of a processor are approximate")]
+fn usage(stats: &ContainerStatsResponse) -> Usage {
+    let total = |cpu: Option<&bollard::models::ContainerCpuStats>| {
+        let own = cpu.and_then(|cpu| cpu.cpu_usage.as_ref()).and_then(|usage| usage.total_usage).unwrap_or(0);
+        let system = cpu.and_then(|cpu| cpu.system_cpu_usage).unwrap_or(0);
+        (own, system, cpu.and_then(|cpu| cpu.online_cpus).unwrap_or(1).max(1))
+    };
+    let (now, system_now, processors) = total(stats.cpu_stats.as_ref());
+    let (before, system_before, _) = total(stats.precpu_stats.as_ref());
+    let system = system_now.saturating_sub(system_before);
+    let cpu_percent =
+        if system == 0 { 0.0 } else { now.saturating_sub(before) as f64 / system as f64 * f64::from(processors) * 100.0 };
+    let memory = stats.memory_stats.as_ref();
+    let networks = stats.networks.iter().flatten().map(|(_, network)| network);
+    let (received, sent) = networks.fold((0, 0), |(received, sent), network| {
+        (received + network.rx_bytes.unwrap_or(0), sent + network.tx_bytes.unwrap_or(0))
+    });
+    let blocks = stats.blkio_stats.as_ref().and_then(|blocks| blocks.io_service_bytes_recursive.as_ref());
+    let moved = |operation: &str| -> u64 {
+        let of = |entry: &&bollard::models::ContainerBlkioStatEntry| {
+            entry.op.as_deref().is_some_and(|op| op.eq_ignore_ascii_case(operation))
+        };
+        blocks.into_iter().flatten().filter(of).filter_map(|entry| entry.value).sum()
+    };
+    Usage {
+        cpu_percent,
+        memory_bytes: memory.and_then(|memory| memory.usage).unwrap_or(0),
+        memory_limit_bytes: memory.and_then(|memory| memory.limit).unwrap_or(0),
+        network_received_bytes: received,
+        network_sent_bytes: sent,
+        block_read_bytes: moved("read"),
+        block_written_bytes: moved("write"),
+    }
+}
