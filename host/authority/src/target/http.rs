@@ -49,11 +49,14 @@ pub struct HttpTarget {
 }
 
 impl HttpTarget {
-    /// The URL of a request path, when the base is known.
+    /// The URL of a request path, when the base is known. The path `/` is the base address itself, as written: many webhooks
+    /// answer only there.
     pub fn url(&self, base: &Url, path: &str) -> Result<Url, PathError> {
         let (path, query) = canonical_request_path(path)?;
         let mut url = base.clone();
-        url.set_path(&format!("{}{path}", base.path().trim_end_matches('/')));
+        if path != "/" {
+            url.set_path(&format!("{}{path}", base.path().trim_end_matches('/')));
+        }
         url.set_query(query);
         Ok(url)
     }

@@ -1,0 +1,34 @@
+//! The bundled plugin `docker`: looks at, starts, stops and restarts a container.
+
+mod power;
+mod restart;
+mod status;
+
+use runbook_sdk::docker::{Container, ContainerState, Containers};
+
+/// The container of the slot.
+fn containers() -> Containers {
+    Containers::slot("container")
+}
+
+fn is_running(container: &Container) -> bool {
+    matches!(container.state, ContainerState::Running | ContainerState::Restarting | ContainerState::Paused)
+}
+
+/// The word that Docker uses.
+fn state_word(state: ContainerState) -> &'static str {
+    match state {
+        ContainerState::Created => "created",
+        ContainerState::Running => "running",
+        ContainerState::Paused => "paused",
+        ContainerState::Restarting => "restarting",
+        ContainerState::Removing => "removing",
+        ContainerState::Exited => "exited",
+        ContainerState::Dead => "dead",
+    }
+}
+
+runbook_sdk::plugin! {
+    probes: { "status" => status::status, "wait-healthy" => status::wait_healthy },
+    steps: { "stop" => power::Stop, "start" => power::Start, "restart" => restart::Restart },
+}

@@ -1,0 +1,149 @@
+//! `docker:stop` and `docker:start`, each the undo of the other.
+
+use crate::{containers, is_running, state_word};
+use runbook_sdk::duration::Span;
+use runbook_sdk::operation::effect;
+use runbook_sdk::prelude::*;
+use std::time::Duration;
+
+/// Which container, and how patiently.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Input {
+    /// Which one, if the slot is bound to several.
+    #[serde(default)]
+    name: String,
+    /// How long it may take to end by itself before it is killed; 10 s if absent.
+    grace: Option<Span>,
+}
+
+impl Input {
+    fn grace(&self) -> Duration {
+        self.grace.map_or(Duration::from_secs(10), |grace| grace.0)
+    }
+}
+
+/// What it does now.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct Output {
+    /// Its name.
+    name: String,
+    /// Whether it runs.
+    running: bool,
+}
+
+/// What `undo` and the comparison after it need: nothing that changes by itself.
+fn observed(name: &str) -> Result<Json> {
+    Ok(json!({ "running": is_running(&containers().inspect(name)?) }))
+}
+
+fn switch_on(name: &str) -> Result<Output> {
+    containers().start(name)?;
+    let container = containers().inspect(name)?;
+    if is_running(&container) {
+        return Ok(Output { name: container.name, running: true });
+    }
+    let message = format!(
+        "{} was started and is {} already, exit code {}",
+        container.name,
+        state_word(container.state),
+        container.exit_code
+    );
+    Err(Fault::assertion("docker.not-running", message))
+}
+
+fn switch_off(name: &str, grace: Duration) -> Result<Output> {
+    containers().stop(name, grace)?;
+    let container = containers().inspect(name)?;
+    if is_running(&container) {
+        return Err(Fault::assertion(
+            "docker.still-running",
+            format!("{} was stopped and is {} still", container.name, state_word(container.state)),
+        ));
+    }
+    Ok(Output { name: container.name, running: false })
+}
+
+/// Puts back what was there.
+fn put_back(input: &Input, before: &Json) -> Result<Completion<Json>> {
+    let ran = before["running"] == json!(true);
+    if is_running(&containers().inspect(&input.name)?) == ran {
+        return Ok(Completion::unchanged(if ran { "it runs, as before" } else { "it is stopped, as before" }, Json::Null));
+    }
+    if ran {
+        let output = switch_on(&input.name)?;
+        return Ok(Completion::changed(format!("started {} again", output.name), Json::Null));
+    }
+    let output = switch_off(&input.name, input.grace())?;
+    Ok(Completion::changed(format!("stopped {} again", output.name), Json::Null))
+}
+
+pub(crate) struct Stop;
+
+impl Step for Stop {
+    type Input = Input;
+    type Output = Output;
+
+    fn plan(_job: &Job, input: &Input) -> Result<Proposal> {
+        let container = containers().inspect(&input.name)?;
+        let before = json!({ "running": is_running(&container) });
+        if !is_running(&container) {
+            return Ok(Proposal::nothing(format!("{} is {} already", container.name, state_word(container.state)), before));
+        }
+        let summary = format!("stop {}, {} s grace", container.name, input.grace().as_secs());
+        Ok(Proposal::one(effect("docker.stop", format!("container {}", container.name), summary), before))
+    }
+
+    fn apply(_job: &Job, input: &Input, proposal: &Proposal) -> Result<Completion<Output>> {
+        let output = switch_off(&input.name, input.grace())?;
+        let name = output.name.clone();
+        Ok(if proposal.effects.is_empty() {
+            Completion::unchanged(format!("{name} was stopped already"), output)
+        } else {
+            Completion::changed(format!("stopped {name}"), output)
+        })
+    }
+
+    fn observe(_job: &Job, input: &Input) -> Result<Json> {
+        observed(&input.name)
+    }
+
+    fn undo(_job: &Job, input: &Input, before: &Json) -> Result<Completion<Json>> {
+        put_back(input, before)
+    }
+}
+
+pub(crate) struct Start;
+
+impl Step for Start {
+    type Input = Input;
+    type Output = Output;
+
+    fn plan(_job: &Job, input: &Input) -> Result<Proposal> {
+        let container = containers().inspect(&input.name)?;
+        let before = json!({ "running": is_running(&container) });
+        if is_running(&container) {
+            return Ok(Proposal::nothing(format!("{} runs already", container.name), before));
+        }
+        let summary = format!("start {}", container.name);
+        Ok(Proposal::one(effect("docker.start", format!("container {}", container.name), summary), before))
+    }
+
+    fn apply(_job: &Job, input: &Input, proposal: &Proposal) -> Result<Completion<Output>> {
+        let output = switch_on(&input.name)?;
+        let name = output.name.clone();
+        Ok(if proposal.effects.is_empty() {
+            Completion::unchanged(format!("{name} ran already"), output)
+        } else {
+            Completion::changed(format!("started {name}"), output)
+        })
+    }
+
+    fn observe(_job: &Job, input: &Input) -> Result<Json> {
+        observed(&input.name)
+    }
+
+    fn undo(_job: &Job, input: &Input, before: &Json) -> Result<Completion<Json>> {
+        put_back(input, before)
+    }
+}

@@ -1,0 +1,7 @@
+//! The bundled plugin `http`: asks an HTTP endpoint and compares the answer with what is expected.
+
+mod expectation;
+mod get;
+mod post;
+
+runbook_sdk::plugin! { probes: { "get" => get::get }, steps: { "post" => post::Post } }

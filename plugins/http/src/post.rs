@@ -1,0 +1,66 @@
+//! `http:post`
+
+use crate::expectation::{Expectation, Status};
+use runbook_sdk::http::Endpoint;
+use runbook_sdk::operation::effect;
+use runbook_sdk::prelude::*;
+use std::collections::BTreeMap;
+
+/// What to send, and what the answer must be.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Input {
+    /// Path below the target's address; its own if absent.
+    #[serde(default = "root")]
+    path: String,
+    /// Sent as JSON.
+    body: Json,
+    /// The status, or a list; any from 200 to 299 if absent.
+    status: Option<Status>,
+    /// Text that the answer must contain.
+    contains: Option<String>,
+    /// Values at paths such as `id` of a JSON answer.
+    json: Option<BTreeMap<String, Json>>,
+}
+
+fn root() -> String {
+    "/".to_owned()
+}
+
+/// What was answered.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct Output {
+    /// Status code.
+    status: u16,
+    /// The answer, if it is JSON.
+    body: Option<Json>,
+}
+
+pub(crate) struct Post;
+
+impl Step for Post {
+    type Input = Input;
+    type Output = Output;
+
+    fn plan(_job: &Job, input: &Input) -> Result<Proposal> {
+        let summary = format!("send {} bytes with POST", input.body.to_string().len());
+        Ok(Proposal::one(effect("http.post", &input.path, summary), Json::Null))
+    }
+
+    fn apply(_job: &Job, input: &Input, _proposal: &Proposal) -> Result<Completion<Output>> {
+        let endpoint = Endpoint::slot("target").header("content-type", "application/json");
+        let response = endpoint.post(&input.path, input.body.to_string().as_bytes())?;
+        let expectation = Expectation {
+            status: input.status.as_ref(),
+            headers: None,
+            contains: input.contains.as_deref(),
+            json: input.json.as_ref(),
+        };
+        let assertions = expectation.compare(&response);
+        if !assertions.all_hold() {
+            return Err(Fault::assertion("http.answer", assertions.failures().join("; ")));
+        }
+        let output = Output { status: response.status, body: serde_json::from_slice(&response.body).ok() };
+        Ok(Completion::changed(format!("answered {}", response.status), output))
+    }
+}

@@ -1,0 +1,110 @@
+//! `postgres:dump`
+
+use crate::{database, directory, last_line, program};
+use runbook_sdk::operation::effect;
+use runbook_sdk::prelude::*;
+
+/// Where to.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Input {
+    /// Path below the directory. Compressed if it ends in `.zst`. Must not be there yet.
+    file: String,
+    /// Arguments of the program; each must fit the target's pattern. `--format=plain --no-password` if absent.
+    #[serde(default = "plain")]
+    arguments: Vec<String>,
+}
+
+fn plain() -> Vec<String> {
+    vec!["--format=plain".to_owned(), "--no-password".to_owned()]
+}
+
+/// The dump.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct Output {
+    /// Path below the directory.
+    file: String,
+    /// Bytes of the file.
+    size_bytes: u64,
+    /// Bytes before compression.
+    dump_bytes: u64,
+    /// `sha256:<hex>` of the file.
+    digest: String,
+}
+
+pub(crate) struct Dump;
+
+fn before(file: &str) -> Result<Json> {
+    match directory().stat(file) {
+        Ok(_) => Ok(json!({ "exists": true })),
+        Err(fault) if fault.class == FaultClass::NotFound => Ok(json!({ "exists": false })),
+        Err(fault) => Err(fault),
+    }
+}
+
+impl Step for Dump {
+    type Input = Input;
+    type Output = Output;
+
+    fn plan(_job: &Job, input: &Input) -> Result<Proposal> {
+        let before = before(&input.file)?;
+        if before["exists"] == json!(true) {
+            return Err(Fault::conflict(
+                "postgres.file-exists",
+                format!("`{}` is there already; a dump never replaces a file", input.file),
+            ));
+        }
+        let size: String =
+            database().query("select pg_size_pretty(pg_database_size(current_database())) as size", &[])?.first()?.get("size")?;
+        let summary = format!("dump the database ({size} on disk) to `{}`", input.file);
+        Ok(Proposal::one(effect("process.run", &input.file, summary), before))
+    }
+
+    fn apply(_job: &Job, input: &Input, _proposal: &Proposal) -> Result<Completion<Output>> {
+        let program = input.arguments.iter().fold(program(), |program, argument| program.argument(argument));
+        let written = program.run_to_file("directory", &input.file)?;
+        if written.exit_code != 0 {
+            let message = format!("the program ended with {}: {}", written.exit_code, last_line(&written.stderr));
+            return Err(Fault::assertion("postgres.dump-failed", message));
+        }
+        if written.produced_bytes == 0 {
+            return Err(Fault::assertion("postgres.dump-empty", "the program wrote nothing"));
+        }
+        let output = Output {
+            file: input.file.clone(),
+            size_bytes: written.size_bytes,
+            dump_bytes: written.produced_bytes,
+            digest: written.digest,
+        };
+        Ok(Completion::changed(
+            format!("{} bytes in `{}`, {} before compression", output.size_bytes, output.file, output.dump_bytes),
+            output,
+        ))
+    }
+
+    fn observe(_job: &Job, input: &Input) -> Result<Json> {
+        before(&input.file)
+    }
+
+    fn undo(_job: &Job, input: &Input, before: &Json) -> Result<Completion<Json>> {
+        if before["exists"] == json!(true) {
+            return Ok(Completion::unchanged("the file was there before", Json::Null));
+        }
+        match directory().remove(&input.file) {
+            Ok(()) => Ok(Completion::changed(format!("removed `{}`", input.file), Json::Null)),
+            Err(fault) if fault.class == FaultClass::NotFound => Ok(Completion::unchanged("there is no such file", Json::Null)),
+            Err(fault) => Err(fault),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::last_line;
+
+    #[test]
+    fn the_last_line_says_why_a_program_failed() {
+        assert_eq!(last_line(b"notice\npg_dump: error: no such database\n\n"), "pg_dump: error: no such database");
+        assert_eq!(last_line(b"\n"), "it said nothing");
+    }
+}

@@ -1,0 +1,151 @@
+//! One case: a request and what the answer must be.
+
+use crate::values::Values;
+use runbook_sdk::assertion::json_at;
+use runbook_sdk::http::{Endpoint, Response};
+use runbook_sdk::prelude::*;
+use std::collections::BTreeMap;
+
+/// How a request is made.
+#[derive(Debug, Clone, Copy, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "UPPERCASE")]
+pub(crate) enum Method {
+    #[default]
+    Get,
+    Head,
+    Post,
+    Put,
+    Patch,
+    Delete,
+}
+
+/// One case.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Case {
+    /// What it proves.
+    name: String,
+    /// GET if absent.
+    #[serde(default)]
+    method: Method,
+    /// Path below the target's address. `${name}` is a captured value.
+    path: String,
+    /// Sent as JSON.
+    body: Option<Json>,
+    /// Request headers; the target must allow them.
+    #[serde(default)]
+    headers: BTreeMap<String, String>,
+    /// Whether the secret of slot `token` is sent as `Authorization`.
+    #[serde(default)]
+    auth: bool,
+    /// What the answer must be.
+    #[serde(default)]
+    expect: Expect,
+    /// Values to keep: name, and path in the JSON of the answer.
+    #[serde(default)]
+    capture: BTreeMap<String, String>,
+}
+
+/// What the answer must be.
+#[derive(Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Expect {
+    /// Any from 200 to 299 if absent.
+    status: Option<u16>,
+    /// Text that the body must contain.
+    contains: Option<String>,
+    /// Values at paths of a JSON body.
+    #[serde(default)]
+    json: BTreeMap<String, Json>,
+}
+
+impl Case {
+    /// The first value that this case uses and nobody captured.
+    pub(crate) fn missing(&self, values: &Values) -> Option<String> {
+        let body = self.body.as_ref().map_or(Ok(Json::Null), |body| values.fill_json(body));
+        values.fill(&self.path).err().or_else(|| body.err())
+    }
+
+    /// Makes the request and judges the answer.
+    pub(crate) fn run(&self, values: &mut Values) -> Verdict {
+        let start = clock::monotonic();
+        let (outcome, detail) = match self.missing(values) {
+            Some(name) => (Outcome::Unknown, format!("`${{{name}}}` was not captured, so this could not be tried")),
+            None => match self.request(values) {
+                Ok(response) => self.judge(&response, values),
+                Err(fault) if fault.class == FaultClass::Denied => {
+                    (Outcome::Unknown, format!("could not be tried: {}", fault.message))
+                }
+                Err(fault) => (Outcome::Fail, fault.message),
+            },
+        };
+        let duration_ms = u64::try_from(clock::monotonic().saturating_sub(start).as_millis()).unwrap_or(u64::MAX);
+        Verdict { name: self.name.clone(), outcome, detail, duration_ms }
+    }
+
+    fn request(&self, values: &Values) -> Result<Response> {
+        let unfilled = |name: String| Fault::invalid("smoke.value", format!("`${{{name}}}` was not captured"));
+        let path = values.fill(&self.path).map_err(unfilled)?;
+        let mut endpoint = Endpoint::slot("target");
+        for (name, value) in &self.headers {
+            endpoint = endpoint.header(name, &values.fill(value).map_err(unfilled)?);
+        }
+        if self.auth {
+            endpoint = endpoint.secret_header("authorization", "token");
+        }
+        let body = match &self.body {
+            Some(body) => {
+                endpoint = endpoint.header("content-type", "application/json");
+                values.fill_json(body).map_err(unfilled)?.to_string()
+            }
+            None => String::new(),
+        };
+        match self.method {
+            Method::Get => endpoint.get(&path),
+            Method::Head => endpoint.head(&path),
+            Method::Post => endpoint.post(&path, body.as_bytes()),
+            Method::Put => endpoint.put(&path, body.as_bytes()),
+            Method::Patch => endpoint.patch(&path, body.as_bytes()),
+            Method::Delete => endpoint.delete(&path),
+        }
+    }
+
+    fn judge(&self, response: &Response, values: &mut Values) -> (Outcome, String) {
+        let mut assertions = Assertions::new();
+        let good = self.expect.status.map_or(response.is_success(), |expected| response.status == expected);
+        let expected = self.expect.status.map_or_else(|| "200 to 299".to_owned(), |status| status.to_string());
+        assertions.holds(good, || format!("status is {}, expected {expected}", response.status));
+        if let Some(text) = &self.expect.contains {
+            assertions.contains("the body", &response.text(), text);
+        }
+        if !self.expect.json.is_empty() || !self.capture.is_empty() {
+            self.judge_json(response, values, &mut assertions);
+        }
+        if assertions.all_hold() {
+            (Outcome::Pass, response.status.to_string())
+        } else {
+            (Outcome::Fail, assertions.failures().join("; "))
+        }
+    }
+
+    fn judge_json(&self, response: &Response, values: &mut Values, assertions: &mut Assertions) {
+        let body = match response.json::<Json>() {
+            Ok(body) => body,
+            Err(fault) => {
+                assertions.holds(false, || fault.message);
+                return;
+            }
+        };
+        for (path, expected) in &self.expect.json {
+            assertions.json_equals(&body, path, expected);
+        }
+        for (name, path) in &self.capture {
+            match json_at(&body, path) {
+                Some(value) => values.set(name, value),
+                None => {
+                    assertions.holds(false, || format!("there is no `{path}` to capture as `{name}`"));
+                }
+            }
+        }
+    }
+}

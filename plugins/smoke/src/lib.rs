@@ -1,0 +1,33 @@
+//! The bundled plugin `smoke`: runs a scenario of several HTTP requests against an application.
+
+mod case;
+mod values;
+
+use case::Case;
+use runbook_sdk::prelude::*;
+use values::Values;
+
+/// The scenario.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Input {
+    /// What to try, in this order. A case that uses a value that an earlier one failed to capture is `unknown`.
+    cases: Vec<Case>,
+    /// Requests that always run at the end, to remove what the cases made. One whose values were never captured is left out.
+    #[serde(default)]
+    cleanup: Vec<Case>,
+}
+
+fn run(_job: &Job, input: Input) -> Result<Vec<Verdict>> {
+    if input.cases.is_empty() {
+        return Err(Fault::invalid("smoke.no-case", "the scenario has no case, so it would prove nothing"));
+    }
+    let mut values = Values::default();
+    let mut verdicts: Vec<_> = input.cases.iter().map(|case| case.run(&mut values)).collect();
+    // What was never made need not be removed.
+    let cleanup = input.cleanup.iter().filter(|case| case.missing(&values).is_none());
+    verdicts.extend(cleanup.collect::<Vec<_>>().into_iter().map(|case| case.run(&mut values)));
+    Ok(verdicts)
+}
+
+runbook_sdk::plugin! { smoke_tests: { "run" => run } }
