@@ -247,6 +247,8 @@ pub enum SkipReason {
     Dependency,
     /// The operator decided so on resume.
     Operator,
+    /// `cleanup_timeout` is over.
+    TimeIsUp,
 }
 
 /// What undoes a step.

@@ -3,24 +3,32 @@
 //! The engine knows no wasm, no SQL and no terminal. It asks [`Operate`] to call operations, writes what happens to a
 //! [`Journal`] before and after every effect, and reads time from a [`Clock`].
 
+mod advance;
+mod cancel;
 mod check;
 mod clock;
 mod digest;
 mod event;
+mod execute;
 mod graph;
 mod ids;
 mod journal;
+mod judge;
 pub mod model;
 mod operate;
 mod params;
 mod parse;
 mod plan;
 mod range;
+mod retry;
 mod state;
 mod template;
+mod undo;
 
+pub use cancel::{CancelLevel, CancelToken};
 pub use clock::Clock;
 pub use event::*;
+pub use execute::*;
 pub use ids::{RunId, StepId};
 pub use journal::{Acquired, Holder, Journal, Lease, LeaseRequest, Renewed, RunHeader, RunSummary, StoredRun};
 pub use model::{Runbook, UseSite};

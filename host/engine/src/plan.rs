@@ -11,6 +11,7 @@ use crate::model::{
 use crate::operate::{Json, Kind, OperationFacts};
 use crate::params::Params;
 use crate::range::Range;
+use crate::template::template_key;
 use runbook_document::{Diagnostic, Diagnostics, Source, Span, Table};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -50,6 +51,7 @@ pub struct Plan {
     /// What somebody should look at before the run.
     pub warnings: Diagnostics,
     index: BTreeMap<StepId, usize>,
+    by_template_key: BTreeMap<String, StepId>,
 }
 
 /// One step, ready to run but for its templates.
@@ -199,6 +201,7 @@ impl Plan {
             limits: runbook.limits.clone(),
             undo: runbook.undo.clone(),
             index: steps.iter().enumerate().map(|(index, step)| (step.id.clone(), index)).collect(),
+            by_template_key: steps.iter().map(|step| (template_key(&step.id), step.id.clone())).collect(),
             steps,
             notifies: runbook.notifies.iter().map(|notify| plan_notify(notify, facts)).collect(),
             warnings: diagnostics,
@@ -208,6 +211,11 @@ impl Plan {
     /// The step with this id.
     pub fn step(&self, id: &StepId) -> Option<&PlannedStep> {
         self.index.get(id).map(|index| &self.steps[*index])
+    }
+
+    /// The step that a template calls by this key.
+    pub fn by_template_key(&self, key: &str) -> Option<&StepId> {
+        self.by_template_key.get(key)
     }
 
     /// The steps of one section.

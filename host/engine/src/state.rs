@@ -200,7 +200,7 @@ pub struct StepState {
     pub started: Option<Timestamp>,
     /// When the last attempt ended, with the delay before the next one.
     pub resting: Option<(Timestamp, u64)>,
-    /// The record that last changed it: the order of completion.
+    /// The last record of doing it: the order of completion.
     pub last_seq: u64,
     /// Time of all attempts, in milliseconds.
     pub duration_ms: u64,
@@ -435,9 +435,23 @@ impl RunState {
         }
         let step = self.steps.get_mut(id)?;
         step.apply(record)?;
-        step.last_seq = record.seq;
+        if is_forward(&record.event) {
+            step.last_seq = record.seq;
+        }
         Some(())
     }
+}
+
+/// Whether an event belongs to doing a step. What belongs to its undo must not change the order of completion.
+fn is_forward(event: &RunEvent) -> bool {
+    matches!(
+        event,
+        RunEvent::AttemptStarted { .. }
+            | RunEvent::AttemptRefused { .. }
+            | RunEvent::AttemptEnded { .. }
+            | RunEvent::StepSkipped { .. }
+            | RunEvent::Recovered { .. }
+    )
 }
 
 /// Adds the effects of a proposal to the count of each capability.

@@ -6,7 +6,7 @@
 use crate::ids::StepId;
 use crate::operate::Json;
 use minijinja::{Environment, Error, ErrorKind, UndefinedBehavior, Value};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 /// Why a template has no value.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -55,17 +55,28 @@ pub enum StepView {
     AtRunTime,
 }
 
+/// Finds a step by its [`template_key`]. A look-up and not a map, because a run of a thousand steps would otherwise copy a
+/// thousand outputs for each of them.
+pub type StepLookup<'a> = &'a dyn Fn(&str) -> Option<(StepId, StepView)>;
+
 /// The names that a template can use.
-#[derive(Debug, Clone, Default)]
-pub struct Scope {
+#[derive(Clone)]
+pub struct Scope<'a> {
     /// `params`
     pub params: serde_json::Map<String, Json>,
     /// `steps`
-    pub steps: BTreeMap<StepId, StepView>,
+    pub steps: StepLookup<'a>,
     /// `run`
     pub run: serde_json::Map<String, Json>,
     /// Others, such as the item of `for_each`, `outcome`, `output`.
     pub locals: serde_json::Map<String, Json>,
+}
+
+impl Default for Scope<'_> {
+    fn default() -> Self {
+        let empty = serde_json::Map::new;
+        Self { params: empty(), steps: &|_| None, run: empty(), locals: empty() }
+    }
 }
 
 /// The names that a text refers to, as dotted paths: `params.incident`, `steps.stop_app.output.id`.
@@ -104,7 +115,7 @@ pub enum Form {
 ///
 /// # Errors
 /// The first [`TemplateError`], with the path of the string in `value`.
-pub fn render(value: &Json, scope: &Scope) -> Result<Json, TemplateError> {
+pub fn render(value: &Json, scope: &Scope<'_>) -> Result<Json, TemplateError> {
     match value {
         Json::String(text) => render_text(text, scope),
         Json::Array(items) => items.iter().map(|item| render(item, scope)).collect(),
@@ -116,7 +127,7 @@ pub fn render(value: &Json, scope: &Scope) -> Result<Json, TemplateError> {
     }
 }
 
-fn render_text(text: &str, scope: &Scope) -> Result<Json, TemplateError> {
+fn render_text(text: &str, scope: &Scope<'_>) -> Result<Json, TemplateError> {
     if !has_markers(text) {
         return Ok(Json::from(text));
     }
@@ -132,7 +143,7 @@ fn render_text(text: &str, scope: &Scope) -> Result<Json, TemplateError> {
 ///
 /// # Errors
 /// A [`TemplateError`].
-pub fn evaluate(expression: &str, scope: &Scope) -> Result<Json, TemplateError> {
+pub fn evaluate(expression: &str, scope: &Scope<'_>) -> Result<Json, TemplateError> {
     let context = context_for(expression, Form::Expression, scope)?;
     let environment = environment();
     let text = plain_ids(expression, Form::Expression);
@@ -148,7 +159,7 @@ pub fn evaluate(expression: &str, scope: &Scope) -> Result<Json, TemplateError> 
 ///
 /// # Errors
 /// A [`TemplateError`].
-pub fn holds(expression: &str, scope: &Scope) -> Result<bool, TemplateError> {
+pub fn holds(expression: &str, scope: &Scope<'_>) -> Result<bool, TemplateError> {
     let value = evaluate(expression, scope)?;
     value.as_bool().ok_or_else(|| TemplateError::Compute {
         message: format!("`{}` is {value}, and must be true or false", expression.trim()),
@@ -202,8 +213,8 @@ fn describe(error: &Error) -> String {
     detail.trim_end_matches('.').to_owned()
 }
 
-/// Builds what the text refers to and nothing else: a run of a thousand steps would otherwise copy a thousand outputs for each.
-fn context_for(text: &str, form: Form, scope: &Scope) -> Result<Value, TemplateError> {
+/// Builds what the text refers to and nothing else.
+fn context_for(text: &str, form: Form, scope: &Scope<'_>) -> Result<Value, TemplateError> {
     let lenient = gives_default(text);
     let mut steps = serde_json::Map::new();
     for path in references(text, form)? {
@@ -242,12 +253,12 @@ fn gives_default(text: &str) -> bool {
 fn add_step(
     steps: &mut serde_json::Map<String, Json>,
     parts: &[&str],
-    scope: &Scope,
+    scope: &Scope<'_>,
     strictness: Strictness,
 ) -> Result<(), TemplateError> {
     let missing = |reason: String| TemplateError::Missing { path: parts.join("."), reason };
     let Some(key) = parts.get(1) else { return Err(missing(": name the step, as in `steps.backup.output`".to_owned())) };
-    let Some((id, view)) = scope.steps.iter().find(|(id, _)| template_key(id) == **key) else {
+    let Some((id, view)) = (scope.steps)(key) else {
         return if strictness == Strictness::Lenient { Ok(()) } else { Err(missing(": it has not run yet".to_owned())) };
     };
     let entry = match view {
@@ -265,7 +276,7 @@ fn add_step(
     Ok(())
 }
 
-fn check_path(parts: &[&str], scope: &Scope) -> Result<(), TemplateError> {
+fn check_path(parts: &[&str], scope: &Scope<'_>) -> Result<(), TemplateError> {
     let missing = |reason: String| TemplateError::Missing { path: parts.join("."), reason };
     let root = match parts[0] {
         "params" => &Json::Object(scope.params.clone()),

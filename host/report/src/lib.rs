@@ -14,6 +14,6 @@ mod text;
 
 pub use format::{FORMATS, Format, render};
 pub use line::{Line, Tone, lines};
-pub use summary::{StepState, StepSummary, Summary, cause_text, end_text};
+pub use summary::{StepState, StepSummary, Summary, cause_text};
 pub use table::table;
 pub use text::plan_table;

@@ -1,6 +1,6 @@
 //! One event, one line (or a few): what the operator reads while a run goes on.
 
-use crate::summary::{Summary, cause_text, end_text};
+use crate::summary::{Summary, cause_text};
 use runbook_document::format_duration;
 use runbook_engine::{
     AttemptResult, LogLevel, Outcome, Record, Recovery, RunEvent, Section, StepId, Then, UndoFinding, UndoResult,
@@ -92,7 +92,7 @@ pub fn lines(summary: &Summary, record: &Record) -> Vec<Line> {
             vec![line(Tone::Plain, format!("{} · undo of run {} asked for by {by}", summary.title, short(&summary.run)))]
         }
         RunEvent::RunEnded { end, .. } => {
-            vec![line(end_tone(*end), format!("{} ({})", end_text(*end), format_duration(summary.duration())))]
+            vec![line(end_tone(*end), format!("{} ({})", summary.end_text(*end), format_duration(summary.duration())))]
         }
     }
 }

@@ -1,13 +1,13 @@
 //! The report to paste into an incident.
 
-use crate::summary::{Summary, end_text};
+use crate::summary::Summary;
 use runbook_document::format_duration;
 use std::fmt::Write as _;
 
 /// The report of a run in Markdown.
 pub(crate) fn render(summary: &Summary) -> String {
     let mut text = format!("## {}\n\n", escape(&summary.title));
-    let end = summary.end.map_or_else(|| format!("Not ended: {}.", summary.state), |end| end_text(end).to_owned());
+    let end = summary.end.map_or_else(|| format!("Not ended: {}.", summary.state), |end| summary.end_text(end).to_owned());
     let _ = writeln!(
         text,
         "**{end}**{}\n",

@@ -84,6 +84,8 @@ pub struct StepSummary {
     pub logs: Vec<LogLine>,
     #[serde(skip)]
     undo_plan: Option<UndoPlan>,
+    /// Whether it was observed after its undo, and was as before.
+    pub restored: bool,
 }
 
 /// Where a step stands.
@@ -169,6 +171,22 @@ impl Summary {
         Duration::from_millis(self.duration_ms)
     }
 
+    /// How it ended, in one sentence that can be trusted at 3 a.m.: verified is said only of what was observed again.
+    pub fn end_text(&self, end: RunEnd) -> &'static str {
+        let undone: Vec<_> = self.steps.iter().filter(|step| step.state == StepState::Undone).collect();
+        let seen = undone.iter().filter(|step| step.restored).count();
+        match end {
+            RunEnd::Succeeded => "Succeeded. Everything was done.",
+            RunEnd::SucceededWithWarnings => "Succeeded, with warnings that somebody should look at.",
+            RunEnd::FailedClean => "Failed. Nothing had been changed.",
+            RunEnd::Undone if undone.is_empty() => "Failed. Nothing that was done needs an undo, or has one.",
+            RunEnd::Undone if seen == undone.len() => "Failed. What can be undone is undone, and was observed to be as before.",
+            RunEnd::Undone => "Failed. What can be undone is undone.",
+            RunEnd::Dirty => "DIRTY. Something was changed and not put back: a person must look now.",
+            RunEnd::Cancelled => "Cancelled. Nothing is left changed.",
+        }
+    }
+
     /// The step with this id.
     pub fn step(&self, id: &StepId) -> Option<&StepSummary> {
         self.steps.iter().find(|step| step.id == id.as_str())
@@ -251,6 +269,7 @@ impl StepSummary {
             undo: None,
             logs: Vec::new(),
             undo_plan: None,
+            restored: false,
         }
     }
 
@@ -291,7 +310,7 @@ impl StepSummary {
                 }
             }
             RunEvent::UndoChecked { finding, .. } => match finding {
-                UndoFinding::Restored => {}
+                UndoFinding::Restored => self.restored = true,
                 UndoFinding::Drifted { before, now } => {
                     self.state = StepState::UndoFailed;
                     self.undo = Some(format!("after the undo it is not as before: before {before}, now {now}"));
@@ -419,17 +438,5 @@ fn pause_text(reason: &PauseReason) -> String {
         }
         PauseReason::LeaseLost { name } => format!("the lease on lock `{name}` was lost"),
         PauseReason::Interrupted => "interrupted by the operator".to_owned(),
-    }
-}
-
-/// How a run ended, in one sentence that can be trusted at 3 a.m.
-pub fn end_text(end: RunEnd) -> &'static str {
-    match end {
-        RunEnd::Succeeded => "Succeeded. Everything was done.",
-        RunEnd::SucceededWithWarnings => "Succeeded, with warnings that somebody should look at.",
-        RunEnd::FailedClean => "Failed. Nothing had been changed.",
-        RunEnd::Undone => "Failed. All that can be undone is undone, and that was verified.",
-        RunEnd::Dirty => "DIRTY. Something was changed and not put back: a person must look now.",
-        RunEnd::Cancelled => "Cancelled. Nothing is left changed.",
     }
 }

@@ -5,8 +5,9 @@ use unicode_width::UnicodeWidthStr;
 /// Rows in aligned columns, two spaces apart. A cell is as wide as a terminal shows it.
 pub fn table(rows: &[Vec<String>]) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
-    let widths: Vec<usize> =
-        (0..columns).map(|column| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.width()).max().unwrap_or(0)).collect();
+    let widths: Vec<usize> = (0..columns)
+        .map(|column| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.width()).max().unwrap_or(0))
+        .collect();
     rows.iter().map(|row| line(row, &widths)).collect::<Vec<_>>().join("\n")
 }
 

@@ -1,7 +1,7 @@
 //! The report for a person's terminal.
 
 use crate::line::short;
-use crate::summary::{StepState, StepSummary, Summary, end_text};
+use crate::summary::{StepState, StepSummary, Summary};
 use crate::table::table;
 use runbook_document::format_duration;
 use runbook_engine::Section;
@@ -83,7 +83,7 @@ fn step_detail(step: &StepSummary) -> String {
 fn conclusion(summary: &Summary) -> String {
     let cause = summary.cause.as_ref().map(|cause| format!("Because {cause}.")).unwrap_or_default();
     match (summary.end, &summary.paused) {
-        (Some(end), _) => format!("{} {cause}", end_text(end)).trim_end().to_owned(),
+        (Some(end), _) => format!("{} {cause}", summary.end_text(end)).trim_end().to_owned(),
         (None, Some(reason)) => format!("Paused: {reason}. Continue with `runbook resume {}`.", short(&summary.run)),
         (None, None) => format!(
             "Not ended: {}. If nothing executes it any more, continue with `runbook resume {}`.",

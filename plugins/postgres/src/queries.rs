@@ -101,7 +101,7 @@ impl Step for Terminate {
             |query: &Running| format!("terminate process {} of {} ({} s): {}", query.pid, query.user, query.age_s, query.query);
         let effects: Vec<_> =
             queries.iter().map(|query| effect("sql.execute", format!("process {}", query.pid), describe(query))).collect();
-        Ok(Proposal { summary: format!("terminate {} queries", effects.len()), effects, before: Json::Null })
+        Ok(Proposal { summary: format!("terminate {} of the server's processes", effects.len()), effects, before: Json::Null })
     }
 
     fn apply(_job: &Job, input: &TerminateInput, _proposal: &Proposal) -> Result<Completion<Terminated>> {

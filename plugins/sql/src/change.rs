@@ -1,7 +1,7 @@
 //! `sql:execute` and `sql:transaction`
 
 use crate::parameter;
-use runbook_sdk::assertion::start_of;
+use runbook_sdk::assertion::{counted, start_of};
 use runbook_sdk::operation::effect;
 use runbook_sdk::prelude::*;
 use runbook_sdk::sql::{Database, Value};
@@ -37,7 +37,7 @@ impl Step for Execute {
     fn apply(_job: &Job, input: &ExecuteInput, _proposal: &Proposal) -> Result<Completion<ExecuteOutput>> {
         let parameters = input.parameters.iter().map(parameter).collect::<Result<Vec<_>>>()?;
         let rows = Database::slot("db").execute(&input.statement, &parameters)?;
-        Ok(Completion::changed(format!("{rows} rows"), ExecuteOutput { rows }))
+        Ok(Completion::changed(counted(rows, "row"), ExecuteOutput { rows }))
     }
 }
 
@@ -68,7 +68,7 @@ impl Step for Transaction {
         }
         let effects: Vec<_> =
             input.statements.iter().map(|statement| effect("sql.transaction", "database", start_of(statement))).collect();
-        Ok(Proposal { summary: format!("{} statements, all or none", effects.len()), effects, before: Json::Null })
+        Ok(Proposal { summary: format!("{}, all or none", counted(effects.len() as u64, "statement")), effects, before: Json::Null })
     }
 
     fn apply(_job: &Job, input: &TransactionInput, _proposal: &Proposal) -> Result<Completion<TransactionOutput>> {
@@ -76,6 +76,6 @@ impl Step for Transaction {
         let statements: Vec<_> = input.statements.iter().map(|statement| (statement.as_str(), none)).collect();
         let rows = Database::slot("db").transaction(&statements)?;
         let total: u64 = rows.iter().sum();
-        Ok(Completion::changed(format!("{} statements, {total} rows", rows.len()), TransactionOutput { rows }))
+        Ok(Completion::changed(format!("{}, {}", counted(rows.len() as u64, "statement"), counted(total, "row")), TransactionOutput { rows }))
     }
 }

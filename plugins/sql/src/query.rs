@@ -50,7 +50,7 @@ pub(crate) fn query(_job: &Job, input: Input) -> Result<Report<Output>> {
         Output { row_count: found.len() as u64, rows: found.into_iter().take(KEPT).collect(), truncated: rows.truncated };
     let summary = match assertions.failures() {
         [] if output.rows.len() == 1 => describe(&output.rows[0]),
-        [] => format!("{} rows", output.row_count),
+        [] => runbook_sdk::assertion::counted(output.row_count, "row"),
         failures => failures.join("; "),
     };
     Ok(Report::pass_if(assertions.all_hold(), summary, output))

@@ -60,6 +60,11 @@ impl Assertions {
     }
 }
 
+/// `1 row`, `2 rows`.
+pub fn counted(count: u64, noun: &str) -> String {
+    if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
+}
+
 /// The first characters of a text, on one line.
 pub fn start_of(text: &str) -> String {
     text.chars().take(80).map(|c| if c.is_control() { ' ' } else { c }).collect()

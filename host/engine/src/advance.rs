@@ -1,0 +1,289 @@
+//! Plan × state → what to do next. Pure: the loop in `execute` only carries it out.
+
+use crate::event::{Cause, PauseReason, RunEnd, Section, SkipReason, Trigger};
+use crate::ids::StepId;
+use crate::model::OnFailure;
+use crate::plan::{Plan, PlannedStep};
+use crate::state::{RunState, Stage, StepPhase};
+use crate::undo;
+use std::collections::BTreeSet;
+
+/// One thing to do now.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Action {
+    /// Make the next attempt of a step (or skip it, if its `when` is false).
+    Attempt {
+        /// The step.
+        step: StepId,
+    },
+    /// Decide about an attempt that has started and whose result is not known.
+    Recover {
+        /// The step.
+        step: StepId,
+    },
+    /// A step will not run.
+    Skip {
+        /// The step.
+        step: StepId,
+        /// Why.
+        reason: SkipReason,
+    },
+    /// Take the locks; when they are held, the steps begin.
+    TakeLocks,
+    /// Check the post-conditions.
+    BeginVerify,
+    /// Undo what was done.
+    BeginUndo {
+        /// Why.
+        cause: Cause,
+        /// First to be undone first.
+        order: Vec<StepId>,
+    },
+    /// Try to undo a step.
+    Undo {
+        /// The step.
+        step: StepId,
+    },
+    /// Observe again what an undone step, or one with an unknown outcome, has left.
+    CheckUndo {
+        /// The step.
+        step: StepId,
+    },
+    /// Begin what always runs.
+    BeginFinally {
+        /// How the run ends.
+        end: RunEnd,
+        /// Why, if it is not success.
+        cause: Option<Cause>,
+    },
+    /// Send a notification.
+    Notify {
+        /// Which.
+        notify: StepId,
+        /// For what.
+        on: Trigger,
+    },
+    /// The run stops without an end.
+    Pause {
+        /// Why.
+        reason: PauseReason,
+    },
+    /// The run has ended.
+    End {
+        /// How.
+        end: RunEnd,
+        /// Why, if it is not success.
+        cause: Option<Cause>,
+    },
+}
+
+/// What the pure decision needs to know of the moment.
+pub struct Moment<'a> {
+    /// Calls that are under way.
+    pub in_flight: &'a BTreeSet<StepId>,
+    /// Whether a step's delay is over.
+    pub is_due: &'a dyn Fn(&StepId) -> bool,
+    /// The operator cancelled, or the run's time is over.
+    pub stop: Option<Cause>,
+    /// Whether the time for undo and finally is over.
+    pub cleanup: Cleanup,
+    /// Whether the run waits for a lock.
+    pub lock: LockWait,
+}
+
+/// Whether the time for undo and finally is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cleanup {
+    /// There is time.
+    Time,
+    /// It is over: what is left is recorded as failed or skipped.
+    Over,
+}
+
+/// Whether the run waits for a lock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LockWait {
+    /// It does not.
+    No,
+    /// It does.
+    Yes,
+}
+
+/// What to do now; empty means to wait for what is under way.
+pub fn advance(plan: &Plan, state: &RunState, moment: &Moment<'_>) -> Vec<Action> {
+    let lost = |id: &StepId| state.step(id).phase == StepPhase::Running && !moment.in_flight.contains(id);
+    let recover: Vec<Action> =
+        plan.steps.iter().filter(|step| lost(&step.id)).map(|step| Action::Recover { step: step.id.clone() }).collect();
+    if !recover.is_empty() {
+        return recover;
+    }
+    match state.stage {
+        Stage::Preflight => preflight(plan, state, moment),
+        Stage::Steps => steps(plan, state, moment),
+        Stage::Verify => verify(plan, state, moment),
+        Stage::Undo => undo_stage(plan, state, moment),
+        Stage::Finally => finally(plan, state, moment),
+        Stage::Ended => Vec::new(),
+    }
+}
+
+fn preflight(plan: &Plan, state: &RunState, moment: &Moment<'_>) -> Vec<Action> {
+    if !moment.in_flight.is_empty() {
+        return Vec::new();
+    }
+    let failed = first_failed(plan, state, Section::Preflight).map(|step| Cause::Preflight { step: step.id.clone() });
+    if let Some(cause) = moment.stop.clone().or(failed) {
+        let end = if cause == Cause::Cancel { RunEnd::Cancelled } else { RunEnd::FailedClean };
+        return vec![Action::BeginFinally { end, cause: Some(cause) }];
+    }
+    if !all_settled(plan, state, Section::Preflight) {
+        return attempts(plan, state, moment, Section::Preflight);
+    }
+    if moment.lock == LockWait::Yes {
+        let notify = pending_notify(plan, state, Trigger::Waiting);
+        return notify.map_or_else(|| vec![Action::TakeLocks], |notify| vec![notify]);
+    }
+    vec![Action::TakeLocks]
+}
+
+fn steps(plan: &Plan, state: &RunState, moment: &Moment<'_>) -> Vec<Action> {
+    let failed = failed_step(plan, state).map(|step| step_cause(state, step));
+    if let Some(cause) = moment.stop.clone().or(failed) {
+        // Parallel branches that run already are waited for: an effect is never left half observed.
+        return if moment.in_flight.is_empty() { vec![ending(plan, state, cause)] } else { Vec::new() };
+    }
+    let unknown = |step: &&PlannedStep| state.step(&step.id).phase == StepPhase::Unknown;
+    let unknown: Vec<StepId> = plan.section(Section::Step).filter(unknown).map(|step| step.id.clone()).collect();
+    if !unknown.is_empty() {
+        let pause = || vec![Action::Pause { reason: PauseReason::UnknownOutcome { steps: unknown } }];
+        return if moment.in_flight.is_empty() { pause() } else { Vec::new() };
+    }
+    if let Some(notify) = pending_notify(plan, state, Trigger::Start) {
+        return if moment.in_flight.is_empty() { vec![notify] } else { Vec::new() };
+    }
+    if !all_settled(plan, state, Section::Step) {
+        return attempts(plan, state, moment, Section::Step);
+    }
+    if plan.section(Section::Verify).next().is_some() {
+        return vec![Action::BeginVerify];
+    }
+    vec![Action::BeginFinally { end: undo::success(plan, state), cause: None }]
+}
+
+fn verify(plan: &Plan, state: &RunState, moment: &Moment<'_>) -> Vec<Action> {
+    if !moment.in_flight.is_empty() {
+        return Vec::new();
+    }
+    let failed = first_failed(plan, state, Section::Verify).map(|step| Cause::Verify { step: step.id.clone() });
+    if let Some(cause) = moment.stop.clone().or(failed) {
+        return vec![ending(plan, state, cause)];
+    }
+    if all_settled(plan, state, Section::Verify) {
+        return vec![Action::BeginFinally { end: undo::success(plan, state), cause: None }];
+    }
+    attempts(plan, state, moment, Section::Verify)
+}
+
+/// Undo, or not: as the runbook says for this cause.
+fn ending(plan: &Plan, state: &RunState, cause: Cause) -> Action {
+    if !undo::is_wanted(plan, &cause) {
+        let end = if state.has_effects() { undo::left_as_it_is() } else { undo::untouched(&cause) };
+        return Action::BeginFinally { end, cause: Some(cause) };
+    }
+    let order = undo::order(state);
+    if order.is_empty() && !plan.steps.iter().any(|step| undo::needs_check(plan, state, step)) {
+        return Action::BeginFinally { end: undo::end(state, &cause), cause: Some(cause) };
+    }
+    Action::BeginUndo { cause, order }
+}
+
+fn undo_stage(plan: &Plan, state: &RunState, moment: &Moment<'_>) -> Vec<Action> {
+    if !moment.in_flight.is_empty() {
+        return Vec::new();
+    }
+    let Some(run) = &state.undo else {
+        return vec![Action::BeginUndo { cause: Cause::Requested, order: undo::order(state) }];
+    };
+    let open = |id: &&StepId| !matches!(state.step(id).phase, StepPhase::Undone | StepPhase::UndoFailed);
+    if let Some(step) = run.order.iter().find(open) {
+        let due = (moment.is_due)(step) || moment.cleanup == Cleanup::Over;
+        return if due { vec![Action::Undo { step: step.clone() }] } else { Vec::new() };
+    }
+    if let Some(step) = plan.steps.iter().find(|step| undo::needs_check(plan, state, step)) {
+        return vec![Action::CheckUndo { step: step.id.clone() }];
+    }
+    vec![Action::BeginFinally { end: undo::end(state, &run.cause), cause: Some(run.cause.clone()) }]
+}
+
+fn finally(plan: &Plan, state: &RunState, moment: &Moment<'_>) -> Vec<Action> {
+    if !moment.in_flight.is_empty() {
+        return Vec::new();
+    }
+    if !all_settled(plan, state, Section::Finally) {
+        return match moment.cleanup {
+            Cleanup::Time => attempts(plan, state, moment, Section::Finally),
+            Cleanup::Over => skip_rest(plan, state),
+        };
+    }
+    let provisional = state.end.unwrap_or(RunEnd::Dirty);
+    if let Some(notify) = pending_notify(plan, state, undo::trigger(provisional)) {
+        return vec![notify];
+    }
+    vec![Action::End { end: undo::final_end(plan, state, provisional), cause: state.cause.clone() }]
+}
+
+fn skip_rest(plan: &Plan, state: &RunState) -> Vec<Action> {
+    let open = |step: &&PlannedStep| !state.step(&step.id).phase.is_settled();
+    let skip = |step: &PlannedStep| Action::Skip { step: step.id.clone(), reason: SkipReason::TimeIsUp };
+    plan.section(Section::Finally).filter(open).map(skip).collect()
+}
+
+fn all_settled(plan: &Plan, state: &RunState, section: Section) -> bool {
+    plan.section(section).all(|step| state.step(&step.id).phase.is_settled())
+}
+
+fn first_failed<'a>(plan: &'a Plan, state: &RunState, section: Section) -> Option<&'a PlannedStep> {
+    plan.section(section).find(|step| matches!(state.step(&step.id).phase, StepPhase::Failed(_)))
+}
+
+/// A step that was stopped by the operator is no failure of its own; after a crash nothing else tells of the cancel.
+fn step_cause(state: &RunState, step: &PlannedStep) -> Cause {
+    match state.step(&step.id).phase {
+        StepPhase::Failed(crate::operate::ErrorClass::Cancelled) => Cause::Cancel,
+        StepPhase::Pending
+        | StepPhase::Skipped(_)
+        | StepPhase::Running
+        | StepPhase::Waiting
+        | StepPhase::Succeeded
+        | StepPhase::Failed(_)
+        | StepPhase::Unknown
+        | StepPhase::Undoing
+        | StepPhase::Undone
+        | StepPhase::UndoFailed => Cause::Step { step: step.id.clone() },
+    }
+}
+
+/// The first step whose failure the runbook does not tolerate.
+fn failed_step<'a>(plan: &'a Plan, state: &RunState) -> Option<&'a PlannedStep> {
+    plan.section(Section::Step).find(|step| {
+        let found = state.step(&step.id);
+        matches!(found.phase, StepPhase::Failed(_)) && !found.tolerated && step.on_failure != OnFailure::Continue
+    })
+}
+
+/// The steps of a section that can start: all that they need is settled, their delay is over, and they are not under way.
+fn attempts(plan: &Plan, state: &RunState, moment: &Moment<'_>, section: Section) -> Vec<Action> {
+    let ready = |step: &&PlannedStep| {
+        let open = matches!(state.step(&step.id).phase, StepPhase::Pending | StepPhase::Waiting);
+        let free = !moment.in_flight.contains(&step.id) && (moment.is_due)(&step.id);
+        open && free && step.needs.iter().all(|need| state.step(need).phase.is_settled())
+    };
+    plan.section(section).filter(ready).map(|step| Action::Attempt { step: step.id.clone() }).collect()
+}
+
+fn pending_notify(plan: &Plan, state: &RunState, on: Trigger) -> Option<Action> {
+    let open = |notify: &&crate::plan::PlannedNotify| {
+        notify.on.contains(&on) && !state.notified.contains(&(notify.id.clone(), on))
+    };
+    plan.notifies.iter().find(open).map(|notify| Action::Notify { notify: notify.id.clone(), on })
+}

@@ -1,0 +1,77 @@
+//! How an operator stops a run.
+
+use futures_util::task::AtomicWaker;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::task::Poll;
+
+/// What the operator has asked for. The order is from nothing to most.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum CancelLevel {
+    /// Nothing.
+    None,
+    /// End in order: finish or stop the current step, undo as told.
+    Orderly,
+    /// Stop now; the run can be resumed.
+    Now,
+}
+
+/// A hand on the brake, shared with whoever reads signals. One run waits on it.
+#[derive(Debug, Clone, Default)]
+pub struct CancelToken(Arc<Shared>);
+
+#[derive(Debug, Default)]
+struct Shared {
+    level: AtomicU8,
+    waker: AtomicWaker,
+}
+
+impl CancelToken {
+    /// A token that asks for nothing yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Asks for one level more: the first call for an orderly end, every later one for a stop now.
+    pub fn cancel(&self) {
+        let raise = |level: u8| Some(level.saturating_add(1).min(2));
+        // The closure always gives a level, so the update cannot fail.
+        let _ = self.0.level.fetch_update(Ordering::SeqCst, Ordering::SeqCst, raise);
+        self.0.waker.wake();
+    }
+
+    /// What was asked for.
+    pub fn level(&self) -> CancelLevel {
+        match self.0.level.load(Ordering::SeqCst) {
+            0 => CancelLevel::None,
+            1 => CancelLevel::Orderly,
+            _ => CancelLevel::Now,
+        }
+    }
+
+    /// Waits until more is asked for than `seen`.
+    pub(crate) async fn above(&self, seen: CancelLevel) {
+        std::future::poll_fn(|context| {
+            self.0.waker.register(context.waker());
+            if self.level() > seen { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_second_cancel_asks_for_more_and_the_third_for_nothing_new() {
+        let token = CancelToken::new();
+        let levels: Vec<CancelLevel> = (0..3)
+            .map(|_| {
+                token.cancel();
+                token.level()
+            })
+            .collect();
+        assert_eq!(levels, [CancelLevel::Orderly, CancelLevel::Now, CancelLevel::Now]);
+    }
+}

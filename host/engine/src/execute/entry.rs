@@ -1,0 +1,338 @@
+//! The ways into the loop: a new run, a run that goes on, a finished run that is undone.
+
+use super::flight::InFlight;
+use super::leases::{Leases, Taken};
+use super::start::Decision;
+use super::{Options, Reporter, Runner};
+use crate::cancel::CancelLevel;
+use crate::clock::Clock;
+use crate::event::{Cause, PauseReason, RunEnd, RunEvent};
+use crate::ids::{RunId, StepId};
+use crate::journal::{Holder, Journal, RunHeader};
+use crate::operate::Operate;
+use crate::plan::Plan;
+use crate::state::{IllegalEvent, RunState, Stage, fold};
+use futures_util::stream::FuturesUnordered;
+use std::collections::{BTreeMap, BTreeSet};
+use std::error::Error;
+use std::time::Duration;
+use uuid::Uuid;
+
+/// Why the engine could not go on. A failed step is no error: it is an outcome.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The journal could not be read or written; the run stopped before its next effect.
+    #[error("the journal cannot be used, so the run stopped before its next effect; make room or repair it, then resume the run")]
+    Journal {
+        /// What the journal says.
+        #[source]
+        source: Box<dyn Error + Send + Sync>,
+    },
+    /// The records make no sense.
+    #[error("the journal of the run makes no sense")]
+    Illegal {
+        /// Which record.
+        #[from]
+        source: IllegalEvent,
+    },
+    /// Somebody else executes the run.
+    #[error("run {run} is executed by {holder}; wait for it, or stop it first")]
+    Busy {
+        /// The run.
+        run: RunId,
+        /// Who.
+        holder: Box<Holder>,
+    },
+    /// A lock is needed to go on with the run, and somebody else holds it.
+    #[error("lock `{name}` is held by {holder}; resume when it is free")]
+    LockBusy {
+        /// The lock.
+        name: String,
+        /// Who.
+        holder: Box<Holder>,
+    },
+    /// The definition or a plugin is not what the run started with.
+    #[error("the run cannot go on with changed parts: {}", what.join(", "))]
+    Changed {
+        /// Each difference.
+        what: Vec<String>,
+    },
+    /// The run has ended; there is nothing to resume.
+    #[error("run {run} has ended: {}", end.name())]
+    AlreadyEnded {
+        /// The run.
+        run: RunId,
+        /// How.
+        end: RunEnd,
+    },
+    /// A run that has not ended cannot be undone; it can be resumed and cancelled.
+    #[error("run {run} has not ended; resume it, and cancel it there")]
+    NotEnded {
+        /// The run.
+        run: RunId,
+    },
+    /// The run has no record at all.
+    #[error("run {run} has no record; it never started")]
+    Empty {
+        /// The run.
+        run: RunId,
+    },
+}
+
+impl RunError {
+    pub(super) fn journal<E: Error + Send + Sync + 'static>(error: E) -> Self {
+        Self::Journal { source: Box::new(error) }
+    }
+}
+
+/// How the loop stopped.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Stopped {
+    /// The run has ended.
+    Ended {
+        /// How.
+        end: RunEnd,
+        /// Why, if it is not success.
+        cause: Option<Cause>,
+    },
+    /// It waits; `resume` continues it.
+    Paused {
+        /// Why.
+        reason: PauseReason,
+    },
+}
+
+/// What came of an execution.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RunOutcome {
+    /// How it stopped.
+    pub stopped: Stopped,
+    /// The state of the run.
+    pub state: RunState,
+}
+
+/// Whether a run may go on although its definition or a plugin has changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Changes {
+    /// It may not.
+    Refuse,
+    /// The operator has seen the difference. The steps must still have the same ids.
+    Accept,
+}
+
+/// Starts a new run and drives it until it ends or pauses.
+///
+/// # Errors
+/// [`RunError::Journal`], [`RunError::Busy`].
+pub async fn execute<O: Operate, J: Journal, C: Clock>(
+    plan: &Plan,
+    operate: &O,
+    journal: &J,
+    clock: &C,
+    reporter: &mut dyn Reporter,
+    options: &Options<'_>,
+) -> Result<RunOutcome, RunError> {
+    let header = RunHeader {
+        run: options.run,
+        name: plan.name.clone(),
+        title: plan.title.clone(),
+        sources: plan.sources.clone(),
+        digest: plan.digest.clone(),
+        params: plan.params.clone(),
+        environment: options.environment.clone(),
+        operator: options.operator.clone(),
+        started: clock.now(),
+    };
+    journal.create(&header).await.map_err(RunError::journal)?;
+    let mut runner = Runner::new(plan, operate, journal, clock, reporter, options);
+    runner.take_run().await?;
+    let started = RunEvent::RunStarted {
+        runbook: plan.name.clone(),
+        title: plan.title.clone(),
+        steps: plan.listing(),
+        params: plan.params.clone(),
+    };
+    let begun = runner.record(started).await;
+    runner.finish(begun).await
+}
+
+/// Continues a run after a crash, a pause or a lost lease. Finished steps are not run again.
+///
+/// # Errors
+/// Every [`RunError`] but [`RunError::NotEnded`].
+#[expect(clippy::too_many_arguments, reason = "the parts of a run, each of another kind")]
+pub async fn resume<O: Operate, J: Journal, C: Clock>(
+    plan: &Plan,
+    operate: &O,
+    journal: &J,
+    clock: &C,
+    reporter: &mut dyn Reporter,
+    options: &Options<'_>,
+    decisions: &BTreeMap<StepId, Decision>,
+    changes: Changes,
+) -> Result<RunOutcome, RunError> {
+    let mut runner = Runner::new(plan, operate, journal, clock, reporter, options);
+    runner.take_run().await?;
+    let ready = runner.load(changes).await;
+    let ready = match ready {
+        Ok(()) => runner.continue_with(decisions).await,
+        Err(error) => Err(error),
+    };
+    runner.finish(ready).await
+}
+
+/// Undoes a run that has ended, from its journal.
+///
+/// # Errors
+/// Every [`RunError`] but [`RunError::AlreadyEnded`].
+pub async fn undo_run<O: Operate, J: Journal, C: Clock>(
+    plan: &Plan,
+    operate: &O,
+    journal: &J,
+    clock: &C,
+    reporter: &mut dyn Reporter,
+    options: &Options<'_>,
+    changes: Changes,
+) -> Result<RunOutcome, RunError> {
+    let mut runner = Runner::new(plan, operate, journal, clock, reporter, options);
+    runner.take_run().await?;
+    let ready = match runner.load(changes).await {
+        Ok(()) => runner.request_undo().await,
+        Err(error) => Err(error),
+    };
+    runner.finish(ready).await
+}
+
+impl<'a, O: Operate, J: Journal, C: Clock> Runner<'a, O, J, C> {
+    fn new(
+        plan: &'a Plan,
+        operate: &'a O,
+        journal: &'a J,
+        clock: &'a C,
+        reporter: &'a mut dyn Reporter,
+        options: &'a Options<'a>,
+    ) -> Self {
+        Self {
+            plan,
+            operate,
+            journal,
+            clock,
+            reporter,
+            options,
+            executor: Uuid::now_v7(),
+            state: None,
+            flights: FuturesUnordered::new(),
+            in_flight: BTreeMap::<StepId, InFlight>::new(),
+            leases: Leases::default(),
+            due: BTreeMap::new(),
+            first_start: BTreeMap::new(),
+            deadline: plan.timeout.map(|timeout| clock.monotonic() + timeout),
+            cleanup_deadline: None,
+            seen_cancel: CancelLevel::None,
+            decisions: BTreeMap::new(),
+        }
+    }
+
+    /// Loads and folds the records, and checks that the plan is what the run started with.
+    async fn load(&mut self, changes: Changes) -> Result<(), RunError> {
+        let run = self.options.run;
+        let stored = self.journal.load(run).await.map_err(RunError::journal)?;
+        let state = fold(&stored.records)?.ok_or(RunError::Empty { run })?;
+        let what = self.differences(&state, &stored.header, changes);
+        if !what.is_empty() {
+            return Err(RunError::Changed { what });
+        }
+        self.restore_delays(&state);
+        self.state = Some(state);
+        Ok(())
+    }
+
+    fn differences(&self, state: &RunState, header: &RunHeader, changes: Changes) -> Vec<String> {
+        let listing = self.plan.listing();
+        let ids = |steps: &[crate::event::StepListing]| steps.iter().map(|step| step.id.clone()).collect::<BTreeSet<_>>();
+        let (then, now) = (ids(&state.order), ids(&listing));
+        let gone = then.difference(&now).map(|id| format!("step `{id}` is gone"));
+        let new = now.difference(&then).map(|id| format!("step `{id}` is new"));
+        let mut what: Vec<String> = gone.chain(new).collect();
+        if changes == Changes::Accept {
+            return what;
+        }
+        if self.plan.digest != header.digest {
+            what.push("the text of the runbook".to_owned());
+        }
+        let changed = |step: &&crate::event::StepListing| {
+            state.order.iter().any(|was| was.id == step.id && (was.digest != step.digest || was.uses != step.uses))
+        };
+        what.extend(listing.iter().filter(changed).map(|step| format!("the plugin of step `{}` (`{}`)", step.id, step.uses)));
+        what
+    }
+
+    /// What is left of the delays that a crash interrupted. A wall clock that jumped back never makes one longer.
+    fn restore_delays(&mut self, state: &RunState) {
+        let (now, wall) = (self.clock.monotonic(), self.clock.now());
+        let since = |at: jiff::Timestamp| Duration::try_from(wall.duration_since(at)).unwrap_or_default();
+        for (id, step) in &state.steps {
+            if let Some((at, delay_ms)) = step.undo_resting.or(step.resting) {
+                self.due.insert(id.clone(), now + Duration::from_millis(delay_ms).saturating_sub(since(at)));
+            }
+            if let Some(started) = step.started {
+                self.first_start.insert(id.clone(), now.saturating_sub(since(started)));
+            }
+        }
+        if state.stage >= Stage::Undo {
+            self.cleanup_deadline = Some(now + self.plan.limits.cleanup_timeout);
+        }
+    }
+
+    async fn continue_with(&mut self, decisions: &BTreeMap<StepId, Decision>) -> Result<(), RunError> {
+        let state = self.state();
+        if let (Stage::Ended, Some(end)) = (state.stage, state.end) {
+            return Err(RunError::AlreadyEnded { run: self.options.run, end });
+        }
+        let needs_locks = matches!(state.stage, Stage::Steps | Stage::Verify | Stage::Undo);
+        let locks = if needs_locks { Some(self.retake_locks().await?) } else { None };
+        self.decisions.clone_from(decisions);
+        self.record(RunEvent::Resumed { by: self.who() }).await?;
+        if let Some(locks) = locks.filter(|locks| !locks.is_empty()) {
+            self.record(RunEvent::LocksRetaken { locks }).await?;
+        }
+        self.apply_decisions().await
+    }
+
+    async fn request_undo(&mut self) -> Result<(), RunError> {
+        if self.state().stage != Stage::Ended {
+            return Err(RunError::NotEnded { run: self.options.run });
+        }
+        let locks = self.retake_locks().await?;
+        self.cleanup_deadline = None;
+        self.due.clear();
+        self.record(RunEvent::UndoRequested { by: self.who() }).await?;
+        if locks.is_empty() { Ok(()) } else { self.record(RunEvent::LocksRetaken { locks }).await }
+    }
+
+    async fn retake_locks(&mut self) -> Result<Vec<crate::event::HeldLock>, RunError> {
+        match self.take_locks().await? {
+            Taken::All(locks) => Ok(locks),
+            Taken::Busy { name, holder } => Err(RunError::LockBusy { name, holder: Box::new(holder) }),
+        }
+    }
+
+    fn who(&self) -> String {
+        format!("{} (process {} on {})", self.options.operator, self.options.pid, self.options.host)
+    }
+
+    /// Drives the run if it is ready, and releases all leases whatever happens.
+    async fn finish(mut self, ready: Result<(), RunError>) -> Result<RunOutcome, RunError> {
+        let stopped = match ready {
+            Ok(()) => self.drive().await,
+            Err(error) => Err(error),
+        };
+        self.flights.clear();
+        let released = self.release().await;
+        let stopped = stopped?;
+        // The run itself is recorded; a lease that could not be released expires by itself and is no reason to hide the result.
+        drop(released);
+        let state = self.state.expect("a run that stopped in order has a state");
+        Ok(RunOutcome { stopped, state })
+    }
+}

@@ -1,0 +1,160 @@
+//! Calls under way.
+
+use super::Runner;
+use crate::clock::Clock;
+use crate::event::Trigger;
+use crate::ids::StepId;
+use crate::journal::Journal;
+use crate::model::OnCancel;
+use crate::operate::{Answer, Answered, Call, ErrorClass, Fault, Json, Kind, Mode, Operate, Phase, Proposal};
+use crate::{event::Section, judge};
+use futures_util::future::{AbortHandle, Either, abortable, select};
+use std::pin::{Pin, pin};
+use std::time::Duration;
+
+/// The engine drops a call that the host itself has not ended by then.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// A call that will land.
+pub(super) type Flight<'a> = Pin<Box<dyn Future<Output = Landing> + Send + 'a>>;
+
+/// What a call was for.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Purpose {
+    /// `plan` before an attempt, with the rendered input.
+    Plan { input: Json },
+    /// `check` or `apply`: the attempt itself.
+    Attempt,
+    /// `observe`, to learn whether an attempt without result took effect.
+    Recover,
+    /// An undo.
+    Undo,
+    /// `observe` after an undo.
+    Check,
+    /// A notification.
+    Notify { on: Trigger },
+}
+
+/// A call that is under way.
+pub(super) struct InFlight {
+    handle: AbortHandle,
+    purpose: Purpose,
+}
+
+impl InFlight {
+    /// Stops the call.
+    pub(super) fn abort(&self) {
+        self.handle.abort();
+    }
+}
+
+/// A call that has ended.
+pub(super) struct Landing {
+    pub(super) step: StepId,
+    pub(super) purpose: Purpose,
+    pub(super) answer: Result<Answered, Fault>,
+    pub(super) duration: Duration,
+}
+
+/// One call to make: an operation that acts is asked for its plan first, unless it was asked already.
+pub(super) struct Launch {
+    /// Whose call it is; the key of [`Runner::in_flight`].
+    pub(super) step: StepId,
+    /// The call site that is called: the step itself, `STEP/undo`, `notify/N`.
+    pub(super) site: StepId,
+    pub(super) purpose: Purpose,
+    pub(super) phase: LaunchPhase,
+    pub(super) attempt: u32,
+    pub(super) input: Json,
+    pub(super) timeout: Duration,
+}
+
+/// What is called.
+pub(super) enum LaunchPhase {
+    /// One call.
+    One(Phase),
+    /// `plan`, then `apply` with its proposal: for undos and notifications, whose intent is in the journal already.
+    PlanAndApply,
+}
+
+impl LaunchPhase {
+    /// The whole of an operation that has no attempt of its own in the journal.
+    pub(super) fn whole(kind: Kind) -> Self {
+        match kind {
+            Kind::Step => Self::PlanAndApply,
+            Kind::Probe | Kind::SmokeTest => Self::One(Phase::Check),
+        }
+    }
+}
+
+impl<'a, O: Operate, J: Journal, C: Clock> Runner<'a, O, J, C> {
+    /// Starts a call; it lands in [`Runner::wait`].
+    pub(super) fn launch(&mut self, launch: Launch) {
+        let (operate, clock, run) = (self.operate, self.clock, self.options.run);
+        let Launch { step, site, purpose, phase, attempt, input, timeout } = launch;
+        let call = move |phase: Phase| {
+            // Only these two phases have a reason to change something.
+            let mode = match phase {
+                Phase::Apply { .. } | Phase::Undo { .. } | Phase::Check => Mode::Effects,
+                Phase::Plan | Phase::Observe => Mode::ReadOnly,
+            };
+            Call { run, step: site.clone(), phase, attempt, input: input.clone(), mode, timeout }
+        };
+        let work = async move {
+            match phase {
+                LaunchPhase::One(phase) => bounded(operate, clock, call(phase)).await,
+                LaunchPhase::PlanAndApply => {
+                    let proposal = proposal_of(bounded(operate, clock, call(Phase::Plan)).await)?;
+                    bounded(operate, clock, call(Phase::Apply { proposal })).await
+                }
+            }
+        };
+        let (work, handle) = abortable(work);
+        let (key, aim, began) = (step.clone(), purpose.clone(), clock.monotonic());
+        self.flights.push(Box::pin(async move {
+            let answer = work.await.unwrap_or_else(|_| {
+                let message = "the call was stopped; whether it took effect is unknown";
+                Err(Fault::new(ErrorClass::Cancelled, "engine.cancelled", message))
+            });
+            Landing { step: key, purpose: aim, answer, duration: clock.monotonic().saturating_sub(began) }
+        }));
+        self.in_flight.insert(step, InFlight { handle, purpose });
+    }
+
+    /// Stops what the operator's first cancel stops: attempts, unless their step says `on_cancel = "finish"`. Undo, finally
+    /// and notifications go on.
+    pub(super) fn abort_steps(&self) {
+        for (id, flight) in &self.in_flight {
+            let forward = matches!(flight.purpose, Purpose::Plan { .. } | Purpose::Attempt);
+            let step = self.plan.step(id);
+            let abort = step.is_some_and(|step| step.on_cancel == OnCancel::Abort && step.section != Section::Finally);
+            if forward && abort {
+                flight.abort();
+            }
+        }
+    }
+}
+
+/// The proposal in an answer to `plan`.
+pub(super) fn proposal_of(answer: Result<Answered, Fault>) -> Result<Proposal, Fault> {
+    match answer?.answer {
+        Answer::Proposal(proposal) => Ok(proposal),
+        Answer::Report { .. } | Answer::Verdicts(_) | Answer::Observation(_) | Answer::Completion { .. } => {
+            Err(judge::misfit("no proposal"))
+        }
+    }
+}
+
+/// Makes a call, and gives up shortly after its timeout if the host does not.
+async fn bounded<O: Operate, C: Clock>(operate: &O, clock: &C, call: Call) -> Result<Answered, Fault> {
+    let (timeout, phase) = (call.timeout, judge::phase_name(&call.phase));
+    let work = pin!(operate.call(call));
+    let timer = pin!(clock.sleep(timeout + GRACE));
+    match select(work, timer).await {
+        Either::Left((answer, _)) => answer,
+        Either::Right(_) => {
+            let message = format!("`{phase}` gave no answer within {}", runbook_document::format_duration(timeout));
+            Err(Fault::new(ErrorClass::Timeout, "engine.timeout", message))
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! What is written down when a call has ended, and what follows.
+
+use super::flight::{Landing, Purpose, proposal_of};
+use super::scope;
+use super::start::template_fault;
+use super::{RunError, Runner};
+use crate::clock::Clock;
+use crate::event::{AttemptResult, Recovery, RunEvent, Then, UndoFinding, UndoResult};
+use crate::ids::StepId;
+use crate::journal::Journal;
+use crate::judge::{self, Finding};
+use crate::operate::{Answer, Answered, ErrorClass, Fault, Json, LogLine, Operate};
+use crate::plan::{PlannedPoll, PlannedStep};
+use crate::retry::Reach;
+use crate::template::{self, Scope};
+use std::time::Duration;
+
+/// An undo is tried so often, when what stops it may pass.
+const UNDO_ATTEMPTS: u32 = 3;
+/// Before the second try of an undo; twice that before the third.
+const UNDO_DELAY_MS: u64 = 1_000;
+
+impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
+    pub(super) async fn land(&mut self, landing: Landing) -> Result<(), RunError> {
+        let Landing { step, purpose, answer, duration } = landing;
+        match purpose {
+            Purpose::Plan { input } => self.land_plan(&step, input, answer).await,
+            Purpose::Attempt => self.land_attempt(&step, answer, duration).await,
+            Purpose::Recover => self.land_recovery(&step, answer).await,
+            Purpose::Undo => self.land_undo(&step, answer, duration).await,
+            Purpose::Check => self.land_check(&step, answer).await,
+            Purpose::Notify { on } => {
+                self.record(RunEvent::NotifyEnded { notify: step, on, fault: answer.err() }).await
+            }
+        }
+    }
+
+    /// The plugin has said what it would do: unless something speaks against it, it does it.
+    async fn land_plan(&mut self, id: &StepId, input: Json, answer: Result<Answered, Fault>) -> Result<(), RunError> {
+        if self.is_stopping() {
+            // Nothing has happened and nothing is in the journal: the step stays as it was.
+            return Ok(());
+        }
+        let step = self.plan.step(id).expect("only steps of the plan are called");
+        let attempt = self.state().step(id).attempts + 1;
+        match proposal_of(answer) {
+            Err(fault) => self.refuse(step, attempt, fault).await,
+            Ok(proposal) => match self.objection(step, &proposal) {
+                Some(fault) => self.refuse(step, attempt, fault).await,
+                None => self.start_effect(step, attempt, input, Some(proposal)).await,
+            },
+        }
+    }
+
+    /// Whether no new effect may begin.
+    fn is_stopping(&self) -> bool {
+        let cancelled = self.options.cancel.level() > crate::cancel::CancelLevel::None;
+        let in_steps = self.state().stage < crate::state::Stage::Undo;
+        let over = self.stop_cause(self.clock.monotonic()).is_some();
+        self.leases.lost().is_some() || (in_steps && (cancelled || over))
+    }
+
+    async fn land_attempt(&mut self, id: &StepId, answer: Result<Answered, Fault>, took: Duration) -> Result<(), RunError> {
+        let step = self.plan.step(id).expect("only steps of the plan are called");
+        let (answer, logs) = split_logs(answer);
+        let expected = self.with_scope("running", |scope| scope::expectations(&step.expect, scope));
+        let finding = answer.and_then(|answer| {
+            let expected = expected.map_err(|error| template_fault("expect", &error))?;
+            judge::read(answer, &expected)
+        });
+        let (result, then) = match &step.poll {
+            Some(poll) => self.judge_poll(step, poll, finding),
+            None => self.judge_attempt(step, finding),
+        };
+        let attempt = self.state().step(id).attempts;
+        let duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+        self.record(RunEvent::AttemptEnded { step: id.clone(), attempt, result, then, duration_ms, logs }).await
+    }
+
+    fn judge_attempt(&self, step: &PlannedStep, finding: Result<Finding, Fault>) -> (AttemptResult, Then) {
+        let result = finding.map_or_else(failed, Finding::into_result);
+        let then = match &result {
+            AttemptResult::Succeeded { .. } => Then::Final,
+            AttemptResult::Failed { fault, .. } => self.after_failure(step, fault.class, Reach::Effects),
+        };
+        (result, then)
+    }
+
+    /// A look of a poll. What may pass by itself is one more reason to look again.
+    fn judge_poll(&self, step: &PlannedStep, poll: &PlannedPoll, finding: Result<Finding, Fault>) -> (AttemptResult, Then) {
+        let again = self.elapsed(&step.id) + poll.every < poll.within;
+        let delay_ms = u64::try_from(poll.every.as_millis()).unwrap_or(u64::MAX);
+        let finding = match finding {
+            Ok(finding) => finding,
+            Err(fault) if again && matches!(fault.class, ErrorClass::Transient | ErrorClass::Timeout) => {
+                return (failed(fault), Then::Poll { delay_ms });
+            }
+            Err(fault) => return self.judge_attempt(step, Err(fault)),
+        };
+        let holds = self.with_scope("running", |scope| {
+            let mut locals = serde_json::Map::new();
+            locals.insert("outcome".to_owned(), Json::from(finding.outcome.name()));
+            locals.insert("output".to_owned(), finding.output.clone());
+            template::holds(&poll.until, &Scope { locals, ..scope.clone() })
+        });
+        match holds {
+            Ok(true) => self.judge_attempt(step, Ok(finding)),
+            Ok(false) if again => (finding.into_result(), Then::Poll { delay_ms }),
+            Ok(false) => {
+                let within = runbook_document::format_duration(poll.within);
+                let last = if finding.misses.is_empty() { finding.summary } else { finding.misses.join("; ") };
+                let message = format!("`until` did not hold within {within}; at last: {last}");
+                let fault = Fault::new(ErrorClass::Timeout, "engine.until", message);
+                let result = AttemptResult::Failed {
+                    fault,
+                    outcome: Some(finding.outcome),
+                    output: Some(finding.output),
+                    measurements: finding.measurements,
+                    cases: finding.cases,
+                };
+                let then = self.after_failure(step, ErrorClass::Cancelled, Reach::Effects);
+                (result, then)
+            }
+            Err(error) => self.judge_attempt(step, Err(template_fault("until", &error))),
+        }
+    }
+
+    async fn land_recovery(&mut self, id: &StepId, answer: Result<Answered, Fault>) -> Result<(), RunError> {
+        let found = self.state().step(id);
+        let before = found.proposal.as_ref().map_or(Json::Null, |proposal| proposal.before.clone());
+        let attempt = found.attempts;
+        let decision = match observation(answer) {
+            Ok(now) if now == before => Recovery::DidNotHappen,
+            Ok(now) => {
+                let known = "what is there now differs from what was there before the attempt".to_owned();
+                Recovery::AskOperator { known, before, now: Some(now) }
+            }
+            Err(fault) => {
+                let known = format!("what is there now could not be observed: {}", fault.message);
+                Recovery::AskOperator { known, before, now: None }
+            }
+        };
+        self.record(RunEvent::Recovered { step: id.clone(), attempt, decision }).await
+    }
+
+    async fn land_undo(&mut self, id: &StepId, answer: Result<Answered, Fault>, took: Duration) -> Result<(), RunError> {
+        let attempt = self.state().step(id).undo_attempts;
+        let duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+        let (result, then) = match answer {
+            Ok(answered) => (UndoResult::Done { summary: summary(answered.answer) }, Then::Final),
+            Err(fault) => {
+                let passing = matches!(fault.class, ErrorClass::Transient | ErrorClass::Timeout);
+                let delay_ms = UNDO_DELAY_MS << attempt.min(10).saturating_sub(1);
+                let then = if passing && attempt < UNDO_ATTEMPTS { Then::Retry { delay_ms } } else { Then::Final };
+                (UndoResult::Failed { fault }, then)
+            }
+        };
+        self.record(RunEvent::UndoEnded { step: id.clone(), attempt, result, then, duration_ms }).await
+    }
+
+    async fn land_check(&mut self, id: &StepId, answer: Result<Answered, Fault>) -> Result<(), RunError> {
+        let before = self.state().step(id).before.clone().unwrap_or(Json::Null);
+        let finding = match observation(answer) {
+            Ok(now) if now == before => UndoFinding::Restored,
+            Ok(now) => UndoFinding::Drifted { before, now },
+            Err(fault) => UndoFinding::Unknown { fault },
+        };
+        self.record(RunEvent::UndoChecked { step: id.clone(), finding }).await
+    }
+}
+
+fn failed(fault: Fault) -> AttemptResult {
+    AttemptResult::Failed { fault, outcome: None, output: None, measurements: Vec::new(), cases: Vec::new() }
+}
+
+fn split_logs(answer: Result<Answered, Fault>) -> (Result<Answer, Fault>, Vec<LogLine>) {
+    match answer {
+        Ok(Answered { answer, logs }) => (Ok(answer), logs),
+        Err(mut fault) => {
+            let logs = std::mem::take(&mut fault.logs);
+            (Err(fault), logs)
+        }
+    }
+}
+
+fn observation(answer: Result<Answered, Fault>) -> Result<Json, Fault> {
+    match answer?.answer {
+        Answer::Observation(now) => Ok(now),
+        Answer::Report { .. } | Answer::Verdicts(_) | Answer::Proposal(_) | Answer::Completion { .. } => {
+            Err(judge::misfit("no observation"))
+        }
+    }
+}
+
+fn summary(answer: Answer) -> String {
+    match answer {
+        Answer::Completion { summary, .. } | Answer::Report { summary, .. } => summary,
+        Answer::Verdicts(_) | Answer::Proposal(_) | Answer::Observation(_) => String::new(),
+    }
+}

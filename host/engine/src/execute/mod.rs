@@ -1,0 +1,295 @@
+//! The one loop: decide (`advance`), write it down, do it, write down what came of it.
+//!
+//! Everything runs in one task; calls of parallel branches are futures of that task. The journal is written before reporters
+//! are told, and before the effect that an intent announces.
+
+mod entry;
+mod flight;
+mod landing;
+mod leases;
+mod scope;
+mod start;
+
+pub use entry::{Changes, RunError, RunOutcome, Stopped, execute, resume, undo_run};
+pub use leases::{HEARTBEAT, LEASE_TTL};
+pub use scope::describe_cause;
+pub use start::Decision;
+
+use crate::advance::{Action, Cleanup, LockWait, Moment, advance};
+use crate::cancel::{CancelLevel, CancelToken};
+use crate::clock::Clock;
+use crate::event::{Cause, PauseReason, Record, RunEnd, RunEvent};
+use crate::ids::{RunId, StepId};
+use crate::journal::{Holder, Journal};
+use crate::operate::Operate;
+use crate::plan::Plan;
+use crate::state::{RunState, next};
+use flight::{Flight, InFlight};
+use futures_util::future::{Either, select};
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use leases::Leases;
+use std::collections::{BTreeMap, BTreeSet};
+use std::pin::pin;
+use std::time::Duration;
+use uuid::Uuid;
+
+/// Is told every record after it is durable.
+pub trait Reporter: Send {
+    /// One more record.
+    fn report(&mut self, record: &Record);
+}
+
+impl<F: FnMut(&Record) + Send> Reporter for F {
+    fn report(&mut self, record: &Record) {
+        self(record);
+    }
+}
+
+/// Who runs, and how it is stopped.
+pub struct Options<'a> {
+    /// The id of the run.
+    pub run: RunId,
+    /// Who started it, for people.
+    pub operator: String,
+    /// `--env`, if one was given.
+    pub environment: Option<String>,
+    /// This machine, for whoever waits for a lock.
+    pub host: String,
+    /// This process.
+    pub pid: u32,
+    /// The brake.
+    pub cancel: CancelToken,
+    /// Whether the holder of a lease is proven dead, so that its lease may be taken at once: same host, and no such process.
+    pub is_dead: &'a (dyn Fn(&Holder) -> bool + Sync),
+}
+
+/// A run under way.
+struct Runner<'a, O, J, C> {
+    plan: &'a Plan,
+    operate: &'a O,
+    journal: &'a J,
+    clock: &'a C,
+    reporter: &'a mut dyn Reporter,
+    options: &'a Options<'a>,
+    executor: Uuid,
+    /// `None` only before the first record.
+    state: Option<RunState>,
+    flights: FuturesUnordered<Flight<'a>>,
+    in_flight: BTreeMap<StepId, InFlight>,
+    leases: Leases,
+    /// When a step may run again, by the monotonic clock.
+    due: BTreeMap<StepId, Duration>,
+    /// When the first attempt of a step started, by the monotonic clock.
+    first_start: BTreeMap<StepId, Duration>,
+    /// When the run's `timeout` is over, by the monotonic clock.
+    deadline: Option<Duration>,
+    /// When the time for undo and finally is over.
+    cleanup_deadline: Option<Duration>,
+    /// The highest level of cancel that was acted on.
+    seen_cancel: CancelLevel,
+    /// What the operator decided about attempts with an unknown outcome.
+    decisions: BTreeMap<StepId, Decision>,
+}
+
+/// Whether the loop goes on.
+enum Flow {
+    Continue,
+    Stop(Stopped),
+}
+
+impl<'a, O: Operate, J: Journal, C: Clock> Runner<'a, O, J, C> {
+    fn state(&self) -> &RunState {
+        self.state.as_ref().expect("the first record is written before anything else")
+    }
+
+    /// Runs until the end, or until it must stop without one.
+    async fn drive(&mut self) -> Result<Stopped, RunError> {
+        loop {
+            self.heartbeat().await?;
+            self.look_at_the_clock();
+            if let Flow::Stop(stopped) = self.obey().await? {
+                return Ok(stopped);
+            }
+            if !self.act().await? {
+                if let Some(end) = self.ended() {
+                    return Ok(end);
+                }
+                self.wait().await?;
+            }
+        }
+    }
+
+    fn ended(&self) -> Option<Stopped> {
+        let state = self.state();
+        state.ended.map(|_| Stopped::Ended { end: state.end.unwrap_or(RunEnd::Dirty), cause: state.cause.clone() })
+    }
+
+    /// Does what `advance` says; whether there was anything.
+    async fn act(&mut self) -> Result<bool, RunError> {
+        let mut acted = false;
+        for action in self.decide() {
+            acted |= self.begin(action).await?;
+            if self.state().paused.is_some() {
+                return Ok(true);
+            }
+        }
+        Ok(acted)
+    }
+
+    fn decide(&self) -> Vec<Action> {
+        if self.leases.lost().is_some() {
+            // Somebody else may hold the lock by now: no new effect.
+            return Vec::new();
+        }
+        let state = self.state();
+        let in_flight: BTreeSet<StepId> = self.in_flight.keys().cloned().collect();
+        let now = self.clock.monotonic();
+        let is_due = |step: &StepId| self.due.get(step).is_none_or(|due| *due <= now);
+        let moment = Moment {
+            in_flight: &in_flight,
+            is_due: &is_due,
+            stop: self.stop_cause(now),
+            cleanup: if self.cleanup_deadline.is_some_and(|deadline| deadline <= now) { Cleanup::Over } else { Cleanup::Time },
+            lock: if self.leases.is_waiting() { LockWait::Yes } else { LockWait::No },
+        };
+        advance(self.plan, state, &moment)
+    }
+
+    fn stop_cause(&self, now: Duration) -> Option<Cause> {
+        if self.seen_cancel > CancelLevel::None {
+            Some(Cause::Cancel)
+        } else if self.deadline.is_some_and(|deadline| deadline <= now) {
+            Some(Cause::Timeout)
+        } else {
+            None
+        }
+    }
+
+    /// Stops calls whose time is over.
+    fn look_at_the_clock(&mut self) {
+        let now = self.clock.monotonic();
+        if self.stop_cause(now).is_some() {
+            self.abort_steps();
+        }
+        if self.cleanup_deadline.is_some_and(|deadline| deadline <= now) {
+            self.in_flight.values().for_each(InFlight::abort);
+        }
+    }
+
+    /// Acts on a cancel, a lost lease and a pause.
+    async fn obey(&mut self) -> Result<Flow, RunError> {
+        let level = self.options.cancel.level();
+        if level > self.seen_cancel {
+            self.seen_cancel = level;
+            if level == CancelLevel::Orderly {
+                self.abort_steps();
+            }
+        }
+        if self.state().paused.is_none() {
+            if self.seen_cancel == CancelLevel::Now && self.state().ended.is_none() {
+                return self.stop_now(PauseReason::Interrupted).await.map(Flow::Stop);
+            }
+            if let (Some(name), true) = (self.leases.lost(), self.in_flight.is_empty()) {
+                let reason = PauseReason::LeaseLost { name: name.to_owned() };
+                return self.stop_now(reason).await.map(Flow::Stop);
+            }
+        }
+        let paused = self.state().paused.clone();
+        Ok(paused.map_or(Flow::Continue, |reason| Flow::Stop(Stopped::Paused { reason })))
+    }
+
+    /// Drops every call under way. Attempts that had started have an unknown outcome, which `resume` clears up.
+    async fn stop_now(&mut self, reason: PauseReason) -> Result<Stopped, RunError> {
+        self.flights.clear();
+        self.in_flight.clear();
+        self.record(RunEvent::Paused { reason: reason.clone() }).await?;
+        Ok(Stopped::Paused { reason })
+    }
+
+    /// Makes one record durable, folds it, and tells the reporter.
+    async fn record(&mut self, event: RunEvent) -> Result<(), RunError> {
+        let seq = self.state.as_ref().map_or(0, |state| state.next_seq);
+        let record = Record { seq, at: self.clock.now(), event };
+        // Folding first shows an illegal event before it is in the journal for ever.
+        let state = next(self.state.take(), &record)?;
+        self.journal.append(self.options.run, &record).await.map_err(RunError::journal)?;
+        self.state = Some(state);
+        self.note_delays(&record);
+        self.reporter.report(&record);
+        Ok(())
+    }
+
+    /// Waits for whatever comes first: a call that lands, a delay that is over, a heartbeat, a deadline, a cancel.
+    async fn wait(&mut self) -> Result<(), RunError> {
+        let now = self.clock.monotonic();
+        let pause = self.next_moment(now).saturating_sub(now);
+        let landing = {
+            let timer = pin!(self.clock.sleep(pause));
+            let cancel = pin!(self.options.cancel.above(self.seen_cancel));
+            let interrupt = select(timer, cancel);
+            if self.flights.is_empty() {
+                interrupt.await;
+                None
+            } else {
+                match select(self.flights.next(), interrupt).await {
+                    Either::Left((landing, _)) => landing,
+                    Either::Right(_) => None,
+                }
+            }
+        };
+        if let Some(landing) = landing {
+            self.in_flight.remove(&landing.step);
+            self.land(landing).await?;
+        }
+        Ok(())
+    }
+
+    /// The next moment at which something is due by itself.
+    fn next_moment(&self, now: Duration) -> Duration {
+        let delays = self.due.values().copied();
+        let deadlines = [self.deadline, self.cleanup_deadline, self.leases.next_beat(), self.leases.next_try()];
+        let moments = delays.chain(deadlines.into_iter().flatten()).filter(|moment| *moment > now);
+        // With nothing due, an hour is as good as any: what else can happen wakes the loop.
+        moments.min().unwrap_or(now + Duration::from_secs(3600))
+    }
+
+    /// Remembers by the monotonic clock what a record says by the wall clock.
+    fn note_delays(&mut self, record: &Record) {
+        let now = self.clock.monotonic();
+        match &record.event {
+            RunEvent::AttemptEnded { step, then, .. }
+            | RunEvent::AttemptRefused { step, then, .. }
+            | RunEvent::UndoEnded { step, then, .. } => match then {
+                crate::event::Then::Retry { delay_ms } | crate::event::Then::Poll { delay_ms } => {
+                    self.due.insert(step.clone(), now + Duration::from_millis(*delay_ms));
+                }
+                crate::event::Then::Final | crate::event::Then::Continue => {
+                    self.due.remove(step);
+                }
+            },
+            RunEvent::AttemptStarted { step, .. } => {
+                self.due.remove(step);
+                self.first_start.entry(step.clone()).or_insert(now);
+            }
+            RunEvent::UndoBegan { .. } | RunEvent::FinallyBegan { .. } => {
+                self.due.clear();
+                self.cleanup_deadline.get_or_insert(now + self.plan.limits.cleanup_timeout);
+            }
+            RunEvent::RunStarted { .. }
+            | RunEvent::LockWaiting { .. }
+            | RunEvent::StepsBegan { .. }
+            | RunEvent::LocksRetaken { .. }
+            | RunEvent::StepSkipped { .. }
+            | RunEvent::Recovered { .. }
+            | RunEvent::VerifyBegan
+            | RunEvent::UndoStarted { .. }
+            | RunEvent::UndoChecked { .. }
+            | RunEvent::NotifyStarted { .. }
+            | RunEvent::NotifyEnded { .. }
+            | RunEvent::Paused { .. }
+            | RunEvent::Resumed { .. }
+            | RunEvent::UndoRequested { .. }
+            | RunEvent::RunEnded { .. } => {}
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! What templates see of a run.
+
+use crate::ids::StepId;
+use crate::operate::{Json, Outcome};
+use crate::plan::{Plan, PlannedExpectation};
+use crate::state::{RunState, StepPhase};
+use crate::template::{self, Scope, StepView, TemplateError};
+use jiff::Timestamp;
+use std::time::Duration;
+
+/// What a template can know of a step.
+pub(crate) fn view(plan: &Plan, state: &RunState, key: &str) -> Option<(StepId, StepView)> {
+    let id = plan.by_template_key(key)?;
+    let step = state.step(id);
+    let absent = |reason: &str| StepView::Absent(reason.to_owned());
+    let view = match (step.phase, &step.output) {
+        (StepPhase::Pending | StepPhase::Waiting | StepPhase::Running, _) => absent("the step has not ended"),
+        (StepPhase::Skipped(_), _) => absent("the step was skipped"),
+        (StepPhase::Failed(_) | StepPhase::Unknown, None) => absent("the step failed"),
+        (_, Some(output)) => {
+            let outcome = step.outcome.unwrap_or(Outcome::Pass).name();
+            StepView::Done { outcome, output: output.clone() }
+        }
+        (_, None) => absent("the step has no output"),
+    };
+    Some((id.clone(), view))
+}
+
+/// Who runs, for `run.…`.
+pub(crate) struct RunFacts<'a> {
+    pub id: String,
+    pub operator: &'a str,
+    pub environment: Option<&'a str>,
+    pub now: Timestamp,
+}
+
+/// `run.…`, with the result once it is known.
+pub(crate) fn run_values(state: &RunState, facts: &RunFacts<'_>, moment: &str) -> serde_json::Map<String, Json> {
+    let failed = state.order.iter().find(|step| matches!(state.step(&step.id).phase, StepPhase::Failed(_)));
+    let duration = Duration::try_from(facts.now.duration_since(state.started)).unwrap_or_default();
+    let cause = state.cause.as_ref().map(describe_cause).unwrap_or_default();
+    let values = serde_json::json!({
+        "id": facts.id,
+        "name": state.runbook,
+        "title": state.title,
+        "started": state.started.to_string(),
+        "environment": facts.environment.unwrap_or_default(),
+        "operator": facts.operator,
+        "outcome": state.end.map_or_else(|| moment.to_owned(), |end| end.name().to_owned()),
+        "duration": runbook_document::format_duration(duration),
+        "cause": cause,
+        "failed_step": failed.map(|step| step.id.as_str()).unwrap_or_default(),
+    });
+    if let Json::Object(values) = values { values } else { serde_json::Map::new() }
+}
+
+/// Why a run did not succeed, in one line.
+pub fn describe_cause(cause: &crate::event::Cause) -> String {
+    use crate::event::Cause;
+    match cause {
+        Cause::Preflight { step } => format!("preflight `{step}` failed"),
+        Cause::LockBusy { name, holder } => format!("lock `{name}` is held by {holder}"),
+        Cause::Step { step } => format!("step `{step}` failed"),
+        Cause::Verify { step } => format!("verify `{step}` failed"),
+        Cause::Cancel => "the operator cancelled the run".to_owned(),
+        Cause::Timeout => "the run took longer than its timeout".to_owned(),
+        Cause::Requested => "the operator asked to undo the run".to_owned(),
+    }
+}
+
+/// The expectations with their values rendered.
+pub(crate) fn expectations(expect: &[PlannedExpectation], scope: &Scope<'_>) -> Result<Vec<PlannedExpectation>, TemplateError> {
+    let render = |expectation: &PlannedExpectation| {
+        Ok(match expectation {
+            PlannedExpectation::Equals { path, value } => {
+                PlannedExpectation::Equals { path: path.clone(), value: template::render(value, scope)? }
+            }
+            PlannedExpectation::Within { path, warn, crit } => {
+                PlannedExpectation::Within { path: path.clone(), warn: *warn, crit: *crit }
+            }
+        })
+    };
+    expect.iter().map(render).collect()
+}

@@ -1,0 +1,292 @@
+//! Carries out what `advance` decided: each action up to its call, whose result lands later.
+
+use super::flight::{Launch, LaunchPhase, Purpose};
+use super::scope::{self, RunFacts};
+use super::{RunError, Runner};
+use crate::advance::Action;
+use crate::clock::Clock;
+use crate::digest;
+use crate::event::{Recovery, RunEvent, Section, Then, Trigger, UndoFinding, UndoPlan, UndoResult};
+use crate::ids::StepId;
+use crate::journal::Journal;
+use crate::operate::{ErrorClass, Fault, Json, Kind, Operate, Phase, Proposal};
+use crate::plan::{Plan, PlannedStep, PlannedUndo, Repeatable};
+use crate::retry::{self, Failure, Reach};
+use crate::state::{StepPhase, count_effects};
+use crate::template::{self, Scope, StepView, TemplateError};
+use std::time::Duration;
+
+/// What the operator decided about an attempt with an unknown outcome.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Decision {
+    /// Run it again.
+    Retry,
+    /// It is done; go on.
+    Skip,
+    /// It failed; do what the runbook says about a failure.
+    Fail,
+}
+
+impl Decision {
+    pub(super) fn recovery(self) -> Recovery {
+        match self {
+            Self::Retry => Recovery::OperatorRetry,
+            Self::Skip => Recovery::OperatorSkip,
+            Self::Fail => Recovery::OperatorFail,
+        }
+    }
+}
+
+impl<'a, O: Operate, J: Journal, C: Clock> Runner<'a, O, J, C> {
+    /// Carries out one action; whether anything was done.
+    pub(super) async fn begin(&mut self, action: Action) -> Result<bool, RunError> {
+        let event = match action {
+            Action::Attempt { step } => return self.start_attempt(&step).await.map(|()| true),
+            Action::Recover { step } => return self.recover(&step).await.map(|()| true),
+            Action::TakeLocks => return self.begin_locks().await,
+            Action::Undo { step } => return self.start_undo(&step).await.map(|()| true),
+            Action::CheckUndo { step } => return self.start_check(&step).await.map(|()| true),
+            Action::Notify { notify, on } => return self.start_notify(&notify, on).await.map(|()| true),
+            Action::Skip { step, reason } => RunEvent::StepSkipped { step, reason },
+            Action::BeginVerify => RunEvent::VerifyBegan,
+            Action::BeginUndo { cause, order } => RunEvent::UndoBegan { cause, order },
+            Action::BeginFinally { end, cause } => RunEvent::FinallyBegan { end, cause },
+            Action::Pause { reason } => RunEvent::Paused { reason },
+            Action::End { end, cause } => RunEvent::RunEnded { end, cause },
+        };
+        self.record(event).await.map(|()| true)
+    }
+
+    fn planned(&self, id: &StepId) -> &'a PlannedStep {
+        self.plan.step(id).expect("`advance` names steps of the plan only")
+    }
+
+    /// Calls `read` with what templates see now.
+    pub(super) fn with_scope<T>(&self, moment: &str, read: impl FnOnce(&Scope<'_>) -> T) -> T {
+        let (plan, state): (&Plan, _) = (self.plan, self.state());
+        let facts = RunFacts {
+            id: self.options.run.to_string(),
+            operator: &self.options.operator,
+            environment: self.options.environment.as_deref(),
+            now: self.clock.now(),
+        };
+        read(&Scope {
+            params: state.params.clone(),
+            steps: &|key| scope::view(plan, state, key),
+            run: scope::run_values(state, &facts, moment),
+            locals: serde_json::Map::new(),
+        })
+    }
+
+    async fn start_attempt(&mut self, id: &StepId) -> Result<(), RunError> {
+        let step = self.planned(id);
+        let attempt = self.state().step(id).attempts + 1;
+        if let (1, Some(when)) = (attempt, &step.when) {
+            match self.with_scope("running", |scope| template::holds(when, scope)) {
+                Ok(true) => {}
+                Ok(false) => {
+                    let reason = crate::event::SkipReason::Condition;
+                    return self.record(RunEvent::StepSkipped { step: id.clone(), reason }).await;
+                }
+                Err(error) => return self.refuse(step, attempt, template_fault("when", &error)).await,
+            }
+        }
+        let input = self.with_scope("running", |scope| template::render(&step.with, scope));
+        let input = match input {
+            Ok(input) => input,
+            Err(error) => return self.refuse(step, attempt, template_fault("with", &error)).await,
+        };
+        if step.facts.kind == Kind::Step {
+            let timeout = self.attempt_timeout(step);
+            self.call(step, Purpose::Plan { input: input.clone() }, Phase::Plan, attempt, input, timeout);
+            return Ok(());
+        }
+        self.start_effect(step, attempt, input, None).await
+    }
+
+    /// Writes the intent, then makes the call that it announces.
+    pub(super) async fn start_effect(
+        &mut self,
+        step: &'a PlannedStep,
+        attempt: u32,
+        input: Json,
+        proposal: Option<Proposal>,
+    ) -> Result<(), RunError> {
+        let phase = proposal.clone().map_or(Phase::Check, |proposal| Phase::Apply { proposal });
+        let undo = match step.undo {
+            PlannedUndo::NotNeeded => UndoPlan::NotNeeded,
+            PlannedUndo::Auto => UndoPlan::Auto,
+            PlannedUndo::Explicit { .. } => UndoPlan::Explicit,
+            PlannedUndo::Irreversible { .. } => UndoPlan::Irreversible,
+        };
+        let input_digest = digest::of_json(&input);
+        let intent =
+            RunEvent::AttemptStarted { step: step.id.clone(), attempt, input: input.clone(), input_digest, proposal, undo };
+        self.record(intent).await?;
+        let timeout = self.attempt_timeout(step);
+        self.call(step, Purpose::Attempt, phase, attempt, input, timeout);
+        Ok(())
+    }
+
+    fn call(&mut self, step: &PlannedStep, purpose: Purpose, phase: Phase, attempt: u32, input: Json, timeout: Duration) {
+        let (id, phase) = (step.id.clone(), LaunchPhase::One(phase));
+        self.launch(Launch { step: id.clone(), site: id, purpose, phase, attempt, input, timeout });
+    }
+
+    /// The step's timeout, or what is left of `total_timeout` and `within`; never nothing, so that a last look is a look.
+    fn attempt_timeout(&self, step: &PlannedStep) -> Duration {
+        let elapsed = self.elapsed(&step.id);
+        let total = step.total_timeout.map(|total| total.saturating_sub(elapsed));
+        let within = step.poll.as_ref().map(|poll| poll.within.saturating_sub(elapsed));
+        let least = [Some(step.timeout), total, within].into_iter().flatten().min().unwrap_or(step.timeout);
+        least.max(Duration::from_millis(100))
+    }
+
+    /// Since the first attempt of a step.
+    pub(super) fn elapsed(&self, step: &StepId) -> Duration {
+        let now = self.clock.monotonic();
+        self.first_start.get(step).map_or(Duration::ZERO, |start| now.saturating_sub(*start))
+    }
+
+    /// Records an attempt that ends before any effect.
+    pub(super) async fn refuse(&mut self, step: &PlannedStep, attempt: u32, fault: Fault) -> Result<(), RunError> {
+        let then = self.after_failure(step, fault.class, Reach::Refused);
+        self.record(RunEvent::AttemptRefused { step: step.id.clone(), attempt, fault, then }).await
+    }
+
+    pub(super) fn after_failure(&self, step: &PlannedStep, class: ErrorClass, reach: Reach) -> Then {
+        let failures = self.state().step(&step.id).failures + 1;
+        let failure = Failure { class, reach, failures, elapsed: self.elapsed(&step.id) };
+        retry::after_failure(step, self.options.run, &failure)
+    }
+
+    /// What an effect would still have to pass before it may be announced: the blast radius, and an undo that can be rendered.
+    pub(super) fn objection(&self, step: &PlannedStep, proposal: &Proposal) -> Option<Fault> {
+        let mut effects = self.state().effects.clone();
+        count_effects(&mut effects, proposal);
+        let over = self.plan.limits.max_effects.iter().find(|(name, most)| effects.get(*name).is_some_and(|count| count > most));
+        if let Some((name, most)) = over {
+            let message = format!("this would be effect {} of `{name}`, and `max_effects` allows {most}", effects[name]);
+            return Some(Fault::new(ErrorClass::Limit, "engine.max-effects", message));
+        }
+        let PlannedUndo::Explicit { with, .. } = &step.undo else { return None };
+        match self.with_scope("running", |scope| render_undo_early(with, scope, &step.id)) {
+            // What refers to the step's own output is rendered when there is one.
+            Ok(_) | Err(TemplateError::AtRunTime { .. }) => None,
+            Err(error) => Some(template_fault("undo.with", &error)),
+        }
+    }
+
+    async fn recover(&mut self, id: &StepId) -> Result<(), RunError> {
+        let step = self.planned(id);
+        let found = self.state().step(id);
+        let attempt = found.attempts;
+        let decision = match self.decisions.remove(id) {
+            Some(decision) => Some(decision.recovery()),
+            // What always runs, runs at least once.
+            None if step.idempotent == Repeatable::Yes || step.section == Section::Finally => Some(Recovery::Repeat),
+            None => None,
+        };
+        if let Some(decision) = decision {
+            return self.record(RunEvent::Recovered { step: id.clone(), attempt, decision }).await;
+        }
+        let input = self.state().step(id).input.clone();
+        self.call(step, Purpose::Recover, Phase::Observe, attempt, input, step.timeout);
+        Ok(())
+    }
+
+    async fn start_undo(&mut self, id: &StepId) -> Result<(), RunError> {
+        let step = self.planned(id);
+        let found = self.state().step(id);
+        let attempt = found.undo_attempts + 1;
+        let (input, before) = (found.input.clone(), found.before.clone().unwrap_or(Json::Null));
+        self.record(RunEvent::UndoStarted { step: id.clone(), attempt }).await?;
+        let Some(timeout) = self.cleanup_left(step.timeout) else {
+            let fault = Fault::new(ErrorClass::Timeout, "engine.cleanup-timeout", "`cleanup_timeout` is over");
+            return self.fail_undo(id, attempt, fault).await;
+        };
+        let (site, phase, input) = match &step.undo {
+            PlannedUndo::Explicit { id: site, facts, with } => {
+                match self.with_scope("undo", |scope| template::render(with, scope)) {
+                    Ok(input) => (site.clone(), LaunchPhase::whole(facts.kind), input),
+                    Err(error) => return self.fail_undo(id, attempt, template_fault("undo.with", &error)).await,
+                }
+            }
+            PlannedUndo::Auto | PlannedUndo::NotNeeded | PlannedUndo::Irreversible { .. } => {
+                (id.clone(), LaunchPhase::One(Phase::Undo { before }), input)
+            }
+        };
+        self.launch(Launch { step: id.clone(), site, purpose: Purpose::Undo, phase, attempt, input, timeout });
+        Ok(())
+    }
+
+    async fn fail_undo(&mut self, id: &StepId, attempt: u32, fault: Fault) -> Result<(), RunError> {
+        let result = UndoResult::Failed { fault };
+        self.record(RunEvent::UndoEnded { step: id.clone(), attempt, result, then: Then::Final, duration_ms: 0 }).await
+    }
+
+    /// How much of `wanted` there is before the clean-up must end; `None` if it is over.
+    fn cleanup_left(&self, wanted: Duration) -> Option<Duration> {
+        let now = self.clock.monotonic();
+        match self.cleanup_deadline {
+            Some(deadline) if deadline <= now => None,
+            Some(deadline) => Some(wanted.min(deadline.saturating_sub(now))),
+            None => Some(wanted),
+        }
+    }
+
+    async fn start_check(&mut self, id: &StepId) -> Result<(), RunError> {
+        let step = self.planned(id);
+        let Some(timeout) = self.cleanup_left(step.timeout) else {
+            let fault = Fault::new(ErrorClass::Timeout, "engine.cleanup-timeout", "`cleanup_timeout` is over");
+            return self.record(RunEvent::UndoChecked { step: id.clone(), finding: UndoFinding::Unknown { fault } }).await;
+        };
+        let found = self.state().step(id);
+        let (attempt, input) = (found.attempts, found.input.clone());
+        self.call(step, Purpose::Check, Phase::Observe, attempt, input, timeout);
+        Ok(())
+    }
+
+    async fn start_notify(&mut self, id: &StepId, on: Trigger) -> Result<(), RunError> {
+        let notify = self.plan.notifies.iter().find(|notify| notify.id == *id).expect("`advance` names notifications of the plan");
+        let word = Trigger::ALL.iter().find(|(trigger, _)| *trigger == on).map_or("", |(_, name)| *name);
+        self.record(RunEvent::NotifyStarted { notify: id.clone(), on }).await?;
+        match self.with_scope(word, |scope| template::render(&notify.with, scope)) {
+            Ok(input) => {
+                let phase = LaunchPhase::whole(notify.facts.kind);
+                let (step, timeout) = (id.clone(), notify.timeout);
+                self.launch(Launch { step, site: id.clone(), purpose: Purpose::Notify { on }, phase, attempt: 1, input, timeout });
+                Ok(())
+            }
+            Err(error) => {
+                let fault = Some(template_fault("with", &error));
+                self.record(RunEvent::NotifyEnded { notify: id.clone(), on, fault }).await
+            }
+        }
+    }
+
+    /// Applies what the operator decided about attempts whose outcome the run already asked for.
+    pub(super) async fn apply_decisions(&mut self) -> Result<(), RunError> {
+        let asked: Vec<StepId> =
+            self.state().steps.iter().filter(|(_, step)| step.phase == StepPhase::Unknown).map(|(id, _)| id.clone()).collect();
+        for step in asked {
+            if let Some(decision) = self.decisions.remove(&step) {
+                let attempt = self.state().step(&step).attempts;
+                self.record(RunEvent::Recovered { step, attempt, decision: decision.recovery() }).await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Renders the input of an undo before the effect, when the step's own output is not there yet.
+fn render_undo_early(with: &Json, scope: &Scope<'_>, own: &StepId) -> Result<Json, TemplateError> {
+    let lookup = |key: &str| {
+        if template::template_key(own) == key { Some((own.clone(), StepView::AtRunTime)) } else { (scope.steps)(key) }
+    };
+    template::render(with, &Scope { steps: &lookup, ..scope.clone() })
+}
+
+pub(super) fn template_fault(key: &str, error: &TemplateError) -> Fault {
+    Fault::new(ErrorClass::Invalid, "engine.template", format!("`{key}`: {error}"))
+}

@@ -1,0 +1,109 @@
+//! What is undone, in which order, and how a run ends. All pure.
+
+use crate::event::{Cause, RunEnd, Section, Trigger, UndoFinding, UndoPlan};
+use crate::ids::StepId;
+use crate::model::{OnFailure, UndoCause, VerifyUndo};
+use crate::operate::Outcome;
+use crate::plan::{Plan, PlannedStep};
+use crate::state::{EffectState, RunState, StepPhase};
+
+/// The steps to undo, the last one that was done first. A step ends after all that it needs, so this is also the reverse
+/// order of dependence.
+pub fn order(state: &RunState) -> Vec<StepId> {
+    let open = state.steps.iter().filter(|(_, step)| step.is_undoable() && step.phase != StepPhase::Undone);
+    let mut order: Vec<(u64, &StepId)> = open.map(|(id, step)| (step.last_seq, id)).collect();
+    order.sort_unstable_by(|a, b| b.cmp(a));
+    order.into_iter().map(|(_, id)| id.clone()).collect()
+}
+
+/// Whether the runbook wants an undo for this cause.
+pub(crate) fn is_wanted(plan: &Plan, cause: &Cause) -> bool {
+    let on = |cause| plan.undo.on.0.contains(&cause);
+    match cause {
+        Cause::Step { step } => {
+            let stop = plan.step(step).is_some_and(|step| step.on_failure == OnFailure::Stop);
+            !stop && on(UndoCause::Failure)
+        }
+        Cause::Verify { .. } => on(UndoCause::VerifyFailure),
+        Cause::Cancel => on(UndoCause::Cancel),
+        Cause::Timeout => on(UndoCause::Timeout),
+        Cause::Requested => true,
+        Cause::Preflight { .. } | Cause::LockBusy { .. } => false,
+    }
+}
+
+/// Whether it must be looked at what a step has left: it was undone by its plugin, or it cannot be undone and nobody knows
+/// whether it had an effect.
+pub(crate) fn needs_check(plan: &Plan, state: &RunState, step: &PlannedStep) -> bool {
+    let found = state.step(&step.id);
+    if found.finding.is_some() || step.section != Section::Step {
+        return false;
+    }
+    let undone = found.phase == StepPhase::Undone && found.undo == UndoPlan::Auto;
+    let unclear = found.effect == EffectState::Ambiguous && matches!(found.undo, UndoPlan::Irreversible | UndoPlan::NotNeeded);
+    (undone && plan.undo.verify == VerifyUndo::Observe) || unclear
+}
+
+/// How a run ends after its undo.
+pub(crate) fn end(state: &RunState, cause: &Cause) -> RunEnd {
+    let bad = |found: &crate::state::StepState| {
+        let drifted = matches!(found.finding, Some(UndoFinding::Drifted { .. } | UndoFinding::Unknown { .. }));
+        found.phase == StepPhase::UndoFailed || drifted
+    };
+    if state.steps.values().any(bad) {
+        RunEnd::Dirty
+    } else if state.has_effects() {
+        RunEnd::Undone
+    } else {
+        untouched(cause)
+    }
+}
+
+/// How a run ends that has changed nothing.
+pub(crate) fn untouched(cause: &Cause) -> RunEnd {
+    match cause {
+        Cause::Cancel => RunEnd::Cancelled,
+        Cause::Requested => RunEnd::Undone,
+        Cause::Preflight { .. } | Cause::LockBusy { .. } | Cause::Step { .. } | Cause::Verify { .. } | Cause::Timeout => {
+            RunEnd::FailedClean
+        }
+    }
+}
+
+/// How a run ends that failed and is not undone, because the runbook says so: half done, so a person is needed.
+pub(crate) fn left_as_it_is() -> RunEnd {
+    RunEnd::Dirty
+}
+
+/// How a run ends that did all its steps.
+pub(crate) fn success(plan: &Plan, state: &RunState) -> RunEnd {
+    if plan.steps.iter().any(|step| warns(state, step)) { RunEnd::SucceededWithWarnings } else { RunEnd::Succeeded }
+}
+
+fn warns(state: &RunState, step: &PlannedStep) -> bool {
+    let found = state.step(&step.id);
+    let failed = matches!(found.phase, StepPhase::Failed(_));
+    failed || found.outcome == Some(Outcome::Warn) || matches!(found.phase, StepPhase::Skipped(crate::SkipReason::Operator))
+}
+
+/// The end with what finally and notify add: they never hide a result, and never let it look better than it is.
+pub(crate) fn final_end(plan: &Plan, state: &RunState, provisional: RunEnd) -> RunEnd {
+    let finally = plan.section(Section::Finally).any(|step| {
+        let cut = matches!(state.step(&step.id).phase, StepPhase::Skipped(crate::SkipReason::TimeIsUp));
+        cut || warns(state, step)
+    });
+    match provisional {
+        RunEnd::Succeeded if finally || !state.notify_faults.is_empty() => RunEnd::SucceededWithWarnings,
+        other => other,
+    }
+}
+
+/// What is announced for an end.
+pub(crate) fn trigger(end: RunEnd) -> Trigger {
+    match end {
+        RunEnd::Succeeded | RunEnd::SucceededWithWarnings => Trigger::Succeeded,
+        RunEnd::FailedClean | RunEnd::Cancelled => Trigger::Failed,
+        RunEnd::Undone => Trigger::Undone,
+        RunEnd::Dirty => Trigger::Dirty,
+    }
+}
