@@ -163,3 +163,15 @@ pub async fn call(core: &str, imports: &[&str], timeout: Duration) -> CallOutcom
     let request = CallRequest { timeout, ..request(Phase::Check) };
     linked(&prepared, Limits::default()).call(request, std::future::pending()).await
 }
+
+/// The component of `tests/hostile/rogue`, built with the SDK as any plugin is.
+pub fn rogue() -> Vec<u8> {
+    static BUILT: std::sync::OnceLock<Vec<u8>> = std::sync::OnceLock::new();
+    let build = || {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        let folder = root.join("tests/hostile/rogue");
+        let built = runbook_pack::cargo::build(&[folder], &root.join("target/guests"), runbook_pack::cargo::Profile::Release);
+        built.unwrap_or_else(|error| panic!("{error:?}")).remove(0)
+    };
+    BUILT.get_or_init(build).clone()
+}

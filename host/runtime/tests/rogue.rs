@@ -1,0 +1,155 @@
+//! The same tricks in a real plugin, made with the SDK: what an author meets.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod support;
+
+use runbook_authority::Effective;
+use runbook_runtime::{
+    Answer, CallFaultClass, CallOutcome, CallRequest, Limits, Linked, Phase, Prepared, Services, inspect, verify,
+};
+use std::path::Path;
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+use support::{effective, request, rogue, runtime};
+
+/// Compiled once for all tests.
+fn prepared() -> &'static Prepared {
+    static PREPARED: OnceLock<Prepared> = OnceLock::new();
+    PREPARED.get_or_init(|| support::prepare(&runtime(), rogue()))
+}
+
+async fn call(operation: &str, granted: Effective, input: serde_json::Value, timeout: Duration) -> CallOutcome {
+    let linked = Linked::new(prepared(), operation, granted, Limits::default(), Services::none()).unwrap();
+    let request = CallRequest { input, timeout, ..request(Phase::Check) };
+    linked.call(request, std::future::pending()).await
+}
+
+async fn bare(operation: &str) -> CallOutcome {
+    call(operation, Effective::none(), serde_json::json!({}), Duration::from_secs(10)).await
+}
+
+fn granted(operation: &str, targets: &str, slot: &str, base: &Path) -> Effective {
+    effective(prepared().manifest(), operation, targets, &[(slot, "it")], base)
+}
+
+#[tokio::test]
+async fn a_plugin_of_the_sdk_answers() {
+    let Answer::Report(report) = bare("noop").await.result.unwrap() else { panic!("a probe reports") };
+    assert_eq!(report.output, serde_json::json!({ "text": "now" }));
+}
+
+#[tokio::test]
+async fn the_text_of_a_panic_reaches_the_operator() {
+    let outcome = bare("panic").await;
+    assert_eq!(outcome.result.unwrap_err().code, "trap.panic");
+    let logs: Vec<_> = outcome.logs.iter().map(|line| line.message.as_str()).collect();
+    assert!(logs.iter().any(|line| line.contains("the reason of the panic")), "{logs:?}");
+}
+
+#[tokio::test]
+async fn each_way_of_going_too_far_has_its_own_reason() {
+    for (operation, class, code) in [
+        ("allocate", CallFaultClass::Limit, "limit.memory"),
+        ("knock", CallFaultClass::Limit, "limit.host-calls"),
+    ] {
+        let fault = bare(operation).await.result.unwrap_err();
+        assert_eq!((fault.class, fault.code.as_str()), (class, code), "{operation}: {fault}");
+    }
+    // A Rust guest has a stack of its own in its memory: what lies below that is out of bounds.
+    let fault = bare("recurse").await.result.unwrap_err();
+    assert_eq!(fault.class, CallFaultClass::Trap, "{fault}");
+    let spun = call("spin", Effective::none(), serde_json::json!({}), Duration::from_millis(200)).await;
+    assert_eq!(spun.result.unwrap_err().class, CallFaultClass::Timeout);
+    let shouted = bare("shout").await;
+    assert!(shouted.result.is_ok());
+    assert_eq!(shouted.logs.len(), 201);
+    assert_eq!(shouted.logs[200].message, "… 19800 more lines were dropped");
+}
+
+#[tokio::test]
+async fn endless_denials_do_not_fill_the_memory() {
+    let outcome = bare("knock").await;
+    assert_eq!(outcome.denials.len(), 100);
+    assert_eq!(outcome.host_calls.len(), 1);
+    assert_eq!(outcome.host_calls[0].denied, 100_000);
+}
+
+#[tokio::test]
+async fn a_slot_that_is_not_bound_is_denied_by_name_to_the_operator_only() {
+    let outcome = call("get", Effective::none(), serde_json::json!({ "path": "/x" }), Duration::from_secs(5)).await;
+    let fault = outcome.result.unwrap_err();
+    assert_eq!((fault.class, fault.message.as_str()), (CallFaultClass::Denied, "not granted"));
+    assert_eq!(outcome.denials[0].to_string(), "`http.get` on slot `api` is denied (rule `unbound`): the slot is not bound in this step");
+}
+
+#[tokio::test]
+async fn a_call_outside_of_the_grant_is_denied_with_the_line_to_change() {
+    let targets = "[targets.it]\nhttp = \"http://127.0.0.1:9\"\npaths = [\"/health\"]\n";
+    let granted = granted("get", targets, "api", Path::new("/"));
+    let outcome = call("get", granted, serde_json::json!({ "path": "/admin" }), Duration::from_secs(5)).await;
+    assert_eq!(outcome.result.unwrap_err().class, CallFaultClass::Denied);
+    let denial = &outcome.denials[0];
+    assert_eq!((denial.rule.name(), denial.place.as_str()), ("path", "runbook.toml:1"));
+}
+
+#[tokio::test]
+async fn a_file_outside_of_the_directory_is_denied() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("inside"), "inside").unwrap();
+    std::os::unix::fs::symlink("/etc/passwd", folder.path().join("link")).unwrap();
+    for (path, good) in [("inside", true), ("../../etc/passwd", false), ("/etc/passwd", false), ("link", false)] {
+        let granted = granted("read", "[targets.it]\nfiles = \".\"\n", "directory", folder.path());
+        let outcome = call("read", granted, serde_json::json!({ "path": path }), Duration::from_secs(5)).await;
+        match outcome.result {
+            Ok(Answer::Report(report)) => assert!(good && report.output["text"] == "inside", "{path}"),
+            Ok(other) => panic!("{other:?}"),
+            Err(fault) => assert!(!good && fault.class == CallFaultClass::Denied, "{path}: {fault}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_host_call_that_hangs_is_cut_off_at_the_deadline_of_the_step() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let targets = format!("[targets.it]\nhttp = \"http://{}\"\n", listener.local_addr().unwrap());
+    let granted = granted("get", &targets, "api", Path::new("/"));
+    let started = Instant::now();
+    let outcome = call("get", granted, serde_json::json!({ "path": "/" }), Duration::from_millis(300)).await;
+    assert_eq!(outcome.result.unwrap_err().class, CallFaultClass::Timeout);
+    assert!(started.elapsed() < Duration::from_secs(3));
+    assert_eq!(outcome.host_calls[0].allowed, 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_hostile_calls_at_once_leave_the_host_as_it_was() {
+    let calls = ["panic", "allocate", "recurse", "spin", "shout", "noop"].iter().cycle().take(60);
+    let running: Vec<_> = calls
+        .map(|&operation| {
+            tokio::spawn(async move {
+                let outcome = call(operation, Effective::none(), serde_json::json!({}), Duration::from_secs(4)).await;
+                (operation, outcome.result.is_ok())
+            })
+        })
+        .collect();
+    for call in running {
+        let (operation, answered) = call.await.unwrap();
+        assert_eq!(answered, matches!(operation, "noop" | "shout"), "{operation}");
+    }
+    assert!(bare("noop").await.result.is_ok());
+}
+
+#[test]
+fn the_imports_of_a_plugin_are_listed_function_by_function() {
+    let verified = verify(inspect(rogue()).unwrap()).unwrap();
+    let imports: Vec<_> = verified.imports().iter().filter_map(|import| Some(format!("{} {}", import.interface, import.function.as_ref()?))).collect();
+    assert_eq!(
+        imports,
+        [
+            "runbook:base/clock@1.0.0 now-ms",
+            "runbook:base/log@1.0.0 write",
+            "runbook:files/reader@1.0.0 read",
+            "runbook:http/reader@1.0.0 get",
+        ]
+    );
+    assert!(verified.unused_verbs().is_empty());
+}

@@ -1,0 +1,91 @@
+//! A plugin that means no good: each operation tries one thing.
+#![allow(clippy::unwrap_used, reason = "it is meant to go wrong")]
+
+use runbook_sdk::prelude::*;
+
+/// Nothing.
+#[derive(Deserialize, JsonSchema)]
+struct Nothing {}
+
+/// A path.
+#[derive(Deserialize, JsonSchema)]
+struct Path {
+    /// What to ask for.
+    path: String,
+}
+
+/// What was had.
+#[derive(Serialize, JsonSchema)]
+struct Had {
+    /// Text.
+    text: String,
+}
+
+fn had(text: impl Into<String>) -> Result<Report<Had>> {
+    Ok(Report::pass("done", Had { text: text.into() }))
+}
+
+fn noop(_job: &Job, _input: Nothing) -> Result<Report<Had>> {
+    let now = clock::now_ms();
+    had(if now > 0 { "now" } else { "never" })
+}
+
+fn panic(_job: &Job, _input: Nothing) -> Result<Report<Had>> {
+    let nothing: Option<u8> = std::hint::black_box(None);
+    had(nothing.expect("the reason of the panic").to_string())
+}
+
+fn allocate(_job: &Job, _input: Nothing) -> Result<Report<Had>> {
+    let mut all = Vec::new();
+    loop {
+        all.push(std::hint::black_box(vec![1_u8; 1 << 20]));
+    }
+}
+
+fn recurse(_job: &Job, _input: Nothing) -> Result<Report<Had>> {
+    #[expect(unconditional_recursion, reason = "that is what it does")]
+    fn deeper(level: u64) -> u64 {
+        let block = std::hint::black_box([level; 64]);
+        std::hint::black_box(deeper(level + 1)) + block[3]
+    }
+    had(deeper(0).to_string())
+}
+
+fn spin(_job: &Job, _input: Nothing) -> Result<Report<Had>> {
+    let mut number = 0_u64;
+    loop {
+        number = std::hint::black_box(number.wrapping_add(1));
+    }
+}
+
+fn shout(_job: &Job, _input: Nothing) -> Result<Report<Had>> {
+    for number in 0..20_000 {
+        info!("line {number}");
+    }
+    had("shouted")
+}
+
+fn knock(_job: &Job, _input: Nothing) -> Result<Report<Had>> {
+    loop {
+        if let Err(fault) = http::Endpoint::slot("api").get("/")
+            && fault.code == "limit.host-calls"
+        {
+            return Err(fault);
+        }
+    }
+}
+
+fn get(_job: &Job, input: Path) -> Result<Report<Had>> {
+    had(http::Endpoint::slot("api").get(&input.path)?.text())
+}
+
+fn read(_job: &Job, input: Path) -> Result<Report<Had>> {
+    had(String::from_utf8_lossy(&files::Directory::slot("directory").read(&input.path)?).into_owned())
+}
+
+runbook_sdk::plugin! {
+    probes: {
+        "noop" => noop, "panic" => panic, "allocate" => allocate, "recurse" => recurse, "spin" => spin,
+        "shout" => shout, "knock" => knock, "get" => get, "read" => read,
+    }
+}
