@@ -123,20 +123,10 @@ impl Host {
         self.services.scrubber.current()
     }
 
-    /// When the host stops the call. A host function that can take long ends before it by itself, with a fault that says what it
-    /// was doing; whoever does not is cut off (its future is dropped).
-    pub(crate) fn deadline(&self) -> Instant {
-        self.deadline
-    }
-
-    /// The time that is left, at most `cap`.
+    /// The time that is left, at most `cap`. A host function that can take long ends by itself within it, with a fault that says
+    /// what it was doing; one that does not is cut off (its future is dropped).
     pub(crate) fn remaining(&self, cap: Duration) -> Duration {
         self.deadline.saturating_duration_since(Instant::now()).min(cap)
-    }
-
-    /// The caps of this call.
-    pub(crate) fn limits(&self) -> &Limits {
-        &self.limits
     }
 
     pub(crate) fn into_remains(self) -> Remains {

@@ -99,7 +99,11 @@ pub fn inspect(bytes: impl Into<Arc<[u8]>>) -> Result<Inspected, InspectError> {
         return Err(InspectError::NotWasm);
     }
     let found = walk(&bytes)?;
-    let manifest = Manifest::from_section(found.manifest.ok_or(InspectError::NoManifest)?)?;
+    let manifest = match found.manifests.as_slice() {
+        [] => return Err(InspectError::NoManifest),
+        [section] => Manifest::from_section(section)?,
+        [_, _, ..] => return Err(InspectError::TwoManifests),
+    };
     let imports = found.imports.into_iter().collect();
     let exports = found.exports.into_iter().collect();
     Ok(Inspected { digest: Digest::of(&bytes), manifest, imports, exports, size, bytes })
@@ -107,7 +111,7 @@ pub fn inspect(bytes: impl Into<Arc<[u8]>>) -> Result<Inspected, InspectError> {
 
 #[derive(Default)]
 struct Found<'b> {
-    manifest: Option<&'b [u8]>,
+    manifests: Vec<&'b [u8]>,
     imports: BTreeSet<Import>,
     exports: BTreeSet<String>,
 }
@@ -145,9 +149,7 @@ fn walk(bytes: &[u8]) -> Result<Found<'_>, InspectError> {
                 }
             }
             Payload::CustomSection(section) if depth == 0 && section.name() == SECTION => {
-                if found.manifest.replace(section.data()).is_some() {
-                    return Err(InspectError::TwoManifests);
-                }
+                found.manifests.push(section.data());
             }
             Payload::End(_) if depth > 0 => depth -= 1,
             _ => {}
@@ -179,8 +181,8 @@ fn check_strings(function: &CanonicalFunction) -> Result<(), InspectError> {
         CanonicalFunction::Lift { options, .. } | CanonicalFunction::Lower { options, .. } => options,
         _ => return Ok(()),
     };
-    match options.iter().any(|option| matches!(option, CanonicalOption::UTF16 | CanonicalOption::CompactUTF16)) {
-        true => Err(InspectError::StringEncoding),
-        false => Ok(()),
+    if options.iter().any(|option| matches!(option, CanonicalOption::UTF16 | CanonicalOption::CompactUTF16)) {
+        return Err(InspectError::StringEncoding);
     }
+    Ok(())
 }

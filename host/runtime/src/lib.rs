@@ -4,6 +4,8 @@
 //! [`Linked::new`] (with an operation and what it was granted) → [`Linked::call`] → [`CallOutcome`]. Each is the only argument of
 //! the next, so nothing can be compiled before it was verified, nor called before it was granted.
 
+#![cfg_attr(test, allow(clippy::unwrap_used, reason = "tests"))]
+
 mod answer;
 mod bindings;
 mod blocking;

@@ -38,7 +38,7 @@ impl Default for Limits {
             log_bytes: 64 << 10,
             log_line: 4 << 10,
             result: 1 << 20,
-            timeout: Duration::from_secs(24 * 60 * 60),
+            timeout: Duration::from_hours(24),
         }
     }
 }

@@ -85,7 +85,11 @@ async fn a_folder_or_file_that_others_can_open_is_not_used() {
     let file = only_file(&cache);
     set_mode(&file, 0o644);
     let prepared = start(&cache);
-    assert!(matches!(prepared.origin(), CodeOrigin::Compiled { problem: Some(CacheProblem::File { .. }) }), "{:?}", prepared.origin());
+    assert!(
+        matches!(prepared.origin(), CodeOrigin::Compiled { problem: Some(CacheProblem::File { .. }) }),
+        "{:?}",
+        prepared.origin()
+    );
     assert_eq!(mode(&file), 0o600, "it was replaced by one of ours");
     set_mode(&cache, 0o755);
     let prepared = start(&cache);

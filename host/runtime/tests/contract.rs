@@ -38,8 +38,7 @@ fn every_function_of_the_contract_has_a_row_and_every_row_a_function() {
 
 /// The function of a row.
 fn function<'r>(resolve: &'r Resolve, row: &FunctionRow) -> &'r Function {
-    let (_, interface) =
-        resolve.interfaces.iter().find(|(id, _)| resolve.id_of(*id).as_deref() == Some(row.interface)).unwrap();
+    let (_, interface) = resolve.interfaces.iter().find(|(id, _)| resolve.id_of(*id).as_deref() == Some(row.interface)).unwrap();
     &interface.functions[row.function]
 }
 
@@ -57,7 +56,7 @@ fn caller(resolve: &Resolve, row: &FunctionRow) -> String {
     let function = function(resolve, row);
     let signature = resolve.wasm_signature(AbiVariant::GuestImport, function);
     assert!(signature.retptr, "`{}` answers in memory", row.function);
-    let types: Vec<_> = signature.params.iter().map(wasm_type).collect();
+    let types: Vec<_> = signature.params.iter().copied().map(wasm_type).collect();
     let (result, arguments) = (8192, 16384);
     let mut values: Vec<_> = types.iter().map(|name| format!("({name}.const 0)")).collect();
     if signature.indirect_params {
@@ -78,7 +77,7 @@ fn caller(resolve: &Resolve, row: &FunctionRow) -> String {
     support::probe(&imports, "", &body, "{}").replace("runbook:plugin/probe@1.0.0#check", "runbook:plugin/smoke-test@1.0.0#run")
 }
 
-fn wasm_type(wasm_type: &WasmType) -> &'static str {
+fn wasm_type(wasm_type: WasmType) -> &'static str {
     match wasm_type {
         WasmType::I32 | WasmType::Pointer | WasmType::Length => "i32",
         WasmType::I64 | WasmType::PointerOrI64 => "i64",

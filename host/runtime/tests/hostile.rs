@@ -60,8 +60,8 @@ async fn a_guest_that_allocates_without_end_is_stopped_by_the_limit() {
 
 #[tokio::test]
 async fn a_guest_that_is_born_too_big_is_stopped_by_the_limit() {
-    let core = probe("", "", "(i32.const 0)", "{}").replace("(export \"memory\") 4", "(export \"memory\") 2000");
-    let (class, code, _) = fault(&core, &[], SOON).await;
+    let big = probe("", "", "(i32.const 0)", "{}").replace("(export \"memory\") 4", "(export \"memory\") 2000");
+    let (class, code, _) = fault(&big, &[], SOON).await;
     assert_eq!((class, code.as_str()), (CallFaultClass::Limit, "limit.memory"));
 }
 

@@ -64,11 +64,9 @@ fn a_component_has_exactly_one_manifest() {
 
 #[test]
 fn features_that_are_off_are_refused() {
-    for (what, core) in [
-        ("threads", "(memory $shared 1 1 shared)"),
-        ("two memories", "(memory $other 1)"),
-        ("memory64", "(memory $other i64 1)"),
-    ] {
+    for (what, core) in
+        [("threads", "(memory $shared 1 1 shared)"), ("two memories", "(memory $other 1)"), ("memory64", "(memory $other i64 1)")]
+    {
         let text = format!("(component (core module {core} {}))", if what == "two memories" { "(memory 1)" } else { "" });
         let bytes = with_section(wat::parse_str(&text).unwrap(), &manifest(PROBE).to_section());
         assert!(matches!(inspect(bytes), Err(InspectError::NotAccepted { .. })), "{what}");
@@ -106,13 +104,19 @@ fn an_import_from_outside_of_the_contract_is_refused_by_name() {
         "package test:guest; world guest { import other:thing/evil@1.0.0; export runbook:plugin/probe@1.0.0; }
          package other:thing@1.0.0 { interface evil { steal: func(); } }",
     );
-    assert_eq!(text, "plugin `guest` is refused: it imports `steal` of `other:thing/evil@1.0.0`, which is no part of the plugin contract; remove it");
+    assert_eq!(
+        text,
+        "plugin `guest` is refused: it imports `steal` of `other:thing/evil@1.0.0`, which is no part of the plugin contract; remove it"
+    );
     let text = of(
         "wasi:cli/environment@0.2.6",
         "package test:guest; world guest { import wasi:cli/environment@0.2.6; export runbook:plugin/probe@1.0.0; }
          package wasi:cli@0.2.6 { interface environment { steal: func(); } }",
     );
-    assert!(text.contains("`wasi:cli/environment@0.2.6`") && text.contains("no WASI") && text.contains("wasm32-unknown-unknown"), "{text}");
+    assert!(
+        text.contains("`wasi:cli/environment@0.2.6`") && text.contains("no WASI") && text.contains("wasm32-unknown-unknown"),
+        "{text}"
+    );
 }
 
 #[test]
@@ -129,10 +133,8 @@ fn a_newer_interface_or_function_is_told_from_an_unknown_one() {
 #[test]
 fn a_bare_import_is_refused() {
     let core = probe(r#"(import "$root" "steal" (func $f))"#, "", "(call $f) (i32.const 0)", "{}");
-    let text = refusal(of_world(
-        &core,
-        "package test:guest; world guest { import steal: func(); export runbook:plugin/probe@1.0.0; }",
-    ));
+    let text =
+        refusal(of_world(&core, "package test:guest; world guest { import steal: func(); export runbook:plugin/probe@1.0.0; }"));
     assert!(text.contains("`steal`") && text.contains("no part of the plugin contract"), "{text}");
 }
 
@@ -146,7 +148,12 @@ fn an_operation_whose_kind_is_not_exported_is_refused() {
 
 #[test]
 fn an_import_with_other_types_than_the_contract_does_not_link() {
-    let core = probe(r#"(import "runbook:base/clock@1.0.0" "now-ms" (func $f (result i32)))"#, "", "(drop (call $f)) (i32.const 0)", "{}");
+    let core = probe(
+        r#"(import "runbook:base/clock@1.0.0" "now-ms" (func $f (result i32)))"#,
+        "",
+        "(drop (call $f)) (i32.const 0)",
+        "{}",
+    );
     let mut resolve = wit_parser::Resolve::default();
     let wit = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../wit");
     let clock = "package runbook:base@1.0.0; interface types { enum fault-class { invalid, denied, not-found, conflict, transient, timeout, limit, assertion, cancelled, unknown }

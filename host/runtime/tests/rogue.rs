@@ -48,10 +48,9 @@ async fn the_text_of_a_panic_reaches_the_operator() {
 
 #[tokio::test]
 async fn each_way_of_going_too_far_has_its_own_reason() {
-    for (operation, class, code) in [
-        ("allocate", CallFaultClass::Limit, "limit.memory"),
-        ("knock", CallFaultClass::Limit, "limit.host-calls"),
-    ] {
+    for (operation, class, code) in
+        [("allocate", CallFaultClass::Limit, "limit.memory"), ("knock", CallFaultClass::Limit, "limit.host-calls")]
+    {
         let fault = bare(operation).await.result.unwrap_err();
         assert_eq!((fault.class, fault.code.as_str()), (class, code), "{operation}: {fault}");
     }
@@ -79,7 +78,10 @@ async fn a_slot_that_is_not_bound_is_denied_by_name_to_the_operator_only() {
     let outcome = call("get", Effective::none(), serde_json::json!({ "path": "/x" }), Duration::from_secs(5)).await;
     let fault = outcome.result.unwrap_err();
     assert_eq!((fault.class, fault.message.as_str()), (CallFaultClass::Denied, "not granted"));
-    assert_eq!(outcome.denials[0].to_string(), "`http.get` on slot `api` is denied (rule `unbound`): the slot is not bound in this step");
+    assert_eq!(
+        outcome.denials[0].to_string(),
+        "`http.get` on slot `api` is denied (rule `unbound`): the slot is not bound in this step"
+    );
 }
 
 #[tokio::test]
@@ -141,7 +143,11 @@ async fn many_hostile_calls_at_once_leave_the_host_as_it_was() {
 #[test]
 fn the_imports_of_a_plugin_are_listed_function_by_function() {
     let verified = verify(inspect(rogue()).unwrap()).unwrap();
-    let imports: Vec<_> = verified.imports().iter().filter_map(|import| Some(format!("{} {}", import.interface, import.function.as_ref()?))).collect();
+    let imports: Vec<_> = verified
+        .imports()
+        .iter()
+        .filter_map(|import| Some(format!("{} {}", import.interface, import.function.as_ref()?)))
+        .collect();
     assert_eq!(
         imports,
         [

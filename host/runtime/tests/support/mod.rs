@@ -1,5 +1,5 @@
 //! Guests for tests: components made from a few lines of WebAssembly text, their manifests, and what they are granted.
-#![allow(dead_code, clippy::unwrap_used, reason = "each test binary uses a part of this")]
+#![allow(dead_code, clippy::unwrap_used, clippy::format_collect, reason = "each test binary uses a part of this")]
 
 use runbook_authority::grant::{self, UseSite};
 use runbook_authority::{Binding, Effective, Manifest, Mode, Targets};

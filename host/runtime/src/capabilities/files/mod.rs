@@ -29,10 +29,10 @@ impl reader::Host for Host {
             let cap = slot.files().max_bytes.0;
             let mut content = Vec::new();
             slot.open()?.file(path)?.take(cap + 1).read_to_end(&mut content)?;
-            match content.len() as u64 > cap {
-                true => Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("it has more than {cap} bytes"))),
-                false => Ok(content),
+            if content.len() as u64 > cap {
+                return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("it has more than {cap} bytes")));
             }
+            Ok(content)
         })
         .await
     }

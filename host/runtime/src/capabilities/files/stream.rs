@@ -25,7 +25,8 @@ pub(crate) enum Compression {
 impl Compression {
     /// What the name of a file says.
     pub(crate) fn of(path: &str) -> Self {
-        if path.ends_with(".zst") { Self::Zstd } else { Self::None }
+        let zstd = path.rsplit_once('.').is_some_and(|(_, extension)| extension == "zst");
+        if zstd { Self::Zstd } else { Self::None }
     }
 }
 

@@ -64,7 +64,7 @@ fn a_file_appears_when_it_is_finished_and_never_before() {
 fn an_abandoned_file_leaves_nothing() {
     let (folder, directory) = directory();
     let mut writer = directory.create("a.zst", Existing::Refuse).unwrap();
-    writer.write_all(&[1; 1 << 20]).unwrap();
+    writer.write_all(&vec![1; 1 << 20]).unwrap();
     drop(writer);
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
 }

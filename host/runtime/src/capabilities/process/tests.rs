@@ -220,6 +220,33 @@ async fn a_call_that_is_cut_off_takes_its_program_with_it() {
     wait_until("nothing is left", || std::fs::read_dir(bench.out("")).unwrap().count() == 2).await;
 }
 
+/// In two roles: the test itself, and (with this variable) the host that it kills.
+const HOST_TO_KILL: &str = "RUNBOOK_TEST_HOST_TO_KILL";
+
+#[tokio::test]
+async fn a_program_dies_with_a_host_that_is_killed() {
+    if let Some(targets) = std::env::var_os(HOST_TO_KILL) {
+        let bench = Bench { folder: tempfile::tempdir().unwrap(), targets: targets.into_string().unwrap() };
+        let ended = bench.run(&[], Input::Nothing, Sink::Capture).await.map(|output| output.exit_code);
+        panic!("the program runs until it is killed: {ended:?}");
+    }
+    let bench = Bench::new("echo $$ > out/self; exec /bin/sleep 600", "");
+    let folder = format!("\ndirectory = {:?}\n[targets.files]", bench.folder.path());
+    let mut host = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "capabilities::process::tests::a_program_dies_with_a_host_that_is_killed"])
+        .env(HOST_TO_KILL, bench.targets.replace("\n[targets.files]", &folder))
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let pid = bench.out("self");
+    wait_until("it runs", || std::fs::read_to_string(&pid).is_ok_and(|pid| pid.ends_with('\n'))).await;
+    let pid = std::fs::read_to_string(&pid).unwrap();
+    assert!(runs(&pid));
+    host.kill().unwrap();
+    host.wait().unwrap();
+    wait_until("it is killed", || !runs(&pid)).await;
+}
+
 #[tokio::test]
 async fn what_a_program_leaves_behind_is_killed_when_it_ends() {
     let bench = Bench::new("/bin/sleep 600 & echo $!", "");
