@@ -1,7 +1,7 @@
 //! Builds the bundled plugins for wasm and packs them, so that the program carries them.
 
-use runbook_pack::cargo::{BuildError, Profile, build};
 use runbook_pack::PackError;
+use runbook_pack::cargo::{BuildError, Profile, build};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
@@ -12,7 +12,12 @@ fn main() {
         println!("cargo::rerun-if-changed={}", root.join(watched).display());
     }
     // A target folder of its own: the outer cargo holds the lock on the other one.
-    let target_dir = out.ancestors().find(|folder| folder.ends_with("build")).and_then(Path::parent).and_then(Path::parent).map_or(out.join("plugins"), |target| target.join("plugins"));
+    let target_dir = out
+        .ancestors()
+        .find(|folder| folder.ends_with("build"))
+        .and_then(Path::parent)
+        .and_then(Path::parent)
+        .map_or(out.join("plugins"), |target| target.join("plugins"));
     let folders = plugin_folders(&root.join("plugins"));
     let components = build(&folders, &target_dir, Profile::Plugin).unwrap_or_else(|error| fail(&error));
     let mut table = String::from("/// Every plugin inside the program, sorted by name.\npub const BUNDLED: &[Bundled] = &[\n");
@@ -20,7 +25,8 @@ fn main() {
         let name = folder.file_name().and_then(|name| name.to_str()).expect("folders of plugins have plain names");
         let path = out.join(format!("{name}.wasm"));
         std::fs::write(&path, component).expect("OUT_DIR can be written");
-        writeln!(table, "    Bundled {{ name: {name:?}, component: include_bytes!({:?}) }},", path.display().to_string()).expect("strings can be written");
+        writeln!(table, "    Bundled {{ name: {name:?}, component: include_bytes!({:?}) }},", path.display().to_string())
+            .expect("strings can be written");
     }
     table.push_str("];\n");
     std::fs::write(out.join("bundled.rs"), table).expect("OUT_DIR can be written");
@@ -28,7 +34,8 @@ fn main() {
 
 fn plugin_folders(plugins: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(plugins).expect("the repository has a folder `plugins`");
-    let mut folders: Vec<_> = entries.filter_map(|entry| Some(entry.ok()?.path())).filter(|path| path.join("plugin.toml").exists()).collect();
+    let mut folders: Vec<_> =
+        entries.filter_map(|entry| Some(entry.ok()?.path())).filter(|path| path.join("plugin.toml").exists()).collect();
     folders.sort();
     folders
 }

@@ -26,7 +26,9 @@ fn an_unknown_key_comes_with_the_nearest_name() {
 #[test]
 fn a_cycle_in_needs_is_shown() {
     let step = |id: &str, needs: &str| {
-        format!("[[step]]\nid = \"{id}\"\nuses = \"http:get\"\nbind.target = \"api\"\nwith = {{ path = \"/\" }}\nneeds = [\"{needs}\"]\n")
+        format!(
+            "[[step]]\nid = \"{id}\"\nuses = \"http:get\"\nbind.target = \"api\"\nwith = {{ path = \"/\" }}\nneeds = [\"{needs}\"]\n"
+        )
     };
     validate(&format!("{API}{}{}", step("a", "b"), step("b", "a"))).status(2).err("cycle");
 }
@@ -57,10 +59,12 @@ fn an_unbound_slot_is_refused_with_the_line_to_add() {
 #[test]
 fn a_grant_wider_than_declared_is_refused() {
     let targets = "[targets.api]\nhttp = \"http://127.0.0.1:1\"\nverbs = [\"get\", \"head\", \"delete\"]\n";
-    validate(&format!("{targets}[[preflight]]\nid = \"a\"\nuses = \"http:get\"\nbind.target = \"api\"\nwith = {{ path = \"/\" }}\n"))
-        .status(6)
-        .err("grants `delete`")
-        .err("r.toml");
+    validate(&format!(
+        "{targets}[[preflight]]\nid = \"a\"\nuses = \"http:get\"\nbind.target = \"api\"\nwith = {{ path = \"/\" }}\n"
+    ))
+    .status(6)
+    .err("grants `delete`")
+    .err("r.toml");
 }
 
 #[test]
@@ -78,15 +82,20 @@ fn a_plugin_that_is_no_component_is_refused() {
 
 #[test]
 fn a_plugin_that_does_not_exist_is_named() {
-    validate("[[preflight]]\nid = \"a\"\nuses = \"htp:get\"\n").status(2).err("there is no plugin `htp`").err("did you mean `http`?");
+    validate("[[preflight]]\nid = \"a\"\nuses = \"htp:get\"\n")
+        .status(2)
+        .err("there is no plugin `htp`")
+        .err("did you mean `http`?");
 }
 
 #[test]
 fn a_writing_step_must_say_how_it_ends_badly() {
     let targets = "[targets.hook]\nhttp = \"http://127.0.0.1:1\"\n";
-    validate(&format!("{targets}[[step]]\nid = \"a\"\nuses = \"webhook:post\"\nbind.webhook = \"hook\"\nwith = {{ text = \"x\" }}\n"))
-        .status(2)
-        .err("irreversible");
+    validate(&format!(
+        "{targets}[[step]]\nid = \"a\"\nuses = \"webhook:post\"\nbind.webhook = \"hook\"\nwith = {{ text = \"x\" }}\n"
+    ))
+    .status(2)
+    .err("irreversible");
 }
 
 #[test]

@@ -19,7 +19,9 @@ fn completions_are_scripts_for_each_shell() {
 fn bundled_plugins_are_listed_and_inspected_without_running_them() {
     let env = home();
     let list = env.run(&["plugin", "list"]).status(0).stdout;
-    for operation in ["http:get", "postgres:dump", "docker:stop", "sqlite:backup", "webhook:post", "slack:post", "sql:query", "smoke:run"] {
+    for operation in
+        ["http:get", "postgres:dump", "docker:stop", "sqlite:backup", "webhook:post", "slack:post", "sql:query", "smoke:run"]
+    {
         assert!(list.contains(operation), "{operation} in\n{list}");
     }
     env.run(&["plugin", "inspect", "docker"]).status(0).out("docker.stop").out("runbook:docker/control@1.0.0").out("sha256:");

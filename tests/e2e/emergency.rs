@@ -1,0 +1,198 @@
+//! The main job: the database emergency against a real PostgreSQL and a real Docker engine.
+
+use crate::{home, repository};
+use runbook_tests::docker::App;
+use runbook_tests::env::TestEnv;
+use runbook_tests::http::Receiver;
+use runbook_tests::postgres::{PASSWORD, Postgres, programs};
+use std::process::Command;
+use std::time::Duration;
+
+/// A stuck database, an application in a container, a webhook, and the runbook bound to them.
+struct Emergency {
+    env: TestEnv,
+    postgres: Postgres,
+    app: App,
+    ops: Receiver,
+}
+
+impl Emergency {
+    fn new(name: &str) -> Self {
+        let (env, postgres, app, ops) = (home(), Postgres::start(2_000), App::start(name), Receiver::start());
+        let text = std::fs::read_to_string(repository().join("runbooks/emergency-db.toml")).expect("the runbook ships");
+        env.file("emergency-db.toml", &text);
+        std::fs::create_dir(env.path().join("backups")).expect("a folder can be made");
+        env.run(&["secret", "keygen"]).status(0);
+        env.run_with_input(&["secret", "set", "secrets/prod.age#orders-db"], PASSWORD).status(0);
+        let emergency = Self { env, postgres, app, ops };
+        emergency.targets(emergency.app.port);
+        emergency
+    }
+
+    /// The targets of the test; `api_port` is where the application's health is asked.
+    fn targets(&self, api_port: u16) {
+        let pg_dump = programs().join("pg_dump");
+        let text = format!(
+            "[targets.orders]\nsql = \"postgres://orders_admin@127.0.0.1:{}/orders\"\npassword = \"secret:db-password\"\n\
+             [targets.pg-dump]\nprocess = \"{}\"\narguments = [\"--format=plain\", \"--no-password\"]\nconnection = \"orders\"\n\
+             [targets.backups]\nfiles = \"backups\"\naccess = \"write\"\n\
+             [targets.app]\ndocker = {{ name = \"{}\" }}\n\
+             [targets.api]\nhttp = \"http://127.0.0.1:{api_port}\"\n\
+             [targets.ops]\nhttp = \"http://127.0.0.1:{}/hooks/ops\"\n",
+            self.postgres.port,
+            pg_dump.display(),
+            self.app.name,
+            self.ops.port
+        );
+        self.env.file("targets.e2e.toml", &text);
+    }
+
+    fn exec(&self, more: &[&str]) -> runbook_tests::env::Finished {
+        self.env.run(&[&["exec", "emergency-db.toml", "--env", "e2e", "--set", "incident=INC-42"], more].concat())
+    }
+
+    fn backups(&self) -> Vec<std::path::PathBuf> {
+        let entries = std::fs::read_dir(self.env.path().join("backups")).expect("the folder is there");
+        entries.map(|entry| entry.expect("listed").path()).collect()
+    }
+
+    fn messages(&self) -> Vec<String> {
+        self.ops.received().into_iter().map(|request| request.body).collect()
+    }
+}
+
+#[test]
+fn the_emergency_runs_end_to_end() {
+    let emergency = Emergency::new("main");
+    let mut sleeper = emergency.postgres.sleeper();
+    std::thread::sleep(Duration::from_millis(1_500));
+    let started = emergency.app.started_at();
+    emergency
+        .exec(&["--set", "max_query_age=1s"])
+        .status(0)
+        .out("Succeeded. Everything was done.")
+        .out("1 terminated")
+        .without(PASSWORD);
+    assert!(emergency.app.answers(), "the application serves again");
+    assert_ne!(emergency.app.started_at(), started, "it was stopped and started");
+    assert!(!sleeper.wait().expect("psql ends").success(), "the old query was terminated");
+    let messages = emergency.messages();
+    assert!(messages.len() == 2 && messages[0].contains("INC-42") && messages[1].contains("is done"), "{messages:?}");
+    assert_eq!(emergency.ops.received()[0].line, "POST /hooks/ops");
+    let vacuumed = emergency
+        .postgres
+        .psql("orders", "select last_vacuum is not null or vacuum_count > 0 from pg_stat_user_tables where relname = 'orders'");
+    assert_eq!(vacuumed, "t");
+    backup_is_whole(&emergency);
+    secret_is_nowhere(&emergency);
+}
+
+/// The dump decompresses and restores into another database with the same rows.
+fn backup_is_whole(emergency: &Emergency) {
+    let backups = emergency.backups();
+    assert_eq!(backups.len(), 1, "{backups:?}");
+    let plain = Command::new("zstd").args(["-dc"]).arg(&backups[0]).output().expect("zstd runs");
+    assert!(plain.status.success());
+    emergency.postgres.psql("postgres", "create database restored");
+    emergency.env.file("dump.sql", &String::from_utf8_lossy(&plain.stdout));
+    let file = emergency.env.path().join("dump.sql");
+    let restored = emergency
+        .postgres
+        .client("psql")
+        .args(["-Xq", "-v", "ON_ERROR_STOP=1", "-d", "restored", "-f"])
+        .arg(&file)
+        .output()
+        .expect("psql runs");
+    assert!(restored.status.success(), "{}", String::from_utf8_lossy(&restored.stderr));
+    assert_eq!(
+        emergency.postgres.psql("restored", "select count(*), sum(amount) from orders"),
+        emergency.postgres.psql("orders", "select count(*), sum(amount) from orders")
+    );
+}
+
+fn secret_is_nowhere(emergency: &Emergency) {
+    let state = emergency.env.path().join(".local/state/runbook");
+    for entry in std::fs::read_dir(state).expect("the journal is there") {
+        let bytes = std::fs::read(entry.expect("listed").path()).expect("readable");
+        assert!(!bytes.windows(PASSWORD.len()).any(|window| window == PASSWORD.as_bytes()), "the password is in the journal");
+    }
+}
+
+#[test]
+fn a_dry_run_shows_what_would_happen_and_touches_nothing() {
+    let emergency = Emergency::new("dry");
+    let started = emergency.app.started_at();
+    emergency
+        .exec(&["--dry-run"])
+        .status(0)
+        .out("docker.stop: stop")
+        .out("process.run: dump the database")
+        .out("known only at run time");
+    assert_eq!(emergency.app.started_at(), started);
+    assert!(emergency.backups().is_empty() && emergency.messages().is_empty());
+}
+
+#[test]
+fn a_step_that_fails_leaves_the_application_running_and_is_announced() {
+    let emergency = Emergency::new("fails");
+    // Nobody listens there, so the health check never becomes good.
+    emergency.targets(runbook_tests::free_port());
+    let text = emergency.env.read("emergency-db.toml").replace("within = \"2m\"", "within = \"2s\"");
+    emergency.env.file("emergency-db.toml", &text);
+    emergency.exec(&[]).status(1).err("undoing 2 steps").out("observed to be as before");
+    assert_eq!(emergency.app.state(), "running", "the application is never left stopped by accident");
+    let messages = emergency.messages();
+    assert!(messages.last().is_some_and(|message| message.contains("undone")), "{messages:?}");
+}
+
+#[test]
+fn a_backup_that_fails_starts_the_application_again() {
+    let emergency = Emergency::new("backup");
+    let targets = emergency.env.read("targets.e2e.toml").replace("/orders\"\npassword", "/nowhere\"\npassword");
+    emergency.env.file("targets.e2e.toml", &targets);
+    // The database of the connection does not exist: the preflight says so before anything is touched.
+    emergency.exec(&[]).status(4).out("Nothing had been changed");
+    assert_eq!(emergency.app.state(), "running");
+    assert!(emergency.messages().iter().all(|message| !message.contains("starts")));
+}
+
+#[test]
+fn killed_in_the_middle_it_is_resumed_and_no_step_runs_twice() {
+    let emergency = Emergency::new("kill");
+    // The dump waits for a lock that another session holds, so there is time to kill the program in it.
+    let mut holder = emergency
+        .postgres
+        .client("psql")
+        .args(["-XAt", "-d", "orders", "-c", "begin; lock table orders in access exclusive mode; select pg_sleep(600)"])
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .expect("psql runs");
+    std::thread::sleep(Duration::from_millis(500));
+    let mut child = emergency.env.spawn(&[
+        "exec",
+        "emergency-db.toml",
+        "--env",
+        "e2e",
+        "--set",
+        "incident=INC-42",
+        "--set",
+        "max_query_age=1h",
+    ]);
+    runbook_tests::wait_for("the application is stopped", || emergency.app.state() == "exited");
+    std::thread::sleep(Duration::from_millis(700));
+    child.kill().expect("the program can be killed");
+    child.wait().expect("the program ends");
+    holder.kill().expect("psql can be killed");
+    holder.wait().expect("psql ends");
+    emergency.postgres.psql(
+        "postgres",
+        "select pg_terminate_backend(pid) from pg_stat_activity where datname = 'orders' and pid <> pg_backend_pid()",
+    );
+    let runs = emergency.env.run(&["runs"]).status(0).stdout;
+    let run = runs.split_whitespace().next().expect("there is a run").to_owned();
+    emergency.env.run(&["resume", &run]).status(0).out("Succeeded. Everything was done.");
+    assert!(emergency.app.answers());
+    assert_eq!(emergency.backups().len(), 1, "one whole backup: {:?}", emergency.backups());
+    let starts = emergency.messages().iter().filter(|message| message.contains("starts")).count();
+    assert_eq!(starts, 1, "the first announcement was not sent again");
+}

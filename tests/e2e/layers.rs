@@ -28,7 +28,10 @@ fn dependencies_between_crates_point_one_way() {
     for (name, allowed) in ALLOWED {
         let package = packages.iter().find(|package| package["name"] == *name).unwrap_or_else(|| panic!("no crate {name}"));
         let dependencies = package["dependencies"].as_array().expect("a list");
-        let own = dependencies.iter().filter(|dependency| dependency["kind"].is_null()).filter_map(|dependency| dependency["name"].as_str());
+        let own = dependencies
+            .iter()
+            .filter(|dependency| dependency["kind"].is_null())
+            .filter_map(|dependency| dependency["name"].as_str());
         for dependency in own.filter(|dependency| dependency.starts_with("runbook-")) {
             assert!(allowed.contains(&dependency), "{name} depends on {dependency}");
         }

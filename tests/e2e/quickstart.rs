@@ -1,0 +1,98 @@
+use crate::{home, repository};
+use runbook_tests::env::TestEnv;
+
+/// A home with the runbooks that ship.
+fn with_runbooks() -> TestEnv {
+    let env = home();
+    for file in ["quickstart.toml", "emergency-db.toml"] {
+        let text = std::fs::read_to_string(repository().join("runbooks").join(file)).expect("the runbook ships");
+        env.file(&format!("runbooks/{file}"), &text);
+    }
+    std::fs::create_dir_all(env.path().join("runbooks/quickstart")).expect("a folder can be made");
+    env
+}
+
+fn count(env: &TestEnv, statement: &str) -> i64 {
+    let database = rusqlite::Connection::open(env.path().join("runbooks/quickstart/shop.db")).expect("the database is there");
+    database.query_row(statement, [], |row| row.get(0)).expect("the query works")
+}
+
+#[test]
+fn the_quickstart_repairs_its_database() {
+    let env = with_runbooks();
+    env.run(&["exec", "runbooks/quickstart.toml"]).status(0).out("Succeeded. Everything was done.").out("broken = 2");
+    assert_eq!(count(&env, "select count(*) from orders"), 3);
+    env.run(&["runs"]).status(0).out("succeeded").out("quickstart");
+}
+
+#[test]
+fn a_verify_that_fails_puts_the_database_back() {
+    let env = with_runbooks();
+    env.run(&["exec", "runbooks/quickstart.toml", "--set", "expected_orders=99"])
+        .status(1)
+        .err("undoing 1 step")
+        .out("expected 99");
+    assert_eq!(count(&env, "select count(*) from orders"), 5, "the two broken orders are back");
+    env.run(&["runs"]).status(0).out("undone");
+}
+
+#[test]
+fn a_dry_run_changes_nothing() {
+    let env = with_runbooks();
+    env.run(&["exec", "runbooks/quickstart.toml", "--dry-run"]).status(0).out("nothing was changed").out("sql.transaction");
+    assert!(!env.path().join("runbooks/quickstart/shop.db").exists());
+    env.run(&["runs"]).status(0).err("no run has been made yet");
+}
+
+#[test]
+fn a_run_can_be_shown_and_reported_in_every_format() {
+    let env = with_runbooks();
+    let reports = ["--report", "junit=report.xml", "--report", "json=report.json", "--report", "markdown=report.md"];
+    env.run(&[&["exec", "runbooks/quickstart.toml"], &reports[..]].concat()).status(0);
+    assert!(
+        env.read("report.xml").contains("<testsuite name=\"quickstart\" tests=\"7\" failures=\"0\""),
+        "{}",
+        env.read("report.xml")
+    );
+    let json: serde_json::Value = serde_json::from_str(&env.read("report.json")).expect("the report is JSON");
+    assert_eq!(json["state"], "succeeded");
+    assert!(env.read("report.md").contains("| repair | done |"));
+    let id = json["run"].as_str().expect("a run has an id").to_owned();
+    env.run(&["show", &id[..13]]).status(0).out("Orders without customers").out("repair");
+    env.run(&["show", "nonsense"]).status(2);
+}
+
+#[test]
+fn a_second_start_compiles_nothing() {
+    let env = with_runbooks();
+    let cache = env.path().join("cache");
+    let folder = cache.to_str().expect("the path is text");
+    env.run(&["--cache", folder, "exec", "runbooks/quickstart.toml"]).status(0);
+    let times = || -> Vec<_> {
+        let entries = std::fs::read_dir(&cache).expect("the cache is there");
+        let mut times: Vec<_> = entries
+            .map(|entry| entry.expect("listed"))
+            .map(|entry| (entry.file_name(), entry.metadata().expect("there").modified().expect("known")))
+            .collect();
+        times.sort();
+        times
+    };
+    let first = times();
+    assert!(!first.is_empty());
+    env.run(&["--cache", folder, "exec", "runbooks/quickstart.toml"]).status(0);
+    assert_eq!(times(), first);
+}
+
+#[test]
+fn every_runbook_that_ships_is_valid() {
+    let env = with_runbooks();
+    env.run(&["validate", "runbooks/quickstart.toml", "runbooks/emergency-db.toml"])
+        .status(0)
+        .out("quickstart.toml: ok")
+        .out("emergency-db.toml: ok");
+    env.run(&["plan", "runbooks/emergency-db.toml", "--set", "incident=INC-1"])
+        .status(0)
+        .out("docker.stop")
+        .out("irreversible: adds a file");
+    env.run(&["plan", "runbooks/emergency-db.toml", "--set", "incident=42"]).status(2).err("INC");
+}

@@ -5,7 +5,9 @@ use std::process::Command;
 fn a_secret_goes_in_and_comes_out_and_is_never_shown_on_the_way() {
     let env = home();
     let public = env.run(&["secret", "keygen"]).status(0).out("age1").stdout;
-    env.run_with_input(&["secret", "set", "prod.age#orders-db", "--note", "the orders database"], "s3cret\n").status(0).without("s3cret");
+    env.run_with_input(&["secret", "set", "prod.age#orders-db", "--note", "the orders database"], "s3cret\n")
+        .status(0)
+        .without("s3cret");
     env.run(&["secret", "list", "prod.age"]).status(0).out("orders-db").out("the orders database").without("s3cret");
     assert_eq!(env.run(&["secret", "get", "prod.age#orders-db"]).status(0).stdout, "s3cret");
     assert!(!env.read("prod.age").contains("s3cret"));

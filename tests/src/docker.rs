@@ -26,7 +26,8 @@ pub fn engine() {
         let mut command = Command::new(dockerd);
         command.stdin(Stdio::null()).stdout(log.try_clone().expect("a file can be cloned")).stderr(log);
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
-        command.spawn().expect("dockerd starts (it needs root)");
+        #[expect(clippy::zombie_processes, reason = "the engine outlives this process and serves the tests of others")]
+        let _engine = command.spawn().expect("dockerd starts (it needs root)");
         wait_for("the Docker engine answers (see /tmp/runbook-tests-dockerd.log)", answers);
     }
     if !docker(&["image", "inspect", IMAGE]).1 {

@@ -71,14 +71,23 @@ impl Context {
         };
         let stderr_terminal = std::io::stderr().is_terminal();
         let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
-        let user = std::env::var("USER").or_else(|_| std::env::var("LOGNAME")).unwrap_or_else(|_| format!("uid {}", rustix::process::getuid().as_raw()));
-        let identities = if args.identity.is_empty() { vec![directory("XDG_CONFIG_HOME", ".config")?.join("identity.txt")] } else { args.identity.clone() };
+        let user = std::env::var("USER")
+            .or_else(|_| std::env::var("LOGNAME"))
+            .unwrap_or_else(|_| format!("uid {}", rustix::process::getuid().as_raw()));
+        let identities = if args.identity.is_empty() {
+            vec![directory("XDG_CONFIG_HOME", ".config")?.join("identity.txt")]
+        } else {
+            args.identity.clone()
+        };
         Ok(Self {
             color_stdout: colored(std::io::stdout().is_terminal()),
             color_stderr: colored(stderr_terminal),
             live: stderr_terminal && std::env::var("TERM").is_ok_and(|term| term != "dumb"),
             interactive: !args.no_input && stderr_terminal && std::io::stdin().is_terminal(),
-            journal: args.journal.clone().map_or_else(|| directory("XDG_STATE_HOME", ".local/state").map(|dir| dir.join("journal.db")), Ok)?,
+            journal: args
+                .journal
+                .clone()
+                .map_or_else(|| directory("XDG_STATE_HOME", ".local/state").map(|dir| dir.join("journal.db")), Ok)?,
             identities,
             identities_are_default: args.identity.is_empty(),
             cache: args.cache.clone().map_or_else(|| directory("XDG_CACHE_HOME", ".cache"), Ok)?,

@@ -5,7 +5,9 @@ use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
 use crate::live::Live;
 use crate::ui;
-use runbook_engine::{CancelLevel, CancelToken, Cause, Clock, Holder, Options, PauseReason, RunEnd, RunError, RunId, RunOutcome, Stopped};
+use runbook_engine::{
+    CancelLevel, CancelToken, Cause, Clock, Holder, Options, PauseReason, RunEnd, RunError, RunId, RunOutcome, Stopped,
+};
 use runbook_journal::SqliteJournal;
 use runbook_report::{Format, Summary};
 use std::path::{Path, PathBuf};
@@ -97,7 +99,13 @@ impl Brake {
 }
 
 /// Who executes a run.
-pub fn options<'a>(context: &Context, run: RunId, environment: Option<&str>, brake: &Brake, is_dead: &'a (dyn Fn(&Holder) -> bool + Sync)) -> Options<'a> {
+pub fn options<'a>(
+    context: &Context,
+    run: RunId,
+    environment: Option<&str>,
+    brake: &Brake,
+    is_dead: &'a (dyn Fn(&Holder) -> bool + Sync),
+) -> Options<'a> {
     Options {
         run,
         operator: context.operator.clone(),
@@ -129,7 +137,12 @@ pub fn write_reports(summary: &Summary, reports: &[(Format, PathBuf)]) -> Result
 }
 
 /// Shows the end of a run and says how the program ends.
-pub fn conclude(outcome: Result<RunOutcome, RunError>, live: &Live, brake: &Brake, reports: &[(Format, PathBuf)]) -> Result<ExitStatus, Failure> {
+pub fn conclude(
+    outcome: Result<RunOutcome, RunError>,
+    live: &Live,
+    brake: &Brake,
+    reports: &[(Format, PathBuf)],
+) -> Result<ExitStatus, Failure> {
     let outcome = outcome.map_err(|error| run_failure(error, live.summary()))?;
     let summary = live.summary();
     if !reports.iter().any(|(_, path)| path == Path::new("-")) {
@@ -159,7 +172,9 @@ fn status_of(outcome: &RunOutcome, brake: &Brake) -> ExitStatus {
         Stopped::Paused { reason: PauseReason::UnknownOutcome { .. } | PauseReason::LeaseLost { .. } } => ExitStatus::Waiting,
         Stopped::Ended { end, cause } => match (end, cause) {
             (RunEnd::Dirty, _) => ExitStatus::Dirty,
-            (RunEnd::Succeeded | RunEnd::SucceededWithWarnings, _) | (RunEnd::Undone, Some(Cause::Requested)) => ExitStatus::Success,
+            (RunEnd::Succeeded | RunEnd::SucceededWithWarnings, _) | (RunEnd::Undone, Some(Cause::Requested)) => {
+                ExitStatus::Success
+            }
             (RunEnd::FailedClean | RunEnd::Undone | RunEnd::Cancelled, Some(Cause::Timeout)) => ExitStatus::Deadline,
             (RunEnd::FailedClean, Some(Cause::LockBusy { .. })) => ExitStatus::Refused,
             (RunEnd::FailedClean, Some(Cause::Preflight { .. } | Cause::Verify { .. })) => ExitStatus::CheckFailed,

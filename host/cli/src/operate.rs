@@ -6,12 +6,12 @@ use crate::prepare::Prepared;
 use crate::vault;
 use runbook_document::Located;
 use runbook_engine::{
-    Answer, Answered, Call, Effect, ErrorClass, Fault, LogLevel, LogLine, Measurement, Mode, Operate, OperationFacts, Outcome, Phase, Proposal,
-    Runbook, StepId, Verdict,
+    Answer, Answered, Call, Effect, ErrorClass, Fault, LogLevel, LogLine, Measurement, Mode, Operate, OperationFacts, Outcome,
+    Phase, Proposal, Runbook, StepId, Verdict,
 };
 use runbook_runtime::{
-    self as runtime, BoxFuture, CallFault, CallFaultClass, CallOutcome, CallRequest, CodeOrigin, Limits, Linked, Runtime, RuntimeConfig, SecretFacts,
-    SecretSource, SecretUnavailable, Services, SharedScrubber,
+    self as runtime, BoxFuture, CallFault, CallFaultClass, CallOutcome, CallRequest, CodeOrigin, Limits, Linked, Runtime,
+    RuntimeConfig, SecretFacts, SecretSource, SecretUnavailable, Services, SharedScrubber,
 };
 use runbook_secrets::{Secret, Source, Store};
 use std::collections::{BTreeMap, HashMap};
@@ -55,7 +55,8 @@ impl Operate for Operator {
     }
 
     async fn call(&self, call: Call) -> Result<Answered, Fault> {
-        let linked = self.linked.get(&call.step).expect("the engine calls only call sites of the runbook that was prepared").clone();
+        let linked =
+            self.linked.get(&call.step).expect("the engine calls only call sites of the runbook that was prepared").clone();
         // A task of its own, so that a plugin that computes does not hold up other branches; dropped with this future.
         let task = AbortOnDrop(tokio::spawn(async move { linked.call(request(call), std::future::pending()).await }));
         let outcome = task.await;
@@ -130,7 +131,8 @@ impl Vault {
         let unavailable = |reason: String| SecretUnavailable { name: name.to_owned(), reason };
         let entry = self.entries.get(name).ok_or_else(|| unavailable("`[secrets]` does not have it".to_owned()))?;
         let store = tokio::task::block_in_place(|| self.store(entry)).map_err(unavailable)?;
-        use_it(entry, &store).ok_or_else(|| unavailable(format!("`{}` has no secret `{}`", entry.path.display(), entry.source.name())))
+        use_it(entry, &store)
+            .ok_or_else(|| unavailable(format!("`{}` has no secret `{}`", entry.path.display(), entry.source.name())))
     }
 }
 
@@ -156,7 +158,10 @@ fn entries(runbook: &Runbook, folder: &std::path::Path) -> Result<HashMap<String
         let Located { value, span } = &secret.source_uri;
         let source: Source = value.parse().map_err(|error: runbook_secrets::SourceError| {
             let mut diagnostics = runbook_document::Diagnostics::default();
-            diagnostics.push(runbook_document::Diagnostic::error("E0106", &secret.source, span.clone(), error.to_string()).help("write `age:secrets/prod.age#name`"));
+            diagnostics.push(
+                runbook_document::Diagnostic::error("E0106", &secret.source, span.clone(), error.to_string())
+                    .help("write `age:secrets/prod.age#name`"),
+            );
             Failure::findings(diagnostics)
         })?;
         let path = folder.join(source.path());
@@ -263,6 +268,8 @@ fn class_of(class: CallFaultClass) -> ErrorClass {
 fn warn_about_cache(origin: &CodeOrigin) {
     match origin {
         CodeOrigin::Cached | CodeOrigin::Compiled { problem: None } => {}
-        CodeOrigin::Compiled { problem: Some(problem) } => crate::ui::note(&format!("warning: compiled plugins cannot be kept: {problem}")),
+        CodeOrigin::Compiled { problem: Some(problem) } => {
+            crate::ui::note(&format!("warning: compiled plugins cannot be kept: {problem}"));
+        }
     }
 }

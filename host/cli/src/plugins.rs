@@ -32,7 +32,8 @@ impl Plugins {
             return Ok(Arc::clone(known));
         }
         let bytes = load(reference, folder)?;
-        let inspected = inspect(bytes).map_err(|error| Failure::refused(error).hint(format!("plugin `{reference}` was not run")))?;
+        let inspected =
+            inspect(bytes).map_err(|error| Failure::refused(error).hint(format!("plugin `{reference}` was not run")))?;
         let verified = Arc::new(verify(inspected).map_err(Failure::refused)?);
         if !is_file(reference) && verified.manifest().name != reference {
             return Err(Failure::engine(format!("the bundled plugin `{reference}` calls itself `{}`", verified.manifest().name)));
@@ -58,7 +59,9 @@ pub fn load(reference: &str, folder: &Path) -> Result<Arc<[u8]>, Failure> {
             let failure = Failure::usage(format!("there is no plugin `{reference}`"));
             Err(match runbook_document::nearest(reference, BUNDLED.iter().map(|bundled| bundled.name)) {
                 Some(near) => failure.hint(format!("did you mean `{near}`?")),
-                None => failure.hint("see `runbook plugin list`; a plugin of your own is named by its path, as in `./checks/mine.wasm:operation`"),
+                None => failure.hint(
+                    "see `runbook plugin list`; a plugin of your own is named by its path, as in `./checks/mine.wasm:operation`",
+                ),
             })
         }
     }
@@ -68,7 +71,10 @@ fn read(path: &Path) -> Result<Arc<[u8]>, Failure> {
     let unreadable = |error: std::io::Error| Failure::usage(format!("plugin `{}` cannot be read: {error}", path.display()));
     let size = std::fs::metadata(path).map_err(unreadable)?.len();
     if size > MAX_COMPONENT {
-        return Err(Failure::refused(format!("plugin `{}` has {size} bytes; at most {MAX_COMPONENT} are loaded", path.display())));
+        return Err(Failure::refused(format!(
+            "plugin `{}` has {size} bytes; at most {MAX_COMPONENT} are loaded",
+            path.display()
+        )));
     }
     Ok(std::fs::read(path).map_err(unreadable)?.into())
 }

@@ -105,7 +105,8 @@ fn refuse(diagnostics: Diagnostics) -> Result<(), Failure> {
     if !diagnostics.has_errors() {
         return Ok(());
     }
-    let all_of_authority = diagnostics.iter().filter(|found| found.severity == Severity::Error).all(|found| found.code.starts_with("E011"));
+    let all_of_authority =
+        diagnostics.iter().filter(|found| found.severity == Severity::Error).all(|found| found.code.starts_with("E011"));
     let status = if all_of_authority { crate::exit_status::ExitStatus::Refused } else { crate::exit_status::ExitStatus::Usage };
     Err(Failure::Findings { status, diagnostics })
 }
@@ -133,17 +134,20 @@ fn unusable(site: &UseSite<'_>, failure: Failure) -> Result<Diagnostic, Failure>
                 cause = error.source();
             }
             let diagnostic = Diagnostic::error(code, site.source, site.uses.span.clone(), message).label("this plugin");
-            Ok(match hints.is_empty() {
-                true => diagnostic,
-                false => diagnostic.help(hints.join("; ")),
-            })
+            Ok(if hints.is_empty() { diagnostic } else { diagnostic.help(hints.join("; ")) })
         }
         other @ (Failure::Findings { .. } | Failure::BrokenPipe) => Err(other),
     }
 }
 
-fn granted(site: &UseSite<'_>, operation: &str, manifest: &Manifest, targets: &Targets) -> Result<Effective, Vec<grant::Refusal>> {
-    let bindings: Vec<_> = site.bind.iter().map(|Bind { slot, target, .. }| Binding { slot: slot.clone(), target: target.clone() }).collect();
+fn granted(
+    site: &UseSite<'_>,
+    operation: &str,
+    manifest: &Manifest,
+    targets: &Targets,
+) -> Result<Effective, Vec<grant::Refusal>> {
+    let bindings: Vec<_> =
+        site.bind.iter().map(|Bind { slot, target, .. }| Binding { slot: slot.clone(), target: target.clone() }).collect();
     let step = site.step.as_str();
     let grant_site = GrantSite { step, uses: &site.uses.value, operation, source: site.source, span: &site.uses.span };
     grant::grant(&grant_site, manifest, &bindings, targets)

@@ -32,7 +32,11 @@ pub fn open(context: &Context, path: &Path) -> Result<Option<Store>, Failure> {
     let store = Store::open(&bytes, &origin, &identities(context)?, &prompt(context));
     store.map(Some).map_err(|error| {
         let failure = Failure::usage(error);
-        if context.identities_are_default { failure.hint("name the private key with `--identity FILE` or `RUNBOOK_IDENTITY`") } else { failure }
+        if context.identities_are_default {
+            failure.hint("name the private key with `--identity FILE` or `RUNBOOK_IDENTITY`")
+        } else {
+            failure
+        }
     })
 }
 
@@ -60,7 +64,9 @@ pub fn recipients(context: &Context, path: &Path, store: &Store) -> Result<Recip
 
 /// A new store behind a passphrase that is asked for twice.
 pub fn new_passphrase(context: &Context) -> Result<Recipients, Failure> {
-    let ask = |question| ui::ask_secret(context, question).ok_or_else(|| Failure::usage("a passphrase is needed, and nobody can be asked"));
+    let ask = |question| {
+        ui::ask_secret(context, question).ok_or_else(|| Failure::usage("a passphrase is needed, and nobody can be asked"))
+    };
     let (first, second): (SecretString, SecretString) = (ask("new passphrase")?, ask("the same again")?);
     use runbook_secrets::ExposeSecret as _;
     if first.expose_secret() != second.expose_secret() {

@@ -282,8 +282,7 @@ fn attempts(plan: &Plan, state: &RunState, moment: &Moment<'_>, section: Section
 }
 
 fn pending_notify(plan: &Plan, state: &RunState, on: Trigger) -> Option<Action> {
-    let open = |notify: &&crate::plan::PlannedNotify| {
-        notify.on.contains(&on) && !state.notified.contains(&(notify.id.clone(), on))
-    };
+    let open =
+        |notify: &&crate::plan::PlannedNotify| notify.on.contains(&on) && !state.notified.contains(&(notify.id.clone(), on));
     plan.notifies.iter().find(open).map(|notify| Action::Notify { notify: notify.id.clone(), on })
 }

@@ -108,7 +108,8 @@ fn number_at(finding: &Finding, path: &[String]) -> Option<f64> {
         let value = finding.output.get("value").and_then(Json::as_f64);
         return value.or_else(|| finding.measurements.first().map(|measurement| measurement.value));
     }
-    let measured = || finding.measurements.iter().find(|measurement| path == [measurement.label.clone()]).map(|found| found.value);
+    let measured =
+        || finding.measurements.iter().find(|measurement| path == [measurement.label.clone()]).map(|found| found.value);
     lookup(&finding.output, path).and_then(Json::as_f64).or_else(measured)
 }
 
@@ -194,7 +195,12 @@ mod tests {
 
     #[test]
     fn expectations_never_make_an_outcome_better() {
-        let failed = Answer::Report { outcome: Outcome::Fail, summary: "no".to_owned(), output: json!({"a": 1}), measurements: Vec::new() };
+        let failed = Answer::Report {
+            outcome: Outcome::Fail,
+            summary: "no".to_owned(),
+            output: json!({"a": 1}),
+            measurements: Vec::new(),
+        };
         assert_eq!(read(failed, &[equals(&["a"], json!(1))]).expect("a report fits").outcome, Outcome::Fail);
     }
 }

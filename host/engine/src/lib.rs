@@ -8,6 +8,7 @@ mod cancel;
 mod check;
 mod clock;
 mod digest;
+mod dry_run;
 mod event;
 mod execute;
 mod graph;
@@ -27,6 +28,7 @@ mod undo;
 
 pub use cancel::{CancelLevel, CancelToken};
 pub use clock::Clock;
+pub use dry_run::{DryFinding, DryStep, dry_run};
 pub use event::*;
 pub use execute::*;
 pub use ids::{RunId, StepId};

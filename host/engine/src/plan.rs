@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// Of one attempt, when the runbook says nothing: long enough for a restart, short enough that a hung step is seen.
-pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5 * 60);
+pub const DEFAULT_TIMEOUT: Duration = Duration::from_mins(5);
 
 /// Of one notification, when the runbook says nothing: nobody wants an outage to wait for a chat service.
 pub const DEFAULT_NOTIFY_TIMEOUT: Duration = Duration::from_secs(20);

@@ -17,7 +17,8 @@ pub fn run(context: &Context) -> Result<ExitStatus, Failure> {
         setting("operator", &context.operator, "USER"),
     ];
     let (checks, status) = checks(context);
-    let mut text = format!("runbook {}, {} bundled\n\nSettings\n", env!("CARGO_PKG_VERSION"), ui::counted(BUNDLED.len(), "plugin"));
+    let mut text =
+        format!("runbook {}, {} bundled\n\nSettings\n", env!("CARGO_PKG_VERSION"), ui::counted(BUNDLED.len(), "plugin"));
     text.push_str(&runbook_report::table(&settings));
     text.push_str("\n\nChecks\n");
     text.push_str(&runbook_report::table(&checks));
@@ -26,7 +27,11 @@ pub fn run(context: &Context) -> Result<ExitStatus, Failure> {
 }
 
 fn setting(name: &str, value: &str, variable: &str) -> Vec<String> {
-    let origin = if std::env::var_os(variable).is_some_and(|value| !value.is_empty()) { format!("from {variable}") } else { "default, or a flag".to_owned() };
+    let origin = if std::env::var_os(variable).is_some_and(|value| !value.is_empty()) {
+        format!("from {variable}")
+    } else {
+        "default, or a flag".to_owned()
+    };
     vec![name.to_owned(), value.to_owned(), origin]
 }
 
@@ -46,10 +51,19 @@ fn checks(context: &Context) -> (Vec<Vec<String>>, ExitStatus) {
         };
         rows.push(vec![what.to_owned(), word.to_owned(), detail]);
     };
-    row("journal can be written", journal.map(|()| String::new()).map_err(|failure| describe(&failure)), "name another with --journal");
-    let keys = identities.map(|count| if count == 0 { "none yet: runbook secret keygen".to_owned() } else { ui::counted(count, "key") });
+    row(
+        "journal can be written",
+        journal.map(|()| String::new()).map_err(|failure| describe(&failure)),
+        "name another with --journal",
+    );
+    let keys =
+        identities.map(|count| if count == 0 { "none yet: runbook secret keygen".to_owned() } else { ui::counted(count, "key") });
     row("private keys", keys.map_err(|failure| describe(&failure)), "see `runbook secret keygen`");
-    let socket = if Path::new("/var/run/docker.sock").exists() { "its socket is there" } else { "no socket; needed only by docker targets" };
+    let socket = if Path::new("/var/run/docker.sock").exists() {
+        "its socket is there"
+    } else {
+        "no socket; needed only by docker targets"
+    };
     row("Docker engine", Ok(socket.to_owned()), "");
     (rows, status)
 }

@@ -1,14 +1,76 @@
 //! `runbook exec --dry-run`: probes look, steps say what they would do, and the host refuses every effect.
 
+use crate::context::Context;
 use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
 use crate::operate::Operator;
-use crate::prepare::Prepared;
 use crate::ui;
-use runbook_engine::{Plan, RunId};
+use runbook_engine::{DryFinding, DryStep, Outcome, Plan, RunId, Section};
+use std::fmt::Write as _;
 
-/// Shows what would happen.
-pub async fn run(_prepared: &Prepared, _plan: &Plan, _operator: &Operator, _run: RunId) -> Result<ExitStatus, Failure> {
-    ui::note("dry run");
-    Ok(ExitStatus::Success)
+/// Shows what would happen. A preflight that fails now decides how the program ends.
+pub async fn run(
+    context: &Context,
+    plan: &Plan,
+    operator: &Operator,
+    run: RunId,
+    environment: Option<&str>,
+) -> Result<ExitStatus, Failure> {
+    let found = runbook_engine::dry_run(plan, operator, run, &context.operator, environment).await;
+    let mut text = format!("{} ({}), dry run: nothing was changed\n", plan.title, plan.name);
+    if !plan.locks.exclusive.is_empty() {
+        let _ = writeln!(text, "would hold the locks {}", plan.locks.exclusive.join(", "));
+    }
+    text.push('\n');
+    let rows: Vec<_> = found.iter().flat_map(rows).collect();
+    text.push_str(&runbook_report::table(&rows));
+    let stopped = found.iter().find(|step| is_preflight(plan, step) && !is_good(&step.finding));
+    let effects: usize = found.iter().map(n_effects).sum();
+    let _ = write!(text, "\n\n{}", conclusion(stopped, effects));
+    ui::data(&text)?;
+    Ok(if stopped.is_some() { ExitStatus::CheckFailed } else { ExitStatus::Success })
+}
+
+fn conclusion(stopped: Option<&DryStep>, effects: usize) -> String {
+    match stopped {
+        Some(step) => format!("The run would stop at preflight `{}` and change nothing.", step.id),
+        None => format!("{} would happen, as far as it is known now.", ui::counted(effects, "effect")),
+    }
+}
+
+fn is_preflight(plan: &Plan, step: &DryStep) -> bool {
+    plan.step(&step.id).is_some_and(|planned| planned.section == Section::Preflight)
+}
+
+fn is_good(finding: &DryFinding) -> bool {
+    match finding {
+        DryFinding::Found { outcome, .. } => matches!(outcome, Outcome::Pass | Outcome::Warn),
+        DryFinding::Would(_) | DryFinding::Skipped | DryFinding::AtRunTime { .. } => true,
+        DryFinding::Failed(_) => false,
+    }
+}
+
+fn n_effects(step: &DryStep) -> usize {
+    match &step.finding {
+        DryFinding::Would(proposal) => proposal.effects.len(),
+        DryFinding::Found { .. } | DryFinding::Skipped | DryFinding::AtRunTime { .. } | DryFinding::Failed(_) => 0,
+    }
+}
+
+/// One line a finding; one more for each effect when there are several.
+fn rows(step: &DryStep) -> Vec<Vec<String>> {
+    let row = |word: &str, text: String| vec![step.id.to_string(), word.to_owned(), text];
+    match &step.finding {
+        DryFinding::Found { outcome, summary } => vec![row(outcome.name(), summary.clone())],
+        DryFinding::Skipped => vec![row("skipped", "its `when` is false".to_owned())],
+        DryFinding::AtRunTime { reason } => vec![row("later", reason.clone())],
+        DryFinding::Failed(fault) => vec![row("cannot say", fault.message.clone())],
+        DryFinding::Would(proposal) if proposal.effects.is_empty() => vec![row("nothing", proposal.summary.clone())],
+        DryFinding::Would(proposal) => {
+            let effects = proposal.effects.iter().map(|effect| format!("{}: {}", effect.verb, effect.summary));
+            let mut rows: Vec<_> = effects.map(|text| vec![String::new(), String::new(), text]).collect();
+            rows[0] = row("would", rows[0][2].clone());
+            rows
+        }
+    }
 }

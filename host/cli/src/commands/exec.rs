@@ -29,7 +29,7 @@ pub fn run(context: &Context, args: &ExecArgs) -> Result<ExitStatus, Failure> {
         let run = RunId::generate();
         let operator = Operator::new(context, &prepared)?;
         if args.dry_run {
-            return super::dry_run::run(&prepared, &plan, &operator, run).await;
+            return super::dry_run::run(context, &plan, &operator, run, environment).await;
         }
         confirm(context, &prepared.runbook, args)?;
         let journal = execution::open_journal(context).await?;

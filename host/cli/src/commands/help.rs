@@ -14,7 +14,8 @@ pub fn run(topic: Option<&str>) -> Result<ExitStatus, Failure> {
         Some(name) => {
             let mut command = Args::command();
             let Some(found) = command.find_subcommand_mut(name) else {
-                return Err(Failure::usage(format!("there is no topic or command `{name}`")).hint("topics: exit-codes; commands: see `runbook help`"));
+                return Err(Failure::usage(format!("there is no topic or command `{name}`"))
+                    .hint("topics: exit-codes; commands: see `runbook help`"));
             };
             ui::data(&found.render_long_help().to_string())?;
         }

@@ -77,7 +77,11 @@ fn render(inspected: &Inspected, size: u64) -> String {
     text.push_str("\n\nSlots: what it may ask for, and why\n");
     text.push_str(&runbook_report::table(&slots(manifest)));
     text.push_str("\n\nImports: what its code can call\n");
-    let rows: Vec<_> = inspected.imports.iter().map(|import| vec![import.interface.clone(), import.function.clone().unwrap_or_default()]).collect();
+    let rows: Vec<_> = inspected
+        .imports
+        .iter()
+        .map(|import| vec![import.interface.clone(), import.function.clone().unwrap_or_default()])
+        .collect();
     text.push_str(&runbook_report::table(&rows));
     text
 }
@@ -124,8 +128,10 @@ fn build(context: &Context, folder: &Path, output: Option<PathBuf>) -> Result<Ex
     };
     let inspected = inspect(component.clone()).map_err(Failure::refused)?;
     let path = output.unwrap_or_else(|| folder.join(format!("{}.wasm", inspected.manifest.name)));
-    let verified = verify(inspected).map_err(|error| Failure::refused(error).hint("declare it in `plugin.toml`, with a reason"))?;
-    std::fs::write(&path, &component).map_err(|error| Failure::usage(format!("`{}` cannot be written: {error}", path.display())))?;
+    let verified =
+        verify(inspected).map_err(|error| Failure::refused(error).hint("declare it in `plugin.toml`, with a reason"))?;
+    std::fs::write(&path, &component)
+        .map_err(|error| Failure::usage(format!("`{}` cannot be written: {error}", path.display())))?;
     let _ = context;
     ui::data(&format!("{}  {}  {}", path.display(), ByteSize(component.len() as u64), verified.digest()))?;
     Ok(ExitStatus::Success)

@@ -52,7 +52,8 @@ pub fn rebuild(stored: &StoredRun, changes: Changes) -> Result<(Prepared, Plan),
             prepare::prepare_with(&Source::new(name.as_str(), text.as_str()), folder, environment, &mut load)?
         }
     };
-    let mut plan = Plan::build(&prepared.runbook, &Params::from_journal(header.params.clone()), &prepared.facts).map_err(Failure::findings)?;
+    let mut plan = Plan::build(&prepared.runbook, &Params::from_journal(header.params.clone()), &prepared.facts)
+        .map_err(Failure::findings)?;
     if changes == Changes::Refuse {
         // The texts are the journal's own, so the definition is the same by construction; only names were made absolute.
         plan.digest.clone_from(&header.digest);
@@ -75,7 +76,9 @@ fn decisions(typed: &[(String, String)]) -> Result<BTreeMap<StepId, Decision>, F
     typed
         .iter()
         .map(|(step, text)| {
-            let decided = decision(text).ok_or_else(|| Failure::usage(format!("`{text}` is not a decision")).hint("write STEP=retry, STEP=skip or STEP=fail"));
+            let decided = decision(text).ok_or_else(|| {
+                Failure::usage(format!("`{text}` is not a decision")).hint("write STEP=retry, STEP=skip or STEP=fail")
+            });
             Ok((StepId::new(step.as_str()), decided?))
         })
         .collect()

@@ -65,7 +65,10 @@ fn generate(context: &Context, output: Option<PathBuf>) -> Result<ExitStatus, Fa
     }
     let key = keygen(Timestamp::now());
     files::write_private(&path, key.text().as_bytes()).map_err(Failure::usage)?;
-    ui::note(&format!("private key written to `{}`; keep it, and give the next line to whoever encrypts for you", path.display()));
+    ui::note(&format!(
+        "private key written to `{}`; keep it, and give the next line to whoever encrypts for you",
+        path.display()
+    ));
     ui::data(key.recipient())?;
     Ok(ExitStatus::Success)
 }
@@ -83,7 +86,9 @@ fn set(context: &Context, secret: &str, note: Option<String>, passphrase: bool) 
     let mut store = existing.unwrap_or_default();
     let recipients = match (is_new, passphrase) {
         (true, true) => vault::new_passphrase(context)?,
-        (false, true) => return Err(Failure::usage(format!("`{}` exists; `--passphrase` is only for a new store", path.display()))),
+        (false, true) => {
+            return Err(Failure::usage(format!("`{}` exists; `--passphrase` is only for a new store", path.display())));
+        }
         (_, false) => vault::recipients(context, path, &store)?,
     };
     store.set(source.name(), value, Timestamp::now(), note).map_err(Failure::usage)?;
@@ -108,7 +113,8 @@ fn read_value(context: &Context, name: &str) -> Result<Secret, Failure> {
         }
     };
     if bytes.is_empty() {
-        return Err(Failure::usage("the value is empty; nothing was changed").hint("give it on stdin, as in `printf %s \"$VALUE\" | runbook secret set …`"));
+        return Err(Failure::usage("the value is empty; nothing was changed")
+            .hint("give it on stdin, as in `printf %s \"$VALUE\" | runbook secret set …`"));
     }
     Ok(Secret::new(bytes))
 }
@@ -143,6 +149,7 @@ fn list(context: &Context, path: &Path) -> Result<ExitStatus, Failure> {
 
 fn existing(context: &Context, path: &Path) -> Result<runbook_secrets::Store, Failure> {
     vault::open(context, path)?.ok_or_else(|| {
-        Failure::usage(format!("there is no secret store `{}`", path.display())).hint(format!("make it with `runbook secret set {}#NAME`", path.display()))
+        Failure::usage(format!("there is no secret store `{}`", path.display()))
+            .hint(format!("make it with `runbook secret set {}#NAME`", path.display()))
     })
 }

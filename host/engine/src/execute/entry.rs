@@ -260,10 +260,10 @@ impl<'a, O: Operate, J: Journal, C: Clock> Runner<'a, O, J, C> {
         if self.plan.digest != header.digest {
             what.push("the text of the runbook".to_owned());
         }
-        let changed = |step: &&crate::event::StepListing| {
+        let differs = |step: &&crate::event::StepListing| {
             state.order.iter().any(|was| was.id == step.id && (was.digest != step.digest || was.uses != step.uses))
         };
-        what.extend(listing.iter().filter(changed).map(|step| format!("the plugin of step `{}` (`{}`)", step.id, step.uses)));
+        what.extend(listing.iter().filter(differs).map(|step| format!("the plugin of step `{}` (`{}`)", step.id, step.uses)));
         what
     }
 

@@ -87,7 +87,7 @@ impl LaunchPhase {
     }
 }
 
-impl<'a, O: Operate, J: Journal, C: Clock> Runner<'a, O, J, C> {
+impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
     /// Starts a call; it lands in [`Runner::wait`].
     pub(super) fn launch(&mut self, launch: Launch) {
         let (operate, clock, run) = (self.operate, self.clock, self.options.run);

@@ -29,9 +29,7 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
             Purpose::Recover => self.land_recovery(&step, answer).await,
             Purpose::Undo => self.land_undo(&step, answer, duration).await,
             Purpose::Check => self.land_check(&step, answer).await,
-            Purpose::Notify { on } => {
-                self.record(RunEvent::NotifyEnded { notify: step, on, fault: answer.err() }).await
-            }
+            Purpose::Notify { on } => self.record(RunEvent::NotifyEnded { notify: step, on, fault: answer.err() }).await,
         }
     }
 

@@ -88,17 +88,15 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
             taken_from: lease.taken_from.as_ref().map(ToString::to_string),
         });
         let locks = locks.collect();
-        taken.into_iter().for_each(|lease| self.hold(lease));
+        for lease in taken {
+            self.hold(lease);
+        }
         Ok(Taken::All(locks))
     }
 
     async fn take(&self, name: &str) -> Result<Acquired, RunError> {
-        let holder = Holder {
-            run: self.options.run,
-            executor: self.executor,
-            host: self.options.host.clone(),
-            pid: self.options.pid,
-        };
+        let holder =
+            Holder { run: self.options.run, executor: self.executor, host: self.options.host.clone(), pid: self.options.pid };
         let mut request = LeaseRequest { name: name.to_owned(), holder, now: self.clock.now(), ttl: LEASE_TTL, steal: None };
         let acquired = self.journal.acquire(&request).await.map_err(RunError::journal)?;
         match acquired {

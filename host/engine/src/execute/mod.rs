@@ -97,7 +97,7 @@ enum Flow {
     Stop(Stopped),
 }
 
-impl<'a, O: Operate, J: Journal, C: Clock> Runner<'a, O, J, C> {
+impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
     fn state(&self) -> &RunState {
         self.state.as_ref().expect("the first record is written before anything else")
     }
@@ -250,7 +250,7 @@ impl<'a, O: Operate, J: Journal, C: Clock> Runner<'a, O, J, C> {
         let deadlines = [self.deadline, self.cleanup_deadline, self.leases.next_beat(), self.leases.next_try()];
         let moments = delays.chain(deadlines.into_iter().flatten()).filter(|moment| *moment > now);
         // With nothing due, an hour is as good as any: what else can happen wakes the loop.
-        moments.min().unwrap_or(now + Duration::from_secs(3600))
+        moments.min().unwrap_or(now + Duration::from_hours(1))
     }
 
     /// Remembers by the monotonic clock what a record says by the wall clock.

@@ -248,14 +248,23 @@ impl<'a, O: Operate, J: Journal, C: Clock> Runner<'a, O, J, C> {
     }
 
     async fn start_notify(&mut self, id: &StepId, on: Trigger) -> Result<(), RunError> {
-        let notify = self.plan.notifies.iter().find(|notify| notify.id == *id).expect("`advance` names notifications of the plan");
+        let notify =
+            self.plan.notifies.iter().find(|notify| notify.id == *id).expect("`advance` names notifications of the plan");
         let word = Trigger::ALL.iter().find(|(trigger, _)| *trigger == on).map_or("", |(_, name)| *name);
         self.record(RunEvent::NotifyStarted { notify: id.clone(), on }).await?;
         match self.with_scope(word, |scope| template::render(&notify.with, scope)) {
             Ok(input) => {
                 let phase = LaunchPhase::whole(notify.facts.kind);
                 let (step, timeout) = (id.clone(), notify.timeout);
-                self.launch(Launch { step, site: id.clone(), purpose: Purpose::Notify { on }, phase, attempt: 1, input, timeout });
+                self.launch(Launch {
+                    step,
+                    site: id.clone(),
+                    purpose: Purpose::Notify { on },
+                    phase,
+                    attempt: 1,
+                    input,
+                    timeout,
+                });
                 Ok(())
             }
             Err(error) => {

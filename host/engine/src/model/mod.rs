@@ -128,7 +128,7 @@ impl Runbook {
 
     /// Every place in the file that calls a plugin: steps of all sections, explicit undos, notifications.
     pub fn use_sites(&self) -> Vec<UseSite<'_>> {
-        let steps = self.steps.iter().flat_map(|step| step.use_sites());
+        let steps = self.steps.iter().flat_map(step::Step::use_sites);
         let notifies = self.notifies.iter().map(Notify::use_site);
         steps.chain(notifies).collect()
     }

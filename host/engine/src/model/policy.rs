@@ -60,7 +60,7 @@ pub struct Limits {
 impl Default for Limits {
     /// Undo of a database restore takes minutes; a quarter of an hour is where a person should look anyway.
     fn default() -> Self {
-        Self { max_effects: BTreeMap::new(), cleanup_timeout: Duration::from_secs(15 * 60) }
+        Self { max_effects: BTreeMap::new(), cleanup_timeout: Duration::from_mins(15) }
     }
 }
 

@@ -135,7 +135,7 @@ impl Default for Retry {
             attempts: 1,
             delay: Duration::from_secs(1),
             backoff: 2.0,
-            max_delay: Duration::from_secs(60),
+            max_delay: Duration::from_mins(1),
             jitter: 0.0,
             on: vec![ErrorClass::Transient, ErrorClass::Timeout],
         }

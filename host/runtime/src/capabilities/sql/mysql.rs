@@ -31,7 +31,7 @@ pub(super) async fn query(access: &Access, statement: &str, parameters: &[Value]
 /// What a read-only transaction does not stop: files (`INTO OUTFILE`), and settings of the server, which are no rows.
 fn refuse_writes(statement: &str) -> Result<(), Fault> {
     let text = statement.trim_start();
-    let first: String = text.chars().take_while(|c| c.is_ascii_alphabetic()).collect::<String>().to_uppercase();
+    let first: String = text.chars().take_while(char::is_ascii_alphabetic).collect::<String>().to_uppercase();
     let begins_well = READING.contains(&first.as_str()) || text.starts_with('(');
     let words = text.to_uppercase();
     let names_a_file = words
@@ -84,7 +84,7 @@ pub(super) async fn execute(access: &Access, statement: &str, parameters: &[Valu
 
 pub(super) async fn transaction(access: &Access, statements: &[Statement]) -> Result<Vec<u64>, Fault> {
     for Statement { text, .. } in statements {
-        let first: String = text.trim_start().chars().take_while(|c| c.is_ascii_alphabetic()).collect::<String>().to_uppercase();
+        let first: String = text.trim_start().chars().take_while(char::is_ascii_alphabetic).collect::<String>().to_uppercase();
         if !matches!(first.as_str(), "INSERT" | "UPDATE" | "DELETE" | "REPLACE" | "SELECT" | "WITH") {
             let message = format!("`{first}` would end the transaction by itself; run it with `execute`");
             return Err(Fault::new(FaultClass::Invalid, "sql.transaction", message));

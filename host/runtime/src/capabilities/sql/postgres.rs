@@ -247,11 +247,11 @@ fn text_of(value: &Value) -> Option<String> {
         | Value::Date(text)
         | Value::Time(text)
         | Value::Uuid(text)
-        | Value::Json(text) => Some(text.clone()),
+        | Value::Json(text)
+        | Value::Other((_, text)) => Some(text.clone()),
         Value::Integer(number) => Some(number.to_string()),
         Value::Float(number) => Some(number.to_string()),
         Value::Boolean(truth) => Some(truth.to_string()),
-        Value::Other((_, text)) => Some(text.clone()),
         Value::Null | Value::Bytes(_) | Value::Sequence(_) => None,
     }
 }
@@ -298,7 +298,7 @@ fn value(name: &str, text: &str) -> Value {
 fn iso(text: &str) -> String {
     match text.strip_suffix("+00") {
         Some(utc) => utc.replacen(' ', "T", 1) + "Z",
-        None => text.replacen(' ', "T", if text.ends_with("BC") { 0 } else { 1 }),
+        None => text.replacen(' ', "T", usize::from(!text.ends_with("BC"))),
     }
 }
 

@@ -1,0 +1,145 @@
+//! A dry run: probes look, steps say what they would do, and every call is [`Mode::ReadOnly`], so that the host refuses effects
+//! whatever a plugin does. Nothing is journaled.
+
+use crate::event::Section;
+use crate::ids::{RunId, StepId};
+use crate::operate::{Answer, Call, Fault, Json, Kind, Mode, Operate, Outcome, Phase, Proposal};
+use crate::plan::{Plan, PlannedStep};
+use crate::template::{self, Scope, StepView, TemplateError};
+use std::collections::BTreeMap;
+
+/// What a dry run found out about one step.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DryStep {
+    /// The step.
+    pub id: StepId,
+    /// What was found out.
+    pub finding: DryFinding,
+}
+
+/// What a dry run found out.
+#[derive(Debug, Clone, PartialEq)]
+pub enum DryFinding {
+    /// A probe looked.
+    Found {
+        /// What it found.
+        outcome: Outcome,
+        /// One line.
+        summary: String,
+    },
+    /// A step would do this.
+    Would(Proposal),
+    /// Its `when` is false.
+    Skipped,
+    /// It depends on what an earlier step will answer, or tries things out; it is known only at run time.
+    AtRunTime {
+        /// Why.
+        reason: String,
+    },
+    /// It could not say.
+    Failed(Fault),
+}
+
+/// Asks every preflight, step, verify and finally in file order. `run` and `operator` fill `run.…` in templates.
+pub async fn dry_run<O: Operate>(
+    plan: &Plan,
+    operate: &O,
+    run: RunId,
+    operator: &str,
+    environment: Option<&str>,
+) -> Vec<DryStep> {
+    let dry = Dry { plan, operate, run, values: run_values(plan, run, operator, environment) };
+    let mut views: BTreeMap<StepId, StepView> = BTreeMap::new();
+    let mut found = Vec::new();
+    for step in &plan.steps {
+        let (finding, view) = dry.ask(step, &views).await;
+        views.insert(step.id.clone(), view);
+        found.push(DryStep { id: step.id.clone(), finding });
+    }
+    found
+}
+
+fn run_values(plan: &Plan, run: RunId, operator: &str, environment: Option<&str>) -> serde_json::Map<String, Json> {
+    let known = [
+        ("id", run.to_string()),
+        ("name", plan.name.clone()),
+        ("title", plan.title.clone()),
+        ("started", String::new()),
+        ("environment", environment.unwrap_or_default().to_owned()),
+        ("operator", operator.to_owned()),
+        ("outcome", "not known".to_owned()),
+        ("duration", "not known".to_owned()),
+        ("cause", String::new()),
+        ("failed_step", String::new()),
+    ];
+    known.into_iter().map(|(name, value)| (name.to_owned(), Json::from(value))).collect()
+}
+
+struct Dry<'a, O> {
+    plan: &'a Plan,
+    operate: &'a O,
+    run: RunId,
+    values: serde_json::Map<String, Json>,
+}
+
+impl<O: Operate> Dry<'_, O> {
+    async fn ask(&self, step: &PlannedStep, views: &BTreeMap<StepId, StepView>) -> (DryFinding, StepView) {
+        let input = match self.prepare(step, views) {
+            Ok(Some(input)) => input,
+            Ok(None) => return (DryFinding::Skipped, StepView::Absent("the step was skipped".to_owned())),
+            Err(error @ TemplateError::AtRunTime { .. }) => return at_run_time(error.to_string()),
+            Err(error) => return failed(Fault::new(crate::operate::ErrorClass::Invalid, "engine.template", error.to_string())),
+        };
+        let after_effects = matches!(step.section, Section::Verify | Section::Finally);
+        let phase = match (step.facts.kind, after_effects) {
+            (Kind::Step, _) => Phase::Plan,
+            (Kind::SmokeTest, _) => return at_run_time("a smoke test tries things out".to_owned()),
+            (Kind::Probe, true) => return at_run_time("it looks at what the steps have done".to_owned()),
+            (Kind::Probe, false) => Phase::Check,
+        };
+        let call =
+            Call { run: self.run, step: step.id.clone(), phase, attempt: 1, input, mode: Mode::ReadOnly, timeout: step.timeout };
+        match self.operate.call(call).await {
+            Ok(answered) => judge(answered.answer),
+            Err(fault) => failed(fault),
+        }
+    }
+
+    /// The rendered input, or `None` if `when` is false.
+    fn prepare(&self, step: &PlannedStep, views: &BTreeMap<StepId, StepView>) -> Result<Option<Json>, TemplateError> {
+        let lookup = |key: &str| {
+            let id = self.plan.by_template_key(key)?;
+            views.get(id).map(|view| (id.clone(), view.clone()))
+        };
+        let scope =
+            Scope { params: self.plan.params.clone(), steps: &lookup, run: self.values.clone(), locals: serde_json::Map::new() };
+        if let Some(when) = &step.when
+            && !template::holds(when, &scope)?
+        {
+            return Ok(None);
+        }
+        template::render(&step.with, &scope).map(Some)
+    }
+}
+
+fn at_run_time(reason: String) -> (DryFinding, StepView) {
+    (DryFinding::AtRunTime { reason }, StepView::AtRunTime)
+}
+
+/// What cannot be asked now may be answered at run time, when earlier steps have done their part.
+fn failed(fault: Fault) -> (DryFinding, StepView) {
+    (DryFinding::Failed(fault), StepView::AtRunTime)
+}
+
+fn judge(answer: Answer) -> (DryFinding, StepView) {
+    match answer {
+        Answer::Report { outcome, summary, output, .. } => {
+            let view = StepView::Done { outcome: outcome.name(), output };
+            (DryFinding::Found { outcome, summary }, view)
+        }
+        Answer::Proposal(proposal) => (DryFinding::Would(proposal), StepView::AtRunTime),
+        Answer::Verdicts(_) | Answer::Observation(_) | Answer::Completion { .. } => {
+            at_run_time("it answered another question".to_owned())
+        }
+    }
+}
