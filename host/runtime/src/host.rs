@@ -4,13 +4,14 @@
 //! touches anything, and goes on only if `enter` lets it.
 
 use crate::capabilities::log::Log;
+use crate::capabilities::wasi::Wasi;
 use crate::fault::{Fault, FaultClass};
 use crate::limits::{Growth, Limits};
 use crate::services::{AuditRecord, Services};
 use runbook_authority::gate::{self, Denial};
 use runbook_authority::{Decision, Effective, Mode, Operation, Target, Verb};
 use runbook_secrets::{Scrubber, Secret};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -48,6 +49,8 @@ pub(crate) struct Host {
     denials: Vec<Denial>,
     pub(crate) growth: Growth,
     pub(crate) log: Log,
+    /// Behind a lock that is never taken, because what is inside cannot be shared between threads and `Host` must be.
+    pub(crate) wasi: Option<Box<Mutex<Wasi>>>,
 }
 
 /// What a call leaves behind.
@@ -71,7 +74,20 @@ impl Host {
     ) -> Self {
         let growth = Growth::new(&limits);
         let log = Log::new(&limits);
-        Self { effective, mode, services, limits, id, deadline, entered: 0, calls: Vec::new(), denials: Vec::new(), growth, log }
+        Self {
+            effective,
+            mode,
+            services,
+            limits,
+            id,
+            deadline,
+            entered: 0,
+            calls: Vec::new(),
+            denials: Vec::new(),
+            growth,
+            log,
+            wasi: None,
+        }
     }
 
     /// The one door. Gate, then limits, then audit; `Ok` lets the host function go on. A denial is a value for the guest, without
@@ -129,7 +145,10 @@ impl Host {
         self.deadline.saturating_duration_since(Instant::now()).min(cap)
     }
 
-    pub(crate) fn into_remains(self) -> Remains {
+    pub(crate) fn into_remains(mut self) -> Remains {
+        if let Some(wasi) = self.wasi.take() {
+            wasi.into_inner().unwrap_or_else(PoisonError::into_inner).drain(&mut self.log);
+        }
         Remains { log: self.log, calls: self.calls, denials: self.denials }
     }
 

@@ -1,6 +1,7 @@
 //! Which interface is linked by which function. An interface that is not here cannot be imported.
 
 use crate::bindings::runbook as wit;
+use crate::capabilities::wasi;
 use crate::host::Host;
 use crate::inspect::Import;
 use wasmtime::Engine;
@@ -43,6 +44,9 @@ pub(crate) fn linker(engine: &Engine, imports: &[Import]) -> wasmtime::Result<Li
         if imports.iter().any(|import| import.interface == *name) {
             add(&mut linker)?;
         }
+    }
+    if imports.iter().any(|import| wasi::has(&import.interface)) {
+        wasi::add_to_linker(&mut linker)?;
     }
     Ok(linker)
 }

@@ -1,5 +1,6 @@
 //! [`Inspected`] → [`Verified`]: what is imported is declared (I ⊆ D), function by function, and this host has all of it.
 
+use crate::capabilities::wasi;
 use crate::inspect::{Import, Inspected};
 use runbook_authority::capability::{Availability, FUNCTIONS, function_row};
 use runbook_authority::{Digest, Manifest, OperationKind, Verb};
@@ -45,6 +46,11 @@ impl Verified {
         declared.difference(&used).copied().collect()
     }
 
+    /// Whether it imports WASI, of which it gets one that has nothing in it. A review says so.
+    pub fn needs_inert_wasi(&self) -> bool {
+        self.inspected.imports.iter().any(|import| wasi::has(&import.interface))
+    }
+
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.inspected.bytes
     }
@@ -77,7 +83,7 @@ pub enum Finding {
         /// What is imported.
         import: Import,
     },
-    /// WASI, which this host does not have.
+    /// A part of WASI that this host does not have, not even inert.
     Wasi {
         /// What is imported.
         import: Import,
@@ -116,7 +122,8 @@ impl fmt::Display for Finding {
             }
             Self::Wasi { import } => write!(
                 f,
-                "it imports {import}, and this host has no WASI; build it for a target without it (in Rust `wasm32-unknown-unknown`)"
+                "it imports {import}, a part of WASI that this host does not have; build it without that (in Rust for the target \
+                 `wasm32-unknown-unknown`)"
             ),
             Self::Unknown { import } => write!(f, "it imports {import}, which is no part of the plugin contract; remove it"),
             Self::NotExported { kind, interface } => {
@@ -173,6 +180,9 @@ fn verb_of(import: &Import) -> Option<Verb> {
 }
 
 fn judge(import: &Import, declared: &BTreeSet<Verb>) -> Option<Finding> {
+    if wasi::has(&import.interface) {
+        return None;
+    }
     let import = import.clone();
     let Some(function) = import.function.as_deref() else {
         // Types do nothing, and those of another version do not fit any function here.

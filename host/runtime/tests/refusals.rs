@@ -109,12 +109,14 @@ fn an_import_from_outside_of_the_contract_is_refused_by_name() {
         "plugin `guest` is refused: it imports `steal` of `other:thing/evil@1.0.0`, which is no part of the plugin contract; remove it"
     );
     let text = of(
-        "wasi:cli/environment@0.2.6",
-        "package test:guest; world guest { import wasi:cli/environment@0.2.6; export runbook:plugin/probe@1.0.0; }
-         package wasi:cli@0.2.6 { interface environment { steal: func(); } }",
+        "wasi:http/outgoing-handler@0.2.6",
+        "package test:guest; world guest { import wasi:http/outgoing-handler@0.2.6; export runbook:plugin/probe@1.0.0; }
+         package wasi:http@0.2.6 { interface outgoing-handler { steal: func(); } }",
     );
     assert!(
-        text.contains("`wasi:cli/environment@0.2.6`") && text.contains("no WASI") && text.contains("wasm32-unknown-unknown"),
+        text.contains("`wasi:http/outgoing-handler@0.2.6`")
+            && text.contains("a part of WASI that this host does not have")
+            && text.contains("wasm32-unknown-unknown"),
         "{text}"
     );
 }

@@ -47,7 +47,7 @@ impl Log {
         }
     }
 
-    fn add(&mut self, level: LogLevel, mut message: String) {
+    pub(crate) fn add(&mut self, level: LogLevel, mut message: String) {
         cut(&mut message, self.line_cap);
         if self.lines_left == 0 || message.len() > self.bytes_left {
             self.dropped += 1;

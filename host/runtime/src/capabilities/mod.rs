@@ -8,3 +8,4 @@ pub(crate) mod log;
 mod process;
 mod secrets;
 mod sql;
+pub(crate) mod wasi;
