@@ -16,6 +16,7 @@ use runbook_secrets::Scrubber;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::SemaphorePermit;
 use tokio::time::Instant;
 use wasmtime::{Store, Trap};
 
@@ -76,8 +77,9 @@ impl Linked {
         let timeout = request.timeout.min(inner.limits.timeout);
         let deadline = Instant::now() + timeout;
         let mut store = inner.store(&request, deadline);
+        let mut permit = None;
         let result = {
-            let guest = inner.guest(&mut store, &request, timeout);
+            let guest = inner.guest(&mut store, &mut permit, &request, timeout);
             tokio::select! {
                 biased;
                 () = cancel => Err(CallFault::new(CallFaultClass::Cancelled, "cancelled", "the run was cancelled")),
@@ -86,7 +88,10 @@ impl Linked {
             }
         };
         // The store is dropped here, whatever happened: after a trap nothing in it can be trusted.
-        inner.outcome(result, store.into_data().into_remains())
+        let remains = store.into_data().into_remains();
+        // Only now: until the store is gone, its place in the pool is taken.
+        drop(permit);
+        inner.outcome(result, remains)
     }
 }
 
@@ -115,12 +120,18 @@ impl LinkedInner {
         store
     }
 
-    async fn guest(&self, store: &mut Store<Host>, request: &CallRequest, timeout: Duration) -> Result<Answer, CallFault> {
+    async fn guest<'a>(
+        &'a self,
+        store: &mut Store<Host>,
+        permit: &mut Option<SemaphorePermit<'a>>,
+        request: &CallRequest,
+        timeout: Duration,
+    ) -> Result<Answer, CallFault> {
         self.input.check(&request.input).map_err(|mismatch| {
             let message = format!("the input of `{}` does not fit its schema: {mismatch}", self.operation);
             CallFault::new(CallFaultClass::Invalid, "input.schema", message)
         })?;
-        let _permit = self.prepared.0.permits.acquire().await.expect("the semaphore is never closed");
+        *permit = Some(self.prepared.0.permits.acquire().await.expect("the semaphore is never closed"));
         let job = Job {
             run_id: request.run.clone(),
             step: request.step.clone(),

@@ -129,6 +129,11 @@ impl Host {
         Ok(secret)
     }
 
+    /// From here on `part`, a part of secret `name` that gives it away, is removed from everything that leaves.
+    pub(crate) fn learn(&self, name: &str, part: &str) {
+        self.services.scrubber.learn(&format!("{name}, in part"), &Secret::from(part));
+    }
+
     /// What can be known of a secret without its value.
     pub(crate) async fn describe_secret(&self, name: &str) -> Result<crate::SecretFacts, Fault> {
         self.services.secrets.describe(name).await.map_err(|error| secret_fault(&error))

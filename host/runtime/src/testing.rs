@@ -67,7 +67,12 @@ pub(crate) fn host(slots: &[Slot], targets: &str, base: &Path) -> Host {
 }
 
 pub(crate) fn host_with(effective: Effective, mode: Mode, timeout: Duration) -> Host {
-    let secrets = Arc::new(Fixed(&[("token", "s3cr3t-t0ken"), ("password", "hunter2-hunter2"), ("control", "a\nb-is-bad")]));
+    let secrets = Arc::new(Fixed(&[
+        ("token", "s3cr3t-t0ken"),
+        ("password", "hunter2-hunter2"),
+        ("control", "a\nb-is-bad"),
+        ("hook", "http://127.0.0.1:9/services/T0000/XyZzY"),
+    ]));
     let services = Services { secrets, ..Services::none() };
     let id = CallId { run: "run".to_owned(), step: "step".to_owned(), attempt: 1 };
     let limits = Arc::new(Limits::default());

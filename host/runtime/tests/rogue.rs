@@ -5,10 +5,13 @@ mod support;
 
 use runbook_authority::Effective;
 use runbook_runtime::{
-    Answer, CallFaultClass, CallOutcome, CallRequest, Limits, Linked, Phase, Prepared, Services, inspect, verify,
+    Allocation, Answer, AuditRecord, AuditSink, BoxFuture, CallFaultClass, CallOutcome, CallRequest, Limits, Linked, Phase,
+    Prepared, Runtime, RuntimeConfig, SecretFacts, SecretSource, SecretUnavailable, Services, inspect, verify,
 };
+use runbook_secrets::Secret;
+use std::num::NonZeroU32;
 use std::path::Path;
-use std::sync::OnceLock;
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 use support::{effective, request, rogue, runtime};
 
@@ -155,7 +158,70 @@ fn the_imports_of_a_plugin_are_listed_function_by_function() {
             "runbook:base/log@1.0.0 write",
             "runbook:files/reader@1.0.0 read",
             "runbook:http/reader@1.0.0 get",
+            "runbook:secrets/reveal@1.0.0 reveal",
         ]
     );
     assert!(verified.unused_verbs().is_empty());
+}
+
+/// A store with one secret.
+struct Store;
+
+impl SecretSource for Store {
+    fn fetch<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Secret, SecretUnavailable>> {
+        assert_eq!(name, "token");
+        Box::pin(async { Ok(Secret::from("s3cr3t-t0ken")) })
+    }
+
+    fn describe<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<SecretFacts, SecretUnavailable>> {
+        let reason = "this store knows values only".to_owned();
+        Box::pin(async move { Err(SecretUnavailable { name: name.to_owned(), reason }) })
+    }
+}
+
+#[tokio::test]
+async fn a_secret_that_a_plugin_may_see_still_leaves_in_no_way() {
+    for path in ["answer", "fault"] {
+        let granted =
+            effective(prepared().manifest(), "tell", "[targets.it]\nsecret = \"token\"\n", &[("key", "it")], Path::new("/"));
+        let services = Services { secrets: Arc::new(Store), ..Services::none() };
+        let linked = Linked::new(prepared(), "tell", granted, Limits::default(), services).unwrap();
+        let request = CallRequest { input: serde_json::json!({ "path": path }), ..request(Phase::Check) };
+        let outcome = linked.call(request, std::future::pending()).await;
+        let all = format!("{outcome:?}");
+        assert!(!all.contains("s3cr3t") && all.matches("it is [secret token]").count() >= 2, "{all}");
+    }
+}
+
+#[tokio::test]
+async fn the_audit_is_told_of_every_judged_call() {
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let sink = Arc::clone(&seen);
+    let audit: AuditSink = Arc::new(move |record: &AuditRecord<'_>| {
+        let allowed = matches!(record.decision, runbook_authority::Decision::Allow);
+        sink.lock().unwrap().push(format!("{} {} {} {allowed}", record.step, record.slot, record.verb.full_name()));
+    });
+    let services = Services { audit: Some(audit), ..Services::none() };
+    let linked = Linked::new(prepared(), "get", Effective::none(), Limits::default(), services).unwrap();
+    let request = CallRequest { input: serde_json::json!({ "path": "/" }), ..request(Phase::Check) };
+    assert!(linked.call(request, std::future::pending()).await.result.is_err());
+    assert_eq!(*seen.lock().unwrap(), ["step api http.get false"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn more_calls_than_places_in_the_pool_wait_for_their_turn() {
+    let allocation = Allocation::Pooling { instances: NonZeroU32::new(2).unwrap() };
+    let runtime = Runtime::new(RuntimeConfig { allocation, ..RuntimeConfig::with_cache(None) }).unwrap();
+    let prepared = support::prepare(&runtime, rogue());
+    let linked = Linked::new(&prepared, "noop", Effective::none(), Limits::default(), Services::none()).unwrap();
+    let calls: Vec<_> = (0..200)
+        .map(|_| {
+            let linked = linked.clone();
+            tokio::spawn(async move { linked.call(request(Phase::Check), std::future::pending()).await.result })
+        })
+        .collect();
+    for call in calls {
+        let result = call.await.unwrap();
+        assert!(result.is_ok(), "{result:?}");
+    }
 }

@@ -83,9 +83,18 @@ fn read(_job: &Job, input: Path) -> Result<Report<Had>> {
     had(String::from_utf8_lossy(&files::Directory::slot("directory").read(&input.path)?).into_owned())
 }
 
+fn tell(_job: &Job, input: Path) -> Result<Report<Had>> {
+    let secret = String::from_utf8_lossy(&secrets::SecretSlot::slot("key").reveal()?).into_owned();
+    warn!("it is {secret}");
+    if input.path == "fault" {
+        return Err(Fault::invalid("rogue.told", format!("it is {secret}")));
+    }
+    Ok(Report::pass(format!("it is {secret}"), Had { text: format!("it is {secret}") }))
+}
+
 runbook_sdk::plugin! {
     probes: {
         "noop" => noop, "panic" => panic, "allocate" => allocate, "recurse" => recurse, "spin" => spin,
-        "shout" => shout, "knock" => knock, "get" => get, "read" => read,
+        "shout" => shout, "knock" => knock, "get" => get, "read" => read, "tell" => tell,
     }
 }

@@ -1,4 +1,9 @@
 use super::directory::{Directory, Existing};
+use crate::bindings::runbook::files::reader::{self, Host as _};
+use crate::bindings::runbook::files::types::FileKind;
+use crate::bindings::runbook::files::writer::Host as _;
+use crate::fault::FaultClass;
+use crate::testing::{Slot, host};
 use std::io::{Read as _, Write as _};
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 
@@ -121,4 +126,33 @@ fn entries_come_sorted_and_without_following_links() {
     assert_eq!(names, ["a", "b", "c", "d"]);
     assert_eq!(kind(&directory.list("", 2).unwrap_err()), "files.too-large");
     assert_eq!(kind(&directory.list("a", 2).unwrap_err()), "files.not-directory");
+}
+
+#[tokio::test]
+async fn the_verbs_do_what_they_say() {
+    let folder = tempfile::tempdir().unwrap();
+    let slots: &[Slot] = &[("dir", &["files.read", "files.write", "files.remove"], "dir")];
+    let mut host = host(slots, "[targets.dir]\nfiles = \".\"\naccess = \"write\"\nmax_bytes = \"1KiB\"\n", folder.path());
+    let (dir, name) = (|| "dir".to_owned(), || "a.txt".to_owned());
+    assert_eq!(host.remove(dir(), name()).await.unwrap_err().class, FaultClass::NotFound);
+    host.write(dir(), name(), b"one".to_vec()).await.unwrap();
+    host.write(dir(), name(), b"other".to_vec()).await.unwrap();
+    assert_eq!(host.read(dir(), name()).await.unwrap(), b"other");
+    assert_eq!(host.digest(dir(), name()).await.unwrap(), runbook_authority::Digest::of(b"other").to_string());
+    let info = reader::Host::stat(&mut host, dir(), name()).await.unwrap();
+    assert_eq!((info.path.as_str(), info.size_bytes, info.kind), ("a.txt", 5, FileKind::File));
+    assert!(info.modified_ms > 1_700_000_000_000);
+    std::fs::create_dir(folder.path().join("sub")).unwrap();
+    host.write(dir(), "sub/b".to_owned(), vec![0; 2000]).await.unwrap();
+    let paths: Vec<_> = host.list(dir(), String::new()).await.unwrap().into_iter().map(|info| info.path).collect();
+    assert_eq!(paths, ["a.txt", "sub"]);
+    assert_eq!(host.list(dir(), "sub".to_owned()).await.unwrap()[0].path, "sub/b");
+    let fault = host.read(dir(), "sub/b".to_owned()).await.unwrap_err();
+    assert_eq!((fault.class, fault.code.as_str()), (FaultClass::Limit, "files.too-large"));
+    assert!(fault.message.contains("slot `dir`: `sub/b`") && !fault.message.contains(folder.path().to_str().unwrap()));
+    assert_eq!(host.write(dir(), "no/c".to_owned(), Vec::new()).await.unwrap_err().code, "files.not-found");
+    assert_eq!(host.remove(dir(), "sub".to_owned()).await.unwrap_err().code, "files.directory");
+    host.remove(dir(), name()).await.unwrap();
+    assert!(!folder.path().join("a.txt").exists());
+    assert_eq!(host.write(dir(), "../out".to_owned(), Vec::new()).await.unwrap_err().class, FaultClass::Denied);
 }

@@ -145,10 +145,15 @@ impl Host {
             HttpBase::Secret(name) => {
                 let secret = self.secret(name).await?;
                 let parsed = secret.expose_text().ok_or("it is not text").and_then(|text| parse_base(text.trim()));
-                parsed.map_err(|reason| {
+                let url = parsed.map_err(|reason| {
                     let message = format!("secret `{name}` cannot be a base address: {reason}");
                     Fault::new(FaultClass::Invalid, "http.base", message)
-                })
+                })?;
+                // In the address of a webhook it is the path that is secret, and a server's answer may quote that alone.
+                if url.path().len() > 8 {
+                    self.learn(name, url.path());
+                }
+                Ok(url)
             }
         }
     }

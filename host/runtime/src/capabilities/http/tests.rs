@@ -197,6 +197,15 @@ async fn a_base_address_can_be_a_secret_and_is_not_shown() {
 }
 
 #[tokio::test]
+async fn the_path_of_a_secret_address_is_as_secret_as_the_address() {
+    let mut host = host(API, "[targets.api]\nhttp = \"secret:hook\"\n", Path::new("/"));
+    let fault = host.get("api".to_owned(), "/".to_owned(), Vec::new()).await.unwrap_err();
+    assert_eq!(fault.code, "http.connect");
+    assert!(!fault.message.contains("127.0.0.1") && fault.message.contains("secret `hook`"), "{}", fault.message);
+    assert_eq!(host.scrubber().text("POST /services/T0000/XyZzY HTTP/1.1"), "POST [secret hook, in part] HTTP/1.1");
+}
+
+#[tokio::test]
 async fn a_dry_run_reads_and_does_not_write() {
     let (address, requests) = server(ok("")).await;
     let granted = effective(API, &target(address, ""), Path::new("/"));
