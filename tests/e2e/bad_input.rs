@@ -69,7 +69,7 @@ fn a_grant_wider_than_declared_is_refused() {
 
 #[test]
 fn a_password_in_an_address_is_refused_and_not_repeated() {
-    validate("[targets.db]\nsql = \"postgres://a:hunter2hunter2@h/d\"\n").status(2).err("it holds a password").err("secret:NAME");
+    validate("[targets.db]\nsql = \"postgres://a:hunter2hunter2@h/d\"\n[[preflight]]\nid = \"p\"\nuses = \"postgres:ping\"\nbind.db = \"db\"\n").status(2).err("it holds a password").err("secret:NAME");
 }
 
 #[test]
@@ -77,7 +77,7 @@ fn a_plugin_that_is_no_component_is_refused() {
     let env = home();
     env.file("bad.wasm", "not wasm at all");
     env.file("r.toml", &format!("{HEAD}[[preflight]]\nid = \"a\"\nuses = \"./bad.wasm:check\"\n"));
-    env.run(&["validate", "r.toml"]).status(2).err("component").err("r.toml");
+    env.run(&["validate", "r.toml"]).status(6).err("it is not WebAssembly").err("r.toml:6");
 }
 
 #[test]
@@ -100,7 +100,7 @@ fn a_writing_step_must_say_how_it_ends_badly() {
 
 #[test]
 fn all_mistakes_of_a_file_are_reported_at_once() {
-    let text = "[targets.a]\nhttp = \"ftp://x\"\n[targets.b]\nsql = \"nonsense\"\n[[preflight]]\nid = \"p\"\nuses = \"http:gte\"\nbind.target = \"c\"\n";
+    let text = "[targets.a]\nhttp = \"ftp://x\"\n[targets.b]\nsql = \"nonsense\"\n[[preflight]]\nid = \"p\"\nuses = \"http:gte\"\nbind.target = \"a\"\n";
     validate(text).status(2).err("scheme").err("address of a database").err("http:get");
 }
 

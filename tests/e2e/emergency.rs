@@ -33,7 +33,7 @@ impl Emergency {
     fn targets(&self, api_port: u16) {
         let pg_dump = programs().join("pg_dump");
         let text = format!(
-            "[targets.orders]\nsql = \"postgres://orders_admin@127.0.0.1:{}/orders\"\npassword = \"secret:db-password\"\n\
+            "format = 1\n[targets.orders]\nsql = \"postgres://orders_admin@127.0.0.1:{}/orders\"\npassword = \"secret:db-password\"\n\
              [targets.pg-dump]\nprocess = \"{}\"\narguments = [\"--format=plain\", \"--no-password\"]\nconnection = \"orders\"\n\
              [targets.backups]\nfiles = \"backups\"\naccess = \"write\"\n\
              [targets.app]\ndocker = {{ name = \"{}\" }}\n\
@@ -53,7 +53,9 @@ impl Emergency {
 
     fn backups(&self) -> Vec<std::path::PathBuf> {
         let entries = std::fs::read_dir(self.env.path().join("backups")).expect("the folder is there");
-        entries.map(|entry| entry.expect("listed").path()).collect()
+        let paths = entries.map(|entry| entry.expect("listed").path());
+        // A program that was killed leaves a hidden partial file, which nothing takes for a backup.
+        paths.filter(|path| !path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'))).collect()
     }
 
     fn messages(&self) -> Vec<String> {

@@ -18,7 +18,9 @@ fn a_secret_goes_in_and_comes_out_and_is_never_shown_on_the_way() {
 fn the_age_tool_reads_what_we_write() {
     let env = home();
     env.run(&["secret", "keygen", "--output", "key.txt"]).status(0);
-    let with_key = |arguments: &[&str]| [&["--identity", "key.txt"], arguments].concat();
+    fn with_key<'a>(arguments: &[&'a str]) -> Vec<&'a str> {
+        [&["--identity", "key.txt"], arguments].concat()
+    }
     env.run_with_input(&with_key(&["secret", "set", "prod.age#token"]), "abc").status(0);
     let age = runbook_tests::program(&["/usr/bin/age", "/usr/local/bin/age"], "age");
     let output = Command::new(age).args(["-d", "-i", "key.txt", "prod.age"]).current_dir(env.path()).output().expect("age runs");

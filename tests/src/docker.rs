@@ -99,6 +99,8 @@ impl App {
         let (text, started) = docker(&[
             "run",
             "-d",
+            "--stop-signal",
+            "SIGKILL",
             "--name",
             &name,
             "-p",

@@ -97,6 +97,7 @@ impl Live {
 
 impl Reporter for Live {
     fn report(&mut self, record: &Record) {
+        crate::fault::after_record(record.seq);
         self.summary.fold(record);
         self.follow(&record.event);
         for line in lines(&self.summary, record) {

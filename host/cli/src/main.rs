@@ -6,6 +6,7 @@ mod context;
 mod execution;
 mod exit_status;
 mod failure;
+mod fault;
 mod live;
 mod operate;
 mod plugins;

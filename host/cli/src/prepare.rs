@@ -58,7 +58,7 @@ pub fn from_file(path: &Path, environment: Option<&str>) -> Result<Prepared, Fai
 /// Prepares a runbook whose includes are read from beside it.
 pub fn prepare(source: &Arc<Source>, folder: &Path, environment: Option<&str>) -> Result<Prepared, Failure> {
     let mut load = |name: &str| {
-        let path = folder.join(name);
+        let path = if folder == Path::new(".") { PathBuf::from(name) } else { folder.join(name) };
         let text = std::fs::read_to_string(&path)?;
         Ok(Source::new(path.display().to_string(), text))
     };

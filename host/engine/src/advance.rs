@@ -204,6 +204,12 @@ fn undo_stage(plan: &Plan, state: &RunState, moment: &Moment<'_>) -> Vec<Action>
     let Some(run) = &state.undo else {
         return vec![Action::BeginUndo { cause: Cause::Requested, order: undo::order(state) }];
     };
+    // Looked at before the next undo: what was undone after a later step must not be taken for a drift of this one (a container
+    // that was stopped and started is stopped by the undo of the start, and started by the undo of the stop).
+    let undone = run.order.iter().filter(|id| state.step(id).phase == StepPhase::Undone).filter_map(|id| plan.step(id));
+    if let Some(step) = undone.into_iter().find(|step| undo::needs_check(plan, state, step)) {
+        return vec![Action::CheckUndo { step: step.id.clone() }];
+    }
     let open = |id: &&StepId| !matches!(state.step(id).phase, StepPhase::Undone | StepPhase::UndoFailed);
     if let Some(step) = run.order.iter().find(open) {
         let due = (moment.is_due)(step) || moment.cleanup == Cleanup::Over;

@@ -108,8 +108,11 @@ impl Step for Terminate {
         // Looked at again: a query of the proposal may have ended, and its process may serve another by now.
         let mut pids = Vec::new();
         for query in running(input.older_than)? {
-            let statement = "select 1 from pg_stat_activity where pid = $1::int4 and state <> 'idle' and pid <> pg_backend_pid() \
-                and query_start < now() - make_interval(secs => $2::float8) and pg_terminate_backend(pid)";
+            // The materialized part is a fence: without it the planner may ask `pg_terminate_backend` before the other conditions,
+            // and so for every process, this one included.
+            let statement = "with old as materialized (select pid from pg_stat_activity where pid = $1::int4 and state <> 'idle' \
+                and pid <> pg_backend_pid() and query_start < now() - make_interval(secs => $2::float8)) \
+                select pg_terminate_backend(pid) from old";
             if database().execute(statement, params![query.pid, input.older_than.0.as_secs_f64()])? > 0 {
                 info!("terminated process {} of {}, {} s: {}", query.pid, query.user, query.age_s, query.query);
                 pids.push(query.pid);

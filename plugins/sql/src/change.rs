@@ -68,7 +68,11 @@ impl Step for Transaction {
         }
         let effects: Vec<_> =
             input.statements.iter().map(|statement| effect("sql.transaction", "database", start_of(statement))).collect();
-        Ok(Proposal { summary: format!("{}, all or none", counted(effects.len() as u64, "statement")), effects, before: Json::Null })
+        Ok(Proposal {
+            summary: format!("{}, all or none", counted(effects.len() as u64, "statement")),
+            effects,
+            before: Json::Null,
+        })
     }
 
     fn apply(_job: &Job, input: &TransactionInput, _proposal: &Proposal) -> Result<Completion<TransactionOutput>> {
@@ -76,6 +80,9 @@ impl Step for Transaction {
         let statements: Vec<_> = input.statements.iter().map(|statement| (statement.as_str(), none)).collect();
         let rows = Database::slot("db").transaction(&statements)?;
         let total: u64 = rows.iter().sum();
-        Ok(Completion::changed(format!("{}, {}", counted(rows.len() as u64, "statement"), counted(total, "row")), TransactionOutput { rows }))
+        Ok(Completion::changed(
+            format!("{}, {}", counted(rows.len() as u64, "statement"), counted(total, "row")),
+            TransactionOutput { rows },
+        ))
     }
 }

@@ -55,7 +55,9 @@ pub use operation::{Completion, Effect, Job, Measurement, Outcome, Proposal, Rep
 pub mod prelude {
     pub use crate::assertion::Assertions;
     pub use crate::operation::{Completion, Effect, Job, Measurement, Outcome, Proposal, Report, Step, Verdict};
-    pub use crate::{Fault, FaultClass, Result, clock, debug, docker, error, files, http, info, params, process, secrets, sql, warn};
+    pub use crate::{
+        Fault, FaultClass, Result, clock, debug, docker, error, files, http, info, params, process, secrets, sql, warn,
+    };
     pub use schemars::{self, JsonSchema};
     pub use serde::{self, Deserialize, Serialize};
     pub use serde_json::{self, Value as Json, json};

@@ -64,7 +64,7 @@ fn order(runbook: &Runbook, diagnostics: &mut Diagnostics) -> Graph {
         path.push(path[0].clone());
         let step = steps[circle[0]];
         let span = step.needs.as_ref().and_then(|needs| needs.first()).map_or(&step.id.span, |need| &need.span).clone();
-        let message = format!("the steps wait for each other: {}", path.join(" needs "));
+        let message = format!("the steps wait for each other in a cycle: {}", path.join(" needs "));
         let diagnostic = Diagnostic::error("E0211", &step.source, span, message);
         diagnostics.push(diagnostic.label("closes the circle").help("remove one of these from `needs`"));
         // A graph with a circle has no order; what follows from the order cannot be checked.
