@@ -18,9 +18,6 @@ fn a_secret_goes_in_and_comes_out_and_is_never_shown_on_the_way() {
 fn the_age_tool_reads_what_we_write() {
     let env = home();
     env.run(&["secret", "keygen", "--output", "key.txt"]).status(0);
-    fn with_key<'a>(arguments: &[&'a str]) -> Vec<&'a str> {
-        [&["--identity", "key.txt"], arguments].concat()
-    }
     env.run_with_input(&with_key(&["secret", "set", "prod.age#token"]), "abc").status(0);
     let age = runbook_tests::program(&["/usr/bin/age", "/usr/local/bin/age"], "age");
     let output = Command::new(age).args(["-d", "-i", "key.txt", "prod.age"]).current_dir(env.path()).output().expect("age runs");
@@ -55,4 +52,8 @@ fn an_empty_value_changes_nothing() {
     env.run(&["secret", "keygen"]).status(0);
     env.run_with_input(&["secret", "set", "prod.age#token"], "\n").status(2).err("the value is empty");
     assert!(!env.path().join("prod.age").exists());
+}
+
+fn with_key<'a>(arguments: &[&'a str]) -> Vec<&'a str> {
+    [&["--identity", "key.txt"], arguments].concat()
 }

@@ -35,11 +35,18 @@ pub struct GlobalArgs {
     pub cache: Option<PathBuf>,
 }
 
+/// Where a setting comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// Nobody gave it; what it names need not be there.
+    Default,
+    /// The operator, by flag or environment.
+    Given,
+}
+
 /// The program's surroundings.
 #[derive(Debug, Clone)]
 pub struct Context {
-    /// Whether stdout may be coloured.
-    pub color_stdout: bool,
     /// Whether stderr may be coloured.
     pub color_stderr: bool,
     /// Whether progress may be drawn on stderr.
@@ -50,8 +57,8 @@ pub struct Context {
     pub journal: PathBuf,
     /// Private keys to try, in order.
     pub identities: Vec<PathBuf>,
-    /// Whether `identities` is only the default, which need not be there.
-    pub identities_are_default: bool,
+    /// Where `identities` comes from.
+    pub identity_origin: Origin,
     /// Where compiled plugins are kept.
     pub cache: PathBuf,
     /// Who runs the program: `user@host`.
@@ -80,7 +87,6 @@ impl Context {
             args.identity.clone()
         };
         Ok(Self {
-            color_stdout: colored(std::io::stdout().is_terminal()),
             color_stderr: colored(stderr_terminal),
             live: stderr_terminal && std::env::var("TERM").is_ok_and(|term| term != "dumb"),
             interactive: !args.no_input && stderr_terminal && std::io::stdin().is_terminal(),
@@ -89,7 +95,7 @@ impl Context {
                 .clone()
                 .map_or_else(|| directory("XDG_STATE_HOME", ".local/state").map(|dir| dir.join("journal.db")), Ok)?,
             identities,
-            identities_are_default: args.identity.is_empty(),
+            identity_origin: if args.identity.is_empty() { Origin::Default } else { Origin::Given },
             cache: args.cache.clone().map_or_else(|| directory("XDG_CACHE_HOME", ".cache"), Ok)?,
             operator: format!("{user}@{host}"),
             host,

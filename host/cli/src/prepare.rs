@@ -16,8 +16,6 @@ use std::sync::Arc;
 /// One place that calls a plugin, granted.
 #[derive(Debug)]
 pub struct Site {
-    /// `plugin:operation`.
-    pub uses: String,
     /// The operation's name.
     pub operation: String,
     /// The plugin.
@@ -90,7 +88,7 @@ pub fn prepare_with(
         match granted(&site, operation, plugin.manifest(), &targets) {
             Ok(effective) => {
                 facts.insert(site.step.clone(), facts_of(&plugin, operation));
-                let site_of = Site { uses: site.uses.value.clone(), operation: operation.to_owned(), plugin, effective };
+                let site_of = Site { operation: operation.to_owned(), plugin, effective };
                 sites.insert(site.step, site_of);
             }
             Err(refusals) => refusals.into_iter().for_each(|refusal| diagnostics.push(refusal.into())),

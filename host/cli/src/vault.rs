@@ -1,16 +1,16 @@
 //! Opens secret stores when a secret is first needed, and keeps them open for one command.
 
-use crate::context::Context;
+use crate::context::{Context, Origin};
 use crate::failure::Failure;
 use crate::ui;
-use runbook_secrets::{Identities, Prompt, Recipients, SecretString, Store, WorkFactor, files};
+use runbook_secrets::{ExposeSecret as _, Identities, Prompt, Recipients, SecretString, Store, WorkFactor, files};
 use std::path::Path;
 
 /// The private keys that the operator has. Missing default keys are no error: the store may need a passphrase only.
 pub fn identities(context: &Context) -> Result<Identities, Failure> {
     let mut identities = Identities::default();
     for path in &context.identities {
-        if context.identities_are_default && !path.exists() {
+        if context.identity_origin == Origin::Default && !path.exists() {
             continue;
         }
         let text = files::read_private(path).map_err(Failure::usage)?;
@@ -32,7 +32,7 @@ pub fn open(context: &Context, path: &Path) -> Result<Option<Store>, Failure> {
     let store = Store::open(&bytes, &origin, &identities(context)?, &prompt(context));
     store.map(Some).map_err(|error| {
         let failure = Failure::usage(error);
-        if context.identities_are_default {
+        if context.identity_origin == Origin::Default {
             failure.hint("name the private key with `--identity FILE` or `RUNBOOK_IDENTITY`")
         } else {
             failure
@@ -68,7 +68,6 @@ pub fn new_passphrase(context: &Context) -> Result<Recipients, Failure> {
         ui::ask_secret(context, question).ok_or_else(|| Failure::usage("a passphrase is needed, and nobody can be asked"))
     };
     let (first, second): (SecretString, SecretString) = (ask("new passphrase")?, ask("the same again")?);
-    use runbook_secrets::ExposeSecret as _;
     if first.expose_secret() != second.expose_secret() {
         return Err(Failure::usage("the two passphrases differ; nothing was changed"));
     }

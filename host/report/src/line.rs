@@ -50,7 +50,6 @@ pub fn lines(summary: &Summary, record: &Record) -> Vec<Line> {
             })
             .collect(),
         RunEvent::StepSkipped { step, .. } => vec![step_line(summary, step, Tone::Dim, "skipped", None)],
-        RunEvent::AttemptStarted { .. } | RunEvent::NotifyStarted { .. } | RunEvent::UndoStarted { .. } => Vec::new(),
         RunEvent::AttemptRefused { step, fault, then, .. } => {
             failed(summary, step, &fault.message, fault.class.name(), *then, &fault.logs, None)
         }
@@ -58,7 +57,6 @@ pub fn lines(summary: &Summary, record: &Record) -> Vec<Line> {
             ended(summary, step, result, *then, *duration_ms, logs)
         }
         RunEvent::Recovered { step, decision, attempt } => vec![recovered(step, *attempt, decision)],
-        RunEvent::VerifyBegan => Vec::new(),
         RunEvent::UndoBegan { cause, order } => {
             let what =
                 if order.is_empty() { "nothing to undo".to_owned() } else { format!("undoing {}", counted(order.len(), "step")) };
@@ -74,7 +72,12 @@ pub fn lines(summary: &Summary, record: &Record) -> Vec<Line> {
                 line(Tone::Bad, format!("  ✗ {step}: could not be observed again: {}", fault.message))
             }
         }],
-        RunEvent::FinallyBegan { .. } | RunEvent::NotifyEnded { fault: None, .. } => Vec::new(),
+        RunEvent::AttemptStarted { .. }
+        | RunEvent::NotifyStarted { .. }
+        | RunEvent::UndoStarted { .. }
+        | RunEvent::VerifyBegan
+        | RunEvent::FinallyBegan { .. }
+        | RunEvent::NotifyEnded { fault: None, .. } => Vec::new(),
         RunEvent::NotifyEnded { notify, fault: Some(fault), .. } => {
             vec![line(Tone::Warning, format!("  ! {notify}: could not be sent: {}", fault.message))]
         }

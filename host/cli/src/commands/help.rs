@@ -5,6 +5,7 @@ use crate::exit_status::{EXIT_STATUSES, ExitStatus};
 use crate::failure::Failure;
 use crate::ui;
 use clap::CommandFactory as _;
+use std::fmt::Write as _;
 
 /// Explains a topic, or the program.
 pub fn run(topic: Option<&str>) -> Result<ExitStatus, Failure> {
@@ -26,7 +27,7 @@ pub fn run(topic: Option<&str>) -> Result<ExitStatus, Failure> {
 fn exit_codes() -> String {
     let mut text = String::from("exec, resume, undo and every other command but check:\n");
     for (_, code, meaning) in EXIT_STATUSES {
-        text.push_str(&format!("  {code:>3}  {meaning}\n"));
+        let _ = writeln!(text, "  {code:>3}  {meaning}");
     }
     text.push_str("A number that is not listed is a failure.\n");
     text

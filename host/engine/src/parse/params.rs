@@ -141,9 +141,10 @@ pub(crate) fn parse_text(param: &Param, text: &str) -> Result<Json, String> {
 /// The value if it is of the type, or what is wrong with it.
 pub(crate) fn parse_json(kind: ParamType, value: &Json) -> Result<Json, String> {
     let valid = match (kind, value) {
-        (ParamType::String | ParamType::Enum, Json::String(_)) | (ParamType::Bool, Json::Bool(_)) => true,
+        (ParamType::String | ParamType::Enum, Json::String(_))
+        | (ParamType::Bool, Json::Bool(_))
+        | (ParamType::Float, Json::Number(_)) => true,
         (ParamType::Int, Json::Number(number)) => number.is_i64(),
-        (ParamType::Float, Json::Number(_)) => true,
         (ParamType::Duration, Json::String(text)) => parse_duration(text).is_some(),
         (ParamType::Size, Json::String(text)) => parse_byte_size(text).is_some(),
         (ParamType::Timestamp, Json::String(text)) => text.parse::<jiff::Timestamp>().is_ok(),
