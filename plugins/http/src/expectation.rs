@@ -1,5 +1,6 @@
 //! What an answer must be.
 
+use runbook_sdk::assertion::start_of;
 use runbook_sdk::duration::Span;
 use runbook_sdk::http::Response;
 use runbook_sdk::prelude::*;
@@ -31,12 +32,26 @@ impl Status {
     }
 }
 
+/// What a header must be.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub(crate) enum Header {
+    /// It contains this text.
+    Contains(String),
+    /// It is exactly this text.
+    Exactly {
+        /// The whole value.
+        equals: String,
+    },
+}
+
 /// What an answer must be. Without `status`, any from 200 to 299 is good.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Expectation<'a> {
     pub(crate) status: Option<&'a Status>,
-    pub(crate) headers: Option<&'a BTreeMap<String, String>>,
+    pub(crate) headers: Option<&'a BTreeMap<String, Header>>,
     pub(crate) contains: Option<&'a str>,
+    pub(crate) body_equals: Option<&'a str>,
     pub(crate) json: Option<&'a BTreeMap<String, Json>>,
 }
 
@@ -48,26 +63,59 @@ impl Expectation<'_> {
         let good = self.status.map_or(response.is_success(), |status| status.has(response.status));
         assertions.holds(good, || format!("status is {}, expected {expected}", response.status));
         for (name, expected) in self.headers.into_iter().flatten() {
-            match response.header(name) {
-                Some(found) => assertions.contains(&format!("header `{name}`"), found, expected),
-                None => assertions.holds(false, || format!("there is no header `{name}`, expected `{expected}`")),
-            };
+            compare_header(&mut assertions, response, name, expected);
+        }
+        self.compare_body(&mut assertions, response);
+        assertions
+    }
+
+    fn compare_body(&self, assertions: &mut Assertions, response: &Response) {
+        let paths = self.json.filter(|paths| !paths.is_empty());
+        // A part of a body proves what is in it, but not that a text is missing, nor that the JSON is broken.
+        let found_already = self.contains.is_none_or(|text| response.text().contains(text));
+        if response.truncated && (!found_already || self.body_equals.is_some() || paths.is_some()) {
+            let kept = response.body.len();
+            assertions
+                .holds(false, || format!("the body is longer than the {kept} bytes that the target's `max_body` lets through"));
+            return;
         }
         if let Some(expected) = self.contains {
             assertions.contains("the body", &response.text(), expected);
         }
-        if let Some(paths) = self.json.filter(|paths| !paths.is_empty()) {
-            match response.json::<Json>() {
-                Ok(body) => paths.iter().for_each(|(path, expected)| {
-                    assertions.json_equals(&body, path, expected);
-                }),
-                Err(fault) => {
-                    assertions.holds(false, || fault.message);
-                }
+        if let Some(expected) = self.body_equals {
+            let found = response.text();
+            assertions.holds(found == expected, || {
+                format!(
+                    "the body is not `{}`; it is {} bytes and starts with `{}`",
+                    start_of(expected),
+                    found.len(),
+                    start_of(&found)
+                )
+            });
+        }
+        let Some(paths) = paths else { return };
+        match response.json::<Json>() {
+            Ok(body) => paths.iter().for_each(|(path, expected)| {
+                assertions.json_equals(&body, path, expected);
+            }),
+            Err(fault) => {
+                assertions.holds(false, || fault.message);
             }
         }
-        assertions
     }
+}
+
+fn compare_header(assertions: &mut Assertions, response: &Response, name: &str, expected: &Header) {
+    let what = format!("header `{name}`");
+    match (response.header(name), expected) {
+        (Some(found), Header::Contains(text)) => assertions.contains(&what, found, text),
+        (Some(found), Header::Exactly { equals }) => {
+            assertions.holds(found == equals, || format!("{what} is `{}`, expected `{equals}`", start_of(found)))
+        }
+        (None, Header::Contains(text) | Header::Exactly { equals: text }) => {
+            assertions.holds(false, || format!("there is no {what}, expected `{text}`"))
+        }
+    };
 }
 
 /// The worse of what the comparison says and what the time says.
@@ -105,9 +153,15 @@ mod tests {
     #[test]
     fn an_answer_is_compared_in_every_part_and_all_differences_are_said() {
         let status = Status::Any(vec![200, 204]);
-        let headers = BTreeMap::from([("Content-Type".to_owned(), "text/html".to_owned())]);
+        let headers = BTreeMap::from([("Content-Type".to_owned(), Header::Contains("text/html".to_owned()))]);
         let json = BTreeMap::from([("status".to_owned(), json!("ok"))]);
-        let expectation = Expectation { status: Some(&status), headers: Some(&headers), contains: Some("up"), json: Some(&json) };
+        let expectation = Expectation {
+            status: Some(&status),
+            headers: Some(&headers),
+            contains: Some("up"),
+            body_equals: Some("OK"),
+            json: Some(&json),
+        };
         let found = expectation.compare(&response(500, "{\"status\":\"down\"}"));
         assert_eq!(
             found.failures(),
@@ -115,6 +169,7 @@ mod tests {
                 "status is 500, expected 200 or 204",
                 "header `Content-Type` does not contain `text/html`; it starts with `application/json; charset=utf-8`",
                 "the body does not contain `up`; it starts with `{\"status\":\"down\"}`",
+                "the body is not `OK`; it is 17 bytes and starts with `{\"status\":\"down\"}`",
                 "`status` is \"down\", expected \"ok\"",
             ]
         );
@@ -130,5 +185,47 @@ mod tests {
         assert_eq!(verdict(&good, took, span(50), span(100)).0, Outcome::Fail);
         assert_eq!(verdict(&good, took, span(200), None).0, Outcome::Pass);
         assert_eq!(verdict(&bad, took, None, None).0, Outcome::Fail);
+    }
+
+    #[test]
+    fn a_header_is_compared_in_part_or_exactly_and_must_be_there() {
+        let exactly = |text: &str| Header::Exactly { equals: text.to_owned() };
+        let compare = |name: &str, header: Header| {
+            let headers = BTreeMap::from([(name.to_owned(), header)]);
+            let expectation = Expectation { headers: Some(&headers), ..Expectation::default() };
+            expectation.compare(&response(200, "")).failures().to_vec()
+        };
+        assert!(compare("content-type", Header::Contains("json".to_owned())).is_empty());
+        assert!(compare("Content-Type", exactly("application/json; charset=utf-8")).is_empty());
+        assert_eq!(
+            compare("content-type", exactly("application/json")),
+            ["header `content-type` is `application/json; charset=utf-8`, expected `application/json`"]
+        );
+        assert_eq!(compare("etag", exactly("x")), ["there is no header `etag`, expected `x`"]);
+    }
+
+    #[test]
+    fn a_runbook_writes_a_header_as_text_or_as_equals() {
+        let read = |value: Json| serde_json::from_value::<Header>(value);
+        assert!(matches!(read(json!("a")), Ok(Header::Contains(text)) if text == "a"));
+        assert!(matches!(read(json!({ "equals": "a" })), Ok(Header::Exactly { equals }) if equals == "a"));
+        assert!(read(json!(1)).is_err());
+    }
+
+    #[test]
+    fn a_body_that_was_cut_proves_only_what_is_in_it() {
+        let json = BTreeMap::from([("status".to_owned(), json!("ok"))]);
+        let cut = Response { truncated: true, ..response(200, "{\"status\":\"ok\"") };
+        let said = ["the body is longer than the 14 bytes that the target's `max_body` lets through"];
+        for expectation in [
+            Expectation { json: Some(&json), ..Expectation::default() },
+            Expectation { contains: Some("late"), ..Expectation::default() },
+            Expectation { body_equals: Some("{\"status\":\"ok\""), ..Expectation::default() },
+        ] {
+            assert_eq!(expectation.compare(&cut).failures(), said);
+        }
+        let early = Expectation { contains: Some("status"), ..Expectation::default() };
+        assert!(early.compare(&cut).all_hold(), "the text is in the part that came");
+        assert!(Expectation::default().compare(&cut).all_hold(), "who asks nothing of the body does not mind");
     }
 }

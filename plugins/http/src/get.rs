@@ -1,8 +1,8 @@
-//! `http:get`
+//! `http:get` and `http:head`
 
-use crate::expectation::{Expectation, Status, verdict};
+use crate::expectation::{Expectation, Header, Status, verdict};
 use runbook_sdk::duration::Span;
-use runbook_sdk::http::{Endpoint, Timing};
+use runbook_sdk::http::{Endpoint, Response, Timing};
 use runbook_sdk::operation::measurement;
 use runbook_sdk::prelude::*;
 use std::collections::BTreeMap;
@@ -17,10 +17,12 @@ pub(crate) struct Input {
     path: String,
     /// The status, or a list; any from 200 to 299 if absent.
     status: Option<Status>,
-    /// Headers that must be there and contain this text.
-    headers: Option<BTreeMap<String, String>>,
+    /// Headers that must be there: a text that each contains, or `{ equals = "…" }`.
+    headers: Option<BTreeMap<String, Header>>,
     /// Text that the body must contain.
     contains: Option<String>,
+    /// Text that the body must be, byte for byte.
+    body_equals: Option<String>,
     /// Values at paths such as `orders[0].id` of a JSON body.
     json: Option<BTreeMap<String, Json>>,
     /// Slower is a warning.
@@ -36,7 +38,7 @@ fn root() -> String {
 /// What was answered.
 #[derive(Serialize, JsonSchema)]
 pub(crate) struct Output {
-    /// Status code.
+    /// Status code; 0 if nobody answered.
     status: u16,
     /// Who answered, as `ip:port`.
     peer: String,
@@ -49,7 +51,48 @@ pub(crate) struct Output {
 const KEPT: usize = 64 << 10;
 
 pub(crate) fn get(_job: &Job, input: Input) -> Result<Report<Output>> {
-    let response = match Endpoint::slot("target").get(&input.path) {
+    let answer = Endpoint::slot("target").get(&input.path);
+    let expectation = Expectation {
+        status: input.status.as_ref(),
+        headers: input.headers.as_ref(),
+        contains: input.contains.as_deref(),
+        body_equals: input.body_equals.as_deref(),
+        json: input.json.as_ref(),
+    };
+    report(answer, &expectation, input.warn, input.crit)
+}
+
+/// What to ask, and what the answer must be; it has no body.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct HeadInput {
+    /// Path below the target's address; its own if absent.
+    #[serde(default = "root")]
+    path: String,
+    /// The status, or a list; any from 200 to 299 if absent.
+    status: Option<Status>,
+    /// Headers that must be there: a text that each contains, or `{ equals = "…" }`.
+    headers: Option<BTreeMap<String, Header>>,
+    /// Slower is a warning.
+    warn: Option<Span>,
+    /// Slower is a failure.
+    crit: Option<Span>,
+}
+
+pub(crate) fn head(_job: &Job, input: HeadInput) -> Result<Report<Output>> {
+    let answer = Endpoint::slot("target").head(&input.path);
+    let expectation = Expectation { status: input.status.as_ref(), headers: input.headers.as_ref(), ..Expectation::default() };
+    report(answer, &expectation, input.warn, input.crit)
+}
+
+/// Judges an answer, or that there was none.
+fn report(
+    answer: Result<Response>,
+    expectation: &Expectation<'_>,
+    warn: Option<Span>,
+    crit: Option<Span>,
+) -> Result<Report<Output>> {
+    let response = match answer {
         Ok(response) => response,
         // A service that is away is what a probe is for to find: a failed check, not a broken one.
         Err(fault) if matches!(fault.class, FaultClass::Transient | FaultClass::Timeout) => {
@@ -57,34 +100,66 @@ pub(crate) fn get(_job: &Job, input: Input) -> Result<Report<Output>> {
         }
         Err(fault) => return Err(fault),
     };
-    let expectation = Expectation {
-        status: input.status.as_ref(),
-        headers: input.headers.as_ref(),
-        contains: input.contains.as_deref(),
-        json: input.json.as_ref(),
-    };
     let took = Duration::from_micros(response.timing.total_us);
-    let (outcome, problem) = verdict(&expectation.compare(&response), took, input.warn, input.crit);
+    let (outcome, problem) = verdict(&expectation.compare(&response), took, warn, crit);
     let total_ms = milliseconds(response.timing.total_us);
     let body = if response.body.len() <= KEPT { serde_json::from_slice(&response.body).ok() } else { None };
     let summary = problem.unwrap_or_else(|| format!("{} in {total_ms} ms", response.status));
     let report = Report::new(outcome, summary, Output { status: response.status, peer: response.peer, total_ms, body });
+    let total = Measurement { warn: warn.map(at_most), crit: crit.map(at_most), ..measurement("total", total_ms, "ms") };
     Ok(parts(&response.timing)
         .into_iter()
-        .fold(report, |report, (label, us)| report.measure(measurement(label, milliseconds(us), "ms"))))
+        .fold(report.measure(total), |report, (label, us)| report.measure(measurement(label, milliseconds(us), "ms"))))
 }
 
-fn parts(timing: &Timing) -> [(&'static str, u64); 5] {
-    [
-        ("total", timing.total_us),
-        ("dns", timing.dns_us),
-        ("connect", timing.connect_us),
-        ("tls", timing.tls_us),
-        ("first_byte", timing.first_byte_us),
-    ]
+/// The threshold in Nagios syntax: from 0 to this many milliseconds is good.
+fn at_most(limit: Span) -> String {
+    limit.as_millis_f64().to_string()
+}
+
+fn parts(timing: &Timing) -> [(&'static str, u64); 4] {
+    [("dns", timing.dns_us), ("connect", timing.connect_us), ("tls", timing.tls_us), ("first_byte", timing.first_byte_us)]
 }
 
 #[expect(clippy::cast_precision_loss, reason = "durations of requests are small")]
 fn milliseconds(us: u64) -> f64 {
     (us as f64 / 10.0).round() / 100.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer(status: u16, body: &str) -> Response {
+        let timing = Timing { dns_us: 100, connect_us: 250, tls_us: 0, first_byte_us: 40_000, total_us: 41_234 };
+        let body = body.as_bytes().to_vec();
+        Response { status, headers: Vec::new(), body, truncated: false, peer: "127.0.0.1:80".to_owned(), timing }
+    }
+
+    #[test]
+    fn the_timing_is_measured_in_its_parts_with_the_limits_on_the_total() {
+        let limit = |ms| Some(Span(Duration::from_millis(ms)));
+        let report = report(Ok(answer(200, "{}")), &Expectation::default(), limit(40), limit(2_000)).expect("it answered");
+        assert_eq!(report.outcome, Outcome::Warn);
+        assert_eq!(report.summary, "took 41 ms, more than 40 ms");
+        let measured: Vec<_> = report.measurements.iter().map(|one| (one.label.as_str(), one.value)).collect();
+        assert_eq!(measured, [("total", 41.23), ("dns", 0.1), ("connect", 0.25), ("tls", 0.0), ("first_byte", 40.0)]);
+        assert_eq!(report.measurements[0].warn.as_deref(), Some("40"));
+        assert_eq!(report.measurements[0].crit.as_deref(), Some("2000"));
+    }
+
+    #[test]
+    fn a_service_that_is_away_fails_the_check_and_a_refusal_breaks_it() {
+        let away = report(Err(Fault::transient("http.connect", "nobody listens")), &Expectation::default(), None, None);
+        assert_eq!(away.map(|report| (report.outcome, report.summary)).ok(), Some((Outcome::Fail, "nobody listens".to_owned())));
+        let refused = Fault { class: FaultClass::Denied, code: "denied".to_owned(), message: "not granted".to_owned() };
+        assert!(report(Err(refused), &Expectation::default(), None, None).is_err());
+    }
+
+    #[test]
+    fn only_a_json_body_is_kept() {
+        let kept = |body| report(Ok(answer(200, body)), &Expectation::default(), None, None).expect("it answered").output.body;
+        assert_eq!(kept("{\"a\":1}"), Some(json!({ "a": 1 })));
+        assert_eq!(kept("<p>"), None);
+    }
 }

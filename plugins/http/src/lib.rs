@@ -4,4 +4,4 @@ mod expectation;
 mod get;
 mod post;
 
-runbook_sdk::plugin! { probes: { "get" => get::get }, steps: { "post" => post::Post } }
+runbook_sdk::plugin! { probes: { "get" => get::get, "head" => get::head }, steps: { "post" => post::Post } }

@@ -1,6 +1,6 @@
 //! `http:post`
 
-use crate::expectation::{Expectation, Status};
+use crate::expectation::{Expectation, Header, Status};
 use runbook_sdk::http::Endpoint;
 use runbook_sdk::operation::effect;
 use runbook_sdk::prelude::*;
@@ -17,8 +17,12 @@ pub(crate) struct Input {
     body: Json,
     /// The status, or a list; any from 200 to 299 if absent.
     status: Option<Status>,
+    /// Headers that the answer must have: a text that each contains, or `{ equals = "…" }`.
+    headers: Option<BTreeMap<String, Header>>,
     /// Text that the answer must contain.
     contains: Option<String>,
+    /// Text that the answer must be, byte for byte.
+    body_equals: Option<String>,
     /// Values at paths such as `id` of a JSON answer.
     json: Option<BTreeMap<String, Json>>,
 }
@@ -43,7 +47,7 @@ impl Step for Post {
     type Output = Output;
 
     fn plan(_job: &Job, input: &Input) -> Result<Proposal> {
-        let summary = format!("send {} bytes with POST", input.body.to_string().len());
+        let summary = format!("POST {} with {} bytes of JSON", input.path, input.body.to_string().len());
         Ok(Proposal::one(effect("http.post", &input.path, summary), Json::Null))
     }
 
@@ -52,8 +56,9 @@ impl Step for Post {
         let response = endpoint.post(&input.path, input.body.to_string().as_bytes())?;
         let expectation = Expectation {
             status: input.status.as_ref(),
-            headers: None,
+            headers: input.headers.as_ref(),
             contains: input.contains.as_deref(),
+            body_equals: input.body_equals.as_deref(),
             json: input.json.as_ref(),
         };
         let assertions = expectation.compare(&response);
