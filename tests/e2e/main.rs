@@ -7,6 +7,7 @@ mod emergency;
 mod layers;
 mod quickstart;
 mod secrets;
+mod sql;
 
 use runbook_tests::env::TestEnv;
 

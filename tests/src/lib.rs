@@ -5,6 +5,7 @@
 pub mod docker;
 pub mod env;
 pub mod http;
+pub mod mariadb;
 pub mod postgres;
 
 use std::net::TcpListener;

@@ -1,0 +1,140 @@
+//! Whole-process measurements: start, plan, and a dump of a big database. Run by `scripts/bench`.
+//!
+//! `RUNBOOK_BENCH_DUMP_MB` sets the size of the database (default 1000).
+
+use runbook_tests::env::TestEnv;
+use runbook_tests::postgres::{PASSWORD, Postgres, programs};
+use std::fmt::Write as _;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+fn main() {
+    let env = TestEnv::new(env!("CARGO_BIN_EXE_runbook"));
+    start(&env);
+    plan(&env);
+    dump(&env);
+}
+
+fn median(mut times: Vec<Duration>) -> Duration {
+    times.sort_unstable();
+    times[times.len() / 2]
+}
+
+fn measure(env: &TestEnv, arguments: &[&str], n: usize) -> Duration {
+    let once = || {
+        let mut command = env.command(arguments);
+        let start = Instant::now();
+        let status = command.stdout(Stdio::null()).stderr(Stdio::null()).status().expect("the program starts");
+        assert!(status.success());
+        start.elapsed()
+    };
+    for _ in 0..5 {
+        once();
+    }
+    median((0..n).map(|_| once()).collect())
+}
+
+fn report(what: &str, found: &str, budget: &str) {
+    println!("{what:<55} {found:>12}   budget {budget}");
+}
+
+fn milliseconds(duration: Duration) -> String {
+    format!("{:.2} ms", duration.as_secs_f64() * 1e3)
+}
+
+fn start(env: &TestEnv) {
+    report("runbook --version, median of 200", &milliseconds(measure(env, &["--version"], 200)), "5 ms");
+}
+
+/// 25 steps that use 6 plugins.
+fn plan(env: &TestEnv) {
+    let mut text = String::from(
+        "format = 1\n[runbook]\nname = \"bench\"\n[targets.db]\nsql = \"postgres://a@127.0.0.1:1/b\"\n[targets.file]\nsql = \"sqlite:x.db\"\n\
+         [targets.app]\ndocker = { name = \"x\" }\n[targets.api]\nhttp = \"http://127.0.0.1:1\"\n",
+    );
+    let uses = [
+        "postgres:ping\"\nbind.db = \"db",
+        "sqlite:integrity-check\"\nbind.db = \"file",
+        "docker:status\"\nbind.container = \"app",
+        "http:get\"\nbind.target = \"api",
+    ];
+    for index in 0..23 {
+        let _ = write!(text, "[[step]]\nid = \"s{index}\"\nuses = \"{}\"\n", uses[index % uses.len()]);
+    }
+    text.push_str("[[step]]\nid = \"tell\"\nuses = \"webhook:post\"\nbind.webhook = \"api\"\nwith = { text = \"x\" }\nirreversible = \"a message\"\n");
+    text.push_str("[[step]]\nid = \"rows\"\nuses = \"sql:query\"\nbind.db = \"db\"\nwith = { statement = \"select 1\" }\n");
+    env.file("plan.toml", &text);
+    report("runbook plan, 25 steps, 6 plugins, median of 100", &milliseconds(measure(env, &["plan", "plan.toml"], 100)), "20 ms");
+}
+
+/// Peak memory of a running child, in KiB.
+fn peak(child: &mut Child) -> u64 {
+    let mut peak = 0;
+    loop {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap_or_default();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        peak = line.and_then(|text| text.trim().trim_end_matches(" kB").trim().parse().ok()).unwrap_or(peak).max(peak);
+        if child.try_wait().expect("the program runs").is_some() {
+            return peak;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+fn dump(env: &TestEnv) {
+    let megabytes: u32 = std::env::var("RUNBOOK_BENCH_DUMP_MB").ok().and_then(|text| text.parse().ok()).unwrap_or(1_000);
+    let postgres = Postgres::start(1);
+    postgres.psql("orders", &format!("create table big as select i, md5(i::text) || md5((i * 7)::text) as a, repeat(md5((i % 1000)::text), 28) as b from generate_series(1, {megabytes} * 1000) i; alter table big owner to orders_admin"));
+    let size = postgres.psql("orders", "select pg_size_pretty(pg_database_size('orders'))");
+    let pg_dump = programs().join("pg_dump");
+    let shell = format!("'{}' --format=plain --no-password -d orders | zstd -q -3 -o reference.sql.zst -f", pg_dump.display());
+    let reference = || {
+        let mut command = Command::new("sh");
+        command.args(["-c", &shell]).current_dir(env.path());
+        command
+            .env("PGHOST", "127.0.0.1")
+            .env("PGPORT", postgres.port.to_string())
+            .env("PGUSER", "orders_admin")
+            .env("PGPASSWORD", PASSWORD);
+        let start = Instant::now();
+        assert!(command.status().expect("sh runs").success());
+        start.elapsed()
+    };
+    env.run(&["secret", "keygen"]).status(0);
+    env.run_with_input(&["secret", "set", "s.age#db"], PASSWORD).status(0);
+    std::fs::create_dir(env.path().join("out")).expect("a folder can be made");
+    env.file(
+        "dump.toml",
+        &format!(
+            "format = 1\n[runbook]\nname = \"dump\"\n[secrets.db]\nsource = \"age:s.age#db\"\n\
+             [targets.db]\nsql = \"postgres://orders_admin@127.0.0.1:{}/orders\"\npassword = \"secret:db\"\n\
+             [targets.program]\nprocess = \"{}\"\narguments = [\"--format=plain\", \"--no-password\"]\nconnection = \"db\"\n\
+             [targets.out]\nfiles = \"out\"\naccess = \"write\"\n\
+             [[step]]\nid = \"dump\"\nuses = \"postgres:dump\"\nbind = {{ db = \"db\", program = \"program\", directory = \"out\" }}\n\
+             with = {{ file = \"{{{{ run.id }}}}.sql.zst\" }}\nirreversible = \"adds a file\"\ntimeout = \"20m\"\n",
+            postgres.port,
+            pg_dump.display()
+        ),
+    );
+    let ours = || {
+        let mut command = env.command(&["exec", "dump.toml"]);
+        let start = Instant::now();
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the program starts");
+        let peak = peak(&mut child);
+        assert!(child.wait().expect("the program ends").success());
+        (start.elapsed(), peak)
+    };
+    // In turns, so that both see the same caches.
+    let (mut references, mut times, mut peaks) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..3 {
+        references.push(reference());
+        let (time, peak) = ours();
+        times.push(time);
+        peaks.push(peak);
+    }
+    let (reference, time) = (median(references), median(times));
+    report(&format!("dump of {size}: pg_dump | zstd -3, median of 3"), &milliseconds(reference), "");
+    report("dump of the same: runbook exec, median of 3", &milliseconds(time), &milliseconds(reference.mul_f64(1.15)));
+    let peak = peaks.into_iter().max().unwrap_or(0);
+    report("peak memory of runbook in it", &format!("{} MiB", peak >> 10), "80 MiB");
+}

@@ -1,0 +1,92 @@
+//! What the engine adds to the synced commits of its journal: a runbook of steps that do nothing, against the same number of bare
+//! commits of the same size. Run by `scripts/bench`.
+
+use jiff::Timestamp;
+use runbook_document::Source;
+use runbook_engine::{
+    Answer, Answered, Call, CancelToken, Clock, Fault, Journal as _, Kind, Operate, OperationFacts, Options, Outcome, Plan,
+    Record, RunId, StepId, execute, parse, resolve_params,
+};
+use runbook_journal::{SqliteJournal, bare_commits};
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::time::{Duration, Instant};
+
+const STEPS: u32 = 300;
+
+struct Nothing(OperationFacts);
+
+impl Operate for Nothing {
+    fn facts(&self, _step: &StepId) -> &OperationFacts {
+        &self.0
+    }
+
+    async fn call(&self, _call: Call) -> Result<Answered, Fault> {
+        let answer = Answer::Report {
+            outcome: Outcome::Pass,
+            summary: "nothing".to_owned(),
+            output: serde_json::json!({}),
+            measurements: Vec::new(),
+        };
+        Ok(Answered { answer, logs: Vec::new() })
+    }
+}
+
+struct SystemClock(Instant);
+
+impl Clock for SystemClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::now()
+    }
+
+    fn monotonic(&self) -> Duration {
+        self.0.elapsed()
+    }
+
+    async fn sleep(&self, duration: Duration) {
+        tokio::time::sleep(duration).await;
+    }
+}
+
+#[tokio::main]
+async fn main() {
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder can be made");
+    let mut text = String::from("format = 1\n[runbook]\nname = \"bench\"\n");
+    for index in 0..STEPS {
+        write!(text, "[[step]]\nid = \"s{index}\"\nuses = \"no:op\"\n").expect("a string can be written");
+    }
+    let source = Source::new("bench.toml", text);
+    let runbook = parse(&source, None, &mut |_| Err(std::io::ErrorKind::NotFound.into())).expect("the runbook is good");
+    let facts = OperationFacts { kind: Kind::Probe, idempotent: true, undo: false, writes: false, digest: "sha256:0".to_owned() };
+    let all: BTreeMap<_, _> = runbook.use_sites().into_iter().map(|site| (site.step, facts.clone())).collect();
+    let plan = Plan::build(&runbook, &resolve_params(&runbook, &[]).expect("there are none"), &all).expect("the plan is good");
+    let mut ratios = Vec::new();
+    for round in 0..5 {
+        let journal = SqliteJournal::open(&folder.path().join(format!("{round}.db"))).await.expect("a journal can be made");
+        let options = Options {
+            run: RunId::generate(),
+            operator: "bench".to_owned(),
+            environment: None,
+            host: "bench".to_owned(),
+            pid: std::process::id(),
+            cancel: CancelToken::new(),
+            is_dead: &|_| false,
+        };
+        let start = Instant::now();
+        execute(&plan, &Nothing(facts.clone()), &journal, &SystemClock(Instant::now()), &mut |_: &Record| {}, &options)
+            .await
+            .expect("it runs");
+        let engine = start.elapsed();
+        let records = u32::try_from(journal.load(options.run).await.expect("it is there").records.len()).expect("few");
+        let bare =
+            bare_commits(&folder.path().join(format!("bare-{round}.db")), records, 400).await.expect("commits can be made");
+        println!(
+            "{records} records: {:.1} us a record with the engine, {:.1} us a bare synced commit",
+            engine.as_secs_f64() * 1e6 / f64::from(records),
+            bare.as_secs_f64() * 1e6 / f64::from(records)
+        );
+        ratios.push(engine.as_secs_f64() / bare.as_secs_f64());
+    }
+    ratios.sort_by(f64::total_cmp);
+    println!("engine / bare commits, median of 5: {:.2}   budget 2", ratios[2]);
+}

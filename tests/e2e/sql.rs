@@ -1,0 +1,260 @@
+//! Reading is reading, on every database, whatever the statement says; and every type arrives as a value.
+
+use crate::home;
+use runbook_tests::env::TestEnv;
+use runbook_tests::mariadb::{self, MariaDb};
+use runbook_tests::postgres::{PASSWORD, Postgres};
+
+/// A runbook with one step that queries, and one preflight for each statement, all of which are to fail.
+fn query(env: &TestEnv, target: &str, statement: &str) -> runbook_tests::env::Finished {
+    let quoted = serde_json::to_string(statement).expect("text is JSON, and a TOML string");
+    let text = format!(
+        "format = 1\n[runbook]\nname = \"q\"\n[secrets.word]\nsource = \"age:s.age#word\"\n[targets.db]\n{target}\n\
+         [[preflight]]\nid = \"q\"\nuses = \"sql:query\"\nbind.db = \"db\"\nwith = {{ statement = {quoted} }}\n"
+    );
+    env.file("q.toml", &text);
+    env.run(&["exec", "q.toml", "--report", "json=q.json"])
+}
+
+fn with_secret(password: &str) -> TestEnv {
+    let env = home();
+    env.run(&["secret", "keygen"]).status(0);
+    env.run_with_input(&["secret", "set", "s.age#word"], password).status(0);
+    env
+}
+
+/// The first row of the last query.
+fn first_row(env: &TestEnv) -> serde_json::Value {
+    let report: serde_json::Value = serde_json::from_str(&env.read("q.json")).expect("the report is JSON");
+    report["steps"][0]["output"]["rows"][0].clone()
+}
+
+const POSTGRES_WRITES: &[&str] = &[
+    "update t set a = 2",
+    "delete from t",
+    "insert into t values (9)",
+    "truncate t",
+    "drop table t",
+    "create table x (a int)",
+    "create temp table x (a int)",
+    "select 1; update t set a = 2",
+    "select 1; commit; update t set a = 2",
+    "commit",
+    "rollback; update t set a = 2",
+    "end; update t set a = 2",
+    "set transaction read write",
+    "set session characteristics as transaction read write",
+    "begin read write; update t set a = 2; commit",
+    "with x as (update t set a = 2 returning a) select * from x",
+    "with x as (delete from t returning a) select * from x",
+    "with x as (insert into t values (7) returning a) select * from x",
+    "select * into y from t",
+    "select * from t for update",
+    "select * from t for share",
+    "copy t to stdout",
+    "copy t to '/tmp/rb-out'",
+    "copy t from program 'true'",
+    "do $$ begin update t set a = 2; end $$",
+    "call nothing()",
+    "explain analyze update t set a = 2",
+    "show all",
+    "vacuum t",
+    "lock table t",
+    "notify x",
+    "listen x",
+    "select 1) ; drop table t; --",
+    "select 1 /* ; */ ; /* */ delete from t",
+    "prepare p as delete from t",
+    "execute p",
+    "declare c cursor for select 1",
+    "fetch all from runbook_cursor",
+    "select nextval('s')",
+    "select setval('s', 99)",
+    "select pg_read_file('/etc/passwd')",
+    "select pg_ls_dir('/')",
+    "select lo_import('/etc/passwd')",
+    "refresh materialized view m",
+    "alter system set work_mem = '1MB'",
+    "grant all on t to public",
+    "security label on table t is 'x'",
+    "savepoint a; update t set a = 2",
+    "select 1\u{0};",
+];
+
+#[test]
+fn no_statement_writes_through_a_query_on_postgresql() {
+    let postgres = Postgres::start(1);
+    postgres.psql("orders", "create table t (a int); alter table t owner to orders_admin; insert into t values (1); create sequence s; alter sequence s owner to orders_admin");
+    let env = with_secret(PASSWORD);
+    let target = format!("sql = \"postgres://orders_admin@127.0.0.1:{}/orders\"\npassword = \"secret:word\"", postgres.port);
+    query(&env, &target, "select a from t").status(0);
+    for statement in POSTGRES_WRITES {
+        let finished = query(&env, &target, statement);
+        assert_ne!(finished.status, 0, "`{statement}` was answered\n{}", finished.stdout);
+        let found = postgres.psql("orders", "select count(*), sum(a), (select last_value from s), (select count(*) from pg_class where relname in ('x', 'y')) from t");
+        assert_eq!(found, "1|1|1|0", "`{statement}` changed something");
+    }
+    // PostgreSQL 15 lets a read-only transaction make a large object; the rollback takes it away.
+    query(&env, &target, "select lo_create(0)");
+    assert_eq!(postgres.psql("orders", "select count(*) from pg_largeobject_metadata"), "0");
+}
+
+#[test]
+fn every_postgresql_type_arrives_as_a_value() {
+    let postgres = Postgres::start(1);
+    let env = with_secret(PASSWORD);
+    let target = format!("sql = \"postgres://orders_admin@127.0.0.1:{}/orders\"\npassword = \"secret:word\"", postgres.port);
+    let statement = "select true as b, 5::int2 as i2, 9007199254740993::int8 as i8, 1.5::float8 as f, 12.50::numeric as n, 'NaN'::numeric as nan, \
+        'x'::text as t, '\\x00ff'::bytea as y, '2026-11-20 21:50:00+00'::timestamptz as tz, 'infinity'::timestamptz as inf, '294276-12-31'::timestamp as far, \
+        '2026-11-20'::date as d, '21:50'::time as tm, '6f1c1c5e-5b0e-4f6e-8f5e-000000000001'::uuid as u, '{\"a\": [1]}'::jsonb as j, \
+        array[1, null, 3] as arr, array['a b', 'c'] as texts, '1 day'::interval as iv, '10.0.0.0/8'::inet as net, null::int as nothing";
+    query(&env, &target, statement).status(0);
+    let expected = serde_json::json!({
+        "b": true, "i2": 5, "i8": 9_007_199_254_740_993_i64, "f": 1.5, "n": "12.50", "nan": "NaN", "t": "x", "y": "00ff",
+        "tz": "2026-11-20T21:50:00Z", "inf": "infinity", "far": "294276-12-31T00:00:00", "d": "2026-11-20", "tm": "21:50:00",
+        "u": "6f1c1c5e-5b0e-4f6e-8f5e-000000000001", "j": { "a": [1] }, "arr": [1, null, 3], "texts": ["a b", "c"],
+        "iv": "P1D", "net": "10.0.0.0/8", "nothing": null,
+    });
+    assert_eq!(first_row(&env), expected);
+}
+
+#[test]
+fn a_superuser_is_refused_because_nothing_is_read_only_for_one() {
+    let postgres = Postgres::start(1);
+    let env = with_secret("postgres-word");
+    let target = format!("sql = \"postgres://postgres@127.0.0.1:{}/orders\"\npassword = \"secret:word\"", postgres.port);
+    query(&env, &target, "select 1").status(4).err("superuser").without("postgres-word");
+    query(&env, &format!("{target}\nsuperuser = true"), "select 1 as one").status(0);
+}
+
+const SQLITE_WRITES: &[&str] = &[
+    "update t set a = 2",
+    "delete from t",
+    "insert into t values (9) returning a",
+    "drop table t",
+    "create table x (a)",
+    "create temp table x (a)",
+    "select 1; delete from t",
+    "vacuum",
+    "vacuum into 'copy.db'",
+    "attach 'other.db' as o",
+    "attach '/etc/passwd' as o",
+    "detach main",
+    "pragma query_only = off",
+    "pragma user_version = 5",
+    "pragma journal_mode = delete",
+    "pragma writable_schema = on",
+    "with x as (select 1) delete from t",
+    "with x as (select 1) insert into t select * from x",
+    "replace into t values (1)",
+    "reindex",
+    "analyze",
+    "begin immediate",
+    "commit",
+    "savepoint a",
+    "select load_extension('x')",
+    "select writefile('out', 'x')",
+    "explain delete from t; delete from t",
+    "create trigger r after insert on t begin delete from t; end",
+    "alter table t rename to u",
+];
+
+#[test]
+fn no_statement_writes_through_a_query_on_sqlite() {
+    let env = with_secret("unused");
+    let path = env.path().join("data.db");
+    let count = || -> (i64, i64, i64) {
+        let database = rusqlite::Connection::open(&path).expect("the database is there");
+        let version = database.query_row("pragma user_version", [], |row| row.get(0)).expect("a number");
+        database.query_row("select count(*), sum(a) from t", [], |row| Ok((row.get(0)?, row.get(1)?, version))).expect("one row")
+    };
+    rusqlite::Connection::open(&path)
+        .expect("a database can be made")
+        .execute_batch("create table t (a); create index i on t (a); insert into t values (1)")
+        .expect("good SQL");
+    query(&env, "sql = \"sqlite:data.db\"", "select a from t").status(0);
+    query(&env, "sql = \"sqlite:data.db\"", "select * from pragma_table_info('t')").status(0);
+    for statement in SQLITE_WRITES {
+        let finished = query(&env, "sql = \"sqlite:data.db\"", statement);
+        assert_ne!(finished.status, 0, "`{statement}` was answered\n{}", finished.stdout);
+        assert_eq!(count(), (1, 1, 0), "`{statement}` changed something");
+    }
+    for file in ["copy.db", "other.db", "out"] {
+        assert!(!env.path().join(file).exists(), "{file} was made");
+    }
+}
+
+#[test]
+fn a_query_that_never_ends_is_stopped_at_its_deadline() {
+    let env = with_secret("unused");
+    rusqlite::Connection::open(env.path().join("data.db"))
+        .expect("a database can be made")
+        .execute_batch("create table t (a)")
+        .expect("good SQL");
+    let forever = "with recursive n(i) as (select 1 union all select i + 1 from n) select count(*) from n";
+    let start = std::time::Instant::now();
+    query(&env, "sql = \"sqlite:data.db\"\ntimeout = \"1s\"", forever).status(4);
+    assert!(start.elapsed() < std::time::Duration::from_secs(6));
+}
+
+const MARIADB_WRITES: &[&str] = &[
+    "update t set a = 2",
+    "delete from t",
+    "insert into t values (9)",
+    "insert into t values (9) returning a",
+    "replace into t values (9)",
+    "truncate t",
+    "drop table t",
+    "create table x (a int)",
+    "create temporary table x (a int)",
+    "alter table t add b int",
+    "select 1; update t set a = 2",
+    "commit",
+    "start transaction read write",
+    "set transaction read write",
+    "set session transaction read write",
+    "set global max_connections = 5",
+    "set @a = 1",
+    "select a into @x from t",
+    "select * from t into outfile '/tmp/rb-mariadb-out'",
+    "select load_file('/etc/passwd')",
+    "load data infile '/etc/passwd' into table t",
+    "do sleep(0)",
+    "call nothing()",
+    "lock tables t write",
+    "flush tables",
+    "analyze table t",
+    "optimize table t",
+    "grant all on shop.* to x",
+    "prepare p from 'delete from t'",
+    "/*! delete from t */",
+    "select 1 /*!; delete from t */",
+    "with x as (select 1) delete from t",
+    "handler t open",
+    "kill 1",
+];
+
+#[test]
+fn no_statement_writes_through_a_query_on_mariadb() {
+    let server = MariaDb::start();
+    server.sql("create table shop.t (a int); insert into shop.t values (1)");
+    let env = with_secret(mariadb::PASSWORD);
+    let target = format!("sql = \"mysql://shop@127.0.0.1:{}/shop\"\npassword = \"secret:word\"", server.port);
+    query(&env, &target, "select a from t").status(0);
+    query(&env, &target, "show tables").status(0);
+    for statement in MARIADB_WRITES {
+        let finished = query(&env, &target, statement);
+        assert_ne!(finished.status, 0, "`{statement}` was answered\n{}", finished.stdout);
+        assert_eq!(server.sql("select count(*), sum(a) from shop.t"), "1\t1", "`{statement}` changed something");
+        assert_eq!(server.sql("show tables from shop"), "t", "`{statement}` made something");
+    }
+    let values = "select cast(12.50 as decimal(10,2)) as n, true as b, 18446744073709551615 as big, 'x' as t, x'00ff' as y, \
+        timestamp'2026-11-20 21:50:00' as at, date'2026-11-20' as d, null as nothing";
+    query(&env, &target, values).status(0);
+    let row = first_row(&env);
+    assert_eq!(
+        (&row["n"], &row["big"], &row["at"], &row["d"], &row["y"]),
+        (&"12.50".into(), &"18446744073709551615".into(), &"2026-11-20T21:50:00".into(), &"2026-11-20".into(), &"00ff".into()),
+        "{row}"
+    );
+}

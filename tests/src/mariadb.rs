@@ -1,0 +1,102 @@
+//! A MariaDB server of the test's own.
+
+use crate::{free_port, program, wait_for};
+use std::fs;
+use std::os::unix::fs::chown;
+use std::os::unix::process::CommandExt as _;
+use std::process::{Child, Command, Stdio};
+use tempfile::TempDir;
+
+/// A running server with a database `shop` and a user `shop` (password `shop-word`) who owns it.
+#[derive(Debug)]
+pub struct MariaDb {
+    server: Child,
+    folder: TempDir,
+    /// Its TCP port on 127.0.0.1.
+    pub port: u16,
+}
+
+/// The password of `shop`.
+pub const PASSWORD: &str = "shop-word";
+
+impl MariaDb {
+    /// Starts a server.
+    ///
+    /// # Panics
+    /// If the server cannot be started.
+    pub fn start() -> Self {
+        let folder = tempfile::Builder::new().prefix("rb-my").tempdir_in("/tmp").expect("a folder can be made");
+        let ids = server_user();
+        chown(folder.path(), Some(ids.0), Some(ids.1)).expect("root can give a folder away");
+        let data = format!("--datadir={}/data", folder.path().display());
+        let install = program(&["/usr/bin/mariadb-install-db", "/usr/bin/mysql_install_db"], "mariadb-server");
+        let made = Command::new(install)
+            .args(["--no-defaults", "--auth-root-authentication-method=normal", "--skip-test-db", "--skip-name-resolve", &data])
+            .current_dir("/")
+            .uid(ids.0)
+            .gid(ids.1)
+            .output()
+            .expect("mariadb-install-db runs");
+        assert!(made.status.success(), "mariadb-install-db: {}", String::from_utf8_lossy(&made.stderr));
+        let port = free_port();
+        let log = fs::File::create(folder.path().join("log")).expect("a log can be made");
+        let server = Command::new(program(&["/usr/sbin/mariadbd", "/usr/sbin/mysqld"], "mariadb-server"))
+            .args(["--no-defaults", &data, "--bind-address=127.0.0.1", &format!("--port={port}"), "--skip-log-bin"])
+            .args([format!("--socket={}/sock", folder.path().display()), format!("--pid-file={}/pid", folder.path().display())])
+            .current_dir("/")
+            .uid(ids.0)
+            .gid(ids.1)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .expect("mariadbd starts");
+        let server = Self { server, folder, port };
+        wait_for("MariaDB answers", || server.try_sql("select 1").is_ok());
+        server.sql(&format!("create database shop; create user shop@'127.0.0.1' identified by '{PASSWORD}'; grant all on shop.* to shop@'127.0.0.1'; grant file on *.* to shop@'127.0.0.1'"));
+        server
+    }
+
+    /// Runs SQL as root and returns what the client prints, without a head.
+    ///
+    /// # Panics
+    /// If the SQL fails.
+    pub fn sql(&self, sql: &str) -> String {
+        self.try_sql(sql).unwrap_or_else(|error| panic!("mariadb: {error}"))
+    }
+
+    fn try_sql(&self, sql: &str) -> Result<String, String> {
+        let client = program(&["/usr/bin/mariadb", "/usr/bin/mysql"], "mariadb-client");
+        let socket = format!("--socket={}/sock", self.folder.path().display());
+        let output = Command::new(client)
+            .args(["--no-defaults", "-uroot", &socket, "-N", "-B", "-e", sql])
+            .output()
+            .expect("mariadb runs");
+        if output.status.success() {
+            Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+        } else {
+            Err(String::from_utf8_lossy(&output.stderr).into_owned())
+        }
+    }
+}
+
+/// As which user the server runs: it refuses root.
+fn server_user() -> (u32, u32) {
+    let passwd = fs::read_to_string("/etc/passwd").expect("there are users");
+    let entry = passwd
+        .lines()
+        .find(|line| line.starts_with("mysql:"))
+        .or_else(|| passwd.lines().find(|line| line.starts_with("nobody:")));
+    let mut fields =
+        entry.expect("mysql or nobody is a user").split(':').skip(2).map(|field| field.parse().expect("ids are numbers"));
+    (fields.next().expect("a user id"), fields.next().expect("a group id"))
+}
+
+impl Drop for MariaDb {
+    fn drop(&mut self) {
+        if let Some(pid) = i32::try_from(self.server.id()).ok().and_then(rustix::process::Pid::from_raw) {
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+        }
+        let _ = self.server.wait();
+    }
+}
