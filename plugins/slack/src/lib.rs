@@ -1,5 +1,6 @@
 //! The bundled plugin `slack`: posts a message to a channel's incoming webhook.
 
+use runbook_sdk::assertion::start_of;
 use runbook_sdk::operation::effect;
 use runbook_sdk::prelude::*;
 
@@ -12,7 +13,7 @@ struct Input {
 }
 
 /// What was answered.
-#[derive(Serialize, JsonSchema)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct Output {
     /// Status code.
     status: u16,
@@ -28,23 +29,62 @@ impl Step for Post {
         if input.text.trim().is_empty() {
             return Err(Fault::invalid("slack.empty", "the message is empty"));
         }
-        let summary = format!("post \"{}\"", runbook_sdk::assertion::start_of(&input.text));
+        let summary = format!("post \"{}\"", start_of(&input.text));
         Ok(Proposal::one(effect("http.post", "channel", summary), Json::Null))
     }
 
     fn apply(_job: &Job, input: &Input, _proposal: &Proposal) -> Result<Completion<Output>> {
-        let body = json!({ "text": input.text }).to_string();
-        let response = http::Endpoint::slot("webhook").header("content-type", "application/json").post("/", body.as_bytes())?;
-        if response.is_success() {
-            return Ok(Completion::changed("posted", Output { status: response.status }));
-        }
-        let message = format!("Slack answered {}: {}", response.status, runbook_sdk::assertion::start_of(&response.text()));
-        Err(if response.status == 429 || response.status >= 500 {
-            Fault::transient("slack.busy", message)
-        } else {
-            Fault::assertion("slack.refused", message)
-        })
+        let response =
+            http::Endpoint::slot("webhook").header("content-type", "application/json").post("/", &body(&input.text))?;
+        judge(response.status, &response.text())
     }
 }
 
+/// What an incoming webhook takes.
+fn body(text: &str) -> Vec<u8> {
+    json!({ "text": text }).to_string().into_bytes()
+}
+
+/// What the answer means.
+fn judge(status: u16, answer: &str) -> Result<Completion<Output>> {
+    if (200..300).contains(&status) {
+        return Ok(Completion::changed("posted to slack", Output { status }));
+    }
+    let message = format!("slack answered {status}: {}", start_of(answer));
+    Err(if status == 429 || status >= 500 {
+        Fault::transient("slack.busy", message)
+    } else {
+        Fault::assertion("slack.refused", message)
+    })
+}
+
 runbook_sdk::plugin! { steps: { "post" => Post } }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plan(text: &str) -> Result<Proposal> {
+        let job = Job { run_id: String::new(), step: "tell".to_owned(), attempt: 1, deadline_ms: 0, dry_run: false };
+        Post::plan(&job, &Input { text: text.to_owned() })
+    }
+
+    #[test]
+    fn a_message_is_sent_as_json_whatever_is_in_it() {
+        assert_eq!(body("a \"b\"\nc"), br#"{"text":"a \"b\"\nc"}"#);
+    }
+
+    #[test]
+    fn the_plan_shows_the_start_of_the_message_on_one_line() {
+        assert_eq!(plan("orders is down\nsee INC-42").expect("it can be planned").summary, "post \"orders is down see INC-42\"");
+        assert_eq!(plan(" \n").map_err(|fault| fault.code).err(), Some("slack.empty".to_owned()));
+    }
+
+    #[test]
+    fn what_slack_answers_is_said() {
+        assert_eq!(judge(200, "ok").map(|done| done.summary).ok(), Some("posted to slack".to_owned()));
+        let refused = judge(404, "no_service").expect_err("the webhook is gone");
+        assert_eq!((refused.class, refused.message.as_str()), (FaultClass::Assertion, "slack answered 404: no_service"));
+        assert_eq!(judge(429, "").expect_err("too fast").class, FaultClass::Transient);
+    }
+}

@@ -1,5 +1,6 @@
 //! The bundled plugin `webhook`: sends a message to a webhook.
 
+use runbook_sdk::assertion::start_of;
 use runbook_sdk::operation::effect;
 use runbook_sdk::prelude::*;
 
@@ -19,7 +20,7 @@ struct Input {
 }
 
 /// What was answered.
-#[derive(Serialize, JsonSchema)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct Output {
     /// Status code.
     status: u16,
@@ -48,26 +49,31 @@ impl Step for Post {
     type Output = Output;
 
     fn plan(_job: &Job, input: &Input) -> Result<Proposal> {
-        let (body, _) = input.body()?;
-        let summary = format!("send {} bytes with POST", body.len());
+        let (body, kind) = input.body()?;
+        let summary = format!("POST {} with {} bytes of {kind}", input.path(), body.len());
         Ok(Proposal::one(effect("http.post", input.path(), summary), Json::Null))
     }
 
     fn apply(_job: &Job, input: &Input, _proposal: &Proposal) -> Result<Completion<Output>> {
         let (body, kind) = input.body()?;
         let response = http::Endpoint::slot("webhook").header("content-type", kind).post(input.path(), &body)?;
-        let good = input.expect_status.map_or(response.is_success(), |expected| response.status == expected);
-        if good {
-            return Ok(Completion::changed(format!("sent, answered {}", response.status), Output { status: response.status }));
-        }
-        let message = format!("the webhook answered {}: {}", response.status, runbook_sdk::assertion::start_of(&response.text()));
-        // 429 and 5xx may be gone in a moment; the others will not.
-        Err(if response.status == 429 || response.status >= 500 {
-            Fault::transient("webhook.busy", message)
-        } else {
-            Fault::assertion("webhook.status", message)
-        })
+        judge(input, response.status, &response.text())
     }
+}
+
+/// What the answer means.
+fn judge(input: &Input, status: u16, body: &str) -> Result<Completion<Output>> {
+    if input.expect_status.map_or((200..300).contains(&status), |expected| status == expected) {
+        return Ok(Completion::changed(format!("sent, answered {status}"), Output { status }));
+    }
+    let wanted = input.expect_status.map_or_else(|| "200 to 299".to_owned(), |expected| expected.to_string());
+    let message = format!("the webhook answered {status}, expected {wanted}: {}", start_of(body));
+    // 429 and 5xx may be gone in a moment; the others will not.
+    Err(if status == 429 || status >= 500 {
+        Fault::transient("webhook.busy", message)
+    } else {
+        Fault::assertion("webhook.status", message)
+    })
 }
 
 runbook_sdk::plugin! { steps: { "post" => Post } }
@@ -76,15 +82,49 @@ runbook_sdk::plugin! { steps: { "post" => Post } }
 mod tests {
     use super::*;
 
-    fn body(input: Json) -> Result<(Vec<u8>, &'static str)> {
-        serde_json::from_value::<Input>(input).expect("the test's input fits").body()
+    fn input(input: Json) -> Input {
+        serde_json::from_value(input).expect("the test's input fits")
+    }
+
+    fn job() -> Job {
+        Job { run_id: String::new(), step: "tell".to_owned(), attempt: 1, deadline_ms: 0, dry_run: false }
     }
 
     #[test]
     fn exactly_one_of_json_and_text_is_sent() {
+        let body = |value| input(value).body();
         assert_eq!(body(json!({ "json": { "a": 1 } })).expect("json"), (b"{\"a\":1}".to_vec(), "application/json"));
         assert_eq!(body(json!({ "text": "x" })).expect("text").0, b"x");
-        assert!(body(json!({})).is_err());
-        assert!(body(json!({ "json": 1, "text": "x" })).is_err());
+        assert_eq!(body(json!({})).map_err(|fault| fault.code), Err("webhook.nothing".to_owned()));
+        assert_eq!(body(json!({ "json": 1, "text": "x" })).map_err(|fault| fault.code), Err("webhook.both".to_owned()));
+    }
+
+    #[test]
+    fn the_plan_says_method_path_and_size() {
+        let effects = |value| Post::plan(&job(), &input(value)).expect("it can be planned").effects;
+        let named = effects(json!({ "json": { "a": 1 }, "path": "/hooks/7" }));
+        assert_eq!((named[0].verb.as_str(), named[0].target.as_str()), ("http.post", "/hooks/7"));
+        assert_eq!(named[0].summary, "POST /hooks/7 with 7 bytes of application/json");
+        assert_eq!(effects(json!({ "text": "x" }))[0].target, "/", "the target's own address");
+    }
+
+    #[test]
+    fn any_good_status_is_expected_unless_one_is_named() {
+        let any = input(json!({ "text": "x" }));
+        let only = input(json!({ "text": "x", "expect_status": 202 }));
+        assert_eq!(judge(&any, 204, "").map(|done| done.output.status).ok(), Some(204));
+        assert_eq!(judge(&only, 202, "").map(|done| done.output.status).ok(), Some(202));
+        let fault = judge(&only, 200, "ok").expect_err("200 is not 202");
+        assert_eq!(fault.message, "the webhook answered 200, expected 202: ok");
+        assert_eq!(fault.class, FaultClass::Assertion);
+    }
+
+    #[test]
+    fn a_busy_webhook_may_be_asked_again_and_one_that_refuses_may_not() {
+        let class = |status| judge(&input(json!({ "text": "x" })), status, "").expect_err("it did not work").class;
+        assert_eq!(class(429), FaultClass::Transient);
+        assert_eq!(class(503), FaultClass::Transient);
+        assert_eq!(class(404), FaultClass::Assertion);
+        assert_eq!(class(302), FaultClass::Assertion);
     }
 }
