@@ -60,10 +60,16 @@ struct Expect {
 }
 
 impl Case {
+    /// What it proves.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
     /// The first value that this case uses and nobody captured.
     pub(crate) fn missing(&self, values: &Values) -> Option<String> {
-        let body = self.body.as_ref().map_or(Ok(Json::Null), |body| values.fill_json(body));
-        values.fill(&self.path).err().or_else(|| body.err())
+        let texts = std::iter::once(&self.path).chain(self.headers.values());
+        let in_texts = texts.map(|text| values.fill(text)).find_map(Result::err);
+        in_texts.or_else(|| self.body.as_ref().and_then(|body| values.fill_json(body).err()))
     }
 
     /// Makes the request and judges the answer.
@@ -147,5 +153,79 @@ impl Case {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use runbook_sdk::http::Timing;
+
+    fn case(rest: &Json) -> Case {
+        let mut case = json!({ "name": "it works", "path": "/orders" });
+        let entries = rest.as_object().expect("the test writes an object").clone();
+        case.as_object_mut().expect("made above").extend(entries);
+        serde_json::from_value(case).expect("the test's case fits")
+    }
+
+    fn judged(rest: &Json, status: u16, body: &str) -> (Outcome, String, Values) {
+        let timing = Timing { dns_us: 0, connect_us: 0, tls_us: 0, first_byte_us: 0, total_us: 0 };
+        let body = body.as_bytes().to_vec();
+        let response = Response { status, headers: Vec::new(), body, truncated: false, peer: String::new(), timing };
+        let mut values = Values::default();
+        let (outcome, reason) = case(rest).judge(&response, &mut values);
+        (outcome, reason, values)
+    }
+
+    #[test]
+    fn a_good_answer_passes_and_its_values_are_kept() {
+        let rest =
+            json!({ "expect": { "status": 201, "contains": "book", "json": { "item": "book" } }, "capture": { "id": "id" } });
+        let (outcome, reason, values) = judged(&rest, 201, "{\"id\":7,\"item\":\"book\"}");
+        assert_eq!((outcome, reason.as_str()), (Outcome::Pass, "201"));
+        assert_eq!(values.fill("/orders/${id}"), Ok("/orders/7".to_owned()));
+    }
+
+    #[test]
+    fn a_bad_answer_fails_with_every_reason() {
+        let rest = json!({ "expect": { "contains": "book", "json": { "item": "book" } }, "capture": { "id": "id" } });
+        let (outcome, reason, _) = judged(&rest, 500, "{\"item\":\"pen\"}");
+        assert_eq!(outcome, Outcome::Fail);
+        assert_eq!(
+            reason,
+            "status is 500, expected 200 to 299; the body does not contain `book`; it starts with `{\"item\":\"pen\"}`; \
+             `item` is \"pen\", expected \"book\"; there is no `id` to capture as `id`"
+        );
+    }
+
+    #[test]
+    fn what_a_bad_answer_says_is_kept_too_so_that_the_cleanup_can_remove_it() {
+        let rest = json!({ "expect": { "status": 200 }, "capture": { "id": "id" } });
+        let (outcome, _, values) = judged(&rest, 201, "{\"id\":7}");
+        assert_eq!(outcome, Outcome::Fail);
+        assert_eq!(values.fill("${id}"), Ok("7".to_owned()));
+    }
+
+    #[test]
+    fn an_answer_that_is_not_json_fails_only_who_asks_for_json() {
+        assert_eq!(judged(&json!({}), 200, "<p>").0, Outcome::Pass);
+        let (outcome, reason, _) = judged(&json!({ "capture": { "id": "id" } }), 200, "<p>");
+        assert_eq!(outcome, Outcome::Fail);
+        assert!(reason.starts_with("the body is not the expected JSON"), "{reason}");
+    }
+
+    #[test]
+    fn a_value_is_missed_wherever_it_is_used() {
+        let missing = |rest: Json| case(&rest).missing(&Values::default());
+        assert_eq!(missing(json!({})), None);
+        assert_eq!(missing(json!({ "path": "/orders/${a}" })), Some("a".to_owned()));
+        assert_eq!(missing(json!({ "headers": { "etag": "${b}" } })), Some("b".to_owned()));
+        assert_eq!(missing(json!({ "body": { "ids": ["${c}"] } })), Some("c".to_owned()));
+    }
+
+    #[test]
+    fn a_case_with_an_unknown_key_is_refused() {
+        let case = json!({ "name": "x", "path": "/", "expects": { "status": 200 } });
+        assert!(serde_json::from_value::<Case>(case).is_err(), "a misspelled expectation must not be left out");
     }
 }
