@@ -69,7 +69,7 @@ pub use {schemars, serde, serde_json, wit_bindgen};
 /// Registers the operations of a plugin. Probes and smoke tests are functions, steps are types that implement
 /// [`Step`](crate::Step). Names are those of `plugin.toml`.
 ///
-/// ```ignore
+/// ```text
 /// runbook_sdk::plugin! {
 ///     probes: { "status" => status },
 ///     smoke_tests: { "run" => run },
@@ -154,3 +154,8 @@ macro_rules! plugin {
         $crate::bindings::export!(RunbookPlugin with_types_in $crate::bindings);
     };
 }
+
+/// Compiles the example of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

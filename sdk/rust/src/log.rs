@@ -1,7 +1,6 @@
 //! Lines for the operator.
 
 use crate::bindings::runbook::base::log;
-use std::sync::Once;
 
 pub use log::Level;
 
@@ -11,10 +10,15 @@ pub fn write(level: Level, message: &str) {
 }
 
 /// Logs what a panic says: the host only sees that the plugin stopped.
+#[cfg(target_family = "wasm")]
 pub(crate) fn catch_panics() {
-    static HOOK: Once = Once::new();
+    static HOOK: std::sync::Once = std::sync::Once::new();
     HOOK.call_once(|| std::panic::set_hook(Box::new(|panic| write(Level::Error, &format!("the plugin panicked: {panic}")))));
 }
+
+/// A native test has no host to tell, and says itself what panicked.
+#[cfg(not(target_family = "wasm"))]
+pub(crate) fn catch_panics() {}
 
 /// For the author of the plugin.
 #[macro_export]
