@@ -81,6 +81,14 @@ fn a_plugin_that_is_no_component_is_refused() {
 }
 
 #[test]
+fn an_input_of_the_wrong_type_is_shown_at_its_line() {
+    validate(&format!("{API}[[preflight]]\nid = \"a\"\nuses = \"http:get\"\nbind.target = \"api\"\nwith = {{ path = 5 }}\n"))
+        .status(2)
+        .err("the input of `http:get` does not fit: at `/path`")
+        .err("r.toml:10");
+}
+
+#[test]
 fn a_plugin_that_does_not_exist_is_named() {
     validate("[[preflight]]\nid = \"a\"\nuses = \"htp:get\"\n")
         .status(2)

@@ -87,6 +87,7 @@ pub fn prepare_with(
         };
         match granted(&site, operation, plugin.manifest(), &targets) {
             Ok(effective) => {
+                diagnostics.extend(wrong_input(&site, operation, &plugin));
                 facts.insert(site.step.clone(), facts_of(&plugin, operation));
                 let site_of = Site { operation: operation.to_owned(), plugin, effective };
                 sites.insert(site.step, site_of);
@@ -117,6 +118,21 @@ fn read_targets(runbook: &Runbook, folder: &Path, diagnostics: &mut Diagnostics)
     let secrets: Vec<_> = runbook.secrets.iter().map(|secret| secret.name.name.as_str()).collect();
     targets.check_references(&secrets, diagnostics);
     targets
+}
+
+/// An input without templates is known now, so it is compared with the operation's schema now. The others are compared when
+/// they are rendered.
+fn wrong_input(site: &UseSite<'_>, operation: &str, plugin: &Verified) -> Option<Diagnostic> {
+    let input = site.with.map_or_else(|| serde_json::json!({}), runbook_document::Table::to_json);
+    if input.to_string().contains("{{") {
+        return None;
+    }
+    let mismatch = plugin.check_input(operation, &input).err()?;
+    let place = mismatch.key().and_then(|key| site.with?.get(key)).map(|node| node.span.clone());
+    let span = place.or_else(|| site.with.map(|with| with.span.clone())).unwrap_or_else(|| site.span.clone());
+    let message = format!("the input of `{}` does not fit: {mismatch}", site.uses.value);
+    let help = format!("see `runbook plugin inspect {}`", plugin.manifest().name);
+    Some(Diagnostic::error("E0230", site.source, span, message).label("does not fit").help(help))
 }
 
 /// A plugin that cannot be used, shown where the runbook names it.

@@ -42,5 +42,5 @@ pub use limits::Limits;
 pub use services::{
     AuditRecord, AuditSink, BoxFuture, NoSecrets, SecretFacts, SecretSource, SecretUnavailable, Services, SharedScrubber,
 };
-pub use value::SchemaError;
+pub use value::{Mismatch, SchemaError};
 pub use verify::{Finding, Verified, VerifyError, verify};

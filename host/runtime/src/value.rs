@@ -17,9 +17,18 @@ pub struct SchemaError {
 /// The first thing that is wrong with a value.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("at {pointer}: {reason}")]
-pub(crate) struct Mismatch {
+pub struct Mismatch {
     pointer: String,
     reason: String,
+    /// The first key on the way to the place; `None` at the top.
+    key: Option<String>,
+}
+
+impl Mismatch {
+    /// The first key on the way to the place; `None` at the top.
+    pub fn key(&self) -> Option<&str> {
+        self.key.as_deref()
+    }
 }
 
 impl Schema {
@@ -44,8 +53,9 @@ impl Schema {
                 "" => "the top".to_owned(),
                 path => format!("`{path}`"),
             };
+            let key = error.instance_path().as_str().split('/').nth(1).map(str::to_owned);
             // Without the value itself: it may be long, and it may be a secret.
-            Mismatch { pointer, reason: error.masked_with("the value").to_string() }
+            Mismatch { pointer, reason: error.masked_with("the value").to_string(), key }
         })
     }
 }

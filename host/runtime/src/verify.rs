@@ -39,6 +39,15 @@ impl Verified {
         self.inspected.size
     }
 
+    /// Whether an input fits the schema of an operation, as it is checked before each call.
+    ///
+    /// # Errors
+    /// The first [`Mismatch`]. A schema that cannot be used is found when the plugin is linked.
+    pub fn check_input(&self, operation: &str, input: &serde_json::Value) -> Result<(), crate::Mismatch> {
+        let schema = self.manifest().operations.get(operation).map(|operation| crate::value::Schema::parse(&operation.input));
+        schema.and_then(Result::ok).map_or(Ok(()), |schema| schema.check(input))
+    }
+
     /// Verbs that are declared, though no imported function needs them, sorted. `secrets.use` has no function.
     pub fn unused_verbs(&self) -> Vec<Verb> {
         let used: BTreeSet<_> = self.inspected.imports.iter().filter_map(verb_of).collect();
