@@ -110,3 +110,34 @@ impl Response {
             .map_err(|error| Fault::assertion("http.not-json", format!("the body is not the expected JSON: {error}")))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn response(status: u16, body: &[u8]) -> Response {
+        let timing = Timing { dns_us: 0, connect_us: 0, tls_us: 0, first_byte_us: 0, total_us: 0 };
+        let headers = vec![("etag".to_owned(), "a".to_owned()), ("etag".to_owned(), "b".to_owned())];
+        Response { status, headers, body: body.to_vec(), truncated: false, peer: String::new(), timing }
+    }
+
+    #[test]
+    fn only_200_to_299_is_success() {
+        let success: Vec<_> = [199, 200, 299, 300].iter().map(|status| response(*status, b"").is_success()).collect();
+        assert_eq!(success, [false, true, true, false]);
+    }
+
+    #[test]
+    fn a_header_is_found_in_any_case_and_the_first_counts() {
+        assert_eq!(response(200, b"").header("ETag"), Some("a"));
+        assert_eq!(response(200, b"").header("server"), None);
+    }
+
+    #[test]
+    fn a_body_that_is_not_what_was_expected_is_an_assertion() {
+        assert_eq!(response(200, b"[1,2]").json::<Vec<u8>>().expect("it is a list"), [1, 2]);
+        let fault = response(200, b"<p>").json::<Vec<u8>>().expect_err("it is no JSON");
+        assert_eq!((fault.class, fault.code.as_str()), (crate::FaultClass::Assertion, "http.not-json"));
+        assert_eq!(response(200, b"a\xff").text(), "a\u{fffd}");
+    }
+}

@@ -285,3 +285,51 @@ impl From<bool> for Value {
         Self::Boolean(truth)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn rows(values: Vec<Vec<Value>>) -> Rows {
+        let column = |name: &str| Column { name: name.to_owned(), type_name: String::new() };
+        Rows { columns: vec![column("id"), column("note")], rows: values, truncated: false }
+    }
+
+    #[test]
+    fn a_column_is_read_as_the_type_that_is_asked_for_or_said_not_to_be() {
+        let rows = rows(vec![vec![Value::Integer(7), Value::Null]]);
+        let row = rows.first().expect("there is one");
+        assert_eq!(row.get::<i64>("id").ok(), Some(7));
+        assert_eq!(row.get::<Option<String>>("note").ok(), Some(None));
+        let codes = [row.get::<String>("id"), row.get::<String>("note"), row.get::<String>("nobody")]
+            .map(|read| read.expect_err("it cannot be read").code);
+        assert_eq!(codes, ["sql.type", "sql.type", "sql.no-column"]);
+    }
+
+    #[test]
+    fn no_row_is_not_found() {
+        assert_eq!(rows(Vec::new()).first().expect_err("there is none").class, crate::FaultClass::NotFound);
+    }
+
+    #[test]
+    fn a_number_is_a_truth_only_if_it_is_0_or_1() {
+        let truths = [0, 1, 2].map(|number| bool::from_value(&Value::Integer(number)));
+        assert_eq!(truths, [Some(false), Some(true), None]);
+    }
+
+    #[test]
+    fn no_digit_is_lost_on_the_way_into_json() {
+        assert_eq!(to_json(&Value::Decimal("0.10000000000000000000001".to_owned())), json!("0.10000000000000000000001"));
+        assert_eq!(to_json(&Value::Bytes(vec![0, 171, 255])), json!("00abff"));
+        assert_eq!(to_json(&Value::Json("{\"a\":1}".to_owned())), json!({ "a": 1 }));
+        assert_eq!(to_json(&Value::Json("{".to_owned())), json!("{"), "what is not JSON stays text");
+        assert_eq!(to_json(&Value::Sequence(vec![Element::Integer(1), Element::Null])), json!([1, null]));
+    }
+
+    #[test]
+    fn parameters_become_values_of_their_types() {
+        let parameters: &[Value] = params!["orders", 5_i64, true];
+        assert!(matches!(parameters, [Value::Text(_), Value::Integer(5), Value::Boolean(true)]));
+    }
+}
