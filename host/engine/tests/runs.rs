@@ -1,0 +1,366 @@
+//! Random graphs of steps, random failures and a journal that breaks at every record: no completed step runs twice, what was done is
+//! undone in reverse order of dependence, the lock is always released, and the fold of the records is the state.
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+use jiff::Timestamp;
+use proptest::prelude::*;
+use runbook_document::Source;
+use runbook_engine::*;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::sync::Mutex;
+use std::time::Duration;
+
+/// What plugins change: which steps have taken effect.
+#[derive(Default)]
+struct World {
+    done: BTreeSet<String>,
+    applied: Vec<String>,
+    undone: Vec<String>,
+}
+
+struct Plugins {
+    facts: OperationFacts,
+    world: Mutex<World>,
+    failing: Option<(String, Failure)>,
+}
+
+/// How a step fails.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Failure {
+    /// Before it had any effect.
+    Clean,
+    /// After it, and nobody heard of it.
+    AfterEffect,
+}
+
+impl Plugins {
+    fn new(failing: Option<(String, Failure)>) -> Self {
+        let facts =
+            OperationFacts { kind: Kind::Step, idempotent: false, undo: true, writes: true, digest: "sha256:0".to_owned() };
+        Self { facts, world: Mutex::default(), failing }
+    }
+
+    fn seen(&self, step: &str) -> Json {
+        serde_json::json!({ "done": self.world.lock().unwrap().done.contains(step) })
+    }
+
+    fn apply(&self, step: &str) -> Result<(), Fault> {
+        let failure = self.failing.as_ref().filter(|(failing, _)| failing == step).map(|(_, failure)| *failure);
+        if failure == Some(Failure::Clean) {
+            return Err(Fault::new(ErrorClass::Assertion, "test.clean", "it failed before it did anything"));
+        }
+        let mut world = self.world.lock().unwrap();
+        world.applied.push(step.to_owned());
+        world.done.insert(step.to_owned());
+        match failure {
+            Some(_) => Err(Fault::new(ErrorClass::Timeout, "test.late", "it took effect and nobody heard of it")),
+            None => Ok(()),
+        }
+    }
+
+    fn undo(&self, step: &str, before: &Json) {
+        let mut world = self.world.lock().unwrap();
+        world.undone.push(step.to_owned());
+        if before["done"] == serde_json::json!(false) {
+            world.done.remove(step);
+        }
+    }
+}
+
+impl Operate for Plugins {
+    fn facts(&self, _step: &StepId) -> &OperationFacts {
+        &self.facts
+    }
+
+    async fn call(&self, call: Call) -> Result<Answered, Fault> {
+        let step = call.step.as_str();
+        let completion = |summary: &str| Answer::Completion {
+            summary: summary.to_owned(),
+            output: serde_json::json!({}),
+            changed: true,
+            measurements: Vec::new(),
+        };
+        let answer = match &call.phase {
+            Phase::Plan => {
+                let effect = Effect { verb: "test.do".to_owned(), target: step.to_owned(), summary: "does it".to_owned() };
+                Answer::Proposal(Proposal { effects: vec![effect], summary: "does it".to_owned(), before: self.seen(step) })
+            }
+            Phase::Observe => Answer::Observation(self.seen(step)),
+            Phase::Apply { .. } => {
+                assert_eq!(call.mode, Mode::Effects);
+                self.apply(step)?;
+                completion("done")
+            }
+            Phase::Undo { before } => {
+                self.undo(step, before);
+                completion("undone")
+            }
+            Phase::Check => unreachable!("there are only steps"),
+        };
+        Ok(Answered { answer, logs: Vec::new() })
+    }
+}
+
+/// A journal in memory that breaks at a record.
+#[derive(Default)]
+struct Memory {
+    header: Mutex<Option<RunHeader>>,
+    records: Mutex<Vec<Record>>,
+    leases: Mutex<BTreeMap<String, (Lease, Holder)>>,
+    breaks_at: Mutex<Option<u64>>,
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("the disk is full")]
+struct Full;
+
+impl Journal for Memory {
+    type Error = Full;
+
+    async fn create(&self, header: &RunHeader) -> Result<(), Full> {
+        *self.header.lock().unwrap() = Some(header.clone());
+        Ok(())
+    }
+
+    async fn append(&self, _run: RunId, record: &Record) -> Result<(), Full> {
+        if self.breaks_at.lock().unwrap().is_some_and(|at| record.seq >= at) {
+            return Err(Full);
+        }
+        let mut records = self.records.lock().unwrap();
+        assert_eq!(record.seq, records.len() as u64, "records have no gaps");
+        // What is kept is what can be read again.
+        records.push(serde_json::from_str(&serde_json::to_string(record).unwrap()).unwrap());
+        Ok(())
+    }
+
+    async fn load(&self, _run: RunId) -> Result<StoredRun, Full> {
+        Ok(StoredRun { header: self.header.lock().unwrap().clone().unwrap(), records: self.records.lock().unwrap().clone() })
+    }
+
+    async fn list(&self, _limit: usize) -> Result<Vec<RunSummary>, Full> {
+        Ok(Vec::new())
+    }
+
+    async fn acquire(&self, request: &LeaseRequest) -> Result<Acquired, Full> {
+        let lease = Lease { name: request.name.clone(), token: 1, taken_from: None };
+        self.leases.lock().unwrap().insert(request.name.clone(), (lease.clone(), request.holder.clone()));
+        Ok(Acquired::Held(lease))
+    }
+
+    async fn renew(&self, _lease: &Lease, _now: Timestamp, _ttl: Duration) -> Result<Renewed, Full> {
+        Ok(Renewed::Held)
+    }
+
+    async fn release(&self, lease: &Lease) -> Result<(), Full> {
+        self.leases.lock().unwrap().remove(&lease.name);
+        Ok(())
+    }
+}
+
+/// Time goes on only when somebody waits.
+#[derive(Default)]
+struct Still(Mutex<Duration>);
+
+impl Clock for Still {
+    fn now(&self) -> Timestamp {
+        Timestamp::UNIX_EPOCH + *self.0.lock().unwrap()
+    }
+
+    fn monotonic(&self) -> Duration {
+        *self.0.lock().unwrap()
+    }
+
+    async fn sleep(&self, duration: Duration) {
+        *self.0.lock().unwrap() += duration;
+    }
+}
+
+/// Steps `s0`, `s1`, …; each needs some of the earlier ones.
+#[derive(Debug, Clone)]
+struct Graph(Vec<BTreeSet<usize>>);
+
+impl Graph {
+    fn plan(&self) -> Plan {
+        let mut text = String::from("format = 1\n[runbook]\nname = \"random\"\n[locks]\nexclusive = [\"lock\"]\n");
+        for (index, needs) in self.0.iter().enumerate() {
+            let needs: Vec<_> = needs.iter().map(|need| format!("\"s{need}\"")).collect();
+            write!(text, "[[step]]\nid = \"s{index}\"\nuses = \"test:do\"\nneeds = [{}]\nundo = \"auto\"\n", needs.join(", "))
+                .unwrap();
+        }
+        let source = Source::new("random.toml", text);
+        let runbook = parse(&source, None, &mut |_| Err(std::io::ErrorKind::NotFound.into())).unwrap();
+        let facts = Plugins::new(None).facts;
+        let all: BTreeMap<_, _> = runbook.use_sites().into_iter().map(|site| (site.step, facts.clone())).collect();
+        Plan::build(&runbook, &resolve_params(&runbook, &[]).unwrap(), &all).unwrap()
+    }
+}
+
+fn graphs() -> impl Strategy<Value = (Graph, Option<(String, Failure)>)> {
+    (1_usize..7).prop_flat_map(|n| {
+        let edges = proptest::collection::vec(proptest::collection::vec(any::<bool>(), n), n);
+        let failing = proptest::option::of((0..n, prop_oneof![Just(Failure::Clean), Just(Failure::AfterEffect)]));
+        (edges, failing).prop_map(|(edges, failing)| {
+            let needs = |(index, row): (usize, Vec<bool>)| {
+                row.into_iter().take(index).enumerate().filter(|(_, on)| *on).map(|(need, _)| need).collect()
+            };
+            (
+                Graph(edges.into_iter().enumerate().map(needs).collect()),
+                failing.map(|(index, failure)| (format!("s{index}"), failure)),
+            )
+        })
+    })
+}
+
+fn options(run: RunId) -> Options<'static> {
+    Options {
+        run,
+        operator: "tester".to_owned(),
+        environment: None,
+        host: "test".to_owned(),
+        pid: 1,
+        cancel: CancelToken::new(),
+        is_dead: &|_| false,
+    }
+}
+
+fn block_on<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
+}
+
+fn run_whole(plan: &Plan, plugins: &Plugins, journal: &Memory, run: RunId) -> Result<RunOutcome, RunError> {
+    block_on(execute(plan, plugins, journal, &Still::default(), &mut |_: &Record| {}, &options(run)))
+}
+
+/// Resumes until the run ends; where nobody can tell whether a step took effect, looks at the world and says so.
+fn resume_to_the_end(plan: &Plan, plugins: &Plugins, journal: &Memory, run: RunId) -> RunEnd {
+    let mut decisions = BTreeMap::new();
+    for _ in 0..10 {
+        let outcome = block_on(resume(
+            plan,
+            plugins,
+            journal,
+            &Still::default(),
+            &mut |_: &Record| {},
+            &options(run),
+            &decisions,
+            Changes::Refuse,
+        ))
+        .unwrap();
+        match outcome.stopped {
+            Stopped::Ended { end, .. } => return end,
+            Stopped::Paused { reason: PauseReason::UnknownOutcome { steps } } => {
+                let done = &plugins.world.lock().unwrap().done;
+                let decide = |step: StepId| {
+                    let failing = plugins.failing.as_ref().is_some_and(|(failing, _)| failing == step.as_str());
+                    let decision = match (done.contains(step.as_str()), failing) {
+                        (_, true) => Decision::Fail,
+                        (true, false) => Decision::Skip,
+                        (false, false) => Decision::Retry,
+                    };
+                    (step, decision)
+                };
+                decisions = steps.into_iter().map(decide).collect();
+            }
+            Stopped::Paused { reason } => panic!("it paused: {reason:?}"),
+        }
+    }
+    panic!("it never ended")
+}
+
+fn check_undo_order(graph: &Graph, undone: &[String]) {
+    let position = |index: usize| undone.iter().position(|step| *step == format!("s{index}"));
+    for (index, needs) in graph.0.iter().enumerate() {
+        for need in needs {
+            if let (Some(own), Some(needed)) = (position(index), position(*need)) {
+                assert!(own < needed, "s{index} needs s{need}, and was undone after it: {undone:?}");
+            }
+        }
+    }
+}
+
+fn check_end(graph: &Graph, plugins: &Plugins, journal: &Memory, end: RunEnd) {
+    let world = plugins.world.lock().unwrap();
+    match &plugins.failing {
+        None => {
+            assert_eq!(world.done.len(), graph.0.len());
+            assert!(matches!(end, RunEnd::Succeeded | RunEnd::SucceededWithWarnings), "{end:?}");
+        }
+        Some(_) => {
+            assert!(world.done.is_empty(), "left: {:?}, end {end:?}", world.done);
+            assert!(matches!(end, RunEnd::Undone | RunEnd::FailedClean), "{end:?}");
+        }
+    }
+    check_undo_order(graph, &world.undone);
+    assert!(journal.leases.lock().unwrap().is_empty(), "every lease is released");
+}
+
+/// Steps whose success is in the journal.
+fn completed(records: &[Record]) -> Vec<String> {
+    let succeeded = |record: &Record| match &record.event {
+        RunEvent::AttemptEnded { step, result: AttemptResult::Succeeded { .. }, .. } => Some(step.to_string()),
+        _ => None,
+    };
+    records.iter().filter_map(succeeded).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_run_does_all_or_nothing_in_the_order_of_dependence((graph, failing) in graphs()) {
+        let (plan, plugins, journal, run) = (graph.plan(), Plugins::new(failing), Memory::default(), RunId::generate());
+        let outcome = run_whole(&plan, &plugins, &journal, run).unwrap();
+        let Stopped::Ended { end, .. } = outcome.stopped else { panic!("it stopped: {:?}", outcome.stopped) };
+        check_end(&graph, &plugins, &journal, end);
+        let applied = plugins.world.lock().unwrap().applied.clone();
+        for (index, needs) in graph.0.iter().enumerate() {
+            let Some(own) = applied.iter().position(|step| *step == format!("s{index}")) else { continue };
+            for need in needs {
+                prop_assert!(applied[..own].contains(&format!("s{need}")), "s{index} ran before s{need}");
+            }
+        }
+        prop_assert_eq!(applied.iter().collect::<BTreeSet<_>>().len(), applied.len(), "no step ran twice");
+        prop_assert_eq!(fold(&journal.records.lock().unwrap().clone()).unwrap().unwrap(), outcome.state, "the fold is the state");
+    }
+
+    #[test]
+    fn a_run_whose_journal_breaks_at_any_record_is_resumed_to_the_same_end((graph, failing) in graphs()) {
+        let plan = graph.plan();
+        let whole = Memory::default();
+        run_whole(&plan, &Plugins::new(failing.clone()), &whole, RunId::generate()).unwrap();
+        let n_records = whole.records.lock().unwrap().len() as u64;
+        for breaks_at in 1..n_records {
+            let (plugins, journal, run) = (Plugins::new(failing.clone()), Memory::default(), RunId::generate());
+            *journal.breaks_at.lock().unwrap() = Some(breaks_at);
+            let stopped = run_whole(&plan, &plugins, &journal, run);
+            assert!(matches!(stopped, Err(RunError::Journal { .. })), "{stopped:?}");
+            prop_assert!(journal.leases.lock().unwrap().is_empty(), "the lock is released although the journal is broken");
+            let before = completed(&journal.records.lock().unwrap());
+            let counts = |plugins: &Plugins| -> Vec<usize> {
+                let world = plugins.world.lock().unwrap();
+                before.iter().map(|step| world.applied.iter().filter(|applied| *applied == step).count()).collect()
+            };
+            let applied_before = counts(&plugins);
+            *journal.breaks_at.lock().unwrap() = None;
+            let end = resume_to_the_end(&plan, &plugins, &journal, run);
+            prop_assert_eq!(counts(&plugins), applied_before, "a completed step ran again");
+            check_end(&graph, &plugins, &journal, end);
+        }
+    }
+}
+
+#[test]
+fn an_illegal_event_is_refused_with_both_states() {
+    let graph = Graph(vec![BTreeSet::new()]);
+    let (plan, plugins, journal) = (graph.plan(), Plugins::new(None), Memory::default());
+    run_whole(&plan, &plugins, &journal, RunId::generate()).unwrap();
+    let mut records = journal.records.lock().unwrap().clone();
+    let ended = records.iter().position(|record| matches!(record.event, RunEvent::AttemptEnded { .. })).unwrap();
+    // The result of an attempt that never started.
+    records.remove(ended - 1);
+    for (seq, record) in records.iter_mut().enumerate() {
+        record.seq = seq as u64;
+    }
+    assert!(fold(&records).is_err());
+}
