@@ -117,7 +117,7 @@ fn a_dead_database_fails_the_preflight_and_changes_nothing() {
     let env = home();
     let text = "[targets.db]\nsql = \"postgres://nobody@127.0.0.1:1/none\"\n[[preflight]]\nid = \"reachable\"\nuses = \"postgres:ping\"\nbind.db = \"db\"\n";
     env.file("r.toml", &format!("{HEAD}{text}"));
-    env.run(&["exec", "r.toml"]).status(4).err("reachable").out("Nothing had been changed");
+    env.run(&["exec", "r.toml"]).status(4).err("reachable").out("No step had changed anything");
 }
 
 #[test]

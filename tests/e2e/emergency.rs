@@ -153,7 +153,7 @@ fn a_backup_that_fails_starts_the_application_again() {
     let targets = emergency.env.read("targets.e2e.toml").replace("/orders\"\npassword", "/nowhere\"\npassword");
     emergency.env.file("targets.e2e.toml", &targets);
     // The database of the connection does not exist: the preflight says so before anything is touched.
-    emergency.exec(&[]).status(4).out("Nothing had been changed");
+    emergency.exec(&[]).status(4).out("No step had changed anything");
     assert_eq!(emergency.app.state(), "running");
     assert!(emergency.messages().iter().all(|message| !message.contains("starts")));
 }

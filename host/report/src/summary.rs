@@ -178,7 +178,7 @@ impl Summary {
         match end {
             RunEnd::Succeeded => "Succeeded. Everything was done.",
             RunEnd::SucceededWithWarnings => "Succeeded, with warnings that somebody should look at.",
-            RunEnd::FailedClean => "Failed. Nothing had been changed.",
+            RunEnd::FailedClean => "Failed. No step had changed anything.",
             RunEnd::Undone if undone.is_empty() => "Failed. Nothing that was done needs an undo, or has one.",
             RunEnd::Undone if seen == undone.len() => "Failed. What can be undone is undone, and was observed to be as before.",
             RunEnd::Undone => "Failed. What can be undone is undone.",
