@@ -42,7 +42,7 @@ impl Verified {
     /// Whether an input fits the schema of an operation, as it is checked before each call.
     ///
     /// # Errors
-    /// The first [`Mismatch`]. A schema that cannot be used is found when the plugin is linked.
+    /// The first [`Mismatch`](crate::Mismatch). A schema that cannot be used is found when the plugin is linked.
     pub fn check_input(&self, operation: &str, input: &serde_json::Value) -> Result<(), crate::Mismatch> {
         let schema = self.manifest().operations.get(operation).map(|operation| crate::value::Schema::parse(&operation.input));
         schema.and_then(Result::ok).map_or(Ok(()), |schema| schema.check(input))
