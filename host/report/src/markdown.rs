@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 /// The report of a run in Markdown.
 pub(crate) fn render(summary: &Summary) -> String {
     let mut text = format!("## {}\n\n", escape(&summary.title));
-    let end = summary.end.map_or_else(|| format!("Not ended: {}.", summary.state), |end| summary.end_text(end).to_owned());
+    let end = summary.end.map_or_else(|| format!("Not ended: {}.", summary.state), |end| summary.end_text(end));
     let _ = writeln!(
         text,
         "**{end}**{}\n",

@@ -36,9 +36,9 @@ pub struct Summary {
     pub end: Option<RunEnd>,
     /// Why it did not succeed.
     pub cause: Option<String>,
-    /// The step that is the cause.
+    /// What it says of how it ended begins with this.
     #[serde(skip)]
-    pub cause_step: Option<StepId>,
+    verdict: &'static str,
     /// Why it stopped without an end.
     pub paused: Option<String>,
     /// Its steps, in file order.
@@ -155,7 +155,7 @@ impl Summary {
             state: RunPhase::Running.name().to_owned(),
             end: None,
             cause: None,
-            cause_step: None,
+            verdict: "Failed.",
             paused: None,
             steps: Vec::new(),
             locks: Vec::new(),
@@ -172,19 +172,19 @@ impl Summary {
     }
 
     /// How it ended, in one sentence that can be trusted at 3 a.m.: verified is said only of what was observed again.
-    pub fn end_text(&self, end: RunEnd) -> &'static str {
+    pub fn end_text(&self, end: RunEnd) -> String {
         let undone: Vec<_> = self.steps.iter().filter(|step| step.state == StepState::Undone).collect();
         let seen = undone.iter().filter(|step| step.restored).count();
-        match end {
-            RunEnd::Succeeded => "Succeeded. Everything was done.",
-            RunEnd::SucceededWithWarnings => "Succeeded, with warnings that somebody should look at.",
-            RunEnd::FailedClean => "Failed. No step had changed anything.",
-            RunEnd::Undone if undone.is_empty() => "Failed. Nothing that was done needs an undo, or has one.",
-            RunEnd::Undone if seen == undone.len() => "Failed. What can be undone is undone, and was observed to be as before.",
-            RunEnd::Undone => "Failed. What can be undone is undone.",
-            RunEnd::Dirty => "DIRTY. Something was changed and not put back: a person must look now.",
-            RunEnd::Cancelled => "Cancelled. Nothing is left changed.",
-        }
+        let text = match end {
+            RunEnd::Succeeded => return "Succeeded. Everything was done.".to_owned(),
+            RunEnd::SucceededWithWarnings => return "Succeeded, with warnings that somebody should look at.".to_owned(),
+            RunEnd::Dirty => return "DIRTY. Something was changed and not put back: a person must look now.".to_owned(),
+            RunEnd::FailedClean | RunEnd::Cancelled => "No step had changed anything.",
+            RunEnd::Undone if undone.is_empty() => "Nothing that was done needs an undo, or has one.",
+            RunEnd::Undone if seen == undone.len() => "What can be undone is undone, and was observed to be as before.",
+            RunEnd::Undone => "What can be undone is undone.",
+        };
+        format!("{} {text}", self.verdict)
     }
 
     /// The step with this id.
@@ -242,9 +242,12 @@ impl Summary {
 
     fn set_cause(&mut self, cause: &Cause) {
         self.cause = Some(cause_text(cause));
-        self.cause_step = match cause {
-            Cause::Preflight { step } | Cause::Step { step } | Cause::Verify { step } => Some(step.clone()),
-            Cause::LockBusy { .. } | Cause::Cancel | Cause::Timeout | Cause::Requested => None,
+        self.verdict = match cause {
+            Cause::Preflight { .. } | Cause::Step { .. } | Cause::Verify { .. } | Cause::LockBusy { .. } | Cause::Timeout => {
+                "Failed."
+            }
+            Cause::Cancel => "Cancelled.",
+            Cause::Requested => "Undone, as asked.",
         };
     }
 }
@@ -424,7 +427,7 @@ pub fn cause_text(cause: &Cause) -> String {
         Cause::LockBusy { name, holder } => format!("lock `{name}` is held by {holder}"),
         Cause::Step { step } => format!("step `{step}` failed"),
         Cause::Verify { step } => format!("verify `{step}` failed"),
-        Cause::Cancel => "cancelled by the operator".to_owned(),
+        Cause::Cancel => "the operator cancelled it".to_owned(),
         Cause::Timeout => "the run's time limit was reached".to_owned(),
         Cause::Requested => "undo was asked for".to_owned(),
     }
