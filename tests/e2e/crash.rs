@@ -100,3 +100,59 @@ fn killed_after_each_record_the_run_is_resumed_to_the_same_end() {
         env.run(&["show", &run]).status(0).out("Succeeded");
     }
 }
+
+/// The run that the journal lists first.
+fn newest(env: &TestEnv) -> String {
+    let runs = env.run(&["runs"]).status(0).stdout;
+    runs.split_whitespace().next().expect("there is a run").to_owned()
+}
+
+#[test]
+fn a_finished_run_can_be_undone_later() {
+    let env = prepared();
+    env.run(&["exec", "r.toml"]).status(0);
+    assert!(env.path().join("out/copy.db").exists());
+    env.run(&["undo", &newest(&env), "--yes"]).status(0).out("Undone, as asked.").err("removed `copy.db`");
+    assert!(!env.path().join("out/copy.db").exists());
+}
+
+#[test]
+fn a_cancelled_run_is_undone_in_order() {
+    let env = prepared();
+    let wait = "[[step]]\nid = \"wait\"\nuses = \"sql:query\"\nbind.db = \"db\"\nwith = { statement = \"select 1 as n\", row_count = 2 }\n\
+        until = \"outcome == 'pass'\"\nevery = \"100ms\"\nwithin = \"60s\"\n";
+    env.file("r.toml", &RUNBOOK.replace("[[verify]]", &format!("{wait}[[verify]]")));
+    let child = env.spawn(&["exec", "r.toml"]);
+    runbook_tests::wait_for("the copy is made", || env.path().join("out/copy.db").exists());
+    runbook_tests::wait_for("it waits", || records(&env) > 14);
+    let pid = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw).expect("a pid");
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).expect("the program runs");
+    let output = child.wait_with_output().expect("the program ends");
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(130), "{text}\n{}", String::from_utf8_lossy(&output.stderr));
+    assert!(text.contains("Cancelled. What can be undone is undone, and was observed to be as before."), "{text}");
+    assert!(!env.path().join("out/copy.db").exists());
+}
+
+#[test]
+fn a_second_operator_is_told_who_holds_the_lock() {
+    let env = prepared();
+    let wait = "[[step]]\nid = \"wait\"\nuses = \"sql:query\"\nbind.db = \"db\"\nwith = { statement = \"select 1 as n\", row_count = 2 }\n\
+        until = \"outcome == 'pass'\"\nevery = \"100ms\"\nwithin = \"60s\"\n";
+    env.file("r.toml", &RUNBOOK.replace("[[verify]]", &format!("{wait}[[verify]]")));
+    let mut first = env.spawn(&["exec", "r.toml"]);
+    runbook_tests::wait_for("the first run holds the lock", || env.path().join("out/copy.db").exists());
+    env.run(&["exec", "r.toml"]).status(6).out("lock `crash` is held by run").out(&format!("process {}", first.id()));
+    first.kill().expect("the program can be killed");
+    first.wait().expect("the program ends");
+    // The holder is dead, which is seen at once: nobody waits for its lease.
+    env.file(
+        "r.toml",
+        &RUNBOOK
+            .replace("'first'", "'third'")
+            .replace("'second'", "'fourth'")
+            .replace("n = 2", "n = 4")
+            .replace("copy.db", "copy2.db"),
+    );
+    env.run(&["exec", "r.toml"]).status(0);
+}
