@@ -7,6 +7,7 @@ use crate::compile::{PrepareError, Prepared};
 use crate::fault::Fault;
 use crate::host::{CallId, Host, Remains};
 use crate::limits::{LimitReached, Limits};
+use crate::place::Place;
 use crate::receive::{Received, Receiver};
 use crate::services::Services;
 use crate::value::Schema;
@@ -14,9 +15,9 @@ use runbook_authority::gate::Denial;
 use runbook_authority::{Effective, Mode, OperationKind};
 use runbook_secrets::Scrubber;
 use std::future::Future;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::SemaphorePermit;
 use tokio::time::Instant;
 use wasmtime::{Store, Trap};
 
@@ -76,13 +77,23 @@ impl Linked {
         let inner = &*self.0;
         let timeout = request.timeout.min(inner.limits.timeout);
         let deadline = Instant::now() + timeout;
-        let mut store = inner.store(&request, deadline);
-        let mut permit = None;
+        let mut cancel = pin!(cancel);
+        let taken = tokio::select! {
+            biased;
+            () = &mut cancel => Err(cancelled()),
+            taken = inner.prepared.0.places.take() => Ok(taken),
+            () = tokio::time::sleep_until(deadline) => Err(timed_out(&inner.operation, timeout)),
+        };
+        let taken = match taken {
+            Ok(taken) => taken,
+            Err(fault) => return inner.outcome(Err(fault), Remains::default()),
+        };
+        let mut store = inner.store(taken.place, &request, deadline);
         let result = {
-            let guest = inner.guest(&mut store, &mut permit, &request, timeout);
+            let guest = inner.guest(&mut store, taken.place, &request, timeout);
             tokio::select! {
                 biased;
-                () = cancel => Err(CallFault::new(CallFaultClass::Cancelled, "cancelled", "the run was cancelled")),
+                () = cancel => Err(cancelled()),
                 result = guest => result,
                 () = tokio::time::sleep_until(deadline) => Err(timed_out(&inner.operation, timeout)),
             }
@@ -90,7 +101,7 @@ impl Linked {
         // The store is dropped here, whatever happened: after a trap nothing in it can be trusted.
         let remains = store.into_data().into_remains();
         // Only now: until the store is gone, its place in the pool is taken.
-        drop(permit);
+        drop(taken);
         inner.outcome(result, remains)
     }
 }
@@ -102,7 +113,7 @@ impl std::fmt::Debug for Linked {
 }
 
 impl LinkedInner {
-    fn store(&self, request: &CallRequest, deadline: Instant) -> Store<Host> {
+    fn store(&self, place: &Place, request: &CallRequest, deadline: Instant) -> Store<Host> {
         let id = CallId { run: request.run.clone(), step: request.step.clone(), attempt: request.attempt };
         let host = Host::new(
             Arc::clone(&self.effective),
@@ -112,7 +123,7 @@ impl LinkedInner {
             id,
             deadline,
         );
-        let mut store = Store::new(self.prepared.0.instance.engine(), host);
+        let mut store = Store::new(place.instance.engine(), host);
         store.limiter(|host| &mut host.growth);
         store.set_hostcall_fuel(self.limits.host_call_bytes);
         store.set_epoch_deadline(1);
@@ -120,10 +131,10 @@ impl LinkedInner {
         store
     }
 
-    async fn guest<'a>(
-        &'a self,
+    async fn guest(
+        &self,
         store: &mut Store<Host>,
-        permit: &mut Option<SemaphorePermit<'a>>,
+        place: &Place,
         request: &CallRequest,
         timeout: Duration,
     ) -> Result<Answer, CallFault> {
@@ -131,7 +142,6 @@ impl LinkedInner {
             let message = format!("the input of `{}` does not fit its schema: {mismatch}", self.operation);
             CallFault::new(CallFaultClass::Invalid, "input.schema", message)
         })?;
-        *permit = Some(self.prepared.0.permits.acquire().await.expect("the semaphore is never closed"));
         let job = Job {
             run_id: request.run.clone(),
             step: request.step.clone(),
@@ -140,7 +150,7 @@ impl LinkedInner {
             deadline_ms: clock::now_ms().saturating_add(u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX)),
             dry_run: mode_of(&request.phase, self.kind, request.mode) == Mode::ReadOnly,
         };
-        let answered = self.instantiate_and_call(store, request, &job).await.map_err(|stopped| match stopped {
+        let answered = self.instantiate_and_call(store, place, request, &job).await.map_err(|stopped| match stopped {
             Stopped::Phase => self.wrong_phase(&request.phase),
             Stopped::Engine(error) => stopped_by_engine(&error),
         })?;
@@ -151,27 +161,27 @@ impl LinkedInner {
     async fn instantiate_and_call(
         &self,
         store: &mut Store<Host>,
+        place: &Place,
         request: &CallRequest,
         job: &Job,
     ) -> Result<Result<Received, Fault>, Stopped> {
-        let prepared = &self.prepared.0;
         let operation = self.operation.as_str();
         match (self.kind, &request.phase) {
             (OperationKind::Probe, Phase::Check) => {
-                let indices = prepared.exports.probe.as_ref().ok_or(Stopped::Phase)?;
-                let instance = prepared.instance.instantiate_async(&mut *store).await?;
+                let indices = place.exports.probe.as_ref().ok_or(Stopped::Phase)?;
+                let instance = place.instance.instantiate_async(&mut *store).await?;
                 let guest = indices.load(&mut *store, &instance)?;
                 Ok(guest.call_check(&mut *store, operation, job).await?.map(Received::Report))
             }
             (OperationKind::SmokeTest, Phase::Check) => {
-                let indices = prepared.exports.smoke_test.as_ref().ok_or(Stopped::Phase)?;
-                let instance = prepared.instance.instantiate_async(&mut *store).await?;
+                let indices = place.exports.smoke_test.as_ref().ok_or(Stopped::Phase)?;
+                let instance = place.instance.instantiate_async(&mut *store).await?;
                 let guest = indices.load(&mut *store, &instance)?;
                 Ok(guest.call_run(&mut *store, operation, job).await?.map(Received::Verdicts))
             }
             (OperationKind::Step, phase) => {
-                let indices = prepared.exports.step.as_ref().ok_or(Stopped::Phase)?;
-                let instance = prepared.instance.instantiate_async(&mut *store).await?;
+                let indices = place.exports.step.as_ref().ok_or(Stopped::Phase)?;
+                let instance = place.instance.instantiate_async(&mut *store).await?;
                 let guest = indices.load(&mut *store, &instance)?;
                 Ok(match phase {
                     Phase::Check => return Err(Stopped::Phase),
@@ -198,7 +208,7 @@ impl LinkedInner {
     /// Removes secrets from everything that leaves.
     fn outcome(&self, result: Result<Answer, CallFault>, remains: Remains) -> CallOutcome {
         let scrubber = self.services.scrubber.current();
-        let logs = remains.log.into_lines();
+        let logs = remains.log;
         if scrubber.is_empty() {
             return CallOutcome { result, logs, denials: remains.denials, host_calls: remains.calls };
         }
@@ -242,6 +252,10 @@ fn mode_of(phase: &Phase, kind: OperationKind, mode: Mode) -> Mode {
         (Phase::Check, OperationKind::Probe | OperationKind::Step) | (Phase::Plan | Phase::Observe, _) => Mode::ReadOnly,
         (Phase::Check, OperationKind::SmokeTest) | (Phase::Apply { .. } | Phase::Undo { .. }, _) => mode,
     }
+}
+
+fn cancelled() -> CallFault {
+    CallFault::new(CallFaultClass::Cancelled, "cancelled", "the run was cancelled")
 }
 
 fn timed_out(operation: &str, timeout: Duration) -> CallFault {

@@ -5,6 +5,7 @@ use crate::cache::{self, Cache, CacheProblem};
 use crate::config::{self, Allocation};
 use crate::host::Host;
 use crate::link;
+use crate::place::{Place, Places};
 use crate::value::SchemaError;
 use crate::verify::Verified;
 use runbook_authority::{Digest, Manifest, OperationKind};
@@ -14,7 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Semaphore;
 use wasmtime::Engine;
-use wasmtime::component::{Component, InstancePre, Linker};
+use wasmtime::component::{Component, Linker};
 
 /// How often a guest that computes is asked to let others run, and the grain of a deadline for one that never calls the host.
 const TICK: Duration = Duration::from_millis(10);
@@ -41,8 +42,13 @@ impl RuntimeConfig {
 /// The engine that compiles and runs plugins. Cheap to clone; one a program is enough.
 #[derive(Debug, Clone)]
 pub struct Runtime {
-    engine: Engine,
+    engines: Arc<[EngineWithPermits]>,
     cache: Option<Arc<Cache>>,
+}
+
+#[derive(Debug)]
+struct EngineWithPermits {
+    engine: Engine,
     permits: Arc<Semaphore>,
 }
 
@@ -124,9 +130,7 @@ pub(crate) struct PreparedInner {
     pub(crate) manifest: Manifest,
     digest: Digest,
     origin: CodeOrigin,
-    pub(crate) instance: InstancePre<Host>,
-    pub(crate) exports: Exports,
-    pub(crate) permits: Arc<Semaphore>,
+    pub(crate) places: Places,
 }
 
 /// The exports of each kind, looked up once.
@@ -142,15 +146,11 @@ impl Runtime {
     /// # Errors
     /// [`RuntimeError`] if the machine has not what the engine needs (address space for a pool, a thread).
     pub fn new(config: RuntimeConfig) -> Result<Self, RuntimeError> {
-        let engine = Engine::new(&config::config(config.allocation))
-            .map_err(|error| RuntimeError::Engine { reason: format!("{error:#}") })?;
-        tick(&engine)?;
-        let calls = match config.allocation {
-            Allocation::OnDemand => config.max_concurrent_calls,
-            Allocation::Pooling { instances } => config.max_concurrent_calls.min(instances),
+        let engines = match config.allocation {
+            Allocation::OnDemand => vec![engine(Allocation::OnDemand, config.max_concurrent_calls)?],
+            Allocation::Pooling { instances } => pooled(instances.min(config.max_concurrent_calls))?,
         };
-        let permits = Arc::new(Semaphore::new(calls.get() as usize));
-        Ok(Self { engine, cache: config.cache.map(|folder| Arc::new(Cache::new(folder))), permits })
+        Ok(Self { engines: engines.into(), cache: config.cache.map(|folder| Arc::new(Cache::new(folder))) })
     }
 
     /// Makes a verified component ready: from the cache, or by compiling it, which takes from milliseconds (Rust) to seconds
@@ -161,33 +161,38 @@ impl Runtime {
     /// [`Prepared::origin`].
     pub fn prepare(&self, verified: &Verified) -> Result<Prepared, PrepareError> {
         let (component, origin) = self.component(verified)?;
-        let plugin = || verified.manifest().name.clone();
-        let contract = |error: wasmtime::Error| PrepareError::Contract { plugin: plugin(), reason: format!("{error:#}") };
-        let linker: Linker<Host> = link::linker(&self.engine, verified.imports()).map_err(contract)?;
-        let instance = linker.instantiate_pre(&component).map_err(contract)?;
-        let has = |kind| verified.exports().iter().any(|export| export == crate::verify::interface_of(kind));
-        let exports = Exports {
-            probe: has(OperationKind::Probe).then(|| probe::GuestIndices::new(&instance)).transpose().map_err(contract)?,
-            smoke_test: has(OperationKind::SmokeTest)
-                .then(|| smoke_test::GuestIndices::new(&instance))
-                .transpose()
-                .map_err(contract)?,
-            step: has(OperationKind::Step).then(|| step::GuestIndices::new(&instance)).transpose().map_err(contract)?,
-        };
-        let manifest = verified.manifest().clone();
-        let digest = verified.digest().clone();
-        Ok(Prepared(Arc::new(PreparedInner { manifest, digest, origin, instance, exports, permits: Arc::clone(&self.permits) })))
+        let places = self.places(verified, component)?;
+        let (manifest, digest) = (verified.manifest().clone(), verified.digest().clone());
+        Ok(Prepared(Arc::new(PreparedInner { manifest, digest, origin, places: Places::new(places) })))
+    }
+
+    /// The component on each engine. It was compiled on the first; the others take over the code.
+    fn places(&self, verified: &Verified, component: Component) -> Result<Vec<Place>, PrepareError> {
+        let [first, others @ ..] = &*self.engines else { unreachable!("a runtime has an engine") };
+        let mut places = Vec::with_capacity(self.engines.len());
+        if !others.is_empty() {
+            let refused = |error: wasmtime::Error| compile_error(verified, &error);
+            let code = component.serialize().map_err(refused)?;
+            for other in others {
+                let component = load_code(&other.engine, &code).map_err(refused)?;
+                places.push(place(verified, &component, other)?);
+            }
+        }
+        places.insert(0, place(verified, &component, first)?);
+        Ok(places)
     }
 
     fn component(&self, verified: &Verified) -> Result<(Component, CodeOrigin), PrepareError> {
         let Some(cache) = &self.cache else {
             return Ok((self.compile(verified)?, CodeOrigin::Compiled { problem: None }));
         };
-        let key = cache::key(&self.engine, verified.digest());
+        let engine = &self.engines[0].engine;
+        let key = cache::key(engine, verified.digest());
         let mut problem = match cache.load(&key) {
-            Ok(Some(code)) => match load_code(&self.engine, &code) {
+            // What the engine refuses (another version of it wrote the code) is compiled again without a word.
+            Ok(Some(code)) => match load_code(engine, &code) {
                 Ok(component) => return Ok((component, CodeOrigin::Cached)),
-                Err(problem) => problem,
+                Err(_) => None,
             },
             Ok(None) => None,
             Err(problem) => Some(problem),
@@ -205,19 +210,56 @@ impl Runtime {
     }
 
     fn compile(&self, verified: &Verified) -> Result<Component, PrepareError> {
-        Component::new(&self.engine, verified.bytes())
-            .map_err(|error| PrepareError::Compile { plugin: verified.manifest().name.clone(), reason: format!("{error:#}") })
+        Component::new(&self.engines[0].engine, verified.bytes()).map_err(|error| compile_error(verified, &error))
     }
 }
 
-/// Takes over compiled code. What the engine refuses (another version of it wrote the code) is compiled again without a word.
+fn compile_error(verified: &Verified, error: &wasmtime::Error) -> PrepareError {
+    PrepareError::Compile { plugin: verified.manifest().name.clone(), reason: format!("{error:#}") }
+}
+
+fn engine(allocation: Allocation, calls: NonZeroU32) -> Result<EngineWithPermits, RuntimeError> {
+    let engine =
+        Engine::new(&config::config(allocation)).map_err(|error| RuntimeError::Engine { reason: format!("{error:#}") })?;
+    tick(&engine)?;
+    Ok(EngineWithPermits { engine, permits: Arc::new(Semaphore::new(calls.get() as usize)) })
+}
+
+/// A pool, shared by an engine for each processor.
+fn pooled(instances: NonZeroU32) -> Result<Vec<EngineWithPermits>, RuntimeError> {
+    let processors = std::thread::available_parallelism().ok().and_then(|count| u32::try_from(count.get()).ok()).unwrap_or(1);
+    let engines = processors.clamp(1, instances.get());
+    let of_one = NonZeroU32::new(instances.get().div_ceil(engines)).expect("a part of something that is not zero, rounded up");
+    (0..engines).map(|_| engine(Allocation::Pooling { instances: of_one }, of_one)).collect()
+}
+
+/// Links a component on one engine.
+fn place(verified: &Verified, component: &Component, engine: &EngineWithPermits) -> Result<Place, PrepareError> {
+    let plugin = || verified.manifest().name.clone();
+    let contract = |error: wasmtime::Error| PrepareError::Contract { plugin: plugin(), reason: format!("{error:#}") };
+    let linker: Linker<Host> = link::linker(&engine.engine, verified.imports()).map_err(contract)?;
+    let instance = linker.instantiate_pre(component).map_err(contract)?;
+    let has = |kind| verified.exports().iter().any(|export| export == crate::verify::interface_of(kind));
+    let exports = Exports {
+        probe: has(OperationKind::Probe).then(|| probe::GuestIndices::new(&instance)).transpose().map_err(contract)?,
+        smoke_test: has(OperationKind::SmokeTest)
+            .then(|| smoke_test::GuestIndices::new(&instance))
+            .transpose()
+            .map_err(contract)?,
+        step: has(OperationKind::Step).then(|| step::GuestIndices::new(&instance)).transpose().map_err(contract)?,
+    };
+    Ok(Place { instance, exports, permits: Arc::clone(&engine.permits) })
+}
+
+/// Takes over compiled code.
 #[expect(unsafe_code, reason = "compiled code cannot be loaded in another way")]
-fn load_code(engine: &Engine, code: &[u8]) -> Result<Component, Option<CacheProblem>> {
+fn load_code(engine: &Engine, code: &[u8]) -> wasmtime::Result<Component> {
     // SAFETY: `Component::deserialize` runs whatever these bytes say, so they must be what `Component::serialize` wrote. They come
-    // from `Cache::load` alone, which takes them only from a file that belongs to this user, in a folder that belongs to this user
-    // and that nobody else can enter, and only if their SHA-256 is the one that `Cache::store` wrote behind them. Somebody who can
-    // write there can also replace this program. The engine itself checks that its version and configuration fit.
-    unsafe { Component::deserialize(engine, code) }.map_err(|_| None)
+    // from `Component::serialize` itself, a moment ago, or from `Cache::load`, which takes them only from a file that belongs to
+    // this user, in a folder that belongs to this user and that nobody else can enter, and only if their SHA-256 is the one that
+    // `Cache::store` wrote behind them. Somebody who can write there can also replace this program. The engine itself checks that
+    // its version and configuration fit.
+    unsafe { Component::deserialize(engine, code) }
 }
 
 /// Starts the clock that makes computing guests yield. It ends with the engine.

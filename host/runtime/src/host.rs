@@ -3,7 +3,7 @@
 //! Invariant: no file in `capabilities/` judges a call itself. Each host function tells `enter` what it is about to do, before it
 //! touches anything, and goes on only if `enter` lets it.
 
-use crate::capabilities::log::Log;
+use crate::capabilities::log::{Log, LogLine};
 use crate::capabilities::wasi::Wasi;
 use crate::fault::{Fault, FaultClass};
 use crate::limits::{Growth, Limits};
@@ -54,8 +54,9 @@ pub(crate) struct Host {
 }
 
 /// What a call leaves behind.
+#[derive(Default)]
 pub(crate) struct Remains {
-    pub(crate) log: Log,
+    pub(crate) log: Vec<LogLine>,
     pub(crate) calls: Vec<HostCalls>,
     pub(crate) denials: Vec<Denial>,
 }
@@ -154,7 +155,7 @@ impl Host {
         if let Some(wasi) = self.wasi.take() {
             wasi.into_inner().unwrap_or_else(PoisonError::into_inner).drain(&mut self.log);
         }
-        Remains { log: self.log, calls: self.calls, denials: self.denials }
+        Remains { log: self.log.into_lines(), calls: self.calls, denials: self.denials }
     }
 
     fn audit(&self, operation: &Operation<'_>, decision: &Decision) {
