@@ -1,6 +1,6 @@
 //! Where calls run. A pool is shared by as many engines as there are processors, and a thread calls on the engine of its own as
 //! long as that has room: on one engine for all, two threads together were 1.3 times as fast as one (the locks of its pool and the
-//! counters of the shared code go from processor to processor), on two engines 1.85 times.
+//! counters of the shared code go from processor to processor), on two engines 1.7 times.
 
 use crate::compile::Exports;
 use crate::host::Host;
