@@ -2,12 +2,12 @@
 
 use super::directory::Existing;
 use runbook_authority::Digest;
-use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 use sha2::{Digest as _, Sha256};
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The level of `zstd` itself: the better levels would make a dump wait for the compressor.
@@ -42,12 +42,12 @@ pub(crate) struct Written {
 }
 
 /// A file in the making. It blocks: use it in [`crate::blocking::run`]. Dropped without [`finish`](Self::finish), it leaves
-/// nothing behind.
+/// nothing behind; nor does a host that is killed, where the file system has files without a name (`O_TMPFILE`).
 pub(crate) struct FileWriter {
     sink: Option<Sink>,
     produced: u64,
     parent: OwnedFd,
-    temporary: String,
+    temporary: Option<String>,
     name: String,
     existing: Existing,
 }
@@ -65,7 +65,10 @@ impl FileWriter {
         existing: Existing,
         compression: Compression,
     ) -> io::Result<Self> {
-        let (file, temporary) = temporary_file(&parent, name)?;
+        let (file, temporary) = match unnamed_file(&parent) {
+            Some(file) => (file, None),
+            None => named_file(&parent, name).map(|(file, temporary)| (file, Some(temporary)))?,
+        };
         // Set here and not at the opening, where the umask would take a part of it away.
         rustix::fs::fchmod(&file, mode)?;
         let plain = BufWriter::with_capacity(128 << 10, Digesting { file, hash: Sha256::new(), size: 0 });
@@ -85,14 +88,29 @@ impl FileWriter {
         };
         let Digesting { file, hash, size } = plain.into_inner().map_err(io::IntoInnerError::into_error)?;
         file.sync_all()?;
+        self.give_name(&file)?;
+        rustix::fs::fsync(&self.parent)?;
+        Ok(Written { size, produced: self.produced, digest: Digest::from_sha256(hash.finalize().into()) })
+    }
+}
+
+impl FileWriter {
+    fn give_name(&mut self, file: &File) -> io::Result<()> {
+        let temporary = match (self.temporary.take(), self.existing) {
+            (None, Existing::Refuse) => return Ok(link(file, &self.parent, &self.name)?),
+            // A link replaces nothing, a renaming does.
+            (None, Existing::Replace) => first_free(&self.name, |temporary| link(file, &self.parent, temporary))?.1,
+            (Some(temporary), Existing::Refuse | Existing::Replace) => temporary,
+        };
         let flags = match self.existing {
             Existing::Replace => RenameFlags::empty(),
             Existing::Refuse => RenameFlags::NOREPLACE,
         };
-        rustix::fs::renameat_with(&self.parent, &self.temporary, &self.parent, &self.name, flags)?;
-        self.temporary.clear();
-        rustix::fs::fsync(&self.parent)?;
-        Ok(Written { size, produced: self.produced, digest: Digest::from_sha256(hash.finalize().into()) })
+        let renamed = rustix::fs::renameat_with(&self.parent, &temporary, &self.parent, &self.name, flags);
+        if renamed.is_err() {
+            self.temporary = Some(temporary);
+        }
+        Ok(renamed?)
     }
 }
 
@@ -116,9 +134,9 @@ impl Write for FileWriter {
 
 impl Drop for FileWriter {
     fn drop(&mut self) {
-        if !self.temporary.is_empty() {
+        if let Some(temporary) = &self.temporary {
             // What cannot be removed stays under a name that nobody reads.
-            let _ = rustix::fs::unlinkat(&self.parent, &self.temporary, AtFlags::empty());
+            let _ = rustix::fs::unlinkat(&self.parent, temporary, AtFlags::empty());
         }
     }
 }
@@ -143,17 +161,40 @@ impl Write for Digesting {
     }
 }
 
+/// A new file without a name, which ends with the program that holds it. `None` where the file system has none, or where no
+/// `/proc` is, by which it gets its name.
+fn unnamed_file(parent: &OwnedFd) -> Option<File> {
+    let flags = OFlags::WRONLY | OFlags::TMPFILE | OFlags::CLOEXEC;
+    let file = File::from(rustix::fs::openat(parent, ".", flags, Mode::RUSR | Mode::WUSR).ok()?);
+    rustix::fs::stat(by_descriptor(&file)).ok().map(|_| file)
+}
+
+/// Gives a file without a name this one, unless something has it.
+fn link(file: &File, parent: &OwnedFd, name: &str) -> Result<(), Errno> {
+    rustix::fs::linkat(CWD, by_descriptor(file), parent, name, AtFlags::SYMLINK_FOLLOW)
+}
+
+fn by_descriptor(file: &File) -> String {
+    format!("/proc/self/fd/{}", file.as_raw_fd())
+}
+
 /// A new file beside `name`, that nobody else can have opened.
-fn temporary_file(parent: &OwnedFd, name: &str) -> io::Result<(File, String)> {
-    static COUNTER: AtomicU64 = AtomicU64::new(0);
+fn named_file(parent: &OwnedFd, name: &str) -> io::Result<(File, String)> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let open = |temporary: &str| rustix::fs::openat(parent, temporary, flags, Mode::RUSR | Mode::WUSR);
+    first_free(name, open).map(|(file, temporary)| (File::from(file), temporary))
+}
+
+/// Tries hidden names beside `name` until one is free.
+fn first_free<T>(name: &str, make: impl Fn(&str) -> Result<T, Errno>) -> io::Result<(T, String)> {
+    static COUNTER: AtomicU64 = AtomicU64::new(0);
     // A name may have 255 bytes; what is added here needs at most 60 of them.
     let stem = &name[..name.floor_char_boundary(190)];
     loop {
         let number = COUNTER.fetch_add(1, Ordering::Relaxed);
         let temporary = format!(".{stem}.{}-{number}.partial", std::process::id());
-        match rustix::fs::openat(parent, &temporary, flags, Mode::RUSR | Mode::WUSR) {
-            Ok(file) => return Ok((File::from(file), temporary)),
+        match make(&temporary) {
+            Ok(value) => return Ok((value, temporary)),
             Err(Errno::EXIST) => {}
             Err(error) => return Err(error.into()),
         }

@@ -3,9 +3,11 @@
 //! Each host call has a connection of its own: nothing that one call did to its session reaches the next. What the parser thinks
 //! of a statement is never the wall: reads are read only by the way in which each driver runs them.
 
+mod failure;
 mod mysql;
 mod postgres;
 mod sqlite;
+mod words;
 
 use crate::bindings::runbook::sql::types::{Artifact, Driver, Rows, Statement, Value};
 use crate::bindings::runbook::sql::{reader, snapshot, types, writer};
@@ -138,9 +140,10 @@ impl Budget {
         Self { rows: target.max_rows, bytes: target.max_bytes.0 }
     }
 
-    /// Whether a row of `size` bytes still fits.
-    fn take(&mut self, size: usize) -> bool {
-        let size = size as u64 + 16;
+    /// Whether a row with values of these sizes, as the server sent them, still fits. Asked before anything of it is copied.
+    fn take(&mut self, sizes: impl Iterator<Item = usize>) -> bool {
+        // An empty value is no free value.
+        let size = sizes.fold(16_u64, |sum, size| sum.saturating_add(size as u64 + 8));
         if self.rows == 0 || self.bytes < size {
             return false;
         }
@@ -148,76 +151,4 @@ impl Budget {
         self.bytes -= size;
         true
     }
-}
-
-/// Bytes of a value, roughly.
-fn size_of(value: &Value) -> usize {
-    match value {
-        Value::Null | Value::Boolean(_) | Value::Integer(_) | Value::Float(_) => 8,
-        Value::Decimal(text)
-        | Value::Text(text)
-        | Value::Timestamp(text)
-        | Value::Date(text)
-        | Value::Time(text)
-        | Value::Uuid(text)
-        | Value::Json(text) => text.len(),
-        Value::Bytes(bytes) => bytes.len(),
-        Value::Sequence(items) => items.len() * 24,
-        Value::Other((name, text)) => name.len() + text.len(),
-    }
-}
-
-/// A parameter that the database's driver cannot take.
-fn unsupported(position: usize, expected: &str) -> Fault {
-    let message = format!(
-        "parameter {position} is a `{expected}`, which is not bound directly; write a cast from text, such as `${position}::text::{}`",
-        expected.to_lowercase()
-    );
-    Fault::new(FaultClass::Invalid, "sql.parameter", message)
-}
-
-fn mismatch(position: usize, expected: &str) -> Fault {
-    Fault::new(FaultClass::Invalid, "sql.parameter", format!("parameter {position} must be a `{expected}`"))
-}
-
-/// What an error of sqlx is, by the SQLSTATE that the server sent.
-fn fault_of(error: &sqlx::Error) -> Fault {
-    let Some(database) = error.as_database_error() else {
-        return match error {
-            sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::PoolTimedOut => {
-                Fault::new(FaultClass::Transient, "sql.connect", format!("the database cannot be reached: {error}"))
-            }
-            sqlx::Error::Protocol(message) => Fault::new(FaultClass::Transient, "sql.protocol", message.clone()),
-            other => Fault::new(FaultClass::Invalid, "sql.driver", other.to_string()),
-        };
-    };
-    let state = database.code().unwrap_or_default();
-    let (class, code) = match &*state {
-        "25006" => (FaultClass::Denied, "sql.read-only"),
-        "57014" => (FaultClass::Timeout, "sql.timeout"),
-        "55P03" => (FaultClass::Conflict, "sql.locked"),
-        "42501" | "42000" => (FaultClass::Denied, "sql.privilege"),
-        "42P01" | "3D000" | "42S02" => (FaultClass::NotFound, "sql.no-such-relation"),
-        "53300" | "53400" => (FaultClass::Transient, "sql.too-many-connections"),
-        state if state.starts_with("08") || state.starts_with("57P") || state.starts_with("40") => {
-            (FaultClass::Transient, "sql.unavailable")
-        }
-        state if state.starts_with("28") => (FaultClass::Denied, "sql.login"),
-        state if state.starts_with("23") => (FaultClass::Conflict, "sql.constraint"),
-        state if state.starts_with("42") => (FaultClass::Invalid, "sql.syntax"),
-        _ => (FaultClass::Invalid, "sql.error"),
-    };
-    Fault::new(class, code, format!("{} (SQLSTATE {state})", database.message()))
-}
-
-fn timed_out(timeout: Duration) -> Fault {
-    Fault::new(FaultClass::Timeout, "sql.timeout", format!("the database did not answer within {} ms", timeout.as_millis()))
-}
-
-/// Runs with the wall clock; the server has been told the same limit.
-async fn within<T>(access: &Access, work: impl Future<Output = Result<T, Fault>>) -> Result<T, Fault> {
-    // A little longer than the server's own limit, whose message says more.
-    tokio::time::timeout(access.timeout + Duration::from_millis(250), work)
-        .await
-        .unwrap_or_else(|_| Err(timed_out(access.timeout)))
 }

@@ -3,17 +3,19 @@
 //! A read: a statement that begins with a reading word and names no file, one at a time by the prepared protocol, in
 //! `START TRANSACTION READ ONLY`, which the server holds writes and definitions off with; then `ROLLBACK`.
 
-use super::{Access, Budget, fault_of, mismatch, size_of, within};
+use super::failure::{ends_transaction, fault_of, fault_of_write, mismatch, not_a_read, within};
+use super::{Access, Budget, words};
 use crate::bindings::runbook::sql::types::{Column, Rows, Statement, Value};
 use crate::fault::{Fault, FaultClass};
 use futures_util::TryStreamExt as _;
+use runbook_authority::pattern::Dialect;
 use runbook_authority::target::{SqlAddress, TlsMode};
 use sqlx::mysql::{MySqlArguments, MySqlConnectOptions, MySqlConnection, MySqlRow, MySqlSslMode};
 use sqlx::types::{BigDecimal, chrono};
 use sqlx::{AssertSqlSafe, Column as _, ConnectOptions, Connection as _, Row as _, TypeInfo as _, ValueRef as _};
 
 /// Words that a reading statement begins with.
-const READING: &[&str] = &["SELECT", "WITH", "VALUES", "TABLE", "SHOW", "DESCRIBE", "DESC", "EXPLAIN", "("];
+const READING: &[&str] = &["SELECT", "WITH", "VALUES", "TABLE", "SHOW", "DESCRIBE", "DESC", "EXPLAIN"];
 
 pub(super) async fn query(access: &Access, statement: &str, parameters: &[Value]) -> Result<Rows, Fault> {
     refuse_writes(statement)?;
@@ -28,25 +30,38 @@ pub(super) async fn query(access: &Access, statement: &str, parameters: &[Value]
     .await
 }
 
-/// What a read-only transaction does not stop: files (`INTO OUTFILE`), and settings of the server, which are no rows.
+/// What a read-only transaction does not stop: files, settings of the server, other sessions, and locks that outlive a statement.
+const ACTING: &[&str] = &[
+    "benchmark",
+    "dumpfile",
+    "get_lock",
+    "into",
+    "lastval",
+    "load_file",
+    "master_pos_wait",
+    "nextval",
+    "outfile",
+    "release_all_locks",
+    "release_lock",
+    "setval",
+    "sys_eval",
+    "sys_exec",
+];
+
 fn refuse_writes(statement: &str) -> Result<(), Fault> {
-    let text = statement.trim_start();
-    let first: String = text.chars().take_while(char::is_ascii_alphabetic).collect::<String>().to_uppercase();
-    let begins_well = READING.contains(&first.as_str()) || text.starts_with('(');
-    let words = text.to_uppercase();
-    let names_a_file = words
-        .split(|c: char| !c.is_ascii_alphanumeric() && c != '_')
-        .any(|word| matches!(word, "OUTFILE" | "DUMPFILE" | "LOAD_FILE" | "INTO"));
-    // `/*! … */` is a comment that the server runs.
-    let executable_comment = text.contains("/*!") || text.contains("/*M!");
-    if begins_well && !names_a_file && !executable_comment {
-        return Ok(());
+    let first = words::first(Dialect::MySql, statement);
+    if !READING.contains(&first.as_str()) && !statement.trim_start().starts_with('(') {
+        return Err(not_a_read("only a statement that returns rows and changes nothing can be queried"));
     }
-    Err(Fault::new(
-        FaultClass::Denied,
-        "sql.read-only",
-        "only a statement that returns rows, changes nothing and names no file can be queried",
-    ))
+    if let Some(word) = words::all(statement).find(|word| ACTING.contains(&word.as_str())) {
+        let reason = format!("`{word}` does more than read, so it is for `execute`, not for `query`");
+        return Err(not_a_read(&reason));
+    }
+    // `/*! … */` is a comment that the server runs.
+    if statement.contains("/*!") || statement.contains("/*M!") {
+        return Err(not_a_read("a comment that the server runs (`/*! … */`) cannot be queried"));
+    }
+    Ok(())
 }
 
 async fn read(connection: &mut MySqlConnection, access: &Access, statement: &str, parameters: &[Value]) -> Result<Rows, Fault> {
@@ -62,32 +77,37 @@ async fn read(connection: &mut MySqlConnection, access: &Access, statement: &str
                 .map(|column| Column { name: column.name().to_owned(), type_name: column.type_info().name().to_owned() })
                 .collect();
         }
-        let values: Vec<Value> = (0..row.len()).map(|index| value(&row, index)).collect();
-        if !budget.take(values.iter().map(size_of).sum()) {
+        if !budget.take(sizes(&row)) {
             rows.truncated = true;
             break;
         }
-        rows.rows.push(values);
+        rows.rows.push((0..row.len()).map(|index| value(&row, index)).collect());
     }
     Ok(rows)
+}
+
+fn sizes(row: &MySqlRow) -> impl Iterator<Item = usize> + '_ {
+    (0..row.len()).map(|index| row.try_get_unchecked::<&[u8], _>(index).map_or(0, <[u8]>::len))
 }
 
 pub(super) async fn execute(access: &Access, statement: &str, parameters: &[Value]) -> Result<u64, Fault> {
     within(access, async {
         let mut connection = connect(access).await?;
-        let count = change(&mut connection, statement, parameters).await;
+        let count = change(&mut connection, statement, parameters, fault_of_write).await;
         let _ = connection.close().await;
         count
     })
     .await
 }
 
+/// Words of statements that a transaction holds; every other one ends it by itself.
+const TRANSACTIONAL: &[&str] = &["INSERT", "UPDATE", "DELETE", "REPLACE", "SELECT", "WITH"];
+
 pub(super) async fn transaction(access: &Access, statements: &[Statement]) -> Result<Vec<u64>, Fault> {
     for Statement { text, .. } in statements {
-        let first: String = text.trim_start().chars().take_while(char::is_ascii_alphabetic).collect::<String>().to_uppercase();
-        if !matches!(first.as_str(), "INSERT" | "UPDATE" | "DELETE" | "REPLACE" | "SELECT" | "WITH") {
-            let message = format!("`{first}` would end the transaction by itself; run it with `execute`");
-            return Err(Fault::new(FaultClass::Invalid, "sql.transaction", message));
+        let first = words::first(Dialect::MySql, text);
+        if !TRANSACTIONAL.contains(&first.as_str()) {
+            return Err(ends_transaction(&first));
         }
     }
     within(access, async {
@@ -95,19 +115,25 @@ pub(super) async fn transaction(access: &Access, statements: &[Statement]) -> Re
         run(&mut connection, "START TRANSACTION").await?;
         let mut counts = Vec::new();
         for Statement { text, parameters } in statements {
-            counts.push(change(&mut connection, text, parameters).await?);
+            // Whatever happens to the connection here: nothing was committed.
+            counts.push(change(&mut connection, text, parameters, fault_of).await?);
         }
-        run(&mut connection, "COMMIT").await?;
+        sqlx::raw_sql("COMMIT").execute(&mut connection).await.map_err(|error| fault_of_write(&error))?;
         let _ = connection.close().await;
         Ok(counts)
     })
     .await
 }
 
-async fn change(connection: &mut MySqlConnection, statement: &str, parameters: &[Value]) -> Result<u64, Fault> {
+async fn change(
+    connection: &mut MySqlConnection,
+    statement: &str,
+    parameters: &[Value],
+    judge: fn(&sqlx::Error) -> Fault,
+) -> Result<u64, Fault> {
     let done =
         sqlx::query_with(AssertSqlSafe(statement.to_owned()), arguments(parameters)?).persistent(false).execute(connection).await;
-    done.map(|done| done.rows_affected()).map_err(|error| fault_of(&error))
+    done.map(|done| done.rows_affected()).map_err(|error| judge(&error))
 }
 
 async fn run(connection: &mut MySqlConnection, statement: &'static str) -> Result<(), Fault> {

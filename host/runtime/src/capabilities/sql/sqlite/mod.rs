@@ -3,7 +3,8 @@
 //! A read has a read-only handle whose authorizer lets nothing through but SELECT, reading, functions and pragmas that only look
 //! (`read_only(true)` and `query_only` are not enough: `VACUUM INTO` writes a file and `ATTACH` opens one).
 
-use super::{Access, Budget, size_of};
+use super::failure::mismatch;
+use super::{Access, Budget};
 use crate::bindings::runbook::sql::types::{Artifact, Column, Rows, Statement, Value};
 use crate::blocking::{self, Stop};
 use crate::capabilities::files::FilesSlot;
@@ -70,15 +71,13 @@ pub(super) async fn query(access: Access, statement: String, parameters: Vec<Val
         let mut rows = Rows { columns, rows: Vec::new(), truncated: false };
         let mut found = prepared.query(params_from_iter(bound(&parameters)?)).map_err(|error| fault(&error))?;
         while let Some(row) = found.next().map_err(|error| fault(&error))? {
-            let values: Vec<Value> = (0..rows.columns.len())
-                .map(|index| row.get_ref(index).map(value))
-                .collect::<Result<_, _>>()
-                .map_err(|error| fault(&error))?;
-            if !budget.take(values.iter().map(size_of).sum()) {
+            let width = rows.columns.len();
+            if !budget.take((0..width).map(|index| row.get_ref(index).map_or(0, size))) {
                 rows.truncated = true;
                 break;
             }
-            rows.rows.push(values);
+            let values = (0..width).map(|index| row.get_ref(index).map(value)).collect::<Result<_, _>>();
+            rows.rows.push(values.map_err(|error| fault(&error))?);
         }
         Ok(rows)
     })
@@ -316,11 +315,18 @@ fn bound(parameters: &[Value]) -> Result<Vec<ToSqlOutput<'static>>, Fault> {
                 | Value::Time(text)
                 | Value::Uuid(text)
                 | Value::Json(text) => Bound::Text(text.clone()),
-                Value::Sequence(_) | Value::Other(_) => return Err(super::mismatch(index + 1, "null, number, text or blob")),
+                Value::Sequence(_) | Value::Other(_) => return Err(mismatch(index + 1, "null, number, text or blob")),
             };
             Ok(ToSqlOutput::Owned(bound))
         })
         .collect()
+}
+
+fn size(value: ValueRef<'_>) -> usize {
+    match value {
+        ValueRef::Null | ValueRef::Integer(_) | ValueRef::Real(_) => 8,
+        ValueRef::Text(bytes) | ValueRef::Blob(bytes) => bytes.len(),
+    }
 }
 
 fn value(value: ValueRef<'_>) -> Value {

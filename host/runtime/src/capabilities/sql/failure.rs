@@ -1,0 +1,120 @@
+//! What an error of a database is: its class decides whether the same call may work in a moment.
+
+use super::Access;
+use crate::fault::{Fault, FaultClass};
+use sqlx::error::DatabaseError;
+use sqlx::mysql::MySqlDatabaseError;
+use std::time::Duration;
+
+/// Errors of MySQL and MariaDB by number: `42000` alone is a typing error as well as a missing privilege.
+const MYSQL: &[(u16, FaultClass, &str)] = &[
+    (1040, FaultClass::Transient, "sql.too-many-connections"),
+    (1203, FaultClass::Transient, "sql.too-many-connections"),
+    (1226, FaultClass::Transient, "sql.too-many-connections"),
+    (1044, FaultClass::Denied, "sql.privilege"),
+    (1142, FaultClass::Denied, "sql.privilege"),
+    (1143, FaultClass::Denied, "sql.privilege"),
+    (1227, FaultClass::Denied, "sql.privilege"),
+    (1370, FaultClass::Denied, "sql.privilege"),
+    (1045, FaultClass::Denied, "sql.login"),
+    (1698, FaultClass::Denied, "sql.login"),
+    (1049, FaultClass::NotFound, "sql.no-such-relation"),
+    (1205, FaultClass::Conflict, "sql.locked"),
+    (1317, FaultClass::Timeout, "sql.timeout"),
+    (1969, FaultClass::Timeout, "sql.timeout"),
+    (3024, FaultClass::Timeout, "sql.timeout"),
+    (1295, FaultClass::Invalid, "sql.unprepared"),
+];
+
+/// By SQLSTATE: the whole, or its first two characters, which are its class.
+const STATES: &[(&str, FaultClass, &str)] = &[
+    ("25006", FaultClass::Denied, "sql.read-only"),
+    ("57014", FaultClass::Timeout, "sql.timeout"),
+    ("55P03", FaultClass::Conflict, "sql.locked"),
+    ("42501", FaultClass::Denied, "sql.privilege"),
+    ("42P01", FaultClass::NotFound, "sql.no-such-relation"),
+    ("3D000", FaultClass::NotFound, "sql.no-such-relation"),
+    ("42S02", FaultClass::NotFound, "sql.no-such-relation"),
+    ("53300", FaultClass::Transient, "sql.too-many-connections"),
+    ("53400", FaultClass::Transient, "sql.too-many-connections"),
+    // The server's word for a message that does not fit the statement: too few parameters, for instance.
+    ("08P01", FaultClass::Invalid, "sql.parameter"),
+    ("08", FaultClass::Transient, "sql.unavailable"),
+    ("57", FaultClass::Transient, "sql.unavailable"),
+    ("40", FaultClass::Transient, "sql.unavailable"),
+    ("28", FaultClass::Denied, "sql.login"),
+    ("23", FaultClass::Conflict, "sql.constraint"),
+    ("42", FaultClass::Invalid, "sql.syntax"),
+];
+
+/// What an error of a read is, or of anything that did nothing.
+pub(super) fn fault_of(error: &sqlx::Error) -> Fault {
+    match error {
+        sqlx::Error::Database(database) => fault_of_server(&**database),
+        sqlx::Error::Io(_) => {
+            Fault::new(FaultClass::Transient, "sql.connect", format!("the database cannot be reached: {}", one_line(error)))
+        }
+        // A certificate that is not good now will not be in a moment.
+        sqlx::Error::Tls(_) => Fault::new(FaultClass::Invalid, "sql.tls", one_line(error)),
+        sqlx::Error::Protocol(_) => Fault::new(FaultClass::Transient, "sql.protocol", one_line(error)),
+        other => Fault::new(FaultClass::Invalid, "sql.driver", one_line(other)),
+    }
+}
+
+/// What an error of a write is: without an answer of the server, nobody knows whether it happened.
+pub(super) fn fault_of_write(error: &sqlx::Error) -> Fault {
+    match error {
+        sqlx::Error::Io(_) | sqlx::Error::Protocol(_) | sqlx::Error::Tls(_) => {
+            let message = format!("the connection was lost before the server answered, so the change may have happened: {error}");
+            Fault::new(FaultClass::Unknown, "sql.lost", one_line(&message))
+        }
+        other => fault_of(other),
+    }
+}
+
+fn fault_of_server(database: &dyn DatabaseError) -> Fault {
+    let state = database.code().unwrap_or_default();
+    let number = database.try_downcast_ref::<MySqlDatabaseError>().map(MySqlDatabaseError::number);
+    let by_number = number.and_then(|number| MYSQL.iter().find(|row| row.0 == number)).map(|row| (row.1, row.2));
+    let by_state = || STATES.iter().find(|row| state.starts_with(row.0)).map(|row| (row.1, row.2));
+    let (class, code) = by_number.or_else(by_state).unwrap_or((FaultClass::Invalid, "sql.error"));
+    Fault::new(class, code, format!("{} (SQLSTATE {state})", one_line(database.message())))
+}
+
+/// A parameter of a type that has no value of the contract.
+pub(super) fn unsupported(position: usize, expected: &str) -> Fault {
+    let message = format!(
+        "parameter {position} is a `{expected}`, which is not bound directly; write a cast from text, such as `${position}::text::{}`",
+        expected.to_lowercase()
+    );
+    Fault::new(FaultClass::Invalid, "sql.parameter", message)
+}
+
+/// A parameter that does not fit the type that the database expects.
+pub(super) fn mismatch(position: usize, expected: &str) -> Fault {
+    Fault::new(FaultClass::Invalid, "sql.parameter", format!("parameter {position} must be a `{expected}`"))
+}
+
+/// A `query` that would do more than read.
+pub(super) fn not_a_read(reason: &str) -> Fault {
+    Fault::new(FaultClass::Denied, "sql.read-only", one_line(reason))
+}
+
+/// A statement of `transaction` that would end the transaction.
+pub(super) fn ends_transaction(word: &str) -> Fault {
+    let message = format!("`{word}` cannot be part of a transaction, which the host begins and ends; run it with `execute`");
+    Fault::new(FaultClass::Invalid, "sql.transaction", message)
+}
+
+/// Runs with the wall clock; the server has been told the same limit.
+pub(super) async fn within<T>(access: &Access, work: impl Future<Output = Result<T, Fault>>) -> Result<T, Fault> {
+    // A little longer than the server's own limit, whose message says more.
+    tokio::time::timeout(access.timeout + Duration::from_millis(250), work).await.unwrap_or_else(|_| {
+        let message = format!("the database did not answer within {} ms", access.timeout.as_millis());
+        Err(Fault::new(FaultClass::Timeout, "sql.timeout", message))
+    })
+}
+
+fn one_line(text: impl ToString) -> String {
+    text.to_string().replace(['\n', '\r', '\t'], " ")
+}
