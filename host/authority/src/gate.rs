@@ -463,4 +463,4 @@ fn judge_command(patterns: &[crate::pattern::ArgumentPattern], arguments: &[Stri
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -4,12 +4,17 @@
 //! what a report says is what the runtime does. The design is in `ARCHITECTURE.md` under "Authority".
 #![deny(missing_docs)]
 
+pub mod boundary;
 pub mod capability;
+pub mod diff;
 pub mod digest;
+pub mod extent;
 pub mod gate;
 pub mod grant;
+pub mod lockfile;
 pub mod manifest;
 pub mod pattern;
+pub mod snapshot;
 pub mod target;
 
 pub use capability::{Capability, Effect, FUNCTIONS, Risk, VERBS, Verb};

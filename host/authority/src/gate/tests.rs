@@ -7,22 +7,19 @@ use runbook_document::{Diagnostics, Located, Source};
 use std::path::Path;
 
 /// The authority of a step that binds slot `s` (and `k`, a secret) to the target that `toml` describes, with every verb declared.
-fn effective(capability: &str, toml: &str) -> Effective {
-    let verbs = |name: &str| {
-        let capability = crate::Capability::find(name).expect("a capability");
-        VERBS
-            .iter()
-            .filter(|row| row.capability == capability)
-            .map(|row| format!("\"{}\"", row.name))
-            .collect::<Vec<_>>()
-            .join(",")
-    };
+pub(crate) fn effective(capability: &str, toml: &str) -> Effective {
+    let all = crate::Capability::find(capability).expect("a capability").verbs().map(|verb| verb.row().name);
+    effective_for(capability, &all.collect::<Vec<_>>(), toml)
+}
+
+/// Like [`effective`], with these verbs declared.
+pub(crate) fn effective_for(capability: &str, verbs: &[&str], toml: &str) -> Effective {
+    let verbs = verbs.iter().map(|verb| format!("\"{verb}\"")).collect::<Vec<_>>().join(",");
     let manifest = format!(
         "format = 1\n[plugin]\nname = \"p\"\nversion = \"1.0.0\"\ndescription = \"d\"\n\
-         [slots.s]\ncapability = \"{capability}\"\nverbs = [{0}]\nreason = \"r\"\n\
+         [slots.s]\ncapability = \"{capability}\"\nverbs = [{verbs}]\nreason = \"r\"\n\
          [slots.k]\ncapability = \"secrets\"\nverbs = [\"use\"]\nreason = \"r\"\n\
-         [[operation]]\nname = \"o\"\nkind = \"step\"\nsummary = \"s\"\nslots = {{ s = [{0}], k = [\"use\"] }}\noptional = [\"k\"]\n",
-        verbs(capability)
+         [[operation]]\nname = \"o\"\nkind = \"step\"\nsummary = \"s\"\nslots = {{ s = [{verbs}], k = [\"use\"] }}\noptional = [\"k\"]\n"
     );
     let mut diagnostics = Diagnostics::default();
     let manifest =

@@ -55,6 +55,24 @@ impl AddressClass {
         CLASSES.iter().find(|(class, _)| *class == self).map_or("", |(_, name)| *name)
     }
 
+    /// An address of the class.
+    pub fn example(self) -> IpAddr {
+        let octets = match self {
+            Self::Public => [1, 1, 1, 1],
+            Self::Private => [10, 0, 0, 1],
+            Self::Loopback => [127, 0, 0, 1],
+            Self::LinkLocal => [169, 254, 0, 1],
+            Self::Metadata => [169, 254, 169, 254],
+            Self::Reserved => [0, 0, 0, 0],
+        };
+        IpAddr::from(octets)
+    }
+
+    /// Every class.
+    pub fn all() -> impl Iterator<Item = Self> {
+        CLASSES.iter().map(|(class, _)| *class)
+    }
+
     /// The class called `name`.
     pub fn find(name: &str) -> Option<Self> {
         CLASSES.iter().find(|(_, known)| *known == name).map(|(class, _)| *class)

@@ -27,6 +27,17 @@ impl ArgumentPattern {
         Regex::new(&format!("^(?:{text})$")).map(Self::Regex)
     }
 
+    /// The regular expression as written; empty for other patterns.
+    pub fn expression(&self) -> &str {
+        match self {
+            Self::Regex(regex) => {
+                let text = regex.as_str();
+                text.strip_prefix("^(?:").and_then(|text| text.strip_suffix(")$")).unwrap_or(text)
+            }
+            Self::Literal(_) | Self::OneOf(_) | Self::Repeat(_) => "",
+        }
+    }
+
     /// Whether one argument matches.
     pub fn matches(&self, argument: &str) -> bool {
         match self {
@@ -45,10 +56,7 @@ impl std::fmt::Display for ArgumentPattern {
             Self::OneOf(texts) => {
                 write!(f, "one of {}", texts.iter().map(|text| format!("`{text}`")).collect::<Vec<_>>().join(", "))
             }
-            Self::Regex(regex) => {
-                let text = regex.as_str();
-                write!(f, "/{}/", text.strip_prefix("^(?:").and_then(|text| text.strip_suffix(")$")).unwrap_or(text))
-            }
+            Self::Regex(_) => write!(f, "/{}/", self.expression()),
             Self::Repeat(pattern) => write!(f, "any number of {pattern}"),
         }
     }

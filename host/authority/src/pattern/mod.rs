@@ -2,11 +2,13 @@
 
 mod address;
 mod argument;
+mod language;
 mod path;
 mod sql;
 
 pub use address::{AddressClass, AddressPolicy};
 pub use argument::{ArgumentPattern, first_mismatch};
+pub use language::{Language, TooComplex, argument_difference, difference};
 pub(crate) use path::segment_matches as glob;
 pub use path::{PathError, PathPattern, canonical_request_path, relative_file_path};
 pub use sql::{Dialect, StatementClass, StatementFacts, classify};

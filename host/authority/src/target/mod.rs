@@ -13,6 +13,7 @@ mod sql;
 pub use docker::{ContainerFacts, ContainerFilter, DockerTarget};
 pub use files::{FileAccess, FilesTarget};
 pub use http::{HttpBase, HttpTarget, Injected, parse_base};
+pub(crate) use process::read_argument_patterns;
 pub use process::{EnvironmentValue, ProcessTarget};
 pub use secret::{SecretPosition, SecretTarget};
 pub use sql::{SqlAddress, SqlTarget, TlsMode};

@@ -109,13 +109,19 @@ fn read_environment(reader: &mut Reader<'_>, table: &Table) -> BTreeMap<String, 
 
 /// Reads a list of argument patterns. Absent is the empty list: no argument at all.
 pub(super) fn read_arguments(reader: &mut Reader<'_>, key: &'static str) -> Option<Vec<ArgumentPattern>> {
-    let Some(nodes) = reader.optional::<Vec<Node>>(key) else { return Some(Vec::new()) };
-    let count = nodes.value.len();
+    match reader.optional::<Vec<Node>>(key) {
+        Some(nodes) => read_argument_patterns(reader, &nodes.value),
+        None => Some(Vec::new()),
+    }
+}
+
+/// Reads argument patterns; `None` after reporting each that is none.
+pub(crate) fn read_argument_patterns(reader: &mut Reader<'_>, nodes: &[Node]) -> Option<Vec<ArgumentPattern>> {
     let mut patterns = Vec::new();
-    for (index, node) in nodes.value.iter().enumerate() {
+    for (index, node) in nodes.iter().enumerate() {
         let pattern = read_pattern(node);
         match pattern {
-            Some(ArgumentPattern::Repeat(_)) if index + 1 != count => {
+            Some(ArgumentPattern::Repeat(_)) if index + 1 != nodes.len() => {
                 reader.error("E0103", node.span.clone(), "`repeat` must be the last pattern", "nothing may follow");
             }
             Some(pattern) => patterns.push(pattern),
@@ -125,7 +131,7 @@ pub(super) fn read_arguments(reader: &mut Reader<'_>, key: &'static str) -> Opti
             }
         }
     }
-    (patterns.len() == count).then_some(patterns)
+    (patterns.len() == nodes.len()).then_some(patterns)
 }
 
 fn read_pattern(node: &Node) -> Option<ArgumentPattern> {

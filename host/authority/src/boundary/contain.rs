@@ -1,0 +1,131 @@
+//! Whether a grant is inside the boundary: exactly, with one concrete call that would slip through if it is not.
+//!
+//! A grant is a box (what it allows in one dimension does not depend on the others), and so is a rule. What a rule leaves of a box
+//! is at most one smaller box for each dimension, so taking the rules away one by one either leaves nothing, or a box with a call in
+//! it that no rule covers.
+
+use super::{Boundary, Rule};
+use crate::capability::Capability;
+use crate::extent::{Call, CallValue, Dimension, Extent, Rest, Values};
+use crate::pattern::TooComplex;
+use std::collections::BTreeMap;
+
+/// Boxes that are looked at for one grant. Twenty rules that each cover a part of a grant need a few hundred.
+const MAX_BOXES: usize = 20_000;
+
+/// A grant that reaches beyond the boundary.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Exceeded {
+    /// A call that the grant allows and no rule covers; `None` if the comparison was too complex, which counts as exceeded.
+    pub witness: Option<Call>,
+    /// The rule that comes nearest.
+    pub nearest: Option<Nearest>,
+}
+
+/// The rule that comes nearest to covering a call.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Nearest {
+    /// `file:line` of the rule.
+    pub place: String,
+    /// Where the call leaves it: the dimension, and what the rule covers there.
+    pub leaves: Vec<(Dimension, String)>,
+}
+
+/// A call that the grant lets through and none of the rules covers.
+pub(crate) fn uncovered(extent: &Extent, rules: &[&Rule]) -> Result<Option<Call>, TooComplex> {
+    let rules: Vec<&Rule> = rules.iter().copied().filter(|rule| rule.may_cover(extent)).collect();
+    let whole = extent.values.iter().map(|(dimension, values)| (*dimension, Rest::new(*dimension, values))).collect();
+    Search { capability: extent.capability, boxes: 0 }.uncovered(&Cut { rests: whole }, &rules)
+}
+
+impl Boundary {
+    /// Judges one grant.
+    pub fn check(&self, extent: &Extent) -> Result<(), Exceeded> {
+        match uncovered(extent, &self.rules.iter().collect::<Vec<_>>()) {
+            Ok(None) => Ok(()),
+            Ok(Some(call)) => Err(Exceeded { nearest: self.nearest(&call), witness: Some(call) }),
+            Err(TooComplex) => Err(Exceeded { witness: None, nearest: None }),
+        }
+    }
+
+    /// Whether one concrete call is covered by some rule.
+    pub fn permits(&self, call: &Call) -> bool {
+        self.rules.iter().any(|rule| rule.capability == call.capability && rule.leaves(call).is_empty())
+    }
+
+    fn nearest(&self, call: &Call) -> Option<Nearest> {
+        let same = self.rules.iter().filter(|rule| rule.capability == call.capability);
+        let (rule, leaves) = same.map(|rule| (rule, rule.leaves(call))).min_by_key(|(_, leaves)| leaves.len())?;
+        let covered = |dimension: &Dimension| rule.values[dimension].words(dimension.row().shape).join(", ");
+        let leaves = leaves.into_iter().map(|dimension| (dimension, covered(&dimension))).collect();
+        Some(Nearest { place: self.source.place(&rule.span), leaves })
+    }
+}
+
+/// Dimensions without which a call is of another sort than the rule means: a rule about files is not about servers.
+fn must_be_there(dimension: Dimension) -> bool {
+    matches!(dimension, Dimension::Files | Dimension::Hosts | Dimension::Ports | Dimension::Users | Dimension::Databases)
+}
+
+impl Rule {
+    fn may_cover(&self, extent: &Extent) -> bool {
+        self.capability == extent.capability
+            && self.values.keys().all(|dimension| !must_be_there(*dimension) || extent.values.contains_key(dimension))
+    }
+
+    /// The dimensions in which a call is outside of the rule.
+    fn leaves(&self, call: &Call) -> Vec<Dimension> {
+        let is_outside = |dimension: Dimension, values: &Values| match call.values.get(&dimension) {
+            None => must_be_there(dimension),
+            Some(value) => !values.has(value),
+        };
+        self.values
+            .iter()
+            .filter(|(dimension, values)| is_outside(**dimension, values))
+            .map(|(dimension, _)| *dimension)
+            .collect()
+    }
+}
+
+/// A box with pieces taken away.
+#[derive(Clone)]
+struct Cut<'a> {
+    rests: BTreeMap<Dimension, Rest<'a>>,
+}
+
+struct Search {
+    capability: Capability,
+    boxes: usize,
+}
+
+impl Search {
+    /// A call in the box that none of the rules covers. The box is not empty.
+    fn uncovered<'a>(&mut self, cut: &Cut<'a>, rules: &[&'a Rule]) -> Result<Option<Call>, TooComplex> {
+        self.boxes += 1;
+        if self.boxes > MAX_BOXES {
+            return Err(TooComplex);
+        }
+        let Some((rule, others)) = rules.split_first() else { return self.call(cut).map(Some) };
+        for (dimension, covered) in &rule.values {
+            let Some(rest) = cut.rests.get(dimension) else { continue };
+            let smaller = rest.without(covered);
+            if smaller.witness()?.is_none() {
+                continue;
+            }
+            let mut piece = cut.clone();
+            piece.rests.insert(*dimension, smaller);
+            if let Some(call) = self.uncovered(&piece, others)? {
+                return Ok(Some(call));
+            }
+        }
+        Ok(None)
+    }
+
+    fn call(&self, cut: &Cut<'_>) -> Result<Call, TooComplex> {
+        let mut values = BTreeMap::new();
+        for (dimension, rest) in &cut.rests {
+            values.insert(*dimension, rest.witness()?.unwrap_or_else(|| CallValue::Text(String::new())));
+        }
+        Ok(Call { capability: self.capability, values })
+    }
+}

@@ -1,0 +1,70 @@
+//! The boundary, B: the outermost limit for everything on this host or in this organisation, in the words of grants.
+//!
+//! A boundary is a list of `[[allow]]` rules. A grant is inside if every call that it lets through is covered by some rule; what no
+//! rule covers is shown as one concrete call. What a rule does not mention it does not limit, but for [`DEFAULTS`].
+
+mod contain;
+mod parse;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use contain::uncovered;
+pub use contain::{Exceeded, Nearest};
+pub(crate) use parse::read_values;
+
+use crate::capability::Capability;
+use crate::extent::{Dimension, Values};
+use crate::pattern::AddressClass;
+use runbook_document::{Source, Span};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// The version of the format that this host reads.
+pub const FORMAT: u32 = 1;
+
+/// A boundary.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Boundary {
+    /// Its file.
+    pub source: Arc<Source>,
+    /// Its rules, in file order.
+    pub rules: Vec<Rule>,
+}
+
+/// One `[[allow]]`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Rule {
+    /// What it is about.
+    pub capability: Capability,
+    /// Why, in security's words.
+    pub reason: Option<String>,
+    /// What it covers in each dimension that it mentions, and in those of [`DEFAULTS`].
+    pub values: BTreeMap<Dimension, Values>,
+    /// Its place in the file.
+    pub span: Span,
+}
+
+/// Dimensions that a rule limits although it does not mention them: what nobody should get by silence.
+pub const DEFAULTS: &[(Capability, Dimension, &str)] = &[
+    (Capability::Http, Dimension::Addresses, "every class but metadata and reserved"),
+    (Capability::Sql, Dimension::Superuser, "false"),
+];
+
+impl Rule {
+    fn fill_defaults(&mut self) {
+        for (capability, dimension, _) in DEFAULTS {
+            if *capability != self.capability || self.values.contains_key(dimension) {
+                continue;
+            }
+            let unusual = [AddressClass::Metadata, AddressClass::Reserved];
+            let values = match dimension {
+                Dimension::Addresses => Values::Addresses {
+                    classes: AddressClass::all().filter(|class| !unusual.contains(class)).collect(),
+                    named: BTreeSet::new(),
+                },
+                _ => Values::flag(false.into()),
+            };
+            self.values.insert(*dimension, values);
+        }
+    }
+}

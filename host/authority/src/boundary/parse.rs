@@ -1,0 +1,174 @@
+//! `boundary.toml`.
+
+use super::{Boundary, FORMAT, Rule};
+use crate::capability::{Capability, Verb};
+use crate::extent::{Dimension, DimensionRow, Shape, Text, Values};
+use crate::pattern::{AddressClass, PathPattern, StatementClass};
+use runbook_document::{ByteSize, Diagnostics, FromNode, Located, Node, Reader, Source, Value};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+impl Boundary {
+    /// Reads a `boundary.toml`. All mistakes are reported; `None` if there is any, because half a boundary is none.
+    pub fn parse(source: &Arc<Source>, diagnostics: &mut Diagnostics) -> Option<Self> {
+        let table = runbook_document::parse(source, diagnostics)?;
+        let mut found = Diagnostics::default();
+        let mut reader = Reader::new(source, &table, "the boundary", &mut found);
+        let format = reader.required::<u32>("format");
+        if let Some(format) = format.filter(|format| format.value != FORMAT) {
+            let message = format!("boundary format {} is not known; this host reads format {FORMAT}", format.value);
+            reader.error("E0121", format.span, message, "unknown format");
+        }
+        let rules = reader.each("allow", "rule", read_rule);
+        reader.finish();
+        let is_good = !found.has_errors();
+        diagnostics.append(found);
+        is_good.then(|| Self { source: Arc::clone(source), rules })
+    }
+}
+
+fn read_rule(reader: &mut Reader<'_>) -> Option<Rule> {
+    let span = reader.table().span.clone();
+    let capability = reader.required::<String>("capability").and_then(|typed| {
+        let found = Capability::find(&typed.value);
+        if found.is_none() {
+            let known: Vec<_> = Capability::all().map(Capability::name).collect();
+            unknown(reader, &typed, "a capability", &known);
+        }
+        found
+    });
+    let reason = reader.optional::<String>("reason").map(|reason| reason.value);
+    let Some(capability) = capability else {
+        // Which keys there are depends on the capability: one mistake, one report.
+        for row in crate::extent::DIMENSIONS {
+            reader.knows(row.key);
+        }
+        return None;
+    };
+    if reader.table().get("verbs").is_none() {
+        let names: Vec<_> = capability.verbs().map(|verb| format!("\"{verb}\"")).collect();
+        reader.error_with_help(
+            "E0121",
+            span.clone(),
+            format!("{} names no `verbs`", reader.subject()),
+            "`verbs` is missing",
+            format!("list what may be done, of: {}", names.join(", ")),
+        );
+    }
+    let mut values = BTreeMap::new();
+    for row in Dimension::of(capability) {
+        if let Some(read) = read_values(reader, capability, row) {
+            values.insert(row.dimension, read);
+        }
+    }
+    let mut rule = Rule { capability, reason, values, span };
+    rule.fill_defaults();
+    Some(rule)
+}
+
+/// Reads what a rule, or a lock entry, says of one dimension.
+pub(crate) fn read_values(reader: &mut Reader<'_>, capability: Capability, row: &DimensionRow) -> Option<Values> {
+    match row.shape {
+        Shape::Count => reader.optional::<u64>(row.key).map(|count| Values::AtMost(count.value)),
+        Shape::Size => reader.optional::<ByteSize>(row.key).map(|size| Values::AtMost(size.value.0)),
+        Shape::Duration => reader
+            .optional::<Duration>(row.key)
+            .map(|duration| Values::AtMost(u64::try_from(duration.value.as_millis()).unwrap_or(u64::MAX))),
+        Shape::Flag => reader.optional::<bool>(row.key).map(|flag| Values::flag(flag.value.into())),
+        Shape::Arguments => read_arguments(reader, row.key),
+        Shape::Address => read_addresses(reader, row.key),
+        Shape::Glob | Shape::Path | Shape::Directory => read_texts(reader, capability, row),
+    }
+}
+
+/// A list of texts. Ports may be written as numbers, as they are in every other file.
+fn read_texts(reader: &mut Reader<'_>, capability: Capability, row: &DimensionRow) -> Option<Values> {
+    let nodes = reader.optional::<Vec<Node>>(row.key)?;
+    let mut texts = BTreeSet::new();
+    for node in &nodes.value {
+        let written = match &node.value {
+            Value::String(text) => text.clone(),
+            Value::Integer(number) if row.dimension == Dimension::Ports => number.to_string(),
+            Value::Integer(_) | Value::Float(_) | Value::Boolean(_) | Value::Datetime(_) | Value::Array(_) | Value::Table(_) => {
+                reader.error("E0203", node.span.clone(), format!("`{}` must be a list of strings", row.key), "wrong type");
+                continue;
+            }
+        };
+        let located = Located { value: written, span: node.span.clone() };
+        texts.extend(read_text(reader, capability, row, located));
+    }
+    Some(Values::Texts(texts))
+}
+
+fn read_text(reader: &mut Reader<'_>, capability: Capability, row: &DimensionRow, text: Located<String>) -> Option<Text> {
+    if text.value == "*" {
+        return Some(Text::Any);
+    }
+    let known: Option<Vec<&str>> = match row.dimension {
+        Dimension::Verbs => Some(capability.verbs().map(|verb: Verb| verb.row().name).collect()),
+        Dimension::Statements => Some(StatementClass::names()),
+        Dimension::Engines => Some(vec!["postgres", "mysql", "sqlite"]),
+        Dimension::Schemes => Some(vec!["http", "https"]),
+        _ => None,
+    };
+    if let Some(known) = known.filter(|known| !known.contains(&text.value.as_str())) {
+        unknown(reader, &text, &format!("one of `{}`", row.key), &known);
+        return None;
+    }
+    match row.shape {
+        Shape::Path => {
+            let is_good = text.value.starts_with('/') && PathPattern::parse(&text.value).is_some();
+            if !is_good {
+                let message = format!("`{}` is not a path pattern", text.value);
+                reader.error("E0121", text.span, message, "such as `/orders/*` or `/v1/**`");
+                return None;
+            }
+            Some(Text::Path { prefix: String::new(), pattern: text.value })
+        }
+        Shape::Directory if !text.value.starts_with('/') => {
+            let message = format!("`{}` is not an absolute path", text.value);
+            reader.error("E0121", text.span, message, "a boundary holds wherever it is read, so its paths are absolute");
+            None
+        }
+        Shape::Directory => Some(Text::Directory(crate::extent::lexical(std::path::Path::new(&text.value)))),
+        _ if text.value.contains('*') => Some(Text::Glob(text.value)),
+        _ if row.dimension == Dimension::Hosts => Some(Text::Exact(text.value.to_ascii_lowercase())),
+        _ => Some(Text::Exact(text.value)),
+    }
+}
+
+fn read_addresses(reader: &mut Reader<'_>, key: &'static str) -> Option<Values> {
+    let written = reader.optional::<Vec<Located<String>>>(key)?;
+    let (mut classes, mut named) = (BTreeSet::new(), BTreeSet::new());
+    for text in written.value {
+        if let Some(class) = AddressClass::find(&text.value) {
+            classes.insert(class);
+        } else if let Ok(address) = text.value.parse() {
+            named.insert(address);
+        } else {
+            unknown(reader, &text, "an address or a class of addresses", &AddressClass::names());
+        }
+    }
+    Some(Values::Addresses { classes, named })
+}
+
+/// A list of lists: each inner list is one form of the whole command line.
+fn read_arguments(reader: &mut Reader<'_>, key: &'static str) -> Option<Values> {
+    let nodes = reader.optional::<Vec<Node>>(key)?;
+    let mut lists = Vec::new();
+    for node in &nodes.value {
+        let Some(patterns) = <Vec<Node> as FromNode>::from_node(node) else {
+            reader.error("E0121", node.span.clone(), "each form is a list of argument patterns", "such as `[[\"--version\"]]`");
+            continue;
+        };
+        lists.extend(crate::target::read_argument_patterns(reader, &patterns));
+    }
+    Some(Values::Arguments(lists))
+}
+
+fn unknown(reader: &mut Reader<'_>, typed: &Located<String>, what: &str, known: &[&str]) {
+    let help = runbook_document::nearest(&typed.value, known.iter().copied())
+        .map_or_else(|| format!("known: {}", known.join(", ")), |near| format!("did you mean `{near}`?"));
+    reader.error_with_help("E0121", typed.span.clone(), format!("`{}` is not {what}", typed.value), "unknown", help);
+}

@@ -1,0 +1,374 @@
+use super::*;
+use crate::extent::{Call, CallValue, Extent};
+use crate::gate::tests::{effective, effective_for};
+use crate::gate::{Decision, HeaderValue, Mode, Operation, decide};
+use crate::grant::Effective;
+use crate::target::ContainerFacts;
+use proptest::prelude::*;
+use runbook_document::Diagnostics;
+
+fn boundary(toml: &str) -> Boundary {
+    let mut diagnostics = Diagnostics::default();
+    let source = Source::new("boundary.toml", format!("format = 1\n{toml}"));
+    Boundary::parse(&source, &mut diagnostics).unwrap_or_else(|| panic!("{diagnostics:#?}\n{toml}"))
+}
+
+fn extent(effective: &Effective) -> Extent {
+    Extent::of("p", effective.get("s").expect("bound"), effective)
+}
+
+/// What slips through, and where the nearest rule is left.
+fn witness(capability: &str, verbs: &[&str], target: &str, rules: &str) -> Option<String> {
+    let exceeded = boundary(rules).check(&extent(&effective_for(capability, verbs, target))).err()?;
+    let nearest = exceeded.nearest.map(|nearest| {
+        let leaves: Vec<_> =
+            nearest.leaves.iter().map(|(dimension, covered)| format!("{} = {covered}", dimension.key())).collect();
+        format!(" [{}: {}]", nearest.place, leaves.join("; "))
+    });
+    let witness = exceeded.witness.map_or_else(|| "unknown".to_owned(), |call| call.sentence());
+    Some(format!("{witness}{}", nearest.unwrap_or_default()))
+}
+
+#[test]
+fn a_boundary_without_rules_allows_nothing() {
+    let found = witness("http", &["get"], "http = \"https://api.internal\"", "");
+    assert_eq!(found.as_deref(), Some("GET https://api.internal:443/anything"));
+}
+
+const API: &str = "[[allow]]\ncapability = \"http\"\nverbs = [\"get\", \"head\"]\nschemes = [\"https\"]\nhosts = [\"*.internal\"]\nports = [443]\npaths = [\"/v1/**\"]\n";
+
+#[test]
+fn a_request_that_no_rule_covers_is_shown() {
+    let check = |verbs: &[&str], target: &str| witness("http", verbs, target, API);
+    assert_eq!(check(&["get"], "http = \"https://api.internal/v1\"\npaths = [\"/orders/*\"]"), None);
+    assert_eq!(
+        check(&["get", "post"], "http = \"https://api.internal/v1\"\npaths = [\"/orders/*\"]").as_deref(),
+        Some("POST https://api.internal:443/v1/orders/a [boundary.toml:2: verbs = get, head]")
+    );
+    assert_eq!(
+        check(&["get"], "http = \"https://api.internal/v1/\"\npaths = [\"/\"]"),
+        None,
+        "the base address itself, as written"
+    );
+    assert_eq!(
+        check(&["get"], "http = \"https://api.internal/\"").as_deref(),
+        Some("GET https://api.internal:443/anything [boundary.toml:2: paths = /v1/**]")
+    );
+    assert_eq!(
+        check(&["get"], "http = \"https://evil.example/v1/\"").as_deref(),
+        Some("GET https://evil.example:443/v1/a [boundary.toml:2: hosts = *.internal]")
+    );
+}
+
+#[test]
+fn two_rules_together_cover_what_neither_covers_alone() {
+    let rules = "[[allow]]\ncapability = \"http\"\nverbs = [\"get\", \"post\"]\npaths = [\"/a/*\"]\n\
+                 [[allow]]\ncapability = \"http\"\nverbs = [\"get\"]\npaths = [\"/b\"]\n";
+    let check = |verbs: &[&str]| witness("http", verbs, "http = \"http://localhost\"\npaths = [\"/a/x\", \"/b\"]", rules);
+    assert_eq!(check(&["get"]), None);
+    assert_eq!(check(&["get", "post"]).as_deref(), Some("POST http://localhost:80/b [boundary.toml:2: paths = /a/*]"));
+}
+
+#[test]
+fn an_address_behind_a_secret_exceeds_every_boundary_that_names_a_host() {
+    let found = witness(
+        "http",
+        &["post"],
+        "http = \"secret:hook\"",
+        "[[allow]]\ncapability = \"http\"\nverbs = [\"post\"]\nhosts = [\"*.internal\"]\naddresses = [\"public\", \"private\", \"loopback\", \"link-local\", \"metadata\", \"reserved\"]\n",
+    );
+    assert_eq!(found.as_deref(), Some("POST http://elsewhere.example:8080/anything [boundary.toml:2: hosts = *.internal]"));
+}
+
+#[test]
+fn metadata_and_superusers_are_never_covered_by_silence() {
+    let any_http = "[[allow]]\ncapability = \"http\"\nverbs = [\"get\"]\n";
+    assert!(witness("http", &["get"], "http = \"http://169.254.169.254/\"", any_http).is_some());
+    assert!(witness("http", &["get"], "http = \"http://[::ffff:169.254.169.254]/\"", any_http).is_some());
+    assert!(witness("http", &["get"], "http = \"http://10.0.0.7/\"", any_http).is_none());
+    let any_sql = "[[allow]]\ncapability = \"sql\"\nverbs = [\"query\"]\n";
+    let database = "sql = \"postgres://a@db/orders\"\n";
+    assert_eq!(witness("sql", &["query"], database, any_sql), None);
+    assert!(witness("sql", &["query"], &format!("{database}superuser = true\n"), any_sql).is_some());
+}
+
+#[test]
+fn a_rule_about_files_is_not_about_servers() {
+    let rules = "[[allow]]\ncapability = \"sql\"\nverbs = [\"query\"]\nfiles = [\"/var/lib\"]\n";
+    assert_eq!(witness("sql", &["query"], "sql = \"sqlite:/var/lib/app/a.db\"", rules), None);
+    assert!(witness("sql", &["query"], "sql = \"sqlite:/var/library.db\"", rules).is_some());
+    assert!(witness("sql", &["query"], "sql = \"postgres://a@db/orders\"", rules).is_some());
+}
+
+#[test]
+fn statements_and_relations_are_limits_of_their_own() {
+    let rules = "[[allow]]\ncapability = \"sql\"\nverbs = [\"query\", \"execute\"]\nstatements = [\"select\", \"maintain\"]\nrelations = [\"public.*\"]\n";
+    let target = |more: &str| format!("sql = \"postgres://a@db/orders\"\n{more}");
+    let narrow = target("statements = [\"select\"]\nrelations = [\"public.orders\"]\n");
+    assert_eq!(witness("sql", &["query"], &narrow, rules), None);
+    assert_eq!(
+        witness("sql", &["query", "execute"], &target("statements = [\"select\"]\n"), rules).as_deref(),
+        Some("execute a `select` statement on postgres a@db:5432/orders [boundary.toml:2: relations = public.*]")
+    );
+    let found = witness("sql", &["execute"], &target("relations = [\"public.orders\"]\n"), rules);
+    assert!(found.is_some_and(|found| found.contains("execute a `define` statement") && found.contains("statements = ")));
+}
+
+#[test]
+fn containers_by_label_are_not_containers_by_name() {
+    let rules = "[[allow]]\ncapability = \"docker\"\nverbs = [\"stop\"]\ncontainers = [\"orders-*\"]\n";
+    assert_eq!(witness("docker", &["stop"], "docker = { name = \"orders-api\" }", rules), None);
+    assert_eq!(witness("docker", &["stop"], "docker = { pattern = \"orders-a*\" }", rules), None);
+    assert_eq!(
+        witness("docker", &["stop"], "docker = { pattern = \"orders*\" }", rules).as_deref(),
+        Some("stop container orders [boundary.toml:2: containers = orders-*]")
+    );
+    assert_eq!(
+        witness("docker", &["stop"], "docker = { label = \"role=api\" }", rules).as_deref(),
+        Some("stop container any-container labelled role=api [boundary.toml:2: containers = orders-*]")
+    );
+    let by_label = "[[allow]]\ncapability = \"docker\"\nverbs = [\"stop\"]\nlabels = [\"role=*\"]\n";
+    assert_eq!(witness("docker", &["stop"], "docker = { label = \"role=api\" }", by_label), None);
+    assert!(witness("docker", &["stop"], "docker = { name = \"orders-api\" }", by_label).is_some());
+}
+
+#[test]
+fn arguments_directories_and_digests_are_compared() {
+    let rules = "[[allow]]\ncapability = \"process\"\nverbs = [\"run\"]\nprograms = [\"/usr/bin/pg_dump\"]\n\
+                 arguments = [[\"--format=plain\", { regex = \"--table=[a-z_]+\" }]]\ntimeout = \"10m\"\n";
+    let target = |arguments: &str| format!("process = \"/usr/bin/pg_dump\"\narguments = {arguments}\ntimeout = \"5m\"\n");
+    assert_eq!(witness("process", &["run"], &target("[\"--format=plain\", \"--table=orders\"]"), rules), None);
+    assert_eq!(
+        witness("process", &["run"], &target("[\"--format=plain\", { regex = \"--table=[a-z]+[0-9]?\" }]"), rules)
+            .as_deref()
+            .map(|found| found.split(" [").next().unwrap_or_default().to_owned()),
+        Some("run /usr/bin/pg_dump --format=plain --table=a0".to_owned())
+    );
+    assert!(
+        witness("process", &["run"], "process = \"/usr/bin/pg_dump\"\narguments = [\"--format=plain\", \"--table=a\"]\n", rules)
+            .is_some(),
+        "no time limit"
+    );
+    let folders =
+        "[[allow]]\ncapability = \"files\"\nverbs = [\"read\", \"write\", \"remove\"]\ndirectories = [\"/var/backups\"]\n";
+    assert_eq!(witness("files", &["read"], "files = \"/var/backups/orders\"", folders), None);
+    assert!(witness("files", &["read"], "files = \"/var/backups/../../etc\"", folders).is_some());
+    assert!(witness("files", &["read"], "files = \"/var/backups-old\"", folders).is_some());
+}
+
+#[test]
+fn a_pattern_that_cannot_be_compared_counts_as_exceeded() {
+    let rules = "[[allow]]\ncapability = \"process\"\nverbs = [\"run\"]\narguments = [[{ regex = '\\w{60}' }]]\n";
+    let target = "process = \"/bin/x\"\narguments = [{ regex = '\\w{60}' }]\ntimeout = \"1s\"\n";
+    assert_eq!(witness("process", &["run"], target, rules).as_deref(), Some("unknown"));
+}
+
+#[test]
+fn every_mistake_of_a_boundary_is_an_error() {
+    for (toml, expected) in [
+        ("[[allow]]\ncapability = \"htp\"\nverbs = [\"get\"]\n", "`htp` is not a capability (did you mean `http`?)"),
+        ("[[allow]]\ncapability = \"http\"\n", "rule 1 names no `verbs`"),
+        ("[[allow]]\ncapability = \"http\"\nverbs = [\"gett\"]\n", "`gett` is not one of `verbs` (did you mean `get`?)"),
+        ("[[allow]]\ncapability = \"http\"\nverbs = [\"get\"]\ncontainers = [\"x\"]\n", "unknown key `containers` in rule 1"),
+        (
+            "[[allow]]\ncapability = \"http\"\nverbs = [\"get\"]\naddresses = [\"privat\"]\n",
+            "`privat` is not an address or a class of addresses",
+        ),
+        ("[[allow]]\ncapability = \"http\"\nverbs = [\"get\"]\npaths = [\"v1\"]\n", "`v1` is not a path pattern"),
+        (
+            "[[allow]]\ncapability = \"files\"\nverbs = [\"read\"]\ndirectories = [\"backups\"]\n",
+            "`backups` is not an absolute path",
+        ),
+        (
+            "[[allow]]\ncapability = \"sql\"\nverbs = [\"query\"]\nstatements = [\"selects\"]\n",
+            "`selects` is not one of `statements`",
+        ),
+        ("[[alow]]\ncapability = \"sql\"\n", "unknown key `alow` in the boundary"),
+    ] {
+        let mut diagnostics = Diagnostics::default();
+        let source = Source::new("boundary.toml", format!("format = 1\n{toml}"));
+        assert_eq!(Boundary::parse(&source, &mut diagnostics), None, "{toml}");
+        let found: Vec<_> =
+            diagnostics.iter().map(|found| format!("{} ({})", found.message, found.help.clone().unwrap_or_default())).collect();
+        assert!(found.iter().any(|found| found.starts_with(expected.trim_end_matches(')'))), "{found:?}");
+    }
+}
+
+fn config() -> ProptestConfig {
+    ProptestConfig { failure_persistence: None, ..ProptestConfig::default() }
+}
+
+fn some_of(words: &'static [&'static str]) -> impl Strategy<Value = Vec<&'static str>> {
+    prop::sample::subsequence(words, 1..=words.len())
+}
+
+fn list(words: &[&str]) -> String {
+    format!("[{}]", words.iter().map(|word| format!("{word:?}")).collect::<Vec<_>>().join(", "))
+}
+
+const PATTERNS: &[&str] = &["/", "/a", "/a/*", "/a/**", "/a*", "/a/b", "/**", "/*", "/v1/**", "/v1/a/*", "/b/*/c"];
+const PATHS: &[&str] = &["/", "/a", "/a/", "/a/b", "/a/b/c", "/ab", "/b/x/c", "/b//c", "/a/%20", "/v1", "/v1/a/b"];
+
+prop_compose! {
+    fn http_rule()(verbs in some_of(&["get", "head", "post"]), hosts in some_of(&["a.internal", "*.internal", "b.example", "*"]),
+                   ports in some_of(&["80", "8080", "*"]), paths in some_of(PATTERNS), with_paths in any::<bool>()) -> String {
+        let paths = if with_paths { format!("paths = {}\n", list(&paths)) } else { String::new() };
+        format!("[[allow]]\ncapability = \"http\"\nverbs = {}\nhosts = {}\nports = {}\n{paths}", list(&verbs), list(&hosts), list(&ports))
+    }
+}
+
+prop_compose! {
+    fn http_target()(base in prop::sample::select(vec!["http://a.internal", "http://b.example:8080", "http://a.internal:8080/v1", "http://a.internal/v1/"]),
+                     paths in prop::option::of(some_of(PATTERNS))) -> String {
+        let paths = paths.map(|paths| format!("paths = {}\n", list(&paths))).unwrap_or_default();
+        format!("http = \"{base}\"\n{paths}")
+    }
+}
+
+fn text(value: &str) -> CallValue {
+    CallValue::Text(value.to_owned())
+}
+
+/// The gate's own word on a call of http: the plain path that a plugin would ask for, below the base.
+fn gate_allows(effective: &Effective, verb: &str, path: &str) -> bool {
+    let verb = crate::Verb::find(Capability::Http, verb).expect("a verb");
+    let headers: [(&str, HeaderValue<'_>); 0] = [];
+    let operation = Operation::Http { slot: "s", verb, path, headers: &headers };
+    decide(effective, Mode::Effects, &operation) == Decision::Allow
+}
+
+proptest! {
+    #![proptest_config(config())]
+
+    /// The boundary's word on a grant is the gate's word on every call: inside means that whatever the gate lets through is covered,
+    /// outside means that the witness is a call that the gate lets through and no rule covers.
+    #[test]
+    fn containment_of_requests_agrees_with_the_gate(rules in prop::collection::vec(http_rule(), 0..4), target in http_target(),
+                                                    verbs in some_of(&["get", "head", "post"])) {
+        let (boundary, effective) = (boundary(&rules.concat()), effective_for("http", &verbs, &target));
+        let extent = extent(&effective);
+        let crate::TargetKind::Http(http) = &effective.get("s").expect("bound").target.kind else { panic!("http") };
+        let crate::target::HttpBase::Url(base) = &http.base else { panic!("a URL") };
+        match boundary.check(&extent) {
+            Ok(()) => {
+                for (verb, path) in verbs.iter().flat_map(|verb| PATHS.iter().map(move |path| (verb, path))) {
+                    if !gate_allows(&effective, verb, path) {
+                        continue;
+                    }
+                    let whole = http.url(base, path).expect("a path that the gate allows").path().to_owned();
+                    let call = Call { capability: Capability::Http, values: BTreeMap::from([
+                        (Dimension::Plugins, text("p")), (Dimension::Verbs, text(verb)), (Dimension::Schemes, text(base.scheme())),
+                        (Dimension::Hosts, text(base.host_str().expect("a host"))),
+                        (Dimension::Ports, text(&base.port_or_known_default().expect("a port").to_string())),
+                        (Dimension::Paths, text(&whole)), (Dimension::Addresses, text("1.1.1.1")),
+                    ]) };
+                    prop_assert!(boundary.permits(&call), "{} is not covered", call.sentence());
+                }
+            }
+            Err(exceeded) => {
+                let call = exceeded.witness.expect("these patterns are small");
+                prop_assert!(!boundary.permits(&call), "{} is covered", call.sentence());
+                let whole = call.shown(Dimension::Paths);
+                let prefix = base.path().trim_end_matches('/');
+                // The base address itself is asked for as `/`.
+                let path = if whole == base.path() { "/" } else { whole.strip_prefix(prefix).expect("below the base") };
+                prop_assert!(gate_allows(&effective, &call.shown(Dimension::Verbs), path), "the gate denies {}", call.sentence());
+            }
+        }
+    }
+
+    #[test]
+    fn containment_of_containers_agrees_with_the_gate(
+        rules in prop::collection::vec((some_of(&["stop", "start"]), prop::option::of(some_of(&["a*", "ab", "*b", "*"])),
+                                        prop::option::of(some_of(&["role=x", "role=*", "team=y"]))), 0..4),
+        filter in prop::sample::select(vec!["name = \"ab\"", "name = \"b\"", "pattern = \"a*\"", "pattern = \"*b*\"", "label = \"role=x\"", "label = \"team=z\""]),
+        verbs in some_of(&["stop", "start"]),
+    ) {
+        let rules: Vec<String> = rules.iter().map(|(verbs, names, labels)| {
+            let names = names.as_ref().map(|names| format!("containers = {}\n", list(names))).unwrap_or_default();
+            let labels = labels.as_ref().map(|labels| format!("labels = {}\n", list(labels))).unwrap_or_default();
+            format!("[[allow]]\ncapability = \"docker\"\nverbs = {}\n{names}{labels}", list(verbs))
+        }).collect();
+        let (boundary, effective) = (boundary(&rules.concat()), effective_for("docker", &verbs, &format!("docker = {{ {filter} }}")));
+        let allows = |verb: &str, name: &str, labels: &[(String, String)]| {
+            let verb = crate::Verb::find(Capability::Docker, verb).expect("a verb");
+            let operation = Operation::Container { slot: "s", verb, container: ContainerFacts { name, labels } };
+            decide(&effective, Mode::Effects, &operation) == Decision::Allow
+        };
+        let label = |key: &str, value: &str| (key.to_owned(), value.to_owned());
+        match boundary.check(&extent(&effective)) {
+            Ok(()) => {
+                for (verb, name) in verbs.iter().flat_map(|verb| ["a", "ab", "b", "bc", "cab"].into_iter().map(move |name| (verb, name))) {
+                    for labels in [vec![], vec![label("role", "x")], vec![label("team", "y")], vec![label("team", "z"), label("role", "x")]] {
+                        if !allows(verb, name, &labels) {
+                            continue;
+                        }
+                        // A rule about labels covers a container by any one of its labels.
+                        let mut as_seen = labels.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>();
+                        as_seen.push(crate::extent::ANY_LABEL.to_owned());
+                        let covered = as_seen.iter().any(|label| boundary.permits(&Call { capability: Capability::Docker, values: BTreeMap::from([
+                            (Dimension::Verbs, text(verb)), (Dimension::Containers, text(name)), (Dimension::Labels, text(label))]) }));
+                        prop_assert!(covered, "{verb} {name} {labels:?}");
+                    }
+                }
+            }
+            Err(exceeded) => {
+                let call = exceeded.witness.expect("these patterns are small");
+                prop_assert!(!boundary.permits(&call), "{}", call.sentence());
+                let labels: Vec<_> = call.shown(Dimension::Labels).split_once('=').map(|(key, value)| label(key, value)).into_iter().collect();
+                prop_assert!(allows(&call.shown(Dimension::Verbs), &call.shown(Dimension::Containers), &labels), "{}", call.sentence());
+            }
+        }
+    }
+
+    #[test]
+    fn containment_of_arguments_agrees_with_the_gate(
+        rules in prop::collection::vec(argument_list(), 0..4), granted in argument_list(),
+    ) {
+        let forms = rules.iter().map(|form| format!("[{}]", form.join(", "))).collect::<Vec<_>>().join(", ");
+        let boundary = boundary(&format!("[[allow]]\ncapability = \"process\"\nverbs = [\"run\"]\narguments = [{forms}]\n"));
+        let target = format!("process = \"/bin/x\"\narguments = [{}]\ntimeout = \"1s\"", granted.join(", "));
+        let effective = effective("process", &target);
+        let allows = |arguments: &[String]| {
+            decide(&effective, Mode::Effects, &Operation::Process { slot: "s", arguments }) == Decision::Allow
+        };
+        let permits = |arguments: Vec<String>| boundary.permits(&Call { capability: Capability::Process, values: BTreeMap::from([
+            (Dimension::Verbs, text("run")), (Dimension::Arguments, CallValue::Arguments(arguments))]) });
+        match boundary.check(&extent(&effective)) {
+            Ok(()) => {
+                let words = ["", "a", "b", "ab", "-x", "aa"].map(str::to_owned);
+                let mut all: Vec<Vec<String>> = vec![Vec::new()];
+                for length in 0..3 {
+                    let longer: Vec<_> = all.iter().filter(|list| list.len() == length).flat_map(|list| {
+                        words.iter().map(|word| [list.as_slice(), std::slice::from_ref(word)].concat()).collect::<Vec<_>>()
+                    }).collect();
+                    all.extend(longer);
+                }
+                for arguments in all.into_iter().filter(|arguments| allows(arguments)) {
+                    prop_assert!(permits(arguments.clone()), "{arguments:?}");
+                }
+            }
+            Err(exceeded) => {
+                let call = exceeded.witness.expect("these patterns are small");
+                let Some(CallValue::Arguments(arguments)) = call.values.get(&Dimension::Arguments) else { panic!("arguments") };
+                prop_assert!(allows(arguments), "the gate denies {}", call.sentence());
+                prop_assert!(!permits(arguments.clone()), "{} is covered", call.sentence());
+            }
+        }
+    }
+}
+
+fn argument_list() -> impl Strategy<Value = Vec<String>> {
+    let one = prop::sample::select(vec![
+        "\"a\"",
+        "\"-x\"",
+        "{ one_of = [\"a\", \"b\"] }",
+        "{ regex = \"a*\" }",
+        "{ regex = \"[ab]+\" }",
+        "{ regex = \".*\" }",
+    ]);
+    (prop::collection::vec(one.clone(), 0..3), prop::option::of(one)).prop_map(|(fixed, repeat)| {
+        let repeat = repeat.map(|pattern| format!("{{ repeat = {pattern} }}"));
+        fixed.into_iter().map(str::to_owned).chain(repeat).collect()
+    })
+}

@@ -1,0 +1,253 @@
+//! What changed between two moments, in terms of authority: widened, narrowed, moved.
+//!
+//! A grant that reaches anywhere it did not reach before is widened, even if it gave up something else; then one concrete call is
+//! named that was not possible before.
+
+use crate::boundary::{Rule, uncovered};
+use crate::capability::{Risk, Verb};
+use crate::extent::{Call, Dimension, Extent};
+use crate::snapshot::{GrantFacts, PluginFacts, SlotFacts, Snapshot};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// In which direction authority changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Direction {
+    /// Something is possible that was not.
+    Widened,
+    /// The same authority of another thing: other code under the same name, another operation.
+    Moved,
+    /// Something is no longer possible, and nothing new is.
+    Narrowed,
+}
+
+const DIRECTIONS: &[(Direction, &str)] =
+    &[(Direction::Widened, "widened"), (Direction::Moved, "moved"), (Direction::Narrowed, "narrowed")];
+
+impl Direction {
+    /// Its name in reports.
+    pub fn name(self) -> &'static str {
+        DIRECTIONS.iter().find(|(direction, _)| *direction == self).map_or("", |(_, name)| *name)
+    }
+}
+
+/// One difference.
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
+pub struct Change {
+    /// In which direction.
+    pub direction: Direction,
+    /// How much harm it can do.
+    pub risk: Risk,
+    /// ``plugin `docker` `` or ``step `stop-app` of emergency-db.toml, slot `container` ``.
+    pub subject: String,
+    /// What changed, in one line.
+    pub what: String,
+    /// A call that was not possible before.
+    pub witness: Option<String>,
+}
+
+/// Every difference between two moments, the widest first.
+pub fn diff(old: &Snapshot, new: &Snapshot) -> Vec<Change> {
+    let mut changes = Vec::new();
+    for (reference, pair) in pairs(&old.plugins, &new.plugins) {
+        plugin(reference, pair, &mut changes);
+    }
+    let none = crate::snapshot::RunbookFacts::default();
+    for (file, (old, new)) in pairs(&old.runbooks, &new.runbooks) {
+        let (old, new) = (old.unwrap_or(&none), new.unwrap_or(&none));
+        for ((step, slot), pair) in pairs(&old.grants, &new.grants) {
+            grant(&format!("step `{step}` of {file}, slot `{slot}`"), pair, &mut changes);
+        }
+    }
+    changes.sort_by(|a, b| (a.direction, b.risk).cmp(&(b.direction, a.risk)));
+    changes
+}
+
+type Pair<'a, V> = (Option<&'a V>, Option<&'a V>);
+
+fn pairs<'a, K: Ord, V>(old: &'a BTreeMap<K, V>, new: &'a BTreeMap<K, V>) -> impl Iterator<Item = (&'a K, Pair<'a, V>)> {
+    let keys: BTreeSet<&K> = old.keys().chain(new.keys()).collect();
+    keys.into_iter().map(move |key| (key, (old.get(key), new.get(key))))
+}
+
+fn plugin(reference: &str, pair: Pair<'_, PluginFacts>, changes: &mut Vec<Change>) {
+    let subject = format!("plugin `{reference}`");
+    let mut push = |direction, risk, what: String| {
+        changes.push(Change { direction, risk, subject: subject.clone(), what, witness: None });
+    };
+    let (old, new) = match pair {
+        (Some(old), Some(new)) => (old, new),
+        (None, Some(new)) => {
+            push(
+                Direction::Widened,
+                riskiest(new.slots.values().flat_map(|slot| &slot.verbs)),
+                format!("is new: version {}, {}", new.version, new.digest.short()),
+            );
+            return;
+        }
+        (Some(old), None) => {
+            push(Direction::Narrowed, Risk::Info, format!("is no longer used (it was version {})", old.version));
+            return;
+        }
+        (None, None) => return,
+    };
+    if old.digest != new.digest {
+        let version = if old.version == new.version {
+            format!("version {} as before", new.version)
+        } else {
+            format!("version {} → {}", old.version, new.version)
+        };
+        let what = format!("is other code: {} → {} ({version})", old.digest.short(), new.digest.short());
+        push(Direction::Moved, riskiest(new.slots.values().flat_map(|slot| &slot.verbs)), what);
+    }
+    if old.interface != new.interface {
+        push(Direction::Moved, Risk::Low, "offers or imports something else: its interface has another fingerprint".to_owned());
+    }
+    for (name, (old, new)) in pairs(&old.slots, &new.slots) {
+        slot(name, (old, new), &mut push);
+    }
+    for import in new.imports.difference(&old.imports) {
+        push(Direction::Widened, import_risk(import), format!("imports `{import}`, which it did not"));
+    }
+    for import in old.imports.difference(&new.imports) {
+        push(Direction::Narrowed, Risk::Info, format!("no longer imports `{import}`"));
+    }
+}
+
+fn slot(name: &str, pair: Pair<'_, SlotFacts>, push: &mut impl FnMut(Direction, Risk, String)) {
+    let nothing = BTreeSet::new();
+    let same_kind = pair.0.zip(pair.1).is_none_or(|(old, new)| old.capability == new.capability);
+    // Another kind of thing under the same name has nothing in common with the old one.
+    let old = pair.0.filter(|_| same_kind).map_or(&nothing, |slot| &slot.verbs);
+    let new = pair.1.map_or(&nothing, |slot| &slot.verbs);
+    for verb in new.difference(old) {
+        push(Direction::Widened, verb.row().risk, format!("declares `{}` on slot `{name}`, which it did not", verb.full_name()));
+    }
+    for verb in old.difference(new) {
+        push(Direction::Narrowed, Risk::Info, format!("no longer declares `{}` on slot `{name}`", verb.full_name()));
+    }
+}
+
+fn riskiest<'a>(verbs: impl Iterator<Item = &'a Verb>) -> Risk {
+    verbs.map(|verb| verb.row().risk).max().unwrap_or(Risk::Info)
+}
+
+fn import_risk(import: &str) -> Risk {
+    import
+        .split_once('#')
+        .and_then(|(interface, function)| crate::capability::function_row(interface, function))
+        .and_then(|row| row.verb)
+        .map_or(Risk::Info, |verb| verb.row().risk)
+}
+
+fn grant(subject: &str, pair: Pair<'_, GrantFacts>, changes: &mut Vec<Change>) {
+    let mut push = |direction, risk, what: String, witness: Option<String>| {
+        changes.push(Change { direction, risk, subject: subject.to_owned(), what, witness });
+    };
+    match pair {
+        (None, Some(new)) => {
+            let what = format!("is granted, which it was not: `{}` on target `{}`", new.uses, new.target);
+            push(Direction::Widened, risk_of(&new.extent), what, one_call(&new.extent));
+        }
+        (Some(old), None) => {
+            push(
+                Direction::Narrowed,
+                Risk::Info,
+                format!("is no longer granted: `{}` on target `{}`", old.uses, old.target),
+                None,
+            );
+        }
+        (Some(old), Some(new)) => {
+            if old.uses != new.uses {
+                push(Direction::Moved, risk_of(&new.extent), format!("is used by `{}`; it was `{}`", new.uses, old.uses), None);
+            }
+            reach(old, new, &mut push);
+        }
+        (None, None) => {}
+    }
+}
+
+fn reach(old: &GrantFacts, new: &GrantFacts, push: &mut impl FnMut(Direction, Risk, String, Option<String>)) {
+    if is_same(&old.extent, &new.extent) {
+        return;
+    }
+    let changed = changed_dimensions(&old.extent, &new.extent);
+    match beyond(&new.extent, &old.extent) {
+        Reach::Within => push(Direction::Narrowed, Risk::Info, changed, None),
+        Reach::Beyond(call) => push(Direction::Widened, risk_of(&new.extent), changed, Some(call.sentence())),
+        // What cannot be compared is taken for wider.
+        Reach::Unknown => push(Direction::Widened, risk_of(&new.extent), changed, None),
+    }
+}
+
+enum Reach {
+    Within,
+    Beyond(Box<Call>),
+    Unknown,
+}
+
+/// Whether `extent` reaches beyond `other`.
+fn beyond(extent: &Extent, other: &Extent) -> Reach {
+    let is_new = |dimension: &Dimension| !other.values.contains_key(dimension);
+    if extent.values.keys().any(|dimension| is_new(dimension) && opens(*dimension)) {
+        return one_call_of(extent).map_or(Reach::Unknown, |call| Reach::Beyond(Box::new(call)));
+    }
+    let rule = Rule { capability: other.capability, reason: None, values: other.values.clone(), span: 0..0 };
+    match uncovered(extent, &[&rule]) {
+        Ok(None) => Reach::Within,
+        Ok(Some(call)) => Reach::Beyond(Box::new(call)),
+        Err(_) => Reach::Unknown,
+    }
+}
+
+/// Whether a dimension that was not there before lets something through by being there.
+fn opens(dimension: Dimension) -> bool {
+    !matches!(
+        dimension,
+        Dimension::MaxBody | Dimension::MaxBytes | Dimension::MaxRows | Dimension::MaxOutput | Dimension::Timeout
+    )
+}
+
+fn is_same(old: &Extent, new: &Extent) -> bool {
+    old.capability == new.capability
+        && old.values.len() == new.values.len()
+        && old.values.iter().all(|(dimension, values)| {
+            let shape = dimension.row().shape;
+            new.values.get(dimension).is_some_and(|new| values.words(shape) == new.words(shape))
+        })
+}
+
+/// `verbs: stop → start, stop; containers: a → b`
+fn changed_dimensions(old: &Extent, new: &Extent) -> String {
+    let keys: BTreeSet<&Dimension> = old.values.keys().chain(new.values.keys()).collect();
+    let shown = |extent: &Extent, dimension: &Dimension| {
+        extent
+            .values
+            .get(dimension)
+            .map(|values| values.words(dimension.row().shape).join(", "))
+            .filter(|text| !text.is_empty())
+            .unwrap_or_else(|| "none".to_owned())
+    };
+    let parts: Vec<_> = keys
+        .into_iter()
+        .map(|dimension| (dimension, shown(old, dimension), shown(new, dimension)))
+        .filter(|(_, old, new)| old != new)
+        .map(|(dimension, old, new)| format!("{}: {old} → {new}", dimension.key()))
+        .collect();
+    parts.join("; ")
+}
+
+fn risk_of(extent: &Extent) -> Risk {
+    let Some(values) = extent.get(Dimension::Verbs) else { return Risk::Info };
+    let names = values.words(Dimension::Verbs.row().shape);
+    names.iter().filter_map(|name| Verb::find(extent.capability, name)).map(|verb| verb.row().risk).max().unwrap_or(Risk::Info)
+}
+
+fn one_call(extent: &Extent) -> Option<String> {
+    one_call_of(extent).map(|call| call.sentence())
+}
+
+/// Some call that the extent lets through.
+fn one_call_of(extent: &Extent) -> Option<Call> {
+    uncovered(extent, &[]).ok().flatten()
+}

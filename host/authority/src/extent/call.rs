@@ -1,0 +1,85 @@
+//! One concrete call, described in the dimensions of its capability: what a witness is, and what a boundary judges.
+
+use super::values::number_in;
+use super::{ANY_LABEL, Dimension};
+use crate::capability::Capability;
+use std::collections::BTreeMap;
+
+/// What a call uses in one dimension.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CallValue {
+    /// A text or an address; empty is nothing of its kind.
+    Text(String),
+    /// Arguments of a program.
+    Arguments(Vec<String>),
+    /// A count, bytes or milliseconds.
+    Number(u64),
+}
+
+/// One concrete call: a value in each dimension.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Call {
+    /// The capability.
+    pub capability: Capability,
+    /// Its value in each dimension.
+    pub values: BTreeMap<Dimension, CallValue>,
+}
+
+impl Call {
+    /// As a person would say it: ``POST https://billing.internal:443/refund``.
+    pub fn sentence(&self) -> String {
+        let get = |dimension| self.shown(dimension);
+        let verb = get(Dimension::Verbs);
+        match self.capability {
+            Capability::Http => format!(
+                "{} {}://{}:{}{}",
+                verb.to_uppercase(),
+                get(Dimension::Schemes),
+                get(Dimension::Hosts),
+                get(Dimension::Ports),
+                get(Dimension::Paths)
+            ),
+            Capability::Sql => {
+                let file = get(Dimension::Files);
+                let place = if file.is_empty() {
+                    format!(
+                        "{}@{}:{}/{}",
+                        get(Dimension::Users),
+                        get(Dimension::Hosts),
+                        get(Dimension::Ports),
+                        get(Dimension::Databases)
+                    )
+                } else {
+                    file
+                };
+                format!("{verb} a `{}` statement on {} {place}", get(Dimension::Statements), get(Dimension::Engines))
+            }
+            Capability::Docker => {
+                let label = get(Dimension::Labels);
+                let labelled = if label.is_empty() || label == ANY_LABEL { String::new() } else { format!(" labelled {label}") };
+                format!("{verb} container {}{labelled}", get(Dimension::Containers))
+            }
+            Capability::Files => format!("{verb} a file below {}", get(Dimension::Directories)),
+            Capability::Process => format!("run {} {}", get(Dimension::Programs), get(Dimension::Arguments)),
+            Capability::Secrets => format!("{verb} secret `{}`", get(Dimension::Secrets)),
+            Capability::Net | Capability::System | Capability::State => format!("{verb} of `{}`", self.capability),
+        }
+    }
+
+    /// What it uses in one dimension, as reports write it; empty if it has none.
+    pub fn shown(&self, dimension: Dimension) -> String {
+        match self.values.get(&dimension) {
+            None => String::new(),
+            Some(CallValue::Text(text)) => text.clone(),
+            Some(CallValue::Number(number)) => number_in(dimension.row().shape, *number),
+            Some(CallValue::Arguments(arguments)) => shown_arguments(arguments),
+        }
+    }
+}
+
+/// Arguments as a person would type them.
+fn shown_arguments(arguments: &[String]) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,@%+".contains(c);
+    let shown = |text: &String| if !text.is_empty() && text.chars().all(plain) { text.clone() } else { format!("{text:?}") };
+    if arguments.is_empty() { "(no argument)".to_owned() } else { arguments.iter().map(shown).collect::<Vec<_>>().join(" ") }
+}

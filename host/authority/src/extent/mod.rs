@@ -1,0 +1,246 @@
+//! How far a grant reaches, in every respect: the form in which grants are compared with boundaries, lockfiles and each other.
+//!
+//! An [`Extent`] says no more and no less than what the gate would let through for the same grant; a property test holds the two
+//! together.
+
+mod call;
+mod dimension;
+mod values;
+
+pub use call::{Call, CallValue};
+pub use dimension::{DIMENSIONS, Dimension, DimensionRow, Shape};
+pub(crate) use values::Rest;
+pub use values::{Flag, Text, Values};
+
+use crate::capability::{Capability, Verb};
+use crate::grant::{Effective, Grant};
+use crate::pattern::{AddressClass, Dialect, StatementClass};
+use crate::target::{
+    ContainerFilter, DockerTarget, EnvironmentValue, FilesTarget, HttpBase, HttpTarget, ProcessTarget, SecretTarget, SqlAddress,
+    SqlTarget, TargetKind,
+};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::time::Duration;
+
+/// How far a grant reaches, in each dimension of its capability.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Extent {
+    /// The capability.
+    pub capability: Capability,
+    /// What is let through in each dimension.
+    pub values: BTreeMap<Dimension, Values>,
+}
+
+/// Names that a plugin may always set among request headers.
+const NO_HEADER: [&str; 0] = [];
+
+impl Extent {
+    /// How far the grant of one slot reaches, for the plugin of this name.
+    pub fn of(plugin: &str, grant: &Grant, effective: &Effective) -> Self {
+        let mut values = match &grant.target.kind {
+            TargetKind::Http(http) => of_http(http),
+            TargetKind::Sql(sql) => of_sql(sql),
+            TargetKind::Docker(docker) => of_docker(docker, &grant.verbs),
+            TargetKind::Files(files) => of_files(files),
+            TargetKind::Process(process) => of_process(process, effective),
+            TargetKind::Secret(secret) => of_secret(secret),
+        };
+        values.insert(Dimension::Plugins, Values::exact([plugin]));
+        values.insert(Dimension::Verbs, Values::exact(grant.verbs.iter().map(Verb::to_string)));
+        let secrets = grant.target.secrets();
+        if !secrets.is_empty() {
+            values.insert(Dimension::Secrets, Values::exact(secrets));
+        }
+        Self { capability: grant.capability, values }
+    }
+
+    /// What is let through in one dimension; a dimension that the grant does not have lets nothing through that would matter.
+    pub fn get(&self, dimension: Dimension) -> Option<&Values> {
+        self.values.get(&dimension)
+    }
+}
+
+fn at_most(duration: Duration) -> Values {
+    Values::AtMost(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
+}
+
+fn of_http(target: &HttpTarget) -> BTreeMap<Dimension, Values> {
+    let mut values = BTreeMap::from([
+        (Dimension::RequestHeaders, header_values(target)),
+        (Dimension::Redirects, Values::AtMost(target.redirects.into())),
+        (Dimension::MaxBody, Values::AtMost(target.max_body.0)),
+        (Dimension::Timeout, at_most(target.timeout)),
+    ]);
+    let HttpBase::Url(base) = &target.base else {
+        // Where a secret address leads is not known before it is used.
+        for dimension in [Dimension::Schemes, Dimension::Hosts, Dimension::Ports, Dimension::Paths] {
+            values.insert(dimension, Values::any());
+        }
+        let all = AddressClass::all().collect();
+        values.insert(Dimension::Addresses, Values::Addresses { classes: all, named: BTreeSet::new() });
+        return values;
+    };
+    let policy = target.addresses_for(base);
+    let addresses = match base.host() {
+        // An address that is written out is the only one that is ever connected to.
+        Some(url::Host::Ipv4(_) | url::Host::Ipv6(_)) => (BTreeSet::new(), policy.named.into_iter().collect()),
+        Some(url::Host::Domain(_)) | None => (policy.classes.into_iter().collect(), policy.named.into_iter().collect()),
+    };
+    values.insert(Dimension::Schemes, Values::exact([base.scheme()]));
+    values.insert(Dimension::Hosts, Values::exact(base.host_str()));
+    values.insert(Dimension::Ports, Values::exact(base.port_or_known_default().map(|port| port.to_string())));
+    values.insert(Dimension::Paths, paths(target, base.path()));
+    values.insert(Dimension::Addresses, Values::Addresses { classes: addresses.0, named: addresses.1 });
+    values
+}
+
+fn header_values(target: &HttpTarget) -> Values {
+    if target.request_headers.is_empty() { Values::exact(NO_HEADER) } else { Values::exact(target.request_headers.clone()) }
+}
+
+/// Whole paths, from the host on. The path `/` of a plugin is the base address itself, as written.
+fn paths(target: &HttpTarget, base: &str) -> Values {
+    let prefix = base.trim_end_matches('/').to_owned();
+    let mut texts = BTreeSet::new();
+    let patterns: Vec<&str> = target.paths.iter().map(crate::pattern::PathPattern::as_str).collect();
+    for pattern in if patterns.is_empty() { vec!["/**"] } else { patterns } {
+        if crate::pattern::PathPattern::parse(pattern).is_some_and(|pattern| pattern.matches("/")) {
+            texts.insert(Text::Exact(base.to_owned()));
+        }
+        texts.insert(Text::Path { prefix: prefix.clone(), pattern: pattern.to_owned() });
+    }
+    Values::Texts(texts)
+}
+
+fn of_sql(target: &SqlTarget) -> BTreeMap<Dimension, Values> {
+    let mut values = BTreeMap::from([
+        (Dimension::Superuser, Values::flag(target.superuser.into())),
+        (Dimension::MaxRows, Values::AtMost(target.max_rows.into())),
+        (Dimension::MaxBytes, Values::AtMost(target.max_bytes.0)),
+        (Dimension::Timeout, at_most(target.timeout)),
+        (Dimension::Statements, Values::exact(classes_of(target))),
+        (Dimension::Relations, target.relations.as_ref().map_or_else(Values::any, |names| Values::exact(names.clone()))),
+    ]);
+    let engine = match target.dialect() {
+        Dialect::Postgres => "postgres",
+        Dialect::MySql => "mysql",
+        Dialect::Sqlite => "sqlite",
+    };
+    values.insert(Dimension::Engines, Values::exact([engine]));
+    match &target.address {
+        SqlAddress::File(path) => {
+            values.insert(Dimension::Files, Values::exact([lexical(path)]));
+            values.insert(Dimension::Create, Values::flag(target.create.into()));
+        }
+        SqlAddress::Server { host, port, user, database, .. } => {
+            values.insert(Dimension::Hosts, Values::exact([host]));
+            values.insert(Dimension::Ports, Values::exact([port.to_string()]));
+            values.insert(Dimension::Users, Values::exact([user]));
+            values.insert(Dimension::Databases, Values::exact([database]));
+        }
+    }
+    values
+}
+
+fn classes_of(target: &SqlTarget) -> Vec<&'static str> {
+    match &target.statements {
+        Some(classes) => classes.iter().map(|class| class.name()).collect(),
+        None => StatementClass::names(),
+    }
+}
+
+/// A container that need not have any label in particular.
+pub(crate) const ANY_LABEL: &str = "any label or none";
+
+fn of_docker(target: &DockerTarget, verbs: &[Verb]) -> BTreeMap<Dimension, Values> {
+    let any_name = || Values::Texts(BTreeSet::from([Text::Any]));
+    let any_label = || Values::exact([ANY_LABEL]);
+    let (names, labels) = match &target.filter {
+        ContainerFilter::Name(name) => (Values::exact([name]), any_label()),
+        ContainerFilter::Pattern(pattern) => (Values::Texts(BTreeSet::from([Text::Glob(pattern.clone())])), any_label()),
+        ContainerFilter::Label { key, value } => (any_name(), Values::exact([format!("{key}={value}")])),
+        ContainerFilter::Project(project) => (any_name(), Values::exact([format!("com.docker.compose.project={project}")])),
+    };
+    let mut values = BTreeMap::from([
+        (Dimension::Sockets, Values::exact([&target.socket])),
+        (Dimension::Containers, names),
+        (Dimension::Labels, labels),
+    ]);
+    if verbs.iter().any(|verb| matches!(verb, Verb::DockerPull | Verb::DockerTag | Verb::DockerCreate)) {
+        let images = target.images.iter().cloned().map(Text::Glob).collect();
+        values.insert(Dimension::Images, Values::Texts(images));
+    }
+    if verbs.contains(&Verb::DockerExec) {
+        values.insert(Dimension::Commands, Values::Arguments(vec![target.command.clone()]));
+    }
+    values
+}
+
+fn of_files(target: &FilesTarget) -> BTreeMap<Dimension, Values> {
+    let root = Values::Texts(BTreeSet::from([Text::Directory(lexical(&target.root))]));
+    BTreeMap::from([(Dimension::Directories, root), (Dimension::MaxBytes, Values::AtMost(target.max_bytes.0))])
+}
+
+fn of_process(target: &ProcessTarget, effective: &Effective) -> BTreeMap<Dimension, Values> {
+    let mut values = BTreeMap::from([
+        (Dimension::Programs, Values::exact([lexical(&target.program)])),
+        (Dimension::Digests, target.sha256.as_ref().map_or_else(Values::any, |digest| Values::exact([digest.as_str()]))),
+        (Dimension::Arguments, Values::Arguments(vec![target.arguments.clone()])),
+        (Dimension::Environment, Values::exact(target.environment.keys().cloned())),
+        (Dimension::MaxOutput, Values::AtMost(target.max_output.0)),
+    ]);
+    if let Some(directory) = &target.directory {
+        let directory = Values::Texts(BTreeSet::from([Text::Directory(lexical(directory))]));
+        values.insert(Dimension::Directories, directory);
+    }
+    let connection = target.connection.as_ref().and_then(|name| effective.connection(name));
+    if let Some(connection) = connection {
+        values.insert(Dimension::Connections, Values::exact([connection.describe()]));
+    }
+    // Without a limit of its own a program may run as long as its call.
+    values.insert(Dimension::Timeout, target.timeout.map_or(Values::AtMost(u64::MAX), at_most));
+    let secret_names: Vec<&str> = target
+        .environment
+        .values()
+        .filter_map(|value| match value {
+            EnvironmentValue::Secret(name) => Some(name.as_str()),
+            EnvironmentValue::Plain(_) => None,
+        })
+        .chain(connection.map(|connection| connection.secrets()).unwrap_or_default())
+        .collect();
+    if !secret_names.is_empty() {
+        values.insert(Dimension::Secrets, Values::exact(secret_names));
+    }
+    values
+}
+
+fn of_secret(target: &SecretTarget) -> BTreeMap<Dimension, Values> {
+    let positions = target.positions.iter().map(|position| {
+        let crate::target::SecretPosition { slot, header, format } = position;
+        format!("{slot} {header}: {format}")
+    });
+    BTreeMap::from([(Dimension::Positions, Values::exact(positions))])
+}
+
+/// A path without `.`, `..` and doubled slashes, by its text alone: no link is followed.
+pub(crate) fn lexical(path: &Path) -> String {
+    use std::path::Component;
+    let mut parts: Vec<String> = Vec::new();
+    for component in path.components() {
+        match component {
+            Component::Normal(part) => parts.push(part.to_string_lossy().into_owned()),
+            Component::ParentDir if parts.last().is_some_and(|last| last != "..") => {
+                parts.pop();
+            }
+            Component::ParentDir if !path.is_absolute() => parts.push("..".to_owned()),
+            Component::ParentDir | Component::CurDir | Component::RootDir | Component::Prefix(_) => {}
+        }
+    }
+    let joined = parts.join("/");
+    match (path.is_absolute(), joined.is_empty()) {
+        (true, _) => format!("/{joined}"),
+        (false, true) => ".".to_owned(),
+        (false, false) => joined,
+    }
+}

@@ -1,0 +1,127 @@
+//! `runbook.lock` → snapshot.
+
+use super::FORMAT;
+use crate::boundary::read_values;
+use crate::capability::{Capability, Verb};
+use crate::digest::Digest;
+use crate::extent::{Dimension, DimensionRow, Extent, Shape, Text, Values};
+use crate::snapshot::{GrantFacts, PluginFacts, RunbookFacts, SlotFacts, Snapshot};
+use runbook_document::{Diagnostics, Located, Reader, Source};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Reads a lockfile. `folder` is the absolute path of its folder. `None` after reporting whatever is wrong with it: a lockfile that
+/// cannot be read whole locks nothing.
+pub fn parse(source: &Arc<Source>, folder: &str, diagnostics: &mut Diagnostics) -> Option<Snapshot> {
+    let table = runbook_document::parse(source, diagnostics)?;
+    let mut found = Diagnostics::default();
+    let mut reader = Reader::new(source, &table, "the lockfile", &mut found);
+    let format = reader.required::<u32>("format");
+    if let Some(format) = format.filter(|format| format.value != FORMAT) {
+        let message = format!("lockfile format {} is not known; this host reads format {FORMAT}", format.value);
+        reader.error_with_help("E0122", format.span, message, "unknown format", "write it anew with `runbook lock --accept`");
+    }
+    let plugins = reader.each("plugin", "plugin", read_plugin).into_iter().collect();
+    let runbooks = reader.each("runbook", "runbook", |reader| read_runbook(reader, folder)).into_iter().collect();
+    reader.finish();
+    let is_good = !found.has_errors();
+    diagnostics.append(found);
+    is_good.then_some(Snapshot { plugins, runbooks })
+}
+
+fn read_plugin(reader: &mut Reader<'_>) -> Option<(String, PluginFacts)> {
+    let reference = reader.required::<String>("reference");
+    let name = reader.required::<String>("name");
+    let version = reader.required::<String>("version");
+    let digest = read_digest(reader, "digest");
+    let interface = read_digest(reader, "interface");
+    let imports = reader.required::<Vec<String>>("imports");
+    let slots = reader.named("slots", "slot", |name, reader| {
+        let capability = read_capability(reader);
+        let verbs = reader.required::<Vec<Located<String>>>("verbs");
+        let capability = capability?;
+        let verbs = verbs?.value.into_iter().filter_map(|name| Verb::find(capability, &name.value)).collect();
+        Some((name.name.clone(), SlotFacts { capability, verbs }))
+    });
+    let facts = PluginFacts {
+        name: name?.value,
+        version: version?.value,
+        digest: digest?,
+        interface: interface?,
+        imports: imports?.value.into_iter().collect(),
+        slots: slots.into_iter().collect(),
+    };
+    Some((reference?.value, facts))
+}
+
+fn read_digest(reader: &mut Reader<'_>, key: &'static str) -> Option<Digest> {
+    let text = reader.required::<String>(key)?;
+    let digest = Digest::parse(&text.value);
+    if digest.is_none() {
+        reader.error("E0122", text.span, format!("`{}` is not `sha256:` and 64 hex digits", text.value), "not a digest");
+    }
+    digest
+}
+
+fn read_capability(reader: &mut Reader<'_>) -> Option<Capability> {
+    let typed = reader.required::<String>("capability")?;
+    let found = Capability::find(&typed.value);
+    if found.is_none() {
+        reader.error("E0122", typed.span, format!("`{}` is not a capability", typed.value), "unknown");
+    }
+    found
+}
+
+fn read_runbook(reader: &mut Reader<'_>, folder: &str) -> Option<(String, RunbookFacts)> {
+    let file = reader.required::<String>("file");
+    let grants = reader.each("grant", "grant", |reader| read_grant(reader, folder));
+    Some((file?.value, RunbookFacts { grants: grants.into_iter().collect() }))
+}
+
+fn read_grant(reader: &mut Reader<'_>, folder: &str) -> Option<((String, String), GrantFacts)> {
+    let step = reader.required::<String>("step");
+    let uses = reader.required::<String>("uses");
+    let slot = reader.required::<String>("slot");
+    let target = reader.required::<String>("target");
+    let capability = read_capability(reader)?;
+    let mut values = BTreeMap::new();
+    for row in Dimension::of(capability) {
+        if let Some(read) = read_dimension(reader, capability, row, folder) {
+            values.insert(row.dimension, read);
+        }
+    }
+    let extent = Extent { capability, values };
+    Some(((step?.value, slot?.value), GrantFacts { uses: uses?.value, target: target?.value, extent }))
+}
+
+fn read_dimension(reader: &mut Reader<'_>, capability: Capability, row: &DimensionRow, folder: &str) -> Option<Values> {
+    if row.shape == Shape::Duration && reader.table().get(row.key).is_some_and(is_unlimited) {
+        reader.knows(row.key);
+        return Some(Values::AtMost(u64::MAX));
+    }
+    if !is_path(row.dimension) {
+        return read_values(reader, capability, row);
+    }
+    let written = reader.optional::<Vec<String>>(row.key)?.value;
+    let text = |path: String| {
+        let path = match path.strip_prefix('.') {
+            Some(rest) if rest.is_empty() || rest.starts_with('/') => format!("{folder}{rest}"),
+            Some(_) | None => path,
+        };
+        match row.shape {
+            Shape::Directory if row.dimension == Dimension::Directories => Text::Directory(path),
+            _ if path == "*" => Text::Any,
+            _ => Text::Exact(path),
+        }
+    };
+    Some(Values::Texts(written.into_iter().map(text).collect()))
+}
+
+fn is_unlimited(node: &runbook_document::Node) -> bool {
+    matches!(&node.value, runbook_document::Value::String(text) if text == "unlimited")
+}
+
+/// Whether the values of a dimension are paths of this host.
+pub(super) fn is_path(dimension: Dimension) -> bool {
+    matches!(dimension, Dimension::Files | Dimension::Directories | Dimension::Programs)
+}

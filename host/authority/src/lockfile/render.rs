@@ -1,0 +1,112 @@
+//! Snapshot → `runbook.lock`.
+
+use super::FORMAT;
+use crate::capability::Verb;
+use crate::extent::{Dimension, Shape, Text, Values};
+use crate::snapshot::{GrantFacts, PluginFacts, Snapshot};
+use std::fmt::Write as _;
+
+/// The text of the lockfile. `folder` is the absolute path of its folder.
+pub fn render(snapshot: &Snapshot, folder: &str) -> String {
+    let mut text = format!(
+        "# What was reviewed. Written by `runbook lock`; a run that differs from it stops and shows how.\n\
+         # Review its changes, do not edit it.\nformat = {FORMAT}\n"
+    );
+    for (reference, plugin) in &snapshot.plugins {
+        push_plugin(&mut text, reference, plugin);
+    }
+    for (file, runbook) in &snapshot.runbooks {
+        push(&mut text, format_args!("\n[[runbook]]\nfile = {}\n", quoted(file)));
+        for ((step, slot), grant) in &runbook.grants {
+            push_grant(&mut text, folder, (step, slot), grant);
+        }
+    }
+    text
+}
+
+fn push(text: &mut String, arguments: std::fmt::Arguments<'_>) {
+    text.write_fmt(arguments).expect("writing to a string cannot fail");
+}
+
+/// A TOML basic string.
+fn quoted(text: &str) -> String {
+    let mut quoted = String::from('"');
+    for c in text.chars() {
+        match c {
+            '"' => quoted.push_str("\\\""),
+            '\\' => quoted.push_str("\\\\"),
+            c if c.is_control() => push(&mut quoted, format_args!("\\u{:04X}", u32::from(c))),
+            c => quoted.push(c),
+        }
+    }
+    quoted.push('"');
+    quoted
+}
+
+fn list(words: impl IntoIterator<Item = String>) -> String {
+    format!("[{}]", words.into_iter().map(|word| quoted(&word)).collect::<Vec<_>>().join(", "))
+}
+
+fn push_plugin(text: &mut String, reference: &str, plugin: &PluginFacts) {
+    push(
+        text,
+        format_args!(
+            "\n[[plugin]]\nreference = {}\nname = {}\nversion = {}\ndigest = \"{}\"\ninterface = \"{}\"\n",
+            quoted(reference),
+            quoted(&plugin.name),
+            quoted(&plugin.version),
+            plugin.digest,
+            plugin.interface
+        ),
+    );
+    push(text, format_args!("imports = [\n"));
+    for import in &plugin.imports {
+        push(text, format_args!("    {},\n", quoted(import)));
+    }
+    push(text, format_args!("]\n"));
+    for (name, slot) in &plugin.slots {
+        let verbs = list(slot.verbs.iter().map(Verb::to_string));
+        push(text, format_args!("slots.{} = {{ capability = \"{}\", verbs = {verbs} }}\n", quoted(name), slot.capability));
+    }
+}
+
+fn push_grant(text: &mut String, folder: &str, (step, slot): (&str, &str), grant: &GrantFacts) {
+    push(
+        text,
+        format_args!(
+            "\n[[runbook.grant]]\nstep = {}\nuses = {}\nslot = {}\ntarget = {}\ncapability = \"{}\"\n",
+            quoted(step),
+            quoted(&grant.uses),
+            quoted(slot),
+            quoted(&grant.target),
+            grant.extent.capability
+        ),
+    );
+    for (dimension, values) in &grant.extent.values {
+        push(text, format_args!("{} = {}\n", dimension.key(), value(*dimension, values, folder)));
+    }
+}
+
+fn value(dimension: Dimension, values: &Values, folder: &str) -> String {
+    let shape = dimension.row().shape;
+    match (shape, values) {
+        (Shape::Flag | Shape::Count, _) => values.words(shape).concat(),
+        (_, Values::AtMost(u64::MAX)) => "\"unlimited\"".to_owned(),
+        (_, Values::AtMost(_)) => quoted(&values.words(shape).concat()),
+        (_, Values::Arguments(_)) => format!("[{}]", values.words(shape).join(", ")),
+        (_, Values::Addresses { .. }) => list(values.words(shape)),
+        (_, Values::Texts(texts)) => list(texts.iter().map(|text| relative(dimension, text, folder))),
+    }
+}
+
+/// A path below the lockfile's folder begins with `./`.
+fn relative(dimension: Dimension, text: &Text, folder: &str) -> String {
+    let written = text.to_string();
+    if !super::parse::is_path(dimension) {
+        return written;
+    }
+    match written.strip_prefix(folder).filter(|rest| rest.is_empty() || rest.starts_with('/')) {
+        Some(rest) => format!(".{rest}"),
+        None => written,
+    }
+}

@@ -1,0 +1,150 @@
+use super::*;
+use crate::diff::{Direction, diff};
+use crate::gate::tests::{effective, effective_for};
+use crate::manifest::Manifest;
+use crate::snapshot::{PluginFacts, RunbookFacts, Snapshot};
+use runbook_document::{Diagnostics, Source};
+use std::collections::BTreeSet;
+
+fn snapshot(steps: &[(&str, crate::Effective)]) -> Snapshot {
+    let mut runbook = RunbookFacts::default();
+    for (step, effective) in steps {
+        runbook.add(step, "p:o", "p", effective);
+    }
+    let mut snapshot = Snapshot::default();
+    snapshot.runbooks.insert("r.toml".to_owned(), runbook);
+    snapshot
+}
+
+fn plugin(verbs: &str, code: &[u8], imports: &[&str]) -> PluginFacts {
+    let mut diagnostics = Diagnostics::default();
+    let text = format!(
+        "format = 1\n[plugin]\nname = \"p\"\nversion = \"1.0.0\"\ndescription = \"d\"\n[slots.s]\ncapability = \"docker\"\nverbs = {verbs}\nreason = \"r\"\n\
+         [[operation]]\nname = \"o\"\nkind = \"step\"\nsummary = \"s\"\nslots = {{ s = {verbs} }}\n"
+    );
+    let manifest =
+        Manifest::parse(&Source::new("plugin.toml", text), &mut diagnostics).unwrap_or_else(|| panic!("{diagnostics:?}"));
+    let imports: BTreeSet<_> = imports.iter().map(|&import| import.to_owned()).collect();
+    PluginFacts::of(&manifest, &crate::Digest::of(code), imports, &[])
+}
+
+fn reread(snapshot: &Snapshot) -> Snapshot {
+    let mut diagnostics = Diagnostics::default();
+    let text = render(snapshot, "/base");
+    parse(&Source::new("runbook.lock", text.clone()), "/base", &mut diagnostics)
+        .unwrap_or_else(|| panic!("{diagnostics:#?}\n{text}"))
+}
+
+fn changes(old: &Snapshot, new: &Snapshot) -> Vec<String> {
+    diff(old, new)
+        .into_iter()
+        .map(|change| {
+            let witness = change.witness.map(|call| format!(" ({call})")).unwrap_or_default();
+            format!("{} {}: {}{witness}", change.direction.name(), change.subject, change.what)
+        })
+        .collect()
+}
+
+#[test]
+fn what_is_written_is_read_back_without_any_difference() {
+    let targets = [
+        (
+            "http",
+            "http = \"https://api.internal/v1\"\npaths = [\"/a/*\", \"/b/**\"]\nheaders = { authorization = \"Bearer secret:x\" }",
+        ),
+        ("http", "http = \"secret:hook\""),
+        ("http", "http = \"http://127.0.0.1:8080\"\naddresses = [\"private\"]"),
+        ("sql", "sql = \"postgres://a@h/d\"\npassword = \"secret:x\"\nstatements = [\"select\"]"),
+        ("sql", "sql = \"sqlite:data/a.db\"\ncreate = true"),
+        ("docker", "docker = { pattern = \"a*\" }\nimages = [\"x:*\"]\ncommand = [\"ls\", { regex = '\\d+\"x' }]"),
+        ("files", "files = \"backups\"\naccess = \"write\""),
+        ("files", "files = \"/var/x\"\naccess = \"write\""),
+        (
+            "process",
+            "process = \"/bin/x\"\narguments = [{ one_of = [\"a\", \"b\"] }, { repeat = { regex = 'x\\.y' } }]\nenvironment = { A = \"b\" }",
+        ),
+        ("secrets", "secret = \"x\"\npositions = [{ slot = \"api\", header = \"Authorization\", format = \"Bearer {}\" }]"),
+    ];
+    for (capability, toml) in targets {
+        let snapshot = snapshot(&[("one", effective(capability, toml))]);
+        assert_eq!(changes(&snapshot, &reread(&snapshot)), Vec::<String>::new(), "{toml}\n{}", render(&snapshot, "/base"));
+        assert_eq!(render(&reread(&snapshot), "/base"), render(&snapshot, "/base"));
+    }
+    let mut with_plugin = Snapshot::default();
+    with_plugin.plugins.insert("./p.wasm".to_owned(), plugin("[\"stop\"]", b"x", &["runbook:docker/control@1.0.0#stop"]));
+    assert_eq!(reread(&with_plugin), with_plugin);
+}
+
+#[test]
+fn paths_below_the_folder_are_the_same_in_every_clone() {
+    let snapshot = snapshot(&[("one", effective_for("files", &["read"], "files = \"backups\""))]);
+    let text = render(&snapshot, "/base");
+    assert!(text.contains("directories = [\"./backups\"]"), "{text}");
+}
+
+#[test]
+fn a_swapped_binary_is_a_difference_even_if_it_asks_for_the_same() {
+    let (mut old, mut new) = (Snapshot::default(), Snapshot::default());
+    old.plugins.insert("p".to_owned(), plugin("[\"stop\"]", b"one", &[]));
+    new.plugins.insert("p".to_owned(), plugin("[\"stop\"]", b"two", &[]));
+    let found = changes(&old, &new);
+    assert!(found.len() == 1 && found[0].starts_with("moved plugin `p`: is other code"), "{found:?}");
+}
+
+#[test]
+fn a_widened_manifest_is_widened() {
+    let (mut old, mut new) = (Snapshot::default(), Snapshot::default());
+    old.plugins.insert("p".to_owned(), plugin("[\"stop\"]", b"one", &[]));
+    new.plugins.insert("p".to_owned(), plugin("[\"exec\", \"stop\"]", b"one", &["runbook:docker/exec@1.0.0#run"]));
+    let found = changes(&old, &new);
+    assert_eq!(found[0], "widened plugin `p`: declares `docker.exec` on slot `s`, which it did not");
+    assert_eq!(found[1], "widened plugin `p`: imports `runbook:docker/exec@1.0.0#run`, which it did not");
+    assert_eq!(diff(&old, &new)[0].risk, crate::Risk::Critical);
+}
+
+#[test]
+fn grants_are_widened_narrowed_or_moved() {
+    let docker =
+        |filter: &str, verbs: &[&str]| snapshot(&[("one", effective_for("docker", verbs, &format!("docker = {{ {filter} }}")))]);
+    let narrow = docker("name = \"ab\"", &["stop"]);
+    let wide = docker("pattern = \"a*\"", &["stop"]);
+    assert_eq!(
+        changes(&narrow, &wide),
+        ["widened step `one` of r.toml, slot `s`: containers: ab → a* (stop container any-container)"]
+    );
+    assert_eq!(changes(&wide, &narrow), ["narrowed step `one` of r.toml, slot `s`: containers: a* → ab"]);
+    let other = docker("name = \"cd\"", &["stop"]);
+    assert_eq!(changes(&narrow, &other), ["widened step `one` of r.toml, slot `s`: containers: ab → cd (stop container cd)"]);
+    assert_eq!(changes(&narrow, &narrow), Vec::<String>::new());
+    let more = docker("name = \"ab\"", &["exec", "stop"]);
+    assert_eq!(diff(&narrow, &more)[0].direction, Direction::Widened);
+    assert_eq!(diff(&more, &narrow)[0].direction, Direction::Narrowed);
+}
+
+#[test]
+fn a_new_step_is_widened_and_a_removed_one_narrowed() {
+    let one = snapshot(&[("one", effective_for("files", &["read"], "files = \"x\""))]);
+    let both = snapshot(&[
+        ("one", effective_for("files", &["read"], "files = \"x\"")),
+        ("two", effective_for("files", &["read"], "files = \"y\"")),
+    ]);
+    assert_eq!(
+        changes(&one, &both)[1..],
+        ["widened step `two` of r.toml, slot `s`: is granted, which it was not: `p:o` on target `t` (read a file below /base/y)"]
+    );
+    assert_eq!(changes(&both, &one)[1..], ["narrowed step `two` of r.toml, slot `s`: is no longer granted: `p:o` on target `t`"]);
+}
+
+#[test]
+fn a_damaged_lockfile_locks_nothing_and_says_why() {
+    for text in [
+        "",
+        "format = 2\n",
+        "format = 1\n[[plugin]]\nname = \"p\"\n",
+        "format = 1\n[[runbook]]\nfile = \"x\"\n[[runbook.grant]]\nstep = \"s\"\nhosts = []\n",
+    ] {
+        let mut diagnostics = Diagnostics::default();
+        assert_eq!(parse(&Source::new("runbook.lock", text), "/base", &mut diagnostics), None, "{text}");
+        assert!(diagnostics.has_errors());
+    }
+}

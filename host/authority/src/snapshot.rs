@@ -1,0 +1,118 @@
+//! What plugins and runbooks may do at one moment, in the form in which moments are compared: a lockfile is one, a folder is one,
+//! a git revision is one.
+
+use crate::capability::{Capability, Verb};
+use crate::digest::Digest;
+use crate::extent::Extent;
+use crate::grant::Effective;
+use crate::manifest::{Manifest, OperationKind};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What plugins and runbooks may do.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Snapshot {
+    /// Plugins, by what `uses` calls them: a bundled name or a path.
+    pub plugins: BTreeMap<String, PluginFacts>,
+    /// Runbooks, by path, with the environment behind an `@`.
+    pub runbooks: BTreeMap<String, RunbookFacts>,
+}
+
+/// One plugin.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PluginFacts {
+    /// What it calls itself.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// Of its bytes.
+    pub digest: Digest,
+    /// Of what it imports, exports and offers.
+    pub interface: Digest,
+    /// The host functions that it imports, as `interface#function`, sorted.
+    pub imports: BTreeSet<String>,
+    /// Its slots.
+    pub slots: BTreeMap<String, SlotFacts>,
+}
+
+/// One slot of a plugin.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SlotFacts {
+    /// The capability.
+    pub capability: Capability,
+    /// The verbs that it declares.
+    pub verbs: BTreeSet<Verb>,
+}
+
+/// One runbook.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct RunbookFacts {
+    /// What each slot of each step is granted, by step and slot.
+    pub grants: BTreeMap<(String, String), GrantFacts>,
+}
+
+/// What one slot of one step is granted.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GrantFacts {
+    /// `plugin:operation`.
+    pub uses: String,
+    /// The target's name.
+    pub target: String,
+    /// How far it reaches.
+    pub extent: Extent,
+}
+
+impl PluginFacts {
+    /// The facts of one component.
+    pub fn of(manifest: &Manifest, digest: &Digest, imports: BTreeSet<String>, exports: &[String]) -> Self {
+        let slots = manifest.slots.iter().map(|(name, slot)| {
+            (name.clone(), SlotFacts { capability: slot.capability, verbs: slot.verbs.iter().copied().collect() })
+        });
+        Self {
+            name: manifest.name.clone(),
+            version: manifest.version.clone(),
+            digest: digest.clone(),
+            interface: fingerprint(manifest, &imports, exports),
+            slots: slots.collect(),
+            imports,
+        }
+    }
+}
+
+/// The digest of all by which others use a plugin: what it imports, exports and offers; not its code, texts or version.
+fn fingerprint(manifest: &Manifest, imports: &BTreeSet<String>, exports: &[String]) -> Digest {
+    let operations: BTreeMap<_, _> = manifest
+        .operations
+        .iter()
+        .map(|(name, operation)| {
+            let kind: OperationKind = operation.kind;
+            (
+                name,
+                (
+                    kind.name(),
+                    &operation.slots,
+                    &operation.optional,
+                    operation.idempotent,
+                    operation.undo,
+                    &operation.input,
+                    &operation.output,
+                ),
+            )
+        })
+        .collect();
+    let text = serde_json::to_vec(&(imports, exports, operations)).expect("string keys only, so it is always JSON");
+    Digest::of(&text)
+}
+
+impl RunbookFacts {
+    /// Adds what one step is granted.
+    pub fn add(&mut self, step: &str, uses: &str, plugin: &str, effective: &Effective) {
+        for grant in effective.iter() {
+            let facts = GrantFacts {
+                uses: uses.to_owned(),
+                target: grant.target.name.clone(),
+                extent: Extent::of(plugin, grant, effective),
+            };
+            self.grants.insert((step.to_owned(), grant.slot.clone()), facts);
+        }
+    }
+}
