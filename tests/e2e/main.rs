@@ -1,5 +1,6 @@
 //! The real program, run as a user runs it, against real servers.
 
+mod authority;
 mod bad_input;
 mod command_line;
 mod crash;
@@ -19,4 +20,18 @@ fn home() -> TestEnv {
 /// The repository.
 fn repository() -> std::path::PathBuf {
     std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().expect("the repository is there")
+}
+
+/// A plugin inside the program.
+#[derive(Debug)]
+struct Bundled {
+    name: &'static str,
+    component: &'static [u8],
+}
+
+include!(concat!(env!("OUT_DIR"), "/bundled.rs"));
+
+/// The component of a bundled plugin.
+fn bundled(name: &str) -> &'static [u8] {
+    BUNDLED.iter().find(|bundled| bundled.name == name).map(|bundled| bundled.component).expect("it is bundled")
 }

@@ -55,6 +55,21 @@ pub enum Risk {
     Critical,
 }
 
+const RISKS: &[(Risk, &str)] =
+    &[(Risk::Info, "info"), (Risk::Low, "low"), (Risk::Medium, "medium"), (Risk::High, "high"), (Risk::Critical, "critical")];
+
+impl Risk {
+    /// Its name in reports.
+    pub fn name(self) -> &'static str {
+        RISKS.iter().find(|(risk, _)| *risk == self).map_or("", |(_, name)| *name)
+    }
+
+    /// The risk called `name`.
+    pub fn find(name: &str) -> Option<Self> {
+        RISKS.iter().find(|(_, known)| *known == name).map(|(risk, _)| *risk)
+    }
+}
+
 /// One row of the table.
 #[derive(Debug, Clone, Copy)]
 pub struct VerbRow {

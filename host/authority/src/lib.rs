@@ -17,11 +17,14 @@ pub mod pattern;
 pub mod snapshot;
 pub mod target;
 
+pub use boundary::Boundary;
 pub use capability::{Capability, Effect, FUNCTIONS, Risk, VERBS, Verb};
 pub use digest::Digest;
+pub use extent::{Dimension, Extent};
 pub use gate::{Decision, Denial, Mode, Operation};
 pub use grant::{Binding, Effective, Grant, Refusal};
 pub use manifest::{Manifest, OperationKind};
+pub use snapshot::Snapshot;
 pub use target::{Target, TargetKind, Targets};
 
 /// Glob match of a whole name, `*` being any run of characters.

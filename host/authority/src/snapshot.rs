@@ -7,6 +7,7 @@ use crate::extent::Extent;
 use crate::grant::Effective;
 use crate::manifest::{Manifest, OperationKind};
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
 /// What plugins and runbooks may do.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -104,13 +105,13 @@ fn fingerprint(manifest: &Manifest, imports: &BTreeSet<String>, exports: &[Strin
 }
 
 impl RunbookFacts {
-    /// Adds what one step is granted.
-    pub fn add(&mut self, step: &str, uses: &str, plugin: &str, effective: &Effective) {
+    /// Adds what one step is granted. Relative paths are below `folder`, which is absolute.
+    pub fn add(&mut self, (step, uses, plugin): (&str, &str, &str), effective: &Effective, folder: &Path) {
         for grant in effective.iter() {
             let facts = GrantFacts {
                 uses: uses.to_owned(),
                 target: grant.target.name.clone(),
-                extent: Extent::of(plugin, grant, effective),
+                extent: Extent::of(plugin, grant, effective, folder),
             };
             self.grants.insert((step.to_owned(), grant.slot.clone()), facts);
         }

@@ -35,6 +35,8 @@ pub enum Command {
     Runs(RunsArgs),
     /// Show a run
     Show(ShowArgs),
+    /// Write down what was reviewed: plugins and grants; a run that differs from it is refused
+    Lock(LockArgs),
     /// Keep secrets in age-encrypted files
     Secret {
         /// What to do with them.
@@ -97,6 +99,20 @@ pub struct PlanArgs {
     /// Which runbook.
     #[command(flatten)]
     pub runbook: RunbookArgs,
+}
+
+/// `runbook lock`
+#[derive(Debug, ClapArgs)]
+pub struct LockArgs {
+    /// The runbooks
+    #[arg(required = true)]
+    pub files: Vec<PathBuf>,
+    /// Take targets from `targets.NAME.toml` beside each runbook
+    #[arg(long, value_name = "NAME", env = "RUNBOOK_ENV")]
+    pub env: Option<String>,
+    /// Accept what is wider than before, or other code; it is shown
+    #[arg(long)]
+    pub accept: bool,
 }
 
 /// `runbook validate`

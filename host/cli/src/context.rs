@@ -30,6 +30,12 @@ pub struct GlobalArgs {
     /// An age or SSH private key that opens secret stores; may be given several times [default: runbook/identity.txt in the configuration directory]
     #[arg(long, global = true, value_name = "FILE", env = "RUNBOOK_IDENTITY", value_delimiter = ':')]
     pub identity: Vec<PathBuf>,
+    /// The outermost limit of what any runbook may be granted [default: /etc/runbook/boundary.toml, if it is there]
+    #[arg(long, global = true, value_name = "FILE", env = "RUNBOOK_BOUNDARY")]
+    pub boundary: Option<PathBuf>,
+    /// Refuse every runbook that has no lock entry: for CI
+    #[arg(long, global = true, env = "RUNBOOK_LOCKED")]
+    pub locked: bool,
     /// Where compiled plugins are kept [default: runbook in the cache directory]
     #[arg(long, global = true, value_name = "DIR", env = "RUNBOOK_CACHE")]
     pub cache: Option<PathBuf>,
@@ -42,6 +48,18 @@ pub enum Origin {
     Default,
     /// The operator, by flag or environment.
     Given,
+}
+
+/// Where the boundary of this host is, if an administrator made one.
+const BOUNDARY: &str = "/etc/runbook/boundary.toml";
+
+/// Whether a runbook must be locked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LockPolicy {
+    /// A lockfile holds for the runbooks beside it; where there is none, nothing is locked.
+    WherePresent,
+    /// A runbook without a lock entry is refused.
+    Required,
 }
 
 /// The program's surroundings.
@@ -59,6 +77,12 @@ pub struct Context {
     pub identities: Vec<PathBuf>,
     /// Where `identities` comes from.
     pub identity_origin: Origin,
+    /// The boundary's file.
+    pub boundary: PathBuf,
+    /// Where `boundary` comes from.
+    pub boundary_origin: Origin,
+    /// Whether a runbook must be locked.
+    pub lock_policy: LockPolicy,
     /// Where compiled plugins are kept.
     pub cache: PathBuf,
     /// Who runs the program: `user@host`.
@@ -96,6 +120,9 @@ impl Context {
                 .map_or_else(|| directory("XDG_STATE_HOME", ".local/state").map(|dir| dir.join("journal.db")), Ok)?,
             identities,
             identity_origin: if args.identity.is_empty() { Origin::Default } else { Origin::Given },
+            boundary: args.boundary.clone().unwrap_or_else(|| PathBuf::from(BOUNDARY)),
+            boundary_origin: if args.boundary.is_some() { Origin::Given } else { Origin::Default },
+            lock_policy: if args.locked { LockPolicy::Required } else { LockPolicy::WherePresent },
             cache: args.cache.clone().map_or_else(|| directory("XDG_CACHE_HOME", ".cache"), Ok)?,
             operator: format!("{user}@{host}"),
             host,

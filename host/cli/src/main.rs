@@ -1,6 +1,7 @@
 //! The `runbook` program.
 
 mod args;
+mod boundary;
 mod commands;
 mod context;
 mod execution;
@@ -8,6 +9,7 @@ mod exit_status;
 mod failure;
 mod fault;
 mod live;
+mod lock;
 mod operate;
 mod plugins;
 mod prepare;

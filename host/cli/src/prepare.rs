@@ -1,6 +1,8 @@
 //! From a file to something that can be run: parse → resolve plugins → verify → grant. Nothing is executed here, and everything
 //! that is wrong is said at once.
 
+use crate::boundary;
+use crate::context::Context;
 use crate::failure::Failure;
 use crate::plugins::Plugins;
 use runbook_authority::grant::{self, UseSite as GrantSite};
@@ -16,6 +18,8 @@ use std::sync::Arc;
 /// One place that calls a plugin, granted.
 #[derive(Debug)]
 pub struct Site {
+    /// What `uses` calls the plugin: a bundled name or a path.
+    pub reference: String,
     /// The operation's name.
     pub operation: String,
     /// The plugin.
@@ -46,25 +50,33 @@ pub fn read(path: &Path) -> Result<Arc<Source>, Failure> {
     Ok(Source::new(path.display().to_string(), text))
 }
 
-/// Prepares the runbook in a file.
-pub fn from_file(path: &Path, environment: Option<&str>) -> Result<Prepared, Failure> {
+/// Prepares the runbook in a file, and compares it with its lock entry.
+pub fn from_file(context: &Context, path: &Path, environment: Option<&str>) -> Result<Prepared, Failure> {
+    let prepared = unlocked(context, path, environment)?;
+    crate::lock::check(context, path, environment, &prepared)?;
+    Ok(prepared)
+}
+
+/// Prepares the runbook in a file, whatever the lockfile says: for those who review it.
+pub fn unlocked(context: &Context, path: &Path, environment: Option<&str>) -> Result<Prepared, Failure> {
     let source = read(path)?;
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
-    prepare(&source, folder, environment)
+    prepare(context, &source, folder, environment)
 }
 
 /// Prepares a runbook whose includes are read from beside it.
-pub fn prepare(source: &Arc<Source>, folder: &Path, environment: Option<&str>) -> Result<Prepared, Failure> {
+pub fn prepare(context: &Context, source: &Arc<Source>, folder: &Path, environment: Option<&str>) -> Result<Prepared, Failure> {
     let mut load = |name: &str| {
         let path = if folder == Path::new(".") { PathBuf::from(name) } else { folder.join(name) };
         let text = std::fs::read_to_string(&path)?;
         Ok(Source::new(path.display().to_string(), text))
     };
-    prepare_with(source, folder, environment, &mut load)
+    prepare_with(context, source, folder, environment, &mut load)
 }
 
 /// Prepares a runbook from the texts that the journal kept when the run started.
 pub fn prepare_with(
+    context: &Context,
     source: &Arc<Source>,
     folder: &Path,
     environment: Option<&str>,
@@ -73,6 +85,7 @@ pub fn prepare_with(
     let runbook = runbook_engine::parse(source, environment, load).map_err(Failure::findings)?;
     let mut diagnostics = Diagnostics::default();
     let targets = read_targets(&runbook, folder, &mut diagnostics);
+    let boundary = boundary::load(context)?;
     let mut plugins = Plugins::default();
     let mut sites = BTreeMap::new();
     let mut facts = BTreeMap::new();
@@ -87,9 +100,12 @@ pub fn prepare_with(
         };
         match granted(&site, operation, plugin.manifest(), &targets) {
             Ok(effective) => {
+                if let Some(boundary) = &boundary {
+                    boundary::check(boundary, &site, (plugin.manifest(), &effective), folder, &mut diagnostics)?;
+                }
                 diagnostics.extend(wrong_input(&site, operation, &plugin));
                 facts.insert(site.step.clone(), facts_of(&plugin, operation));
-                let site_of = Site { operation: operation.to_owned(), plugin, effective };
+                let site_of = Site { reference: reference.to_owned(), operation: operation.to_owned(), plugin, effective };
                 sites.insert(site.step, site_of);
             }
             Err(refusals) => refusals.into_iter().for_each(|refusal| diagnostics.push(refusal.into())),
@@ -104,8 +120,10 @@ fn refuse(diagnostics: Diagnostics) -> Result<(), Failure> {
     if !diagnostics.has_errors() {
         return Ok(());
     }
-    let all_of_authority =
-        diagnostics.iter().filter(|found| found.severity == Severity::Error).all(|found| found.code.starts_with("E011"));
+    let all_of_authority = diagnostics
+        .iter()
+        .filter(|found| found.severity == Severity::Error)
+        .all(|found| found.code.starts_with("E011") || found.code == "E0120");
     let status = if all_of_authority { crate::exit_status::ExitStatus::Refused } else { crate::exit_status::ExitStatus::Usage };
     Err(Failure::Findings { status, diagnostics })
 }

@@ -14,7 +14,7 @@ fn boundary(toml: &str) -> Boundary {
 }
 
 fn extent(effective: &Effective) -> Extent {
-    Extent::of("p", effective.get("s").expect("bound"), effective)
+    Extent::of("p", effective.get("s").expect("bound"), effective, std::path::Path::new("/base"))
 }
 
 /// What slips through, and where the nearest rule is left.
@@ -108,10 +108,10 @@ fn statements_and_relations_are_limits_of_their_own() {
     assert_eq!(witness("sql", &["query"], &narrow, rules), None);
     assert_eq!(
         witness("sql", &["query", "execute"], &target("statements = [\"select\"]\n"), rules).as_deref(),
-        Some("execute a `select` statement on postgres a@db:5432/orders [boundary.toml:2: relations = public.*]")
+        Some("execute with a `select` statement on postgres a@db:5432/orders [boundary.toml:2: relations = public.*]")
     );
     let found = witness("sql", &["execute"], &target("relations = [\"public.orders\"]\n"), rules);
-    assert!(found.is_some_and(|found| found.contains("execute a `define` statement") && found.contains("statements = ")));
+    assert!(found.is_some_and(|found| found.contains("execute with a `define` statement") && found.contains("statements = ")));
 }
 
 #[test]

@@ -52,7 +52,11 @@ impl Call {
                 } else {
                     file
                 };
-                format!("{verb} a `{}` statement on {} {place}", get(Dimension::Statements), get(Dimension::Engines))
+                let engine = get(Dimension::Engines);
+                match verb.as_str() {
+                    "backup" | "restore" => format!("{verb} of {engine} {place}"),
+                    _ => format!("{verb} with a `{}` statement on {engine} {place}", get(Dimension::Statements)),
+                }
             }
             Capability::Docker => {
                 let label = get(Dimension::Labels);

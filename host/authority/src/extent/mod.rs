@@ -36,14 +36,14 @@ pub struct Extent {
 const NO_HEADER: [&str; 0] = [];
 
 impl Extent {
-    /// How far the grant of one slot reaches, for the plugin of this name.
-    pub fn of(plugin: &str, grant: &Grant, effective: &Effective) -> Self {
+    /// How far the grant of one slot reaches, for the plugin of this name. Relative paths are below `folder`, which is absolute.
+    pub fn of(plugin: &str, grant: &Grant, effective: &Effective, folder: &Path) -> Self {
         let mut values = match &grant.target.kind {
             TargetKind::Http(http) => of_http(http),
-            TargetKind::Sql(sql) => of_sql(sql),
+            TargetKind::Sql(sql) => of_sql(sql, folder),
             TargetKind::Docker(docker) => of_docker(docker, &grant.verbs),
-            TargetKind::Files(files) => of_files(files),
-            TargetKind::Process(process) => of_process(process, effective),
+            TargetKind::Files(files) => of_files(files, folder),
+            TargetKind::Process(process) => of_process(process, effective, folder),
             TargetKind::Secret(secret) => of_secret(secret),
         };
         values.insert(Dimension::Plugins, Values::exact([plugin]));
@@ -113,7 +113,7 @@ fn paths(target: &HttpTarget, base: &str) -> Values {
     Values::Texts(texts)
 }
 
-fn of_sql(target: &SqlTarget) -> BTreeMap<Dimension, Values> {
+fn of_sql(target: &SqlTarget, folder: &Path) -> BTreeMap<Dimension, Values> {
     let mut values = BTreeMap::from([
         (Dimension::Superuser, Values::flag(target.superuser.into())),
         (Dimension::MaxRows, Values::AtMost(target.max_rows.into())),
@@ -130,7 +130,7 @@ fn of_sql(target: &SqlTarget) -> BTreeMap<Dimension, Values> {
     values.insert(Dimension::Engines, Values::exact([engine]));
     match &target.address {
         SqlAddress::File(path) => {
-            values.insert(Dimension::Files, Values::exact([lexical(path)]));
+            values.insert(Dimension::Files, Values::exact([lexical(&folder.join(path))]));
             values.insert(Dimension::Create, Values::flag(target.create.into()));
         }
         SqlAddress::Server { host, port, user, database, .. } => {
@@ -177,12 +177,12 @@ fn of_docker(target: &DockerTarget, verbs: &[Verb]) -> BTreeMap<Dimension, Value
     values
 }
 
-fn of_files(target: &FilesTarget) -> BTreeMap<Dimension, Values> {
-    let root = Values::Texts(BTreeSet::from([Text::Directory(lexical(&target.root))]));
+fn of_files(target: &FilesTarget, folder: &Path) -> BTreeMap<Dimension, Values> {
+    let root = Values::Texts(BTreeSet::from([Text::Directory(lexical(&folder.join(&target.root)))]));
     BTreeMap::from([(Dimension::Directories, root), (Dimension::MaxBytes, Values::AtMost(target.max_bytes.0))])
 }
 
-fn of_process(target: &ProcessTarget, effective: &Effective) -> BTreeMap<Dimension, Values> {
+fn of_process(target: &ProcessTarget, effective: &Effective, folder: &Path) -> BTreeMap<Dimension, Values> {
     let mut values = BTreeMap::from([
         (Dimension::Programs, Values::exact([lexical(&target.program)])),
         (Dimension::Digests, target.sha256.as_ref().map_or_else(Values::any, |digest| Values::exact([digest.as_str()]))),
@@ -191,7 +191,7 @@ fn of_process(target: &ProcessTarget, effective: &Effective) -> BTreeMap<Dimensi
         (Dimension::MaxOutput, Values::AtMost(target.max_output.0)),
     ]);
     if let Some(directory) = &target.directory {
-        let directory = Values::Texts(BTreeSet::from([Text::Directory(lexical(directory))]));
+        let directory = Values::Texts(BTreeSet::from([Text::Directory(lexical(&folder.join(directory)))]));
         values.insert(Dimension::Directories, directory);
     }
     let connection = target.connection.as_ref().and_then(|name| effective.connection(name));

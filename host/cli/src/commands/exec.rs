@@ -15,7 +15,7 @@ use std::path::Path;
 /// Runs a runbook.
 pub fn run(context: &Context, args: &ExecArgs) -> Result<ExitStatus, Failure> {
     let environment = args.runbook.env.as_deref();
-    let prepared = prepare::from_file(&args.runbook.file, environment)?;
+    let prepared = prepare::from_file(context, &args.runbook.file, environment)?;
     let params = resolve_params(&prepared.runbook, &args.runbook.set).map_err(Failure::findings)?;
     let mut plan = Plan::build(&prepared.runbook, &params, &prepared.facts).map_err(Failure::findings)?;
     if !plan.warnings.is_empty() {

@@ -5,6 +5,7 @@ mod doctor;
 mod dry_run;
 mod exec;
 mod help;
+mod lock;
 mod plan;
 pub mod plugin;
 mod resume;
@@ -29,6 +30,7 @@ pub fn run(context: &Context, command: Command) -> Result<ExitStatus, Failure> {
         Command::Undo(args) => undo::run(context, &args),
         Command::Runs(args) => runs::run(context, &args),
         Command::Show(args) => show::run(context, &args),
+        Command::Lock(args) => lock::run(context, &args),
         Command::Secret { command } => secret::run(context, command),
         Command::Plugin { command } => plugin::run(context, command),
         Command::Completions { shell } => completions::run(shell),

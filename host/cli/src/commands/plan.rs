@@ -12,7 +12,7 @@ use std::fmt::Write as _;
 
 /// Shows the plan.
 pub fn run(context: &Context, args: &PlanArgs) -> Result<ExitStatus, Failure> {
-    let prepared = prepare::from_file(&args.runbook.file, args.runbook.env.as_deref())?;
+    let prepared = prepare::from_file(context, &args.runbook.file, args.runbook.env.as_deref())?;
     let params = resolve_params(&prepared.runbook, &args.runbook.set).map_err(Failure::findings)?;
     let plan = Plan::build(&prepared.runbook, &params, &prepared.facts).map_err(Failure::findings)?;
     if !plan.warnings.is_empty() {

@@ -107,7 +107,7 @@ fn slots(manifest: &Manifest) -> Vec<Vec<String>> {
     let worst = |verbs: &[Verb]| verbs.iter().map(|verb| verb.row().risk).max();
     let row = |(name, slot): (&String, &runbook_authority::manifest::Slot)| {
         let verbs: Vec<_> = slot.verbs.iter().map(|verb| verb.full_name()).collect();
-        let risk = worst(&slot.verbs).map(|risk| format!("{risk:?}").to_lowercase()).unwrap_or_default();
+        let risk = worst(&slot.verbs).map(runbook_authority::Risk::name).unwrap_or_default().to_owned();
         vec![name.clone(), risk, verbs.join(", "), slot.reason.clone()]
     };
     manifest.slots.iter().map(row).collect()

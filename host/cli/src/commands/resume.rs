@@ -21,7 +21,7 @@ pub fn run(context: &Context, args: &ResumeArgs) -> Result<ExitStatus, Failure> 
         let journal = execution::open_journal(context).await?;
         let (run, stored) = load(&journal, &args.run.run).await?;
         let changes = if args.accept_changes { Changes::Accept } else { Changes::Refuse };
-        let (prepared, plan) = rebuild(&stored, changes)?;
+        let (prepared, plan) = rebuild(context, &stored, changes)?;
         let operator = Operator::new(context, &prepared)?;
         let brake = Brake::new()?;
         let dead = |holder: &Holder| execution::is_dead(&context.host, holder);
@@ -40,16 +40,16 @@ pub async fn load(journal: &SqliteJournal, id: &str) -> Result<(RunId, StoredRun
 }
 
 /// The plan of a run, made again from what the journal kept; with accepted changes, from the files as they are now.
-pub fn rebuild(stored: &StoredRun, changes: Changes) -> Result<(Prepared, Plan), Failure> {
+pub fn rebuild(context: &Context, stored: &StoredRun, changes: Changes) -> Result<(Prepared, Plan), Failure> {
     let header = &stored.header;
     let (name, text) = header.sources.first().ok_or_else(|| Failure::engine("the journal kept no text of the runbook"))?;
     let folder = super::exec::folder_of(Path::new(name));
     let environment = header.environment.as_deref();
     let prepared = match changes {
-        Changes::Accept => prepare::from_file(Path::new(name), environment)?,
+        Changes::Accept => prepare::from_file(context, Path::new(name), environment)?,
         Changes::Refuse => {
             let mut load = |wanted: &str| kept(&header.sources, wanted);
-            prepare::prepare_with(&Source::new(name.as_str(), text.as_str()), folder, environment, &mut load)?
+            prepare::prepare_with(context, &Source::new(name.as_str(), text.as_str()), folder, environment, &mut load)?
         }
     };
     let mut plan = Plan::build(&prepared.runbook, &Params::from_journal(header.params.clone()), &prepared.facts)

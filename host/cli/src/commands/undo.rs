@@ -16,7 +16,7 @@ pub fn run(context: &Context, args: &RunArgs) -> Result<ExitStatus, Failure> {
     execution::block_on(async {
         let journal = execution::open_journal(context).await?;
         let (run, stored) = load(&journal, &args.run).await?;
-        let (prepared, plan) = rebuild(&stored, Changes::Refuse)?;
+        let (prepared, plan) = rebuild(context, &stored, Changes::Refuse)?;
         if !args.yes && context.interactive && !ui::confirm(context, &format!("Undo run {} of `{}`?", run.short(), plan.title))? {
             return Err(Failure::usage("not undone, as you answered"));
         }

@@ -24,7 +24,7 @@ pub fn run(context: &Context, args: &ValidateArgs) -> Result<ExitStatus, Failure
 }
 
 fn check(context: &Context, file: &Path, environment: Option<&str>) -> Result<usize, Failure> {
-    let prepared = prepare::from_file(file, environment)?;
+    let prepared = prepare::from_file(context, file, environment)?;
     let findings = runbook_engine::check_facts(&prepared.runbook, &prepared.facts);
     if findings.has_errors() {
         return Err(Failure::findings(findings));

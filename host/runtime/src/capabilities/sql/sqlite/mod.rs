@@ -229,7 +229,8 @@ fn open(access: &Access, handle: Handle, stop: &Stop) -> Result<Connection, Faul
         Handle::Write | Handle::Copy => OpenFlags::SQLITE_OPEN_READ_WRITE,
     };
     if !path.exists() && (handle == Handle::Read || !access.sql().create) {
-        let message = "the database file is not there; a file is only made where its target says `create = true`";
+        let message =
+            "the database file is not there; it is made by a change, where its target says `create = true`, and never by a read";
         return Err(Fault::new(FaultClass::NotFound, "sql.no-such-database", message));
     }
     let connection =

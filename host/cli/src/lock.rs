@@ -1,0 +1,151 @@
+//! `runbook.lock` beside the runbooks: what was reviewed, compared with what would run.
+
+use crate::context::{Context, LockPolicy};
+use crate::failure::Failure;
+use crate::prepare::Prepared;
+use runbook_authority::diff::{Change, diff};
+use runbook_authority::lockfile::{self, FILE_NAME};
+use runbook_authority::snapshot::{PluginFacts, RunbookFacts};
+use runbook_authority::{Digest, Snapshot};
+use runbook_document::{Diagnostics, Source};
+use runbook_runtime::Verified;
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+/// The lockfile for a runbook, and the runbook's name in it.
+pub struct Place {
+    /// The lockfile.
+    pub file: PathBuf,
+    /// Its folder, absolute.
+    pub folder: PathBuf,
+    /// The runbook's entry: its file name, with the environment behind an `@`.
+    pub entry: String,
+}
+
+/// Where a runbook is locked: beside it.
+pub fn place(runbook: &Path, environment: Option<&str>) -> Result<Place, Failure> {
+    let absolute = std::path::absolute(runbook)?;
+    let folder = absolute.parent().unwrap_or_else(|| Path::new("/")).to_owned();
+    let name = absolute.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let entry = environment.map_or_else(|| name.clone(), |environment| format!("{name}@{environment}"));
+    Ok(Place { file: folder.join(FILE_NAME), folder, entry })
+}
+
+/// What one prepared runbook and its plugins may do.
+pub fn snapshot(prepared: &Prepared, place: &Place) -> Snapshot {
+    let mut snapshot = Snapshot::default();
+    let mut facts = RunbookFacts::default();
+    for (step, site) in &prepared.sites {
+        let uses = format!("{}:{}", site.reference, site.operation);
+        facts.add((step.as_str(), &uses, &site.plugin.manifest().name), &site.effective, &absolute(&prepared.folder));
+        snapshot.plugins.insert(site.reference.clone(), plugin_facts(&site.plugin));
+    }
+    snapshot.runbooks.insert(place.entry.clone(), facts);
+    snapshot
+}
+
+fn absolute(folder: &Path) -> PathBuf {
+    std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned())
+}
+
+/// What one plugin may ask for.
+pub fn plugin_facts(plugin: &Verified) -> PluginFacts {
+    let imports: BTreeSet<_> = plugin
+        .imports()
+        .iter()
+        .filter_map(|import| import.function.as_ref().map(|function| format!("{}#{function}", import.interface)))
+        .collect();
+    PluginFacts::of(plugin.manifest(), plugin.digest(), imports, plugin.exports())
+}
+
+/// The lockfile as it is; `None` if there is none.
+pub fn read(place: &Place) -> Result<Option<Snapshot>, Failure> {
+    let text = match std::fs::read_to_string(&place.file) {
+        Ok(text) => text,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(Failure::refused(format!("`{}` cannot be read: {error}", place.file.display()))),
+    };
+    let mut diagnostics = Diagnostics::default();
+    let source = Source::new(place.file.display().to_string(), text);
+    match lockfile::parse(&source, &place.folder.to_string_lossy(), &mut diagnostics) {
+        Some(snapshot) => Ok(Some(snapshot)),
+        None => Err(Failure::Findings { status: crate::exit_status::ExitStatus::Refused, diagnostics }),
+    }
+}
+
+/// Writes the lockfile, whole or not at all.
+pub fn write(place: &Place, snapshot: &Snapshot) -> Result<Digest, Failure> {
+    use std::io::Write as _;
+    let text = lockfile::render(snapshot, &place.folder.to_string_lossy());
+    let failed = |error: std::io::Error| Failure::usage(format!("`{}` cannot be written: {error}", place.file.display()));
+    let mut file = tempfile::NamedTempFile::new_in(&place.folder).map_err(failed)?;
+    file.write_all(text.as_bytes()).map_err(failed)?;
+    file.as_file().sync_all().map_err(failed)?;
+    // A file that is committed is read by others.
+    std::fs::set_permissions(file.path(), std::os::unix::fs::PermissionsExt::from_mode(0o644)).map_err(failed)?;
+    file.persist(&place.file).map_err(|error| failed(error.error))?;
+    Ok(Digest::of(text.as_bytes()))
+}
+
+/// The part of a lockfile that is about one runbook: its entry, and the plugins that it uses now or used then.
+pub fn part(locked: &Snapshot, entry: &str, now: &Snapshot) -> Snapshot {
+    let mut part = Snapshot::default();
+    let Some(runbook) = locked.runbooks.get(entry) else { return part };
+    let used = runbook.grants.values().filter_map(|grant| grant.uses.rsplit_once(':')).map(|(reference, _)| reference);
+    let names: BTreeSet<&str> = used.chain(now.plugins.keys().map(String::as_str)).collect();
+    for name in names {
+        if let Some(facts) = locked.plugins.get(name) {
+            part.plugins.insert(name.to_owned(), facts.clone());
+        }
+    }
+    part.runbooks.insert(entry.to_owned(), runbook.clone());
+    part
+}
+
+/// Stops a runbook that is not what was locked.
+pub fn check(context: &Context, runbook: &Path, environment: Option<&str>, prepared: &Prepared) -> Result<(), Failure> {
+    let place = place(runbook, environment)?;
+    let again = format!("review it, then `runbook lock {}`", command_arguments(runbook, environment));
+    let Some(locked) = read(&place)? else {
+        return match context.lock_policy {
+            LockPolicy::WherePresent => Ok(()),
+            LockPolicy::Required => {
+                Err(Failure::refused(format!("`{}` is not locked: there is no `{}`", runbook.display(), place.file.display()))
+                    .hint(again))
+            }
+        };
+    };
+    if !locked.runbooks.contains_key(&place.entry) {
+        let message = format!("`{}` has no entry for `{}`", place.file.display(), place.entry);
+        return Err(Failure::refused(message).hint(again));
+    }
+    let now = snapshot(prepared, &place);
+    let changes = diff(&part(&locked, &place.entry, &now), &now);
+    if changes.is_empty() {
+        return Ok(());
+    }
+    let message = format!("`{}` is not what `{}` holds:\n{}", runbook.display(), place.file.display(), render(&changes));
+    let accept =
+        format!("review the difference; if it is right: `runbook lock --accept {}`", command_arguments(runbook, environment));
+    Err(Failure::refused(message).hint(accept))
+}
+
+/// What to type behind a command to mean this runbook.
+pub fn command_arguments(runbook: &Path, environment: Option<&str>) -> String {
+    environment.map_or_else(|| runbook.display().to_string(), |environment| format!("--env {environment} {}", runbook.display()))
+}
+
+/// Changes, one a line, with what would be possible below each that widens.
+pub fn render(changes: &[Change]) -> String {
+    let mut text = String::new();
+    for change in changes {
+        let _ =
+            writeln!(text, "  {:<8}  {:<8}  {}: {}", change.direction.name(), change.risk.name(), change.subject, change.what);
+        if let Some(witness) = &change.witness {
+            let _ = writeln!(text, "            {:<8}  now possible: {witness}", "");
+        }
+    }
+    text.trim_end().to_owned()
+}
