@@ -24,9 +24,9 @@ fn repository() -> std::path::PathBuf {
 
 /// A plugin inside the program.
 #[derive(Debug)]
-struct Bundled {
-    name: &'static str,
-    component: &'static [u8],
+pub struct Bundled {
+    pub name: &'static str,
+    pub component: &'static [u8],
 }
 
 include!(concat!(env!("OUT_DIR"), "/bundled.rs"));

@@ -11,6 +11,7 @@ pub mod digest;
 pub mod extent;
 pub mod gate;
 pub mod grant;
+pub mod ledger;
 pub mod lockfile;
 pub mod manifest;
 pub mod pattern;

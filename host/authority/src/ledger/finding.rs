@@ -1,0 +1,194 @@
+//! What somebody should look at: one table of rules, one finding for each place where a rule holds.
+
+use super::{Place, PluginEntry, Row, RunbookEntry, Standing};
+use crate::capability::Risk;
+use crate::ledger::flow::{SinkKind, SourceKind};
+use crate::pattern::AddressClass;
+use serde::Serialize;
+
+/// A rule of the review.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum FindingRule {
+    /// A grant reaches beyond the boundary.
+    BeyondBoundary,
+    /// A plugin sees the plain text of a secret.
+    RevealsSecret,
+    /// Data that is worth protecting can leave.
+    DataLeaves,
+    /// Code is run, on this host or in a container, and its file is not pinned.
+    UnpinnedProgram,
+    /// The destination is a secret, so nobody who reads the runbook knows where data goes.
+    HiddenDestination,
+    /// A database role that may do everything.
+    Superuser,
+    /// Statements that change a database are not limited to classes or relations.
+    AnyStatement,
+    /// Every path of an HTTP service may be changed.
+    AnyPath,
+    /// Addresses of cloud metadata services may be reached.
+    MetadataAddress,
+    /// A slot declares a verb whose functions the component does not import.
+    DeclaredUnused,
+    /// A WASI with nothing in it is needed.
+    InertWasi,
+}
+
+/// One row of the table.
+#[derive(Debug, Clone, Copy)]
+pub struct FindingRow {
+    /// The rule.
+    pub rule: FindingRule,
+    /// Its stable id.
+    pub id: &'static str,
+    /// Its name.
+    pub name: &'static str,
+    /// How much harm it can do.
+    pub risk: Risk,
+    /// What it is about, in one sentence.
+    pub about: &'static str,
+    /// What to do.
+    pub help: &'static str,
+}
+
+macro_rules! rules {
+    ($($rule:ident $id:literal $name:literal $risk:ident $about:literal $help:literal;)*) => {
+        /// Every rule of the review.
+        pub const FINDING_RULES: &[FindingRow] = &[$(FindingRow {
+            rule: FindingRule::$rule, id: $id, name: $name, risk: Risk::$risk, about: $about, help: $help,
+        }),*];
+    };
+}
+
+rules! {
+    BeyondBoundary "RB001" "beyond-boundary" Critical "A grant allows a call that the boundary does not." "Narrow the target, or have the boundary changed by its owner.";
+    RevealsSecret "RB002" "reveals-secret" Critical "A plugin is given the plain text of a secret." "Use the secret by position or injection instead: the plugin then never sees it.";
+    DataLeaves "RB003" "data-leaves" High "Rows, files, container data or a revealed secret can reach a network destination." "Limit paths and verbs of the destination, or split the step.";
+    UnpinnedProgram "RB004" "unpinned-program" High "A program is run whose file may be any file at that path." "Add its `sha256` to the target.";
+    HiddenDestination "RB005" "hidden-destination" Medium "The whole address is a secret, so a reader cannot tell where data goes." "Write the address into the target, and only its secret part into the store.";
+    Superuser "RB006" "superuser" High "A role is accepted against which nothing is read only." "Make a role with only what the steps need.";
+    AnyStatement "RB007" "any-statement" Medium "Statements that change the database are limited neither to classes nor to relations." "Add `statements` or `relations` to the target.";
+    AnyPath "RB008" "any-path" Medium "Every path of the service may be changed." "Add `paths` to the target.";
+    MetadataAddress "RB009" "metadata-address" Critical "A metadata service of a cloud, which hands out credentials, may be reached." "Remove `metadata` from the target's `addresses`.";
+    DeclaredUnused "RB010" "declared-unused" Low "A slot declares a verb that the code cannot use." "Ask the author to remove it from plugin.toml.";
+    InertWasi "RB011" "inert-wasi" Info "The component imports WASI and is given one with nothing in it." "Nothing, if that is expected of its toolchain.";
+}
+
+impl FindingRule {
+    /// Its row.
+    pub fn row(self) -> &'static FindingRow {
+        FINDING_RULES.iter().find(|row| row.rule == self).expect("every rule has a row: checked by a test")
+    }
+}
+
+impl Serialize for FindingRule {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.row().id)
+    }
+}
+
+/// One thing that somebody should look at.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// Which rule.
+    pub rule: FindingRule,
+    /// How much harm it can do.
+    pub risk: Risk,
+    /// ``step `dump` of emergency-db.toml`` or ``plugin `docker` ``.
+    pub subject: String,
+    /// What was found, in one line.
+    pub message: String,
+    /// Where, if it has a place in a file.
+    pub place: Option<Place>,
+}
+
+/// All findings, the riskiest first.
+pub(super) fn find(plugins: &[PluginEntry], runbooks: &[RunbookEntry]) -> Vec<Finding> {
+    let mut findings: Vec<Finding> = plugins.iter().flat_map(of_plugin).chain(runbooks.iter().flat_map(of_runbook)).collect();
+    findings.sort_by(|a, b| (b.risk, a.rule, &a.subject, &a.message).cmp(&(a.risk, b.rule, &b.subject, &b.message)));
+    findings.dedup();
+    findings
+}
+
+fn finding(rule: FindingRule, subject: &str, message: String, place: Option<Place>) -> Finding {
+    Finding { rule, risk: rule.row().risk, subject: subject.to_owned(), message, place }
+}
+
+fn of_plugin(plugin: &PluginEntry) -> Vec<Finding> {
+    let subject = format!("plugin `{}`", plugin.reference);
+    let mut findings = Vec::new();
+    if plugin.needs_inert_wasi {
+        findings.push(finding(FindingRule::InertWasi, &subject, "needs inert WASI".to_owned(), None));
+    }
+    for row in &plugin.rows {
+        // `use` has no function of its own: other functions take its handle.
+        if row.imported.is_empty() && row.verb != crate::Verb::SecretsUse.full_name() {
+            let message = format!("declares `{}` on slot `{}` and imports no function for it", row.verb, row.slot);
+            findings.push(finding(FindingRule::DeclaredUnused, &subject, message, None));
+        }
+    }
+    findings
+}
+
+fn of_runbook(runbook: &RunbookEntry) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for step in &runbook.steps {
+        let subject = format!("step `{}` of {}", step.step, runbook.file);
+        findings.extend(step.rows.iter().flat_map(|row| of_row(&subject, row)));
+    }
+    for flow in &runbook.flows {
+        let worth_protecting = match flow.source.kind {
+            SourceKind::Rows | SourceKind::Files | SourceKind::Containers | SourceKind::Revealed => true,
+            SourceKind::Program | SourceKind::Responses | SourceKind::Placed => false,
+        };
+        if worth_protecting && flow.sink.kind == SinkKind::Network {
+            let subject = format!("step `{}` of {}", flow.steps.last().map_or("", String::as_str), runbook.file);
+            findings.push(finding(FindingRule::DataLeaves, &subject, flow.sentence(), flow.sink.place.clone()));
+        }
+    }
+    findings
+}
+
+fn of_row(subject: &str, row: &Row) -> Vec<Finding> {
+    let Some(granted) = &row.granted else { return Vec::new() };
+    let place = || Some(granted.place.clone());
+    let mut findings = Vec::new();
+    if let Some(Standing::Exceeded { witness }) = &row.boundary {
+        let message = if witness.is_empty() {
+            format!("`{}` on slot `{}` cannot be compared with the boundary", row.verb, row.slot)
+        } else {
+            format!("`{}` on slot `{}` would allow: {witness}", row.verb, row.slot)
+        };
+        findings.push(finding(FindingRule::BeyondBoundary, subject, message, place()));
+    }
+    let reach = |key: &str| granted.reach.get(key).map(Vec::as_slice).unwrap_or_default();
+    let has = |key: &str, word: &str| reach(key).iter().any(|found| found == word);
+    let mut push = |rule, message: String| findings.push(finding(rule, subject, message, place()));
+    let changes = super::changes(&row.verb);
+    match row.verb.as_str() {
+        "secrets.reveal" => push(FindingRule::RevealsSecret, format!("slot `{}` {}", row.slot, row.sentence)),
+        "process.run" if has("sha256", "*") => {
+            push(FindingRule::UnpinnedProgram, format!("slot `{}` {}", row.slot, row.sentence));
+        }
+        verb if verb.starts_with("http.") && has("hosts", "*") => {
+            push(FindingRule::HiddenDestination, format!("slot `{}` {}", row.slot, row.sentence));
+        }
+        verb if verb.starts_with("http.") && changes && reach("paths").iter().any(|path| path.ends_with("/**")) => {
+            push(FindingRule::AnyPath, format!("slot `{}` {}", row.slot, row.sentence));
+        }
+        "sql.execute" | "sql.transaction" if has("relations", "*") && reach("statements").len() >= 7 => {
+            push(FindingRule::AnyStatement, format!("slot `{}` {}", row.slot, row.sentence));
+        }
+        _ => {}
+    }
+    if has("superuser", "true") {
+        push(FindingRule::Superuser, format!("slot `{}` is bound to {}", row.slot, granted.what));
+    }
+    let is_metadata = |word: &String| {
+        word == AddressClass::Metadata.name()
+            || word.parse().is_ok_and(|address| AddressClass::of(address) == AddressClass::Metadata)
+    };
+    if !has("hosts", "*") && reach("addresses").iter().any(is_metadata) {
+        push(FindingRule::MetadataAddress, format!("slot `{}` is bound to {}", row.slot, granted.what));
+    }
+    findings
+}

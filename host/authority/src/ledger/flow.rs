@@ -1,0 +1,274 @@
+//! Flow: which secrets, rows, files and container data can reach which destinations, inside one call and across steps.
+//!
+//! A plugin can send whatever it reads wherever it may write, so inside one call everything readable flows to everything
+//! writable. What a step puts out flows on to every step whose input refers to it. This says what is possible, not what happens.
+
+use super::Place;
+use crate::capability::{Risk, Verb};
+use crate::grant::{Effective, Grant};
+use crate::target::{HttpBase, TargetKind};
+use serde::Serialize;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What kind of data flows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SourceKind {
+    /// A secret in plain text.
+    Revealed,
+    /// A secret that the host puts in its place, unseen by the plugin.
+    Placed,
+    /// Rows of a database.
+    Rows,
+    /// Content of files.
+    Files,
+    /// Logs, output and descriptions of containers.
+    Containers,
+    /// Output of a program.
+    Program,
+    /// Responses of an HTTP service.
+    Responses,
+}
+
+/// Where it flows to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SinkKind {
+    /// An HTTP service.
+    Network,
+    /// A program on this host, or in a container.
+    Program,
+    /// A database.
+    Database,
+    /// Files.
+    Files,
+    /// Log, journal and reports of the run.
+    Log,
+}
+
+/// One end of a flow.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct End<K> {
+    /// Its kind.
+    pub kind: K,
+    /// What it is, in a few words.
+    pub what: String,
+    /// The target, where there is one.
+    pub place: Option<Place>,
+}
+
+/// One thing that can reach another.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Flow {
+    /// How much harm it can do.
+    pub risk: Risk,
+    /// What.
+    pub source: End<SourceKind>,
+    /// Where to.
+    pub sink: End<SinkKind>,
+    /// By which calls: the one that reads first, the one that writes last.
+    pub steps: Vec<String>,
+}
+
+/// What the flow of one call depends on.
+#[derive(Debug, Clone, Copy)]
+pub struct FlowStep<'a> {
+    /// Its id.
+    pub step: &'a str,
+    /// What it may do.
+    pub effective: &'a Effective,
+    /// The steps whose output its input refers to.
+    pub inputs_from: &'a BTreeSet<String>,
+}
+
+const SOURCES: &[(SourceKind, &str)] = &[
+    (SourceKind::Revealed, "the plain text of"),
+    (SourceKind::Placed, "the value of"),
+    (SourceKind::Rows, "rows of"),
+    (SourceKind::Files, "files of"),
+    (SourceKind::Containers, "data of"),
+    (SourceKind::Program, "output of"),
+    (SourceKind::Responses, "responses of"),
+];
+
+impl Flow {
+    /// ``rows of database orders can reach https://hooks.example by `query`, `post` ``
+    pub fn sentence(&self) -> String {
+        let kind = SOURCES.iter().find(|(kind, _)| *kind == self.source.kind).map_or("", |(_, words)| *words);
+        let steps: Vec<_> = self.steps.iter().map(|step| format!("`{step}`")).collect();
+        let verb = if self.source.kind == SourceKind::Placed { "is sent, unseen by the plugin, to" } else { "can reach" };
+        format!("{kind} {} {verb} {} by {}", self.source.what, self.sink.what, steps.join(", then "))
+    }
+}
+
+/// Every flow of a runbook, the riskiest first. Steps are given in the order in which they can run.
+pub fn flows(steps: &[FlowStep<'_>]) -> Vec<Flow> {
+    // What each step's output may hold, and by which steps it came.
+    let mut outputs: BTreeMap<&str, BTreeMap<End<SourceKind>, Vec<String>>> = BTreeMap::new();
+    let mut flows = BTreeSet::new();
+    for step in steps {
+        let mut readable: BTreeMap<End<SourceKind>, Vec<String>> =
+            sources(step.effective).into_iter().map(|source| (source, vec![step.step.to_owned()])).collect();
+        for earlier in step.inputs_from {
+            for (source, path) in outputs.get(earlier.as_str()).into_iter().flatten() {
+                let longer = [path.as_slice(), &[step.step.to_owned()]].concat();
+                readable.entry(source.clone()).or_insert(longer);
+            }
+        }
+        let sinks = sinks(step.effective);
+        for (source, path) in &readable {
+            for sink in &sinks {
+                // To send a thing back to where it was read from tells nobody anything.
+                if sink.place == source.place && sink.what == source.what {
+                    continue;
+                }
+                let risk = risk(source.kind, sink.kind);
+                flows.insert(Flow { risk, source: source.clone(), sink: sink.clone(), steps: path.clone() });
+            }
+        }
+        flows.extend(step.effective.iter().flat_map(|grant| placed(grant, step)));
+        outputs.insert(step.step, readable);
+    }
+    let mut flows: Vec<_> = flows.into_iter().collect();
+    flows.sort_by(|a, b| b.risk.cmp(&a.risk).then_with(|| a.cmp(b)));
+    flows
+}
+
+fn risk(source: SourceKind, sink: SinkKind) -> Risk {
+    match (source, sink) {
+        (SourceKind::Revealed, SinkKind::Network | SinkKind::Program) => Risk::Critical,
+        (SourceKind::Revealed, SinkKind::Database | SinkKind::Files | SinkKind::Log)
+        | (SourceKind::Rows | SourceKind::Files | SourceKind::Containers, SinkKind::Network) => Risk::High,
+        (SourceKind::Rows | SourceKind::Files | SourceKind::Containers, SinkKind::Program | SinkKind::Log)
+        | (SourceKind::Program, SinkKind::Network) => Risk::Medium,
+        (SourceKind::Rows | SourceKind::Files | SourceKind::Containers, SinkKind::Database | SinkKind::Files)
+        | (SourceKind::Program | SourceKind::Responses | SourceKind::Placed, _) => Risk::Low,
+    }
+}
+
+fn sources(effective: &Effective) -> BTreeSet<End<SourceKind>> {
+    effective.iter().flat_map(|grant| grant.verbs.iter().filter_map(|verb| source(grant, *verb))).collect()
+}
+
+fn source(grant: &Grant, verb: Verb) -> Option<End<SourceKind>> {
+    let kind = match verb {
+        Verb::HttpGet | Verb::HttpHead | Verb::HttpPost | Verb::HttpPut | Verb::HttpPatch | Verb::HttpDelete => {
+            SourceKind::Responses
+        }
+        Verb::SqlQuery | Verb::SqlBackup => SourceKind::Rows,
+        Verb::FilesRead => SourceKind::Files,
+        Verb::DockerList | Verb::DockerInspect | Verb::DockerLogs | Verb::DockerStats | Verb::DockerExec => {
+            SourceKind::Containers
+        }
+        Verb::ProcessRun => SourceKind::Program,
+        Verb::SecretsReveal => SourceKind::Revealed,
+        Verb::SqlExecute
+        | Verb::SqlTransaction
+        | Verb::SqlRestore
+        | Verb::FilesWrite
+        | Verb::FilesRemove
+        | Verb::DockerStart
+        | Verb::DockerStop
+        | Verb::DockerRestart
+        | Verb::DockerPull
+        | Verb::DockerTag
+        | Verb::DockerCreate
+        | Verb::DockerRemove
+        | Verb::DockerPrune
+        | Verb::SecretsDescribe
+        | Verb::SecretsUse
+        | Verb::NetConnect
+        | Verb::NetInspectTls
+        | Verb::NetLookup
+        | Verb::SystemRead
+        | Verb::StateRead
+        | Verb::StateWrite => return None,
+    };
+    Some(End { kind, what: grant.target.describe(), place: Some(Place::of(&grant.target)) })
+}
+
+fn sinks(effective: &Effective) -> BTreeSet<End<SinkKind>> {
+    let log = End { kind: SinkKind::Log, what: "the run's log, journal and reports".to_owned(), place: None };
+    let granted = effective.iter().flat_map(|grant| grant.verbs.iter().filter_map(|verb| sink(grant, *verb)));
+    granted.chain(std::iter::once(log)).collect()
+}
+
+fn sink(grant: &Grant, verb: Verb) -> Option<End<SinkKind>> {
+    let kind = match verb {
+        // A path and its query carry data as well as a body does.
+        Verb::HttpGet
+        | Verb::HttpHead
+        | Verb::HttpPost
+        | Verb::HttpPut
+        | Verb::HttpPatch
+        | Verb::HttpDelete
+        | Verb::NetConnect => SinkKind::Network,
+        // A statement that only reads still reaches the server, and its log.
+        Verb::SqlQuery | Verb::SqlExecute | Verb::SqlTransaction | Verb::SqlRestore => SinkKind::Database,
+        Verb::FilesWrite => SinkKind::Files,
+        Verb::ProcessRun | Verb::DockerExec | Verb::DockerCreate => SinkKind::Program,
+        Verb::SqlBackup
+        | Verb::FilesRead
+        | Verb::FilesRemove
+        | Verb::DockerList
+        | Verb::DockerInspect
+        | Verb::DockerLogs
+        | Verb::DockerStats
+        | Verb::DockerStart
+        | Verb::DockerStop
+        | Verb::DockerRestart
+        | Verb::DockerPull
+        | Verb::DockerTag
+        | Verb::DockerRemove
+        | Verb::DockerPrune
+        | Verb::SecretsDescribe
+        | Verb::SecretsUse
+        | Verb::SecretsReveal
+        | Verb::NetInspectTls
+        | Verb::NetLookup
+        | Verb::SystemRead
+        | Verb::StateRead
+        | Verb::StateWrite => return None,
+    };
+    Some(End { kind, what: grant.target.describe(), place: Some(Place::of(&grant.target)) })
+}
+
+/// Secrets that the host itself puts where the target says.
+fn placed(grant: &Grant, step: &FlowStep<'_>) -> Vec<Flow> {
+    let kind = match &grant.target.kind {
+        TargetKind::Http(_) => SinkKind::Network,
+        TargetKind::Sql(_) => SinkKind::Database,
+        TargetKind::Process(_) => SinkKind::Program,
+        TargetKind::Docker(_) | TargetKind::Files(_) | TargetKind::Secret(_) => return of_positions(grant, step),
+    };
+    let place = Some(Place::of(&grant.target));
+    let connection = match &grant.target.kind {
+        TargetKind::Process(process) => process.connection.as_ref().and_then(|name| step.effective.connection(name)),
+        _ => None,
+    };
+    let secrets = grant.target.secrets().into_iter().chain(connection.map(|target| target.secrets()).unwrap_or_default());
+    // An address that is itself a secret is known to the host alone; that it is sent there says nothing.
+    let is_address =
+        |secret: &str| matches!(&grant.target.kind, TargetKind::Http(http) if http.base == HttpBase::Secret(secret.to_owned()));
+    secrets
+        .filter(|secret| !is_address(secret))
+        .map(|secret| flow_of_secret(secret, End { kind, what: grant.target.describe(), place: place.clone() }, step))
+        .collect()
+}
+
+/// Secrets that the plugin may have put into requests on other slots.
+fn of_positions(grant: &Grant, step: &FlowStep<'_>) -> Vec<Flow> {
+    let TargetKind::Secret(secret) = &grant.target.kind else { return Vec::new() };
+    let reached = secret.positions.iter().filter_map(|position| step.effective.get(&position.slot));
+    reached
+        .map(|http| {
+            let sink = End { kind: SinkKind::Network, what: http.target.describe(), place: Some(Place::of(&http.target)) };
+            flow_of_secret(&secret.secret, sink, step)
+        })
+        .collect()
+}
+
+fn flow_of_secret(secret: &str, sink: End<SinkKind>, step: &FlowStep<'_>) -> Flow {
+    let source = End { kind: SourceKind::Placed, what: format!("secret `{secret}`"), place: None };
+    Flow { risk: risk(SourceKind::Placed, sink.kind), source, sink, steps: vec![step.step.to_owned()] }
+}

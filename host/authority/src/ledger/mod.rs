@@ -1,0 +1,348 @@
+//! The ledger: what plugins and runbooks may do, in five sets (imported, declared, granted, boundary, used), one plain sentence for
+//! each capability, in an order that never changes, so that the difference of two reports is the review.
+//!
+//! Everything here is a pure function of what was read; renderers are in `host/report`.
+
+pub mod finding;
+pub mod flow;
+#[cfg(test)]
+mod tests;
+
+pub use finding::{FINDING_RULES, Finding, FindingRow, FindingRule};
+pub use flow::{Flow, FlowStep, SinkKind, SourceKind, flows};
+
+use crate::boundary::Boundary;
+use crate::capability::{Effect, FUNCTIONS, Risk, Verb};
+use crate::extent::{Dimension, Extent, Shape, Text, Values};
+use crate::grant::{Effective, Grant};
+use crate::manifest::Manifest;
+use crate::target::Target;
+use serde::Serialize;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+/// The version of the JSON form.
+pub const FORMAT: u32 = 1;
+
+/// What plugins and runbooks may do.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct Ledger {
+    /// Always [`FORMAT`].
+    pub format: u32,
+    /// Plugins, by reference.
+    pub plugins: Vec<PluginEntry>,
+    /// Runbooks, by path.
+    pub runbooks: Vec<RunbookEntry>,
+    /// What somebody should look at, the riskiest first.
+    pub findings: Vec<Finding>,
+}
+
+/// One plugin.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct PluginEntry {
+    /// What `uses` calls it: a bundled name or a path.
+    pub reference: String,
+    /// What it calls itself.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// One line.
+    pub description: String,
+    /// Of its bytes.
+    pub digest: String,
+    /// Of its bytes.
+    pub size_bytes: u64,
+    /// Whether it is given a WASI with nothing in it.
+    pub needs_inert_wasi: bool,
+    /// One row for each verb of each slot.
+    pub rows: Vec<Row>,
+}
+
+/// One runbook.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct RunbookEntry {
+    /// Its path, as it was given.
+    pub file: String,
+    /// Its name.
+    pub name: String,
+    /// The environment whose targets were taken.
+    pub environment: Option<String>,
+    /// Its calls, in file order.
+    pub steps: Vec<StepEntry>,
+    /// What can reach what.
+    pub flows: Vec<Flow>,
+}
+
+/// One call of a runbook.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct StepEntry {
+    /// The step's id.
+    pub step: String,
+    /// `plugin:operation`.
+    pub uses: String,
+    /// One row for each verb of each bound slot.
+    pub rows: Vec<Row>,
+}
+
+/// One verb of one slot.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Row {
+    /// The slot.
+    pub slot: String,
+    /// `http.get`.
+    pub verb: String,
+    /// How much harm it can do.
+    pub risk: Risk,
+    /// What it allows, in one plain sentence.
+    pub sentence: String,
+    /// Why, in the author's words.
+    pub reason: String,
+    /// The host functions behind the verb that the component imports; empty is none.
+    pub imported: Vec<String>,
+    /// Whether the manifest declares it. What is granted always is.
+    pub declared: bool,
+    /// What it is granted on; `None` in the ledger of a plugin alone.
+    pub granted: Option<Granted>,
+    /// Where it stands to the boundary; `None` if none is in force or nothing is granted.
+    pub boundary: Option<Standing>,
+    /// How often the audit log saw it used; `None` if no log was asked.
+    pub used: Option<u64>,
+}
+
+/// What a verb is granted on.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Granted {
+    /// The target's name.
+    pub target: String,
+    /// What it is, in a few words.
+    pub what: String,
+    /// How far it reaches in each dimension.
+    pub reach: BTreeMap<&'static str, Vec<String>>,
+    /// Where the target stands.
+    pub place: Place,
+}
+
+/// A place in a file.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Place {
+    /// The file, as it was given.
+    pub file: String,
+    /// Counted from 1.
+    pub line: usize,
+    /// Counted from 1.
+    pub column: usize,
+}
+
+impl Place {
+    /// The place of a target.
+    pub fn of(target: &Target) -> Self {
+        let position = target.source.position(target.span.start);
+        Self { file: target.source.name().to_owned(), line: position.line, column: position.column }
+    }
+}
+
+/// Where a grant stands to the boundary.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Standing {
+    /// Every call that it allows is covered.
+    Within,
+    /// This call, for one, is not.
+    Exceeded {
+        /// The call; empty if the comparison was too complex.
+        witness: String,
+    },
+}
+
+/// How often verbs were used: by plugin name, slot and verb.
+pub type Used = BTreeMap<(String, String, Verb), u64>;
+
+/// What a ledger is made with.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Lens<'a> {
+    /// The boundary in force.
+    pub boundary: Option<&'a Boundary>,
+    /// What the audit log saw.
+    pub used: Option<&'a Used>,
+}
+
+/// What is known of one component.
+#[derive(Debug, Clone, Copy)]
+pub struct Component<'a> {
+    /// What `uses` calls it.
+    pub reference: &'a str,
+    /// What it says of itself.
+    pub manifest: &'a Manifest,
+    /// Of its bytes.
+    pub digest: &'a crate::Digest,
+    /// Of its bytes.
+    pub size_bytes: u64,
+    /// What it imports, as `interface#function`.
+    pub imports: &'a BTreeSet<String>,
+    /// Whether it is given a WASI with nothing in it.
+    pub needs_inert_wasi: bool,
+}
+
+impl PluginEntry {
+    /// What one plugin declares and imports.
+    pub fn new(component: &Component<'_>, lens: &Lens<'_>) -> Self {
+        let manifest = component.manifest;
+        let rows = manifest.slots.iter().flat_map(|(name, slot)| {
+            slot.verbs.iter().map(move |verb| Row {
+                slot: name.clone(),
+                verb: verb.full_name(),
+                risk: verb.row().risk,
+                sentence: verb.row().sentence.replace("{}", &format!("whatever `{name}` is bound to")),
+                reason: slot.reason.clone(),
+                imported: imported(*verb, component.imports),
+                declared: true,
+                granted: None,
+                boundary: None,
+                used: lens.used.map(|used| used.get(&(manifest.name.clone(), name.clone(), *verb)).copied().unwrap_or(0)),
+            })
+        });
+        Self {
+            reference: component.reference.to_owned(),
+            name: manifest.name.clone(),
+            version: manifest.version.clone(),
+            description: manifest.description.clone(),
+            digest: component.digest.to_string(),
+            size_bytes: component.size_bytes,
+            needs_inert_wasi: component.needs_inert_wasi,
+            rows: rows.collect(),
+        }
+    }
+}
+
+fn imported(verb: Verb, imports: &BTreeSet<String>) -> Vec<String> {
+    FUNCTIONS
+        .iter()
+        .filter(|row| row.verb == Some(verb))
+        .map(|row| format!("{}#{}", row.interface, row.function))
+        .filter(|name| imports.contains(name))
+        .collect()
+}
+
+impl StepEntry {
+    /// What one call is granted. Relative paths are below `folder`, which is absolute.
+    pub fn new(
+        (step, uses): (&str, &str),
+        component: &Component<'_>,
+        effective: &Effective,
+        folder: &Path,
+        lens: &Lens<'_>,
+    ) -> Self {
+        let rows = effective.iter().flat_map(|grant| rows_of(grant, component, effective, folder, lens));
+        Self { step: step.to_owned(), uses: uses.to_owned(), rows: rows.collect() }
+    }
+}
+
+fn rows_of(grant: &Grant, component: &Component<'_>, effective: &Effective, folder: &Path, lens: &Lens<'_>) -> Vec<Row> {
+    let plugin = &component.manifest.name;
+    let extent = Extent::of(plugin, grant, effective, folder);
+    let reach: BTreeMap<_, _> =
+        extent.values.iter().map(|(dimension, values)| (dimension.key(), values.words(dimension.row().shape))).collect();
+    let granted =
+        Granted { target: grant.target.name.clone(), what: grant.target.describe(), reach, place: Place::of(&grant.target) };
+    let reason = component.manifest.slots.get(&grant.slot).map(|slot| slot.reason.clone()).unwrap_or_default();
+    let row = |verb: Verb| Row {
+        slot: grant.slot.clone(),
+        verb: verb.full_name(),
+        risk: verb.row().risk,
+        sentence: verb.row().sentence.replace("{}", &grant.target.describe()) + &narrowed(&extent, verb),
+        reason: reason.clone(),
+        imported: imported(verb, component.imports),
+        declared: true,
+        granted: Some(granted.clone()),
+        boundary: lens.boundary.map(|boundary| standing(boundary, &extent, verb)),
+        used: lens.used.map(|used| used.get(&(plugin.clone(), grant.slot.clone(), verb)).copied().unwrap_or(0)),
+    };
+    grant.verbs.iter().map(|verb| row(*verb)).collect()
+}
+
+/// Where one verb of a grant stands.
+fn standing(boundary: &Boundary, extent: &Extent, verb: Verb) -> Standing {
+    let mut one = extent.clone();
+    one.values.insert(Dimension::Verbs, Values::exact([verb.to_string()]));
+    match boundary.check(&one) {
+        Ok(()) => Standing::Within,
+        Err(exceeded) => Standing::Exceeded { witness: exceeded.witness.map(|call| call.sentence()).unwrap_or_default() },
+    }
+}
+
+/// What makes a grant narrower than its target's description says: `, only paths /health`.
+fn narrowed(extent: &Extent, verb: Verb) -> String {
+    const TELLING: &[Dimension] = &[
+        Dimension::Paths,
+        Dimension::Statements,
+        Dimension::Relations,
+        Dimension::Images,
+        Dimension::Commands,
+        Dimension::Arguments,
+        Dimension::Positions,
+    ];
+    let is_telling = |dimension: Dimension| match dimension {
+        Dimension::Images => matches!(verb, Verb::DockerPull | Verb::DockerTag | Verb::DockerCreate),
+        Dimension::Commands => verb == Verb::DockerExec,
+        Dimension::Statements => !matches!(verb, Verb::SqlBackup | Verb::SqlRestore),
+        _ => true,
+    };
+    let is_open = |dimension: Dimension, values: &Values| match values {
+        Values::Texts(texts) if dimension == Dimension::Statements => {
+            texts.len() == crate::pattern::StatementClass::names().len()
+        }
+        Values::Texts(texts) => texts.iter().any(is_everything),
+        Values::Addresses { .. } | Values::Arguments(_) | Values::AtMost(_) => false,
+    };
+    let parts: Vec<_> = TELLING
+        .iter()
+        .filter(|dimension| is_telling(**dimension))
+        .filter_map(|dimension| extent.get(*dimension).map(|values| (*dimension, values)))
+        .filter(|(dimension, values)| !is_open(*dimension, values))
+        .map(|(dimension, values)| format!("{} {}", dimension.key(), words(values, dimension.row().shape)))
+        .collect();
+    if parts.is_empty() { String::new() } else { format!("; only {}", parts.join(", ")) }
+}
+
+fn is_everything(text: &Text) -> bool {
+    match text {
+        Text::Any => true,
+        Text::Path { pattern, .. } => pattern == "/**",
+        Text::Exact(_) | Text::Glob(_) | Text::Directory(_) => false,
+    }
+}
+
+fn words(values: &Values, shape: Shape) -> String {
+    let words = values.words(shape);
+    if words.is_empty() { "none".to_owned() } else { words.join(" ") }
+}
+
+impl Ledger {
+    /// A ledger with everything that somebody should look at.
+    pub fn new(mut plugins: Vec<PluginEntry>, mut runbooks: Vec<RunbookEntry>) -> Self {
+        plugins.sort_by(|a, b| a.reference.cmp(&b.reference));
+        plugins.dedup_by(|a, b| a.reference == b.reference && a.digest == b.digest);
+        runbooks.sort_by(|a, b| (&a.file, &a.environment).cmp(&(&b.file, &b.environment)));
+        let findings = finding::find(&plugins, &runbooks);
+        Self { format: FORMAT, plugins, runbooks, findings }
+    }
+
+    /// The highest risk among findings and rows.
+    pub fn worst(&self) -> Risk {
+        let plugins = self.plugins.iter().flat_map(|plugin| &plugin.rows);
+        let steps = self.runbooks.iter().flat_map(|runbook| &runbook.steps).flat_map(|step| &step.rows);
+        let rows = plugins.chain(steps).map(|row| row.risk);
+        rows.chain(self.findings.iter().map(|finding| finding.risk)).max().unwrap_or(Risk::Info)
+    }
+
+    /// Whether anything reaches beyond the boundary.
+    pub fn exceeds_boundary(&self) -> bool {
+        let steps = self.runbooks.iter().flat_map(|runbook| &runbook.steps);
+        steps.flat_map(|step| &step.rows).any(|row| matches!(row.boundary, Some(Standing::Exceeded { .. })))
+    }
+}
+
+/// Whether a verb, by its full name, changes anything.
+pub fn changes(full_name: &str) -> bool {
+    crate::VERBS.iter().any(|row| row.effect == Effect::Change && row.verb.full_name() == full_name)
+}

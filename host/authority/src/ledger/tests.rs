@@ -1,0 +1,168 @@
+use super::*;
+use crate::gate::tests::{effective, effective_for};
+use crate::snapshot::PluginFacts;
+use runbook_document::{Diagnostics, Source};
+
+fn manifest(slots: &str) -> Manifest {
+    let text = format!("format = 1\n[plugin]\nname = \"p\"\nversion = \"1.0.0\"\ndescription = \"d\"\n{slots}");
+    let mut diagnostics = Diagnostics::default();
+    Manifest::parse(&Source::new("plugin.toml", text), &mut diagnostics).unwrap_or_else(|| panic!("{diagnostics:?}"))
+}
+
+fn entry(capability: &str, verbs: &[&str], target: &str, boundary: Option<&str>) -> RunbookEntry {
+    let manifest = manifest("");
+    let digest = crate::Digest::of(b"x");
+    let imports = BTreeSet::from(["runbook:http/writer@1.0.0#post".to_owned()]);
+    let component = Component {
+        reference: "p",
+        manifest: &manifest,
+        digest: &digest,
+        size_bytes: 1,
+        imports: &imports,
+        needs_inert_wasi: false,
+    };
+    let effective = effective_for(capability, verbs, target);
+    let mut diagnostics = Diagnostics::default();
+    let boundary = boundary.map(|text| {
+        Boundary::parse(&Source::new("boundary.toml", format!("format = 1\n{text}")), &mut diagnostics).expect("good")
+    });
+    let lens = Lens { boundary: boundary.as_ref(), used: None };
+    let step = StepEntry::new(("one", "p:o"), &component, &effective, Path::new("/base"), &lens);
+    let steps = [FlowStep { step: "one", effective: &effective, inputs_from: &BTreeSet::new() }];
+    RunbookEntry { file: "r.toml".to_owned(), name: "r".to_owned(), environment: None, steps: vec![step], flows: flows(&steps) }
+}
+
+fn rules(capability: &str, verbs: &[&str], target: &str, boundary: Option<&str>) -> Vec<&'static str> {
+    let ledger = Ledger::new(Vec::new(), vec![entry(capability, verbs, target, boundary)]);
+    ledger.findings.iter().map(|finding| finding.rule.row().name).collect()
+}
+
+#[test]
+fn every_rule_has_a_row_with_an_id_of_its_own() {
+    let ids: BTreeSet<_> = FINDING_RULES.iter().map(|row| row.id).collect();
+    assert_eq!(ids.len(), FINDING_RULES.len());
+    assert_eq!(FINDING_RULES.len(), FindingRule::InertWasi as usize + 1);
+    for row in FINDING_RULES {
+        assert_eq!(row.rule.row().id, row.id);
+    }
+}
+
+#[test]
+fn a_row_is_one_plain_sentence_with_its_place() {
+    let entry = entry("http", &["post"], "http = \"https://api.internal/v1\"\npaths = [\"/orders/*\"]", None);
+    let row = entry.steps[0].rows.iter().find(|row| row.slot == "s").expect("a row");
+    assert_eq!(row.sentence, "sends data to https://api.internal/v1 with POST; only paths /v1/orders/*");
+    assert_eq!((row.verb.as_str(), row.risk, row.declared), ("http.post", Risk::Medium, true));
+    assert_eq!(row.imported, ["runbook:http/writer@1.0.0#post"]);
+    let place = &row.granted.as_ref().expect("granted").place;
+    assert_eq!((place.file.as_str(), place.line), ("r.toml", 1));
+}
+
+#[test]
+fn each_rule_of_a_grant_finds_what_it_is_about_and_not_its_narrow_counterpart() {
+    for (capability, verbs, target, rule) in [
+        ("process", ["run"], "process = \"/bin/x\"", "unpinned-program"),
+        ("http", ["post"], "http = \"secret:hook\"", "hidden-destination"),
+        ("sql", ["query"], "sql = \"postgres://a@h/d\"\nsuperuser = true", "superuser"),
+        ("sql", ["execute"], "sql = \"postgres://a@h/d\"", "any-statement"),
+        ("http", ["delete"], "http = \"https://h\"", "any-path"),
+        ("http", ["get"], "http = \"https://h\"\naddresses = [\"metadata\"]", "metadata-address"),
+        ("http", ["get"], "http = \"http://169.254.169.254\"", "metadata-address"),
+        ("secrets", ["reveal"], "secret = \"x\"", "reveals-secret"),
+    ] {
+        assert!(rules(capability, &verbs, target, None).contains(&rule), "{rule}: {:?}", rules(capability, &verbs, target, None));
+    }
+    for (capability, verbs, target, rule) in [
+        (
+            "process",
+            ["run"],
+            "process = \"/bin/x\"\nsha256 = \"sha256:0000000000000000000000000000000000000000000000000000000000000000\"",
+            "unpinned-program",
+        ),
+        ("sql", ["execute"], "sql = \"postgres://a@h/d\"\nrelations = [\"a\"]", "any-statement"),
+        ("http", ["delete"], "http = \"https://h\"\npaths = [\"/a\"]", "any-path"),
+        ("http", ["get"], "http = \"https://h\"", "any-path"),
+    ] {
+        assert!(!rules(capability, &verbs, target, None).contains(&rule), "{rule}");
+    }
+}
+
+#[test]
+fn what_is_beyond_the_boundary_is_the_first_finding() {
+    let boundary =
+        "[[allow]]\ncapability = \"http\"\nverbs = [\"get\"]\n[[allow]]\ncapability = \"secrets\"\nverbs = [\"use\"]\n";
+    let ledger =
+        Ledger::new(Vec::new(), vec![entry("http", &["get", "post"], "http = \"https://h\"\npaths = [\"/a\"]", Some(boundary))]);
+    assert!(ledger.exceeds_boundary());
+    assert_eq!(ledger.findings[0].message, "`http.post` on slot `s` would allow: POST https://h:443/a");
+    let standing =
+        |verb: &str| ledger.runbooks[0].steps[0].rows.iter().find(|row| row.verb == verb).and_then(|row| row.boundary.clone());
+    assert_eq!(standing("http.get"), Some(Standing::Within));
+    assert_eq!(standing("http.post"), Some(Standing::Exceeded { witness: "POST https://h:443/a".to_owned() }));
+}
+
+#[test]
+fn a_declared_verb_without_an_import_is_found() {
+    let manifest = manifest(
+        "[slots.s]\ncapability = \"http\"\nverbs = [\"get\", \"post\"]\nreason = \"r\"\n[[operation]]\nname = \"o\"\nkind = \"step\"\nsummary = \"s\"\nslots = { s = [\"get\", \"post\"] }\n",
+    );
+    let digest = crate::Digest::of(b"x");
+    let imports = BTreeSet::from(["runbook:http/reader@1.0.0#get".to_owned()]);
+    let component = Component {
+        reference: "p",
+        manifest: &manifest,
+        digest: &digest,
+        size_bytes: 1,
+        imports: &imports,
+        needs_inert_wasi: true,
+    };
+    let ledger = Ledger::new(vec![PluginEntry::new(&component, &Lens::default())], Vec::new());
+    let found: Vec<_> = ledger.findings.iter().map(|finding| finding.message.as_str()).collect();
+    assert_eq!(found, ["declares `http.post` on slot `s` and imports no function for it", "needs inert WASI"]);
+    let facts = PluginFacts::of(&manifest, &digest, imports.clone(), &[]);
+    assert_eq!(facts.imports, imports);
+}
+
+fn sentences(steps: &[(&str, &Effective, &[&str])]) -> Vec<String> {
+    let inputs: Vec<BTreeSet<String>> =
+        steps.iter().map(|(.., from)| from.iter().map(|&step| step.to_owned()).collect()).collect();
+    let steps: Vec<_> =
+        steps.iter().zip(&inputs).map(|((step, effective, _), inputs_from)| FlowStep { step, effective, inputs_from }).collect();
+    flows(&steps).iter().map(|flow| format!("{} {}", flow.risk.name(), flow.sentence())).collect()
+}
+
+#[test]
+fn rows_that_a_later_step_is_given_can_reach_its_destination() {
+    let query = effective_for("sql", &["query"], "sql = \"postgres://a@h/d\"");
+    let post = effective_for("http", &["post"], "# one line more\nhttp = \"https://hooks.example\"");
+    let chained = sentences(&[("read", &query, &[]), ("tell", &post, &["read"])]);
+    let leak = "high rows of database d on h:5432 as a can reach https://hooks.example by `read`, then `tell`";
+    assert!(chained.iter().any(|sentence| sentence == leak), "{chained:#?}");
+    let apart = sentences(&[("read", &query, &[]), ("tell", &post, &[])]);
+    assert!(!apart.iter().any(|sentence| sentence.contains("then")), "{apart:#?}");
+}
+
+#[test]
+fn a_chain_of_steps_carries_data_all_the_way() {
+    let read = effective_for("files", &["read"], "files = \"data\"");
+    let middle = effective_for("sql", &["query"], "# two\n\nsql = \"postgres://a@h/d\"");
+    let post = effective_for("http", &["get"], "# three\n\n\nhttp = \"https://hooks.example\"");
+    let found = sentences(&[("a", &read, &[]), ("b", &middle, &["a"]), ("c", &post, &["b"])]);
+    assert!(
+        found.iter().any(|sentence| sentence
+            == "high files of directory /base/data can reach https://hooks.example by `a`, then `b`, then `c`"),
+        "{found:#?}"
+    );
+}
+
+#[test]
+fn a_placed_secret_goes_where_the_target_says_and_nowhere_else() {
+    let effective = effective("http", "http = \"https://api.internal\"\nheaders = { authorization = \"Bearer secret:token\" }");
+    let found = sentences(&[("one", &effective, &[])]);
+    assert!(
+        found.iter().any(|sentence| sentence
+            == "low the value of secret `token` is sent, unseen by the plugin, to https://api.internal by `one`"),
+        "{found:#?}"
+    );
+    assert!(!found.iter().any(|sentence| sentence.contains("plain text")), "{found:#?}");
+}
