@@ -12,7 +12,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("runbook-secrets", &[]),
     ("runbook-pack", &["runbook-document", "runbook-authority"]),
     ("runbook-runtime", &["runbook-document", "runbook-authority", "runbook-secrets"]),
-    ("runbook-report", &["runbook-document", "runbook-engine"]),
+    ("runbook-report", &["runbook-document", "runbook-authority", "runbook-engine"]),
     ("runbook-sdk", &[]),
 ];
 

@@ -3,7 +3,7 @@
 
 use crate::capability::{Capability, Verb};
 use crate::digest::Digest;
-use crate::extent::Extent;
+use crate::extent::{Dimension, Extent};
 use crate::grant::Effective;
 use crate::manifest::{Manifest, OperationKind};
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,6 +16,21 @@ pub struct Snapshot {
     pub plugins: BTreeMap<String, PluginFacts>,
     /// Runbooks, by path, with the environment behind an `@`.
     pub runbooks: BTreeMap<String, RunbookFacts>,
+}
+
+impl Snapshot {
+    /// The same, as if `root` were the root of the file system: so that two checkouts compare.
+    #[must_use]
+    pub fn rebased(mut self, root: &str) -> Self {
+        for grant in self.runbooks.values_mut().flat_map(|runbook| runbook.grants.values_mut()) {
+            for (dimension, values) in &mut grant.extent.values {
+                if matches!(dimension, Dimension::Files | Dimension::Directories | Dimension::Programs) {
+                    *values = values.rebased(root);
+                }
+            }
+        }
+        self
+    }
 }
 
 /// One plugin.

@@ -37,6 +37,8 @@ pub enum Command {
     Show(ShowArgs),
     /// Write down what was reviewed: plugins and grants; a run that differs from it is refused
     Lock(LockArgs),
+    /// Show what plugins and runbooks may do, and what somebody should look at
+    Audit(crate::commands::audit::AuditArgs),
     /// Keep secrets in age-encrypted files
     Secret {
         /// What to do with them.

@@ -6,7 +6,7 @@ use crate::context::Context;
 use crate::failure::Failure;
 use crate::plugins::Plugins;
 use runbook_authority::grant::{self, UseSite as GrantSite};
-use runbook_authority::{Binding, Effective, Manifest, OperationKind, Targets};
+use runbook_authority::{Binding, Boundary, Effective, Manifest, OperationKind, Targets};
 use runbook_document::{Diagnostic, Diagnostics, Severity, Source};
 use runbook_engine::model::Bind;
 use runbook_engine::{Kind, OperationFacts, Runbook, StepId, UseSite};
@@ -52,26 +52,39 @@ pub fn read(path: &Path) -> Result<Arc<Source>, Failure> {
 
 /// Prepares the runbook in a file, and compares it with its lock entry.
 pub fn from_file(context: &Context, path: &Path, environment: Option<&str>) -> Result<Prepared, Failure> {
-    let prepared = unlocked(context, path, environment)?;
+    let prepared = unlocked(context, path, environment, Scrutiny::Refuse)?;
     crate::lock::check(context, path, environment, &prepared)?;
     Ok(prepared)
 }
 
 /// Prepares the runbook in a file, whatever the lockfile says: for those who review it.
-pub fn unlocked(context: &Context, path: &Path, environment: Option<&str>) -> Result<Prepared, Failure> {
+pub fn unlocked(context: &Context, path: &Path, environment: Option<&str>, scrutiny: Scrutiny) -> Result<Prepared, Failure> {
     let source = read(path)?;
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
-    prepare(context, &source, folder, environment)
+    let boundary = match scrutiny {
+        Scrutiny::Refuse => boundary::load(context)?,
+        Scrutiny::Report => None,
+    };
+    prepare_within(boundary.as_ref(), &source, folder, environment, &mut includes(folder))
 }
 
-/// Prepares a runbook whose includes are read from beside it.
-pub fn prepare(context: &Context, source: &Arc<Source>, folder: &Path, environment: Option<&str>) -> Result<Prepared, Failure> {
-    let mut load = |name: &str| {
+/// What happens to a grant beyond the boundary.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scrutiny {
+    /// The runbook is refused.
+    Refuse,
+    /// Whoever asked reports it.
+    Report,
+}
+
+/// Reads what a runbook includes, from beside it.
+fn includes(folder: &Path) -> impl FnMut(&str) -> std::io::Result<Arc<Source>> {
+    let folder = folder.to_owned();
+    move |name| {
         let path = if folder == Path::new(".") { PathBuf::from(name) } else { folder.join(name) };
         let text = std::fs::read_to_string(&path)?;
         Ok(Source::new(path.display().to_string(), text))
-    };
-    prepare_with(context, source, folder, environment, &mut load)
+    }
 }
 
 /// Prepares a runbook from the texts that the journal kept when the run started.
@@ -82,10 +95,19 @@ pub fn prepare_with(
     environment: Option<&str>,
     load: &mut runbook_engine::Loader<'_>,
 ) -> Result<Prepared, Failure> {
+    prepare_within(boundary::load(context)?.as_ref(), source, folder, environment, load)
+}
+
+fn prepare_within(
+    boundary: Option<&Boundary>,
+    source: &Arc<Source>,
+    folder: &Path,
+    environment: Option<&str>,
+    load: &mut runbook_engine::Loader<'_>,
+) -> Result<Prepared, Failure> {
     let runbook = runbook_engine::parse(source, environment, load).map_err(Failure::findings)?;
     let mut diagnostics = Diagnostics::default();
     let targets = read_targets(&runbook, folder, &mut diagnostics);
-    let boundary = boundary::load(context)?;
     let mut plugins = Plugins::default();
     let mut sites = BTreeMap::new();
     let mut facts = BTreeMap::new();
@@ -100,7 +122,7 @@ pub fn prepare_with(
         };
         match granted(&site, operation, plugin.manifest(), &targets) {
             Ok(effective) => {
-                if let Some(boundary) = &boundary {
+                if let Some(boundary) = boundary {
                     boundary::check(boundary, &site, (plugin.manifest(), &effective), folder, &mut diagnostics)?;
                 }
                 diagnostics.extend(wrong_input(&site, operation, &plugin));

@@ -7,6 +7,7 @@ mod advance;
 mod cancel;
 mod check;
 mod clock;
+mod data_flow;
 mod digest;
 mod dry_run;
 mod event;
@@ -28,6 +29,7 @@ mod undo;
 
 pub use cancel::{CancelLevel, CancelToken};
 pub use clock::Clock;
+pub use data_flow::inputs_from;
 pub use dry_run::{DryFinding, DryStep, dry_run};
 pub use event::*;
 pub use execute::*;

@@ -6,6 +6,7 @@
 mod format;
 mod json;
 mod junit;
+pub mod ledger;
 mod line;
 mod markdown;
 mod summary;

@@ -72,6 +72,28 @@ impl Values {
         }
     }
 
+    /// Paths as if `root` were the root of the file system.
+    pub(crate) fn rebased(&self, root: &str) -> Self {
+        let below = |path: &String| match path.strip_prefix(root) {
+            Some("") => "/".to_owned(),
+            Some(rest) if rest.starts_with('/') => rest.to_owned(),
+            Some(_) | None => path.clone(),
+        };
+        match self {
+            Self::Texts(texts) => Self::Texts(
+                texts
+                    .iter()
+                    .map(|text| match text {
+                        Text::Exact(path) => Text::Exact(below(path)),
+                        Text::Directory(path) => Text::Directory(below(path)),
+                        Text::Glob(_) | Text::Path { .. } | Text::Any => text.clone(),
+                    })
+                    .collect(),
+            ),
+            Self::Addresses { .. } | Self::Arguments(_) | Self::AtMost(_) => self.clone(),
+        }
+    }
+
     /// Whether one concrete value is among them.
     pub fn has(&self, value: &CallValue) -> bool {
         match (self, value) {

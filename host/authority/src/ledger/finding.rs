@@ -120,8 +120,7 @@ fn of_plugin(plugin: &PluginEntry) -> Vec<Finding> {
         findings.push(finding(FindingRule::InertWasi, &subject, "needs inert WASI".to_owned(), None));
     }
     for row in &plugin.rows {
-        // `use` has no function of its own: other functions take its handle.
-        if row.imported.is_empty() && row.verb != crate::Verb::SecretsUse.full_name() {
+        if row.imported.is_empty() {
             let message = format!("declares `{}` on slot `{}` and imports no function for it", row.verb, row.slot);
             findings.push(finding(FindingRule::DeclaredUnused, &subject, message, None));
         }
@@ -170,13 +169,13 @@ fn of_row(subject: &str, row: &Row) -> Vec<Finding> {
             push(FindingRule::UnpinnedProgram, format!("slot `{}` {}", row.slot, row.sentence));
         }
         verb if verb.starts_with("http.") && has("hosts", "*") => {
-            push(FindingRule::HiddenDestination, format!("slot `{}` {}", row.slot, row.sentence));
+            push(FindingRule::HiddenDestination, format!("slot `{}` is bound to {}", row.slot, granted.what));
         }
-        verb if verb.starts_with("http.") && changes && reach("paths").iter().any(|path| path.ends_with("/**")) => {
-            push(FindingRule::AnyPath, format!("slot `{}` {}", row.slot, row.sentence));
+        verb if verb.starts_with("http.") && changes && has("paths", "/**") => {
+            push(FindingRule::AnyPath, format!("slot `{}` may change every path of {}", row.slot, granted.what));
         }
         "sql.execute" | "sql.transaction" if has("relations", "*") && reach("statements").len() >= 7 => {
-            push(FindingRule::AnyStatement, format!("slot `{}` {}", row.slot, row.sentence));
+            push(FindingRule::AnyStatement, format!("slot `{}` may run every statement on {}", row.slot, granted.what));
         }
         _ => {}
     }

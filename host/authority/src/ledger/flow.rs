@@ -101,12 +101,42 @@ impl Flow {
     }
 }
 
-/// Every flow of a runbook, the riskiest first. Steps are given in the order in which they can run.
+/// Steps so that each comes after those whose output it is given.
+fn in_order<'s, 'a>(steps: &'s [FlowStep<'a>]) -> Vec<&'s FlowStep<'a>> {
+    fn visit<'s, 'a>(
+        step: &'s FlowStep<'a>,
+        steps: &'s [FlowStep<'a>],
+        seen: &mut BTreeSet<&'a str>,
+        order: &mut Vec<&'s FlowStep<'a>>,
+    ) {
+        if !seen.insert(step.step) {
+            return;
+        }
+        for earlier in steps.iter().filter(|earlier| step.inputs_from.contains(earlier.step)) {
+            visit(earlier, steps, seen, order);
+        }
+        order.push(step);
+    }
+    let (mut seen, mut order) = (BTreeSet::new(), Vec::new());
+    for step in steps {
+        visit(step, steps, &mut seen, &mut order);
+    }
+    order
+}
+
+/// Every flow of a runbook, the riskiest first.
 pub fn flows(steps: &[FlowStep<'_>]) -> Vec<Flow> {
     // What each step's output may hold, and by which steps it came.
     let mut outputs: BTreeMap<&str, BTreeMap<End<SourceKind>, Vec<String>>> = BTreeMap::new();
-    let mut flows = BTreeSet::new();
-    for step in steps {
+    let mut flows: BTreeMap<(End<SourceKind>, End<SinkKind>), Flow> = BTreeMap::new();
+    // The shortest way stands for all: that there is one is what matters.
+    let mut add = |flow: Flow| {
+        let known = flows.entry((flow.source.clone(), flow.sink.clone())).or_insert_with(|| flow.clone());
+        if flow.steps.len() < known.steps.len() {
+            *known = flow;
+        }
+    };
+    for step in in_order(steps) {
         let mut readable: BTreeMap<End<SourceKind>, Vec<String>> =
             sources(step.effective).into_iter().map(|source| (source, vec![step.step.to_owned()])).collect();
         for earlier in step.inputs_from {
@@ -123,13 +153,13 @@ pub fn flows(steps: &[FlowStep<'_>]) -> Vec<Flow> {
                     continue;
                 }
                 let risk = risk(source.kind, sink.kind);
-                flows.insert(Flow { risk, source: source.clone(), sink: sink.clone(), steps: path.clone() });
+                add(Flow { risk, source: source.clone(), sink: sink.clone(), steps: path.clone() });
             }
         }
-        flows.extend(step.effective.iter().flat_map(|grant| placed(grant, step)));
+        step.effective.iter().flat_map(|grant| placed(grant, step)).for_each(&mut add);
         outputs.insert(step.step, readable);
     }
-    let mut flows: Vec<_> = flows.into_iter().collect();
+    let mut flows: Vec<_> = flows.into_values().collect();
     flows.sort_by(|a, b| b.risk.cmp(&a.risk).then_with(|| a.cmp(b)));
     flows
 }

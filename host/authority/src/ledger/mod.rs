@@ -12,7 +12,7 @@ pub use finding::{FINDING_RULES, Finding, FindingRow, FindingRule};
 pub use flow::{Flow, FlowStep, SinkKind, SourceKind, flows};
 
 use crate::boundary::Boundary;
-use crate::capability::{Effect, FUNCTIONS, Risk, Verb};
+use crate::capability::{Effect, Risk, Verb, functions_of};
 use crate::extent::{Dimension, Extent, Shape, Text, Values};
 use crate::grant::{Effective, Grant};
 use crate::manifest::Manifest;
@@ -215,12 +215,7 @@ impl PluginEntry {
 }
 
 fn imported(verb: Verb, imports: &BTreeSet<String>) -> Vec<String> {
-    FUNCTIONS
-        .iter()
-        .filter(|row| row.verb == Some(verb))
-        .map(|row| format!("{}#{}", row.interface, row.function))
-        .filter(|name| imports.contains(name))
-        .collect()
+    functions_of(verb).map(|row| format!("{}#{}", row.interface, row.function)).filter(|name| imports.contains(name)).collect()
 }
 
 impl StepEntry {

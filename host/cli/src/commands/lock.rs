@@ -4,8 +4,8 @@ use crate::args::LockArgs;
 use crate::context::Context;
 use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
-use crate::lock;
-use crate::{prepare, ui};
+use crate::prepare::{self, Scrutiny};
+use crate::{lock, ui};
 use runbook_authority::Snapshot;
 use runbook_authority::diff::{Direction, diff};
 use std::collections::BTreeSet;
@@ -24,7 +24,7 @@ pub fn run(context: &Context, args: &LockArgs) -> Result<ExitStatus, Failure> {
 
 fn lock_one(context: &Context, file: &Path, args: &LockArgs) -> Result<ExitStatus, Failure> {
     let environment = args.env.as_deref();
-    let prepared = prepare::unlocked(context, file, environment)?;
+    let prepared = prepare::unlocked(context, file, environment, Scrutiny::Refuse)?;
     let place = lock::place(file, environment)?;
     let locked = lock::read(&place)?.unwrap_or_default();
     let now = lock::snapshot(&prepared, &place);

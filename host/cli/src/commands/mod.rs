@@ -1,5 +1,6 @@
 //! One file a subcommand.
 
+pub mod audit;
 mod completions;
 mod doctor;
 mod dry_run;
@@ -30,6 +31,7 @@ pub fn run(context: &Context, command: Command) -> Result<ExitStatus, Failure> {
         Command::Undo(args) => undo::run(context, &args),
         Command::Runs(args) => runs::run(context, &args),
         Command::Show(args) => show::run(context, &args),
+        Command::Audit(args) => audit::run(context, &args),
         Command::Lock(args) => lock::run(context, &args),
         Command::Secret { command } => secret::run(context, command),
         Command::Plugin { command } => plugin::run(context, command),

@@ -1,0 +1,58 @@
+//! `runbook audit`: what plugins and runbooks may do. Nothing is run and nothing is contacted.
+
+mod difference;
+mod review;
+
+use crate::context::Context;
+use crate::exit_status::ExitStatus;
+use crate::failure::Failure;
+use crate::ui;
+use runbook_authority::Risk;
+use runbook_report::ledger::{LEDGER_FORMATS, LedgerFormat};
+use std::path::PathBuf;
+
+/// `runbook audit`
+#[derive(Debug, clap::Args)]
+pub struct AuditArgs {
+    /// Runbooks, component files, bundled plugins by name, or folders of them [default: the folder]
+    pub paths: Vec<String>,
+    /// Take targets from `targets.NAME.toml` beside each runbook
+    #[arg(long, value_name = "NAME", env = "RUNBOOK_ENV")]
+    pub env: Option<String>,
+    /// text, json, sarif or html
+    #[arg(long, default_value = "text", value_parser = format)]
+    pub format: LedgerFormat,
+    /// Write to a file instead of stdout
+    #[arg(long, short, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// End with status 1 if there is a finding of this risk or a higher one: info, low, medium, high, critical
+    #[arg(long, value_name = "RISK", value_parser = risk)]
+    pub fail_on: Option<Risk>,
+    /// Compare two: files, folders, lockfiles, or `REVISION:PATH` of git; status 1 if anything is wider
+    #[arg(long, num_args = 2, value_names = ["OLD", "NEW"], conflicts_with_all = ["paths", "fail_on"])]
+    pub diff: Option<Vec<String>>,
+}
+
+/// Runs `runbook audit`.
+pub fn run(context: &Context, args: &AuditArgs) -> Result<ExitStatus, Failure> {
+    if let Some([old, new]) = args.diff.as_deref() {
+        return difference::run(context, old, new, args);
+    }
+    review::run(context, args)
+}
+
+/// Writes data where it was asked for.
+fn deliver(args: &AuditArgs, text: &str) -> Result<(), Failure> {
+    let Some(path) = &args.output else { return ui::data(text) };
+    let ended = if text.ends_with('\n') { text.to_owned() } else { format!("{text}\n") };
+    std::fs::write(path, ended).map_err(|error| Failure::usage(format!("`{}` cannot be written: {error}", path.display())))
+}
+
+fn format(text: &str) -> Result<LedgerFormat, String> {
+    let known: Vec<_> = LEDGER_FORMATS.iter().map(|(_, name, _)| *name).collect();
+    LedgerFormat::find(text).ok_or_else(|| format!("`{text}` is not a format; known: {}", known.join(", ")))
+}
+
+fn risk(text: &str) -> Result<Risk, String> {
+    Risk::find(text).ok_or_else(|| format!("`{text}` is not a risk; known: info, low, medium, high, critical"))
+}

@@ -1,0 +1,167 @@
+//! The ledger of plugins and runbooks.
+
+use super::AuditArgs;
+use crate::context::Context;
+use crate::exit_status::ExitStatus;
+use crate::failure::Failure;
+use crate::plugins::Plugins;
+use crate::prepare::{self, Prepared, Scrutiny, Site};
+use crate::{boundary, lock, ui};
+use runbook_authority::ledger::{Component, FlowStep, Ledger, Lens, PluginEntry, RunbookEntry, StepEntry, flows};
+use runbook_runtime::Verified;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Shows the ledger. What cannot be read is said, and the rest is shown all the same.
+pub(super) fn run(context: &Context, args: &AuditArgs) -> Result<ExitStatus, Failure> {
+    let subjects = subjects(&args.paths)?;
+    let boundary = boundary::load(context)?;
+    let lens = Lens { boundary: boundary.as_ref(), used: None };
+    let mut plugins = Vec::new();
+    let mut runbooks = Vec::new();
+    let mut worst = ExitStatus::Success;
+    let mut failed = |failure: &Failure| {
+        ui::failure(Some(context), failure);
+        worst = if worst == ExitStatus::Success { failure.status() } else { worst };
+    };
+    for subject in &subjects {
+        match subject {
+            Subject::Plugin(reference) => match Plugins::default().get(reference, Path::new(".")) {
+                Ok(plugin) => plugins.push(plugin_entry(reference, &plugin, &lens)),
+                Err(failure) => failed(&failure),
+            },
+            Subject::Runbook(path) => match prepare::unlocked(context, path, args.env.as_deref(), Scrutiny::Report) {
+                Ok(prepared) => {
+                    plugins.extend(prepared.sites.values().map(|site| plugin_entry(&site.reference, &site.plugin, &lens)));
+                    runbooks.push(runbook_entry(path, args.env.as_deref(), &prepared, &lens));
+                }
+                Err(failure) => failed(&failure),
+            },
+        }
+    }
+    let ledger = Ledger::new(plugins, runbooks);
+    super::deliver(args, &runbook_report::ledger::render(args.format, &ledger))?;
+    if worst != ExitStatus::Success {
+        return Ok(worst);
+    }
+    Ok(status(&ledger, args))
+}
+
+fn status(ledger: &Ledger, args: &AuditArgs) -> ExitStatus {
+    if ledger.exceeds_boundary() {
+        return ExitStatus::Refused;
+    }
+    let too_risky = args.fail_on.is_some_and(|limit| ledger.findings.iter().any(|finding| finding.risk >= limit));
+    if too_risky { ExitStatus::Failed } else { ExitStatus::Success }
+}
+
+/// Something to review.
+pub(super) enum Subject {
+    /// A bundled plugin's name or a component file.
+    Plugin(String),
+    /// A runbook.
+    Runbook(PathBuf),
+}
+
+/// What the arguments name; a folder names every runbook and component in it.
+pub(super) fn subjects(paths: &[String]) -> Result<Vec<Subject>, Failure> {
+    let here = [".".to_owned()];
+    let mut subjects = Vec::new();
+    for path in if paths.is_empty() { &here } else { paths } {
+        let as_path = Path::new(path);
+        if as_path.is_dir() {
+            walk(as_path, &mut subjects)?;
+        } else if as_path.extension().is_some_and(|extension| extension == "toml") {
+            subjects.push(Subject::Runbook(as_path.to_owned()));
+        } else {
+            subjects.push(Subject::Plugin(path.clone()));
+        }
+    }
+    if subjects.is_empty() {
+        return Err(Failure::usage("there is no runbook and no plugin here").hint("name one: `runbook audit FILE`"));
+    }
+    Ok(subjects)
+}
+
+fn walk(folder: &Path, subjects: &mut Vec<Subject>) -> Result<(), Failure> {
+    let unreadable = |error: std::io::Error| Failure::usage(format!("`{}` cannot be read: {error}", folder.display()));
+    let mut paths: Vec<PathBuf> =
+        std::fs::read_dir(folder).map_err(unreadable)?.map(|entry| entry.map(|entry| entry.path())).collect::<Result<_, _>>()?;
+    paths.sort();
+    for path in paths {
+        let hidden = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
+        // `target` is what cargo makes: copies of what is reviewed elsewhere.
+        if path.is_dir() && !path.is_symlink() && !hidden && path.file_name().is_some_and(|name| name != "target") {
+            walk(&path, subjects)?;
+        } else if path.extension().is_some_and(|extension| extension == "wasm") {
+            subjects.push(Subject::Plugin(format!("{}", Path::new(".").join(&path).display())));
+        } else if path.extension().is_some_and(|extension| extension == "toml") && is_runbook(&path) {
+            subjects.push(Subject::Runbook(path.strip_prefix("./").unwrap_or(&path).to_owned()));
+        }
+    }
+    Ok(())
+}
+
+/// Whether a TOML file is a runbook: it has a `[runbook]` table. One that is broken counts, so that it is reported.
+fn is_runbook(path: &Path) -> bool {
+    let Ok(text) = std::fs::read_to_string(path) else { return false };
+    text.lines().any(|line| line.trim_start().starts_with("[runbook]"))
+}
+
+/// A component's imports as ledgers write them.
+pub(super) fn imports(plugin: &Verified) -> BTreeSet<String> {
+    lock::plugin_facts(plugin).imports
+}
+
+fn component<'a>(reference: &'a str, plugin: &'a Verified, imports: &'a BTreeSet<String>) -> Component<'a> {
+    Component {
+        reference,
+        manifest: plugin.manifest(),
+        digest: plugin.digest(),
+        size_bytes: plugin.size() as u64,
+        imports,
+        needs_inert_wasi: plugin.needs_inert_wasi(),
+    }
+}
+
+fn plugin_entry(reference: &str, plugin: &Arc<Verified>, lens: &Lens<'_>) -> PluginEntry {
+    let imports = imports(plugin);
+    PluginEntry::new(&component(reference, plugin, &imports), lens)
+}
+
+fn runbook_entry(path: &Path, environment: Option<&str>, prepared: &Prepared, lens: &Lens<'_>) -> RunbookEntry {
+    let folder = std::path::absolute(&prepared.folder).unwrap_or_else(|_| prepared.folder.clone());
+    let inputs: BTreeMap<_, BTreeSet<String>> = runbook_engine::inputs_from(&prepared.runbook)
+        .into_iter()
+        .map(|(step, from)| (step, from.iter().map(|step| step.as_str().to_owned()).collect()))
+        .collect();
+    let nothing = BTreeSet::new();
+    let in_file_order: Vec<(_, &Site)> = prepared
+        .runbook
+        .use_sites()
+        .into_iter()
+        .filter_map(|site| prepared.sites.get(&site.step).map(|found| (site.step, found)))
+        .collect();
+    let steps = in_file_order.iter().map(|(step, site)| {
+        let imports = imports(&site.plugin);
+        let uses = format!("{}:{}", site.reference, site.operation);
+        let component = component(&site.reference, &site.plugin, &imports);
+        StepEntry::new((step.as_str(), &uses), &component, &site.effective, &folder, lens)
+    });
+    let flow_steps: Vec<FlowStep<'_>> = in_file_order
+        .iter()
+        .map(|(step, site)| FlowStep {
+            step: step.as_str(),
+            effective: &site.effective,
+            inputs_from: inputs.get(step).unwrap_or(&nothing),
+        })
+        .collect();
+    RunbookEntry {
+        file: path.display().to_string(),
+        name: prepared.runbook.name.value.clone(),
+        environment: environment.map(str::to_owned),
+        steps: steps.collect(),
+        flows: flows(&flow_steps),
+    }
+}

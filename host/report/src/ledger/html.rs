@@ -1,0 +1,136 @@
+//! The ledger as one file for a browser: no script, nothing fetched.
+
+use super::counted;
+use runbook_authority::ledger::{Ledger, PluginEntry, Row, RunbookEntry, Standing};
+use std::fmt::Write as _;
+
+const STYLE: &str = "body{font:15px/1.45 system-ui,sans-serif;margin:2rem auto;max-width:75rem;padding:0 1rem;color:#1b1f24;background:#fff}\
+table{border-collapse:collapse;width:100%;margin:.5rem 0 1rem}td,th{text-align:left;vertical-align:top;padding:.25rem .6rem;border-bottom:1px solid #d8dee4}\
+code{font:13px ui-monospace,monospace}h2{margin-top:2rem}summary{cursor:pointer;font-weight:600;padding:.2rem 0}\
+.r{font-weight:600;white-space:nowrap}.critical{color:#a40e26}.high{color:#bc4c00}.medium{color:#7d4e00}.low,.info{color:#57606a}.why{color:#57606a}\
+@media(prefers-color-scheme:dark){body{color:#e6edf3;background:#0d1117}td,th{border-color:#30363d}.critical{color:#ff7b72}.high{color:#ffa657}.medium{color:#e3b341}.low,.info,.why{color:#8b949e}}";
+
+/// The whole page.
+pub(super) fn render(ledger: &Ledger) -> String {
+    let mut page = String::from("<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">");
+    page.push_str("<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"><title>What may run here</title>");
+    // Nothing of a runbook can make the browser fetch or run anything, whatever its texts hold.
+    page.push_str("<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">");
+    let _ = writeln!(page, "<style>{STYLE}</style></head><body>\n<h1>What may run here</h1>");
+    let _ = writeln!(
+        page,
+        "<p>{}, {}, {}. The highest risk is <span class=\"r {1}\">{1}</span>.</p>",
+        format_args!("{}, {}", counted(ledger.runbooks.len(), "runbook"), counted(ledger.plugins.len(), "plugin")),
+        ledger.worst().name(),
+        counted(ledger.findings.len(), "finding"),
+    );
+    push_findings(&mut page, ledger);
+    if !ledger.runbooks.is_empty() {
+        page.push_str("<h2>Runbooks</h2>\n");
+        ledger.runbooks.iter().for_each(|runbook| push_runbook(&mut page, runbook));
+    }
+    if !ledger.plugins.is_empty() {
+        page.push_str("<h2>Plugins</h2>\n");
+        ledger.plugins.iter().for_each(|plugin| push_plugin(&mut page, plugin));
+    }
+    page.push_str("</body></html>\n");
+    page
+}
+
+fn push_findings(page: &mut String, ledger: &Ledger) {
+    if ledger.findings.is_empty() {
+        return;
+    }
+    page.push_str("<h2>Findings</h2>\n<table><tr><th>Risk<th>Rule<th>Where<th>What<th>What to do</tr>\n");
+    for finding in &ledger.findings {
+        let row = finding.rule.row();
+        let place = finding.place.as_ref().map(|place| format!("<br><code>{}:{}</code>", escape(&place.file), place.line));
+        let _ = writeln!(
+            page,
+            "<tr><td class=\"r {0}\">{0}<td><code>{1}</code> {2}<td>{3}{4}<td>{5}<td>{6}</tr>",
+            finding.risk.name(),
+            row.id,
+            row.name,
+            escape(&finding.subject),
+            place.unwrap_or_default(),
+            escape(&finding.message),
+            row.help
+        );
+    }
+    page.push_str("</table>\n");
+}
+
+fn push_runbook(page: &mut String, runbook: &RunbookEntry) {
+    let environment = runbook.environment.as_ref().map(|name| format!(", environment {}", escape(name))).unwrap_or_default();
+    let _ = writeln!(page, "<h3><code>{}</code> ({}{environment})</h3>", escape(&runbook.file), escape(&runbook.name));
+    for step in &runbook.steps {
+        let _ = writeln!(page, "<details open><summary>{} <code>{}</code></summary>", escape(&step.step), escape(&step.uses));
+        push_rows(page, &step.rows);
+        page.push_str("</details>\n");
+    }
+    if !runbook.flows.is_empty() {
+        page.push_str("<details open><summary>Flows: what can reach what</summary>\n<table>\n");
+        for flow in &runbook.flows {
+            let _ = writeln!(page, "<tr><td class=\"r {0}\">{0}<td>{1}</tr>", flow.risk.name(), escape(&flow.sentence()));
+        }
+        page.push_str("</table></details>\n");
+    }
+}
+
+fn push_plugin(page: &mut String, plugin: &PluginEntry) {
+    let wasi = if plugin.needs_inert_wasi { ", needs inert WASI" } else { "" };
+    let _ = writeln!(
+        page,
+        "<details><summary>{} {}: {}</summary><p><code>{}</code>, {} bytes{wasi}</p>",
+        escape(&plugin.reference),
+        escape(&plugin.version),
+        escape(&plugin.description),
+        plugin.digest,
+        plugin.size_bytes
+    );
+    push_rows(page, &plugin.rows);
+    page.push_str("</details>\n");
+}
+
+fn push_rows(page: &mut String, rows: &[Row]) {
+    page.push_str("<table><tr><th>Risk<th>Slot<th>Verb<th>What it may do<th>Granted at<th>Imported<th>Boundary<th>Used</tr>\n");
+    for row in rows {
+        let place =
+            row.granted.as_ref().map(|granted| format!("<code>{}:{}</code>", escape(&granted.place.file), granted.place.line));
+        let boundary = match &row.boundary {
+            None => String::new(),
+            Some(Standing::Within) => "within".to_owned(),
+            Some(Standing::Exceeded { witness }) => format!("<span class=\"r critical\">beyond</span> {}", escape(witness)),
+        };
+        let imported = if row.imported.is_empty() { "no" } else { "yes" };
+        let used = row.used.map(|count| count.to_string()).unwrap_or_default();
+        let _ = writeln!(
+            page,
+            "<tr><td class=\"r {0}\">{0}<td>{1}<td><code>{2}</code><td>{3}<div class=\"why\">{4}</div><td>{5}<td>{imported}<td>{boundary}<td>{used}</tr>",
+            row.risk.name(),
+            escape(&row.slot),
+            row.verb,
+            escape(&row.sentence),
+            escape(&row.reason),
+            place.unwrap_or_default(),
+        );
+    }
+    page.push_str("</table>\n");
+}
+
+/// Text of people, as text: whatever is in it cannot become markup.
+fn escape(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => escaped.push_str("&amp;"),
+            '<' => escaped.push_str("&lt;"),
+            '>' => escaped.push_str("&gt;"),
+            '"' => escaped.push_str("&quot;"),
+            '\'' => escaped.push_str("&#39;"),
+            c if c.is_control() && c != '\n' => escaped.push('\u{fffd}'),
+            c => escaped.push(c),
+        }
+    }
+    escaped
+}

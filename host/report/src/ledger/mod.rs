@@ -1,0 +1,51 @@
+//! The ledger of authority in the forms in which reviewers and programs read it.
+
+mod html;
+mod json;
+mod sarif;
+mod text;
+
+use runbook_authority::ledger::Ledger;
+
+/// A format of the ledger.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LedgerFormat {
+    /// For a person's terminal, and for `git diff`.
+    Text,
+    /// For programs; its schema is `schema/audit.v1.json`.
+    Json,
+    /// SARIF 2.1.0, for code scanning.
+    Sarif,
+    /// One file for a browser, without any script.
+    Html,
+}
+
+/// Every format: name and what it is for.
+pub const LEDGER_FORMATS: &[(LedgerFormat, &str, &str)] = &[
+    (LedgerFormat::Text, "text", "for a person's terminal"),
+    (LedgerFormat::Json, "json", "for programs"),
+    (LedgerFormat::Sarif, "sarif", "for code scanning"),
+    (LedgerFormat::Html, "html", "one file for a browser"),
+];
+
+impl LedgerFormat {
+    /// The format called `name`.
+    pub fn find(name: &str) -> Option<Self> {
+        LEDGER_FORMATS.iter().find(|(_, known, _)| *known == name).map(|(format, ..)| *format)
+    }
+}
+
+/// A ledger in a format.
+pub fn render(format: LedgerFormat, ledger: &Ledger) -> String {
+    match format {
+        LedgerFormat::Text => text::render(ledger),
+        LedgerFormat::Json => json::render(ledger),
+        LedgerFormat::Sarif => sarif::render(ledger),
+        LedgerFormat::Html => html::render(ledger),
+    }
+}
+
+/// `1 finding`, `2 findings`.
+fn counted(count: usize, noun: &str) -> String {
+    if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
+}
