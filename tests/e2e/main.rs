@@ -1,5 +1,6 @@
 //! The real program, run as a user runs it, against real servers.
 
+mod audit_log;
 mod authority;
 mod bad_input;
 mod command_line;
@@ -25,7 +26,9 @@ fn repository() -> std::path::PathBuf {
 /// A plugin inside the program.
 #[derive(Debug)]
 pub struct Bundled {
+    /// Its name.
     pub name: &'static str,
+    /// Its component.
     pub component: &'static [u8],
 }
 

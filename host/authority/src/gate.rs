@@ -3,6 +3,8 @@
 //! Invariant: pure. No I/O, no clock, no state. What it answers depends on its arguments alone, so that reports, tests and the
 //! runtime cannot disagree.
 
+mod canonical;
+
 use crate::capability::{Effect, Verb};
 use crate::grant::{Effective, Grant};
 use crate::pattern::{canonical_request_path, classify, first_mismatch, relative_file_path};

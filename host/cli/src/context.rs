@@ -33,6 +33,9 @@ pub struct GlobalArgs {
     /// The outermost limit of what any runbook may be granted [default: /etc/runbook/boundary.toml, if it is there]
     #[arg(long, global = true, value_name = "FILE", env = "RUNBOOK_BOUNDARY")]
     pub boundary: Option<PathBuf>,
+    /// The folder of the audit log [default: runbook/audit in the state directory]
+    #[arg(long, global = true, value_name = "DIR", env = "RUNBOOK_AUDIT_LOG")]
+    pub audit_log: Option<PathBuf>,
     /// Refuse every runbook that has no lock entry: for CI
     #[arg(long, global = true, env = "RUNBOOK_LOCKED")]
     pub locked: bool,
@@ -81,6 +84,8 @@ pub struct Context {
     pub boundary: PathBuf,
     /// Where `boundary` comes from.
     pub boundary_origin: Origin,
+    /// The folder of the audit log.
+    pub audit_log: PathBuf,
     /// Whether a runbook must be locked.
     pub lock_policy: LockPolicy,
     /// Where compiled plugins are kept.
@@ -122,6 +127,10 @@ impl Context {
             identity_origin: if args.identity.is_empty() { Origin::Default } else { Origin::Given },
             boundary: args.boundary.clone().unwrap_or_else(|| PathBuf::from(BOUNDARY)),
             boundary_origin: if args.boundary.is_some() { Origin::Given } else { Origin::Default },
+            audit_log: args
+                .audit_log
+                .clone()
+                .map_or_else(|| directory("XDG_STATE_HOME", ".local/state").map(|dir| dir.join("audit")), Ok)?,
             lock_policy: if args.locked { LockPolicy::Required } else { LockPolicy::WherePresent },
             cache: args.cache.clone().map_or_else(|| directory("XDG_CACHE_HOME", ".cache"), Ok)?,
             operator: format!("{user}@{host}"),

@@ -1,6 +1,7 @@
 //! The `runbook` program.
 
 mod args;
+mod audit_log;
 mod boundary;
 mod commands;
 mod context;

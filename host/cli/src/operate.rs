@@ -1,5 +1,6 @@
 //! The one place where engine and runtime meet: calls of the engine become calls of components.
 
+use crate::audit_log::Trail;
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::prepare::Prepared;
@@ -7,7 +8,7 @@ use crate::vault;
 use runbook_document::Located;
 use runbook_engine::{
     Answer, Answered, Call, Effect, ErrorClass, Fault, LogLevel, LogLine, Measurement, Mode, Operate, OperationFacts, Outcome,
-    Phase, Proposal, Runbook, StepId, Verdict,
+    Phase, Proposal, RunId, Runbook, StepId, Verdict,
 };
 use runbook_runtime::{
     self as runtime, BoxFuture, CallFault, CallFaultClass, CallOutcome, CallRequest, CodeOrigin, Limits, Linked, Runtime,
@@ -23,14 +24,16 @@ use std::time::Duration;
 pub struct Operator {
     linked: BTreeMap<StepId, Linked>,
     facts: BTreeMap<StepId, OperationFacts>,
+    audit: Arc<Trail>,
 }
 
 impl Operator {
-    /// Compiles (or takes from the cache) and links every plugin of the runbook.
-    pub fn new(context: &Context, prepared: &Prepared) -> Result<Self, Failure> {
+    /// Compiles (or takes from the cache) and links every plugin of the runbook, and opens the run's part of the audit log.
+    pub fn new(context: &Context, prepared: &Prepared, run: RunId) -> Result<Self, Failure> {
+        let audit = Arc::new(Trail::open(context, prepared, run)?);
         let runtime = Runtime::new(RuntimeConfig::with_cache(Some(context.cache.clone()))).map_err(Failure::engine)?;
         let vault = Vault::new(context, prepared)?;
-        let services = Services { secrets: Arc::new(vault), scrubber: SharedScrubber::default(), audit: None };
+        let services = Services { secrets: Arc::new(vault), scrubber: SharedScrubber::default(), audit: Some(audit.sink()) };
         let mut compiled = HashMap::new();
         let mut linked = BTreeMap::new();
         for (step, site) in &prepared.sites {
@@ -45,7 +48,7 @@ impl Operator {
             let link = Linked::new(component, &site.operation, site.effective.clone(), Limits::default(), services.clone());
             linked.insert(step.clone(), link.map_err(Failure::engine)?);
         }
-        Ok(Self { linked, facts: prepared.facts.clone() })
+        Ok(Self { linked, facts: prepared.facts.clone(), audit })
     }
 }
 
@@ -57,9 +60,11 @@ impl Operate for Operator {
     async fn call(&self, call: Call) -> Result<Answered, Fault> {
         let linked =
             self.linked.get(&call.step).expect("the engine calls only call sites of the runbook that was prepared").clone();
+        let called = self.audit.called(&call, linked.plugin(), linked.digest());
         // A task of its own, so that a plugin that computes does not hold up other branches; dropped with this future.
         let task = AbortOnDrop(tokio::spawn(async move { linked.call(request(call), std::future::pending()).await }));
         let outcome = task.await;
+        self.audit.ended(&called, &outcome);
         let mut logs: Vec<LogLine> = outcome.logs.into_iter().map(log_line).collect();
         logs.extend(outcome.denials.iter().map(|denial| LogLine { level: LogLevel::Error, message: denial.to_string() }));
         match outcome.result {

@@ -8,6 +8,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test stops where it fails"))]
 
+pub mod audit;
 mod error;
 mod lease;
 mod measure;

@@ -28,6 +28,8 @@ pub struct Linked(Arc<LinkedInner>);
 struct LinkedInner {
     prepared: Prepared,
     operation: String,
+    plugin: Arc<str>,
+    digest: Arc<str>,
     kind: OperationKind,
     input: Schema,
     output: Schema,
@@ -63,6 +65,8 @@ impl Linked {
         Ok(Self(Arc::new(LinkedInner {
             prepared: prepared.clone(),
             operation: operation.to_owned(),
+            plugin: Arc::from(manifest.name.as_str()),
+            digest: Arc::from(prepared.digest().as_str()),
             kind: declared.kind,
             input: schema(&declared.input)?,
             output: schema(&declared.output)?,
@@ -70,6 +74,16 @@ impl Linked {
             limits: Arc::new(limits),
             services: Arc::new(services),
         })))
+    }
+
+    /// The plugin's name.
+    pub fn plugin(&self) -> &str {
+        &self.0.plugin
+    }
+
+    /// The digest of its component.
+    pub fn digest(&self) -> &str {
+        &self.0.digest
     }
 
     /// Calls the operation. It always comes back: at the end of the call, at its deadline, or when `cancel` completes.
@@ -114,7 +128,13 @@ impl std::fmt::Debug for Linked {
 
 impl LinkedInner {
     fn store(&self, place: &Place, request: &CallRequest, deadline: Instant) -> Store<Host> {
-        let id = CallId { run: request.run.clone(), step: request.step.clone(), attempt: request.attempt };
+        let id = CallId {
+            run: request.run.clone(),
+            step: request.step.clone(),
+            attempt: request.attempt,
+            plugin: Arc::clone(&self.plugin),
+            digest: Arc::clone(&self.digest),
+        };
         let host = Host::new(
             Arc::clone(&self.effective),
             mode_of(&request.phase, self.kind, request.mode),

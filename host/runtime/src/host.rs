@@ -7,10 +7,11 @@ use crate::capabilities::log::{Log, LogLine};
 use crate::capabilities::wasi::Wasi;
 use crate::fault::{Fault, FaultClass};
 use crate::limits::{Growth, Limits};
-use crate::services::{AuditRecord, Services};
+use crate::services::{AuditCall, AuditEvent, AuditRecord, Services};
 use runbook_authority::gate::{self, Denial};
-use runbook_authority::{Decision, Effective, Mode, Operation, Target, Verb};
+use runbook_authority::{Decision, Effective, Mode, Operation, Target, TargetKind, Verb};
 use runbook_secrets::{Scrubber, Secret};
+use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -34,6 +35,44 @@ pub(crate) struct CallId {
     pub(crate) run: String,
     pub(crate) step: String,
     pub(crate) attempt: u32,
+    pub(crate) plugin: Arc<str>,
+    pub(crate) digest: Arc<str>,
+}
+
+/// One call of one host function. What is opened by [`Host::enter`] is closed when this is dropped, however the function ends.
+pub(crate) struct HostCall<'a>(&'a mut Host);
+
+impl<'a> HostCall<'a> {
+    pub(crate) fn new(host: &'a mut Host) -> Self {
+        Self(host)
+    }
+}
+
+impl Deref for HostCall<'_> {
+    type Target = Host;
+
+    fn deref(&self) -> &Host {
+        self.0
+    }
+}
+
+impl DerefMut for HostCall<'_> {
+    fn deref_mut(&mut self) -> &mut Host {
+        self.0
+    }
+}
+
+impl Drop for HostCall<'_> {
+    fn drop(&mut self) {
+        self.0.leave();
+    }
+}
+
+/// A host function that was let in and has not come back.
+struct Open {
+    slot: String,
+    verb: Verb,
+    since: std::time::Instant,
 }
 
 /// The state of one call: what it may do, what it did. One call, one `Host`; nothing survives it.
@@ -45,6 +84,8 @@ pub(crate) struct Host {
     id: CallId,
     deadline: Instant,
     entered: u32,
+    open: Option<Open>,
+    moved: u64,
     calls: Vec<HostCalls>,
     denials: Vec<Denial>,
     pub(crate) growth: Growth,
@@ -83,6 +124,8 @@ impl Host {
             id,
             deadline,
             entered: 0,
+            open: None,
+            moved: 0,
             calls: Vec::new(),
             denials: Vec::new(),
             growth,
@@ -100,7 +143,7 @@ impl Host {
             let message = format!("the plugin made more than {} host calls", self.limits.host_calls);
             return Err(Fault::new(FaultClass::Limit, "limit.host-calls", message));
         }
-        self.audit(operation, &decision);
+        self.audit(operation, &decision)?;
         self.count(operation, &decision);
         match decision {
             Decision::Allow => Ok(()),
@@ -158,10 +201,48 @@ impl Host {
         Remains { log: self.log.into_lines(), calls: self.calls, denials: self.denials }
     }
 
-    fn audit(&self, operation: &Operation<'_>, decision: &Decision) {
-        let Some(audit) = &self.services.audit else { return };
-        let CallId { run, step, attempt } = &self.id;
-        audit(&AuditRecord { run, step, attempt: *attempt, slot: operation.slot(), verb: operation.verb(), decision });
+    /// Counts data that goes out to the world, or comes in from it.
+    pub(crate) fn moved(&mut self, bytes: usize) {
+        self.moved = self.moved.saturating_add(bytes as u64);
+    }
+
+    /// Tells the audit what was judged. Without its record nothing happens.
+    fn audit(&mut self, operation: &Operation<'_>, decision: &Decision) -> Result<(), Fault> {
+        let Some(audit) = &self.services.audit else { return Ok(()) };
+        let (slot, verb) = (operation.slot(), operation.verb());
+        let dialect = self.effective.get(slot).and_then(|grant| match &grant.target.kind {
+            TargetKind::Sql(sql) => Some(sql.dialect()),
+            TargetKind::Http(_)
+            | TargetKind::Docker(_)
+            | TargetKind::Files(_)
+            | TargetKind::Process(_)
+            | TargetKind::Secret(_) => None,
+        });
+        let canonical = operation.canonical(dialect);
+        let scrubber = self.services.scrubber.current();
+        let clean = scrubber.text(&canonical);
+        let event = AuditEvent::Judged { slot, verb, operation: &clean, decision };
+        audit(&AuditRecord { call: self.audit_call(), event }).map_err(|error| {
+            Fault::new(FaultClass::Limit, "audit.unavailable", format!("{error}; nothing is done without its record"))
+        })?;
+        if *decision == Decision::Allow && self.open.is_none() {
+            self.open = Some(Open { slot: slot.to_owned(), verb, since: std::time::Instant::now() });
+        }
+        Ok(())
+    }
+
+    /// Tells the audit that a host function has come back.
+    fn leave(&mut self) {
+        let bytes = std::mem::take(&mut self.moved);
+        let (Some(open), Some(audit)) = (self.open.take(), &self.services.audit) else { return };
+        let event = AuditEvent::Returned { slot: &open.slot, verb: open.verb, bytes, duration: open.since.elapsed() };
+        // It has happened already; the next decision finds that the audit is gone, and stops there.
+        let _ = audit(&AuditRecord { call: self.audit_call(), event });
+    }
+
+    fn audit_call(&self) -> AuditCall<'_> {
+        let CallId { run, step, attempt, plugin, digest } = &self.id;
+        AuditCall { run, step, attempt: *attempt, plugin, digest }
     }
 
     fn count(&mut self, operation: &Operation<'_>, decision: &Decision) {

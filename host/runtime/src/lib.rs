@@ -41,7 +41,8 @@ pub use host::HostCalls;
 pub use inspect::{Import, InspectError, Inspected, MAX_SIZE, inspect};
 pub use limits::Limits;
 pub use services::{
-    AuditRecord, AuditSink, BoxFuture, NoSecrets, SecretFacts, SecretSource, SecretUnavailable, Services, SharedScrubber,
+    AuditCall, AuditEvent, AuditRecord, AuditSink, AuditUnavailable, BoxFuture, NoSecrets, SecretFacts, SecretSource,
+    SecretUnavailable, Services, SharedScrubber,
 };
 pub use value::{Mismatch, SchemaError};
 pub use verify::{Finding, Verified, VerifyError, verify};

@@ -2,10 +2,17 @@
 
 use crate::bindings::runbook as wit;
 use crate::capabilities::wasi;
-use crate::host::Host;
+use crate::host::{Host, HostCall};
 use crate::inspect::Import;
 use wasmtime::Engine;
-use wasmtime::component::{HasSelf, Linker};
+use wasmtime::component::{HasData, Linker};
+
+/// Each host function gets the host wrapped, so that its end is seen too.
+struct Calls;
+
+impl HasData for Calls {
+    type Data<'a> = HostCall<'a>;
+}
 
 type Add = fn(&mut Linker<Host>) -> wasmtime::Result<()>;
 
@@ -13,7 +20,7 @@ macro_rules! interfaces {
     ($($name:literal $($module:ident)::+;)*) => {
         /// Every interface that this host links.
         pub(crate) const INTERFACES: &[(&str, Add)] = &[$(
-            ($name, |linker| wit::$($module)::+::add_to_linker::<Host, HasSelf<Host>>(linker, |host| host)),
+            ($name, |linker| wit::$($module)::+::add_to_linker::<Host, Calls>(linker, |host| HostCall::new(host))),
         )*];
     };
 }

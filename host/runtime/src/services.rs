@@ -7,6 +7,7 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 /// A future that a trait object can return.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -97,25 +98,68 @@ impl fmt::Debug for SharedScrubber {
     }
 }
 
-/// One judged host call, as the audit sees it.
+/// Which call a host function was called in.
 #[derive(Debug, Clone, Copy)]
-pub struct AuditRecord<'a> {
+pub struct AuditCall<'a> {
     /// The run's id.
     pub run: &'a str,
     /// The step's id.
     pub step: &'a str,
     /// Counted from 1.
     pub attempt: u32,
-    /// The slot.
-    pub slot: &'a str,
-    /// The verb.
-    pub verb: Verb,
-    /// The gate's answer.
-    pub decision: &'a Decision,
+    /// The plugin's name.
+    pub plugin: &'a str,
+    /// Of the component.
+    pub digest: &'a str,
 }
 
-/// Is told of every judged host call, before it happens. It must be quick: the call waits for it.
-pub type AuditSink = Arc<dyn Fn(&AuditRecord<'_>) + Send + Sync>;
+/// What the audit is told.
+#[derive(Debug, Clone, Copy)]
+pub enum AuditEvent<'a> {
+    /// The gate has judged; if it allows, the effect comes next.
+    Judged {
+        /// The slot.
+        slot: &'a str,
+        /// The verb.
+        verb: Verb,
+        /// The call in one line, with every known secret removed.
+        operation: &'a str,
+        /// The gate's answer.
+        decision: &'a Decision,
+    },
+    /// A host function has come back.
+    Returned {
+        /// The slot.
+        slot: &'a str,
+        /// The verb.
+        verb: Verb,
+        /// Bytes of data that went out to, or came in from, the world.
+        bytes: u64,
+        /// From the first decision to the end.
+        duration: Duration,
+    },
+}
+
+/// One thing that happened, as the audit sees it.
+#[derive(Debug, Clone, Copy)]
+pub struct AuditRecord<'a> {
+    /// In which call.
+    pub call: AuditCall<'a>,
+    /// What.
+    pub event: AuditEvent<'a>,
+}
+
+/// The audit cannot keep a record, so nothing may happen.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the audit log cannot be written: {reason}")]
+pub struct AuditUnavailable {
+    /// Why.
+    pub reason: String,
+}
+
+/// Is told of every judged host call, before it happens, and of its end. It must be quick: the call waits for it. If it fails, the
+/// host function is not carried out.
+pub type AuditSink = Arc<dyn Fn(&AuditRecord<'_>) -> Result<(), AuditUnavailable> + Send + Sync>;
 
 /// What a call needs from its surroundings.
 #[derive(Clone)]
@@ -124,7 +168,7 @@ pub struct Services {
     pub secrets: Arc<dyn SecretSource>,
     /// Knows every secret that was used.
     pub scrubber: SharedScrubber,
-    /// Is told of every judged host call.
+    /// Is told of every judged host call and its end.
     pub audit: Option<AuditSink>,
 }
 

@@ -5,8 +5,9 @@ mod support;
 
 use runbook_authority::Effective;
 use runbook_runtime::{
-    Allocation, Answer, AuditRecord, AuditSink, BoxFuture, CallFaultClass, CallOutcome, CallRequest, Limits, Linked, Phase,
-    Prepared, Runtime, RuntimeConfig, SecretFacts, SecretSource, SecretUnavailable, Services, inspect, verify,
+    Allocation, Answer, AuditEvent, AuditRecord, AuditSink, AuditUnavailable, BoxFuture, CallFaultClass, CallOutcome,
+    CallRequest, Limits, Linked, Phase, Prepared, Runtime, RuntimeConfig, SecretFacts, SecretSource, SecretUnavailable, Services,
+    inspect, verify,
 };
 use runbook_secrets::Secret;
 use std::num::NonZeroU32;
@@ -198,14 +199,27 @@ async fn the_audit_is_told_of_every_judged_call() {
     let seen = Arc::new(Mutex::new(Vec::new()));
     let sink = Arc::clone(&seen);
     let audit: AuditSink = Arc::new(move |record: &AuditRecord<'_>| {
-        let allowed = matches!(record.decision, runbook_authority::Decision::Allow);
-        sink.lock().unwrap().push(format!("{} {} {} {allowed}", record.step, record.slot, record.verb.full_name()));
+        if let AuditEvent::Judged { slot, verb, operation, decision } = record.event {
+            let allowed = matches!(decision, runbook_authority::Decision::Allow);
+            sink.lock().unwrap().push(format!("{} {slot} {} {operation} {allowed}", record.call.step, verb.full_name()));
+        }
+        Ok(())
     });
     let services = Services { audit: Some(audit), ..Services::none() };
     let linked = Linked::new(prepared(), "get", Effective::none(), Limits::default(), services).unwrap();
     let request = CallRequest { input: serde_json::json!({ "path": "/" }), ..request(Phase::Check) };
     assert!(linked.call(request, std::future::pending()).await.result.is_err());
-    assert_eq!(*seen.lock().unwrap(), ["step api http.get false"]);
+    assert_eq!(*seen.lock().unwrap(), ["step api http.get GET / false"]);
+}
+
+#[tokio::test]
+async fn without_a_record_nothing_is_done() {
+    let audit: AuditSink = Arc::new(|_| Err(AuditUnavailable { reason: "the disk is full".to_owned() }));
+    let services = Services { audit: Some(audit), ..Services::none() };
+    let linked = Linked::new(prepared(), "get", Effective::none(), Limits::default(), services).unwrap();
+    let request = CallRequest { input: serde_json::json!({ "path": "/" }), ..request(Phase::Check) };
+    let outcome = linked.call(request, std::future::pending()).await;
+    assert!(format!("{:?}", outcome.result).contains("audit.unavailable"), "{outcome:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

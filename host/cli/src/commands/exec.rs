@@ -27,7 +27,7 @@ pub fn run(context: &Context, args: &ExecArgs) -> Result<ExitStatus, Failure> {
     }
     execution::block_on(async {
         let run = RunId::generate();
-        let operator = Operator::new(context, &prepared)?;
+        let operator = Operator::new(context, &prepared, run)?;
         if args.dry_run {
             return super::dry_run::run(context, &plan, &operator, run, environment).await;
         }

@@ -22,7 +22,7 @@ pub fn run(context: &Context, args: &ResumeArgs) -> Result<ExitStatus, Failure> 
         let (run, stored) = load(&journal, &args.run.run).await?;
         let changes = if args.accept_changes { Changes::Accept } else { Changes::Refuse };
         let (prepared, plan) = rebuild(context, &stored, changes)?;
-        let operator = Operator::new(context, &prepared)?;
+        let operator = Operator::new(context, &prepared, run)?;
         let brake = Brake::new()?;
         let dead = |holder: &Holder| execution::is_dead(&context.host, holder);
         let options = execution::options(context, run, stored.header.environment.as_deref(), &brake, &dead);

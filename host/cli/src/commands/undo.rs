@@ -20,7 +20,7 @@ pub fn run(context: &Context, args: &RunArgs) -> Result<ExitStatus, Failure> {
         if !args.yes && context.interactive && !ui::confirm(context, &format!("Undo run {} of `{}`?", run.short(), plan.title))? {
             return Err(Failure::usage("not undone, as you answered"));
         }
-        let operator = Operator::new(context, &prepared)?;
+        let operator = Operator::new(context, &prepared, run)?;
         let brake = Brake::new()?;
         let dead = |holder: &Holder| execution::is_dead(&context.host, holder);
         let options = execution::options(context, run, stored.header.environment.as_deref(), &brake, &dead);

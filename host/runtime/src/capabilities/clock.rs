@@ -1,7 +1,7 @@
 //! Time: always there.
 
 use crate::bindings::runbook::base::clock as wit;
-use crate::host::Host;
+use crate::host::HostCall;
 use std::sync::LazyLock;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -14,7 +14,7 @@ pub(crate) fn now_ms() -> u64 {
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
-impl wit::Host for Host {
+impl wit::Host for HostCall<'_> {
     fn now_ms(&mut self) -> wasmtime::Result<u64> {
         Ok(now_ms())
     }

@@ -6,7 +6,7 @@
 use crate::bindings::runbook::docker::types::{Container, ContainerSpec, ContainerState, ExecOutput, Health, LogLine, Usage};
 use crate::bindings::runbook::docker::{control, exec, lifecycle, reader, types};
 use crate::fault::{Fault, FaultClass};
-use crate::host::Host;
+use crate::host::{Host, HostCall};
 use bollard::Docker;
 use bollard::container::LogOutput;
 use bollard::errors::Error;
@@ -32,9 +32,9 @@ const MAX_OUTPUT: usize = 1 << 20;
 /// Seconds for one answer of the engine; stopping a container has its grace on top.
 const ANSWER_S: u64 = 120;
 
-impl types::Host for Host {}
+impl types::Host for HostCall<'_> {}
 
-impl reader::Host for Host {
+impl reader::Host for HostCall<'_> {
     async fn list(&mut self, slot: String) -> Result<Vec<Container>, Fault> {
         self.enter(&Operation::Docker { slot: &slot, verb: Verb::DockerList })?;
         let engine = Engine::connect(self.target(&slot)?).await?;
@@ -85,7 +85,7 @@ impl reader::Host for Host {
     }
 }
 
-impl control::Host for Host {
+impl control::Host for HostCall<'_> {
     async fn start(&mut self, slot: String, name: String) -> Result<(), Fault> {
         let (engine, inspected) = self.container(&slot, Verb::DockerStart, &name).await?;
         let done = engine.docker.start_container(&id_of(&inspected), None::<StartContainerOptions>).await;
@@ -106,7 +106,7 @@ impl control::Host for Host {
     }
 }
 
-impl lifecycle::Host for Host {
+impl lifecycle::Host for HostCall<'_> {
     async fn pull(&mut self, slot: String, image: String) -> Result<String, Fault> {
         self.enter(&Operation::Docker { slot: &slot, verb: Verb::DockerPull })?;
         self.enter(&Operation::Image { slot: &slot, verb: Verb::DockerPull, image: &image })?;
@@ -182,7 +182,7 @@ impl lifecycle::Host for Host {
     }
 }
 
-impl exec::Host for Host {
+impl exec::Host for HostCall<'_> {
     async fn run(&mut self, slot: String, name: String, command: Vec<String>) -> Result<ExecOutput, Fault> {
         self.enter(&Operation::Exec { slot: &slot, command: &command })?;
         let (engine, inspected) = self.container(&slot, Verb::DockerExec, &name).await?;

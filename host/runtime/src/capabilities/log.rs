@@ -1,7 +1,7 @@
 //! Lines for the operator: always there, capped.
 
 use crate::bindings::runbook::base::log::{self as wit, Level};
-use crate::host::Host;
+use crate::host::HostCall;
 use crate::limits::Limits;
 
 /// How important a line is.
@@ -77,7 +77,7 @@ fn cut(text: &mut String, cap: usize) {
     }
 }
 
-impl wit::Host for Host {
+impl wit::Host for HostCall<'_> {
     fn write(&mut self, level: Level, message: String) -> wasmtime::Result<()> {
         let level = match level {
             Level::Debug => LogLevel::Debug,

@@ -2,10 +2,10 @@
 
 use crate::bindings::runbook::secrets::{metadata, reveal};
 use crate::fault::Fault;
-use crate::host::Host;
+use crate::host::{Host, HostCall};
 use runbook_authority::{Operation, TargetKind, Verb};
 
-impl metadata::Host for Host {
+impl metadata::Host for HostCall<'_> {
     async fn describe(&mut self, slot: String) -> Result<metadata::SecretInfo, Fault> {
         let name = self.secret_name(&slot, Verb::SecretsDescribe)?;
         let facts = self.describe_secret(&name).await?;
@@ -14,7 +14,7 @@ impl metadata::Host for Host {
     }
 }
 
-impl reveal::Host for Host {
+impl reveal::Host for HostCall<'_> {
     async fn reveal(&mut self, slot: String) -> Result<Vec<u8>, Fault> {
         let name = self.secret_name(&slot, Verb::SecretsReveal)?;
         // From here on it is known to the scrubber, so it does not leave the call in a log or an answer as it is.

@@ -1,7 +1,9 @@
 //! `runbook audit`: what plugins and runbooks may do. Nothing is run and nothing is contacted.
 
 mod difference;
+mod records;
 mod review;
+mod tighten;
 
 use crate::context::Context;
 use crate::exit_status::ExitStatus;
@@ -11,9 +13,40 @@ use runbook_authority::Risk;
 use runbook_report::ledger::{LEDGER_FORMATS, LedgerFormat};
 use std::path::PathBuf;
 
+/// What to do with the audit log.
+#[derive(Debug, clap::Subcommand)]
+pub enum AuditCommand {
+    /// Check that no record of the audit log was changed, removed or moved
+    Verify {
+        /// The head that an earlier `verify` printed: what came before it must still be there
+        #[arg(long, value_name = "HASH")]
+        head: Option<String>,
+    },
+    /// Show what a run did, host call by host call
+    Log {
+        /// The run's id, or as much of it as is unambiguous [default: the newest]
+        run: Option<String>,
+        /// As JSON lines
+        #[arg(long)]
+        json: bool,
+    },
+    /// Propose the least grant that covers what a runbook's runs used
+    Tighten {
+        /// The runbook
+        file: PathBuf,
+        /// Take targets from `targets.NAME.toml` beside it
+        #[arg(long, value_name = "NAME", env = "RUNBOOK_ENV")]
+        env: Option<String>,
+    },
+}
+
 /// `runbook audit`
 #[derive(Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct AuditArgs {
+    /// What to do with the audit log.
+    #[command(subcommand)]
+    pub command: Option<AuditCommand>,
     /// Runbooks, component files, bundled plugins by name, or folders of them [default: the folder]
     pub paths: Vec<String>,
     /// Take targets from `targets.NAME.toml` beside each runbook
@@ -28,6 +61,9 @@ pub struct AuditArgs {
     /// End with status 1 if there is a finding of this risk or a higher one: info, low, medium, high, critical
     #[arg(long, value_name = "RISK", value_parser = risk)]
     pub fail_on: Option<Risk>,
+    /// Count how often each capability was used, by the audit log of this host
+    #[arg(long)]
+    pub used: bool,
     /// Compare two: files, folders, lockfiles, or `REVISION:PATH` of git; status 1 if anything is wider
     #[arg(long, num_args = 2, value_names = ["OLD", "NEW"], conflicts_with_all = ["paths", "fail_on"])]
     pub diff: Option<Vec<String>>,
@@ -35,6 +71,12 @@ pub struct AuditArgs {
 
 /// Runs `runbook audit`.
 pub fn run(context: &Context, args: &AuditArgs) -> Result<ExitStatus, Failure> {
+    match &args.command {
+        Some(AuditCommand::Verify { head }) => return records::verify(context, head.as_deref()),
+        Some(AuditCommand::Log { run, json }) => return records::log(context, run.as_deref(), (*json).into()),
+        Some(AuditCommand::Tighten { file, env }) => return tighten::run(context, file, env.as_deref()),
+        None => {}
+    }
     if let Some([old, new]) = args.diff.as_deref() {
         return difference::run(context, old, new, args);
     }

@@ -17,7 +17,8 @@ use std::sync::Arc;
 pub(super) fn run(context: &Context, args: &AuditArgs) -> Result<ExitStatus, Failure> {
     let subjects = subjects(&args.paths)?;
     let boundary = boundary::load(context)?;
-    let lens = Lens { boundary: boundary.as_ref(), used: None };
+    let used = if args.used { Some(super::records::used(context)?) } else { None };
+    let lens = Lens { boundary: boundary.as_ref(), used: used.as_ref() };
     let mut plugins = Vec::new();
     let mut runbooks = Vec::new();
     let mut worst = ExitStatus::Success;

@@ -7,7 +7,7 @@ use crate::bindings::runbook::files::types::{FileInfo, FileKind};
 use crate::bindings::runbook::files::{reader, types, writer};
 use crate::blocking;
 use crate::fault::{Fault, FaultClass};
-use crate::host::Host;
+use crate::host::{Host, HostCall};
 use directory::{Directory, Entry, Existing, file_type};
 use runbook_authority::target::FilesTarget;
 use runbook_authority::{Digest, Operation, Target, TargetKind, Verb};
@@ -20,12 +20,12 @@ use std::sync::Arc;
 /// Entries of one directory. A plugin that needs more needs a narrower directory.
 const MAX_ENTRIES: usize = 10_000;
 
-impl types::Host for Host {}
+impl types::Host for HostCall<'_> {}
 
-impl reader::Host for Host {
+impl reader::Host for HostCall<'_> {
     async fn read(&mut self, slot: String, path: String) -> Result<Vec<u8>, Fault> {
         let slot = self.files(&slot, Verb::FilesRead, &path)?;
-        slot.run(path, |slot, path| {
+        let read = slot.run(path, |slot, path| {
             let cap = slot.files().max_bytes.0;
             let mut content = Vec::new();
             slot.open()?.file(path)?.take(cap + 1).read_to_end(&mut content)?;
@@ -33,8 +33,10 @@ impl reader::Host for Host {
                 return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("it has more than {cap} bytes")));
             }
             Ok(content)
-        })
-        .await
+        });
+        let content = read.await?;
+        self.moved(content.len());
+        Ok(content)
     }
 
     async fn list(&mut self, slot: String, path: String) -> Result<Vec<FileInfo>, Fault> {
@@ -62,9 +64,10 @@ impl reader::Host for Host {
     }
 }
 
-impl writer::Host for Host {
+impl writer::Host for HostCall<'_> {
     async fn write(&mut self, slot: String, path: String, content: Vec<u8>) -> Result<(), Fault> {
         let slot = self.files(&slot, Verb::FilesWrite, &path)?;
+        self.moved(content.len());
         slot.run(path, move |slot, path| {
             let mut file = slot.open()?.create_plain(path, Existing::Replace)?;
             file.write_all(&content)?;

@@ -6,7 +6,7 @@ mod timed;
 use crate::bindings::runbook::http::types::{Header, HeaderValue, Response, Timing};
 use crate::bindings::runbook::http::{reader, types, writer};
 use crate::fault::{Fault, FaultClass};
-use crate::host::Host;
+use crate::host::{Host, HostCall};
 use crate::net::resolve::resolve;
 use exchange::{Answered, Connection, Exchange, Failure};
 use hyper::Method;
@@ -20,9 +20,9 @@ use std::time::Duration;
 use tokio::time::Instant;
 use url::Url;
 
-impl types::Host for Host {}
+impl types::Host for HostCall<'_> {}
 
-impl reader::Host for Host {
+impl reader::Host for HostCall<'_> {
     async fn get(&mut self, slot: String, path: String, headers: Vec<Header>) -> Result<Response, Fault> {
         self.http(Request { slot, verb: Verb::HttpGet, method: Method::GET, path, headers, body: Vec::new() }).await
     }
@@ -32,7 +32,7 @@ impl reader::Host for Host {
     }
 }
 
-impl writer::Host for Host {
+impl writer::Host for HostCall<'_> {
     async fn post(&mut self, slot: String, path: String, headers: Vec<Header>, body: Vec<u8>) -> Result<Response, Fault> {
         self.http(Request { slot, verb: Verb::HttpPost, method: Method::POST, path, headers, body }).await
     }
@@ -73,6 +73,7 @@ impl Host {
             let message = format!("{} did not answer within {timeout:?}", target.describe());
             Err(Fault::new(FaultClass::Timeout, "http.timeout", message))
         });
+        self.moved(request.body.len() + response.as_ref().map_or(0, |response| response.body.len()));
         // A server may send back what it was sent; a message may quote it.
         let scrubber = self.scrubber();
         match response {

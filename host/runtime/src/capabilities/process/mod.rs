@@ -9,7 +9,7 @@ use crate::bindings::runbook::process::{runner, types};
 use crate::blocking;
 use crate::capabilities::files::FilesSlot;
 use crate::fault::{Fault, FaultClass};
-use crate::host::Host;
+use crate::host::{Host, HostCall};
 use child::{Child, Ended, Failure, Source, Target as Out};
 use group::Group;
 use program::Program;
@@ -19,9 +19,9 @@ use runbook_authority::{Operation, Target, TargetKind, Verb};
 use runbook_secrets::Secret;
 use std::time::Duration;
 
-impl types::Host for Host {}
+impl types::Host for HostCall<'_> {}
 
-impl runner::Host for Host {
+impl runner::Host for HostCall<'_> {
     async fn run(&mut self, slot: String, arguments: Vec<String>, stdin: Input, stdout: Sink) -> Result<Output, Fault> {
         self.enter(&Operation::Process { slot: &slot, arguments: &arguments })?;
         let target = self.target(&slot)?;
@@ -46,7 +46,11 @@ impl runner::Host for Host {
         let ended = blocking::run(move |stop| child.run(&group, stop)).await;
         let scrubber = self.scrubber();
         match ended {
-            Ok(ended) => Ok(output(ended, &scrubber)),
+            Ok(ended) => {
+                let output = output(ended, &scrubber);
+                self.moved(usize::try_from(output.produced_bytes).unwrap_or(usize::MAX).saturating_add(output.stderr.len()));
+                Ok(output)
+            }
             Err(failure) => {
                 let fault = fault(&failure, &target, file.as_ref(), timeout);
                 Err(Fault { message: scrubber.text(&fault.message).into_owned(), ..fault })

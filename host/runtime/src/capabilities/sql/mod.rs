@@ -12,7 +12,7 @@ mod words;
 use crate::bindings::runbook::sql::types::{Artifact, Driver, Rows, Statement, Value};
 use crate::bindings::runbook::sql::{reader, snapshot, types, writer};
 use crate::fault::{Fault, FaultClass};
-use crate::host::Host;
+use crate::host::{Host, HostCall};
 use runbook_authority::pattern::Dialect;
 use runbook_authority::target::SqlTarget;
 use runbook_authority::{Operation, Target, TargetKind, Verb};
@@ -20,9 +20,9 @@ use runbook_secrets::Secret;
 use std::sync::Arc;
 use std::time::Duration;
 
-impl types::Host for Host {}
+impl types::Host for HostCall<'_> {}
 
-impl reader::Host for Host {
+impl reader::Host for HostCall<'_> {
     async fn kind(&mut self, slot: String) -> Result<Driver, Fault> {
         self.enter(&Operation::Sql { slot: &slot, verb: Verb::SqlQuery, statement: None })?;
         Ok(match sql_of(&*self.target(&slot)?).dialect() {
@@ -34,15 +34,17 @@ impl reader::Host for Host {
 
     async fn query(&mut self, slot: String, statement: String, parameters: Vec<Value>) -> Result<Rows, Fault> {
         let access = self.sql(&slot, Verb::SqlQuery, &[&statement]).await?;
-        match access.sql().dialect() {
+        let rows = match access.sql().dialect() {
             Dialect::Postgres => postgres::query(&access, &statement, &parameters).await,
             Dialect::MySql => mysql::query(&access, &statement, &parameters).await,
             Dialect::Sqlite => sqlite::query(access, statement, parameters).await,
-        }
+        }?;
+        self.moved(rows.rows.iter().flatten().map(size_of).sum());
+        Ok(rows)
     }
 }
 
-impl writer::Host for Host {
+impl writer::Host for HostCall<'_> {
     async fn execute(&mut self, slot: String, statement: String, parameters: Vec<Value>) -> Result<u64, Fault> {
         let access = self.sql(&slot, Verb::SqlExecute, &[&statement]).await?;
         match access.sql().dialect() {
@@ -63,12 +65,14 @@ impl writer::Host for Host {
     }
 }
 
-impl snapshot::Host for Host {
+impl snapshot::Host for HostCall<'_> {
     async fn backup(&mut self, slot: String, directory: String, path: String) -> Result<Artifact, Fault> {
         let access = self.sql(&slot, Verb::SqlBackup, &[]).await?;
         let files = self.files(&directory, Verb::FilesWrite, &path)?;
         only_sqlite(access.sql())?;
-        sqlite::backup(access, files, path).await
+        let artifact = sqlite::backup(access, files, path).await?;
+        self.moved(usize::try_from(artifact.size_bytes).unwrap_or(usize::MAX));
+        Ok(artifact)
     }
 
     async fn restore(&mut self, slot: String, directory: String, path: String) -> Result<(), Fault> {
@@ -76,6 +80,23 @@ impl snapshot::Host for Host {
         let files = self.files(&directory, Verb::FilesRead, &path)?;
         only_sqlite(access.sql())?;
         sqlite::restore(access, files, path).await
+    }
+}
+
+/// Bytes of a value, roughly: for the audit.
+fn size_of(value: &Value) -> usize {
+    match value {
+        Value::Null | Value::Boolean(_) | Value::Integer(_) | Value::Float(_) => 8,
+        Value::Decimal(text)
+        | Value::Text(text)
+        | Value::Timestamp(text)
+        | Value::Date(text)
+        | Value::Time(text)
+        | Value::Uuid(text)
+        | Value::Json(text) => text.len(),
+        Value::Bytes(bytes) => bytes.len(),
+        Value::Sequence(items) => items.len() * 24,
+        Value::Other((name, text)) => name.len() + text.len(),
     }
 }
 

@@ -1,0 +1,77 @@
+//! One call in one line: what the audit log keeps. Never a secret, a body, a row or a query string.
+
+use super::{HeaderValue, Operation};
+use crate::digest::Digest;
+use crate::pattern::{Dialect, classify};
+
+/// Longest text of a guest that is kept.
+const MAX_TEXT: usize = 300;
+
+impl Operation<'_> {
+    /// The call in one line. `dialect` is that of the slot's database, by which a statement is read.
+    ///
+    /// A statement is kept as its class, the relations that it names and the digest of its text, because its text may hold rows.
+    pub fn canonical(&self, dialect: Option<Dialect>) -> String {
+        match self {
+            Self::Http { verb, path, headers, .. } => {
+                let (plain, query) = path.split_once('?').map_or((*path, ""), |(plain, _)| (plain, "?…"));
+                let mut text = format!("{} {}{query}", verb.row().name.to_uppercase(), short(plain));
+                for (name, value) in *headers {
+                    text.push_str(match value {
+                        HeaderValue::Plain(_) => " +",
+                        HeaderValue::Secret(_) => " +secret:",
+                    });
+                    text.push_str(&short(name));
+                }
+                text
+            }
+            Self::Connect { address, .. } => format!("connect {address}"),
+            Self::Redirect { to, hop, .. } => {
+                format!("redirect {hop} to {}://{}{}", to.scheme(), to.host_str().unwrap_or_default(), short(to.path()))
+            }
+            Self::Sql { statement: None, .. } | Self::Docker { .. } | Self::Secret { .. } => String::new(),
+            Self::Sql { statement: Some(statement), .. } => statement_in_one_line(statement, dialect),
+            Self::Container { container, .. } => format!("container {}", short(container.name)),
+            Self::Image { image, .. } => format!("image {}", short(image)),
+            Self::Files { path, .. } => format!("file {}", short(path)),
+            Self::Exec { command: arguments, .. } | Self::Process { arguments, .. } => {
+                format!("arguments {}", serde_json::to_string(arguments).unwrap_or_default())
+            }
+        }
+    }
+}
+
+fn statement_in_one_line(statement: &str, dialect: Option<Dialect>) -> String {
+    let facts = dialect.and_then(|dialect| classify(dialect, statement));
+    let (class, relations) = facts.map_or(("unread", String::new()), |facts| {
+        (facts.class.name(), facts.relations.into_iter().collect::<Vec<_>>().join(","))
+    });
+    format!("statement {class} [{relations}] {}", Digest::of(statement.as_bytes()).short())
+}
+
+/// A text of a guest, cut and without control characters.
+fn short(text: &str) -> String {
+    text.chars().take(MAX_TEXT).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::capability::Verb;
+
+    #[test]
+    fn a_call_is_one_line_without_what_it_carries() {
+        let headers = [("accept", HeaderValue::Plain("x")), ("authorization", HeaderValue::Secret("token"))];
+        let get = Operation::Http { slot: "s", verb: Verb::HttpGet, path: "/a?key=hunter2", headers: &headers };
+        assert_eq!(get.canonical(None), "GET /a?… +accept +secret:authorization");
+        let statement = Operation::Sql {
+            slot: "s",
+            verb: Verb::SqlQuery,
+            statement: Some("select * from orders where card = '4111111111111111'"),
+        };
+        let line = statement.canonical(Some(Dialect::Postgres));
+        assert!(line.starts_with("statement select [orders] ") && !line.contains("4111"), "{line}");
+        let file = Operation::Files { slot: "s", verb: Verb::FilesRead, path: "a\nb" };
+        assert_eq!(file.canonical(None), "file a\u{fffd}b");
+    }
+}

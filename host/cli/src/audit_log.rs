@@ -1,0 +1,125 @@
+//! The audit log as runs write it: what the runtime and the operator tell, as members of JSON records.
+
+use crate::context::Context;
+use crate::failure::Failure;
+use crate::prepare::Prepared;
+use runbook_authority::{Decision, Effect};
+use runbook_engine::{Call, Phase, RunId};
+use runbook_journal::audit::{AuditError, AuditLog, Rotation, RunAudit, Urgency};
+use runbook_runtime::{AuditEvent, AuditRecord, AuditSink, AuditUnavailable, CallOutcome};
+use std::sync::Arc;
+use std::time::Instant;
+
+/// The records of one run in this process.
+pub struct Trail {
+    run: Arc<RunAudit>,
+}
+
+/// A call of a plugin that has begun.
+pub struct Called {
+    step: String,
+    attempt: u32,
+    since: Instant,
+}
+
+impl Trail {
+    /// Opens the run's part of the audit log. Without it nothing runs.
+    pub fn open(context: &Context, prepared: &Prepared, run: RunId) -> Result<Self, Failure> {
+        let runbook = json(prepared.runbook.source().name());
+        let (name, operator) = (json(&prepared.runbook.name.value), json(&context.operator));
+        let opened = AuditLog::new(&context.audit_log, Rotation::default()).open_run(
+            &run.to_string(),
+            format_args!(
+                "\"runbook\":{runbook},\"name\":{name},\"operator\":{operator},\"version\":\"{}\"",
+                env!("CARGO_PKG_VERSION")
+            ),
+        );
+        let run = opened.map_err(|error| {
+            Failure::engine(error).hint("nothing runs without its audit log; name another folder with `--audit-log`")
+        })?;
+        Ok(Self { run: Arc::new(run) })
+    }
+
+    /// Where the runtime tells of host calls.
+    pub fn sink(&self) -> AuditSink {
+        let run = Arc::clone(&self.run);
+        Arc::new(move |record| write(&run, record).map_err(|error| AuditUnavailable { reason: error.to_string() }))
+    }
+
+    /// Tells that a plugin is called. If it cannot be kept, the first host call of the plugin finds that out.
+    pub fn called(&self, call: &Call, plugin: &str, digest: &str) -> Called {
+        let phase = match &call.phase {
+            Phase::Check => "check",
+            Phase::Plan => "plan",
+            Phase::Apply { .. } => "apply",
+            Phase::Observe => "observe",
+            Phase::Undo { .. } => "undo",
+        };
+        let (step, attempt) = (call.step.as_str(), call.attempt);
+        let members = format_args!(
+            "\"kind\":\"called\",\"step\":{},\"attempt\":{attempt},\"phase\":\"{phase}\",\"plugin\":{},\"digest\":\"{digest}\"",
+            json(step),
+            json(plugin)
+        );
+        let _ = self.run.append(Urgency::Buffered, members);
+        Called { step: step.to_owned(), attempt, since: Instant::now() }
+    }
+
+    /// Tells how a call ended.
+    pub fn ended(&self, called: &Called, outcome: &CallOutcome) {
+        let ended = match &outcome.result {
+            Ok(_) => "\"ok\"".to_owned(),
+            Err(fault) => json(&fault.code),
+        };
+        let duration_us = called.since.elapsed().as_micros();
+        let members = format_args!(
+            "\"kind\":\"ended\",\"step\":{},\"attempt\":{},\"ended\":{ended},\"duration_us\":{duration_us}",
+            json(&called.step),
+            called.attempt
+        );
+        let _ = self.run.append(Urgency::Flushed, members);
+    }
+}
+
+fn write(run: &RunAudit, record: &AuditRecord<'_>) -> Result<(), AuditError> {
+    let call = record.call;
+    let (step, plugin, attempt, digest) = (json(call.step), json(call.plugin), call.attempt, call.digest);
+    match record.event {
+        AuditEvent::Judged { slot, verb, operation, decision } => {
+            let (word, rule) = match decision {
+                Decision::Allow => ("allow", String::new()),
+                Decision::Deny(denial) => {
+                    ("deny", format!(",\"rule\":\"{}\",\"place\":{}", denial.rule.name(), json(&denial.place)))
+                }
+            };
+            // What changes something is out of this program's hands before it happens; so is every refusal.
+            let urgency = match (decision, verb.effect()) {
+                (Decision::Allow, Effect::Read) => Urgency::Buffered,
+                (Decision::Allow, Effect::Change) | (Decision::Deny(_), _) => Urgency::Flushed,
+            };
+            let (verb, slot, operation) = (verb.row(), json(slot), json(operation));
+            let (family, verb) = (verb.capability.name(), verb.name);
+            run.append(
+                urgency,
+                format_args!(
+                    "\"kind\":\"judged\",\"step\":{step},\"attempt\":{attempt},\"plugin\":{plugin},\"digest\":\"{digest}\",\"slot\":{slot},\"function\":\"{family}.{verb}\",\"operation\":{operation},\"decision\":\"{word}\"{rule}"
+                ),
+            )
+        }
+        AuditEvent::Returned { slot, verb, bytes, duration } => {
+            let duration_us = duration.as_micros();
+            let (function, slot) = (verb.full_name(), json(slot));
+            run.append(
+                Urgency::Buffered,
+                format_args!(
+                    "\"kind\":\"returned\",\"step\":{step},\"attempt\":{attempt},\"slot\":{slot},\"function\":\"{function}\",\"bytes\":{bytes},\"duration_us\":{duration_us}"
+                ),
+            )
+        }
+    }
+}
+
+/// A JSON string.
+fn json(text: &str) -> String {
+    serde_json::to_string(text).expect("a string is always JSON")
+}

@@ -1,0 +1,193 @@
+//! One chain of records in a file, continued in further files when it grows.
+
+use super::AuditError;
+use sha2::{Digest as _, Sha256};
+use std::fmt::Write as _;
+use std::fs::{File, OpenOptions};
+use std::io::{BufWriter, Read as _, Seek as _, SeekFrom, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+/// The hash before the first record.
+pub(super) const GENESIS: &str = "0000000000000000000000000000000000000000000000000000000000000000";
+
+/// When a chain goes on in a new file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rotation {
+    /// Bytes after which no record is added to a file.
+    pub max_bytes: u64,
+}
+
+impl Default for Rotation {
+    fn default() -> Self {
+        // A file that an editor still opens.
+        Self { max_bytes: 32 << 20 }
+    }
+}
+
+/// One record: its place in the chain, and what it says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Record {
+    /// Counted from 1.
+    pub sequence: u64,
+    /// The hash of the record before.
+    pub previous: String,
+    /// Of this record.
+    pub hash: String,
+    /// What it says: a JSON object.
+    pub body: serde_json::Map<String, serde_json::Value>,
+}
+
+/// A chain that records are added to.
+#[derive(Debug)]
+pub struct Chain {
+    path: PathBuf,
+    file: BufWriter<File>,
+    size: u64,
+    sequence: u64,
+    head: String,
+    rotation: Rotation,
+    line: String,
+}
+
+impl Chain {
+    /// Opens a chain to add to it. A new one begins with `start`, the hash that its first record names.
+    pub fn open(path: &Path, start: Option<&str>, rotation: Rotation) -> Result<Self, AuditError> {
+        let failed = |source| AuditError::Io { path: path.display().to_string(), source };
+        let mut file = OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(path).map_err(failed)?;
+        let size = file.seek(SeekFrom::End(0)).map_err(failed)?;
+        let (sequence, head) = match last_line(&mut file, size).map_err(failed)? {
+            Some(line) => {
+                let record = parse(&line).map_err(|reason| AuditError::Damaged { path: path.display().to_string(), reason })?;
+                (record.sequence, record.hash)
+            }
+            None => (0, start.unwrap_or(GENESIS).to_owned()),
+        };
+        let file = BufWriter::with_capacity(64 << 10, file);
+        Ok(Self { path: path.to_owned(), file, size, sequence, head, rotation, line: String::new() })
+    }
+
+    /// The hash of the last record.
+    pub fn head(&self) -> &str {
+        &self.head
+    }
+
+    /// How many records there are.
+    pub fn sequence(&self) -> u64 {
+        self.sequence
+    }
+
+    /// Adds a record. `members` are the members of a JSON object, without its braces.
+    pub fn append(&mut self, members: std::fmt::Arguments<'_>) -> Result<(), AuditError> {
+        if self.size >= self.rotation.max_bytes {
+            self.rotate()?;
+        }
+        self.sequence += 1;
+        self.line.clear();
+        write!(self.line, "{{\"seq\":{},\"prev\":\"{}\",{members}", self.sequence, self.head)
+            .expect("writing to a string cannot fail");
+        self.head.clear();
+        push_hex(&mut self.head, &Sha256::digest(self.line.as_bytes()));
+        self.line.push_str(",\"hash\":\"");
+        self.line.push_str(&self.head);
+        self.line.push_str("\"}\n");
+        self.size += self.line.len() as u64;
+        self.file.write_all(self.line.as_bytes()).map_err(|source| self.failed(source))
+    }
+
+    /// Hands what is buffered to the system: from then on it survives the end of this program.
+    pub fn flush(&mut self) -> Result<(), AuditError> {
+        self.file.flush().map_err(|source| AuditError::Io { path: self.path.display().to_string(), source })
+    }
+
+    /// Makes what was written survive a power cut too.
+    pub fn sync(&mut self) -> Result<(), AuditError> {
+        self.flush()?;
+        self.file.get_ref().sync_data().map_err(|source| self.failed(source))
+    }
+
+    fn failed(&self, source: std::io::Error) -> AuditError {
+        AuditError::Io { path: self.path.display().to_string(), source }
+    }
+
+    /// Puts the full file aside, under a name that tells its place, and goes on in a new one; the hashes go on too.
+    fn rotate(&mut self) -> Result<(), AuditError> {
+        self.sync()?;
+        let aside = aside(&self.path, self.sequence);
+        std::fs::rename(&self.path, &aside).map_err(|source| self.failed(source))?;
+        let open = OpenOptions::new().read(true).append(true).create_new(true).mode(0o600).open(&self.path);
+        self.file = BufWriter::with_capacity(64 << 10, open.map_err(|source| self.failed(source))?);
+        self.size = 0;
+        Ok(())
+    }
+}
+
+/// The name of a full file: `chain.000000001234.jsonl`, after its last record.
+fn aside(path: &Path, last: u64) -> PathBuf {
+    path.with_extension(format!("{last:012}.jsonl"))
+}
+
+/// All files of a chain, the oldest first.
+pub(super) fn files(path: &Path) -> std::io::Result<Vec<PathBuf>> {
+    let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    let folder = path.parent().unwrap_or_else(|| Path::new("."));
+    let mut full = Vec::new();
+    for entry in std::fs::read_dir(folder)? {
+        let name = entry?.file_name().to_string_lossy().into_owned();
+        let number =
+            name.strip_prefix(&stem).and_then(|rest| rest.strip_prefix('.')).and_then(|rest| rest.strip_suffix(".jsonl"));
+        if number.is_some_and(|number| number.len() == 12 && number.bytes().all(|byte| byte.is_ascii_digit())) {
+            full.push(folder.join(name));
+        }
+    }
+    full.sort();
+    if path.exists() {
+        full.push(path.to_owned());
+    }
+    Ok(full)
+}
+
+fn push_hex(text: &mut String, bytes: &[u8]) {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    for byte in bytes {
+        text.push(char::from(DIGITS[usize::from(byte >> 4)]));
+        text.push(char::from(DIGITS[usize::from(byte & 15)]));
+    }
+}
+
+/// Reads one line and checks its own hash.
+pub(super) fn parse(line: &str) -> Result<Record, String> {
+    const HASH: usize = 64;
+    let end = "\"}";
+    let cut = line.len().checked_sub(HASH + end.len() + ",\"hash\":\"".len()).ok_or("it is too short")?;
+    let (hashed, rest) = line.split_at_checked(cut).ok_or("it is not text")?;
+    let hash =
+        rest.strip_prefix(",\"hash\":\"").and_then(|rest| rest.strip_suffix(end)).ok_or("it does not end with its hash")?;
+    let mut computed = String::new();
+    push_hex(&mut computed, &Sha256::digest(hashed.as_bytes()));
+    if computed != hash {
+        return Err("its hash does not fit: it was changed".to_owned());
+    }
+    let mut body: serde_json::Map<String, serde_json::Value> =
+        serde_json::from_str(line).map_err(|error| format!("it is not JSON: {error}"))?;
+    let sequence = body.remove("seq").and_then(|seq| seq.as_u64()).ok_or("it has no `seq`")?;
+    let previous = body.remove("prev").and_then(|prev| prev.as_str().map(str::to_owned)).ok_or("it has no `prev`")?;
+    body.remove("hash");
+    Ok(Record { sequence, previous, hash: computed, body })
+}
+
+/// The last whole line of a file. What a crash cut off in the middle of a line is taken away: it was never a record.
+fn last_line(file: &mut File, size: u64) -> std::io::Result<Option<String>> {
+    /// No record is longer: texts of guests are cut.
+    const WINDOW: u64 = 256 << 10;
+    let start = size.saturating_sub(WINDOW);
+    file.seek(SeekFrom::Start(start))?;
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes)?;
+    let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |newline| newline + 1);
+    if whole < bytes.len() {
+        file.set_len(start + whole as u64)?;
+    }
+    let text = String::from_utf8_lossy(&bytes[..whole]).into_owned();
+    Ok(text.lines().last().map(str::to_owned))
+}

@@ -1,0 +1,43 @@
+//! The audit log: what every run, call and host call did, in JSON lines, each of which names the hash of the one before.
+//!
+//! There is one chain for a host, `chain.jsonl`, and one for each run, in `runs/`. A run's chain begins with the hash of the record
+//! that opened it in the host's chain, and the record that closes it there names its last hash. So a record that is changed, taken
+//! out or moved is found, a run that is taken out altogether is found, and two runs at once do not wait for each other.
+//!
+//! A chain cannot tell that its own last records were cut off, unless somebody else knows its head: `runbook audit verify` prints
+//! it, and `--head` compares it.
+
+mod chain;
+mod log;
+mod verify;
+
+pub use chain::{Chain, Record, Rotation};
+pub use log::{AuditLog, RunAudit, Urgency};
+pub use verify::{Problem, Verified, host_records, records_of, verify};
+
+/// The name of the host's chain.
+pub const CHAIN: &str = "chain.jsonl";
+/// The folder of the chains of runs.
+pub const RUNS: &str = "runs";
+
+/// Why the audit log cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum AuditError {
+    /// A file cannot be read or written.
+    #[error("the audit log `{path}` cannot be used: {source}")]
+    Io {
+        /// The file.
+        path: String,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The last record of a chain is not one, so nothing can be added to it.
+    #[error("the audit log `{path}` is damaged at its end: {reason}")]
+    Damaged {
+        /// The file.
+        path: String,
+        /// What is wrong.
+        reason: String,
+    },
+}

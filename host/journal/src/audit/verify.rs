@@ -1,0 +1,180 @@
+//! Whether the audit log is whole.
+
+use super::chain::{GENESIS, Record, files, parse};
+use super::{AuditError, CHAIN, RUNS};
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{BufRead as _, BufReader};
+use std::path::{Path, PathBuf};
+
+/// What was found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Verified {
+    /// Records that were read, of all chains.
+    pub records: u64,
+    /// Chains of runs.
+    pub runs: u64,
+    /// Chains of runs that were never closed: a run goes on, or its process was killed. What they hold fits.
+    pub open: Vec<String>,
+    /// The last hash of the host's chain. Kept elsewhere, it proves that nothing was cut off since.
+    pub head: String,
+    /// What is wrong; empty if nothing is.
+    pub problems: Vec<Problem>,
+}
+
+/// One thing that is wrong.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// The file.
+    pub file: String,
+    /// The line, from 1; 0 is the file as a whole.
+    pub line: u64,
+    /// What is wrong.
+    pub what: String,
+}
+
+/// Verifies all chains of an audit log.
+pub fn verify(folder: &Path) -> Result<Verified, AuditError> {
+    let mut verified = Verified { head: GENESIS.to_owned(), ..Verified::default() };
+    let main = folder.join(CHAIN);
+    let host = walk(&main, GENESIS, &mut verified)?;
+    verified.head.clone_from(&host.head);
+    let mut opened: BTreeMap<String, String> = BTreeMap::new();
+    let mut closed: BTreeMap<String, (u64, String)> = BTreeMap::new();
+    for record in &host.records {
+        let text = |key: &str| record.body.get(key).and_then(|value| value.as_str()).unwrap_or_default().to_owned();
+        match text("kind").as_str() {
+            "run-opened" => {
+                opened.insert(text("file"), record.hash.clone());
+            }
+            "run-closed" => {
+                let records = record.body.get("records").and_then(serde_json::Value::as_u64).unwrap_or(0);
+                closed.insert(text("file"), (records, text("head")));
+            }
+            _ => {}
+        }
+    }
+    for (file, start) in &opened {
+        verified.runs += 1;
+        let path = folder.join(RUNS).join(file);
+        if !path.exists() && files(&path).is_ok_and(|files| files.is_empty()) {
+            // A process that was killed between the two has left no file.
+            match closed.get(file) {
+                Some((0, _)) | None => verified.open.push(file.clone()),
+                Some(_) => verified.problems.push(problem(&path, 0, "it is missing, though the host's chain has closed it")),
+            }
+            continue;
+        }
+        let run = walk(&path, start, &mut verified)?;
+        match closed.get(file) {
+            None => verified.open.push(file.clone()),
+            Some((records, head)) if (*records, head) != (run.count, &run.head) => {
+                let what = format!("it ends after {} records; {records} were written when it was closed", run.count);
+                verified.problems.push(problem(&path, run.count, &what));
+            }
+            Some(_) => {}
+        }
+    }
+    strangers(folder, &opened.keys().cloned().collect(), &mut verified)?;
+    Ok(verified)
+}
+
+/// Files among the runs that no record has opened.
+fn strangers(folder: &Path, opened: &BTreeSet<String>, verified: &mut Verified) -> Result<(), AuditError> {
+    let runs = folder.join(RUNS);
+    if !runs.exists() {
+        return Ok(());
+    }
+    let failed = |source| AuditError::Io { path: runs.display().to_string(), source };
+    for entry in std::fs::read_dir(&runs).map_err(failed)? {
+        let name = entry.map_err(failed)?.file_name().to_string_lossy().into_owned();
+        let stem = name.split('.').next().unwrap_or_default();
+        if !opened.contains(&format!("{stem}.jsonl")) {
+            verified.problems.push(problem(&runs.join(&name), 0, "no record of the host's chain has opened it"));
+        }
+    }
+    verified.problems.sort_by(|a, b| (&a.file, a.line).cmp(&(&b.file, b.line)));
+    Ok(())
+}
+
+struct Walked {
+    records: Vec<Record>,
+    count: u64,
+    head: String,
+    /// Whether the record before is known, so that the next one can be held against it. One break is one problem.
+    before: Before,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Before {
+    Known,
+    Broken,
+}
+
+/// Reads one chain from its first file to its last, and reports where it breaks.
+fn walk(path: &Path, start: &str, verified: &mut Verified) -> Result<Walked, AuditError> {
+    let mut walked = Walked { records: Vec::new(), count: 0, head: start.to_owned(), before: Before::Known };
+    for file in files(path).unwrap_or_default() {
+        let failed = |source| AuditError::Io { path: file.display().to_string(), source };
+        let reader = BufReader::new(std::fs::File::open(&file).map_err(failed)?);
+        for (index, line) in reader.split(b'\n').enumerate() {
+            let line = String::from_utf8_lossy(&line.map_err(failed)?).into_owned();
+            let number = index as u64 + 1;
+            verified.records += 1;
+            match parse(&line) {
+                Err(reason) => {
+                    verified.problems.push(problem(&file, number, &reason));
+                    walked.before = Before::Broken;
+                }
+                Ok(record) => {
+                    if walked.before == Before::Known {
+                        check_place(&record, &walked, &file, number, verified);
+                    }
+                    walked.before = Before::Known;
+                    walked.count = record.sequence;
+                    walked.head.clone_from(&record.hash);
+                    walked.records.push(record);
+                }
+            }
+        }
+    }
+    Ok(walked)
+}
+
+fn check_place(record: &Record, walked: &Walked, file: &Path, line: u64, verified: &mut Verified) {
+    let expected = walked.count + 1;
+    if record.sequence != expected {
+        let what = format!("it is record {}, and {expected} comes here: records were removed, added or moved", record.sequence);
+        verified.problems.push(problem(file, line, &what));
+    } else if record.previous != walked.head {
+        verified.problems.push(problem(file, line, "it does not follow the record before it"));
+    }
+}
+
+fn problem(file: &Path, line: u64, what: &str) -> Problem {
+    Problem { file: file.display().to_string(), line, what: what.to_owned() }
+}
+
+/// The records of every run in an audit log, as they are; those that cannot be read are left out. Chains of one run are in order.
+pub fn records_of(folder: &Path) -> Result<Vec<(String, Vec<Record>)>, AuditError> {
+    let runs = folder.join(RUNS);
+    let failed = |source| AuditError::Io { path: runs.display().to_string(), source };
+    let mut paths: Vec<PathBuf> = match std::fs::read_dir(&runs) {
+        Ok(entries) => entries.map(|entry| entry.map(|entry| entry.path())).collect::<Result<_, _>>().map_err(failed)?,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+        Err(error) => return Err(failed(error)),
+    };
+    paths.sort();
+    let mut all = Vec::new();
+    for path in paths {
+        let text = std::fs::read(&path).map_err(failed)?;
+        let records = String::from_utf8_lossy(&text).lines().filter_map(|line| parse(line).ok()).collect();
+        let run = path.file_name().unwrap_or_default().to_string_lossy().split('.').next().unwrap_or_default().to_owned();
+        all.push((run, records));
+    }
+    Ok(all)
+}
+
+/// The records of the host's own chain: which runs were opened and closed.
+pub fn host_records(folder: &Path) -> Result<Vec<Record>, AuditError> {
+    Ok(walk(&folder.join(CHAIN), GENESIS, &mut Verified::default())?.records)
+}
