@@ -74,7 +74,7 @@ pub(crate) fn host_with(effective: Effective, mode: Mode, timeout: Duration) -> 
         ("hook", "http://127.0.0.1:9/services/T0000/XyZzY"),
     ]));
     let services = Services { secrets, ..Services::none() };
-    let id = CallId { run: "run".to_owned(), step: "step".to_owned(), attempt: 1 };
+    let id = CallId { run: "run".to_owned(), step: "step".to_owned(), attempt: 1, plugin: "test".into(), digest: "none".into() };
     let limits = Arc::new(Limits::default());
     Host::new(Arc::new(effective), mode, Arc::new(services), limits, id, Instant::now() + timeout)
 }

@@ -48,17 +48,17 @@ mod tests {
     #[tokio::test]
     async fn a_secret_is_described_without_its_value_and_revealed_only_if_granted() {
         let mut describing = host(&[("key", &["secrets.describe"], "key")], TARGETS, Path::new("/"));
-        let info = metadata::Host::describe(&mut describing, "key".to_owned()).await.unwrap();
+        let info = metadata::Host::describe(&mut HostCall::new(&mut describing), "key".to_owned()).await.unwrap();
         assert_eq!((info.name.as_str(), info.changed_ms), ("token", 0));
-        assert_eq!(describing.reveal("key".to_owned()).await.unwrap_err().class, FaultClass::Denied);
+        assert_eq!(HostCall::new(&mut describing).reveal("key".to_owned()).await.unwrap_err().class, FaultClass::Denied);
         assert!(describing.scrubber().is_empty(), "it was never fetched");
     }
 
     #[tokio::test]
     async fn a_revealed_secret_is_scrubbed_from_then_on() {
         let mut revealing = host(&[("key", &["secrets.reveal"], "key")], TARGETS, Path::new("/"));
-        assert_eq!(revealing.reveal("key".to_owned()).await.unwrap(), b"s3cr3t-t0ken");
+        assert_eq!(HostCall::new(&mut revealing).reveal("key".to_owned()).await.unwrap(), b"s3cr3t-t0ken");
         assert_eq!(revealing.scrubber().text("a s3cr3t-t0ken b"), "a [secret token] b");
-        assert_eq!(revealing.describe("key".to_owned()).await.unwrap_err().class, FaultClass::Denied);
+        assert_eq!(HostCall::new(&mut revealing).describe("key".to_owned()).await.unwrap_err().class, FaultClass::Denied);
     }
 }

@@ -3,6 +3,7 @@ use crate::bindings::runbook::files::reader::{self, Host as _};
 use crate::bindings::runbook::files::types::FileKind;
 use crate::bindings::runbook::files::writer::Host as _;
 use crate::fault::FaultClass;
+use crate::host::HostCall;
 use crate::testing::{Slot, host};
 use std::io::{Read as _, Write as _};
 use std::os::unix::fs::{PermissionsExt as _, symlink};
@@ -133,6 +134,7 @@ async fn the_verbs_do_what_they_say() {
     let folder = tempfile::tempdir().unwrap();
     let slots: &[Slot] = &[("dir", &["files.read", "files.write", "files.remove"], "dir")];
     let mut host = host(slots, "[targets.dir]\nfiles = \".\"\naccess = \"write\"\nmax_bytes = \"1KiB\"\n", folder.path());
+    let mut host = HostCall::new(&mut host);
     let (dir, name) = (|| "dir".to_owned(), || "a.txt".to_owned());
     assert_eq!(host.remove(dir(), name()).await.unwrap_err().class, FaultClass::NotFound);
     host.write(dir(), name(), b"one".to_vec()).await.unwrap();

@@ -1,6 +1,7 @@
 use crate::bindings::runbook::http::types::{Header, HeaderValue, Response};
 use crate::bindings::runbook::http::{reader::Host as _, writer::Host as _};
 use crate::fault::{Fault, FaultClass};
+use crate::host::HostCall;
 use crate::testing::{Slot, effective, host, host_with};
 use runbook_authority::Mode;
 use std::net::SocketAddr;
@@ -40,7 +41,7 @@ fn target(address: SocketAddr, more: &str) -> String {
 }
 
 async fn get(targets: &str, path: &str) -> Result<Response, Fault> {
-    host(API, targets, Path::new("/")).get("api".to_owned(), path.to_owned(), Vec::new()).await
+    HostCall::new(&mut host(API, targets, Path::new("/"))).get("api".to_owned(), path.to_owned(), Vec::new()).await
 }
 
 #[tokio::test]
@@ -63,7 +64,7 @@ async fn a_body_is_sent_and_an_answer_is_cut_at_the_limit_of_the_target() {
     let (address, requests) = server(ok(&"x".repeat(5000))).await;
     let mut host = host(API, &target(address, "max_body = \"1KiB\""), Path::new("/"));
     let headers = vec![Header { name: "Content-Type".to_owned(), value: HeaderValue::Plain("text/plain".to_owned()) }];
-    let response = host.post("api".to_owned(), "/".to_owned(), headers, b"the body".to_vec()).await.unwrap();
+    let response = HostCall::new(&mut host).post("api".to_owned(), "/".to_owned(), headers, b"the body".to_vec()).await.unwrap();
     assert_eq!((response.body.len(), response.truncated), (1024, true));
     let request = requests.lock().unwrap()[0].to_lowercase();
     assert!(request.contains("content-length: 8\r\n") && request.ends_with("the body"), "{request}");
@@ -89,9 +90,9 @@ async fn a_secret_slot_is_placed_only_where_its_target_allows() {
     let slots: &[Slot] = &[("api", &["http.get"], "api"), ("key", &["secrets.use"], "key")];
     let header = |name: &str| vec![Header { name: name.to_owned(), value: HeaderValue::Secret("key".to_owned()) }];
     let mut host = host(slots, &targets, Path::new("/"));
-    host.get("api".to_owned(), "/".to_owned(), header("X-Key")).await.unwrap();
+    HostCall::new(&mut host).get("api".to_owned(), "/".to_owned(), header("X-Key")).await.unwrap();
     assert!(requests.lock().unwrap()[0].contains("k=s3cr3t-t0ken;"));
-    let fault = host.get("api".to_owned(), "/".to_owned(), header("X-Other")).await.unwrap_err();
+    let fault = HostCall::new(&mut host).get("api".to_owned(), "/".to_owned(), header("X-Other")).await.unwrap_err();
     assert_eq!(fault.class, FaultClass::Denied);
     assert_eq!(requests.lock().unwrap().len(), 1);
 }
@@ -112,7 +113,7 @@ async fn headers_that_frame_or_route_a_request_are_denied() {
     {
         let headers = vec![Header { name: name.to_owned(), value: HeaderValue::Plain("x".to_owned()) }];
         let mut host = host(API, &target(address, ""), Path::new("/"));
-        let fault = host.get("api".to_owned(), "/".to_owned(), headers).await.unwrap_err();
+        let fault = HostCall::new(&mut host).get("api".to_owned(), "/".to_owned(), headers).await.unwrap_err();
         assert_eq!((fault.class, fault.message.as_str()), (FaultClass::Denied, "not granted"), "{name}");
     }
     for path in ["/../x", "/%2e%2e/x", "//evil.example/", "/a\r\nHost: x", "http://evil.example/", "/a%2Fb", "/\\x", ""] {
@@ -175,7 +176,7 @@ async fn an_answer_that_is_never_complete_is_not_taken_for_one() {
     // After a change was sent, nobody knows whether it happened.
     let (address, _) = server("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nshort").await;
     let mut host = host(API, &target(address, ""), Path::new("/"));
-    let fault = host.post("api".to_owned(), "/".to_owned(), Vec::new(), Vec::new()).await.unwrap_err();
+    let fault = HostCall::new(&mut host).post("api".to_owned(), "/".to_owned(), Vec::new(), Vec::new()).await.unwrap_err();
     assert_eq!(fault.class, FaultClass::Unknown);
 }
 
@@ -199,7 +200,7 @@ async fn a_base_address_can_be_a_secret_and_is_not_shown() {
 #[tokio::test]
 async fn the_path_of_a_secret_address_is_as_secret_as_the_address() {
     let mut host = host(API, "[targets.api]\nhttp = \"secret:hook\"\n", Path::new("/"));
-    let fault = host.get("api".to_owned(), "/".to_owned(), Vec::new()).await.unwrap_err();
+    let fault = HostCall::new(&mut host).get("api".to_owned(), "/".to_owned(), Vec::new()).await.unwrap_err();
     assert_eq!(fault.code, "http.connect");
     assert!(!fault.message.contains("127.0.0.1") && fault.message.contains("secret `hook`"), "{}", fault.message);
     assert_eq!(host.scrubber().text("POST /services/T0000/XyZzY HTTP/1.1"), "POST [secret hook, in part] HTTP/1.1");
@@ -210,8 +211,8 @@ async fn a_dry_run_reads_and_does_not_write() {
     let (address, requests) = server(ok("")).await;
     let granted = effective(API, &target(address, ""), Path::new("/"));
     let mut host = host_with(granted, Mode::ReadOnly, Duration::from_secs(5));
-    assert!(host.get("api".to_owned(), "/".to_owned(), Vec::new()).await.is_ok());
-    let fault = host.post("api".to_owned(), "/".to_owned(), Vec::new(), Vec::new()).await.unwrap_err();
+    assert!(HostCall::new(&mut host).get("api".to_owned(), "/".to_owned(), Vec::new()).await.is_ok());
+    let fault = HostCall::new(&mut host).post("api".to_owned(), "/".to_owned(), Vec::new(), Vec::new()).await.unwrap_err();
     assert_eq!(fault.class, FaultClass::Denied);
     assert_eq!(requests.lock().unwrap().len(), 1);
     let remains = host.into_remains();

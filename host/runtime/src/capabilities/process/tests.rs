@@ -1,6 +1,7 @@
 use crate::bindings::runbook::process::runner::Host as _;
 use crate::bindings::runbook::process::types::{File, Input, Output, Sink};
 use crate::fault::{Fault, FaultClass};
+use crate::host::HostCall;
 use crate::testing::{Slot, effective, host, host_with};
 use runbook_authority::{Digest, Mode};
 use std::os::unix::fs::PermissionsExt as _;
@@ -35,7 +36,7 @@ impl Bench {
     async fn run(&self, arguments: &[&str], stdin: Input, stdout: Sink) -> Result<Output, Fault> {
         let arguments = arguments.iter().map(|&argument| argument.to_owned()).collect();
         let mut host = host(SLOTS, &self.targets, self.folder.path());
-        host.run("program".to_owned(), arguments, stdin, stdout).await
+        HostCall::new(&mut host).run("program".to_owned(), arguments, stdin, stdout).await
     }
 }
 
@@ -279,7 +280,7 @@ async fn nothing_runs_in_a_dry_run() {
     let bench = Bench::new("touch out/ran", "directory = \".\"");
     let granted = effective(SLOTS, &bench.targets, bench.folder.path());
     let mut host = host_with(granted, Mode::ReadOnly, Duration::from_secs(5));
-    let fault = host.run("program".to_owned(), Vec::new(), Input::Nothing, Sink::Capture).await.unwrap_err();
+    let fault = HostCall::new(&mut host).run("program".to_owned(), Vec::new(), Input::Nothing, Sink::Capture).await.unwrap_err();
     assert_eq!(fault.class, FaultClass::Denied);
     assert!(!bench.out("ran").exists());
 }
