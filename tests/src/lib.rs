@@ -7,6 +7,7 @@ pub mod env;
 pub mod http;
 pub mod mariadb;
 pub mod postgres;
+pub mod registry;
 
 use std::net::TcpListener;
 use std::path::Path;

@@ -110,8 +110,12 @@ impl lifecycle::Host for HostCall<'_> {
     async fn pull(&mut self, slot: String, image: String) -> Result<String, Fault> {
         self.enter(&Operation::Docker { slot: &slot, verb: Verb::DockerPull })?;
         self.enter(&Operation::Image { slot: &slot, verb: Verb::DockerPull, image: &image })?;
+        check_image(&image)?;
         let engine = Engine::connect(self.target(&slot)?).await?;
-        let options = CreateImageOptionsBuilder::default().from_image(&image).build();
+        // Without a tag the engine would fetch every tag there is.
+        let has_digest = image.contains('@');
+        let (repository, tag) = if has_digest { (image.as_str(), "") } else { repository_and_tag(&image) };
+        let options = CreateImageOptionsBuilder::default().from_image(repository).tag(tag).build();
         let mut progress = engine.docker.create_image(Some(options), None, None);
         while let Some(step) = progress.next().await {
             step.map_err(|error| engine.fault(&error))?;
@@ -124,9 +128,10 @@ impl lifecycle::Host for HostCall<'_> {
         self.enter(&Operation::Docker { slot: &slot, verb: Verb::DockerTag })?;
         for name in [&image, &target] {
             self.enter(&Operation::Image { slot: &slot, verb: Verb::DockerTag, image: name })?;
+            check_image(name)?;
         }
         let engine = Engine::connect(self.target(&slot)?).await?;
-        let (repository, tag) = target.rsplit_once(':').filter(|(_, tag)| !tag.contains('/')).unwrap_or((&target, "latest"));
+        let (repository, tag) = repository_and_tag(&target);
         let options = TagImageOptionsBuilder::default().repo(repository).tag(tag).build();
         engine.docker.tag_image(&image, Some(options)).await.map_err(|error| engine.fault(&error))
     }
@@ -222,6 +227,7 @@ impl Host {
             }
             (name, _) => name.to_owned(),
         };
+        check_name(&wanted)?;
         let inspected = engine.docker.inspect_container(&wanted, None).await.map_err(|error| engine.fault(&error))?;
         let (found, labels) = facts(&inspected);
         self.enter(&Operation::Container { slot, verb, container: ContainerFacts { name: &found, labels: &labels } })?;
@@ -303,6 +309,32 @@ fn docker_of(target: &Target) -> &DockerTarget {
             unreachable!("the gate lets docker operations through on docker targets only")
         }
     }
+}
+
+/// A name or an id, which becomes a part of a path of the engine's API: nothing in it may make another path of that.
+fn check_name(name: &str) -> Result<(), Fault> {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
+    if name.starts_with(|c: char| c.is_ascii_alphanumeric()) && name.chars().all(allowed) {
+        return Ok(());
+    }
+    let message = format!("`{}` is not the name or the id of a container", name.escape_debug());
+    Err(Fault::new(FaultClass::Invalid, "docker.name", message))
+}
+
+/// A reference of an image, for the same reason.
+fn check_image(image: &str) -> Result<(), Fault> {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-' | '/' | ':' | '@');
+    let segment = |segment: &str| segment.starts_with(|c: char| c.is_ascii_alphanumeric());
+    if image.chars().all(allowed) && image.split('/').all(segment) {
+        return Ok(());
+    }
+    let message = format!("`{}` is not a reference of an image", image.escape_debug());
+    Err(Fault::new(FaultClass::Invalid, "docker.image", message))
+}
+
+/// `host:5000/name:1` is `host:5000/name` and `1`; without a tag it is `latest`.
+fn repository_and_tag(image: &str) -> (&str, &str) {
+    image.rsplit_once(':').filter(|(_, tag)| !tag.contains('/')).unwrap_or((image, "latest"))
 }
 
 fn seconds(grace_s: u32) -> i32 {
@@ -391,3 +423,6 @@ fn usage(stats: &ContainerStatsResponse) -> Usage {
         block_written_bytes: moved("write"),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,302 @@
+//! Every verb, against a real engine.
+
+use super::*;
+use crate::bindings::runbook::docker::control::Host as _;
+use crate::bindings::runbook::docker::exec::Host as _;
+use crate::bindings::runbook::docker::lifecycle::Host as _;
+use crate::bindings::runbook::docker::reader::Host as _;
+use crate::host::HostCall;
+use crate::testing::host;
+use runbook_tests::docker::{IMAGE, docker, engine};
+use runbook_tests::registry::Registry;
+use std::path::Path;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+const ALL: &[&str] = &[
+    "docker.list",
+    "docker.inspect",
+    "docker.logs",
+    "docker.stats",
+    "docker.start",
+    "docker.stop",
+    "docker.restart",
+    "docker.pull",
+    "docker.tag",
+    "docker.create",
+    "docker.remove",
+    "docker.prune",
+    "docker.exec",
+];
+
+/// A prefix of names that no other test has; whatever bears it is removed when this is dropped.
+struct Names(String);
+
+impl Names {
+    fn new() -> Self {
+        static COUNTER: AtomicU32 = AtomicU32::new(0);
+        engine();
+        Self(format!("runbook-verb-{}-{}", std::process::id(), COUNTER.fetch_add(1, Ordering::Relaxed)))
+    }
+
+    fn name(&self, end: &str) -> String {
+        format!("{}-{end}", self.0)
+    }
+
+    /// Runs a container by hand.
+    fn run(&self, end: &str, options: &[&str], command: &[&str]) -> String {
+        let name = self.name(end);
+        let (text, ran) =
+            docker(&[&["run", "-d", "--stop-signal", "SIGKILL", "--name", &name], options, &[IMAGE], command].concat());
+        assert!(ran, "{text}");
+        name
+    }
+
+    /// The host side of a call whose slot is bound to what `filter` says.
+    fn host(&self, filter: &str) -> Host {
+        let prefix = &self.0;
+        let targets = format!(
+            "[targets.c]\ndocker = {{ {filter} }}\nimages = [\"{IMAGE}\", \"{prefix}*\", \"127.0.0.1:*/{prefix}*\"]\n\
+             command = [\"/bin/sh\", \"-c\", {{ regex = \"echo [a-z]+( >&2)?; exit [0-9]\" }}]\n"
+        );
+        host(&[("c", ALL, "c")], &targets, Path::new("/"))
+    }
+
+    /// The same, bound to every container of this test.
+    fn all(&self) -> Host {
+        self.host(&format!("pattern = \"{}-*\"", self.0))
+    }
+}
+
+impl Drop for Names {
+    fn drop(&mut self) {
+        let (ids, _) = docker(&["ps", "-aq", "--filter", &format!("name={}", self.0)]);
+        for id in ids.split_whitespace() {
+            docker(&["rm", "-f", id]);
+        }
+        let (images, _) = docker(&["images", "--format", "{{.Repository}}:{{.Tag}}"]);
+        for image in images.lines().filter(|image| image.contains(&self.0)) {
+            docker(&["rmi", "-f", image]);
+        }
+    }
+}
+
+fn slot() -> String {
+    "c".to_owned()
+}
+
+fn state(name: &str) -> String {
+    docker(&["inspect", "--format", "{{.State.Status}}", name]).0
+}
+
+#[tokio::test]
+async fn list_and_inspect_show_what_the_filter_lets_through_and_never_an_environment() {
+    let names = Names::new();
+    let one = names.run("one", &["--env", "PASSWORD=hunter2-in-the-environment", "--label", "role=api"], &["/bin/sleep", "600"]);
+    names.run("two", &[], &["/bin/true"]);
+    let mut host = names.all();
+    let listed = HostCall::new(&mut host).list(slot()).await.unwrap();
+    let found: Vec<_> = listed.iter().map(|container| container.name.clone()).collect();
+    assert_eq!(found, [names.name("one"), names.name("two")]);
+    let inspected = HostCall::new(&mut host).inspect(slot(), one.clone()).await.unwrap();
+    assert_eq!(
+        (inspected.name.as_str(), inspected.state, inspected.image.as_str()),
+        (one.as_str(), ContainerState::Running, IMAGE)
+    );
+    assert!(inspected.labels.contains(&("role".to_owned(), "api".to_owned())));
+    assert!(!format!("{listed:?}{inspected:?}").contains("hunter2"));
+}
+
+#[tokio::test]
+async fn logs_are_the_last_lines_of_both_streams() {
+    let names = Names::new();
+    let name = names.run("logs", &[], &["/bin/sh", "-c", "echo one; echo two; echo three >&2"]);
+    runbook_tests::wait_for("it has ended", || state(&name) == "exited");
+    let mut host = names.all();
+    let mut lines = HostCall::new(&mut host).logs(slot(), name.clone(), 10).await.unwrap();
+    lines.sort_by(|a, b| a.text.cmp(&b.text));
+    let lines: Vec<_> = lines.iter().map(|line| (line.text.as_str(), line.stderr)).collect();
+    assert_eq!(lines, [("one", false), ("three", true), ("two", false)]);
+    assert_eq!(HostCall::new(&mut host).logs(slot(), name, 1).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn stats_measure_a_running_container() {
+    let names = Names::new();
+    let name = names.run("stats", &[], &["/bin/sh", "-c", "while true; do true; done"]);
+    let usage = HostCall::new(&mut names.all()).stats(slot(), name).await.unwrap();
+    assert!(usage.cpu_percent > 1.0, "{usage:?}");
+    assert!(usage.memory_limit_bytes > 0, "{usage:?}");
+}
+
+#[tokio::test]
+async fn stop_start_and_restart_change_the_container_and_may_be_repeated() {
+    let names = Names::new();
+    let name = names.run("control", &[], &["/bin/sleep", "600"]);
+    let mut host = names.host(&format!("name = \"{name}\""));
+    let started = || docker(&["inspect", "--format", "{{.State.StartedAt}}", &name]).0;
+    HostCall::new(&mut host).stop(slot(), String::new(), 1).await.unwrap();
+    assert_eq!(state(&name), "exited");
+    HostCall::new(&mut host).stop(slot(), String::new(), 1).await.unwrap();
+    HostCall::new(&mut host).start(slot(), String::new()).await.unwrap();
+    HostCall::new(&mut host).start(slot(), String::new()).await.unwrap();
+    assert_eq!(state(&name), "running");
+    let before = started();
+    HostCall::new(&mut host).restart(slot(), String::new(), 1).await.unwrap();
+    assert_eq!(state(&name), "running");
+    assert_ne!(started(), before);
+}
+
+#[tokio::test]
+async fn an_image_is_tagged_pulled_created_and_removed() {
+    let names = Names::new();
+    let registry = Registry::start();
+    let mut host = names.all();
+    let there = format!("127.0.0.1:{}/{}-app:7", registry.port, names.0);
+    HostCall::new(&mut host).tag(slot(), IMAGE.to_owned(), there.clone()).await.unwrap();
+    let (text, pushed) = docker(&["push", &there]);
+    assert!(pushed, "{text}");
+    docker(&["rmi", &there]);
+    let id = HostCall::new(&mut host).pull(slot(), there.clone()).await.unwrap();
+    assert!(id.starts_with("sha256:"), "{id}");
+    let missing = there.replace(":7", ":8");
+    assert!(HostCall::new(&mut host).pull(slot(), missing).await.is_err());
+    let spec = ContainerSpec {
+        name: names.name("made"),
+        image: there.clone(),
+        command: vec!["/bin/sleep".to_owned(), "600".to_owned()],
+        environment: vec![("A".to_owned(), "b".to_owned())],
+        labels: vec![("role".to_owned(), "api".to_owned())],
+    };
+    let id = HostCall::new(&mut host).create(slot(), spec.clone()).await.unwrap();
+    assert_eq!(
+        docker(&["inspect", "--format", "{{.Id}} {{.State.Status}} {{index .Config.Env 0}}", &spec.name]).0,
+        format!("{id} created A=b")
+    );
+    assert_eq!(HostCall::new(&mut host).create(slot(), spec.clone()).await.unwrap_err().class, FaultClass::Conflict);
+    HostCall::new(&mut host).start(slot(), spec.name.clone()).await.unwrap();
+    assert_eq!(HostCall::new(&mut host).remove(slot(), spec.name.clone(), false).await.unwrap_err().class, FaultClass::Conflict);
+    HostCall::new(&mut host).remove(slot(), spec.name.clone(), true).await.unwrap();
+    assert_eq!(HostCall::new(&mut host).inspect(slot(), spec.name).await.unwrap_err().class, FaultClass::NotFound);
+}
+
+#[tokio::test]
+async fn prune_removes_stopped_containers_of_the_filter_and_no_other() {
+    let names = Names::new();
+    let running = names.run("running", &["--label", "role=worker"], &["/bin/sleep", "600"]);
+    let stopped = names.run("stopped", &["--label", "role=worker"], &["/bin/true"]);
+    let other = names.run("other", &[], &["/bin/true"]);
+    runbook_tests::wait_for("they have ended", || state(&stopped) == "exited" && state(&other) == "exited");
+    // The label is this test's own: other tests run on the same engine.
+    docker(&["rm", "-f", &running]);
+    let label = format!("role={}", names.0);
+    let running = names.run("running", &["--label", &label], &["/bin/sleep", "600"]);
+    docker(&["rm", "-f", &stopped]);
+    let stopped = names.run("stopped", &["--label", &label], &["/bin/true"]);
+    runbook_tests::wait_for("it has ended", || state(&stopped) == "exited");
+    let removed = HostCall::new(&mut names.host(&format!("label = \"{label}\""))).prune(slot()).await.unwrap();
+    assert_eq!(removed, std::slice::from_ref(&stopped));
+    assert_eq!((state(&running).as_str(), state(&other).as_str()), ("running", "exited"));
+}
+
+#[tokio::test]
+async fn exec_runs_what_the_target_lists_and_nothing_else() {
+    let names = Names::new();
+    let name = names.run("exec", &[], &["/bin/sleep", "600"]);
+    let mut host = names.host(&format!("name = \"{name}\""));
+    let command = |script: &str| vec!["/bin/sh".to_owned(), "-c".to_owned(), script.to_owned()];
+    let output = HostCall::new(&mut host).run(slot(), name.clone(), command("echo hello; exit 3")).await.unwrap();
+    assert_eq!(
+        (output.exit_code, output.stdout.as_slice(), output.stderr.as_slice()),
+        (3, b"hello\n".as_slice(), b"".as_slice())
+    );
+    let output = HostCall::new(&mut host).run(slot(), name.clone(), command("echo oops >&2; exit 0")).await.unwrap();
+    assert_eq!((output.exit_code, output.stderr.as_slice()), (0, b"oops\n".as_slice()));
+    for script in ["echo hello; exit 3; cat /etc/passwd", "cat /etc/passwd", "echo hello; exit 3\nid"] {
+        let fault = HostCall::new(&mut host).run(slot(), name.clone(), command(script)).await.unwrap_err();
+        assert_eq!(fault.class, FaultClass::Denied, "{script}");
+    }
+}
+
+/// A container of somebody else, asked for in every way in which a name can be written.
+#[tokio::test]
+async fn what_the_filter_does_not_let_through_is_denied_however_it_is_named() {
+    let names = Names::new();
+    let own = names.run("own", &[], &["/bin/sleep", "600"]);
+    let foreign = names.run("foreign", &["--label", &format!("name={own}")], &["/bin/sleep", "600"]);
+    let id = docker(&["inspect", "--format", "{{.Id}}", &foreign]).0;
+    let mut host = names.host(&format!("name = \"{own}\""));
+    for name in [foreign.clone(), id.clone(), id[..12].to_owned()] {
+        let mut call = HostCall::new(&mut host);
+        let denied = [
+            call.inspect(slot(), name.clone()).await.map(|_| ()),
+            call.logs(slot(), name.clone(), 1).await.map(|_| ()),
+            call.stats(slot(), name.clone()).await.map(|_| ()),
+            call.stop(slot(), name.clone(), 0).await,
+            call.start(slot(), name.clone()).await,
+            call.restart(slot(), name.clone(), 0).await,
+            call.remove(slot(), name.clone(), true).await,
+            call.run(slot(), name.clone(), vec!["/bin/sh".to_owned(), "-c".to_owned(), "echo a; exit 0".to_owned()])
+                .await
+                .map(|_| ()),
+        ];
+        for result in denied {
+            assert_eq!(result.unwrap_err().class, FaultClass::Denied, "{name}");
+        }
+    }
+    // What would be another path of the engine's API is no name.
+    for name in [
+        format!("/{foreign}"),
+        format!("{own}/../{foreign}"),
+        format!("{foreign}/json?x="),
+        "%2e%2e".to_owned(),
+        "a\nb".to_owned(),
+    ] {
+        let fault = HostCall::new(&mut host).inspect(slot(), name.clone()).await.unwrap_err();
+        assert_eq!((fault.class, fault.code.as_str()), (FaultClass::Invalid, "docker.name"), "{name}");
+    }
+    let image = format!("{}/../../containers/{foreign}", names.0);
+    assert_eq!(HostCall::new(&mut host).tag(slot(), image, IMAGE.to_owned()).await.unwrap_err().code, "docker.image");
+    assert_eq!(state(&foreign), "running");
+    // Its own id is another way to name what the filter lets through.
+    let own_id = docker(&["inspect", "--format", "{{.Id}}", &own]).0;
+    assert_eq!(HostCall::new(&mut host).inspect(slot(), own_id).await.unwrap().name, own);
+    let spec = |name: &str, image: &str| ContainerSpec {
+        name: name.to_owned(),
+        image: image.to_owned(),
+        command: Vec::new(),
+        environment: Vec::new(),
+        labels: Vec::new(),
+    };
+    for spec in [spec(&names.name("new"), IMAGE), spec(&own, "somebody/else:1")] {
+        assert_eq!(HostCall::new(&mut host).create(slot(), spec).await.unwrap_err().class, FaultClass::Denied);
+    }
+    assert_eq!(HostCall::new(&mut host).pull(slot(), "somebody/else:1".to_owned()).await.unwrap_err().class, FaultClass::Denied);
+    assert_eq!(
+        HostCall::new(&mut host).tag(slot(), IMAGE.to_owned(), "somebody/else:1".to_owned()).await.unwrap_err().class,
+        FaultClass::Denied
+    );
+}
+
+#[tokio::test]
+async fn a_name_that_moves_to_another_container_does_not_take_the_call_with_it() {
+    let names = Names::new();
+    let name = names.run("moving", &[], &["/bin/sleep", "600"]);
+    let first = docker(&["inspect", "--format", "{{.Id}}", &name]).0;
+    let mut host = names.host(&format!("name = \"{name}\""));
+    let (engine, inspected) = host.container("c", Verb::DockerStop, &name).await.unwrap();
+    // Between the look and the act, the name is given to another container.
+    docker(&["rename", &name, &names.name("old")]);
+    let second = names.run("moving", &[], &["/bin/sleep", "600"]);
+    let options = StopContainerOptionsBuilder::default().t(0).build();
+    engine.docker.stop_container(&id_of(&inspected), Some(options)).await.unwrap();
+    assert_eq!((state(&first).as_str(), state(&second).as_str()), ("exited", "running"));
+}
+
+#[tokio::test]
+async fn an_engine_that_is_away_is_said_to_be() {
+    let targets = "[targets.c]\ndocker = { name = \"x\" }\nsocket = \"/nowhere/docker.sock\"\n";
+    let mut host = host(&[("c", ALL, "c")], targets, Path::new("/"));
+    let fault = HostCall::new(&mut host).inspect(slot(), String::new()).await.unwrap_err();
+    assert_eq!((fault.class, fault.code.as_str()), (FaultClass::Transient, "docker.engine-away"));
+    assert!(fault.message.contains("start it, or set `socket`"), "{}", fault.message);
+}

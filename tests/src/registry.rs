@@ -1,0 +1,48 @@
+//! A registry of images on loopback.
+
+use crate::{free_port, program, wait_for};
+use std::net::TcpStream;
+use std::process::{Child, Command, Stdio};
+
+/// A registry, stopped by its own pid when dropped.
+#[derive(Debug)]
+pub struct Registry {
+    /// Its port on 127.0.0.1, from where Docker engines fetch without TLS.
+    pub port: u16,
+    process: Child,
+    _folder: tempfile::TempDir,
+}
+
+impl Registry {
+    /// Starts an empty one.
+    ///
+    /// # Panics
+    /// If it cannot be started.
+    pub fn start() -> Self {
+        let port = free_port();
+        let folder = tempfile::tempdir().expect("a folder can be made");
+        let config = folder.path().join("config.yml");
+        let text = format!(
+            "version: 0.1\nlog:\n  level: error\nstorage:\n  filesystem:\n    rootdirectory: {}\nhttp:\n  addr: 127.0.0.1:{port}\n",
+            folder.path().display()
+        );
+        std::fs::write(&config, text).expect("a file can be written");
+        let process = Command::new(program(&["/usr/bin/docker-registry"], "docker-registry"))
+            .arg("serve")
+            .arg(&config)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("the registry starts");
+        wait_for("the registry answers", || TcpStream::connect(("127.0.0.1", port)).is_ok());
+        Self { port, process, _folder: folder }
+    }
+}
+
+impl Drop for Registry {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
