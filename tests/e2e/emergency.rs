@@ -53,9 +53,7 @@ impl Emergency {
 
     fn backups(&self) -> Vec<std::path::PathBuf> {
         let entries = std::fs::read_dir(self.env.path().join("backups")).expect("the folder is there");
-        let paths = entries.map(|entry| entry.expect("listed").path());
-        // A program that was killed leaves a hidden partial file, which nothing takes for a backup.
-        paths.filter(|path| !path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'))).collect()
+        entries.map(|entry| entry.expect("listed").path()).collect()
     }
 
     fn messages(&self) -> Vec<String> {
@@ -209,4 +207,88 @@ fn killed_in_the_middle_it_is_resumed_and_no_step_runs_twice() {
     assert_eq!(emergency.backups().len(), 1, "one whole backup: {:?}", emergency.backups());
     let starts = emergency.messages().iter().filter(|message| message.contains("starts")).count();
     assert_eq!(starts, 1, "the first announcement was not sent again");
+}
+
+/// How many records a journal has.
+fn records(emergency: &Emergency, journal: &str) -> i64 {
+    let path = emergency.env.path().join(journal);
+    let Ok(journal) = rusqlite::Connection::open_with_flags(path, rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY) else { return 0 };
+    journal.query_row("select count(*) from events", [], |row| row.get(0)).unwrap_or(0)
+}
+
+/// Resumes a run to its end. Where the outcome of a step is unknown, the operator looks and decides.
+fn resume_to_the_end(emergency: &Emergency, journal: &str, told_before: usize) -> runbook_tests::env::Finished {
+    let runs = emergency.env.run(&["--journal", journal, "runs"]).status(0).stdout;
+    let run = runs.split_whitespace().next().expect("there is a run").to_owned();
+    let mut decisions: Vec<String> = Vec::new();
+    for _ in 0..4 {
+        let decide: Vec<&str> = decisions.iter().flat_map(|decision| ["--decide", decision.as_str()]).collect();
+        let resumed = emergency.env.run(&[&["--journal", journal, "resume", &run], &decide[..]].concat());
+        if resumed.status != 5 {
+            return resumed;
+        }
+        let steps = ["announce-start", "announce-end", "terminate", "vacuum", "backup"];
+        let step = steps.into_iter().find(|step| resumed.stderr.contains(&format!("{step}=retry"))).unwrap_or_else(|| {
+            panic!("which step is unknown?\n{}\n{}", resumed.stdout, resumed.stderr);
+        });
+        let told = emergency.messages().len() - told_before;
+        let has_happened = match step {
+            "announce-start" => told >= 1,
+            "announce-end" => told >= 2,
+            _ => false,
+        };
+        decisions.push(format!("{step}={}", if has_happened { "skip" } else { "retry" }));
+    }
+    panic!("the run waits for ever");
+}
+
+#[test]
+fn killed_after_each_record_the_emergency_ends_as_if_nothing_had_been() {
+    let emergency = Emergency::new("killed");
+    emergency.exec(&["--journal", "whole.db"]).status(0);
+    let n_records = records(&emergency, "whole.db");
+    assert!(n_records > 25, "{n_records} records");
+    for stop in 1..n_records {
+        for backup in emergency.backups() {
+            std::fs::remove_file(backup).expect("removable");
+        }
+        let journal = format!("killed-{stop}.db");
+        let told_before = emergency.messages().len();
+        let arguments = ["--journal", &journal, "exec", "emergency-db.toml", "--env", "e2e", "--set", "incident=INC-42"];
+        let mut command = emergency.env.command(&arguments);
+        let killed = command.env("RUNBOOK_TEST_KILL_AFTER_RECORD", stop.to_string()).output().expect("the program starts");
+        assert!(killed.status.code().is_none(), "record {stop}: {}", String::from_utf8_lossy(&killed.stderr));
+        let resumed = resume_to_the_end(&emergency, &journal, told_before);
+        assert_eq!(resumed.status, 0, "record {stop}\n{}\n{}", resumed.stdout, resumed.stderr);
+        runbook_tests::wait_for("the application serves", || emergency.app.answers());
+        let backups = emergency.backups();
+        assert!(backups.len() == 1 && backups[0].to_string_lossy().ends_with(".zst"), "record {stop}: {backups:?}");
+        let whole = Command::new("zstd").arg("-t").arg(&backups[0]).output().expect("zstd runs");
+        assert!(whole.status.success(), "record {stop}: {}", String::from_utf8_lossy(&whole.stderr));
+        let messages = emergency.messages().split_off(told_before);
+        assert!(messages.len() == 2 && messages[0] != messages[1], "record {stop}: {messages:?}");
+    }
+    // Nobody holds the lock any more, and the audit log of all these processes fits.
+    emergency.exec(&["--journal", "whole.db", "--set", "incident=INC-43"]).status(0);
+    emergency.env.run(&["audit", "verify"]).status(0);
+}
+
+#[test]
+fn a_container_is_restarted_by_a_step() {
+    let app = App::start("restart");
+    let env = home();
+    env.file(
+        "r.toml",
+        &format!(
+            "format = 1\n[runbook]\nname = \"restart\"\n[targets.app]\ndocker = {{ name = \"{}\" }}\n\
+             [[step]]\nid = \"again\"\nuses = \"docker:restart\"\nbind.container = \"app\"\nirreversible = \"it serves again\"\n",
+            app.name
+        ),
+    );
+    let started = app.started_at();
+    env.run(&["exec", "--dry-run", "r.toml"]).status(0);
+    assert_eq!(app.started_at(), started, "a dry run restarts nothing");
+    env.run(&["exec", "r.toml"]).status(0);
+    assert_ne!(app.started_at(), started);
+    runbook_tests::wait_for("the application serves", || app.answers());
 }
