@@ -12,6 +12,7 @@ fn main() {
     let env = TestEnv::new(env!("CARGO_BIN_EXE_runbook"));
     start(&env);
     plan(&env);
+    audit(&env);
     dump(&env);
 }
 
@@ -66,6 +67,46 @@ fn plan(env: &TestEnv) {
     env.file("plan.toml", &text);
     report("runbook plan, 25 steps, 6 plugins, median of 100", &milliseconds(measure(env, &["plan", "plan.toml"], 100)), "20 ms");
 }
+
+/// The ledger of 40 runbooks and 15 plugins, within a boundary.
+fn audit(env: &TestEnv) {
+    let text = std::fs::read_to_string(env.path().join("plan.toml")).expect("`plan` wrote it");
+    for index in 0..40 {
+        env.file(&format!("all/r{index}.toml"), &text.replace("name = \"bench\"", &format!("name = \"bench-{index}\"")));
+    }
+    for index in 0..15 {
+        let bundled = &BUNDLED[index % BUNDLED.len()];
+        // A custom section more: another digest, another plugin.
+        let name = format!("{index:03}");
+        let section = [&[0, 4, 3][..], name.as_bytes()].concat();
+        std::fs::write(env.path().join(format!("all/p{index}.wasm")), [bundled.component, &section].concat()).expect("written");
+    }
+    let rules = ["http", "sql", "docker", "files", "process", "secrets"].map(|capability| {
+        let verbs = match capability {
+            "http" => "\"get\", \"post\"",
+            "sql" => "\"query\"",
+            "docker" => "\"inspect\"",
+            "files" => "\"read\"",
+            "process" => "\"run\"",
+            _ => "\"use\"",
+        };
+        format!("[[allow]]\ncapability = \"{capability}\"\nverbs = [{verbs}]\n")
+    });
+    env.file("boundary.toml", &format!("format = 1\n{}", rules.concat()));
+    let found = measure(env, &["audit", "--boundary", "boundary.toml", "all"], 20);
+    report("runbook audit, 40 runbooks, 15 plugins, median of 20", &milliseconds(found), "1 s");
+}
+
+/// A plugin inside the program.
+#[derive(Debug)]
+pub struct Bundled {
+    /// Its name.
+    pub name: &'static str,
+    /// Its component.
+    pub component: &'static [u8],
+}
+
+include!(concat!(env!("OUT_DIR"), "/bundled.rs"));
 
 /// Peak memory of a running child, in KiB.
 fn peak(child: &mut Child) -> u64 {

@@ -1,0 +1,20 @@
+//! SQL: a statement has a class or it has none; nothing panics, and a `select` never hides a write.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use runbook_authority::pattern::{Dialect, StatementClass, classify};
+
+fuzz_target!(|text: &str| {
+    for dialect in [Dialect::Postgres, Dialect::MySql, Dialect::Sqlite] {
+        let Some(facts) = classify(dialect, text) else { continue };
+        for relation in &facts.relations {
+            assert_eq!(relation, &relation.to_lowercase());
+        }
+        if facts.class == StatementClass::Select {
+            let more = format!("{text}; drop table t");
+            let is_still_one = classify(dialect, &more).is_some_and(|facts| facts.class == StatementClass::Select);
+            // Unless the end is inside of a comment or a text that was never closed.
+            assert!(!is_still_one || text.contains("--") || text.contains("/*") || text.contains('#') || text.contains(['\'', '"', '`', '$', '[']), "{text}");
+        }
+    }
+});

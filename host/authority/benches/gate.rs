@@ -1,0 +1,88 @@
+//! What one decision of the gate costs: it stands before every host call.
+
+use criterion::{Criterion, criterion_group, criterion_main};
+use runbook_authority::gate::{HeaderValue, Mode, Operation, decide};
+use runbook_authority::grant::{Binding, Effective, UseSite, grant};
+use runbook_authority::target::{ContainerFacts, Targets};
+use runbook_authority::{Manifest, Verb};
+use runbook_document::{Diagnostics, Located, Source, Value};
+use std::hint::black_box;
+use std::path::Path;
+
+const MANIFEST: &str = r#"format = 1
+[plugin]
+name = "p"
+version = "1.0.0"
+description = "d"
+[slots.api]
+capability = "http"
+verbs = ["get"]
+reason = "r"
+[slots.app]
+capability = "docker"
+verbs = ["stop"]
+reason = "r"
+[slots.program]
+capability = "process"
+verbs = ["run"]
+reason = "r"
+[slots.db]
+capability = "sql"
+verbs = ["query"]
+reason = "r"
+[[operation]]
+name = "o"
+kind = "step"
+summary = "s"
+slots = { api = ["get"], app = ["stop"], program = ["run"], db = ["query"] }
+"#;
+
+const TARGETS: &str = r#"[targets.api]
+http = "https://api.internal/v1"
+paths = ["/orders/*", "/health", "/customers/**"]
+request_headers = ["x-trace"]
+[targets.app]
+docker = { pattern = "orders-*" }
+[targets.program]
+process = "/usr/bin/pg_dump"
+arguments = ["--format=plain", { regex = "--table=[a-z_]+" }]
+[targets.db]
+sql = "postgres://a@h/d"
+"#;
+
+fn effective() -> Effective {
+    let mut diagnostics = Diagnostics::default();
+    let manifest = Manifest::parse(&Source::new("plugin.toml", MANIFEST), &mut diagnostics).expect("good");
+    let source = Source::new("r.toml", TARGETS);
+    let table = runbook_document::parse(&source, &mut diagnostics).expect("good");
+    let Some(Value::Table(table)) = table.get("targets").map(|node| &node.value) else { panic!("targets") };
+    let mut targets = Targets::default();
+    targets.read(&source, table, Path::new("/base"), &mut diagnostics);
+    let located = |text: &str| Located { value: text.to_owned(), span: 0..0 };
+    let bindings = ["api", "app", "program", "db"].map(|name| Binding { slot: located(name), target: located(name) });
+    let site = UseSite { step: "s", uses: "p:o", operation: "o", source: &source, span: &(0..0) };
+    grant(&site, &manifest, &bindings, &targets).expect("granted")
+}
+
+fn gate(criterion: &mut Criterion) {
+    let effective = effective();
+    let headers = [("accept", HeaderValue::Plain("application/json")), ("x-trace", HeaderValue::Plain("abc"))];
+    let request = Operation::Http { slot: "api", verb: Verb::HttpGet, path: "/customers/17/orders?page=2", headers: &headers };
+    let denied = Operation::Http { slot: "api", verb: Verb::HttpGet, path: "/admin", headers: &headers };
+    let labels = [("role".to_owned(), "api".to_owned())];
+    let container = ContainerFacts { name: "orders-api", labels: &labels };
+    let stop = Operation::Container { slot: "app", verb: Verb::DockerStop, container };
+    let arguments = ["--format=plain".to_owned(), "--table=orders".to_owned()];
+    let run = Operation::Process { slot: "program", arguments: &arguments };
+    let query = Operation::Sql { slot: "db", verb: Verb::SqlQuery, statement: Some("select 1") };
+    for (name, operation) in
+        [("request", request), ("request that is denied", denied), ("container", stop), ("program", run), ("statement", query)]
+    {
+        criterion.bench_function(&format!("gate: {name}"), |bencher| {
+            bencher.iter(|| black_box(decide(black_box(&effective), Mode::Effects, black_box(&operation))));
+        });
+    }
+}
+
+criterion_group!(benches, gate);
+criterion_main!(benches);
