@@ -57,3 +57,111 @@ fn an_empty_value_changes_nothing() {
 fn with_key<'a>(arguments: &[&'a str]) -> Vec<&'a str> {
     [&["--identity", "key.txt"], arguments].concat()
 }
+
+/// The value of the secret, by the age tool alone.
+fn by_age(env: &runbook_tests::env::TestEnv, key: &str) -> Option<String> {
+    let age = runbook_tests::program(&["/usr/bin/age", "/usr/local/bin/age"], "age");
+    let output = Command::new(age).args(["-d", "-i", key, "prod.age"]).current_dir(env.path()).output().expect("age runs");
+    output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+#[test]
+fn a_secret_is_rotated_and_only_one_that_is_there() {
+    let env = home();
+    env.run(&["secret", "keygen", "--output", "key.txt"]).status(0);
+    env.run_with_input(&with_key(&["secret", "set", "prod.age#token", "--note", "of the API"]), "first").status(0);
+    env.run_with_input(&with_key(&["secret", "rotate", "prod.age#tokem"]), "x").status(2).err("nothing was changed");
+    env.run_with_input(&with_key(&["secret", "rotate", "prod.age#token"]), "first").status(2).err("is the old one");
+    env.run_with_input(&with_key(&["secret", "rotate", "prod.age#token"]), "second").status(0).err("was 0 days old");
+    assert_eq!(env.run(&with_key(&["secret", "get", "prod.age#token"])).status(0).stdout, "second");
+    env.run(&with_key(&["secret", "list", "prod.age"])).status(0).out("of the API");
+    env.run(&with_key(&["secret", "list", "prod.age", "--max-age", "90d"])).status(0);
+    env.run(&with_key(&["secret", "list", "prod.age", "--max-age", "0s"])).status(1).out("TOO OLD");
+}
+
+#[test]
+fn recipients_come_and_go_and_nobody_locks_himself_out() {
+    let env = home();
+    let own = env.run(&["secret", "keygen", "--output", "key.txt"]).status(0).stdout.trim().to_owned();
+    let other = env.run(&["secret", "keygen", "--output", "other.txt"]).status(0).stdout.trim().to_owned();
+    let ssh = Command::new(runbook_tests::program(&["/usr/bin/ssh-keygen"], "openssh-client"))
+        .args(["-q", "-t", "ed25519", "-N", "", "-C", "ops@example", "-f", "id"])
+        .current_dir(env.path())
+        .status()
+        .expect("ssh-keygen runs");
+    assert!(ssh.success());
+    let ssh = env.read("id.pub").trim().to_owned();
+    env.run_with_input(&with_key(&["secret", "set", "prod.age#token"]), "abc").status(0);
+    assert_eq!(by_age(&env, "other.txt"), None);
+    let added = with_key(&["secret", "recipients", "prod.age", "--add", &other, "--add", &ssh]);
+    env.run(&added).status(0).out(&own).out(&other).out("ssh-ed25519");
+    for key in ["key.txt", "other.txt", "id"] {
+        assert!(by_age(&env, key).is_some_and(|text| text.contains("abc")), "{key}");
+    }
+    // The store that the age tool reads is the one that the other key opens here.
+    env.run(&["--identity", "id", "secret", "get", "prod.age#token"]).status(0).out("abc");
+    let remove_own = env.run(&with_key(&["secret", "recipients", "prod.age", "--remove", &own]));
+    remove_own.status(2).err("could not open `prod.age` any more").err("nothing was changed");
+    env.run(&with_key(&["secret", "recipients", "prod.age", "--remove", &other])).status(0).without(&other).err("rotate");
+    assert_eq!(by_age(&env, "other.txt"), None);
+    assert!(!env.read("prod.age.recipients").contains(&other));
+    env.run(&with_key(&["secret", "recipients", "prod.age", "--remove", "age1nobody"])).status(2).err("not among the recipients");
+    env.run(&with_key(&["secret", "recipients", "prod.age", "--add", "age1junk"])).status(2);
+}
+
+#[test]
+fn rekey_follows_the_file_beside_the_store() {
+    let env = home();
+    env.run(&["secret", "keygen", "--output", "key.txt"]).status(0);
+    let other = env.run(&["secret", "keygen", "--output", "other.txt"]).status(0).stdout;
+    env.run_with_input(&with_key(&["secret", "set", "prod.age#token"]), "abc").status(0);
+    env.file("prod.age.recipients", &format!("{}{other}", env.read("prod.age.recipients")));
+    assert_eq!(by_age(&env, "other.txt"), None, "it takes effect when the store is encrypted again");
+    env.run(&with_key(&["secret", "rekey", "prod.age"])).status(0).err("for 2 recipients");
+    assert!(by_age(&env, "other.txt").is_some());
+}
+
+#[test]
+fn passphrases_come_from_a_file_where_nobody_can_be_asked() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let env = home();
+    let file = env.file("pass.txt", "correct horse battery\n");
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).expect("a mode can be set");
+    let with_pass = |arguments: &[&'static str]| [&["--passphrase-file", "pass.txt"], arguments].concat();
+    env.run_with_input(&with_pass(&["secret", "set", "prod.age#token", "--passphrase"]), "abc").status(0);
+    env.run(&with_pass(&["secret", "get", "prod.age#token"])).status(0).out("abc");
+    env.run(&["secret", "get", "prod.age#token"]).status(2);
+    // An encrypted SSH key is opened the same way.
+    let made = Command::new(runbook_tests::program(&["/usr/bin/ssh-keygen"], "openssh-client"))
+        .args(["-q", "-t", "ed25519", "-N", "correct horse battery", "-f", "locked"])
+        .current_dir(env.path())
+        .status()
+        .expect("ssh-keygen runs");
+    assert!(made.success());
+    env.file("ssh.age.recipients", &env.read("locked.pub"));
+    let locked = ["--identity", "locked", "--passphrase-file", "pass.txt"];
+    env.run_with_input(&[&locked[..], &["secret", "set", "ssh.age#token"]].concat(), "def").status(0);
+    env.run(&[&locked[..], &["secret", "get", "ssh.age#token"]].concat()).status(0).out("def");
+    env.run(&["--identity", "locked", "secret", "get", "ssh.age#token"]).status(2).without("def");
+}
+
+#[test]
+fn a_secret_that_is_too_old_is_said_to_be_once() {
+    let env = home();
+    env.run(&["secret", "keygen"]).status(0);
+    env.run_with_input(&["secret", "set", "s.age#token"], "abcdefgh").status(0);
+    let receiver = runbook_tests::http::Receiver::start();
+    env.file(
+        "r.toml",
+        &format!(
+            "format = 1\n[runbook]\nname = \"t\"\n[secrets.token]\nsource = \"age:s.age#token\"\nmax_age = \"1ms\"\n\
+             [targets.api]\nhttp = \"http://127.0.0.1:{}\"\nheaders = {{ authorization = \"Bearer secret:token\" }}\n\
+             [[preflight]]\nid = \"one\"\nuses = \"http:get\"\nbind.target = \"api\"\nwith = {{ path = \"/\" }}\n\
+             [[preflight]]\nid = \"two\"\nuses = \"http:get\"\nbind.target = \"api\"\nwith = {{ path = \"/\" }}\n",
+            receiver.port
+        ),
+    );
+    let finished =
+        env.run(&["exec", "r.toml"]).status(0).err("warning: secret `token` is 0 days old").err("runbook secret rotate");
+    assert_eq!(finished.stderr.matches("warning: secret").count(), 1);
+}

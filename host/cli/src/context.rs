@@ -30,6 +30,9 @@ pub struct GlobalArgs {
     /// An age or SSH private key that opens secret stores; may be given several times [default: runbook/identity.txt in the configuration directory]
     #[arg(long, global = true, value_name = "FILE", env = "RUNBOOK_IDENTITY", value_delimiter = ':')]
     pub identity: Vec<PathBuf>,
+    /// A file with the passphrase of a store or a private key, where nobody can be asked
+    #[arg(long, global = true, value_name = "FILE", env = "RUNBOOK_PASSPHRASE_FILE")]
+    pub passphrase_file: Option<PathBuf>,
     /// The outermost limit of what any runbook may be granted [default: /etc/runbook/boundary.toml, if it is there]
     #[arg(long, global = true, value_name = "FILE", env = "RUNBOOK_BOUNDARY")]
     pub boundary: Option<PathBuf>,
@@ -80,6 +83,8 @@ pub struct Context {
     pub identities: Vec<PathBuf>,
     /// Where `identities` comes from.
     pub identity_origin: Origin,
+    /// Where passphrases are read from instead of the terminal.
+    pub passphrase_file: Option<PathBuf>,
     /// The boundary's file.
     pub boundary: PathBuf,
     /// Where `boundary` comes from.
@@ -125,6 +130,7 @@ impl Context {
                 .map_or_else(|| directory("XDG_STATE_HOME", ".local/state").map(|dir| dir.join("journal.db")), Ok)?,
             identities,
             identity_origin: if args.identity.is_empty() { Origin::Default } else { Origin::Given },
+            passphrase_file: args.passphrase_file.clone(),
             boundary: args.boundary.clone().unwrap_or_else(|| PathBuf::from(BOUNDARY)),
             boundary_origin: if args.boundary.is_some() { Origin::Given } else { Origin::Default },
             audit_log: args

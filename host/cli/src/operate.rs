@@ -15,7 +15,7 @@ use runbook_runtime::{
     RuntimeConfig, SecretFacts, SecretSource, SecretUnavailable, Services, SharedScrubber,
 };
 use runbook_secrets::{Secret, Source, Store};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -99,6 +99,7 @@ struct Vault {
     context: Context,
     entries: HashMap<String, Entry>,
     stores: Mutex<HashMap<PathBuf, Arc<Store>>>,
+    warned: Mutex<BTreeSet<String>>,
 }
 
 struct Entry {
@@ -110,7 +111,7 @@ struct Entry {
 impl Vault {
     fn new(context: &Context, prepared: &Prepared) -> Result<Self, Failure> {
         let entries = entries(&prepared.runbook, &prepared.folder)?;
-        Ok(Self { context: context.clone(), entries, stores: Mutex::default() })
+        Ok(Self { context: context.clone(), entries, stores: Mutex::default(), warned: Mutex::default() })
     }
 
     /// Opens a store once. It may ask for a passphrase, so it runs where waiting is allowed.
@@ -141,9 +142,33 @@ impl Vault {
     }
 }
 
+impl Vault {
+    /// Says once that a secret is older than the runbook wants it.
+    fn warn_if_old(&self, name: &str, entry: &Entry, store: &Store) {
+        let Some((limit, changed)) = entry.max_age.zip(store.changed(entry.source.name())) else { return };
+        let age = jiff::Timestamp::now().duration_since(changed).unsigned_abs();
+        let is_new = self.warned.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned());
+        if age <= limit || !is_new {
+            return;
+        }
+        let days = |duration: Duration| usize::try_from(duration.as_secs() / 86_400).unwrap_or(usize::MAX);
+        let (age, limit) = (crate::ui::counted(days(age), "day"), crate::ui::counted(days(limit), "day"));
+        crate::ui::note(&format!(
+            "warning: secret `{name}` is {age} old and should be at most {limit}; `runbook secret rotate {}#{}`",
+            entry.path.display(),
+            entry.source.name()
+        ));
+    }
+}
+
 impl SecretSource for Vault {
     fn fetch<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Secret, SecretUnavailable>> {
-        Box::pin(async move { self.with(name, |entry, store| store.get(entry.source.name())) })
+        Box::pin(async move {
+            self.with(name, |entry, store| {
+                self.warn_if_old(name, entry, store);
+                store.get(entry.source.name())
+            })
+        })
     }
 
     fn describe<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<SecretFacts, SecretUnavailable>> {

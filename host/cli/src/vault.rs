@@ -19,10 +19,21 @@ pub fn identities(context: &Context) -> Result<Identities, Failure> {
     Ok(identities)
 }
 
-/// Asks for a passphrase on the terminal, once for each question.
+/// Takes a passphrase from the file that the operator names, or asks for it on the terminal, once for each question.
 pub fn prompt(context: &Context) -> Prompt {
     let context = context.clone();
-    Prompt::new(move |question| ui::ask_secret(&context, &question.to_string()))
+    Prompt::new(move |question| match &context.passphrase_file {
+        Some(path) => passphrase_in(path).map_err(|failure| ui::failure(Some(&context), &failure)).ok(),
+        None => ui::ask_secret(&context, &question.to_string()),
+    })
+}
+
+/// The first line of a file that nobody else can read.
+fn passphrase_in(path: &Path) -> Result<SecretString, Failure> {
+    let bytes = files::read_private(path).map_err(Failure::usage)?;
+    let line = bytes.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    let text = std::str::from_utf8(line).map_err(|_| Failure::usage(format!("`{}` is not text", path.display())))?;
+    Ok(SecretString::from(text.trim_end_matches('\r').to_owned()))
 }
 
 /// Opens a store; `None` if its file is not there.
@@ -64,6 +75,9 @@ pub fn recipients(context: &Context, path: &Path, store: &Store) -> Result<Recip
 
 /// A new store behind a passphrase that is asked for twice.
 pub fn new_passphrase(context: &Context) -> Result<Recipients, Failure> {
+    if let Some(path) = &context.passphrase_file {
+        return Ok(Recipients::passphrase(long_enough(passphrase_in(path)?)?, WorkFactor::default()));
+    }
     let ask = |question| {
         ui::ask_secret(context, question).ok_or_else(|| Failure::usage("a passphrase is needed, and nobody can be asked"))
     };
@@ -71,8 +85,24 @@ pub fn new_passphrase(context: &Context) -> Result<Recipients, Failure> {
     if first.expose_secret() != second.expose_secret() {
         return Err(Failure::usage("the two passphrases differ; nothing was changed"));
     }
-    if first.expose_secret().chars().count() < 8 {
+    Ok(Recipients::passphrase(long_enough(first)?, WorkFactor::default()))
+}
+
+fn long_enough(passphrase: SecretString) -> Result<SecretString, Failure> {
+    if passphrase.expose_secret().chars().count() < 8 {
         return Err(Failure::usage("a passphrase needs at least 8 characters; nothing was changed"));
     }
-    Ok(Recipients::passphrase(first, WorkFactor::default()))
+    Ok(passphrase)
+}
+
+/// Writes a store for `recipients`, unless the operator could not open it any more.
+pub fn write(context: &Context, path: &Path, store: &Store, recipients: &Recipients) -> Result<(), Failure> {
+    let bytes = store.encrypt(recipients).map_err(Failure::usage)?;
+    if recipients.keys().next().is_some()
+        && let Err(error) = Store::open(&bytes, &path.display().to_string(), &identities(context)?, &prompt(context))
+    {
+        return Err(Failure::usage(format!("you could not open `{}` any more ({error}); nothing was changed", path.display()))
+            .hint("keep one of your own public keys among the recipients"));
+    }
+    files::write_public(path, &bytes).map_err(Failure::usage)
 }

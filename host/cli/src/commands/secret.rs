@@ -6,7 +6,7 @@ use crate::failure::Failure;
 use crate::{ui, vault};
 use clap::Subcommand;
 use jiff::Timestamp;
-use runbook_secrets::{Secret, Source, files, keygen};
+use runbook_secrets::{Recipients, Secret, Source, files, keygen};
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
@@ -30,6 +30,27 @@ pub enum SecretCommand {
         #[arg(long)]
         passphrase: bool,
     },
+    /// Give a secret that is there a new value, read from stdin or asked for
+    Rotate {
+        /// The store and the secret: `secrets/prod.age#orders-db`
+        secret: String,
+    },
+    /// Encrypt a store again, for the recipients that stand beside it now
+    Rekey {
+        /// The store: `secrets/prod.age`
+        store: PathBuf,
+    },
+    /// List whom a store is encrypted to; add and remove encrypt it again
+    Recipients {
+        /// The store: `secrets/prod.age`
+        store: PathBuf,
+        /// A public key (`age1…`, `ssh-ed25519 …`) that may open the store from now on; may be given several times
+        #[arg(long, value_name = "KEY")]
+        add: Vec<String>,
+        /// One that may not; it still opens every older copy, so rotate the secrets too
+        #[arg(long, value_name = "KEY")]
+        remove: Vec<String>,
+    },
     /// Print a secret's value
     Get {
         /// The store and the secret: `secrets/prod.age#orders-db`
@@ -39,7 +60,14 @@ pub enum SecretCommand {
     List {
         /// The store: `secrets/prod.age`
         store: PathBuf,
+        /// End with status 1 if a secret was not changed for so long: `90d`
+        #[arg(long, value_name = "DURATION", value_parser = duration)]
+        max_age: Option<std::time::Duration>,
     },
+}
+
+fn duration(text: &str) -> Result<std::time::Duration, String> {
+    runbook_document::parse_duration(text).ok_or_else(|| format!("`{text}` is not a duration such as `90d`"))
 }
 
 /// Runs `runbook secret`.
@@ -48,7 +76,10 @@ pub fn run(context: &Context, command: SecretCommand) -> Result<ExitStatus, Fail
         SecretCommand::Keygen { output } => generate(context, output),
         SecretCommand::Set { secret, note, passphrase } => set(context, &secret, note, passphrase),
         SecretCommand::Get { secret } => get(context, &secret),
-        SecretCommand::List { store } => list(context, &store),
+        SecretCommand::Rotate { secret } => rotate(context, &secret),
+        SecretCommand::Rekey { store } => rekey(context, &store),
+        SecretCommand::Recipients { store, add, remove } => recipients(context, &store, &add, &remove),
+        SecretCommand::List { store, max_age } => list(context, &store, max_age),
     }
 }
 
@@ -133,18 +164,94 @@ fn get(context: &Context, secret: &str) -> Result<ExitStatus, Failure> {
     Ok(ExitStatus::Success)
 }
 
-fn list(context: &Context, path: &Path) -> Result<ExitStatus, Failure> {
-    let store = existing(context, path)?;
-    let width = store.names().map(str::len).max().unwrap_or(0);
-    let mut text = String::new();
-    for name in store.names() {
-        let changed = store.changed(name).map(|at| at.strftime("%Y-%m-%d").to_string()).unwrap_or_default();
-        let note = store.note(name).unwrap_or_default();
-        text.push_str(format!("{name:width$}  {changed}  {note}").trim_end());
-        text.push('\n');
+fn rotate(context: &Context, secret: &str) -> Result<ExitStatus, Failure> {
+    let source = source(secret)?;
+    let path = source.path();
+    let _hold = files::hold(path).map_err(Failure::usage)?;
+    let mut store = existing(context, path)?;
+    let (Some(old), Some(changed)) = (store.get(source.name()), store.changed(source.name())) else {
+        return Err(Failure::usage(format!("`{}` has no secret `{}`; nothing was changed", path.display(), source.name()))
+            .hint(format!("make it with `runbook secret set {secret}`")));
+    };
+    let value = read_value(context, source.name())?;
+    if old.expose() == value.expose() {
+        return Err(Failure::usage("the new value is the old one; nothing was changed"));
     }
-    ui::data(&text)?;
+    let recipients = vault::recipients(context, path, &store)?;
+    let now = Timestamp::now();
+    store.set(source.name(), value, now, None).map_err(Failure::usage)?;
+    vault::write(context, path, &store, &recipients)?;
+    let age = ui::counted(days(now, changed), "day");
+    ui::note(&format!("secret `{}` rotated in `{}`; the old value was {age} old", source.name(), path.display()));
     Ok(ExitStatus::Success)
+}
+
+fn rekey(context: &Context, path: &Path) -> Result<ExitStatus, Failure> {
+    let _hold = files::hold(path).map_err(Failure::usage)?;
+    let store = existing(context, path)?;
+    let recipients = vault::recipients(context, path, &store)?;
+    vault::write(context, path, &store, &recipients)?;
+    let count = recipients.keys().count();
+    let whom = if count == 0 { "its passphrase".to_owned() } else { ui::counted(count, "recipient") };
+    ui::note(&format!("`{}` encrypted again, for {whom}", path.display()));
+    Ok(ExitStatus::Success)
+}
+
+fn recipients(context: &Context, path: &Path, add: &[String], remove: &[String]) -> Result<ExitStatus, Failure> {
+    let _hold = files::hold(path).map_err(Failure::usage)?;
+    let store = existing(context, path)?;
+    let now = vault::recipients(context, path, &store)?;
+    if now.keys().next().is_none() {
+        return Err(Failure::usage(format!("`{}` is encrypted with a passphrase, so it has no recipients", path.display())));
+    }
+    let mut keys: Vec<String> = now.keys().map(str::to_owned).collect();
+    for key in remove {
+        let before = keys.len();
+        keys.retain(|known| known != key && !known.starts_with(&format!("{key} ")));
+        if keys.len() == before {
+            return Err(Failure::usage(format!("`{key}` is not among the recipients; nothing was changed"))
+                .hint(format!("see `runbook secret recipients {}`", path.display())));
+        }
+    }
+    keys.extend(add.iter().map(|key| key.trim().to_owned()));
+    let beside = files::recipients_path(path);
+    let text = keys.join("\n") + "\n";
+    let wanted = Recipients::parse(&text, &beside.display().to_string()).map_err(Failure::usage)?;
+    if !add.is_empty() || !remove.is_empty() {
+        // The store first: if this is cut short, the file beside it is corrected by saying the same again.
+        vault::write(context, path, &store, &wanted)?;
+        let listed: String = wanted.keys().flat_map(|key| [key, "\n"]).collect();
+        files::write_public(&beside, listed.as_bytes()).map_err(Failure::usage)?;
+    }
+    if !remove.is_empty() {
+        ui::note("who was removed can still open every older copy of the file: rotate the secrets that matter");
+    }
+    ui::data(&wanted.keys().collect::<Vec<_>>().join("\n"))?;
+    Ok(ExitStatus::Success)
+}
+
+fn days(now: Timestamp, then: Timestamp) -> usize {
+    usize::try_from(now.duration_since(then).as_secs() / 86_400).unwrap_or(0)
+}
+
+fn list(context: &Context, path: &Path, max_age: Option<std::time::Duration>) -> Result<ExitStatus, Failure> {
+    let store = existing(context, path)?;
+    let now = Timestamp::now();
+    let mut status = ExitStatus::Success;
+    let mut rows = Vec::new();
+    for name in store.names() {
+        let changed = store.changed(name).unwrap_or(now);
+        let is_old = max_age.is_some_and(|limit| now.duration_since(changed).unsigned_abs() > limit);
+        if is_old {
+            status = ExitStatus::Failed;
+        }
+        let age = ui::counted(days(now, changed), "day");
+        let verdict = if is_old { "TOO OLD: rotate it" } else { "" };
+        let note = store.note(name).unwrap_or_default().to_owned();
+        rows.push(vec![name.to_owned(), changed.strftime("%Y-%m-%d").to_string(), age, verdict.to_owned(), note]);
+    }
+    ui::data(&runbook_report::table(&rows))?;
+    Ok(status)
 }
 
 fn existing(context: &Context, path: &Path) -> Result<runbook_secrets::Store, Failure> {
