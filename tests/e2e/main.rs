@@ -9,6 +9,7 @@ mod emergency;
 mod layers;
 mod quickstart;
 mod secrets;
+mod signing;
 mod sql;
 
 use runbook_tests::env::TestEnv;

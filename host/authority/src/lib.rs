@@ -17,6 +17,7 @@ pub mod manifest;
 pub mod pattern;
 pub mod snapshot;
 pub mod target;
+pub mod trust;
 
 pub use boundary::Boundary;
 pub use capability::{Capability, Effect, FUNCTIONS, Risk, VERBS, Verb};

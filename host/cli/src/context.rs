@@ -39,6 +39,9 @@ pub struct GlobalArgs {
     /// The folder of the audit log [default: runbook/audit in the state directory]
     #[arg(long, global = true, value_name = "DIR", env = "RUNBOOK_AUDIT_LOG")]
     pub audit_log: Option<PathBuf>,
+    /// Whose signatures are accepted for which plugins [default: /etc/runbook/trust.toml, if it is there]
+    #[arg(long, global = true, value_name = "FILE", env = "RUNBOOK_TRUST")]
+    pub trust: Option<PathBuf>,
     /// Refuse every runbook that has no lock entry: for CI
     #[arg(long, global = true, env = "RUNBOOK_LOCKED")]
     pub locked: bool,
@@ -58,6 +61,9 @@ pub enum Origin {
 
 /// Where the boundary of this host is, if an administrator made one.
 const BOUNDARY: &str = "/etc/runbook/boundary.toml";
+
+/// Where the trust file of this host is, if an administrator made one.
+const TRUST: &str = "/etc/runbook/trust.toml";
 
 /// Whether a runbook must be locked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,6 +95,10 @@ pub struct Context {
     pub boundary: PathBuf,
     /// Where `boundary` comes from.
     pub boundary_origin: Origin,
+    /// The trust file.
+    pub trust: PathBuf,
+    /// Where `trust` comes from.
+    pub trust_origin: Origin,
     /// The folder of the audit log.
     pub audit_log: PathBuf,
     /// Whether a runbook must be locked.
@@ -133,6 +143,8 @@ impl Context {
             passphrase_file: args.passphrase_file.clone(),
             boundary: args.boundary.clone().unwrap_or_else(|| PathBuf::from(BOUNDARY)),
             boundary_origin: if args.boundary.is_some() { Origin::Given } else { Origin::Default },
+            trust: args.trust.clone().unwrap_or_else(|| PathBuf::from(TRUST)),
+            trust_origin: if args.trust.is_some() { Origin::Given } else { Origin::Default },
             audit_log: args
                 .audit_log
                 .clone()

@@ -14,6 +14,7 @@ mod lock;
 mod operate;
 mod plugins;
 mod prepare;
+mod signatures;
 mod ui;
 mod vault;
 

@@ -1,6 +1,8 @@
 //! Where plugins come from: inside the program, or a component file that the runbook names.
 
 use crate::failure::Failure;
+use crate::signatures;
+use runbook_authority::trust::Trust;
 use runbook_runtime::{Verified, inspect, verify};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -22,13 +24,22 @@ const MAX_COMPONENT: u64 = 64 << 20;
 
 /// The plugins of one command, each read and verified once.
 #[derive(Debug, Default)]
-pub struct Plugins(BTreeMap<String, Arc<Verified>>);
+pub struct Plugins {
+    verified: BTreeMap<String, Arc<Verified>>,
+    /// The trust file in force. Bundled plugins are a part of the program and need no signature.
+    trust: Option<Trust>,
+}
 
 impl Plugins {
+    /// Plugins of which those that are files must be signed, if a trust file is in force.
+    pub fn trusted(trust: Option<Trust>) -> Self {
+        Self { verified: BTreeMap::new(), trust }
+    }
+
     /// The plugin that `reference` names: a bundled one by its name, or a file by a path below `folder` (it has a `/` or ends in
     /// `.wasm`).
     pub fn get(&mut self, reference: &str, folder: &Path) -> Result<Arc<Verified>, Failure> {
-        if let Some(known) = self.0.get(reference) {
+        if let Some(known) = self.verified.get(reference) {
             return Ok(Arc::clone(known));
         }
         let bytes = load(reference, folder)?;
@@ -38,13 +49,17 @@ impl Plugins {
         if !is_file(reference) && verified.manifest().name != reference {
             return Err(Failure::engine(format!("the bundled plugin `{reference}` calls itself `{}`", verified.manifest().name)));
         }
-        self.0.insert(reference.to_owned(), Arc::clone(&verified));
+        if let Some(trust) = self.trust.as_ref().filter(|_| is_file(reference)) {
+            let file = if folder == Path::new(".") { Path::new(reference).to_owned() } else { folder.join(reference) };
+            signatures::judge(trust, &file, &verified)?;
+        }
+        self.verified.insert(reference.to_owned(), Arc::clone(&verified));
         Ok(verified)
     }
 }
 
 /// Whether a reference names a file.
-fn is_file(reference: &str) -> bool {
+pub fn is_file(reference: &str) -> bool {
     reference.contains('/') || Path::new(reference).extension().is_some_and(|extension| extension == "wasm")
 }
 

@@ -1,11 +1,12 @@
 //! From a file to something that can be run: parse → resolve plugins → verify → grant. Nothing is executed here, and everything
 //! that is wrong is said at once.
 
-use crate::boundary;
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::plugins::Plugins;
+use crate::{boundary, signatures};
 use runbook_authority::grant::{self, UseSite as GrantSite};
+use runbook_authority::trust::Trust;
 use runbook_authority::{Binding, Boundary, Effective, Manifest, OperationKind, Targets};
 use runbook_document::{Diagnostic, Diagnostics, Severity, Source};
 use runbook_engine::model::Bind;
@@ -61,11 +62,11 @@ pub fn from_file(context: &Context, path: &Path, environment: Option<&str>) -> R
 pub fn unlocked(context: &Context, path: &Path, environment: Option<&str>, scrutiny: Scrutiny) -> Result<Prepared, Failure> {
     let source = read(path)?;
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
-    let boundary = match scrutiny {
-        Scrutiny::Refuse => boundary::load(context)?,
-        Scrutiny::Report => None,
+    let limits = match scrutiny {
+        Scrutiny::Refuse => Limits::load(context)?,
+        Scrutiny::Report => Limits::default(),
     };
-    prepare_within(boundary.as_ref(), &source, folder, environment, &mut includes(folder))
+    prepare_within(limits, &source, folder, environment, &mut includes(folder))
 }
 
 /// What happens to a grant beyond the boundary.
@@ -95,11 +96,24 @@ pub fn prepare_with(
     environment: Option<&str>,
     load: &mut runbook_engine::Loader<'_>,
 ) -> Result<Prepared, Failure> {
-    prepare_within(boundary::load(context)?.as_ref(), source, folder, environment, load)
+    prepare_within(Limits::load(context)?, source, folder, environment, load)
+}
+
+/// What an administrator has set for every runbook of this host.
+#[derive(Debug, Default)]
+struct Limits {
+    boundary: Option<Boundary>,
+    trust: Option<Trust>,
+}
+
+impl Limits {
+    fn load(context: &Context) -> Result<Self, Failure> {
+        Ok(Self { boundary: boundary::load(context)?, trust: signatures::load(context)? })
+    }
 }
 
 fn prepare_within(
-    boundary: Option<&Boundary>,
+    limits: Limits,
     source: &Arc<Source>,
     folder: &Path,
     environment: Option<&str>,
@@ -108,7 +122,7 @@ fn prepare_within(
     let runbook = runbook_engine::parse(source, environment, load).map_err(Failure::findings)?;
     let mut diagnostics = Diagnostics::default();
     let targets = read_targets(&runbook, folder, &mut diagnostics);
-    let mut plugins = Plugins::default();
+    let mut plugins = Plugins::trusted(limits.trust);
     let mut sites = BTreeMap::new();
     let mut facts = BTreeMap::new();
     for site in runbook.use_sites() {
@@ -122,7 +136,7 @@ fn prepare_within(
         };
         match granted(&site, operation, plugin.manifest(), &targets) {
             Ok(effective) => {
-                if let Some(boundary) = boundary {
+                if let Some(boundary) = &limits.boundary {
                     boundary::check(boundary, &site, (plugin.manifest(), &effective), folder, &mut diagnostics)?;
                 }
                 diagnostics.extend(wrong_input(&site, operation, &plugin));

@@ -3,8 +3,8 @@
 use crate::context::Context;
 use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
-use crate::plugins::{BUNDLED, load};
-use crate::ui;
+use crate::plugins::{BUNDLED, is_file, load};
+use crate::{signatures, ui};
 use clap::Subcommand;
 use runbook_authority::manifest::Operation;
 use runbook_authority::{Manifest, Verb};
@@ -25,6 +25,25 @@ pub enum PluginCommand {
         /// A bundled plugin's name, or a component file
         plugin: String,
     },
+    /// Make a key for signing plugins, and print its public half
+    Keygen {
+        /// Where to write the private key; nobody else may read it
+        #[arg(long, short, value_name = "FILE")]
+        output: PathBuf,
+    },
+    /// Sign a component: writes `FILE.sig` beside it
+    Sign {
+        /// The component
+        file: PathBuf,
+        /// The private key
+        #[arg(long, value_name = "FILE", env = "RUNBOOK_SIGNING_KEY")]
+        key: PathBuf,
+    },
+    /// Check the signature of a component by the trust file
+    Verify {
+        /// The component
+        file: PathBuf,
+    },
     /// Build a plugin written in Rust into one component file
     Build {
         /// The folder with Cargo.toml and plugin.toml
@@ -40,7 +59,10 @@ pub enum PluginCommand {
 pub fn run(context: &Context, command: PluginCommand) -> Result<ExitStatus, Failure> {
     match command {
         PluginCommand::List => list(),
-        PluginCommand::Inspect { plugin } => show(&plugin),
+        PluginCommand::Inspect { plugin } => show(context, &plugin),
+        PluginCommand::Keygen { output } => signatures::keygen(&output),
+        PluginCommand::Sign { file, key } => signatures::sign(&file, &key),
+        PluginCommand::Verify { file } => signatures::verify(context, &file),
         PluginCommand::Build { folder, output } => build(context, &folder, output),
     }
 }
@@ -57,11 +79,16 @@ fn list() -> Result<ExitStatus, Failure> {
     Ok(ExitStatus::Success)
 }
 
-fn show(plugin: &str) -> Result<ExitStatus, Failure> {
+fn show(context: &Context, plugin: &str) -> Result<ExitStatus, Failure> {
     let bytes = load(plugin, Path::new("."))?;
     let size = bytes.len() as u64;
     let inspected = inspect(bytes).map_err(Failure::refused)?;
-    ui::data(&render(&inspected, size))?;
+    let mut text = render(&inspected, size);
+    if is_file(plugin) {
+        let state = signatures::state(context, Path::new(plugin), &inspected.manifest.name, &inspected.digest)?;
+        let _ = write!(text, "\n\nSignature\n{state}");
+    }
+    ui::data(&text)?;
     match verify(inspected) {
         Ok(_) => Ok(ExitStatus::Success),
         Err(error) => Err(Failure::refused(error)),

@@ -1,0 +1,134 @@
+//! Signatures of plugins: made, checked, and required where a trust file is in force.
+
+use crate::context::{Context, Origin};
+use crate::exit_status::ExitStatus;
+use crate::failure::Failure;
+use crate::ui;
+use runbook_authority::Digest;
+use runbook_authority::trust::{Signature, SigningKey, Trust, Untrusted};
+use runbook_document::{Diagnostics, Source};
+use runbook_runtime::{Verified, inspect};
+use runbook_secrets::files;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+/// The trust file in force. One that the operator names must be there; one that cannot be read whole stops everything.
+pub fn load(context: &Context) -> Result<Option<Trust>, Failure> {
+    let path = &context.trust;
+    let text = match std::fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == ErrorKind::NotFound && context.trust_origin == Origin::Default => return Ok(None),
+        Err(error) => return Err(Failure::refused(format!("the trust file `{}` cannot be read: {error}", path.display()))),
+    };
+    let mut diagnostics = Diagnostics::default();
+    match Trust::parse(&Source::new(path.display().to_string(), text), &mut diagnostics) {
+        Some(trust) => Ok(Some(trust)),
+        None => Err(Failure::Findings { status: ExitStatus::Refused, diagnostics }),
+    }
+}
+
+/// Refuses a component that no accepted key has signed.
+pub fn judge(trust: &Trust, file: &Path, plugin: &Verified) -> Result<(), Failure> {
+    let name = &plugin.manifest().name;
+    let signature = read(file)?;
+    trust
+        .judge(name, plugin.digest(), signature.as_ref(), &today())
+        .map(|_| ())
+        .map_err(|untrusted| refusal(name, file, &untrusted))
+}
+
+fn refusal(name: &str, file: &Path, untrusted: &Untrusted) -> Failure {
+    let help = match untrusted {
+        Untrusted::Unsigned | Untrusted::OtherDigest { .. } | Untrusted::Forged { .. } => {
+            format!("have it reviewed and signed: `runbook plugin sign {} --key FILE`", file.display())
+        }
+        Untrusted::UnknownKey { .. } | Untrusted::OtherPlugins { .. } | Untrusted::Expired { .. } => {
+            "have the trust file changed by its owner, or the plugin signed by a key that is accepted for it".to_owned()
+        }
+    };
+    Failure::refused(format!("plugin `{name}` (`{}`) is not trusted: {untrusted}", file.display())).hint(help)
+}
+
+fn today() -> String {
+    jiff::Timestamp::now().strftime("%Y-%m-%d").to_string()
+}
+
+fn signature_path(file: &Path) -> PathBuf {
+    let mut name = file.as_os_str().to_owned();
+    name.push(".sig");
+    PathBuf::from(name)
+}
+
+/// The signature beside a component.
+fn read(file: &Path) -> Result<Option<Signature>, Failure> {
+    let path = signature_path(file);
+    let text = match std::fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(Failure::refused(format!("the signature `{}` cannot be read: {error}", path.display()))),
+    };
+    let mut diagnostics = Diagnostics::default();
+    match Signature::parse(&Source::new(path.display().to_string(), text), &mut diagnostics) {
+        Some(signature) => Ok(Some(signature)),
+        None => Err(Failure::Findings { status: ExitStatus::Refused, diagnostics }),
+    }
+}
+
+/// What is known of the signature beside a component, in one line.
+pub fn state(context: &Context, file: &Path, name: &str, digest: &Digest) -> Result<String, Failure> {
+    let Some(signature) = read(file)? else { return Ok("none".to_owned()) };
+    if let Err(untrusted) = signature.check(digest) {
+        return Ok(format!("NOT good: {untrusted}"));
+    }
+    let by = format!("good, by key {}", signature.key);
+    Ok(match load(context)? {
+        None => format!("{by}; no trust file is in force"),
+        Some(trust) => match trust.judge(name, digest, Some(&signature), &today()) {
+            Ok(key) => format!("{by}, which is `{}`, accepted for this plugin", key.name),
+            Err(untrusted) => format!("NOT trusted: {untrusted}"),
+        },
+    })
+}
+
+/// `runbook plugin keygen`
+pub fn keygen(output: &Path) -> Result<ExitStatus, Failure> {
+    let text = SigningKey::generate().ok_or_else(|| Failure::engine("the system gives no randomness"))?;
+    let key = SigningKey::parse(&text).ok_or_else(|| Failure::engine("a new key cannot be read back"))?;
+    files::write_private(output, text.as_bytes()).map_err(Failure::usage)?;
+    ui::note(&format!("private key written to `{}`; the next line goes into the trust file, as `public`", output.display()));
+    ui::data(&key.public().to_string())?;
+    Ok(ExitStatus::Success)
+}
+
+/// `runbook plugin sign`
+pub fn sign(file: &Path, key: &Path) -> Result<ExitStatus, Failure> {
+    let text = files::read_private(key).map_err(Failure::usage)?;
+    let key = std::str::from_utf8(&text).ok().and_then(SigningKey::parse).ok_or_else(|| {
+        Failure::usage(format!("`{}` is not a signing key", key.display())).hint("make one with `runbook plugin keygen`")
+    })?;
+    let bytes = std::fs::read(file).map_err(|error| Failure::usage(format!("`{}` cannot be read: {error}", file.display())))?;
+    // What is signed is a plugin, and not any bytes that somebody was sent.
+    let inspected = inspect(bytes).map_err(Failure::refused)?;
+    let path = signature_path(file);
+    files::write_public(&path, key.sign(&inspected.digest).render().as_bytes()).map_err(Failure::usage)?;
+    ui::note(&format!("signed {} {} ({})", inspected.manifest.name, inspected.manifest.version, inspected.digest));
+    ui::data(&path.display().to_string())?;
+    Ok(ExitStatus::Success)
+}
+
+/// `runbook plugin verify`
+pub fn verify(context: &Context, file: &Path) -> Result<ExitStatus, Failure> {
+    let bytes = std::fs::read(file).map_err(|error| Failure::usage(format!("`{}` cannot be read: {error}", file.display())))?;
+    let inspected = inspect(bytes).map_err(Failure::refused)?;
+    let trust = load(context)?.ok_or_else(|| {
+        Failure::usage("no trust file is in force").hint("name one with `--trust FILE`, or make /etc/runbook/trust.toml")
+    })?;
+    let name = &inspected.manifest.name;
+    match trust.judge(name, &inspected.digest, read(file)?.as_ref(), &today()) {
+        Ok(key) => {
+            ui::data(&format!("{name} {}: trusted, signed by `{}`\n{}", inspected.manifest.version, key.name, inspected.digest))?;
+            Ok(ExitStatus::Success)
+        }
+        Err(untrusted) => Err(refusal(name, file, &untrusted)),
+    }
+}

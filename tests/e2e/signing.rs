@@ -1,0 +1,66 @@
+//! Signed plugins: what nobody accepted has signed does not run where a trust file is in force.
+
+use crate::{bundled, home};
+use runbook_tests::env::TestEnv;
+
+fn env() -> (TestEnv, String) {
+    let env = home();
+    std::fs::write(env.path().join("mine.wasm"), bundled("sql")).expect("a file can be written");
+    env.file("shop.db", "");
+    env.file(
+        "r.toml",
+        "format = 1\n[runbook]\nname = \"check\"\n[targets.shop]\nsql = \"sqlite:shop.db\"\n[[preflight]]\nid = \"there\"\n\
+         uses = \"./mine.wasm:query\"\nbind.db = \"shop\"\nwith = { statement = \"select 1 as one\" }\n",
+    );
+    let public = env.run(&["plugin", "keygen", "--output", "team.key"]).status(0).out("ed25519:").stdout.trim().to_owned();
+    (env, public)
+}
+
+fn trust(env: &TestEnv, public: &str, plugins: &str, more: &str) {
+    env.file("trust.toml", &format!("format = 1\n[[key]]\nname = \"team\"\npublic = \"{public}\"\nplugins = {plugins}\n{more}"));
+}
+
+const EXEC: &[&str] = &["exec", "--trust", "trust.toml", "r.toml"];
+
+#[test]
+fn a_plugin_runs_when_an_accepted_key_has_signed_it() {
+    let (env, public) = env();
+    trust(&env, &public, "[\"sql\"]", "");
+    env.run(EXEC).status(6).err("plugin `sql`").err("is not signed").err("runbook plugin sign");
+    env.run(&["plugin", "sign", "mine.wasm", "--key", "team.key"]).status(0).out("mine.wasm.sig");
+    env.run(EXEC).status(0);
+    env.run(&["plugin", "verify", "--trust", "trust.toml", "mine.wasm"]).status(0).out("trusted, signed by `team`");
+    env.run(&["plugin", "inspect", "--trust", "trust.toml", "./mine.wasm"]).status(0).out("accepted for this plugin");
+    // A bundled plugin is a part of the program.
+    env.file("r.toml", &env.read("r.toml").replace("./mine.wasm:query", "sql:query"));
+    env.run(EXEC).status(0);
+}
+
+#[test]
+fn a_changed_component_a_strange_key_and_another_plugin_are_refused() {
+    let (env, public) = env();
+    trust(&env, &public, "[\"sql\"]", "");
+    env.run(&["plugin", "sign", "mine.wasm", "--key", "team.key"]).status(0);
+    std::fs::write(env.path().join("mine.wasm"), [bundled("sql"), &[0, 2, 1, b'x']].concat()).expect("a file can be written");
+    env.run(EXEC).status(6).err("it was changed after");
+    std::fs::write(env.path().join("mine.wasm"), bundled("sql")).expect("a file can be written");
+    env.run(&["plugin", "keygen", "--output", "stranger.key"]).status(0);
+    env.run(&["plugin", "sign", "mine.wasm", "--key", "stranger.key"]).status(0);
+    env.run(EXEC).status(6).err("is not in the trust file");
+    env.run(&["plugin", "sign", "mine.wasm", "--key", "team.key"]).status(0);
+    trust(&env, &public, "[\"other\"]", "");
+    env.run(EXEC).status(6).err("is accepted for `other`");
+    trust(&env, &public, "[\"sql\"]", "expires = 2020-01-01\n");
+    env.run(EXEC).status(6).err("was accepted until 2020-01-01");
+    env.file("trust.toml", "format = 1\n[[key]]\nname = \"x\"\n");
+    env.run(EXEC).status(6).err("has no `public`");
+}
+
+#[test]
+fn a_key_that_others_can_read_is_not_used() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let (env, _) = env();
+    std::fs::set_permissions(env.path().join("team.key"), std::fs::Permissions::from_mode(0o644)).expect("a mode can be set");
+    env.run(&["plugin", "sign", "mine.wasm", "--key", "team.key"]).status(2).err("chmod 600");
+    env.run(&["plugin", "keygen", "--output", "team.key"]).status(2);
+}
