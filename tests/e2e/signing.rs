@@ -46,7 +46,7 @@ fn a_changed_component_a_strange_key_and_another_plugin_are_refused() {
     std::fs::write(env.path().join("mine.wasm"), bundled("sql")).expect("a file can be written");
     env.run(&["plugin", "keygen", "--output", "stranger.key"]).status(0);
     env.run(&["plugin", "sign", "mine.wasm", "--key", "stranger.key"]).status(0);
-    env.run(EXEC).status(6).err("is not in the trust file");
+    env.run(EXEC).status(6).err("its signature is good, but key");
     env.run(&["plugin", "sign", "mine.wasm", "--key", "team.key"]).status(0);
     trust(&env, &public, "[\"other\"]", "");
     env.run(EXEC).status(6).err("is accepted for `other`");
