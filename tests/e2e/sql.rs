@@ -79,6 +79,57 @@ const POSTGRES_WRITES: &[&str] = &[
     "security label on table t is 'x'",
     "savepoint a; update t set a = 2",
     "select 1\u{0};",
+    // Functions that act although nothing is written to a table.
+    "select pg_terminate_backend(pid) from pg_stat_activity",
+    "select \"pg_terminate_backend\"(1)",
+    "select pg_catalog.pg_cancel_backend(1)",
+    "select u&\"pg\\005fterminate_backend\"(1)",
+    "select pg_notify('c', 'x')",
+    "select set_config('statement_timeout', '0', false)",
+    "select pg_reload_conf()",
+    "select pg_switch_wal()",
+    "select pg_logical_emit_message(false, 'a', 'b')",
+    "select lo_export(1, '/tmp/rb-out')",
+    "select dblink_exec('dbname=orders', 'delete from t')",
+    "select query_to_xml('delete from t returning a', true, true, '')",
+    "select query_to_xml_and_xmlschema('select pg_notify(''c'', ''x'')', true, true, '')",
+    "select * from ts_stat('delete from t returning a')",
+    "select pg_create_physical_replication_slot('s')",
+    "select pg_stat_reset()",
+    "select pg_file_write('x', 'y', false)",
+    "select/**/pg_promote()",
+    "table t for update",
+    "values (1) for update; delete from t",
+    "merge into t using t as u on false when not matched then insert values (1)",
+    "create function f() returns int language sql as 'delete from t returning a'",
+    "reindex table t",
+    "cluster t",
+    "comment on table t is 'x'",
+    "discard all",
+    "reset all",
+    "set role postgres",
+    "checkpoint",
+    "import foreign schema x from server y into z",
+];
+
+/// What must go on working on every database.
+const HONEST_READS: &[&str] = &[
+    "select a from t",
+    "SELECT A FROM T",
+    "select count(*) from t where a between 0 and 10",
+    "select a, count(*) from t group by a having count(*) > 0 order by a limit 5",
+    "with x as (select a from t) select * from x",
+    "with recursive n(i) as (select 1 union all select i + 1 from n where i < 5) select sum(i) from n",
+    "select * from t as one join t as two on one.a = two.a",
+    "select * from t where exists (select 1 from t)",
+    "select case when a = 1 then 'one' else 'other' end from t",
+    "select 'delete from t; drop table t' as text from t",
+    "select a as \"update\" from t",
+    "-- a comment\nselect a from t",
+    "/* a comment */ select a from t",
+    "select coalesce(null, a) from t union select 2 union all select 3",
+    "select upper('x'), length('abc'), abs(-1)",
+    "values (1), (2)",
 ];
 
 #[test]
@@ -93,6 +144,9 @@ fn no_statement_writes_through_a_query_on_postgresql() {
         assert_ne!(finished.status, 0, "`{statement}` was answered\n{}", finished.stdout);
         let found = postgres.psql("orders", "select count(*), sum(a), (select last_value from s), (select count(*) from pg_class where relname in ('x', 'y')) from t");
         assert_eq!(found, "1|1|1|0", "`{statement}` changed something");
+    }
+    for statement in HONEST_READS {
+        query(&env, &target, statement).status(0);
     }
     // PostgreSQL 15 lets a read-only transaction make a large object; the rollback takes it away.
     query(&env, &target, "select lo_create(0)");
@@ -157,6 +211,30 @@ const SQLITE_WRITES: &[&str] = &[
     "explain delete from t; delete from t",
     "create trigger r after insert on t begin delete from t; end",
     "alter table t rename to u",
+    "insert into t select 1 union select 2",
+    "update or replace t set a = 3",
+    "with recursive n as (select 1) update t set a = 4",
+    "create view v as select 1",
+    "create virtual table v using fts5(a)",
+    "create index j on t (a)",
+    "drop index i",
+    "pragma main.user_version = 7",
+    "pragma user_version(8)",
+    "pragma wal_checkpoint(truncate)",
+    "pragma application_id = 3",
+    "pragma incremental_vacuum",
+    "pragma optimize",
+    "pragma temp_store_directory = '/tmp'",
+    "pragma trusted_schema = on",
+    "attach ':memory:' as m",
+    "attach database 'file:other.db?mode=rwc' as o",
+    "rollback to a",
+    "release a",
+    "end transaction",
+    "select edit(a) from t",
+    "select fts3_tokenizer('x', x'00')",
+    "values (1); delete from t",
+    "-- nothing\ndelete from t",
 ];
 
 #[test]
@@ -174,6 +252,9 @@ fn no_statement_writes_through_a_query_on_sqlite() {
         .expect("good SQL");
     query(&env, "sql = \"sqlite:data.db\"", "select a from t").status(0);
     query(&env, "sql = \"sqlite:data.db\"", "select * from pragma_table_info('t')").status(0);
+    for statement in HONEST_READS {
+        query(&env, "sql = \"sqlite:data.db\"", statement).status(0);
+    }
     for statement in SQLITE_WRITES {
         let finished = query(&env, "sql = \"sqlite:data.db\"", statement);
         assert_ne!(finished.status, 0, "`{statement}` was answered\n{}", finished.stdout);
@@ -232,6 +313,39 @@ const MARIADB_WRITES: &[&str] = &[
     "with x as (select 1) delete from t",
     "handler t open",
     "kill 1",
+    "kill query 1",
+    "# nothing\ndelete from t",
+    "/*M! delete from t */",
+    "select 1 /*!50000 into @x */",
+    "select get_lock('a', 0)",
+    "select release_all_locks()",
+    "select nextval(t)",
+    "select * from t into dumpfile '/tmp/rb-mariadb-out'",
+    "(select 1) union (select 2 into @x)",
+    "select a from t for update; delete from t",
+    "rename table t to u",
+    "create view v as select 1",
+    "create event e on schedule every 1 second do delete from t",
+    "create trigger g before insert on t for each row delete from t",
+    "execute immediate 'delete from t'",
+    "begin not atomic delete from t; end",
+    "if 1 then delete from t; end if",
+    "install plugin x soname 'y'",
+    "set password = password('x')",
+    "set role none",
+    "use mysql",
+    "purge binary logs before now()",
+    "reset query cache",
+    "change master to master_host = 'x'",
+    "shutdown",
+    "cache index t in c",
+    "repair table t",
+    "drop database shop",
+    "xa start 'a'",
+    "savepoint a",
+    "unlock tables",
+    "explain delete from t; delete from t",
+    "analyze delete from t",
 ];
 
 #[test]
@@ -242,6 +356,9 @@ fn no_statement_writes_through_a_query_on_mariadb() {
     let target = format!("sql = \"mysql://shop@127.0.0.1:{}/shop\"\npassword = \"secret:word\"", server.port);
     query(&env, &target, "select a from t").status(0);
     query(&env, &target, "show tables").status(0);
+    for statement in HONEST_READS.iter().filter(|statement| !statement.contains("\"update\"") && !statement.contains("FROM T")) {
+        query(&env, &target, statement).status(0);
+    }
     for statement in MARIADB_WRITES {
         let finished = query(&env, &target, statement);
         assert_ne!(finished.status, 0, "`{statement}` was answered\n{}", finished.stdout);
