@@ -375,3 +375,43 @@ fn no_statement_writes_through_a_query_on_mariadb() {
         "{row}"
     );
 }
+
+#[test]
+fn a_result_is_cut_at_the_rows_and_the_bytes_of_the_target() {
+    let env = with_secret("unused");
+    rusqlite::Connection::open(env.path().join("data.db"))
+        .expect("a database can be made")
+        .execute_batch("create table t (a); insert into t values ('one'), ('two'), ('three')")
+        .expect("good SQL");
+    let report = |more: &str| -> serde_json::Value {
+        query(&env, &format!("sql = \"sqlite:data.db\"\n{more}"), "select a from t");
+        let report: serde_json::Value = serde_json::from_str(&env.read("q.json")).expect("the report is JSON");
+        report["steps"][0].clone()
+    };
+    assert_eq!(report("")["output"]["rows"].as_array().map(Vec::len), Some(3));
+    // What was cut is never taken for the whole.
+    for limit in ["max_rows = 2", "max_bytes = \"40B\""] {
+        let step = report(limit);
+        let is_told = step["output"]["truncated"] == true || step["fault"].is_object();
+        assert!(is_told && step["output"]["rows"].as_array().is_none_or(|rows| rows.len() < 3), "{limit}: {step}");
+    }
+}
+
+#[test]
+fn a_database_file_is_made_only_where_the_target_says_so() {
+    let env = with_secret("unused");
+    let write = |more: &str| {
+        env.file(
+            "w.toml",
+            &format!(
+                "format = 1\n[runbook]\nname = \"w\"\n[targets.db]\nsql = \"sqlite:new.db\"\n{more}\n[[step]]\nid = \"w\"\nuses = \"sql:transaction\"\n\
+                 bind.db = \"db\"\nwith = {{ statements = [\"create table t (a)\"] }}\nirreversible = \"x\"\n"
+            ),
+        );
+        env.run(&["exec", "w.toml"])
+    };
+    write("").status(1).out("it is made by a change, where its target says");
+    assert!(!env.path().join("new.db").exists());
+    write("create = true").status(0);
+    assert!(env.path().join("new.db").exists());
+}

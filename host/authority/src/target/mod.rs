@@ -4,6 +4,8 @@
 //! reads is what the run may touch.
 
 mod docker;
+#[cfg(test)]
+mod fields;
 mod files;
 mod http;
 mod process;
