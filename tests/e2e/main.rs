@@ -5,6 +5,7 @@ mod authority;
 mod bad_input;
 mod command_line;
 mod crash;
+mod docs;
 mod emergency;
 mod layers;
 mod quickstart;

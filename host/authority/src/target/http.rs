@@ -210,3 +210,53 @@ fn read_headers(reader: &mut Reader<'_>, table: &Table) -> BTreeMap<String, Inje
     }
     headers
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::IpAddr;
+
+    #[test]
+    fn an_address_in_any_spelling_is_one_address() {
+        for (text, address) in [
+            ("http://127.1/", "127.0.0.1"),
+            ("http://0x7f000001/", "127.0.0.1"),
+            ("http://0x7f.0.0.1/", "127.0.0.1"),
+            ("http://2130706433/", "127.0.0.1"),
+            ("http://017700000001/", "127.0.0.1"),
+            ("http://127.0.0.1./", "127.0.0.1"),
+            ("http://\u{ff11}27.0.0.1/", "127.0.0.1"),
+            ("http://169.254.43518/", "169.254.169.254"),
+            ("http://[::ffff:7f00:1]/", "::ffff:7f00:1"),
+            ("http://[0:0:0:0:0:ffff:169.254.169.254]/", "::ffff:a9fe:a9fe"),
+            ("http://[64:ff9b::7f00:1]/", "64:ff9b::7f00:1"),
+        ] {
+            let base = parse_base(text).expect("an address");
+            let found: IpAddr = match base.host() {
+                Some(Host::Ipv4(found)) => found.into(),
+                Some(Host::Ipv6(found)) => found.into(),
+                other => panic!("{text} is taken for the name {other:?}"),
+            };
+            let expected: IpAddr = address.parse().expect("an address");
+            assert_eq!((found, AddressClass::of(found)), (expected, AddressClass::of(expected)), "{text}");
+            assert_ne!(AddressClass::of(found), AddressClass::Public, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_base_address_has_no_user_no_query_and_no_way_up() {
+        for text in [
+            "http://user@host/",
+            "http://user:password@host/",
+            "http://host/?a=b",
+            "http://host/#a",
+            "http://host/a%2f..%2fb",
+            "ftp://host/",
+            "javascript:alert(1)",
+            "http://ho st/",
+            "http://host:99999/",
+        ] {
+            assert!(parse_base(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! The documents say what is so.
+
+use crate::{home, repository};
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+fn files(folder: &Path, extension: &str, found: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(folder).expect("readable") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            files(&path, extension, found);
+        } else if path.extension().is_some_and(|found| found == extension) {
+            found.push(path);
+        }
+    }
+}
+
+#[test]
+fn every_test_that_the_threat_model_names_is_there() {
+    let mut sources = Vec::new();
+    for folder in ["host", "tests", "sdk"] {
+        files(&repository().join(folder), "rs", &mut sources);
+    }
+    let sources: String = sources.iter().map(|path| std::fs::read_to_string(path).expect("readable")).collect();
+    let text = std::fs::read_to_string(repository().join("docs/security.md")).expect("readable");
+    let is_test = |name: &&str| {
+        name.contains('_') && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')
+    };
+    let named: BTreeSet<&str> = text.split('`').skip(1).step_by(2).filter(is_test).collect();
+    assert!(named.len() > 60, "{} tests are named", named.len());
+    for name in named {
+        assert!(sources.contains(&format!("fn {name}(")), "docs/security.md names `{name}`, which is no test");
+    }
+}
+
+#[test]
+fn every_link_between_documents_leads_somewhere() {
+    let root = repository();
+    let mut documents: Vec<PathBuf> = ["README.md", "ARCHITECTURE.md", "BENCHMARKS.md"].map(|name| root.join(name)).to_vec();
+    files(&root.join("docs"), "md", &mut documents);
+    for document in documents {
+        let text = std::fs::read_to_string(&document).expect("readable");
+        for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            let path = link.split('#').next().unwrap_or_default();
+            if path.is_empty() || path.contains("://") {
+                continue;
+            }
+            let target = document.parent().expect("a folder").join(path);
+            assert!(target.exists(), "{}: `{link}` leads nowhere", document.display());
+        }
+    }
+}
+
+/// The boundary and the trust file of the guide are good, and the emergency has the findings that it shows.
+#[test]
+fn the_review_guide_shows_what_comes_out() {
+    let env = home();
+    let text = std::fs::read_to_string(repository().join("docs/review-guide.md")).expect("readable");
+    let blocks: Vec<&str> = text.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    env.file("boundary.toml", blocks[0]);
+    let runbook = repository().join("runbooks/emergency-db.toml").display().to_string();
+    let found = env.run(&["audit", "--boundary", "boundary.toml", &runbook]).status(6).stdout;
+    assert!(found.contains("RB004 unpinned-program") && found.contains("BEYOND THE BOUNDARY"), "{found}");
+    let shown = text.split("```\nFindings\n").nth(1).and_then(|rest| rest.split("```").next()).expect("an example");
+    let plain = env.run(&["audit", &runbook]).status(0).stdout.replace(&runbook, "emergency-db.toml");
+    for line in shown.lines().filter(|line| !line.trim().is_empty()) {
+        assert!(plain.contains(line.trim()), "the guide shows `{}`, which does not come out:\n{plain}", line.trim());
+    }
+}
