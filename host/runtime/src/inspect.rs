@@ -65,6 +65,12 @@ pub enum InspectError {
     /// Modules within modules.
     #[error("it has more than {MAX_PARTS} modules and components inside")]
     TooManyParts,
+    /// Code inside a component inside this one: a composition, whose parts nobody reviewed by themselves.
+    #[error("it has code in a component inside of it; plugins are not composed: review and build each by itself")]
+    NestedCode,
+    /// A start function: code that runs before anything is called.
+    #[error("it has a start function; a plugin does nothing before it is called")]
+    StartFunction,
     /// Strings in another encoding. The code for those had three faults this year, and no plugin needs it.
     #[error("it passes strings as UTF-16; only UTF-8 is accepted")]
     StringEncoding,
@@ -121,6 +127,8 @@ fn walk(bytes: &[u8]) -> Result<Found<'_>, InspectError> {
     let mut validator = Validator::new_with_features(crate::config::features());
     let mut found = Found::default();
     let (mut depth, mut parts) = (0_usize, 0_usize);
+    // Depth of the innermost component that is not the outermost: its types and shims are a toolchain's, code in it is not.
+    let mut inner = Vec::new();
     let (mut imports, mut exports) = (Vec::new(), Vec::new());
     for payload in Parser::new(0).parse_all(bytes) {
         let payload = payload?;
@@ -132,7 +140,13 @@ fn walk(bytes: &[u8]) -> Result<Found<'_>, InspectError> {
                 if parts > MAX_PARTS {
                     return Err(InspectError::TooManyParts);
                 }
+                if matches!(payload, Payload::ComponentSection { .. }) {
+                    inner.push(depth);
+                } else if !inner.is_empty() {
+                    return Err(InspectError::NestedCode);
+                }
             }
+            Payload::ComponentStartSection { .. } => return Err(InspectError::StartFunction),
             Payload::ComponentImportSection(section) if depth == 0 => {
                 for import in section.clone() {
                     imports.push(import?.name.name);
@@ -151,7 +165,12 @@ fn walk(bytes: &[u8]) -> Result<Found<'_>, InspectError> {
             Payload::CustomSection(section) if depth == 0 && section.name() == SECTION => {
                 found.manifests.push(section.data());
             }
-            Payload::End(_) if depth > 0 => depth -= 1,
+            Payload::End(_) if depth > 0 => {
+                if inner.last() == Some(&depth) {
+                    inner.pop();
+                }
+                depth -= 1;
+            }
             _ => {}
         }
         if let ValidPayload::End(types) = validator.payload(&payload)? {

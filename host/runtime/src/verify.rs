@@ -57,11 +57,18 @@ impl Verified {
 
     /// Whether it imports WASI, of which it gets one that has nothing in it. A review says so.
     pub fn needs_inert_wasi(&self) -> bool {
-        self.inspected.imports.iter().any(|import| wasi::has(&import.interface))
+        self.inspected.needs_inert_wasi()
     }
 
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.inspected.bytes
+    }
+}
+
+impl Inspected {
+    /// Whether it imports a part of WASI, and is given one that has nothing in it.
+    pub fn needs_inert_wasi(&self) -> bool {
+        self.imports.iter().any(|import| wasi::has(&import.interface))
     }
 }
 

@@ -74,6 +74,36 @@ fn features_that_are_off_are_refused() {
 }
 
 #[test]
+fn each_part_that_the_profile_does_not_allow_is_refused() {
+    for (what, text) in [
+        ("garbage collection", "(component (core module (type (struct (field i32)))))"),
+        ("custom page sizes", "(component (core module (memory 1 (pagesize 1))))"),
+        ("exceptions", "(component (core module (tag)))"),
+        ("tail calls", "(component (core module (func (return_call 0))))"),
+        ("async", "(component (type (future u8)))"),
+        ("async functions", "(component (type (func async)))"),
+        ("error contexts", "(component (type error-context) (core func (canon error-context.drop)))"),
+        ("values", "(component (import \"a\" (value string)))"),
+    ] {
+        let Ok(bytes) = wat::parse_str(text) else { panic!("{what}: the test's text is no component") };
+        let found = inspect(with_section(bytes, &manifest(PROBE).to_section()));
+        // A body is read by the compiler, and refused there.
+        let is_body = what == "tail calls";
+        assert!(is_body || matches!(found, Err(InspectError::NotAccepted { .. })), "{what}: {found:?}");
+    }
+}
+
+#[test]
+fn a_composition_is_refused() {
+    let refused = |text: &str| inspect(with_section(wat::parse_str(text).unwrap(), &manifest(PROBE).to_section())).err();
+    let nested = "(component (component (core module)))";
+    assert!(matches!(refused(nested), Some(InspectError::NestedCode)), "{:?}", refused(nested));
+    assert!(matches!(refused("(component (component (component (core module))))"), Some(InspectError::NestedCode)));
+    // What toolchains put there, types and shims, is no code; and code beside a shim is the plugin's own.
+    assert!(refused("(component (component) (core module))").is_none());
+}
+
+#[test]
 fn a_body_that_uses_a_feature_that_is_off_does_not_compile() {
     let core = probe("", "(func (export \"x\") (drop (i32x4.extract_lane 0 (v128.const i64x2 0 0))))", "(i32.const 0)", "{}");
     let bytes = component(&core, &[], PROBE_INTERFACE, &manifest(PROBE));

@@ -103,6 +103,9 @@ fn render(inspected: &Inspected, size: u64) -> String {
     text.push_str(&runbook_report::table(&operations(manifest)));
     text.push_str("\n\nSlots: what it may ask for, and why\n");
     text.push_str(&runbook_report::table(&slots(manifest)));
+    if inspected.needs_inert_wasi() {
+        text.push_str("\n\nIt needs inert WASI: it is linked with one that has no environment, no files, no sockets, and prints to the log.");
+    }
     text.push_str("\n\nImports: what its code can call\n");
     let rows: Vec<_> = inspected
         .imports
