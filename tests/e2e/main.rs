@@ -8,6 +8,7 @@ mod layers;
 mod quickstart;
 mod secrets;
 mod sql;
+mod window;
 
 use runbook_tests::env::TestEnv;
 

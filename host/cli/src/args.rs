@@ -86,6 +86,9 @@ pub struct ExecArgs {
     /// Do not ask before starting
     #[arg(long, short = 'y', env = "RUNBOOK_YES")]
     pub yes: bool,
+    /// Run although the maintenance window is closed; the journal says who did
+    #[arg(long)]
+    pub outside_window: bool,
     /// Write a report, such as `junit=report.xml`; may be given several times; `-` is stdout
     #[arg(long, value_name = "FORMAT=PATH", value_parser = report)]
     pub report: Vec<(runbook_report::Format, PathBuf)>,
@@ -132,6 +135,9 @@ pub struct ResumeArgs {
     /// Decide about a step whose outcome is unknown: `STEP=retry`, `STEP=skip` (it is done) or `STEP=fail`
     #[arg(long, value_name = "STEP=DECISION", value_parser = parameter)]
     pub decide: Vec<(String, String)>,
+    /// Continue although the maintenance window is closed; the journal says who did
+    #[arg(long)]
+    pub outside_window: bool,
     /// Continue although the runbook or a plugin has changed since the run started; the difference is shown
     #[arg(long)]
     pub accept_changes: bool,

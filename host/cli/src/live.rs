@@ -61,6 +61,7 @@ impl Live {
             RunEvent::RunEnded { .. } | RunEvent::Paused { .. } => self.stop_all(),
             RunEvent::RunStarted { .. }
             | RunEvent::LockWaiting { .. }
+            | RunEvent::WindowChecked { .. }
             | RunEvent::StepsBegan { .. }
             | RunEvent::LocksRetaken { .. }
             | RunEvent::StepSkipped { .. }

@@ -1,6 +1,6 @@
 //! Plan × state → what to do next. Pure: the loop in `execute` only carries it out.
 
-use crate::event::{Cause, PauseReason, RunEnd, Section, SkipReason, Trigger};
+use crate::event::{Cause, PauseReason, RunEnd, Section, SkipReason, Trigger, WindowVerdict};
 use crate::ids::StepId;
 use crate::model::OnFailure;
 use crate::plan::{Plan, PlannedStep};
@@ -28,6 +28,8 @@ pub enum Action {
         /// Why.
         reason: SkipReason,
     },
+    /// Compare the clock with the window.
+    CheckWindow,
     /// Take the locks; when they are held, the steps begin.
     TakeLocks,
     /// Check the post-conditions.
@@ -131,8 +133,11 @@ fn preflight(plan: &Plan, state: &RunState, moment: &Moment<'_>) -> Vec<Action> 
     if !moment.in_flight.is_empty() {
         return Vec::new();
     }
+    if plan.window.is_some() && state.window.is_none() {
+        return vec![Action::CheckWindow];
+    }
     let failed = first_failed(plan, state, Section::Preflight).map(|step| Cause::Preflight { step: step.id.clone() });
-    if let Some(cause) = moment.stop.clone().or(failed) {
+    if let Some(cause) = moment.stop.clone().or_else(|| closed_window(state)).or(failed) {
         let end = if cause == Cause::Cancel { RunEnd::Cancelled } else { RunEnd::FailedClean };
         return vec![Action::BeginFinally { end, cause: Some(cause) }];
     }
@@ -144,6 +149,13 @@ fn preflight(plan: &Plan, state: &RunState, moment: &Moment<'_>) -> Vec<Action> 
         return notify.map_or_else(|| vec![Action::TakeLocks], |notify| vec![notify]);
     }
     vec![Action::TakeLocks]
+}
+
+fn closed_window(state: &RunState) -> Option<Cause> {
+    match &state.window {
+        Some(WindowVerdict::Refused { opens }) => Some(Cause::OutsideWindow { opens: *opens }),
+        Some(WindowVerdict::Open | WindowVerdict::Warned { .. } | WindowVerdict::Overridden { .. }) | None => None,
+    }
 }
 
 fn steps(plan: &Plan, state: &RunState, moment: &Moment<'_>) -> Vec<Action> {
@@ -162,7 +174,15 @@ fn steps(plan: &Plan, state: &RunState, moment: &Moment<'_>) -> Vec<Action> {
         return if moment.in_flight.is_empty() { vec![notify] } else { Vec::new() };
     }
     if !all_settled(plan, state, Section::Step) {
-        return attempts(plan, state, moment, Section::Step);
+        // Looked at after failures: what is half done may be undone at any time.
+        return match &state.window {
+            Some(WindowVerdict::Refused { opens }) => {
+                vec![Action::Pause { reason: PauseReason::OutsideWindow { opens: *opens } }]
+            }
+            Some(WindowVerdict::Open | WindowVerdict::Warned { .. } | WindowVerdict::Overridden { .. }) | None => {
+                attempts(plan, state, moment, Section::Step)
+            }
+        };
     }
     if plan.section(Section::Verify).next().is_some() {
         return vec![Action::BeginVerify];

@@ -41,6 +41,12 @@ pub enum RunEvent {
         /// Who holds it, for people.
         holder: String,
     },
+    /// The clock was compared with the window of the runbook: before the first preflight, when the locks are held, and when a run
+    /// is resumed that may still have an effect.
+    WindowChecked {
+        /// What follows.
+        verdict: WindowVerdict,
+    },
     /// Preflights have passed and locks are held: the first effect may happen.
     StepsBegan {
         /// The locks that the run holds, with their fencing tokens.
@@ -237,6 +243,31 @@ pub struct HeldLock {
     pub taken_from: Option<String>,
 }
 
+/// What follows from the window of a runbook. `opens` is when it opens next, if that is soon enough to tell.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "type")]
+pub enum WindowVerdict {
+    /// It is open.
+    Open,
+    /// It is closed; the runbook only warns.
+    Warned {
+        /// When it opens.
+        opens: Option<Timestamp>,
+    },
+    /// It is closed, and the operator runs it nevertheless.
+    Overridden {
+        /// Who, for people.
+        by: String,
+        /// When it opens.
+        opens: Option<Timestamp>,
+    },
+    /// It is closed: no effect may begin.
+    Refused {
+        /// When it opens.
+        opens: Option<Timestamp>,
+    },
+}
+
 /// Why a step does not run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -395,6 +426,11 @@ pub enum Cause {
         /// Which.
         step: StepId,
     },
+    /// The window was closed before the first effect.
+    OutsideWindow {
+        /// When it opens.
+        opens: Option<Timestamp>,
+    },
     /// A lock was busy.
     LockBusy {
         /// Which.
@@ -433,6 +469,11 @@ pub enum PauseReason {
     LeaseLost {
         /// The lock.
         name: String,
+    },
+    /// The window closed while the run was stopped, and steps are left to do.
+    OutsideWindow {
+        /// When it opens.
+        opens: Option<Timestamp>,
     },
     /// The operator cancelled twice.
     Interrupted,
@@ -544,6 +585,7 @@ impl RunEvent {
             Self::Paused { .. } => Some(RunPhase::Paused),
             Self::RunEnded { end, .. } => Some(RunPhase::Ended(*end)),
             Self::LocksRetaken { .. }
+            | Self::WindowChecked { .. }
             | Self::StepSkipped { .. }
             | Self::AttemptStarted { .. }
             | Self::AttemptRefused { .. }

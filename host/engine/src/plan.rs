@@ -5,7 +5,7 @@ use crate::digest;
 use crate::event::{Section, StepListing, Trigger};
 use crate::ids::StepId;
 use crate::model::{
-    Expectation, ForEach, Limits, Locks, OnCancel, OnFailure, Retry, Risk, Runbook, Step, UndoDeclaration, UndoPolicy,
+    Expectation, ForEach, Limits, Locks, OnCancel, OnFailure, Retry, Risk, Runbook, Step, UndoDeclaration, UndoPolicy, Window,
     section_noun,
 };
 use crate::operate::{Json, Kind, OperationFacts};
@@ -40,6 +40,8 @@ pub struct Plan {
     pub timeout: Option<Duration>,
     /// What no other run may hold.
     pub locks: Locks,
+    /// When it may run.
+    pub window: Option<Window>,
     /// Blast radius, time of the clean-up.
     pub limits: Limits,
     /// When completed steps are undone.
@@ -198,6 +200,7 @@ impl Plan {
             params: params.values().clone(),
             timeout: runbook.timeout,
             locks: runbook.locks.clone(),
+            window: runbook.window.clone(),
             limits: runbook.limits.clone(),
             undo: runbook.undo.clone(),
             index: steps.iter().enumerate().map(|(index, step)| (step.id.clone(), index)).collect(),

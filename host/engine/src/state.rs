@@ -5,7 +5,7 @@
 
 use crate::event::{
     AttemptResult, Cause, HeldLock, PauseReason, Record, Recovery, RunEnd, RunEvent, RunPhase, SkipReason, StepListing, Then,
-    Trigger, UndoFinding, UndoPlan, UndoResult,
+    Trigger, UndoFinding, UndoPlan, UndoResult, WindowVerdict,
 };
 use crate::ids::StepId;
 use crate::operate::{ErrorClass, Fault, Json, Measurement, Outcome, Proposal, Verdict};
@@ -64,6 +64,8 @@ pub struct RunState {
     pub order: Vec<StepListing>,
     /// What is known of each step.
     pub steps: BTreeMap<StepId, StepState>,
+    /// What came of the last look at the window.
+    pub window: Option<WindowVerdict>,
     /// The locks that it held last.
     pub locks: Vec<HeldLock>,
     /// What was undone, or is being undone.
@@ -292,6 +294,7 @@ fn first(record: &Record) -> Result<RunState, IllegalEvent> {
         phase: RunPhase::Running,
         steps: steps.iter().map(|step| (step.id.clone(), StepState::new())).collect(),
         order: steps.clone(),
+        window: None,
         locks: Vec::new(),
         undo: None,
         end: None,
@@ -318,6 +321,11 @@ impl RunState {
         self.steps.values().any(|step| step.effect != EffectState::None)
     }
 
+    /// Whether the window forbids new effects.
+    pub fn is_outside_window(&self) -> bool {
+        matches!(self.window, Some(WindowVerdict::Refused { .. }))
+    }
+
     fn illegal(&self, record: &Record) -> IllegalEvent {
         let mut event = format!("{:?}", record.event);
         event.truncate(event.char_indices().nth(200).map_or(event.len(), |(at, _)| at));
@@ -331,8 +339,13 @@ impl RunState {
         match &record.event {
             RunEvent::RunStarted { .. } => None,
             RunEvent::LockWaiting { .. } => self.when(self.stage == Stage::Preflight),
+            RunEvent::WindowChecked { verdict } => {
+                self.when(self.stage <= Stage::Verify)?;
+                self.window = Some(verdict.clone());
+                Some(())
+            }
             RunEvent::StepsBegan { locks } => {
-                self.when(self.stage == Stage::Preflight)?;
+                self.when(self.stage == Stage::Preflight && !self.is_outside_window())?;
                 self.locks.clone_from(locks);
                 self.stage = Stage::Steps;
                 Some(())
@@ -510,6 +523,7 @@ impl StepState {
             }
             RunEvent::RunStarted { .. }
             | RunEvent::LockWaiting { .. }
+            | RunEvent::WindowChecked { .. }
             | RunEvent::StepsBegan { .. }
             | RunEvent::LocksRetaken { .. }
             | RunEvent::VerifyBegan
@@ -667,6 +681,7 @@ impl RunEvent {
             | Self::UndoChecked { step, .. } => Some(step),
             Self::RunStarted { .. }
             | Self::LockWaiting { .. }
+            | Self::WindowChecked { .. }
             | Self::StepsBegan { .. }
             | Self::LocksRetaken { .. }
             | Self::VerifyBegan

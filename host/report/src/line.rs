@@ -42,6 +42,9 @@ pub fn lines(summary: &Summary, record: &Record) -> Vec<Line> {
         RunEvent::LockWaiting { name, holder } => {
             vec![line(Tone::Warning, format!("waiting for lock `{name}`, held by {holder}"))]
         }
+        RunEvent::WindowChecked { .. } => {
+            summary.window.iter().map(|window| line(Tone::Warning, format!("warning: {window}"))).collect()
+        }
         RunEvent::StepsBegan { locks } | RunEvent::LocksRetaken { locks } => locks
             .iter()
             .map(|lock| {

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use runbook_engine::{
     AttemptResult, Cause, Effect, Fault, LogLine, Outcome, PauseReason, Record, Recovery, RunEnd, RunEvent, RunHeader, RunPhase,
-    Section, SkipReason, StepId, Then, UndoFinding, UndoPlan, UndoResult, Verdict,
+    Section, SkipReason, StepId, Then, UndoFinding, UndoPlan, UndoResult, Verdict, WindowVerdict, describe_closed,
 };
 use serde::Serialize;
 use std::time::Duration;
@@ -43,6 +43,8 @@ pub struct Summary {
     pub paused: Option<String>,
     /// Its steps, in file order.
     pub steps: Vec<StepSummary>,
+    /// That it runs outside its maintenance window.
+    pub window: Option<String>,
     /// Locks that it held.
     pub locks: Vec<String>,
 }
@@ -158,6 +160,7 @@ impl Summary {
             verdict: "Failed.",
             paused: None,
             steps: Vec::new(),
+            window: None,
             locks: Vec::new(),
         };
         for record in records {
@@ -222,6 +225,7 @@ impl Summary {
                     self.set_cause(cause);
                 }
             }
+            RunEvent::WindowChecked { verdict } => self.window = window_text(verdict),
             RunEvent::LockWaiting { .. } | RunEvent::VerifyBegan => {}
             RunEvent::StepSkipped { step, .. }
             | RunEvent::AttemptStarted { step, .. }
@@ -246,6 +250,7 @@ impl Summary {
             Cause::Preflight { .. } | Cause::Step { .. } | Cause::Verify { .. } | Cause::LockBusy { .. } | Cause::Timeout => {
                 "Failed."
             }
+            Cause::OutsideWindow { .. } => "Refused.",
             Cause::Cancel => "Cancelled.",
             Cause::Requested => "Undone, as asked.",
         };
@@ -336,6 +341,7 @@ impl StepSummary {
             }
             RunEvent::RunStarted { .. }
             | RunEvent::LockWaiting { .. }
+            | RunEvent::WindowChecked { .. }
             | RunEvent::StepsBegan { .. }
             | RunEvent::LocksRetaken { .. }
             | RunEvent::VerifyBegan
@@ -420,10 +426,20 @@ fn skip_text(reason: SkipReason) -> &'static str {
     }
 }
 
+/// What is said of a run outside its window.
+fn window_text(verdict: &WindowVerdict) -> Option<String> {
+    match verdict {
+        WindowVerdict::Open => None,
+        WindowVerdict::Warned { opens } | WindowVerdict::Refused { opens } => Some(describe_closed(*opens)),
+        WindowVerdict::Overridden { by, opens } => Some(format!("{}; overridden by {by}", describe_closed(*opens))),
+    }
+}
+
 /// Why a run did not succeed, in a few words.
 pub fn cause_text(cause: &Cause) -> String {
     match cause {
         Cause::Preflight { step } => format!("preflight `{step}` failed"),
+        Cause::OutsideWindow { opens } => describe_closed(*opens),
         Cause::LockBusy { name, holder } => format!("lock `{name}` is held by {holder}"),
         Cause::Step { step } => format!("step `{step}` failed"),
         Cause::Verify { step } => format!("verify `{step}` failed"),
@@ -440,6 +456,7 @@ fn pause_text(reason: &PauseReason) -> String {
             format!("it cannot be told whether {} took effect", steps.join(", "))
         }
         PauseReason::LeaseLost { name } => format!("the lease on lock `{name}` was lost"),
+        PauseReason::OutsideWindow { opens } => describe_closed(*opens),
         PauseReason::Interrupted => "interrupted by the operator".to_owned(),
     }
 }

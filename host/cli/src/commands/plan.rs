@@ -7,6 +7,7 @@ use crate::failure::Failure;
 use crate::prepare::{self, Prepared};
 use crate::ui;
 use runbook_authority::Effect;
+use runbook_engine::model::Outside;
 use runbook_engine::{Plan, PlannedStep, PlannedUndo, Section, StepId, resolve_params};
 use std::fmt::Write as _;
 
@@ -31,6 +32,11 @@ fn render(prepared: &Prepared, plan: &Plan) -> String {
     }
     if !plan.locks.exclusive.is_empty() {
         let _ = writeln!(text, "locks: {}", plan.locks.exclusive.join(", "));
+    }
+    if let Some(window) = &plan.window {
+        let outside = Outside::ALL.iter().find(|(value, _)| *value == window.outside).map_or("", |(_, name)| *name);
+        let now = if window.is_open(jiff::Timestamp::now()) { "open now" } else { "closed now" };
+        let _ = writeln!(text, "window: {window} ({now}; outside: {outside})");
     }
     for (section, heading) in SECTIONS {
         let steps: Vec<_> = plan.section(*section).collect();

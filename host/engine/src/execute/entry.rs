@@ -296,6 +296,9 @@ impl<'a, O: Operate, J: Journal, C: Clock> Runner<'a, O, J, C> {
         if let Some(locks) = locks.filter(|locks| !locks.is_empty()) {
             self.record(RunEvent::LocksRetaken { locks }).await?;
         }
+        if self.state().stage <= Stage::Steps {
+            self.check_window().await?;
+        }
         self.apply_decisions().await
     }
 

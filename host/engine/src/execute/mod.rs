@@ -9,11 +9,13 @@ mod landing;
 mod leases;
 mod scope;
 mod start;
+mod window;
 
 pub use entry::{Changes, RunError, RunOutcome, Stopped, execute, resume, undo_run};
 pub use leases::{HEARTBEAT, LEASE_TTL};
-pub use scope::describe_cause;
+pub use scope::{describe_cause, describe_closed};
 pub use start::Decision;
+pub use window::OutsideWindow;
 
 use crate::advance::{Action, Cleanup, LockWait, Moment, advance};
 use crate::cancel::{CancelLevel, CancelToken};
@@ -59,6 +61,8 @@ pub struct Options<'a> {
     pub pid: u32,
     /// The brake.
     pub cancel: CancelToken,
+    /// Whether a closed window stops the run.
+    pub outside_window: OutsideWindow,
     /// Whether the holder of a lease is proven dead, so that its lease may be taken at once: same host, and no such process.
     pub is_dead: &'a (dyn Fn(&Holder) -> bool + Sync),
 }
@@ -277,6 +281,7 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
             }
             RunEvent::RunStarted { .. }
             | RunEvent::LockWaiting { .. }
+            | RunEvent::WindowChecked { .. }
             | RunEvent::StepsBegan { .. }
             | RunEvent::LocksRetaken { .. }
             | RunEvent::StepSkipped { .. }

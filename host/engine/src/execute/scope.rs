@@ -59,12 +59,21 @@ pub fn describe_cause(cause: &crate::event::Cause) -> String {
     use crate::event::Cause;
     match cause {
         Cause::Preflight { step } => format!("preflight `{step}` failed"),
+        Cause::OutsideWindow { opens } => describe_closed(*opens),
         Cause::LockBusy { name, holder } => format!("lock `{name}` is held by {holder}"),
         Cause::Step { step } => format!("step `{step}` failed"),
         Cause::Verify { step } => format!("verify `{step}` failed"),
         Cause::Cancel => "the operator cancelled the run".to_owned(),
         Cause::Timeout => "the run took longer than its timeout".to_owned(),
         Cause::Requested => "the operator asked to undo the run".to_owned(),
+    }
+}
+
+/// That a window is closed, in one line.
+pub fn describe_closed(opens: Option<Timestamp>) -> String {
+    match opens {
+        Some(opens) => format!("the maintenance window is closed, and opens at {}", opens.strftime("%Y-%m-%d %H:%M UTC")),
+        None => "the maintenance window is closed".to_owned(),
     }
 }
 

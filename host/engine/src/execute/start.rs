@@ -43,6 +43,7 @@ impl<'a, O: Operate, J: Journal, C: Clock> Runner<'a, O, J, C> {
         let event = match action {
             Action::Attempt { step } => return self.start_attempt(&step).await.map(|()| true),
             Action::Recover { step } => return self.recover(&step).await.map(|()| true),
+            Action::CheckWindow => return self.check_window().await.map(|_| true),
             Action::TakeLocks => return self.begin_locks().await,
             Action::Undo { step } => return self.start_undo(&step).await.map(|()| true),
             Action::CheckUndo { step } => return self.start_check(&step).await.map(|()| true),
