@@ -133,7 +133,7 @@ pub struct ResumeArgs {
     #[command(flatten)]
     pub run: RunArgs,
     /// Decide about a step whose outcome is unknown: `STEP=retry`, `STEP=skip` (it is done) or `STEP=fail`
-    #[arg(long, value_name = "STEP=DECISION", value_parser = parameter)]
+    #[arg(long, value_name = "STEP=DECISION", value_parser = decision)]
     pub decide: Vec<(String, String)>,
     /// Continue although the maintenance window is closed; the journal says who did
     #[arg(long)]
@@ -167,6 +167,12 @@ pub struct ShowArgs {
 fn parameter(text: &str) -> Result<(String, String), String> {
     let (name, value) = text.split_once('=').ok_or("write NAME=VALUE")?;
     Ok((name.to_owned(), value.to_owned()))
+}
+
+/// The key of an item may hold `=`, a decision does not.
+fn decision(text: &str) -> Result<(String, String), String> {
+    let (step, decision) = text.rsplit_once('=').ok_or("write STEP=DECISION")?;
+    Ok((step.to_owned(), decision.to_owned()))
 }
 
 fn format(text: &str) -> Result<runbook_report::Format, String> {

@@ -65,6 +65,8 @@ impl Live {
             | RunEvent::StepsBegan { .. }
             | RunEvent::LocksRetaken { .. }
             | RunEvent::StepSkipped { .. }
+            | RunEvent::ItemsListed { .. }
+            | RunEvent::ItemsEnded { .. }
             | RunEvent::Recovered { .. }
             | RunEvent::VerifyBegan
             | RunEvent::UndoBegan { .. }

@@ -2,8 +2,8 @@
 
 use jiff::Timestamp;
 use runbook_engine::{
-    AttemptResult, Cause, Effect, Fault, LogLine, Outcome, PauseReason, Record, Recovery, RunEnd, RunEvent, RunHeader, RunPhase,
-    Section, SkipReason, StepId, Then, UndoFinding, UndoPlan, UndoResult, Verdict, WindowVerdict, describe_closed,
+    AttemptResult, Cause, Effect, Fault, Item, LogLine, Outcome, PauseReason, Record, Recovery, RunEnd, RunEvent, RunHeader,
+    RunPhase, Section, SkipReason, StepId, Then, UndoFinding, UndoPlan, UndoResult, Verdict, WindowVerdict, describe_closed,
 };
 use serde::Serialize;
 use std::time::Duration;
@@ -227,7 +227,9 @@ impl Summary {
             }
             RunEvent::WindowChecked { verdict } => self.window = window_text(verdict),
             RunEvent::LockWaiting { .. } | RunEvent::VerifyBegan => {}
-            RunEvent::StepSkipped { step, .. }
+            RunEvent::ItemsListed { step, items } => self.list_items(step, items),
+            RunEvent::ItemsEnded { step, .. }
+            | RunEvent::StepSkipped { step, .. }
             | RunEvent::AttemptStarted { step, .. }
             | RunEvent::AttemptRefused { step, .. }
             | RunEvent::AttemptEnded { step, .. }
@@ -242,6 +244,16 @@ impl Summary {
                 }
             }
         }
+    }
+
+    /// Each item has a line of its own, after the step that it is an item of.
+    fn list_items(&mut self, of: &StepId, items: &[Item]) {
+        let Some(position) = self.steps.iter().position(|step| step.id == of.as_str()) else { return };
+        let parent = &mut self.steps[position];
+        parent.state = StepState::Running;
+        parent.summary = format!("{} to do", crate::line::counted(items.len(), "item"));
+        let new: Vec<StepSummary> = items.iter().map(|item| parent.item(of, item)).collect();
+        self.steps.splice(position + 1..=position, new);
     }
 
     fn set_cause(&mut self, cause: &Cause) {
@@ -281,8 +293,15 @@ impl StepSummary {
         }
     }
 
+    fn item(&self, of: &StepId, item: &Item) -> Self {
+        let (id, title) = (of.item(&item.key), format!("{}: {}", self.title, item.key));
+        let (section, uses, digest) = (self.section, self.uses.clone(), self.digest.clone());
+        Self::new(&runbook_engine::StepListing { id, title, section, uses, digest })
+    }
+
     fn fold(&mut self, event: &RunEvent) {
         match event {
+            RunEvent::ItemsEnded { result, then, .. } => self.end_attempt(result, *then),
             RunEvent::StepSkipped { reason, .. } => {
                 self.state = StepState::Skipped;
                 skip_text(*reason).clone_into(&mut self.summary);
@@ -340,6 +359,7 @@ impl StepSummary {
                 }
             }
             RunEvent::RunStarted { .. }
+            | RunEvent::ItemsListed { .. }
             | RunEvent::LockWaiting { .. }
             | RunEvent::WindowChecked { .. }
             | RunEvent::StepsBegan { .. }

@@ -5,6 +5,7 @@
 
 mod entry;
 mod flight;
+mod items;
 mod landing;
 mod leases;
 mod scope;
@@ -32,6 +33,7 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use leases::Leases;
 use std::collections::{BTreeMap, BTreeSet};
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 use uuid::Uuid;
 
@@ -69,7 +71,8 @@ pub struct Options<'a> {
 
 /// A run under way.
 struct Runner<'a, O, J, C> {
-    plan: &'a Plan,
+    /// With a step for each item that is known so far.
+    plan: Arc<Plan>,
     operate: &'a O,
     journal: &'a J,
     clock: &'a C,
@@ -156,7 +159,7 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
             cleanup: if self.cleanup_deadline.is_some_and(|deadline| deadline <= now) { Cleanup::Over } else { Cleanup::Time },
             lock: if self.leases.is_waiting() { LockWait::Yes } else { LockWait::No },
         };
-        advance(self.plan, state, &moment)
+        advance(&self.plan, state, &moment)
     }
 
     fn stop_cause(&self, now: Duration) -> Option<Cause> {
@@ -263,6 +266,7 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
         match &record.event {
             RunEvent::AttemptEnded { step, then, .. }
             | RunEvent::AttemptRefused { step, then, .. }
+            | RunEvent::ItemsEnded { step, then, .. }
             | RunEvent::UndoEnded { step, then, .. } => match then {
                 crate::event::Then::Retry { delay_ms } | crate::event::Then::Poll { delay_ms } => {
                     self.due.insert(step.clone(), now + Duration::from_millis(*delay_ms));
@@ -285,6 +289,7 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
             | RunEvent::StepsBegan { .. }
             | RunEvent::LocksRetaken { .. }
             | RunEvent::StepSkipped { .. }
+            | RunEvent::ItemsListed { .. }
             | RunEvent::Recovered { .. }
             | RunEvent::VerifyBegan
             | RunEvent::UndoStarted { .. }
