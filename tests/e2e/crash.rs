@@ -156,3 +156,62 @@ fn a_second_operator_is_told_who_holds_the_lock() {
     );
     env.run(&["exec", "r.toml"]).status(0);
 }
+
+/// Items of a list, each an effect of its own.
+const ITEMS: &str = r#"
+format = 1
+[runbook]
+name = "items"
+[targets.db]
+sql = "sqlite:crash.db"
+[locks]
+exclusive = ["items"]
+[[preflight]]
+id = "names"
+uses = "sql:query"
+bind.db = "db"
+with = { statement = "select 'a' as name union select 'b' union select 'c'" }
+[[step]]
+id = "each"
+uses = "sql:transaction"
+bind.db = "db"
+for_each = "steps.names.output.rows"
+as = "row"
+key = "{{ row.name }}"
+with = { statements = ["insert into effects values ('{{ row.name }}')"] }
+irreversible = "counted"
+[[verify]]
+id = "all"
+uses = "sql:query"
+bind.db = "db"
+with = { statement = "select count(*) as n from effects", first_row = { n = 3 } }
+"#;
+
+#[test]
+fn killed_after_each_record_every_item_is_done_once() {
+    let fresh = || {
+        let env = prepared();
+        env.file("r.toml", ITEMS);
+        env
+    };
+    let whole = fresh();
+    whole.run(&["exec", "r.toml"]).status(0).out("each[a]").out("each[c]");
+    let n_records = records(&whole);
+    for stop in 1..n_records {
+        let env = fresh();
+        let mut command = env.command(&["exec", "r.toml"]);
+        let killed = command.env("RUNBOOK_TEST_KILL_AFTER_RECORD", stop.to_string()).output().expect("the program starts");
+        assert!(killed.status.code().is_none(), "record {stop}: {}", String::from_utf8_lossy(&killed.stderr));
+        let run = newest(&env);
+        let mut resumed = env.run(&["resume", &run]);
+        if resumed.status == 5 {
+            let done = effects(&env);
+            let unknown = |name: &&str| resumed.stderr.contains(&format!("each[{name}]=retry"));
+            let name = ["a", "b", "c"].into_iter().find(unknown).unwrap_or_else(|| panic!("which item?\n{}", resumed.stderr));
+            let decision = if done.iter().any(|found| found == name) { "skip" } else { "retry" };
+            resumed = env.run(&["resume", &run, "--decide", &format!("each[{name}]={decision}")]);
+        }
+        assert_eq!(resumed.status, 0, "record {stop}\n{}\n{}", resumed.stdout, resumed.stderr);
+        assert_eq!(effects(&env), ["a", "b", "c"], "record {stop}");
+    }
+}

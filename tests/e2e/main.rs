@@ -12,6 +12,7 @@ mod quickstart;
 mod secrets;
 mod signing;
 mod sql;
+mod window;
 
 use runbook_tests::env::TestEnv;
 

@@ -90,6 +90,9 @@ pub struct ExecArgs {
     /// Do not ask before starting
     #[arg(long, short = 'y', env = "RUNBOOK_YES")]
     pub yes: bool,
+    /// Run although the maintenance window is closed; the journal says who did
+    #[arg(long)]
+    pub outside_window: bool,
     /// Write a report, such as `junit=report.xml`; may be given several times; `-` is stdout
     #[arg(long, value_name = "FORMAT=PATH", value_parser = report)]
     pub report: Vec<(runbook_report::Format, PathBuf)>,
@@ -148,8 +151,11 @@ pub struct ResumeArgs {
     #[command(flatten)]
     pub run: RunArgs,
     /// Decide about a step whose outcome is unknown: `STEP=retry`, `STEP=skip` (it is done) or `STEP=fail`
-    #[arg(long, value_name = "STEP=DECISION", value_parser = parameter)]
+    #[arg(long, value_name = "STEP=DECISION", value_parser = decision)]
     pub decide: Vec<(String, String)>,
+    /// Continue although the maintenance window is closed; the journal says who did
+    #[arg(long)]
+    pub outside_window: bool,
     /// Continue although the runbook or a plugin has changed since the run started; the difference is shown
     #[arg(long)]
     pub accept_changes: bool,
@@ -179,6 +185,12 @@ pub struct ShowArgs {
 fn parameter(text: &str) -> Result<(String, String), String> {
     let (name, value) = text.split_once('=').ok_or("write NAME=VALUE")?;
     Ok((name.to_owned(), value.to_owned()))
+}
+
+/// The key of an item may hold `=`, a decision does not.
+fn decision(text: &str) -> Result<(String, String), String> {
+    let (step, decision) = text.rsplit_once('=').ok_or("write STEP=DECISION")?;
+    Ok((step.to_owned(), decision.to_owned()))
 }
 
 fn format(text: &str) -> Result<runbook_report::Format, String> {

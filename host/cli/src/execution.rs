@@ -6,7 +6,8 @@ use crate::failure::Failure;
 use crate::live::Live;
 use crate::ui;
 use runbook_engine::{
-    CancelLevel, CancelToken, Cause, Clock, Holder, Options, PauseReason, RunEnd, RunError, RunId, RunOutcome, Stopped,
+    CancelLevel, CancelToken, Cause, Clock, Holder, Options, OutsideWindow, PauseReason, RunEnd, RunError, RunId, RunOutcome,
+    Stopped,
 };
 use runbook_journal::SqliteJournal;
 use runbook_report::{Format, Summary};
@@ -104,6 +105,7 @@ pub fn options<'a>(
     run: RunId,
     environment: Option<&str>,
     brake: &Brake,
+    outside_window: OutsideWindow,
     is_dead: &'a (dyn Fn(&Holder) -> bool + Sync),
 ) -> Options<'a> {
     Options {
@@ -113,8 +115,14 @@ pub fn options<'a>(
         host: context.host.clone(),
         pid: std::process::id(),
         cancel: brake.cancel.clone(),
+        outside_window,
         is_dead,
     }
+}
+
+/// What `--outside-window` means to the engine.
+pub fn outside_window(given: bool) -> OutsideWindow {
+    if given { OutsideWindow::Override } else { OutsideWindow::AsWritten }
 }
 
 /// Whether the process that holds a lease is certainly gone: it was on this machine, and there is no such process.
@@ -169,6 +177,7 @@ fn run_failure(error: RunError, summary: &Summary) -> Failure {
 fn status_of(outcome: &RunOutcome, brake: &Brake) -> ExitStatus {
     match &outcome.stopped {
         Stopped::Paused { reason: PauseReason::Interrupted } => brake.status().unwrap_or(ExitStatus::Interrupted),
+        Stopped::Paused { reason: PauseReason::OutsideWindow { .. } } => ExitStatus::Refused,
         Stopped::Paused { reason: PauseReason::UnknownOutcome { .. } | PauseReason::LeaseLost { .. } } => ExitStatus::Waiting,
         Stopped::Ended { end, cause } => match (end, cause) {
             (RunEnd::Dirty, _) => ExitStatus::Dirty,
@@ -176,7 +185,7 @@ fn status_of(outcome: &RunOutcome, brake: &Brake) -> ExitStatus {
                 ExitStatus::Success
             }
             (RunEnd::FailedClean | RunEnd::Undone | RunEnd::Cancelled, Some(Cause::Timeout)) => ExitStatus::Deadline,
-            (RunEnd::FailedClean, Some(Cause::LockBusy { .. })) => ExitStatus::Refused,
+            (RunEnd::FailedClean, Some(Cause::LockBusy { .. } | Cause::OutsideWindow { .. })) => ExitStatus::Refused,
             (RunEnd::FailedClean, Some(Cause::Preflight { .. } | Cause::Verify { .. })) => ExitStatus::CheckFailed,
             (RunEnd::Cancelled | RunEnd::Undone, Some(Cause::Cancel)) => brake.status().unwrap_or(ExitStatus::Interrupted),
             (RunEnd::FailedClean | RunEnd::Undone | RunEnd::Cancelled, _) => brake.status().unwrap_or(ExitStatus::Failed),

@@ -61,9 +61,12 @@ impl Live {
             RunEvent::RunEnded { .. } | RunEvent::Paused { .. } => self.stop_all(),
             RunEvent::RunStarted { .. }
             | RunEvent::LockWaiting { .. }
+            | RunEvent::WindowChecked { .. }
             | RunEvent::StepsBegan { .. }
             | RunEvent::LocksRetaken { .. }
             | RunEvent::StepSkipped { .. }
+            | RunEvent::ItemsListed { .. }
+            | RunEvent::ItemsEnded { .. }
             | RunEvent::Recovered { .. }
             | RunEvent::VerifyBegan
             | RunEvent::UndoBegan { .. }

@@ -59,7 +59,7 @@ impl Operate for Operator {
 
     async fn call(&self, call: Call) -> Result<Answered, Fault> {
         let linked =
-            self.linked.get(&call.step).expect("the engine calls only call sites of the runbook that was prepared").clone();
+            self.linked.get(&call.site).expect("the engine calls only call sites of the runbook that was prepared").clone();
         let called = self.audit.called(&call, linked.plugin(), linked.digest());
         // A task of its own, so that a plugin that computes does not hold up other branches; dropped with this future.
         let task = AbortOnDrop(tokio::spawn(async move { linked.call(request(call), std::future::pending()).await }));

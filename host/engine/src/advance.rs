@@ -1,12 +1,12 @@
 //! Plan × state → what to do next. Pure: the loop in `execute` only carries it out.
 
-use crate::event::{Cause, PauseReason, RunEnd, Section, SkipReason, Trigger};
+use crate::event::{Cause, PauseReason, RunEnd, Section, SkipReason, Trigger, WindowVerdict};
 use crate::ids::StepId;
 use crate::model::OnFailure;
 use crate::plan::{Plan, PlannedStep};
 use crate::state::{RunState, Stage, StepPhase};
 use crate::undo;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// One thing to do now.
 #[derive(Debug, Clone, PartialEq)]
@@ -21,6 +21,11 @@ pub enum Action {
         /// The step.
         step: StepId,
     },
+    /// No more items of a step will be done: write down what came of all of them.
+    EndItems {
+        /// The step as written.
+        step: StepId,
+    },
     /// A step will not run.
     Skip {
         /// The step.
@@ -28,6 +33,8 @@ pub enum Action {
         /// Why.
         reason: SkipReason,
     },
+    /// Compare the clock with the window.
+    CheckWindow,
     /// Take the locks; when they are held, the steps begin.
     TakeLocks,
     /// Check the post-conditions.
@@ -131,8 +138,11 @@ fn preflight(plan: &Plan, state: &RunState, moment: &Moment<'_>) -> Vec<Action> 
     if !moment.in_flight.is_empty() {
         return Vec::new();
     }
+    if plan.window.is_some() && state.window.is_none() {
+        return vec![Action::CheckWindow];
+    }
     let failed = first_failed(plan, state, Section::Preflight).map(|step| Cause::Preflight { step: step.id.clone() });
-    if let Some(cause) = moment.stop.clone().or(failed) {
+    if let Some(cause) = moment.stop.clone().or_else(|| closed_window(state)).or(failed) {
         let end = if cause == Cause::Cancel { RunEnd::Cancelled } else { RunEnd::FailedClean };
         return vec![Action::BeginFinally { end, cause: Some(cause) }];
     }
@@ -146,11 +156,26 @@ fn preflight(plan: &Plan, state: &RunState, moment: &Moment<'_>) -> Vec<Action> 
     vec![Action::TakeLocks]
 }
 
+fn closed_window(state: &RunState) -> Option<Cause> {
+    match &state.window {
+        Some(WindowVerdict::Refused { opens }) => Some(Cause::OutsideWindow { opens: *opens }),
+        Some(WindowVerdict::Open | WindowVerdict::Warned { .. } | WindowVerdict::Overridden { .. }) | None => None,
+    }
+}
+
 fn steps(plan: &Plan, state: &RunState, moment: &Moment<'_>) -> Vec<Action> {
     let failed = failed_step(plan, state).map(|step| step_cause(state, step));
     if let Some(cause) = moment.stop.clone().or(failed) {
         // Parallel branches that run already are waited for: an effect is never left half observed.
-        return if moment.in_flight.is_empty() { vec![ending(plan, state, cause)] } else { Vec::new() };
+        if !moment.in_flight.is_empty() {
+            return Vec::new();
+        }
+        let open = repeating(plan, state);
+        return if open.is_empty() { vec![ending(plan, state, cause)] } else { open };
+    }
+    let done: Vec<Action> = repeating(plan, state).into_iter().filter(|action| all_items_settled(state, action)).collect();
+    if !done.is_empty() {
+        return done;
     }
     let unknown = |step: &&PlannedStep| state.step(&step.id).phase == StepPhase::Unknown;
     let unknown: Vec<StepId> = plan.section(Section::Step).filter(unknown).map(|step| step.id.clone()).collect();
@@ -162,7 +187,15 @@ fn steps(plan: &Plan, state: &RunState, moment: &Moment<'_>) -> Vec<Action> {
         return if moment.in_flight.is_empty() { vec![notify] } else { Vec::new() };
     }
     if !all_settled(plan, state, Section::Step) {
-        return attempts(plan, state, moment, Section::Step);
+        // Looked at after failures: what is half done may be undone at any time.
+        return match &state.window {
+            Some(WindowVerdict::Refused { opens }) => {
+                vec![Action::Pause { reason: PauseReason::OutsideWindow { opens: *opens } }]
+            }
+            Some(WindowVerdict::Open | WindowVerdict::Warned { .. } | WindowVerdict::Overridden { .. }) | None => {
+                attempts(plan, state, moment, Section::Step)
+            }
+        };
     }
     if plan.section(Section::Verify).next().is_some() {
         return vec![Action::BeginVerify];
@@ -182,6 +215,19 @@ fn verify(plan: &Plan, state: &RunState, moment: &Moment<'_>) -> Vec<Action> {
         return vec![Action::BeginFinally { end: undo::success(plan, state), cause: None }];
     }
     attempts(plan, state, moment, Section::Verify)
+}
+
+/// The end of the items of each step that is not ended yet.
+fn repeating(plan: &Plan, state: &RunState) -> Vec<Action> {
+    let open = |id: &&StepId| state.step(id).phase == StepPhase::Repeating;
+    // In the order of the plan, so that a journal reads as the runbook does.
+    plan.section(Section::Step).map(|step| &step.id).filter(open).map(|step| Action::EndItems { step: step.clone() }).collect()
+}
+
+fn all_items_settled(state: &RunState, action: &Action) -> bool {
+    let Action::EndItems { step } = action else { return false };
+    let items = state.items.get(step).map(Vec::as_slice).unwrap_or_default();
+    items.iter().all(|item| state.step(&step.item(&item.key)).phase.is_settled())
 }
 
 /// Undo, or not: as the runbook says for this cause.
@@ -258,6 +304,7 @@ fn step_cause(state: &RunState, step: &PlannedStep) -> Cause {
         StepPhase::Failed(crate::operate::ErrorClass::Cancelled) => Cause::Cancel,
         StepPhase::Pending
         | StepPhase::Skipped(_)
+        | StepPhase::Repeating
         | StepPhase::Running
         | StepPhase::Waiting
         | StepPhase::Succeeded
@@ -269,12 +316,16 @@ fn step_cause(state: &RunState, step: &PlannedStep) -> Cause {
     }
 }
 
-/// The first step whose failure the runbook does not tolerate.
+/// The first step whose failure the runbook does not tolerate; rather an item than the step that it is an item of.
 fn failed_step<'a>(plan: &'a Plan, state: &RunState) -> Option<&'a PlannedStep> {
-    plan.section(Section::Step).find(|step| {
+    let failed = |step: &&PlannedStep| {
         let found = state.step(&step.id);
         matches!(found.phase, StepPhase::Failed(_)) && !found.tolerated && step.on_failure != OnFailure::Continue
-    })
+    };
+    let has_items = |step: &PlannedStep| state.items.get(&step.id).is_some_and(|items| !items.is_empty());
+    let mut all = plan.section(Section::Step).filter(failed);
+    let first = all.next()?;
+    if has_items(first) { all.find(|step| !has_items(step)).or(Some(first)) } else { Some(first) }
 }
 
 /// The steps of a section that can start: all that they need is settled, their delay is over, and they are not under way.
@@ -284,7 +335,52 @@ fn attempts(plan: &Plan, state: &RunState, moment: &Moment<'_>, section: Section
         let free = !moment.in_flight.contains(&step.id) && (moment.is_due)(&step.id);
         open && free && step.needs.iter().all(|need| state.step(need).phase.is_settled())
     };
-    plan.section(section).filter(ready).map(|step| Action::Attempt { step: step.id.clone() }).collect()
+    let mut places = Places::new(plan, state, moment, section);
+    let admitted = plan.section(section).filter(ready).filter(|step| places.admit(state, step));
+    admitted.map(|step| Action::Attempt { step: step.id.clone() }).collect()
+}
+
+/// How many more items of each step may begin.
+struct Places<'a>(BTreeMap<&'a StepId, usize>);
+
+impl<'a> Places<'a> {
+    fn new(plan: &'a Plan, state: &RunState, moment: &Moment<'_>, section: Section) -> Self {
+        let steps = plan.section(section).filter_map(|step| Some((&step.id, step.for_each.as_ref()?)));
+        let mut free: BTreeMap<&StepId, usize> =
+            steps.map(|(id, for_each)| (id, usize::try_from(for_each.max_parallel).unwrap_or(usize::MAX))).collect();
+        for step in plan.section(section) {
+            let Some(item) = &step.item else { continue };
+            let begun = has_begun(state.step(&step.id).phase) || moment.in_flight.contains(&step.id);
+            if let (true, Some(places)) = (begun, free.get_mut(&item.of)) {
+                *places = places.saturating_sub(1);
+            }
+        }
+        Self(free)
+    }
+
+    /// Whether a step may begin now. An item that waits for its next attempt keeps its place.
+    fn admit(&mut self, state: &RunState, step: &PlannedStep) -> bool {
+        let Some(item) = &step.item else { return true };
+        if has_begun(state.step(&step.id).phase) {
+            return true;
+        }
+        let Some(places) = self.0.get_mut(&item.of).filter(|places| **places > 0) else { return false };
+        *places -= 1;
+        true
+    }
+}
+
+/// Whether a step has begun and has not ended.
+fn has_begun(phase: StepPhase) -> bool {
+    match phase {
+        StepPhase::Repeating | StepPhase::Running | StepPhase::Waiting | StepPhase::Unknown | StepPhase::Undoing => true,
+        StepPhase::Pending
+        | StepPhase::Skipped(_)
+        | StepPhase::Succeeded
+        | StepPhase::Failed(_)
+        | StepPhase::Undone
+        | StepPhase::UndoFailed => false,
+    }
 }
 
 fn pending_notify(plan: &Plan, state: &RunState, on: Trigger) -> Option<Action> {

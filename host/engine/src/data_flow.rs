@@ -1,7 +1,7 @@
 //! Which steps are given what other steps put out: read from templates, without running anything.
 
 use crate::ids::StepId;
-use crate::model::Runbook;
+use crate::model::{Items, Runbook};
 use crate::template::{Form, has_markers, references, template_key};
 use serde_json::Value as Json;
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,7 +20,10 @@ pub fn inputs_from(runbook: &Runbook) -> BTreeMap<StepId, BTreeSet<StepId>> {
             collect(&with.to_json(), &mut keys);
         }
         if let Some(for_each) = runbook.step(&site.step).and_then(|step| step.for_each.as_ref()) {
-            add(&for_each.items.value, Form::Expression, &mut keys);
+            match &for_each.items {
+                Items::Expression(text) => add(&text.value, Form::Expression, &mut keys),
+                Items::Literal(items) => collect(&items.value.to_json(), &mut keys),
+            }
         }
         let is_named = |key: &String| keys.contains(key) || keys.contains(ALL);
         let steps = by_key.iter().filter(|(key, id)| is_named(key) && **id != &site.step).map(|(_, id)| (*id).clone()).collect();

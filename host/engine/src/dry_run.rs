@@ -4,9 +4,10 @@
 use crate::event::Section;
 use crate::ids::{RunId, StepId};
 use crate::operate::{Answer, Call, Fault, Json, Kind, Mode, Operate, Outcome, Phase, Proposal};
-use crate::plan::{Plan, PlannedStep};
+use crate::plan::{ListError, Plan, PlannedStep};
 use crate::template::{self, Scope, StepView, TemplateError};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// What a dry run found out about one step.
 #[derive(Debug, Clone, PartialEq)]
@@ -52,9 +53,25 @@ pub async fn dry_run<O: Operate>(
     let mut views: BTreeMap<StepId, StepView> = BTreeMap::new();
     let mut found = Vec::new();
     for step in &plan.steps {
-        let (finding, view) = dry.ask(step, &views).await;
+        let view = match dry.items(step, &views) {
+            Some(Ok(items)) => {
+                for item in items {
+                    let (finding, _) = dry.ask(&item, &views).await;
+                    found.push(DryStep { id: item.id.clone(), finding });
+                }
+                StepView::AtRunTime
+            }
+            Some(Err((finding, view))) => {
+                found.push(DryStep { id: step.id.clone(), finding });
+                view
+            }
+            None => {
+                let (finding, view) = dry.ask(step, &views).await;
+                found.push(DryStep { id: step.id.clone(), finding });
+                view
+            }
+        };
         views.insert(step.id.clone(), view);
-        found.push(DryStep { id: step.id.clone(), finding });
     }
     found
 }
@@ -82,7 +99,26 @@ struct Dry<'a, O> {
     values: serde_json::Map<String, Json>,
 }
 
+/// What a dry run says of a step, and what later templates see of it.
+type Said = (DryFinding, StepView);
+
 impl<O: Operate> Dry<'_, O> {
+    /// The items of a step that has some; or what there is to say instead, if they are not known or there are none.
+    fn items(&self, step: &PlannedStep, views: &BTreeMap<StepId, StepView>) -> Option<Result<Vec<Arc<PlannedStep>>, Said>> {
+        let for_each = step.for_each.as_ref()?;
+        let listed = self.with_scope(step, views, |scope| match step.when.as_ref().filter(|when| !for_each.is_named_in(when)) {
+            Some(when) if !template::holds(when, scope)? => Ok(None),
+            Some(_) | None => for_each.list(scope).map(Some),
+        });
+        Some(match listed {
+            Ok(Some(items)) if items.is_empty() => Err(at_run_time("the list is empty: nothing to do".to_owned())),
+            Ok(Some(items)) => Ok(self.plan.with_items(&step.id, &items).map(|plan| plan.items_of(&step.id)).unwrap_or_default()),
+            Ok(None) => Err((DryFinding::Skipped, StepView::Absent("the step was skipped".to_owned()))),
+            Err(ListError::Template(error @ TemplateError::AtRunTime { .. })) => Err(at_run_time(error.to_string())),
+            Err(error) => Err(failed(error.into_fault())),
+        })
+    }
+
     async fn ask(&self, step: &PlannedStep, views: &BTreeMap<StepId, StepView>) -> (DryFinding, StepView) {
         let input = match self.prepare(step, views) {
             Ok(Some(input)) => input,
@@ -97,8 +133,16 @@ impl<O: Operate> Dry<'_, O> {
             (Kind::Probe, true) => return at_run_time("it looks at what the steps have done".to_owned()),
             (Kind::Probe, false) => Phase::Check,
         };
-        let call =
-            Call { run: self.run, step: step.id.clone(), phase, attempt: 1, input, mode: Mode::ReadOnly, timeout: step.timeout };
+        let call = Call {
+            run: self.run,
+            site: step.site.clone(),
+            step: step.id.clone(),
+            phase,
+            attempt: 1,
+            input,
+            mode: Mode::ReadOnly,
+            timeout: step.timeout,
+        };
         match self.operate.call(call).await {
             Ok(answered) => judge(answered.answer),
             Err(fault) => failed(fault),
@@ -107,18 +151,19 @@ impl<O: Operate> Dry<'_, O> {
 
     /// The rendered input, or `None` if `when` is false.
     fn prepare(&self, step: &PlannedStep, views: &BTreeMap<StepId, StepView>) -> Result<Option<Json>, TemplateError> {
+        self.with_scope(step, views, |scope| match &step.when {
+            Some(when) if !template::holds(when, scope)? => Ok(None),
+            Some(_) | None => template::render(&step.with, scope).map(Some),
+        })
+    }
+
+    fn with_scope<T>(&self, step: &PlannedStep, views: &BTreeMap<StepId, StepView>, read: impl FnOnce(&Scope<'_>) -> T) -> T {
         let lookup = |key: &str| {
             let id = self.plan.by_template_key(key)?;
             views.get(id).map(|view| (id.clone(), view.clone()))
         };
-        let scope =
-            Scope { params: self.plan.params.clone(), steps: &lookup, run: self.values.clone(), locals: serde_json::Map::new() };
-        if let Some(when) = &step.when
-            && !template::holds(when, &scope)?
-        {
-            return Ok(None);
-        }
-        template::render(&step.with, &scope).map(Some)
+        let locals = step.item.iter().map(|item| (item.name.clone(), item.value.clone())).collect();
+        read(&Scope { params: self.plan.params.clone(), steps: &lookup, run: self.values.clone(), locals })
     }
 }
 

@@ -52,6 +52,12 @@ impl StepId {
         Self(format!("{}/undo", self.0))
     }
 
+    /// The item of this step with this key.
+    #[must_use]
+    pub fn item(&self, key: &str) -> Self {
+        Self(format!("{}[{key}]", self.0))
+    }
+
     /// The notification with this number, counted from 1.
     pub fn notify(number: usize) -> Self {
         Self(format!("notify/{number}"))

@@ -248,6 +248,8 @@ pub struct Call {
     /// The run.
     pub run: RunId,
     /// The call site, which stands for plugin, operation and bindings.
+    pub site: StepId,
+    /// Who calls: the site, or an item of it (`STEP[KEY]`, `STEP[KEY]/undo`).
     pub step: StepId,
     /// What the call is for.
     pub phase: Phase,

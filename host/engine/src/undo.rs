@@ -1,6 +1,6 @@
 //! What is undone, in which order, and how a run ends. All pure.
 
-use crate::event::{Cause, RunEnd, Section, Trigger, UndoFinding, UndoPlan};
+use crate::event::{Cause, RunEnd, Section, Trigger, UndoFinding, UndoPlan, WindowVerdict};
 use crate::ids::StepId;
 use crate::model::{OnFailure, UndoCause, VerifyUndo};
 use crate::operate::Outcome;
@@ -28,7 +28,7 @@ pub(crate) fn is_wanted(plan: &Plan, cause: &Cause) -> bool {
         Cause::Cancel => on(UndoCause::Cancel),
         Cause::Timeout => on(UndoCause::Timeout),
         Cause::Requested => true,
-        Cause::Preflight { .. } | Cause::LockBusy { .. } => false,
+        Cause::Preflight { .. } | Cause::OutsideWindow { .. } | Cause::LockBusy { .. } => false,
     }
 }
 
@@ -64,9 +64,12 @@ pub(crate) fn untouched(cause: &Cause) -> RunEnd {
     match cause {
         Cause::Cancel => RunEnd::Cancelled,
         Cause::Requested => RunEnd::Undone,
-        Cause::Preflight { .. } | Cause::LockBusy { .. } | Cause::Step { .. } | Cause::Verify { .. } | Cause::Timeout => {
-            RunEnd::FailedClean
-        }
+        Cause::Preflight { .. }
+        | Cause::OutsideWindow { .. }
+        | Cause::LockBusy { .. }
+        | Cause::Step { .. }
+        | Cause::Verify { .. }
+        | Cause::Timeout => RunEnd::FailedClean,
     }
 }
 
@@ -77,7 +80,8 @@ pub(crate) fn left_as_it_is() -> RunEnd {
 
 /// How a run ends that did all its steps.
 pub(crate) fn success(plan: &Plan, state: &RunState) -> RunEnd {
-    if plan.steps.iter().any(|step| warns(state, step)) { RunEnd::SucceededWithWarnings } else { RunEnd::Succeeded }
+    let outside = matches!(state.window, Some(WindowVerdict::Warned { .. } | WindowVerdict::Overridden { .. }));
+    if outside || plan.steps.iter().any(|step| warns(state, step)) { RunEnd::SucceededWithWarnings } else { RunEnd::Succeeded }
 }
 
 fn warns(state: &RunState, step: &PlannedStep) -> bool {

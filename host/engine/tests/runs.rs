@@ -2,14 +2,15 @@
 //! undone in reverse order of dependence, the lock is always released, and the fold of the records is the state.
 #![allow(clippy::unwrap_used, reason = "a test")]
 
-use jiff::Timestamp;
+mod support;
+
 use proptest::prelude::*;
 use runbook_document::Source;
 use runbook_engine::*;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::sync::Mutex;
-use std::time::Duration;
+use support::{Memory, Still, block_on, options};
 
 /// What plugins change: which steps have taken effect.
 #[derive(Default)]
@@ -102,80 +103,6 @@ impl Operate for Plugins {
     }
 }
 
-/// A journal in memory that breaks at a record.
-#[derive(Default)]
-struct Memory {
-    header: Mutex<Option<RunHeader>>,
-    records: Mutex<Vec<Record>>,
-    leases: Mutex<BTreeMap<String, (Lease, Holder)>>,
-    breaks_at: Mutex<Option<u64>>,
-}
-
-#[derive(Debug, thiserror::Error)]
-#[error("the disk is full")]
-struct Full;
-
-impl Journal for Memory {
-    type Error = Full;
-
-    async fn create(&self, header: &RunHeader) -> Result<(), Full> {
-        *self.header.lock().unwrap() = Some(header.clone());
-        Ok(())
-    }
-
-    async fn append(&self, _run: RunId, record: &Record) -> Result<(), Full> {
-        if self.breaks_at.lock().unwrap().is_some_and(|at| record.seq >= at) {
-            return Err(Full);
-        }
-        let mut records = self.records.lock().unwrap();
-        assert_eq!(record.seq, records.len() as u64, "records have no gaps");
-        // What is kept is what can be read again.
-        records.push(serde_json::from_str(&serde_json::to_string(record).unwrap()).unwrap());
-        Ok(())
-    }
-
-    async fn load(&self, _run: RunId) -> Result<StoredRun, Full> {
-        Ok(StoredRun { header: self.header.lock().unwrap().clone().unwrap(), records: self.records.lock().unwrap().clone() })
-    }
-
-    async fn list(&self, _limit: usize) -> Result<Vec<RunSummary>, Full> {
-        Ok(Vec::new())
-    }
-
-    async fn acquire(&self, request: &LeaseRequest) -> Result<Acquired, Full> {
-        let lease = Lease { name: request.name.clone(), token: 1, taken_from: None };
-        self.leases.lock().unwrap().insert(request.name.clone(), (lease.clone(), request.holder.clone()));
-        Ok(Acquired::Held(lease))
-    }
-
-    async fn renew(&self, _lease: &Lease, _now: Timestamp, _ttl: Duration) -> Result<Renewed, Full> {
-        Ok(Renewed::Held)
-    }
-
-    async fn release(&self, lease: &Lease) -> Result<(), Full> {
-        self.leases.lock().unwrap().remove(&lease.name);
-        Ok(())
-    }
-}
-
-/// Time goes on only when somebody waits.
-#[derive(Default)]
-struct Still(Mutex<Duration>);
-
-impl Clock for Still {
-    fn now(&self) -> Timestamp {
-        Timestamp::UNIX_EPOCH + *self.0.lock().unwrap()
-    }
-
-    fn monotonic(&self) -> Duration {
-        *self.0.lock().unwrap()
-    }
-
-    async fn sleep(&self, duration: Duration) {
-        *self.0.lock().unwrap() += duration;
-    }
-}
-
 /// Steps `s0`, `s1`, …; each needs some of the earlier ones.
 #[derive(Debug, Clone)]
 struct Graph(Vec<BTreeSet<usize>>);
@@ -210,22 +137,6 @@ fn graphs() -> impl Strategy<Value = (Graph, Option<(String, Failure)>)> {
             )
         })
     })
-}
-
-fn options(run: RunId) -> Options<'static> {
-    Options {
-        run,
-        operator: "tester".to_owned(),
-        environment: None,
-        host: "test".to_owned(),
-        pid: 1,
-        cancel: CancelToken::new(),
-        is_dead: &|_| false,
-    }
-}
-
-fn block_on<T>(future: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
 }
 
 fn run_whole(plan: &Plan, plugins: &Plugins, journal: &Memory, run: RunId) -> Result<RunOutcome, RunError> {

@@ -71,6 +71,7 @@ async fn main() {
             pid: std::process::id(),
             cancel: CancelToken::new(),
             is_dead: &|_| false,
+            outside_window: runbook_engine::OutsideWindow::AsWritten,
         };
         let start = Instant::now();
         execute(&plan, &Nothing(facts.clone()), &journal, &SystemClock(Instant::now()), &mut |_: &Record| {}, &options)

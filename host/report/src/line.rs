@@ -42,6 +42,9 @@ pub fn lines(summary: &Summary, record: &Record) -> Vec<Line> {
         RunEvent::LockWaiting { name, holder } => {
             vec![line(Tone::Warning, format!("waiting for lock `{name}`, held by {holder}"))]
         }
+        RunEvent::WindowChecked { .. } => {
+            summary.window.iter().map(|window| line(Tone::Warning, format!("warning: {window}"))).collect()
+        }
         RunEvent::StepsBegan { locks } | RunEvent::LocksRetaken { locks } => locks
             .iter()
             .map(|lock| {
@@ -50,6 +53,10 @@ pub fn lines(summary: &Summary, record: &Record) -> Vec<Line> {
             })
             .collect(),
         RunEvent::StepSkipped { step, .. } => vec![step_line(summary, step, Tone::Dim, "skipped", None)],
+        RunEvent::ItemsListed { step, items } => {
+            vec![line(Tone::Dim, format!("  · {step}: {}", counted(items.len(), "item")))]
+        }
+        RunEvent::ItemsEnded { step, result, .. } => items_ended(summary, step, result),
         RunEvent::AttemptRefused { step, fault, then, .. } => {
             failed(summary, step, &fault.message, fault.class.name(), *then, &fault.logs, None)
         }
@@ -153,6 +160,17 @@ fn ended(
             let cases: Vec<_> = cases.iter().map(case_line).collect();
             lines.splice(position..position, cases);
             lines
+        }
+    }
+}
+
+/// Each item was told of already, so one line is enough.
+fn items_ended(summary: &Summary, step: &StepId, result: &AttemptResult) -> Vec<Line> {
+    match result {
+        AttemptResult::Succeeded { outcome: Outcome::Pass, .. } => vec![step_line(summary, step, Tone::Good, "done", None)],
+        AttemptResult::Succeeded { .. } => vec![step_line(summary, step, Tone::Warning, "warning", None)],
+        AttemptResult::Failed { fault, .. } => {
+            vec![line(Tone::Bad, format!("  ✗ {step}: {}", fault.message))]
         }
     }
 }

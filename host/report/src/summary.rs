@@ -2,8 +2,8 @@
 
 use jiff::Timestamp;
 use runbook_engine::{
-    AttemptResult, Cause, Effect, Fault, LogLine, Outcome, PauseReason, Record, Recovery, RunEnd, RunEvent, RunHeader, RunPhase,
-    Section, SkipReason, StepId, Then, UndoFinding, UndoPlan, UndoResult, Verdict,
+    AttemptResult, Cause, Effect, Fault, Item, LogLine, Outcome, PauseReason, Record, Recovery, RunEnd, RunEvent, RunHeader,
+    RunPhase, Section, SkipReason, StepId, Then, UndoFinding, UndoPlan, UndoResult, Verdict, WindowVerdict, describe_closed,
 };
 use serde::Serialize;
 use std::time::Duration;
@@ -43,6 +43,8 @@ pub struct Summary {
     pub paused: Option<String>,
     /// Its steps, in file order.
     pub steps: Vec<StepSummary>,
+    /// That it runs outside its maintenance window.
+    pub window: Option<String>,
     /// Locks that it held.
     pub locks: Vec<String>,
 }
@@ -158,6 +160,7 @@ impl Summary {
             verdict: "Failed.",
             paused: None,
             steps: Vec::new(),
+            window: None,
             locks: Vec::new(),
         };
         for record in records {
@@ -222,8 +225,11 @@ impl Summary {
                     self.set_cause(cause);
                 }
             }
+            RunEvent::WindowChecked { verdict } => self.window = window_text(verdict),
             RunEvent::LockWaiting { .. } | RunEvent::VerifyBegan => {}
-            RunEvent::StepSkipped { step, .. }
+            RunEvent::ItemsListed { step, items } => self.list_items(step, items),
+            RunEvent::ItemsEnded { step, .. }
+            | RunEvent::StepSkipped { step, .. }
             | RunEvent::AttemptStarted { step, .. }
             | RunEvent::AttemptRefused { step, .. }
             | RunEvent::AttemptEnded { step, .. }
@@ -240,12 +246,23 @@ impl Summary {
         }
     }
 
+    /// Each item has a line of its own, after the step that it is an item of.
+    fn list_items(&mut self, of: &StepId, items: &[Item]) {
+        let Some(position) = self.steps.iter().position(|step| step.id == of.as_str()) else { return };
+        let parent = &mut self.steps[position];
+        parent.state = StepState::Running;
+        parent.summary = format!("{} to do", crate::line::counted(items.len(), "item"));
+        let new: Vec<StepSummary> = items.iter().map(|item| parent.item(of, item)).collect();
+        self.steps.splice(position + 1..=position, new);
+    }
+
     fn set_cause(&mut self, cause: &Cause) {
         self.cause = Some(cause_text(cause));
         self.verdict = match cause {
             Cause::Preflight { .. } | Cause::Step { .. } | Cause::Verify { .. } | Cause::LockBusy { .. } | Cause::Timeout => {
                 "Failed."
             }
+            Cause::OutsideWindow { .. } => "Refused.",
             Cause::Cancel => "Cancelled.",
             Cause::Requested => "Undone, as asked.",
         };
@@ -276,8 +293,15 @@ impl StepSummary {
         }
     }
 
+    fn item(&self, of: &StepId, item: &Item) -> Self {
+        let (id, title) = (of.item(&item.key), format!("{}: {}", self.title, item.key));
+        let (section, uses, digest) = (self.section, self.uses.clone(), self.digest.clone());
+        Self::new(&runbook_engine::StepListing { id, title, section, uses, digest })
+    }
+
     fn fold(&mut self, event: &RunEvent) {
         match event {
+            RunEvent::ItemsEnded { result, then, .. } => self.end_attempt(result, *then),
             RunEvent::StepSkipped { reason, .. } => {
                 self.state = StepState::Skipped;
                 skip_text(*reason).clone_into(&mut self.summary);
@@ -335,7 +359,9 @@ impl StepSummary {
                 }
             }
             RunEvent::RunStarted { .. }
+            | RunEvent::ItemsListed { .. }
             | RunEvent::LockWaiting { .. }
+            | RunEvent::WindowChecked { .. }
             | RunEvent::StepsBegan { .. }
             | RunEvent::LocksRetaken { .. }
             | RunEvent::VerifyBegan
@@ -420,10 +446,20 @@ fn skip_text(reason: SkipReason) -> &'static str {
     }
 }
 
+/// What is said of a run outside its window.
+fn window_text(verdict: &WindowVerdict) -> Option<String> {
+    match verdict {
+        WindowVerdict::Open => None,
+        WindowVerdict::Warned { opens } | WindowVerdict::Refused { opens } => Some(describe_closed(*opens)),
+        WindowVerdict::Overridden { by, opens } => Some(format!("{}; overridden by {by}", describe_closed(*opens))),
+    }
+}
+
 /// Why a run did not succeed, in a few words.
 pub fn cause_text(cause: &Cause) -> String {
     match cause {
         Cause::Preflight { step } => format!("preflight `{step}` failed"),
+        Cause::OutsideWindow { opens } => describe_closed(*opens),
         Cause::LockBusy { name, holder } => format!("lock `{name}` is held by {holder}"),
         Cause::Step { step } => format!("step `{step}` failed"),
         Cause::Verify { step } => format!("verify `{step}` failed"),
@@ -440,6 +476,7 @@ fn pause_text(reason: &PauseReason) -> String {
             format!("it cannot be told whether {} took effect", steps.join(", "))
         }
         PauseReason::LeaseLost { name } => format!("the lease on lock `{name}` was lost"),
+        PauseReason::OutsideWindow { opens } => describe_closed(*opens),
         PauseReason::Interrupted => "interrupted by the operator".to_owned(),
     }
 }

@@ -40,6 +40,9 @@ fn head(summary: &Summary) -> String {
         parts.push(format!("environment {environment}"));
     }
     let mut text = parts.join(", ");
+    if let Some(window) = &summary.window {
+        let _ = write!(text, "\nwarning: {window}");
+    }
     for (name, value) in &summary.params {
         let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
         let _ = write!(text, "\n{name} = {value}");

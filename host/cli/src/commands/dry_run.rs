@@ -21,6 +21,10 @@ pub async fn run(
     if !plan.locks.exclusive.is_empty() {
         let _ = writeln!(text, "would hold the locks {}", plan.locks.exclusive.join(", "));
     }
+    if let Some(window) = plan.window.as_ref().filter(|window| !window.is_open(jiff::Timestamp::now())) {
+        let opens = window.opens_after(jiff::Timestamp::now());
+        let _ = writeln!(text, "{}", runbook_engine::describe_closed(opens));
+    }
     text.push('\n');
     let rows: Vec<_> = found.iter().flat_map(rows).collect();
     text.push_str(&runbook_report::table(&rows));

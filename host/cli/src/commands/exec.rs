@@ -35,7 +35,8 @@ pub fn run(context: &Context, args: &ExecArgs) -> Result<ExitStatus, Failure> {
         let journal = execution::open_journal(context).await?;
         let brake = Brake::new()?;
         let dead = |holder: &Holder| execution::is_dead(&context.host, holder);
-        let options = execution::options(context, run, environment, &brake, &dead);
+        let options =
+            execution::options(context, run, environment, &brake, execution::outside_window(args.outside_window), &dead);
         let mut live = Live::new(context, &header(context, run, &plan, environment), &[]);
         let outcome = runbook_engine::execute(&plan, &operator, &journal, &SystemClock::new(), &mut live, &options).await;
         execution::conclude(outcome, &live, &brake, &args.report)

@@ -7,7 +7,8 @@ use crate::failure::Failure;
 use crate::prepare::{self, Prepared};
 use crate::ui;
 use runbook_authority::Effect;
-use runbook_engine::{Plan, PlannedStep, PlannedUndo, Section, StepId, resolve_params};
+use runbook_engine::model::Outside;
+use runbook_engine::{Json, Plan, PlannedItems, PlannedStep, PlannedUndo, Section, StepId, resolve_params};
 use std::fmt::Write as _;
 
 /// Shows the plan.
@@ -31,6 +32,11 @@ fn render(prepared: &Prepared, plan: &Plan) -> String {
     }
     if !plan.locks.exclusive.is_empty() {
         let _ = writeln!(text, "locks: {}", plan.locks.exclusive.join(", "));
+    }
+    if let Some(window) = &plan.window {
+        let outside = Outside::ALL.iter().find(|(value, _)| *value == window.outside).map_or("", |(_, name)| *name);
+        let now = if window.is_open(jiff::Timestamp::now()) { "open now" } else { "closed now" };
+        let _ = writeln!(text, "window: {window} ({now}; outside: {outside})");
     }
     for (section, heading) in SECTIONS {
         let steps: Vec<_> = plan.section(*section).collect();
@@ -56,7 +62,21 @@ fn row(plan: &Plan, step: &PlannedStep) -> Vec<String> {
         PlannedUndo::Explicit { .. } => "undo: as written".to_owned(),
         PlannedUndo::Irreversible { reason } => format!("irreversible: {reason}"),
     };
-    vec![step.id.to_string(), step.uses.clone(), order(plan, step), undo]
+    let order = [order(plan, step), repetition(step)].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>();
+    vec![step.id.to_string(), step.uses.clone(), order.join("; "), undo]
+}
+
+/// What it is repeated for, and how many at once.
+fn repetition(step: &PlannedStep) -> String {
+    let Some(for_each) = &step.for_each else { return String::new() };
+    let items = match &for_each.items {
+        PlannedItems::Expression(text) => text.trim().to_owned(),
+        PlannedItems::Literal(Json::Array(items)) => ui::counted(items.len(), "item"),
+        PlannedItems::Literal(Json::Object(entries)) => ui::counted(entries.len(), "item"),
+        PlannedItems::Literal(other) => other.to_string(),
+    };
+    let at_once = if for_each.max_parallel > 1 { format!(", {} at once", for_each.max_parallel) } else { String::new() };
+    format!("for each of {items}{at_once}")
 }
 
 /// What must be settled before, unless it is just the step above.

@@ -25,7 +25,8 @@ pub fn run(context: &Context, args: &ResumeArgs) -> Result<ExitStatus, Failure> 
         let operator = Operator::new(context, &prepared, run)?;
         let brake = Brake::new()?;
         let dead = |holder: &Holder| execution::is_dead(&context.host, holder);
-        let options = execution::options(context, run, stored.header.environment.as_deref(), &brake, &dead);
+        let outside = execution::outside_window(args.outside_window);
+        let options = execution::options(context, run, stored.header.environment.as_deref(), &brake, outside, &dead);
         let mut live = Live::new(context, &stored.header, &stored.records);
         let clock = SystemClock::new();
         let outcome = runbook_engine::resume(&plan, &operator, &journal, &clock, &mut live, &options, &decisions, changes).await;

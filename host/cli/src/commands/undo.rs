@@ -9,7 +9,7 @@ use crate::failure::Failure;
 use crate::live::Live;
 use crate::operate::Operator;
 use crate::ui;
-use runbook_engine::{Changes, Holder};
+use runbook_engine::{Changes, Holder, OutsideWindow};
 
 /// Undoes a finished run, last step first.
 pub fn run(context: &Context, args: &RunArgs) -> Result<ExitStatus, Failure> {
@@ -23,7 +23,8 @@ pub fn run(context: &Context, args: &RunArgs) -> Result<ExitStatus, Failure> {
         let operator = Operator::new(context, &prepared, run)?;
         let brake = Brake::new()?;
         let dead = |holder: &Holder| execution::is_dead(&context.host, holder);
-        let options = execution::options(context, run, stored.header.environment.as_deref(), &brake, &dead);
+        let environment = stored.header.environment.as_deref();
+        let options = execution::options(context, run, environment, &brake, OutsideWindow::AsWritten, &dead);
         let mut live = Live::new(context, &stored.header, &stored.records);
         let clock = SystemClock::new();
         let outcome = runbook_engine::undo_run(&plan, &operator, &journal, &clock, &mut live, &options, Changes::Refuse).await;

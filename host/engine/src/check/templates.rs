@@ -3,7 +3,7 @@
 use super::{Place, with_nearest};
 use crate::event::Section;
 use crate::graph::Graph;
-use crate::model::{Expectation, Runbook, Step, UndoDeclaration};
+use crate::model::{Expectation, Items, Runbook, Step, UndoDeclaration};
 use crate::template::{Form, TemplateError, has_markers, references, sole_expression, template_key};
 use runbook_document::{Diagnostic, Diagnostics, Node, Span, Table, Value};
 use std::collections::BTreeSet;
@@ -64,7 +64,13 @@ fn names_of<'a>(runbook: &'a Runbook, graph: &Graph, index: usize, number: Optio
 fn check_step<'a>(step: &'a Step, mut names: Names<'a>, diagnostics: &mut Diagnostics) {
     let source = &step.source;
     if let Some(for_each) = &step.for_each {
-        text(&for_each.items.value, Form::Expression, &Place { source, span: for_each.items.span.clone() }, &names, diagnostics);
+        match &for_each.items {
+            Items::Expression(items) => {
+                let place = Place { source, span: items.span.clone() };
+                text(&items.value, Form::Expression, &place, &names, diagnostics);
+            }
+            Items::Literal(items) => node(&items.value, source, &names, diagnostics),
+        }
         names.locals.push(&for_each.name);
         if let Some(key) = &for_each.key {
             text(&key.value, Form::Template, &Place { source, span: key.span.clone() }, &names, diagnostics);

@@ -15,6 +15,7 @@ use crate::state::{IllegalEvent, RunState, Stage, fold};
 use futures_util::stream::FuturesUnordered;
 use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
+use std::sync::Arc;
 use std::time::Duration;
 use uuid::Uuid;
 
@@ -205,7 +206,7 @@ pub async fn undo_run<O: Operate, J: Journal, C: Clock>(
 
 impl<'a, O: Operate, J: Journal, C: Clock> Runner<'a, O, J, C> {
     fn new(
-        plan: &'a Plan,
+        plan: &Plan,
         operate: &'a O,
         journal: &'a J,
         clock: &'a C,
@@ -213,7 +214,7 @@ impl<'a, O: Operate, J: Journal, C: Clock> Runner<'a, O, J, C> {
         options: &'a Options<'a>,
     ) -> Self {
         Self {
-            plan,
+            plan: Arc::new(plan.clone()),
             operate,
             journal,
             clock,
@@ -241,6 +242,9 @@ impl<'a, O: Operate, J: Journal, C: Clock> Runner<'a, O, J, C> {
         let what = self.differences(&state, &stored.header, changes);
         if !what.is_empty() {
             return Err(RunError::Changed { what });
+        }
+        for (step, items) in &state.items {
+            self.add_items(step, items)?;
         }
         self.restore_delays(&state);
         self.state = Some(state);
@@ -295,6 +299,9 @@ impl<'a, O: Operate, J: Journal, C: Clock> Runner<'a, O, J, C> {
         self.record(RunEvent::Resumed { by: self.who() }).await?;
         if let Some(locks) = locks.filter(|locks| !locks.is_empty()) {
             self.record(RunEvent::LocksRetaken { locks }).await?;
+        }
+        if self.state().stage <= Stage::Steps {
+            self.check_window().await?;
         }
         self.apply_decisions().await
     }

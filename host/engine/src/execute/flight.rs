@@ -60,8 +60,10 @@ pub(super) struct Landing {
 pub(super) struct Launch {
     /// Whose call it is; the key of [`Runner::in_flight`].
     pub(super) step: StepId,
-    /// The call site that is called: the step itself, `STEP/undo`, `notify/N`.
+    /// The call site that is called: the step as written, `STEP/undo`, `notify/N`.
     pub(super) site: StepId,
+    /// Who calls, as the plugin is told: the site, and which item.
+    pub(super) caller: StepId,
     pub(super) purpose: Purpose,
     pub(super) phase: LaunchPhase,
     pub(super) attempt: u32,
@@ -91,14 +93,14 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
     /// Starts a call; it lands in [`Runner::wait`].
     pub(super) fn launch(&mut self, launch: Launch) {
         let (operate, clock, run) = (self.operate, self.clock, self.options.run);
-        let Launch { step, site, purpose, phase, attempt, input, timeout } = launch;
+        let Launch { step, site, caller, purpose, phase, attempt, input, timeout } = launch;
         let call = move |phase: Phase| {
             // Only these two phases have a reason to change something.
             let mode = match phase {
                 Phase::Apply { .. } | Phase::Undo { .. } | Phase::Check => Mode::Effects,
                 Phase::Plan | Phase::Observe => Mode::ReadOnly,
             };
-            Call { run, step: site.clone(), phase, attempt, input: input.clone(), mode, timeout }
+            Call { run, site: site.clone(), step: caller.clone(), phase, attempt, input: input.clone(), mode, timeout }
         };
         let work = async move {
             match phase {

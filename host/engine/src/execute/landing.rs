@@ -39,7 +39,7 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
             // Nothing has happened and nothing is in the journal: the step stays as it was.
             return Ok(());
         }
-        let step = self.plan.step(id).expect("only steps of the plan are called");
+        let step = &*self.planned(id);
         let attempt = self.state().step(id).attempts + 1;
         match proposal_of(answer) {
             Err(fault) => self.refuse(step, attempt, fault).await,
@@ -59,9 +59,9 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
     }
 
     async fn land_attempt(&mut self, id: &StepId, answer: Result<Answered, Fault>, took: Duration) -> Result<(), RunError> {
-        let step = self.plan.step(id).expect("only steps of the plan are called");
+        let step = &*self.planned(id);
         let (answer, logs) = split_logs(answer);
-        let expected = self.with_scope("running", |scope| scope::expectations(&step.expect, scope));
+        let expected = self.with_scope_of(Some(step), "running", |scope| scope::expectations(&step.expect, scope));
         let finding = answer.and_then(|answer| {
             let expected = expected.map_err(|error| template_fault("expect", &error))?;
             judge::read(answer, &expected)
@@ -95,8 +95,8 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
             }
             Err(fault) => return self.judge_attempt(step, Err(fault)),
         };
-        let holds = self.with_scope("running", |scope| {
-            let mut locals = serde_json::Map::new();
+        let holds = self.with_scope_of(Some(step), "running", |scope| {
+            let mut locals = scope.locals.clone();
             locals.insert("outcome".to_owned(), Json::from(finding.outcome.name()));
             locals.insert("output".to_owned(), finding.output.clone());
             template::holds(&poll.until, &Scope { locals, ..scope.clone() })

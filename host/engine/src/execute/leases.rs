@@ -1,5 +1,6 @@
 //! Locks: taken before the first effect, kept alive while the run goes on, released at every end.
 
+use super::window::Entry;
 use super::{RunError, Runner};
 use crate::clock::Clock;
 use crate::event::{Cause, HeldLock, RunEnd, RunEvent};
@@ -122,7 +123,10 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
         match self.take_locks().await? {
             Taken::All(locks) => {
                 self.leases.waiting = None;
-                self.record(RunEvent::StepsBegan { locks }).await?;
+                // Preflights and a busy lock may have taken hours.
+                if self.check_window().await? == Entry::Open {
+                    self.record(RunEvent::StepsBegan { locks }).await?;
+                }
             }
             Taken::Busy { name, holder } => self.busy(&name, &holder, now).await?,
         }

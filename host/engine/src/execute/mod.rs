@@ -5,15 +5,18 @@
 
 mod entry;
 mod flight;
+mod items;
 mod landing;
 mod leases;
 mod scope;
 mod start;
+mod window;
 
 pub use entry::{Changes, RunError, RunOutcome, Stopped, execute, resume, undo_run};
 pub use leases::{HEARTBEAT, LEASE_TTL};
-pub use scope::describe_cause;
+pub use scope::{describe_cause, describe_closed};
 pub use start::Decision;
+pub use window::OutsideWindow;
 
 use crate::advance::{Action, Cleanup, LockWait, Moment, advance};
 use crate::cancel::{CancelLevel, CancelToken};
@@ -30,6 +33,7 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use leases::Leases;
 use std::collections::{BTreeMap, BTreeSet};
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 use uuid::Uuid;
 
@@ -59,13 +63,16 @@ pub struct Options<'a> {
     pub pid: u32,
     /// The brake.
     pub cancel: CancelToken,
+    /// Whether a closed window stops the run.
+    pub outside_window: OutsideWindow,
     /// Whether the holder of a lease is proven dead, so that its lease may be taken at once: same host, and no such process.
     pub is_dead: &'a (dyn Fn(&Holder) -> bool + Sync),
 }
 
 /// A run under way.
 struct Runner<'a, O, J, C> {
-    plan: &'a Plan,
+    /// With a step for each item that is known so far.
+    plan: Arc<Plan>,
     operate: &'a O,
     journal: &'a J,
     clock: &'a C,
@@ -152,7 +159,7 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
             cleanup: if self.cleanup_deadline.is_some_and(|deadline| deadline <= now) { Cleanup::Over } else { Cleanup::Time },
             lock: if self.leases.is_waiting() { LockWait::Yes } else { LockWait::No },
         };
-        advance(self.plan, state, &moment)
+        advance(&self.plan, state, &moment)
     }
 
     fn stop_cause(&self, now: Duration) -> Option<Cause> {
@@ -259,6 +266,7 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
         match &record.event {
             RunEvent::AttemptEnded { step, then, .. }
             | RunEvent::AttemptRefused { step, then, .. }
+            | RunEvent::ItemsEnded { step, then, .. }
             | RunEvent::UndoEnded { step, then, .. } => match then {
                 crate::event::Then::Retry { delay_ms } | crate::event::Then::Poll { delay_ms } => {
                     self.due.insert(step.clone(), now + Duration::from_millis(*delay_ms));
@@ -277,9 +285,11 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
             }
             RunEvent::RunStarted { .. }
             | RunEvent::LockWaiting { .. }
+            | RunEvent::WindowChecked { .. }
             | RunEvent::StepsBegan { .. }
             | RunEvent::LocksRetaken { .. }
             | RunEvent::StepSkipped { .. }
+            | RunEvent::ItemsListed { .. }
             | RunEvent::Recovered { .. }
             | RunEvent::VerifyBegan
             | RunEvent::UndoStarted { .. }

@@ -11,10 +11,17 @@ use std::time::Duration;
 /// What a template can know of a step.
 pub(crate) fn view(plan: &Plan, state: &RunState, key: &str) -> Option<(StepId, StepView)> {
     let id = plan.by_template_key(key)?;
+    Some((id.clone(), view_of(state, id)))
+}
+
+/// What a template can know of the step with this id.
+pub(crate) fn view_of(state: &RunState, id: &StepId) -> StepView {
     let step = state.step(id);
     let absent = |reason: &str| StepView::Absent(reason.to_owned());
-    let view = match (step.phase, &step.output) {
-        (StepPhase::Pending | StepPhase::Waiting | StepPhase::Running, _) => absent("the step has not ended"),
+    match (step.phase, &step.output) {
+        (StepPhase::Pending | StepPhase::Repeating | StepPhase::Waiting | StepPhase::Running, _) => {
+            absent("the step has not ended")
+        }
         (StepPhase::Skipped(_), _) => absent("the step was skipped"),
         (StepPhase::Failed(_) | StepPhase::Unknown, None) => absent("the step failed"),
         (_, Some(output)) => {
@@ -22,8 +29,7 @@ pub(crate) fn view(plan: &Plan, state: &RunState, key: &str) -> Option<(StepId, 
             StepView::Done { outcome, output: output.clone() }
         }
         (_, None) => absent("the step has no output"),
-    };
-    Some((id.clone(), view))
+    }
 }
 
 /// Who runs, for `run.…`.
@@ -59,12 +65,21 @@ pub fn describe_cause(cause: &crate::event::Cause) -> String {
     use crate::event::Cause;
     match cause {
         Cause::Preflight { step } => format!("preflight `{step}` failed"),
+        Cause::OutsideWindow { opens } => describe_closed(*opens),
         Cause::LockBusy { name, holder } => format!("lock `{name}` is held by {holder}"),
         Cause::Step { step } => format!("step `{step}` failed"),
         Cause::Verify { step } => format!("verify `{step}` failed"),
         Cause::Cancel => "the operator cancelled the run".to_owned(),
         Cause::Timeout => "the run took longer than its timeout".to_owned(),
         Cause::Requested => "the operator asked to undo the run".to_owned(),
+    }
+}
+
+/// That a window is closed, in one line.
+pub fn describe_closed(opens: Option<Timestamp>) -> String {
+    match opens {
+        Some(opens) => format!("the maintenance window is closed, and opens at {}", opens.strftime("%Y-%m-%d %H:%M UTC")),
+        None => "the maintenance window is closed".to_owned(),
     }
 }
 

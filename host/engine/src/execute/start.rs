@@ -14,6 +14,7 @@ use crate::plan::{Plan, PlannedStep, PlannedUndo, Repeatable};
 use crate::retry::{self, Failure, Reach};
 use crate::state::{StepPhase, count_effects};
 use crate::template::{self, Scope, StepView, TemplateError};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// What the operator decided about an attempt with an unknown outcome.
@@ -37,16 +38,18 @@ impl Decision {
     }
 }
 
-impl<'a, O: Operate, J: Journal, C: Clock> Runner<'a, O, J, C> {
+impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
     /// Carries out one action; whether anything was done.
     pub(super) async fn begin(&mut self, action: Action) -> Result<bool, RunError> {
         let event = match action {
             Action::Attempt { step } => return self.start_attempt(&step).await.map(|()| true),
             Action::Recover { step } => return self.recover(&step).await.map(|()| true),
+            Action::CheckWindow => return self.check_window().await.map(|_| true),
             Action::TakeLocks => return self.begin_locks().await,
             Action::Undo { step } => return self.start_undo(&step).await.map(|()| true),
             Action::CheckUndo { step } => return self.start_check(&step).await.map(|()| true),
             Action::Notify { notify, on } => return self.start_notify(&notify, on).await.map(|()| true),
+            Action::EndItems { step } => return self.end_items(&step).await.map(|()| true),
             Action::Skip { step, reason } => RunEvent::StepSkipped { step, reason },
             Action::BeginVerify => RunEvent::VerifyBegan,
             Action::BeginUndo { cause, order } => RunEvent::UndoBegan { cause, order },
@@ -57,32 +60,42 @@ impl<'a, O: Operate, J: Journal, C: Clock> Runner<'a, O, J, C> {
         self.record(event).await.map(|()| true)
     }
 
-    fn planned(&self, id: &StepId) -> &'a PlannedStep {
-        self.plan.step(id).expect("`advance` names steps of the plan only")
+    pub(super) fn planned(&self, id: &StepId) -> Arc<PlannedStep> {
+        self.plan.shared(id).expect("`advance` names steps of the plan only")
     }
 
     /// Calls `read` with what templates see now.
     pub(super) fn with_scope<T>(&self, moment: &str, read: impl FnOnce(&Scope<'_>) -> T) -> T {
-        let (plan, state): (&Plan, _) = (self.plan, self.state());
+        self.with_scope_of(None, moment, read)
+    }
+
+    /// The same for the texts of a step: an item sees itself, and its own output instead of the output of all items.
+    pub(super) fn with_scope_of<T>(&self, step: Option<&PlannedStep>, moment: &str, read: impl FnOnce(&Scope<'_>) -> T) -> T {
+        let (plan, state): (&Plan, _) = (&self.plan, self.state());
+        let item = step.and_then(|step| Some((step, step.item.as_ref()?)));
+        let locals = item.iter().map(|(_, item)| (item.name.clone(), item.value.clone())).collect();
+        let lookup = |key: &str| match item {
+            Some((step, item)) if template::template_key(&item.of) == key => {
+                Some((step.id.clone(), scope::view_of(state, &step.id)))
+            }
+            Some(_) | None => scope::view(plan, state, key),
+        };
         let facts = RunFacts {
             id: self.options.run.to_string(),
             operator: &self.options.operator,
             environment: self.options.environment.as_deref(),
             now: self.clock.now(),
         };
-        read(&Scope {
-            params: state.params.clone(),
-            steps: &|key| scope::view(plan, state, key),
-            run: scope::run_values(state, &facts, moment),
-            locals: serde_json::Map::new(),
-        })
+        read(&Scope { params: state.params.clone(), steps: &lookup, run: scope::run_values(state, &facts, moment), locals })
     }
 
     async fn start_attempt(&mut self, id: &StepId) -> Result<(), RunError> {
-        let step = self.planned(id);
+        let step = &*self.planned(id);
         let attempt = self.state().step(id).attempts + 1;
-        if let (1, Some(when)) = (attempt, &step.when) {
-            match self.with_scope("running", |scope| template::holds(when, scope)) {
+        // A condition that speaks of the item is asked for each item.
+        let for_items = |when: &&String| step.for_each.as_ref().is_some_and(|for_each| for_each.is_named_in(when));
+        if let (1, Some(when)) = (attempt, step.when.as_ref().filter(|when| !for_items(when))) {
+            match self.with_scope_of(Some(step), "running", |scope| template::holds(when, scope)) {
                 Ok(true) => {}
                 Ok(false) => {
                     let reason = crate::event::SkipReason::Condition;
@@ -91,7 +104,10 @@ impl<'a, O: Operate, J: Journal, C: Clock> Runner<'a, O, J, C> {
                 Err(error) => return self.refuse(step, attempt, template_fault("when", &error)).await,
             }
         }
-        let input = self.with_scope("running", |scope| template::render(&step.with, scope));
+        if let Some(for_each) = &step.for_each {
+            return self.list_items(step, for_each, attempt).await;
+        }
+        let input = self.with_scope_of(Some(step), "running", |scope| template::render(&step.with, scope));
         let input = match input {
             Ok(input) => input,
             Err(error) => return self.refuse(step, attempt, template_fault("with", &error)).await,
@@ -107,7 +123,7 @@ impl<'a, O: Operate, J: Journal, C: Clock> Runner<'a, O, J, C> {
     /// Writes the intent, then makes the call that it announces.
     pub(super) async fn start_effect(
         &mut self,
-        step: &'a PlannedStep,
+        step: &PlannedStep,
         attempt: u32,
         input: Json,
         proposal: Option<Proposal>,
@@ -129,8 +145,8 @@ impl<'a, O: Operate, J: Journal, C: Clock> Runner<'a, O, J, C> {
     }
 
     fn call(&mut self, step: &PlannedStep, purpose: Purpose, phase: Phase, attempt: u32, input: Json, timeout: Duration) {
-        let (id, phase) = (step.id.clone(), LaunchPhase::One(phase));
-        self.launch(Launch { step: id.clone(), site: id, purpose, phase, attempt, input, timeout });
+        let (id, site, phase) = (step.id.clone(), step.site.clone(), LaunchPhase::One(phase));
+        self.launch(Launch { step: id.clone(), site, caller: id, purpose, phase, attempt, input, timeout });
     }
 
     /// The step's timeout, or what is left of `total_timeout` and `within`; never nothing, so that a last look is a look.
@@ -170,7 +186,7 @@ impl<'a, O: Operate, J: Journal, C: Clock> Runner<'a, O, J, C> {
             return Some(Fault::new(ErrorClass::Limit, "engine.max-effects", message));
         }
         let PlannedUndo::Explicit { with, .. } = &step.undo else { return None };
-        match self.with_scope("running", |scope| render_undo_early(with, scope, &step.id)) {
+        match self.with_scope_of(Some(step), "running", |scope| render_undo_early(with, scope, &step.site)) {
             // What refers to the step's own output is rendered when there is one.
             Ok(_) | Err(TemplateError::AtRunTime { .. }) => None,
             Err(error) => Some(template_fault("undo.with", &error)),
@@ -178,7 +194,7 @@ impl<'a, O: Operate, J: Journal, C: Clock> Runner<'a, O, J, C> {
     }
 
     async fn recover(&mut self, id: &StepId) -> Result<(), RunError> {
-        let step = self.planned(id);
+        let step = &*self.planned(id);
         let found = self.state().step(id);
         let attempt = found.attempts;
         let decision = match self.decisions.remove(id) {
@@ -196,7 +212,7 @@ impl<'a, O: Operate, J: Journal, C: Clock> Runner<'a, O, J, C> {
     }
 
     async fn start_undo(&mut self, id: &StepId) -> Result<(), RunError> {
-        let step = self.planned(id);
+        let step = &*self.planned(id);
         let found = self.state().step(id);
         let attempt = found.undo_attempts + 1;
         let (input, before) = (found.input.clone(), found.before.clone().unwrap_or(Json::Null));
@@ -205,18 +221,18 @@ impl<'a, O: Operate, J: Journal, C: Clock> Runner<'a, O, J, C> {
             let fault = Fault::new(ErrorClass::Timeout, "engine.cleanup-timeout", "`cleanup_timeout` is over");
             return self.fail_undo(id, attempt, fault).await;
         };
-        let (site, phase, input) = match &step.undo {
+        let (site, caller, phase, input) = match &step.undo {
             PlannedUndo::Explicit { id: site, facts, with } => {
-                match self.with_scope("undo", |scope| template::render(with, scope)) {
-                    Ok(input) => (site.clone(), LaunchPhase::whole(facts.kind), input),
+                match self.with_scope_of(Some(step), "undo", |scope| template::render(with, scope)) {
+                    Ok(input) => (site.clone(), id.undo(), LaunchPhase::whole(facts.kind), input),
                     Err(error) => return self.fail_undo(id, attempt, template_fault("undo.with", &error)).await,
                 }
             }
             PlannedUndo::Auto | PlannedUndo::NotNeeded | PlannedUndo::Irreversible { .. } => {
-                (id.clone(), LaunchPhase::One(Phase::Undo { before }), input)
+                (step.site.clone(), id.clone(), LaunchPhase::One(Phase::Undo { before }), input)
             }
         };
-        self.launch(Launch { step: id.clone(), site, purpose: Purpose::Undo, phase, attempt, input, timeout });
+        self.launch(Launch { step: id.clone(), site, caller, purpose: Purpose::Undo, phase, attempt, input, timeout });
         Ok(())
     }
 
@@ -236,7 +252,7 @@ impl<'a, O: Operate, J: Journal, C: Clock> Runner<'a, O, J, C> {
     }
 
     async fn start_check(&mut self, id: &StepId) -> Result<(), RunError> {
-        let step = self.planned(id);
+        let step = &*self.planned(id);
         let Some(timeout) = self.cleanup_left(step.timeout) else {
             let fault = Fault::new(ErrorClass::Timeout, "engine.cleanup-timeout", "`cleanup_timeout` is over");
             return self.record(RunEvent::UndoChecked { step: id.clone(), finding: UndoFinding::Unknown { fault } }).await;
@@ -248,8 +264,8 @@ impl<'a, O: Operate, J: Journal, C: Clock> Runner<'a, O, J, C> {
     }
 
     async fn start_notify(&mut self, id: &StepId, on: Trigger) -> Result<(), RunError> {
-        let notify =
-            self.plan.notifies.iter().find(|notify| notify.id == *id).expect("`advance` names notifications of the plan");
+        let plan = Arc::clone(&self.plan);
+        let notify = plan.notifies.iter().find(|notify| notify.id == *id).expect("`advance` names notifications of the plan");
         let word = Trigger::ALL.iter().find(|(trigger, _)| *trigger == on).map_or("", |(_, name)| *name);
         self.record(RunEvent::NotifyStarted { notify: id.clone(), on }).await?;
         match self.with_scope(word, |scope| template::render(&notify.with, scope)) {
@@ -259,6 +275,7 @@ impl<'a, O: Operate, J: Journal, C: Clock> Runner<'a, O, J, C> {
                 self.launch(Launch {
                     step,
                     site: id.clone(),
+                    caller: id.clone(),
                     purpose: Purpose::Notify { on },
                     phase,
                     attempt: 1,

@@ -3,11 +3,14 @@
 mod param;
 mod policy;
 mod step;
+mod window;
 
 pub use param::{Param, ParamType};
 pub use policy::{Limits, Locks, OnBusy, Risk, UndoCause, UndoCauses, UndoPolicy, VerifyUndo};
 pub(crate) use step::section_noun;
-pub use step::{Bind, Expectation, ForEach, Notify, OnCancel, OnFailure, Poll, Retry, Step, UndoDeclaration};
+pub use step::{Bind, Expectation, ForEach, Items, Notify, OnCancel, OnFailure, Poll, Retry, Step, UndoDeclaration};
+pub(crate) use window::DAY;
+pub use window::{Allowed, Days, Outside, Window};
 
 use crate::event::Section;
 use crate::ids::StepId;
@@ -40,6 +43,8 @@ pub struct Runbook {
     pub targets: Vec<TargetEntry>,
     /// What no other run may hold at the same time.
     pub locks: Locks,
+    /// When it may run.
+    pub window: Option<Window>,
     /// Blast radius and time of the clean-up.
     pub limits: Limits,
     /// When completed steps are undone.

@@ -235,14 +235,23 @@ impl OnCancel {
 /// `for_each`, `as`, `key`, `max_parallel`
 #[derive(Debug, Clone)]
 pub struct ForEach {
-    /// An expression whose value is a list.
-    pub items: Located<String>,
+    /// What is gone through.
+    pub items: Items,
     /// The name of the item in templates.
     pub name: String,
     /// A template; unique for each item.
     pub key: Option<Located<String>>,
     /// How many items run at once.
     pub max_parallel: u32,
+}
+
+/// What `for_each` goes through.
+#[derive(Debug, Clone)]
+pub enum Items {
+    /// An expression whose value is a list or a map.
+    Expression(Located<String>),
+    /// A list or map as written.
+    Literal(Located<Node>),
 }
 
 /// `[[notify]]`

@@ -7,6 +7,7 @@ mod names;
 mod params;
 mod sections;
 mod step;
+mod window;
 
 use crate::check;
 use crate::model::{NotExecuted, Runbook, SecretEntry, TargetEntry};
@@ -71,7 +72,7 @@ fn read_file(
     let locks = sections::locks(&mut reader);
     let limits = sections::limits(&mut reader);
     let undo = sections::undo_policy(&mut reader);
-    sections::window(&mut reader, &mut parts);
+    let window = window::read(&mut reader);
     sections::guards(&mut reader, &mut parts);
     let steps = step::read_all(&mut reader, &mut parts);
     let notifies = step::read_notifies(&mut reader);
@@ -91,6 +92,7 @@ fn read_file(
         secrets: parts.secrets,
         targets: parts.targets,
         locks,
+        window,
         limits,
         undo,
         steps,

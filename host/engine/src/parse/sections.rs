@@ -1,4 +1,4 @@
-//! `[locks]`, `[limits]`, `[undo]`, and what is read and not executed yet: `[window]`, `[[guard]]`.
+//! `[locks]`, `[limits]`, `[undo]`, and what is read and not executed yet: `[[guard]]`.
 
 use super::{Parts, names};
 use crate::model::{Limits, Locks, NotExecuted, OnBusy, UndoCause, UndoCauses, UndoPolicy, VerifyUndo};
@@ -72,21 +72,6 @@ pub(super) fn undo_policy(reader: &mut Reader<'_>) -> UndoPolicy {
 /// Notes that a key was used which this version does not execute.
 pub(super) fn note(parts: &mut Parts, key: &'static str, subject: impl Into<String>, node: Located<Node>) {
     parts.not_executed.push(NotExecuted { key, subject: subject.into(), span: node.span, node: node.value });
-}
-
-pub(super) fn window(reader: &mut Reader<'_>, parts: &mut Parts) {
-    if let Some(node) = reader.optional::<Node>("window") {
-        note(parts, "window", "the runbook", node);
-    }
-    reader.section("window", "`[window]`", |reader| {
-        reader.each("allow", "window", |reader| {
-            for key in ["days", "from", "to", "zone"] {
-                reader.optional::<String>(key);
-            }
-            Some(())
-        });
-        names::choice(reader, "outside", &[((), "warn"), ((), "refuse")]);
-    });
 }
 
 pub(super) fn guards(reader: &mut Reader<'_>, parts: &mut Parts) {

@@ -3,7 +3,9 @@
 use super::{Parts, names, sections};
 use crate::event::{Section, Trigger};
 use crate::ids::StepId;
-use crate::model::{Bind, Expectation, ForEach, Notify, OnCancel, OnFailure, Poll, Retry, Step, UndoDeclaration, section_noun};
+use crate::model::{
+    Bind, Expectation, ForEach, Items, Notify, OnCancel, OnFailure, Poll, Retry, Step, UndoDeclaration, section_noun,
+};
 use crate::operate::ErrorClass;
 use crate::range::Range;
 use runbook_document::{FromNode, Located, Node, Reader, Table, Value};
@@ -45,7 +47,7 @@ fn read_one(section: Section, reader: &mut Reader<'_>, parts: &mut Parts) -> Opt
         undo: read_undo(section, reader),
         on_failure: read_on_failure(section, reader),
         on_cancel: names::choice(reader, "on_cancel", OnCancel::ALL).map(|on_cancel| on_cancel.value).unwrap_or_default(),
-        for_each: read_for_each(reader),
+        for_each: read_for_each(section, reader),
         source: Arc::clone(reader.source()),
         span: reader.table().span.clone(),
         id: id?.map(StepId::new),
@@ -291,8 +293,8 @@ fn read_on_failure(section: Section, reader: &mut Reader<'_>) -> OnFailure {
     on_failure.map(|on_failure| on_failure.value).unwrap_or_default()
 }
 
-fn read_for_each(reader: &mut Reader<'_>) -> Option<ForEach> {
-    let items = reader.optional::<String>("for_each");
+fn read_for_each(section: Section, reader: &mut Reader<'_>) -> Option<ForEach> {
+    let items = reader.optional::<Node>("for_each");
     let name = reader.optional::<String>("as");
     let key = reader.optional::<String>("key");
     let max_parallel = reader.optional::<u32>("max_parallel");
@@ -304,15 +306,40 @@ fn read_for_each(reader: &mut Reader<'_>) -> Option<ForEach> {
         }
         return None;
     };
+    if section != Section::Step {
+        let message = format!("`for_each` of {} has no meaning", reader.subject());
+        reader.error("E0220", items.span, message, "only in `[[step]]`");
+        return None;
+    }
     if let Some(name) = &name {
         names::check_identifier(reader, &name.value, &name.span, "the name of an item");
+        if TAKEN.contains(&name.value.as_str()) {
+            let message = format!("an item cannot be called `{}`: that is something else in templates", name.value);
+            reader.error("E0206", name.span.clone(), message, "taken");
+        }
     }
     Some(ForEach {
-        items,
+        items: read_items(reader, items)?,
         name: name.map_or_else(|| "item".to_owned(), |name| name.value),
         key,
         max_parallel: max_parallel.map_or(1, |number| number.value.max(1)),
     })
+}
+
+/// Names that templates know already.
+const TAKEN: &[&str] = &["params", "steps", "run", "outcome", "output"];
+
+fn read_items(reader: &mut Reader<'_>, items: Located<Node>) -> Option<Items> {
+    match &items.value.value {
+        Value::String(text) => Some(Items::Expression(Located { value: text.clone(), span: items.span })),
+        Value::Array(_) | Value::Table(_) => Some(Items::Literal(items)),
+        Value::Integer(_) | Value::Float(_) | Value::Boolean(_) | Value::Datetime(_) => {
+            let message = format!("`for_each` of {} must be a list, a map, or an expression that has one", reader.subject());
+            let help = "write `for_each = [\"a\", \"b\"]`, or `for_each = \"steps.look.output.tables\"`";
+            reader.error_with_help("E0203", items.span, message, "no items", help);
+            None
+        }
+    }
 }
 
 /// Reads all notifications; they are numbered from 1 in file order.

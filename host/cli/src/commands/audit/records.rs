@@ -151,12 +151,10 @@ pub(super) fn operations(context: &Context, steps: &[&str], name: &str) -> Resul
             continue;
         }
         for record in records.iter().filter(|record| text(record, "decision") == "allow") {
-            if steps.contains(&text(record, "step")) {
-                found.push((
-                    text(record, "step").to_owned(),
-                    text(record, "slot").to_owned(),
-                    text(record, "operation").to_owned(),
-                ));
+            // An item of a step, `vacuum[orders]`, is granted what its step is.
+            let step = text(record, "step").split('[').next().unwrap_or_default();
+            if steps.contains(&step) {
+                found.push((step.to_owned(), text(record, "slot").to_owned(), text(record, "operation").to_owned()));
             }
         }
     }

@@ -1,99 +1,9 @@
-//! The state of a run: the fold of its records, by one pure function.
-//!
-//! `next` says which event may follow which state. An event that may not is a bug, or a journal that somebody edited; both
-//! states are shown. The diagram is in `docs/semantics.md`.
+//! What is known of one step, and which of its events may follow which.
 
-use crate::event::{
-    AttemptResult, Cause, HeldLock, PauseReason, Record, Recovery, RunEnd, RunEvent, RunPhase, SkipReason, StepListing, Then,
-    Trigger, UndoFinding, UndoPlan, UndoResult,
-};
-use crate::ids::StepId;
+use crate::event::{AttemptResult, Record, Recovery, RunEvent, SkipReason, Then, UndoFinding, UndoPlan, UndoResult};
 use crate::operate::{ErrorClass, Fault, Json, Measurement, Outcome, Proposal, Verdict};
 use jiff::Timestamp;
 use serde::Serialize;
-use std::collections::{BTreeMap, BTreeSet};
-
-/// An event that cannot follow the state before it.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("record {seq} cannot follow: {event} while {state}")]
-pub struct IllegalEvent {
-    /// The record.
-    pub seq: u64,
-    /// What it says.
-    pub event: String,
-    /// What the state was.
-    pub state: String,
-}
-
-/// Where in its course a run is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Stage {
-    /// Preflights, then locks.
-    Preflight,
-    /// Steps.
-    Steps,
-    /// Post-conditions.
-    Verify,
-    /// Undo, then looking whether it worked.
-    Undo,
-    /// What always runs, then notifications.
-    Finally,
-    /// Over.
-    Ended,
-}
-
-/// A run, folded from its records.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct RunState {
-    /// `name` of the runbook.
-    pub runbook: String,
-    /// `title` of the runbook.
-    pub title: String,
-    /// Parameters as typed JSON.
-    pub params: serde_json::Map<String, Json>,
-    /// When it started.
-    pub started: Timestamp,
-    /// When it ended.
-    pub ended: Option<Timestamp>,
-    /// Where in its course it is.
-    pub stage: Stage,
-    /// Where it stands, for people.
-    pub phase: RunPhase,
-    /// The steps in file order.
-    pub order: Vec<StepListing>,
-    /// What is known of each step.
-    pub steps: BTreeMap<StepId, StepState>,
-    /// The locks that it held last.
-    pub locks: Vec<HeldLock>,
-    /// What was undone, or is being undone.
-    pub undo: Option<UndoRun>,
-    /// How it ends, once that is known.
-    pub end: Option<RunEnd>,
-    /// Why, if it is not success.
-    pub cause: Option<Cause>,
-    /// Why it is paused.
-    pub paused: Option<PauseReason>,
-    /// Effects that were proposed so far, by capability.
-    pub effects: BTreeMap<String, u32>,
-    /// The notifications that were sent, or tried.
-    pub notified: BTreeSet<(StepId, Trigger)>,
-    /// Notifications that could not be sent.
-    pub notify_faults: Vec<(StepId, Fault)>,
-    /// The number of the next record.
-    pub next_seq: u64,
-}
-
-/// An undo of a run.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct UndoRun {
-    /// Why.
-    pub cause: Cause,
-    /// First to be undone first.
-    pub order: Vec<StepId>,
-    /// When it began.
-    pub began: Timestamp,
-}
 
 /// The state of a step, as people see it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -103,6 +13,8 @@ pub enum StepPhase {
     Pending,
     /// It will not run.
     Skipped(SkipReason),
+    /// Its items are being done.
+    Repeating,
     /// An attempt has started.
     Running,
     /// Another attempt will be made.
@@ -127,7 +39,7 @@ impl StepPhase {
         match self {
             Self::Pending => "pending",
             Self::Skipped(_) => "skipped",
-            Self::Running => "running",
+            Self::Running | Self::Repeating => "running",
             Self::Waiting => "waiting",
             Self::Succeeded => "succeeded",
             Self::Failed(_) => "failed",
@@ -142,7 +54,7 @@ impl StepPhase {
     pub fn is_settled(self) -> bool {
         match self {
             Self::Skipped(_) | Self::Succeeded | Self::Failed(_) | Self::Undone | Self::UndoFailed => true,
-            Self::Pending | Self::Running | Self::Waiting | Self::Unknown | Self::Undoing => false,
+            Self::Pending | Self::Repeating | Self::Running | Self::Waiting | Self::Unknown | Self::Undoing => false,
         }
     }
 }
@@ -217,7 +129,7 @@ pub struct StepState {
 }
 
 impl StepState {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self {
             phase: StepPhase::Pending,
             attempts: 0,
@@ -253,222 +165,23 @@ impl StepState {
     }
 }
 
-/// Folds records into a state; `None` for no records.
-///
-/// # Errors
-/// The first record that cannot follow.
-pub fn fold<'a>(records: impl IntoIterator<Item = &'a Record>) -> Result<Option<RunState>, IllegalEvent> {
-    records.into_iter().try_fold(None, |state, record| next(state, record).map(Some))
-}
-
-/// The state after one more record.
-///
-/// # Errors
-/// The record cannot follow the state.
-pub fn next(state: Option<RunState>, record: &Record) -> Result<RunState, IllegalEvent> {
-    let Some(mut state) = state else { return first(record) };
-    if record.seq != state.next_seq || state.apply(record).is_none() {
-        return Err(state.illegal(record));
-    }
-    state.next_seq += 1;
-    if let Some(phase) = record.event.phase() {
-        state.phase = phase;
-    }
-    Ok(state)
-}
-
-fn first(record: &Record) -> Result<RunState, IllegalEvent> {
-    let RunEvent::RunStarted { runbook, title, steps, params } = &record.event else {
-        let event = format!("{:?}", record.event);
-        return Err(IllegalEvent { seq: record.seq, event, state: "there is no run yet".to_owned() });
-    };
-    Ok(RunState {
-        runbook: runbook.clone(),
-        title: title.clone(),
-        params: params.clone(),
-        started: record.at,
-        ended: None,
-        stage: Stage::Preflight,
-        phase: RunPhase::Running,
-        steps: steps.iter().map(|step| (step.id.clone(), StepState::new())).collect(),
-        order: steps.clone(),
-        locks: Vec::new(),
-        undo: None,
-        end: None,
-        cause: None,
-        paused: None,
-        effects: BTreeMap::new(),
-        notified: BTreeSet::new(),
-        notify_faults: Vec::new(),
-        next_seq: record.seq + 1,
-    })
-}
-
-impl RunState {
-    /// The state of a step that the run lists.
-    ///
-    /// # Panics
-    /// If the run does not list it: a bug in the engine.
-    pub fn step(&self, id: &StepId) -> &StepState {
-        self.steps.get(id).expect("the plan and the run list the same steps: checked on resume")
-    }
-
-    /// Whether any step has changed something that is not undone.
-    pub fn has_effects(&self) -> bool {
-        self.steps.values().any(|step| step.effect != EffectState::None)
-    }
-
-    fn illegal(&self, record: &Record) -> IllegalEvent {
-        let mut event = format!("{:?}", record.event);
-        event.truncate(event.char_indices().nth(200).map_or(event.len(), |(at, _)| at));
-        let step = record.event.step().and_then(|id| self.steps.get(id).map(|step| format!(", step `{id}` {:?}", step.phase)));
-        let state = format!("record {} is next in {:?}{}", self.next_seq, self.stage, step.unwrap_or_default());
-        IllegalEvent { seq: record.seq, event, state }
-    }
-
-    /// Applies one record; `None` if it cannot follow.
-    fn apply(&mut self, record: &Record) -> Option<()> {
-        match &record.event {
-            RunEvent::RunStarted { .. } => None,
-            RunEvent::LockWaiting { .. } => self.when(self.stage == Stage::Preflight),
-            RunEvent::StepsBegan { locks } => {
-                self.when(self.stage == Stage::Preflight)?;
-                self.locks.clone_from(locks);
-                self.stage = Stage::Steps;
-                Some(())
-            }
-            RunEvent::LocksRetaken { locks } => {
-                self.when(self.stage > Stage::Preflight)?;
-                self.locks.clone_from(locks);
-                Some(())
-            }
-            RunEvent::VerifyBegan => {
-                self.when(self.stage == Stage::Steps)?;
-                self.stage = Stage::Verify;
-                Some(())
-            }
-            RunEvent::UndoBegan { cause, order } => self.begin_undo(cause, order, record.at),
-            RunEvent::FinallyBegan { end, cause } => {
-                self.when(self.stage < Stage::Finally)?;
-                self.stage = Stage::Finally;
-                self.end = Some(*end);
-                self.cause.clone_from(cause);
-                Some(())
-            }
-            RunEvent::NotifyStarted { .. } => self.when(self.stage != Stage::Ended),
-            RunEvent::NotifyEnded { notify, on, fault } => {
-                self.when(self.stage != Stage::Ended)?;
-                self.notified.insert((notify.clone(), *on));
-                self.notify_faults.extend(fault.clone().map(|fault| (notify.clone(), fault)));
-                Some(())
-            }
-            RunEvent::Paused { reason } => {
-                self.when(self.stage != Stage::Ended)?;
-                self.paused = Some(reason.clone());
-                Some(())
-            }
-            RunEvent::Resumed { .. } => {
-                self.when(self.stage != Stage::Ended)?;
-                self.paused = None;
-                Some(())
-            }
-            RunEvent::UndoRequested { .. } => self.request_undo(),
-            RunEvent::RunEnded { end, cause } => {
-                self.when(self.stage == Stage::Finally)?;
-                self.stage = Stage::Ended;
-                self.end = Some(*end);
-                self.cause.clone_from(cause);
-                self.ended = Some(record.at);
-                Some(())
-            }
-            RunEvent::AttemptStarted { .. }
-            | RunEvent::AttemptRefused { .. }
-            | RunEvent::AttemptEnded { .. }
-            | RunEvent::StepSkipped { .. }
-            | RunEvent::Recovered { .. }
-            | RunEvent::UndoStarted { .. }
-            | RunEvent::UndoEnded { .. }
-            | RunEvent::UndoChecked { .. } => self.apply_to_step(record),
-        }
-    }
-
-    fn when(&self, holds: bool) -> Option<()> {
-        (holds && self.stage <= Stage::Ended).then_some(())
-    }
-
-    fn begin_undo(&mut self, cause: &Cause, order: &[StepId], at: Timestamp) -> Option<()> {
-        self.when(matches!(self.stage, Stage::Steps | Stage::Verify | Stage::Undo))?;
-        self.when(order.iter().all(|id| self.steps.get(id).is_some_and(StepState::is_undoable)))?;
-        self.stage = Stage::Undo;
-        self.cause = Some(cause.clone());
-        self.undo = Some(UndoRun { cause: cause.clone(), order: order.to_vec(), began: at });
-        Some(())
-    }
-
-    /// A finished run goes back to where it can be undone; what failed to be undone is tried again.
-    fn request_undo(&mut self) -> Option<()> {
-        self.when(self.stage == Stage::Ended)?;
-        self.stage = Stage::Undo;
-        self.ended = None;
-        self.end = None;
-        self.undo = None;
-        self.notified.clear();
-        for step in self.steps.values_mut().filter(|step| step.phase != StepPhase::Undone) {
-            step.undo_attempts = 0;
-            step.undo_fault = None;
-            step.undo_resting = None;
-            step.finding = None;
-            if step.phase == StepPhase::UndoFailed {
-                step.phase = StepPhase::Succeeded;
-            }
-        }
-        Some(())
-    }
-
-    fn apply_to_step(&mut self, record: &Record) -> Option<()> {
-        let id = record.event.step()?;
-        if self.stage == Stage::Ended {
-            return None;
-        }
-        if let RunEvent::AttemptStarted { proposal: Some(proposal), .. } = &record.event {
-            count_effects(&mut self.effects, proposal);
-        }
-        let step = self.steps.get_mut(id)?;
-        step.apply(record)?;
-        if is_forward(&record.event) {
-            step.last_seq = record.seq;
-        }
-        Some(())
-    }
-}
-
-/// Whether an event belongs to doing a step. What belongs to its undo must not change the order of completion.
-fn is_forward(event: &RunEvent) -> bool {
-    matches!(
-        event,
-        RunEvent::AttemptStarted { .. }
-            | RunEvent::AttemptRefused { .. }
-            | RunEvent::AttemptEnded { .. }
-            | RunEvent::StepSkipped { .. }
-            | RunEvent::Recovered { .. }
-    )
-}
-
-/// Adds the effects of a proposal to the count of each capability.
-pub(crate) fn count_effects(effects: &mut BTreeMap<String, u32>, proposal: &Proposal) {
-    for effect in &proposal.effects {
-        let capability = effect.verb.split('.').next().unwrap_or_default();
-        *effects.entry(capability.to_owned()).or_default() += 1;
-    }
-}
-
 impl StepState {
-    fn apply(&mut self, record: &Record) -> Option<()> {
+    pub(super) fn apply(&mut self, record: &Record) -> Option<()> {
         let ready = matches!(self.phase, StepPhase::Pending | StepPhase::Waiting);
         match &record.event {
             RunEvent::StepSkipped { reason, .. } => {
                 (self.phase == StepPhase::Pending).then_some(())?;
                 self.phase = StepPhase::Skipped(*reason);
+            }
+            RunEvent::ItemsListed { .. } => {
+                ready.then_some(())?;
+                self.phase = StepPhase::Repeating;
+                self.started.get_or_insert(record.at);
+                self.resting = None;
+            }
+            RunEvent::ItemsEnded { result, then, .. } => {
+                (self.phase == StepPhase::Repeating).then_some(())?;
+                self.finish(result, *then, record.at);
             }
             RunEvent::AttemptStarted { attempt, input, proposal, undo, .. } => {
                 (ready && *attempt == self.attempts + 1).then_some(())?;
@@ -510,6 +223,7 @@ impl StepState {
             }
             RunEvent::RunStarted { .. }
             | RunEvent::LockWaiting { .. }
+            | RunEvent::WindowChecked { .. }
             | RunEvent::StepsBegan { .. }
             | RunEvent::LocksRetaken { .. }
             | RunEvent::VerifyBegan
@@ -650,34 +364,5 @@ pub(crate) fn is_ambiguous(class: ErrorClass) -> bool {
         | ErrorClass::Transient
         | ErrorClass::Limit
         | ErrorClass::Assertion => false,
-    }
-}
-
-impl RunEvent {
-    /// The step that this event is about.
-    pub fn step(&self) -> Option<&StepId> {
-        match self {
-            Self::StepSkipped { step, .. }
-            | Self::AttemptStarted { step, .. }
-            | Self::AttemptRefused { step, .. }
-            | Self::AttemptEnded { step, .. }
-            | Self::Recovered { step, .. }
-            | Self::UndoStarted { step, .. }
-            | Self::UndoEnded { step, .. }
-            | Self::UndoChecked { step, .. } => Some(step),
-            Self::RunStarted { .. }
-            | Self::LockWaiting { .. }
-            | Self::StepsBegan { .. }
-            | Self::LocksRetaken { .. }
-            | Self::VerifyBegan
-            | Self::UndoBegan { .. }
-            | Self::FinallyBegan { .. }
-            | Self::NotifyStarted { .. }
-            | Self::NotifyEnded { .. }
-            | Self::Paused { .. }
-            | Self::Resumed { .. }
-            | Self::UndoRequested { .. }
-            | Self::RunEnded { .. } => None,
-        }
     }
 }

@@ -1,196 +1,9 @@
-//! What happened in a run. The state of a run is the fold of its records; live view, resume, replay and report fold the same.
+//! The words of events: why, how, and what follows.
 
 use crate::ids::StepId;
-use crate::operate::{Fault, Json, LogLine, Measurement, Outcome, Proposal, Verdict};
+use crate::operate::{Fault, Json, Measurement, Outcome, Verdict};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-
-/// One entry of the journal.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Record {
-    /// Counted from 0 without gaps. The journal refuses a number that is there already: that is how a second executor of the
-    /// same run is noticed.
-    pub seq: u64,
-    /// When, by the wall clock.
-    pub at: Timestamp,
-    /// What.
-    pub event: RunEvent,
-}
-
-/// What happened.
-///
-/// The order around every effect is: the `…Started` event is durable, then the effect, then the `…Ended` event.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", tag = "type")]
-pub enum RunEvent {
-    /// The run exists. Always record 0.
-    RunStarted {
-        /// `name` of the runbook.
-        runbook: String,
-        /// `title` of the runbook.
-        title: String,
-        /// Every call site that can ever have a state, in file order, with the digest of its component.
-        steps: Vec<StepListing>,
-        /// Parameters as typed JSON.
-        params: serde_json::Map<String, Json>,
-    },
-    /// A lock is held by somebody else; the run waits for it.
-    LockWaiting {
-        /// The lock.
-        name: String,
-        /// Who holds it, for people.
-        holder: String,
-    },
-    /// Preflights have passed and locks are held: the first effect may happen.
-    StepsBegan {
-        /// The locks that the run holds, with their fencing tokens.
-        locks: Vec<HeldLock>,
-    },
-    /// Locks were taken again by a resumed run.
-    LocksRetaken {
-        /// The locks that the run holds now.
-        locks: Vec<HeldLock>,
-    },
-    /// A step will not run.
-    StepSkipped {
-        /// The step.
-        step: StepId,
-        /// Why.
-        reason: SkipReason,
-    },
-    /// Intent: an attempt is about to be made.
-    AttemptStarted {
-        /// The step.
-        step: StepId,
-        /// Counted from 1.
-        attempt: u32,
-        /// The rendered input.
-        input: Json,
-        /// `sha256:…` of the input's JSON.
-        input_digest: String,
-        /// What the plugin says it will do and what is there before; `None` for checks.
-        proposal: Option<Proposal>,
-        /// What undoes it, registered before the effect.
-        undo: UndoPlan,
-    },
-    /// An attempt failed before it could have any effect: its input could not be rendered, or `plan` failed.
-    AttemptRefused {
-        /// The step.
-        step: StepId,
-        /// Counted from 1.
-        attempt: u32,
-        /// Why.
-        fault: Fault,
-        /// What follows.
-        then: Then,
-    },
-    /// The result of an attempt.
-    AttemptEnded {
-        /// The step.
-        step: StepId,
-        /// The attempt that was started.
-        attempt: u32,
-        /// What came of it.
-        result: AttemptResult,
-        /// What follows.
-        then: Then,
-        /// Time from intent to result by the monotonic clock, in milliseconds.
-        duration_ms: u64,
-        /// What the plugin logged.
-        #[serde(default, skip_serializing_if = "Vec::is_empty")]
-        logs: Vec<LogLine>,
-    },
-    /// What was decided about an attempt that had started and had no result when the run was resumed.
-    Recovered {
-        /// The step.
-        step: StepId,
-        /// The attempt.
-        attempt: u32,
-        /// The decision.
-        decision: Recovery,
-    },
-    /// All steps are done; post-conditions are checked now.
-    VerifyBegan,
-    /// Something went wrong, or the operator asked for it: what was done is undone now, in this order.
-    UndoBegan {
-        /// Why.
-        cause: Cause,
-        /// The steps to undo, first to be undone first.
-        order: Vec<StepId>,
-    },
-    /// Intent: an undo is about to be tried.
-    UndoStarted {
-        /// The step that is undone.
-        step: StepId,
-        /// Counted from 1.
-        attempt: u32,
-    },
-    /// The result of an undo.
-    UndoEnded {
-        /// The step that is undone.
-        step: StepId,
-        /// The attempt.
-        attempt: u32,
-        /// What came of it.
-        result: UndoResult,
-        /// What follows.
-        then: Then,
-        /// Time from intent to result, in milliseconds.
-        duration_ms: u64,
-    },
-    /// After an undo it was observed again.
-    UndoChecked {
-        /// The step that was undone.
-        step: StepId,
-        /// What was found.
-        finding: UndoFinding,
-    },
-    /// What always runs begins; the result of the run is known but for warnings.
-    FinallyBegan {
-        /// The result.
-        end: RunEnd,
-        /// Why, if it is not success.
-        cause: Option<Cause>,
-    },
-    /// Intent: a notification is about to be sent.
-    NotifyStarted {
-        /// The notification, `notify/N`.
-        notify: StepId,
-        /// For what.
-        on: Trigger,
-    },
-    /// A notification was sent, or not.
-    NotifyEnded {
-        /// The notification.
-        notify: StepId,
-        /// For what.
-        on: Trigger,
-        /// Why it could not be sent.
-        fault: Option<Fault>,
-    },
-    /// The run stopped without an end; `resume` continues it.
-    Paused {
-        /// Why.
-        reason: PauseReason,
-    },
-    /// The run goes on.
-    Resumed {
-        /// Who, where, for people.
-        by: String,
-    },
-    /// The operator asks that a finished run be undone.
-    UndoRequested {
-        /// Who, where, for people.
-        by: String,
-    },
-    /// The run has ended.
-    RunEnded {
-        /// How.
-        end: RunEnd,
-        /// Why, if it is not success.
-        cause: Option<Cause>,
-    },
-}
 
 /// A call site as it is listed when the run starts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -205,6 +18,15 @@ pub struct StepListing {
     pub uses: String,
     /// The component's digest.
     pub digest: String,
+}
+
+/// One item of a step with `for_each`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Item {
+    /// Unique in its step.
+    pub key: String,
+    /// What templates see: a value of the list, or `{ key, value }` of the map.
+    pub value: Json,
 }
 
 /// The part of the file in which a call site stands.
@@ -235,6 +57,31 @@ pub struct HeldLock {
     /// Whose lease it was, if it was taken over from a holder that is dead or silent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub taken_from: Option<String>,
+}
+
+/// What follows from the window of a runbook. `opens` is when it opens next, if that is soon enough to tell.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "type")]
+pub enum WindowVerdict {
+    /// It is open.
+    Open,
+    /// It is closed; the runbook only warns.
+    Warned {
+        /// When it opens.
+        opens: Option<Timestamp>,
+    },
+    /// It is closed, and the operator runs it nevertheless.
+    Overridden {
+        /// Who, for people.
+        by: String,
+        /// When it opens.
+        opens: Option<Timestamp>,
+    },
+    /// It is closed: no effect may begin.
+    Refused {
+        /// When it opens.
+        opens: Option<Timestamp>,
+    },
 }
 
 /// Why a step does not run.
@@ -395,6 +242,11 @@ pub enum Cause {
         /// Which.
         step: StepId,
     },
+    /// The window was closed before the first effect.
+    OutsideWindow {
+        /// When it opens.
+        opens: Option<Timestamp>,
+    },
     /// A lock was busy.
     LockBusy {
         /// Which.
@@ -433,6 +285,11 @@ pub enum PauseReason {
     LeaseLost {
         /// The lock.
         name: String,
+    },
+    /// The window closed while the run was stopped, and steps are left to do.
+    OutsideWindow {
+        /// When it opens.
+        opens: Option<Timestamp>,
     },
     /// The operator cancelled twice.
     Interrupted,
@@ -528,34 +385,6 @@ impl RunPhase {
             Self::Undoing => "undoing",
             Self::Paused => "paused",
             Self::Ended(end) => end.name(),
-        }
-    }
-}
-
-impl RunEvent {
-    /// The run's phase after this event, if the event changes it. A journal keeps it in a column, so that `runs` needs no fold.
-    pub fn phase(&self) -> Option<RunPhase> {
-        match self {
-            Self::LockWaiting { .. } => Some(RunPhase::Waiting),
-            Self::RunStarted { .. } | Self::StepsBegan { .. } | Self::Resumed { .. } | Self::FinallyBegan { .. } => {
-                Some(RunPhase::Running)
-            }
-            Self::UndoBegan { .. } => Some(RunPhase::Undoing),
-            Self::Paused { .. } => Some(RunPhase::Paused),
-            Self::RunEnded { end, .. } => Some(RunPhase::Ended(*end)),
-            Self::LocksRetaken { .. }
-            | Self::StepSkipped { .. }
-            | Self::AttemptStarted { .. }
-            | Self::AttemptRefused { .. }
-            | Self::AttemptEnded { .. }
-            | Self::Recovered { .. }
-            | Self::VerifyBegan
-            | Self::UndoStarted { .. }
-            | Self::UndoEnded { .. }
-            | Self::UndoChecked { .. }
-            | Self::NotifyStarted { .. }
-            | Self::NotifyEnded { .. }
-            | Self::UndoRequested { .. } => None,
         }
     }
 }

@@ -1,18 +1,24 @@
 //! Runbook × parameters × what is known of the operations → [`Plan`]: everything that a run needs, and nothing left to doubt.
 
+mod check;
+mod items;
+
+pub use check::check_facts;
+pub(crate) use items::ListError;
+pub use items::{PlannedForEach, PlannedItem, PlannedItems};
+
 use crate::check::step_graph;
 use crate::digest;
 use crate::event::{Section, StepListing, Trigger};
 use crate::ids::StepId;
 use crate::model::{
-    Expectation, ForEach, Limits, Locks, OnCancel, OnFailure, Retry, Risk, Runbook, Step, UndoDeclaration, UndoPolicy,
-    section_noun,
+    Expectation, ForEach, Items, Limits, Locks, OnCancel, OnFailure, Retry, Runbook, Step, UndoDeclaration, UndoPolicy, Window,
 };
 use crate::operate::{Json, Kind, OperationFacts};
 use crate::params::Params;
 use crate::range::Range;
 use crate::template::template_key;
-use runbook_document::{Diagnostic, Diagnostics, Source, Span, Table};
+use runbook_document::{Diagnostics, Table};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,12 +46,14 @@ pub struct Plan {
     pub timeout: Option<Duration>,
     /// What no other run may hold.
     pub locks: Locks,
+    /// When it may run.
+    pub window: Option<Window>,
     /// Blast radius, time of the clean-up.
     pub limits: Limits,
     /// When completed steps are undone.
     pub undo: UndoPolicy,
     /// Preflights, steps, verifies, finallies: in this order, each in file order.
-    pub steps: Vec<PlannedStep>,
+    pub steps: Vec<Arc<PlannedStep>>,
     /// Notifications in file order.
     pub notifies: Vec<PlannedNotify>,
     /// What somebody should look at before the run.
@@ -57,8 +65,10 @@ pub struct Plan {
 /// One step, ready to run but for its templates.
 #[derive(Debug, Clone)]
 pub struct PlannedStep {
-    /// Its id.
+    /// Its id; `STEP[KEY]` for an item of `for_each`.
     pub id: StepId,
+    /// The call site, which stands for plugin, operation and bindings: the id as written, which items share.
+    pub site: StepId,
     /// What people call it.
     pub title: String,
     /// The part of the file.
@@ -91,6 +101,10 @@ pub struct PlannedStep {
     pub on_failure: OnFailure,
     /// What happens to a running attempt when the run is cancelled.
     pub on_cancel: OnCancel,
+    /// It runs once for each item.
+    pub for_each: Option<PlannedForEach>,
+    /// It is one of these items.
+    pub item: Option<PlannedItem>,
 }
 
 /// Whether an operation may run again after an unknown outcome.
@@ -198,11 +212,12 @@ impl Plan {
             params: params.values().clone(),
             timeout: runbook.timeout,
             locks: runbook.locks.clone(),
+            window: runbook.window.clone(),
             limits: runbook.limits.clone(),
             undo: runbook.undo.clone(),
             index: steps.iter().enumerate().map(|(index, step)| (step.id.clone(), index)).collect(),
             by_template_key: steps.iter().map(|step| (template_key(&step.id), step.id.clone())).collect(),
-            steps,
+            steps: steps.into_iter().map(Arc::new).collect(),
             notifies: runbook.notifies.iter().map(|notify| plan_notify(notify, facts)).collect(),
             warnings: diagnostics,
         })
@@ -210,7 +225,12 @@ impl Plan {
 
     /// The step with this id.
     pub fn step(&self, id: &StepId) -> Option<&PlannedStep> {
-        self.index.get(id).map(|index| &self.steps[*index])
+        self.index.get(id).map(|index| &*self.steps[*index])
+    }
+
+    /// The same, to be kept while the plan is replaced.
+    pub(crate) fn shared(&self, id: &StepId) -> Option<Arc<PlannedStep>> {
+        self.index.get(id).map(|index| Arc::clone(&self.steps[*index]))
     }
 
     /// The step that a template calls by this key.
@@ -220,7 +240,7 @@ impl Plan {
 
     /// The steps of one section.
     pub fn section(&self, section: Section) -> impl Iterator<Item = &PlannedStep> {
-        self.steps.iter().filter(move |step| step.section == section)
+        self.steps.iter().map(|step| &**step).filter(move |step| step.section == section)
     }
 
     /// The call sites as they are listed in the journal.
@@ -232,7 +252,9 @@ impl Plan {
             uses: uses.to_owned(),
             digest: facts.digest.clone(),
         };
-        self.steps.iter().map(|step| listing(&step.id, &step.title, step.section, &step.uses, &step.facts)).collect()
+        // Items are listed in the journal when they are known.
+        let written = self.steps.iter().filter(|step| step.item.is_none());
+        written.map(|step| listing(&step.id, &step.title, step.section, &step.uses, &step.facts)).collect()
     }
 }
 
@@ -266,6 +288,7 @@ fn plan_step(step: &Step, needs: Vec<StepId>, facts: &BTreeMap<StepId, Operation
     let repeatable = own.kind != Kind::Step || step.idempotent.unwrap_or(own.idempotent);
     Some(PlannedStep {
         id: step.id.value.clone(),
+        site: step.id.value.clone(),
         title: step.display_name().to_owned(),
         section: step.section,
         uses: step.uses.as_ref()?.value.clone(),
@@ -286,7 +309,21 @@ fn plan_step(step: &Step, needs: Vec<StepId>, facts: &BTreeMap<StepId, Operation
         undo: plan_undo(step, facts),
         on_failure: step.on_failure,
         on_cancel: step.on_cancel,
+        for_each: step.for_each.as_ref().map(plan_for_each),
+        item: None,
     })
+}
+
+fn plan_for_each(for_each: &ForEach) -> PlannedForEach {
+    PlannedForEach {
+        items: match &for_each.items {
+            Items::Expression(text) => PlannedItems::Expression(text.value.clone()),
+            Items::Literal(node) => PlannedItems::Literal(node.value.to_json()),
+        },
+        name: for_each.name.clone(),
+        key: for_each.key.as_ref().map(|key| key.value.clone()),
+        max_parallel: for_each.max_parallel,
+    }
 }
 
 fn plan_expectation(expectation: &Expectation) -> PlannedExpectation {
@@ -324,98 +361,4 @@ fn plan_notify(notify: &crate::model::Notify, facts: &BTreeMap<StepId, Operation
 
 fn input(with: Option<&Table>) -> Json {
     with.map_or_else(|| Json::Object(serde_json::Map::new()), Table::to_json)
-}
-
-/// What is wrong with a runbook, given what its operations are. Needs no parameters, so `validate` uses it too.
-pub fn check_facts(runbook: &Runbook, facts: &BTreeMap<StepId, OperationFacts>) -> Diagnostics {
-    let mut diagnostics = Diagnostics::default();
-    not_executed(runbook, &mut diagnostics);
-    for site in runbook.use_sites() {
-        if !facts.contains_key(&site.step) {
-            let message = format!("nothing is known of `{}`, which `{}` uses", site.uses.value, site.step);
-            diagnostics.push(Diagnostic::error("E0209", site.source, site.uses.span.clone(), message).label("not resolved"));
-        }
-    }
-    for step in &runbook.steps {
-        if let Some(own) = facts.get(&step.id.value) {
-            check_step(step, own, facts, &mut diagnostics);
-        }
-    }
-    check_risk(runbook, facts, &mut diagnostics);
-    diagnostics
-}
-
-fn not_executed(runbook: &Runbook, diagnostics: &mut Diagnostics) {
-    for part in &runbook.not_executed {
-        let message = format!("`{}` of {} is not executed by this version", part.key, part.subject);
-        diagnostics.push(refusal(runbook.source(), &part.span, message));
-    }
-    for step in &runbook.steps {
-        if let Some(ForEach { items, .. }) = &step.for_each {
-            let message = format!("`for_each` of {} is not executed by this version", step.subject());
-            diagnostics.push(refusal(&step.source, &items.span, message));
-        }
-    }
-    for notify in runbook.notifies.iter().filter(|notify| notify.on.contains(&Trigger::Slow)) {
-        let message = "`slow` in `on` of a notification is not executed by this version";
-        diagnostics.push(refusal(&notify.source, &notify.uses.span, message.to_owned()));
-    }
-}
-
-fn refusal(source: &Arc<Source>, span: &Span, message: String) -> Diagnostic {
-    Diagnostic::error("E0224", source, span.clone(), message).label("would be left out").help("remove it, or use a later version")
-}
-
-fn check_step(step: &Step, own: &OperationFacts, facts: &BTreeMap<StepId, OperationFacts>, diagnostics: &mut Diagnostics) {
-    let error = |code, span: &Span, message: String| Diagnostic::error(code, &step.source, span.clone(), message);
-    let looks_only = matches!(step.section, Section::Preflight | Section::Verify);
-    if looks_only && own.kind == Kind::Step {
-        let message =
-            format!("{} uses a step, which may change something; a {} only looks", step.subject(), section_noun(step.section));
-        diagnostics.push(error("E0228", &step.id.span, message).label("changes something").help("use a probe or a smoke test"));
-    }
-    if looks_only && step.section == Section::Preflight && own.writes {
-        let message = format!("{} writes, and a preflight runs before any lock is held", step.subject());
-        diagnostics.push(error("E0228", &step.id.span, message).label("changes something").help("move it to `[[step]]`"));
-    }
-    if step.poll.is_some() && own.kind == Kind::Step {
-        let message = format!("{} would act again and again: `until` polls probes and smoke tests only", step.subject());
-        diagnostics.push(error("E0228", &step.id.span, message).label("acts").help("poll with a probe in a step of its own"));
-    }
-    match &step.undo {
-        None if step.section == Section::Step && own.kind == Kind::Step && own.writes => {
-            let message = format!("{} changes something and does not say how it ends badly", step.subject());
-            let help = if own.undo {
-                "add `undo = \"auto\"`, or `irreversible = \"…\"` with the reason why that is acceptable"
-            } else {
-                "add `undo = { uses = … }`, or `irreversible = \"…\"` with the reason why that is acceptable"
-            };
-            diagnostics.push(error("E0221", &step.id.span, message).label("no `undo` and no `irreversible`").help(help));
-        }
-        Some(UndoDeclaration::Auto { span }) if own.kind != Kind::Step || !own.undo => {
-            let uses = step.uses.as_ref().map(|uses| uses.value.as_str()).unwrap_or_default();
-            let message = format!("`{uses}` cannot undo what it does");
-            let help = "name another operation, `undo = { uses = … }`, or say `irreversible = \"…\"`";
-            diagnostics.push(error("E0222", span, message).label("not offered").help(help));
-        }
-        Some(UndoDeclaration::Explicit { span, .. })
-            if facts.get(&step.id.value.undo()).is_some_and(|undo| undo.kind != Kind::Step) =>
-        {
-            let message = format!("the undo of {} only looks: it must be a step", step.subject());
-            diagnostics.push(error("E0222", span, message).label("changes nothing"));
-        }
-        None | Some(UndoDeclaration::Auto { .. } | UndoDeclaration::Explicit { .. } | UndoDeclaration::Irreversible { .. }) => {}
-    }
-}
-
-/// `risk` is compared with what the file can do.
-fn check_risk(runbook: &Runbook, facts: &BTreeMap<StepId, OperationFacts>, diagnostics: &mut Diagnostics) {
-    let Some(risk) = &runbook.risk else { return };
-    let writes = |step: &&Step| facts.get(&step.id.value).is_some_and(|own| own.kind == Kind::Step && own.writes);
-    let writing = runbook.section(Section::Step).find(writes);
-    if let (Risk::ReadOnly, Some(step)) = (risk.value, writing) {
-        let message = format!("the runbook says that it is read-only, and {} changes something", step.subject());
-        let diagnostic = Diagnostic::error("E0229", runbook.source(), risk.span.clone(), message);
-        diagnostics.push(diagnostic.label("not true").help("write `risk = \"reversible\"` or `risk = \"destructive\"`"));
-    }
 }

@@ -1,0 +1,282 @@
+//! What happened in a run. The state of a run is the fold of its records; live view, resume, replay and report fold the same.
+
+mod parts;
+
+pub use parts::*;
+
+use crate::ids::StepId;
+use crate::operate::{Fault, Json, LogLine, Proposal};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// One entry of the journal.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Record {
+    /// Counted from 0 without gaps. The journal refuses a number that is there already: that is how a second executor of the
+    /// same run is noticed.
+    pub seq: u64,
+    /// When, by the wall clock.
+    pub at: Timestamp,
+    /// What.
+    pub event: RunEvent,
+}
+
+/// What happened.
+///
+/// The order around every effect is: the `…Started` event is durable, then the effect, then the `…Ended` event.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "type")]
+pub enum RunEvent {
+    /// The run exists. Always record 0.
+    RunStarted {
+        /// `name` of the runbook.
+        runbook: String,
+        /// `title` of the runbook.
+        title: String,
+        /// Every call site that can ever have a state, in file order, with the digest of its component.
+        steps: Vec<StepListing>,
+        /// Parameters as typed JSON.
+        params: serde_json::Map<String, Json>,
+    },
+    /// A lock is held by somebody else; the run waits for it.
+    LockWaiting {
+        /// The lock.
+        name: String,
+        /// Who holds it, for people.
+        holder: String,
+    },
+    /// The clock was compared with the window of the runbook: before the first preflight, when the locks are held, and when a run
+    /// is resumed that may still have an effect.
+    WindowChecked {
+        /// What follows.
+        verdict: WindowVerdict,
+    },
+    /// Preflights have passed and locks are held: the first effect may happen.
+    StepsBegan {
+        /// The locks that the run holds, with their fencing tokens.
+        locks: Vec<HeldLock>,
+    },
+    /// Locks were taken again by a resumed run.
+    LocksRetaken {
+        /// The locks that the run holds now.
+        locks: Vec<HeldLock>,
+    },
+    /// A step will not run.
+    StepSkipped {
+        /// The step.
+        step: StepId,
+        /// Why.
+        reason: SkipReason,
+    },
+    /// The items of a step with `for_each` are known; each is done and journaled as a step `STEP[KEY]` of its own.
+    ItemsListed {
+        /// The step as written.
+        step: StepId,
+        /// In the order in which they are done. May be empty.
+        items: Vec<Item>,
+    },
+    /// All items of a step are done, or no more will be.
+    ItemsEnded {
+        /// The step as written.
+        step: StepId,
+        /// What came of all of them; the output is a map of the items' outputs by key.
+        result: AttemptResult,
+        /// What follows.
+        then: Then,
+    },
+    /// Intent: an attempt is about to be made.
+    AttemptStarted {
+        /// The step.
+        step: StepId,
+        /// Counted from 1.
+        attempt: u32,
+        /// The rendered input.
+        input: Json,
+        /// `sha256:…` of the input's JSON.
+        input_digest: String,
+        /// What the plugin says it will do and what is there before; `None` for checks.
+        proposal: Option<Proposal>,
+        /// What undoes it, registered before the effect.
+        undo: UndoPlan,
+    },
+    /// An attempt failed before it could have any effect: its input could not be rendered, or `plan` failed.
+    AttemptRefused {
+        /// The step.
+        step: StepId,
+        /// Counted from 1.
+        attempt: u32,
+        /// Why.
+        fault: Fault,
+        /// What follows.
+        then: Then,
+    },
+    /// The result of an attempt.
+    AttemptEnded {
+        /// The step.
+        step: StepId,
+        /// The attempt that was started.
+        attempt: u32,
+        /// What came of it.
+        result: AttemptResult,
+        /// What follows.
+        then: Then,
+        /// Time from intent to result by the monotonic clock, in milliseconds.
+        duration_ms: u64,
+        /// What the plugin logged.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        logs: Vec<LogLine>,
+    },
+    /// What was decided about an attempt that had started and had no result when the run was resumed.
+    Recovered {
+        /// The step.
+        step: StepId,
+        /// The attempt.
+        attempt: u32,
+        /// The decision.
+        decision: Recovery,
+    },
+    /// All steps are done; post-conditions are checked now.
+    VerifyBegan,
+    /// Something went wrong, or the operator asked for it: what was done is undone now, in this order.
+    UndoBegan {
+        /// Why.
+        cause: Cause,
+        /// The steps to undo, first to be undone first.
+        order: Vec<StepId>,
+    },
+    /// Intent: an undo is about to be tried.
+    UndoStarted {
+        /// The step that is undone.
+        step: StepId,
+        /// Counted from 1.
+        attempt: u32,
+    },
+    /// The result of an undo.
+    UndoEnded {
+        /// The step that is undone.
+        step: StepId,
+        /// The attempt.
+        attempt: u32,
+        /// What came of it.
+        result: UndoResult,
+        /// What follows.
+        then: Then,
+        /// Time from intent to result, in milliseconds.
+        duration_ms: u64,
+    },
+    /// After an undo it was observed again.
+    UndoChecked {
+        /// The step that was undone.
+        step: StepId,
+        /// What was found.
+        finding: UndoFinding,
+    },
+    /// What always runs begins; the result of the run is known but for warnings.
+    FinallyBegan {
+        /// The result.
+        end: RunEnd,
+        /// Why, if it is not success.
+        cause: Option<Cause>,
+    },
+    /// Intent: a notification is about to be sent.
+    NotifyStarted {
+        /// The notification, `notify/N`.
+        notify: StepId,
+        /// For what.
+        on: Trigger,
+    },
+    /// A notification was sent, or not.
+    NotifyEnded {
+        /// The notification.
+        notify: StepId,
+        /// For what.
+        on: Trigger,
+        /// Why it could not be sent.
+        fault: Option<Fault>,
+    },
+    /// The run stopped without an end; `resume` continues it.
+    Paused {
+        /// Why.
+        reason: PauseReason,
+    },
+    /// The run goes on.
+    Resumed {
+        /// Who, where, for people.
+        by: String,
+    },
+    /// The operator asks that a finished run be undone.
+    UndoRequested {
+        /// Who, where, for people.
+        by: String,
+    },
+    /// The run has ended.
+    RunEnded {
+        /// How.
+        end: RunEnd,
+        /// Why, if it is not success.
+        cause: Option<Cause>,
+    },
+}
+
+impl RunEvent {
+    /// The run's phase after this event, if the event changes it. A journal keeps it in a column, so that `runs` needs no fold.
+    pub fn phase(&self) -> Option<RunPhase> {
+        match self {
+            Self::LockWaiting { .. } => Some(RunPhase::Waiting),
+            Self::RunStarted { .. } | Self::StepsBegan { .. } | Self::Resumed { .. } | Self::FinallyBegan { .. } => {
+                Some(RunPhase::Running)
+            }
+            Self::UndoBegan { .. } => Some(RunPhase::Undoing),
+            Self::Paused { .. } => Some(RunPhase::Paused),
+            Self::RunEnded { end, .. } => Some(RunPhase::Ended(*end)),
+            Self::LocksRetaken { .. }
+            | Self::WindowChecked { .. }
+            | Self::StepSkipped { .. }
+            | Self::ItemsListed { .. }
+            | Self::ItemsEnded { .. }
+            | Self::AttemptStarted { .. }
+            | Self::AttemptRefused { .. }
+            | Self::AttemptEnded { .. }
+            | Self::Recovered { .. }
+            | Self::VerifyBegan
+            | Self::UndoStarted { .. }
+            | Self::UndoEnded { .. }
+            | Self::UndoChecked { .. }
+            | Self::NotifyStarted { .. }
+            | Self::NotifyEnded { .. }
+            | Self::UndoRequested { .. } => None,
+        }
+    }
+}
+
+impl RunEvent {
+    /// The step that this event is about.
+    pub fn step(&self) -> Option<&StepId> {
+        match self {
+            Self::StepSkipped { step, .. }
+            | Self::ItemsListed { step, .. }
+            | Self::ItemsEnded { step, .. }
+            | Self::AttemptStarted { step, .. }
+            | Self::AttemptRefused { step, .. }
+            | Self::AttemptEnded { step, .. }
+            | Self::Recovered { step, .. }
+            | Self::UndoStarted { step, .. }
+            | Self::UndoEnded { step, .. }
+            | Self::UndoChecked { step, .. } => Some(step),
+            Self::RunStarted { .. }
+            | Self::LockWaiting { .. }
+            | Self::WindowChecked { .. }
+            | Self::StepsBegan { .. }
+            | Self::LocksRetaken { .. }
+            | Self::VerifyBegan
+            | Self::UndoBegan { .. }
+            | Self::FinallyBegan { .. }
+            | Self::NotifyStarted { .. }
+            | Self::NotifyEnded { .. }
+            | Self::Paused { .. }
+            | Self::Resumed { .. }
+            | Self::UndoRequested { .. }
+            | Self::RunEnded { .. } => None,
+        }
+    }
+}

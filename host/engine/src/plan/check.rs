@@ -1,0 +1,97 @@
+//! What is wrong with a runbook, once it is known what its operations are.
+
+use crate::event::{Section, Trigger};
+use crate::ids::StepId;
+use crate::model::{Risk, Runbook, Step, UndoDeclaration, section_noun};
+use crate::operate::{Kind, OperationFacts};
+use runbook_document::{Diagnostic, Diagnostics, Source, Span};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// What is wrong with a runbook, given what its operations are. Needs no parameters, so `validate` uses it too.
+pub fn check_facts(runbook: &Runbook, facts: &BTreeMap<StepId, OperationFacts>) -> Diagnostics {
+    let mut diagnostics = Diagnostics::default();
+    not_executed(runbook, &mut diagnostics);
+    for site in runbook.use_sites() {
+        if !facts.contains_key(&site.step) {
+            let message = format!("nothing is known of `{}`, which `{}` uses", site.uses.value, site.step);
+            diagnostics.push(Diagnostic::error("E0209", site.source, site.uses.span.clone(), message).label("not resolved"));
+        }
+    }
+    for step in &runbook.steps {
+        if let Some(own) = facts.get(&step.id.value) {
+            check_step(step, own, facts, &mut diagnostics);
+        }
+    }
+    check_risk(runbook, facts, &mut diagnostics);
+    diagnostics
+}
+
+fn not_executed(runbook: &Runbook, diagnostics: &mut Diagnostics) {
+    for part in &runbook.not_executed {
+        let message = format!("`{}` of {} is not executed by this version", part.key, part.subject);
+        diagnostics.push(refusal(runbook.source(), &part.span, message));
+    }
+    for notify in runbook.notifies.iter().filter(|notify| notify.on.contains(&Trigger::Slow)) {
+        let message = "`slow` in `on` of a notification is not executed by this version";
+        diagnostics.push(refusal(&notify.source, &notify.uses.span, message.to_owned()));
+    }
+}
+
+fn refusal(source: &Arc<Source>, span: &Span, message: String) -> Diagnostic {
+    Diagnostic::error("E0224", source, span.clone(), message).label("would be left out").help("remove it, or use a later version")
+}
+
+fn check_step(step: &Step, own: &OperationFacts, facts: &BTreeMap<StepId, OperationFacts>, diagnostics: &mut Diagnostics) {
+    let error = |code, span: &Span, message: String| Diagnostic::error(code, &step.source, span.clone(), message);
+    let looks_only = matches!(step.section, Section::Preflight | Section::Verify);
+    if looks_only && own.kind == Kind::Step {
+        let message =
+            format!("{} uses a step, which may change something; a {} only looks", step.subject(), section_noun(step.section));
+        diagnostics.push(error("E0228", &step.id.span, message).label("changes something").help("use a probe or a smoke test"));
+    }
+    if looks_only && step.section == Section::Preflight && own.writes {
+        let message = format!("{} writes, and a preflight runs before any lock is held", step.subject());
+        diagnostics.push(error("E0228", &step.id.span, message).label("changes something").help("move it to `[[step]]`"));
+    }
+    if step.poll.is_some() && own.kind == Kind::Step {
+        let message = format!("{} would act again and again: `until` polls probes and smoke tests only", step.subject());
+        diagnostics.push(error("E0228", &step.id.span, message).label("acts").help("poll with a probe in a step of its own"));
+    }
+    match &step.undo {
+        None if step.section == Section::Step && own.kind == Kind::Step && own.writes => {
+            let message = format!("{} changes something and does not say how it ends badly", step.subject());
+            let help = if own.undo {
+                "add `undo = \"auto\"`, or `irreversible = \"…\"` with the reason why that is acceptable"
+            } else {
+                "add `undo = { uses = … }`, or `irreversible = \"…\"` with the reason why that is acceptable"
+            };
+            diagnostics.push(error("E0221", &step.id.span, message).label("no `undo` and no `irreversible`").help(help));
+        }
+        Some(UndoDeclaration::Auto { span }) if own.kind != Kind::Step || !own.undo => {
+            let uses = step.uses.as_ref().map(|uses| uses.value.as_str()).unwrap_or_default();
+            let message = format!("`{uses}` cannot undo what it does");
+            let help = "name another operation, `undo = { uses = … }`, or say `irreversible = \"…\"`";
+            diagnostics.push(error("E0222", span, message).label("not offered").help(help));
+        }
+        Some(UndoDeclaration::Explicit { span, .. })
+            if facts.get(&step.id.value.undo()).is_some_and(|undo| undo.kind != Kind::Step) =>
+        {
+            let message = format!("the undo of {} only looks: it must be a step", step.subject());
+            diagnostics.push(error("E0222", span, message).label("changes nothing"));
+        }
+        None | Some(UndoDeclaration::Auto { .. } | UndoDeclaration::Explicit { .. } | UndoDeclaration::Irreversible { .. }) => {}
+    }
+}
+
+/// `risk` is compared with what the file can do.
+fn check_risk(runbook: &Runbook, facts: &BTreeMap<StepId, OperationFacts>, diagnostics: &mut Diagnostics) {
+    let Some(risk) = &runbook.risk else { return };
+    let writes = |step: &&Step| facts.get(&step.id.value).is_some_and(|own| own.kind == Kind::Step && own.writes);
+    let writing = runbook.section(Section::Step).find(writes);
+    if let (Risk::ReadOnly, Some(step)) = (risk.value, writing) {
+        let message = format!("the runbook says that it is read-only, and {} changes something", step.subject());
+        let diagnostic = Diagnostic::error("E0229", runbook.source(), risk.span.clone(), message);
+        diagnostics.push(diagnostic.label("not true").help("write `risk = \"reversible\"` or `risk = \"destructive\"`"));
+    }
+}

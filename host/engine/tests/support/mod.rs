@@ -1,0 +1,223 @@
+//! What the tests of the engine share: a journal in memory, a clock that stands still, plugins that do as they are told.
+#![allow(clippy::unwrap_used, dead_code, reason = "tests; each uses a part of this")]
+
+mod world;
+
+pub use world::*;
+
+use jiff::Timestamp;
+use runbook_document::Source;
+use runbook_engine::*;
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::time::Duration;
+
+/// A journal in memory that breaks at a record.
+#[derive(Default)]
+pub struct Memory {
+    pub header: Mutex<Option<RunHeader>>,
+    pub records: Mutex<Vec<Record>>,
+    pub leases: Mutex<BTreeMap<String, (Lease, Holder)>>,
+    pub breaks_at: Mutex<Option<u64>>,
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("the disk is full")]
+pub struct Full;
+
+impl Journal for Memory {
+    type Error = Full;
+
+    async fn create(&self, header: &RunHeader) -> Result<(), Full> {
+        *self.header.lock().unwrap() = Some(header.clone());
+        Ok(())
+    }
+
+    async fn append(&self, _run: RunId, record: &Record) -> Result<(), Full> {
+        if self.breaks_at.lock().unwrap().is_some_and(|at| record.seq >= at) {
+            return Err(Full);
+        }
+        let mut records = self.records.lock().unwrap();
+        assert_eq!(record.seq, records.len() as u64, "records have no gaps");
+        // What is kept is what can be read again.
+        records.push(serde_json::from_str(&serde_json::to_string(record).unwrap()).unwrap());
+        Ok(())
+    }
+
+    async fn load(&self, _run: RunId) -> Result<StoredRun, Full> {
+        Ok(StoredRun { header: self.header.lock().unwrap().clone().unwrap(), records: self.records.lock().unwrap().clone() })
+    }
+
+    async fn list(&self, _limit: usize) -> Result<Vec<RunSummary>, Full> {
+        Ok(Vec::new())
+    }
+
+    async fn acquire(&self, request: &LeaseRequest) -> Result<Acquired, Full> {
+        let lease = Lease { name: request.name.clone(), token: 1, taken_from: None };
+        self.leases.lock().unwrap().insert(request.name.clone(), (lease.clone(), request.holder.clone()));
+        Ok(Acquired::Held(lease))
+    }
+
+    async fn renew(&self, _lease: &Lease, _now: Timestamp, _ttl: Duration) -> Result<Renewed, Full> {
+        Ok(Renewed::Held)
+    }
+
+    async fn release(&self, lease: &Lease) -> Result<(), Full> {
+        self.leases.lock().unwrap().remove(&lease.name);
+        Ok(())
+    }
+}
+
+/// Time goes on only when somebody waits.
+#[derive(Default)]
+pub struct Still {
+    since: Timestamp,
+    passed: Mutex<Duration>,
+}
+
+impl Still {
+    /// A clock that shows this time now.
+    pub fn at(since: &str) -> Self {
+        Self { since: since.parse().unwrap(), passed: Mutex::default() }
+    }
+
+    /// Lets time pass.
+    pub fn pass(&self, duration: Duration) {
+        *self.passed.lock().unwrap() += duration;
+    }
+}
+
+impl Clock for Still {
+    fn now(&self) -> Timestamp {
+        self.since + *self.passed.lock().unwrap()
+    }
+
+    fn monotonic(&self) -> Duration {
+        *self.passed.lock().unwrap()
+    }
+
+    async fn sleep(&self, duration: Duration) {
+        self.pass(duration);
+    }
+}
+
+pub fn options(run: RunId) -> Options<'static> {
+    Options {
+        run,
+        operator: "tester".to_owned(),
+        environment: None,
+        host: "test".to_owned(),
+        pid: 1,
+        cancel: CancelToken::new(),
+        outside_window: OutsideWindow::AsWritten,
+        is_dead: &|_| false,
+    }
+}
+
+pub fn block_on<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
+}
+
+/// The plan of a runbook. `test:look` is a probe, `test:move` a step that cannot be undone, every other operation a step that can.
+pub fn plan(text: &str) -> Plan {
+    try_plan(text).unwrap_or_else(|found| panic!("{:#?}", messages(&found)))
+}
+
+/// The plan of a runbook, or what is wrong with it.
+pub fn try_plan(text: &str) -> Result<Plan, runbook_document::Diagnostics> {
+    let source = Source::new("test.toml", format!("format = 1\n[runbook]\nname = \"test\"\n{text}"));
+    let runbook = parse(&source, None, &mut |_| Err(std::io::ErrorKind::NotFound.into()))?;
+    let facts = runbook.use_sites().into_iter().map(|site| (site.step, World::facts_of(&site.uses.value))).collect();
+    Plan::build(&runbook, &resolve_params(&runbook, &[])?, &facts)
+}
+
+/// What is wrong, one line each.
+pub fn messages(found: &runbook_document::Diagnostics) -> Vec<String> {
+    found.iter().map(|diagnostic| diagnostic.message.clone()).collect()
+}
+
+/// What stands in the way of a runbook, all in one text.
+pub fn refused(text: &str) -> String {
+    messages(&try_plan(text).expect_err("it is refused")).join("\n")
+}
+
+/// One run: its plan, its world, its journal.
+pub struct Run {
+    pub plan: Plan,
+    pub world: World,
+    pub journal: Memory,
+    pub clock: Still,
+    pub options: Options<'static>,
+}
+
+impl Run {
+    pub fn new(text: &str, world: World) -> Self {
+        Self {
+            plan: plan(text),
+            world,
+            journal: Memory::default(),
+            clock: Still::at("2026-11-22T03:00:00Z"),
+            options: options(RunId::generate()),
+        }
+    }
+
+    pub fn execute(&self) -> Result<RunOutcome, RunError> {
+        block_on(execute(&self.plan, &self.world, &self.journal, &self.clock, &mut |_: &Record| {}, &self.options))
+    }
+
+    pub fn resume(&self) -> Result<RunOutcome, RunError> {
+        self.decide(&BTreeMap::new())
+    }
+
+    pub fn decide(&self, decisions: &BTreeMap<StepId, Decision>) -> Result<RunOutcome, RunError> {
+        let (clock, reporter) = (&self.clock, &mut |_: &Record| {});
+        block_on(resume(&self.plan, &self.world, &self.journal, clock, reporter, &self.options, decisions, Changes::Refuse))
+    }
+
+    pub fn undo(&self) -> Result<RunOutcome, RunError> {
+        let (clock, reporter) = (&self.clock, &mut |_: &Record| {});
+        block_on(undo_run(&self.plan, &self.world, &self.journal, clock, reporter, &self.options, Changes::Refuse))
+    }
+
+    pub fn records(&self) -> Vec<Record> {
+        self.journal.records.lock().unwrap().clone()
+    }
+
+    pub fn state(&self) -> RunState {
+        fold(&self.records()).unwrap().unwrap()
+    }
+}
+
+/// How a run ended.
+#[track_caller]
+pub fn end(outcome: Result<RunOutcome, RunError>) -> (RunEnd, Option<Cause>) {
+    match outcome.unwrap().stopped {
+        Stopped::Ended { end, cause } => (end, cause),
+        Stopped::Paused { reason } => panic!("it paused: {reason:?}"),
+    }
+}
+
+/// Why a run paused.
+#[track_caller]
+pub fn pause(outcome: Result<RunOutcome, RunError>) -> PauseReason {
+    match outcome.unwrap().stopped {
+        Stopped::Paused { reason } => reason,
+        Stopped::Ended { end, cause } => panic!("it ended: {end:?} {cause:?}"),
+    }
+}
+
+/// Breaks the journal at every record of a whole run in turn, and resumes each broken run by `finish`, which says how it ended.
+pub fn broken_at_each_record(whole: &Run, anew: impl Fn() -> Run, finish: impl Fn(&Run, u64)) {
+    let n_records = whole.records().len() as u64;
+    for breaks_at in 1..n_records {
+        let run = anew();
+        *run.journal.breaks_at.lock().unwrap() = Some(breaks_at);
+        let broken = run.execute();
+        assert!(matches!(broken, Err(RunError::Journal { .. })), "record {breaks_at}: {broken:?}");
+        assert!(run.journal.leases.lock().unwrap().is_empty(), "record {breaks_at}: a lease is left");
+        *run.journal.breaks_at.lock().unwrap() = None;
+        finish(&run, breaks_at);
+        let state = run.state();
+        assert!(state.ended.is_some(), "record {breaks_at}: it has not ended");
+    }
+}

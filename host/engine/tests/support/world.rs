@@ -1,0 +1,164 @@
+//! Plugins that do as a test tells them, and remember what they were asked to do.
+
+use runbook_engine::*;
+use serde_json::json;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Mutex;
+
+/// How one call is answered, other than by doing as asked.
+#[derive(Debug, Clone)]
+pub enum Reply {
+    /// A probe reports this.
+    Found(Outcome, Json),
+    /// It fails before it has any effect.
+    Fails(ErrorClass),
+    /// It has its effect, and nobody hears of it.
+    FailsLate(ErrorClass),
+}
+
+/// What plugins change, and what they were asked.
+#[derive(Default)]
+pub struct World {
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// Steps that have taken effect and are not undone.
+    done: BTreeSet<String>,
+    applied: Vec<String>,
+    undone: Vec<String>,
+    /// The input of each effect.
+    inputs: BTreeMap<String, Json>,
+    /// What a step's `plan` says is there before; `done` if nothing is set.
+    before: BTreeMap<String, Json>,
+    /// The next answers of a step; the last one stays.
+    replies: BTreeMap<String, VecDeque<Reply>>,
+}
+
+impl World {
+    /// What is known of an operation, by its name.
+    pub fn facts_of(uses: &str) -> OperationFacts {
+        let kind = if uses == "test:look" { Kind::Probe } else { Kind::Step };
+        let acts = kind == Kind::Step;
+        OperationFacts {
+            kind,
+            idempotent: !acts,
+            undo: acts && uses != "test:move",
+            writes: acts || uses == "test:scribble",
+            digest: "sha256:0".to_owned(),
+        }
+    }
+
+    /// A world in which a step's calls are answered so, one after the other; the last answer stays.
+    #[must_use]
+    pub fn with(self, step: &str, replies: impl IntoIterator<Item = Reply>) -> Self {
+        self.tell(step, replies);
+        self
+    }
+
+    /// The same for a world that is in use.
+    pub fn tell(&self, step: &str, replies: impl IntoIterator<Item = Reply>) {
+        self.state.lock().unwrap().replies.insert(step.to_owned(), replies.into_iter().collect());
+    }
+
+    /// Changes what a step's `plan` finds.
+    pub fn set_before(&self, step: &str, before: Json) {
+        self.state.lock().unwrap().before.insert(step.to_owned(), before);
+    }
+
+    /// Steps that have taken effect and are not undone.
+    pub fn done(&self) -> Vec<String> {
+        self.state.lock().unwrap().done.iter().cloned().collect()
+    }
+
+    /// Effects in their order.
+    pub fn applied(&self) -> Vec<String> {
+        self.state.lock().unwrap().applied.clone()
+    }
+
+    /// Undos in their order.
+    pub fn undone(&self) -> Vec<String> {
+        self.state.lock().unwrap().undone.clone()
+    }
+
+    /// The input of the last effect of a step.
+    pub fn input(&self, step: &str) -> Json {
+        self.state.lock().unwrap().inputs.get(step).cloned().unwrap_or_default()
+    }
+}
+
+impl State {
+    fn reply(&mut self, step: &str) -> Option<Reply> {
+        let replies = self.replies.get_mut(step)?;
+        if replies.len() > 1 { replies.pop_front() } else { replies.front().cloned() }
+    }
+
+    fn seen(&self, step: &str) -> Json {
+        self.before.get(step).cloned().unwrap_or_else(|| json!({ "done": self.done.contains(step) }))
+    }
+
+    fn apply(&mut self, step: &str, input: &Json) -> Result<Answer, Fault> {
+        let reply = self.reply(step);
+        if let Some(Reply::Fails(class)) = reply {
+            return Err(Fault::new(class, "test.fails", "it failed before it did anything"));
+        }
+        self.applied.push(step.to_owned());
+        self.done.insert(step.to_owned());
+        self.inputs.insert(step.to_owned(), input.clone());
+        match reply {
+            Some(Reply::FailsLate(class)) => Err(Fault::new(class, "test.late", "it took effect and nobody heard of it")),
+            Some(Reply::Fails(_) | Reply::Found(..)) | None => Ok(completion("done", json!({ "input": input }))),
+        }
+    }
+
+    fn undo(&mut self, step: &str, before: &Json) {
+        self.undone.push(step.to_owned());
+        if before["done"] != json!(true) {
+            self.done.remove(step);
+        }
+    }
+}
+
+fn completion(summary: &str, output: Json) -> Answer {
+    Answer::Completion { summary: summary.to_owned(), output, changed: true, measurements: Vec::new() }
+}
+
+impl Operate for World {
+    fn facts(&self, _step: &StepId) -> &OperationFacts {
+        unreachable!("the plan carries the facts")
+    }
+
+    async fn call(&self, call: Call) -> Result<Answered, Fault> {
+        let step = call.step.as_str();
+        let mut state = self.state.lock().unwrap();
+        let answer = match &call.phase {
+            Phase::Plan => {
+                let effect = Effect { verb: "sql.do".to_owned(), target: step.to_owned(), summary: format!("does {step}") };
+                Answer::Proposal(Proposal { effects: vec![effect], summary: format!("does {step}"), before: state.seen(step) })
+            }
+            Phase::Observe => Answer::Observation(state.seen(step)),
+            Phase::Apply { .. } => {
+                assert_eq!(call.mode, Mode::Effects);
+                state.apply(step, &call.input)?
+            }
+            Phase::Undo { before } => {
+                state.undo(step, before);
+                completion("undone", json!({}))
+            }
+            Phase::Check => match state.reply(step) {
+                Some(Reply::Found(outcome, output)) => {
+                    Answer::Report { outcome, summary: format!("found {output}"), output, measurements: Vec::new() }
+                }
+                Some(Reply::Fails(class) | Reply::FailsLate(class)) => {
+                    return Err(Fault::new(class, "test.fails", "it could not look"));
+                }
+                None => {
+                    let output = json!({ "input": call.input });
+                    Answer::Report { outcome: Outcome::Pass, summary: "looks good".to_owned(), output, measurements: Vec::new() }
+                }
+            },
+        };
+        Ok(Answered { answer, logs: Vec::new() })
+    }
+}

@@ -1,0 +1,54 @@
+//! `[window]` by the clock of this machine.
+
+use crate::home;
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use runbook_tests::env::TestEnv;
+
+/// A day of the week on which it surely is not now: midnight during the test changes nothing.
+fn another_day() -> &'static str {
+    let now = Timestamp::now().to_zoned(TimeZone::UTC);
+    let day = (now.date() + jiff::Span::new().days(3)).weekday().to_monday_zero_offset();
+    ["mon", "tue", "wed", "thu", "fri", "sat", "sun"][usize::try_from(day).expect("a day of the week")]
+}
+
+/// A runbook that makes a table, with a window on some days of the week.
+fn with_window(day: &str, outside: &str) -> TestEnv {
+    let env = home();
+    env.file(
+        "r.toml",
+        &format!(
+            "format = 1\n[runbook]\nname = \"windowed\"\n[targets.db]\nsql = \"sqlite:w.db\"\ncreate = true\n\
+             [window]\nallow = [{{ days = \"{day}\", from = \"00:00\", to = \"24:00\", zone = \"UTC\" }}]\noutside = \"{outside}\"\n\
+             [[step]]\nid = \"make\"\nuses = \"sql:transaction\"\nbind.db = \"db\"\n\
+             with = {{ statements = [\"create table t (n integer)\"] }}\nirreversible = \"a new table\"\n"
+        ),
+    );
+    env
+}
+
+#[test]
+fn a_closed_window_refuses_the_run_and_can_be_overridden() {
+    let env = with_window(another_day(), "refuse");
+    env.run(&["plan", "r.toml"]).status(0).out("closed now; outside: refuse");
+    env.run(&["exec", "r.toml", "--dry-run"]).status(0).out("the maintenance window is closed, and opens at");
+    env.run(&["exec", "r.toml"]).status(6).out("Refused.").out("the maintenance window is closed");
+    assert!(!env.path().join("w.db").exists());
+    env.run(&["exec", "r.toml", "--outside-window"]).status(0).err("overridden by tester@");
+    assert!(env.path().join("w.db").exists());
+}
+
+#[test]
+fn outside_a_window_that_warns_the_run_succeeds_with_warnings() {
+    with_window(another_day(), "warn")
+        .run(&["exec", "r.toml"])
+        .status(0)
+        .out("Succeeded, with warnings")
+        .err("the maintenance window is closed");
+}
+
+#[test]
+fn inside_its_window_a_run_says_nothing_of_it() {
+    let env = with_window("mon-sun", "refuse");
+    env.run(&["exec", "r.toml"]).status(0).without("window is closed");
+}
