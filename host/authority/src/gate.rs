@@ -7,7 +7,7 @@ mod canonical;
 
 use crate::capability::{Effect, Verb};
 use crate::grant::{Effective, Grant};
-use crate::pattern::{canonical_request_path, classify, first_mismatch, relative_file_path};
+use crate::pattern::{StatementClass, canonical_request_path, classify, first_mismatch, relative_file_path};
 use crate::target::{ContainerFacts, DockerTarget, HttpTarget, SqlTarget, TargetKind};
 use std::net::IpAddr;
 use url::Url;
@@ -434,6 +434,21 @@ fn judge_statement(target: &SqlTarget, statement: &str) -> Judged {
         return Err((Rule::Statement, format!("a `{}` statement is none of {}", facts.class.name(), allowed.join(", "))));
     }
     let Some(relations) = &target.relations else { return Ok(()) };
+    // What changes something and names nothing (`vacuum`), or is not understood, may be about everything.
+    let may_be_anything = match facts.class {
+        StatementClass::Select => false,
+        StatementClass::Insert
+        | StatementClass::Update
+        | StatementClass::Delete
+        | StatementClass::Define
+        | StatementClass::Maintain => facts.relations.is_empty(),
+        StatementClass::Other => true,
+    };
+    if may_be_anything {
+        let message =
+            format!("a `{}` statement that may be about every relation; the target names relations", facts.class.name());
+        return Err((Rule::Relation, message));
+    }
     match facts.relations.iter().find(|relation| !relations.contains(relation)) {
         Some(relation) => Err((Rule::Relation, format!("`{relation}` is not among the target's relations"))),
         None => Ok(()),

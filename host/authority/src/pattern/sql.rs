@@ -3,7 +3,7 @@
 //! This labels plans and narrows grants that name classes or relations. It is never the only wall: reads are read only by the
 //! way in which the host runs them, whatever this parser thinks.
 
-use sqlparser::ast::{ObjectName, Statement, visit_relations};
+use sqlparser::ast::{GrantObjects, ObjectName, Statement, visit_relations};
 use sqlparser::dialect::{MySqlDialect, PostgreSqlDialect, SQLiteDialect};
 use sqlparser::parser::Parser;
 use std::collections::BTreeSet;
@@ -77,6 +77,7 @@ pub struct StatementFacts {
 
 /// Reads one statement; `None` if it is not exactly one that the parser understands.
 pub fn classify(dialect: Dialect, statement: &str) -> Option<StatementFacts> {
+    let statement_text = statement;
     if let Some(facts) = maintenance(statement) {
         return Some(facts);
     }
@@ -92,10 +93,51 @@ pub fn classify(dialect: Dialect, statement: &str) -> Option<StatementFacts> {
         relations.insert(relation_name(name));
         ControlFlow::<()>::Continue(())
     });
+    relations.extend(named_besides(&statement));
+    if reads_by_text(statement_text) {
+        relations.insert(EVERYTHING.to_owned());
+    }
     let class = class_of(&statement);
     // A SELECT can hide a write in a CTE, in INTO or in a lock; only what is nothing but reading is a `select`.
     let class = if class == StatementClass::Select && hides_a_write(&statement) { StatementClass::Other } else { class };
     Some(StatementFacts { class, relations })
+}
+
+/// Stands for what cannot be listed, such as `all tables in schema public`: no grant names it.
+const EVERYTHING: &str = "*";
+
+/// Beginnings of the names of functions that read relations which are given to them as texts, where no parser sees them.
+const READING_BY_TEXT: &[&str] = &[
+    "cursor_to_xml",
+    "database_to_xml",
+    "dblink",
+    "lo_get",
+    "load_file",
+    "pg_read_",
+    "query_to_xml",
+    "schema_to_xml",
+    "table_to_xml",
+    "ts_stat",
+];
+
+fn reads_by_text(statement: &str) -> bool {
+    statement.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).any(|word| {
+        READING_BY_TEXT.iter().any(|name| word.get(..name.len()).is_some_and(|start| start.eq_ignore_ascii_case(name)))
+    })
+}
+
+/// What a statement names where the parser's walk over relations does not come by.
+fn named_besides(statement: &Statement) -> Vec<String> {
+    let of_objects = |objects: Option<&GrantObjects>| match objects {
+        Some(GrantObjects::Tables(names)) => names.iter().map(relation_name).collect(),
+        Some(_) | None => vec![EVERYTHING.to_owned()],
+    };
+    match statement {
+        Statement::Drop { names, table, .. } => names.iter().chain(table).map(relation_name).collect(),
+        Statement::Grant(grant) => of_objects(grant.objects.as_ref()),
+        Statement::Revoke(revoke) => of_objects(revoke.objects.as_ref()),
+        _ => Vec::new(),
+    }
 }
 
 fn relation_name(name: &ObjectName) -> String {
@@ -187,6 +229,33 @@ mod tests {
         assert_eq!(class("update orders set a = 1"), Some(StatementClass::Update));
         assert_eq!(class("drop table orders"), Some(StatementClass::Define));
         assert_eq!(class("VACUUM (ANALYZE) orders"), Some(StatementClass::Maintain));
+    }
+
+    #[test]
+    fn every_relation_that_is_changed_is_named() {
+        let relations = |statement: &str| {
+            classify(Dialect::Postgres, statement).map(|facts| facts.relations.into_iter().collect::<Vec<_>>().join(","))
+        };
+        for (statement, expected) in [
+            ("drop table a, b", "a,b"),
+            ("drop view v", "v"),
+            ("truncate a, b", "a,b"),
+            ("alter table a add x int", "a"),
+            ("create table c as select * from a", "a,c"),
+            ("create index i on a (x)", "a"),
+            ("create view v as select * from a", "a,v"),
+            ("grant all on a to b", "a"),
+            ("grant all on all tables in schema public to b", "*"),
+            ("revoke all on a from b", "a"),
+            ("insert into a select * from b", "a,b"),
+            ("update a set x = (select 1 from b)", "a,b"),
+            ("delete from a using b", "a,b"),
+            ("vacuum a", "a"),
+            ("select table_to_xml('secrets', true, true, '')", "*"),
+            ("select * from a, dblink('dbname=x', 'select 1') as d(x int)", "*,a,dblink"),
+        ] {
+            assert_eq!(relations(statement).as_deref(), Some(expected), "{statement}");
+        }
     }
 
     #[test]
