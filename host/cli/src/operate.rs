@@ -106,6 +106,7 @@ struct Entry {
     source: Source,
     path: PathBuf,
     max_age: Option<Duration>,
+    expires: Option<jiff::civil::Date>,
 }
 
 impl Vault {
@@ -143,22 +144,38 @@ impl Vault {
 }
 
 impl Vault {
-    /// Says once that a secret is older than the runbook wants it.
+    /// Says once that a secret is older than the runbook wants it, or expires soon.
     fn warn_if_old(&self, name: &str, entry: &Entry, store: &Store) {
-        let Some((limit, changed)) = entry.max_age.zip(store.changed(entry.source.name())) else { return };
-        let age = jiff::Timestamp::now().duration_since(changed).unsigned_abs();
+        let now = jiff::Timestamp::now();
+        let old = entry.max_age.zip(store.changed(entry.source.name())).and_then(|(limit, changed)| {
+            let age = now.duration_since(changed).unsigned_abs();
+            (age > limit).then(|| format!("is {} old and should be at most {}", days(age), days(limit)))
+        });
+        let expiring = entry.expires.and_then(|date| expiry(date, now.to_zoned(jiff::tz::TimeZone::UTC).date()));
         let is_new = self.warned.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned());
-        if age <= limit || !is_new {
-            return;
+        for warning in old.into_iter().chain(expiring).filter(|_| is_new) {
+            let (path, secret) = (entry.path.display(), entry.source.name());
+            crate::ui::note(&format!("warning: secret `{name}` {warning}; `runbook secret rotate {path}#{secret}`"));
         }
-        let days = |duration: Duration| usize::try_from(duration.as_secs() / 86_400).unwrap_or(usize::MAX);
-        let (age, limit) = (crate::ui::counted(days(age), "day"), crate::ui::counted(days(limit), "day"));
-        crate::ui::note(&format!(
-            "warning: secret `{name}` is {age} old and should be at most {limit}; `runbook secret rotate {}#{}`",
-            entry.path.display(),
-            entry.source.name()
-        ));
     }
+}
+
+/// Days before the end of a secret from which on it is warned about.
+const EXPIRY_NOTICE: i32 = 14;
+
+/// What to say of a secret that is good until `last`.
+fn expiry(last: jiff::civil::Date, today: jiff::civil::Date) -> Option<String> {
+    let left = last.since((jiff::Unit::Day, today)).ok()?.get_days();
+    match left {
+        ..0 => Some(format!("expired on {last}, {} ago", crate::ui::counted(left.unsigned_abs() as usize, "day"))),
+        0 => Some("expires today".to_owned()),
+        1..=EXPIRY_NOTICE => Some(format!("expires in {}, on {last}", crate::ui::counted(left.unsigned_abs() as usize, "day"))),
+        _ => None,
+    }
+}
+
+fn days(duration: Duration) -> String {
+    crate::ui::counted(usize::try_from(duration.as_secs() / 86_400).unwrap_or(usize::MAX), "day")
 }
 
 impl SecretSource for Vault {
@@ -195,7 +212,7 @@ fn entries(runbook: &Runbook, folder: &std::path::Path) -> Result<HashMap<String
             Failure::findings(diagnostics)
         })?;
         let path = folder.join(source.path());
-        entries.insert(secret.name.name.clone(), Entry { source, path, max_age: secret.max_age });
+        entries.insert(secret.name.name.clone(), Entry { source, path, max_age: secret.max_age, expires: secret.expires });
     }
     Ok(entries)
 }
@@ -301,5 +318,22 @@ fn warn_about_cache(origin: &CodeOrigin) {
         CodeOrigin::Compiled { problem: Some(problem) } => {
             crate::ui::note(&format!("warning: compiled plugins cannot be kept: {problem}"));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::expiry;
+    use jiff::civil::date;
+
+    #[test]
+    fn a_secret_that_expires_is_warned_about_from_two_weeks_before() {
+        let said = |year, month, day| expiry(date(year, month, day), date(2026, 11, 21));
+        assert_eq!(said(2026, 12, 6), None);
+        assert_eq!(said(2026, 12, 5).as_deref(), Some("expires in 14 days, on 2026-12-05"));
+        assert_eq!(said(2026, 11, 22).as_deref(), Some("expires in 1 day, on 2026-11-22"));
+        assert_eq!(said(2026, 11, 21).as_deref(), Some("expires today"));
+        assert_eq!(said(2026, 11, 20).as_deref(), Some("expired on 2026-11-20, 1 day ago"));
+        assert_eq!(said(2025, 11, 21).as_deref(), Some("expired on 2025-11-21, 365 days ago"));
     }
 }

@@ -68,6 +68,8 @@ pub struct SecretEntry {
     pub source_uri: Located<String>,
     /// Warn when the value is older.
     pub max_age: Option<Duration>,
+    /// The last day on which the value is good, as its issuer says; warned about from two weeks before.
+    pub expires: Option<jiff::civil::Date>,
     /// The file in which it stands.
     pub source: Arc<Source>,
 }

@@ -39,7 +39,8 @@ fn read_secrets(reader: &mut Reader<'_>, source: &Arc<Source>) -> Vec<SecretEntr
     reader.named("secrets", "secret", |name, secret| {
         let uri = secret.required::<String>("source");
         let max_age = secret.optional("max_age").map(|age| age.value);
-        Some(SecretEntry { name: name.clone(), source_uri: uri?, max_age, source: Arc::clone(source) })
+        let expires = read_date(secret);
+        Some(SecretEntry { name: name.clone(), source_uri: uri?, max_age, expires, source: Arc::clone(source) })
     })
 }
 
@@ -125,4 +126,18 @@ fn replace(parts: &mut Parts, over: Parts) {
             None => parts.secrets.push(entry),
         }
     }
+}
+
+/// A TOML date without time: `expires = 2027-01-31`.
+fn read_date(reader: &mut Reader<'_>) -> Option<jiff::civil::Date> {
+    let node = reader.optional::<runbook_document::Node>("expires")?;
+    let date = match &node.value.value {
+        Value::Datetime(text) => text.parse().ok().filter(|_| text.len() == 10),
+        Value::String(_) | Value::Integer(_) | Value::Float(_) | Value::Boolean(_) | Value::Array(_) | Value::Table(_) => None,
+    };
+    if date.is_none() {
+        let message = format!("`expires` of {} must be a date", reader.subject());
+        reader.error("E0203", node.span, message, "such as 2027-01-31, without quotes");
+    }
+    date
 }
