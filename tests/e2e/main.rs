@@ -1,5 +1,6 @@
 //! The real program, run as a user runs it, against real servers.
 
+mod approval;
 mod audit_log;
 mod authority;
 mod bad_input;

@@ -31,6 +31,10 @@ pub enum Command {
     Resume(ResumeArgs),
     /// Undo a finished run, last step first
     Undo(RunArgs),
+    /// Say that a step which waits for approval may do what it says it would
+    Approve(ApproveArgs),
+    /// Say that it must not; the run then fails, and is undone as its runbook says
+    Reject(RejectArgs),
     /// List runs, newest first
     Runs(RunsArgs),
     /// Show a run
@@ -159,6 +163,30 @@ pub struct ResumeArgs {
     /// Continue although the runbook or a plugin has changed since the run started; the difference is shown
     #[arg(long)]
     pub accept_changes: bool,
+}
+
+/// `runbook approve`
+#[derive(Debug, ClapArgs)]
+pub struct ApproveArgs {
+    /// The run's id, or as much of it as is unambiguous
+    pub run: String,
+    /// The step
+    pub step: String,
+    /// Do not ask; what is approved is shown all the same
+    #[arg(long, short = 'y')]
+    pub yes: bool,
+}
+
+/// `runbook reject`
+#[derive(Debug, ClapArgs)]
+pub struct RejectArgs {
+    /// The run's id, or as much of it as is unambiguous
+    pub run: String,
+    /// The step
+    pub step: String,
+    /// Why, for those who read the report
+    #[arg(long)]
+    pub reason: String,
 }
 
 /// `runbook runs`

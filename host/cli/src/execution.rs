@@ -178,7 +178,9 @@ fn status_of(outcome: &RunOutcome, brake: &Brake) -> ExitStatus {
     match &outcome.stopped {
         Stopped::Paused { reason: PauseReason::Interrupted } => brake.status().unwrap_or(ExitStatus::Interrupted),
         Stopped::Paused { reason: PauseReason::OutsideWindow { .. } } => ExitStatus::Refused,
-        Stopped::Paused { reason: PauseReason::UnknownOutcome { .. } | PauseReason::LeaseLost { .. } } => ExitStatus::Waiting,
+        Stopped::Paused {
+            reason: PauseReason::UnknownOutcome { .. } | PauseReason::Approval { .. } | PauseReason::LeaseLost { .. },
+        } => ExitStatus::Waiting,
         Stopped::Ended { end, cause } => match (end, cause) {
             (RunEnd::Dirty, _) => ExitStatus::Dirty,
             (RunEnd::Succeeded | RunEnd::SucceededWithWarnings, _) | (RunEnd::Undone, Some(Cause::Requested)) => {

@@ -67,6 +67,8 @@ impl Live {
             | RunEvent::StepSkipped { .. }
             | RunEvent::ItemsListed { .. }
             | RunEvent::ItemsEnded { .. }
+            | RunEvent::ApprovalAsked { .. }
+            | RunEvent::ApprovalGiven { .. }
             | RunEvent::Recovered { .. }
             | RunEvent::VerifyBegan
             | RunEvent::UndoBegan { .. }

@@ -193,7 +193,8 @@ fn steps(plan: &Plan, state: &RunState, moment: &Moment<'_>) -> Vec<Action> {
                 vec![Action::Pause { reason: PauseReason::OutsideWindow { opens: *opens } }]
             }
             Some(WindowVerdict::Open | WindowVerdict::Warned { .. } | WindowVerdict::Overridden { .. }) | None => {
-                attempts(plan, state, moment, Section::Step)
+                let attempts = attempts(plan, state, moment, Section::Step);
+                if attempts.is_empty() && moment.in_flight.is_empty() { waiting_for_approval(plan, state) } else { attempts }
             }
         };
     }
@@ -215,6 +216,22 @@ fn verify(plan: &Plan, state: &RunState, moment: &Moment<'_>) -> Vec<Action> {
         return vec![Action::BeginFinally { end: undo::success(plan, state), cause: None }];
     }
     attempts(plan, state, moment, Section::Verify)
+}
+
+/// A pause, if nothing but approval is waited for.
+fn waiting_for_approval(plan: &Plan, state: &RunState) -> Vec<Action> {
+    let in_phase = |phase: StepPhase| plan.section(Section::Step).filter(move |step| state.step(&step.id).phase == phase);
+    if in_phase(StepPhase::Waiting).next().is_some() {
+        // A delay is over by itself.
+        return Vec::new();
+    }
+    let steps: Vec<StepId> = in_phase(StepPhase::Asking).map(|step| step.id.clone()).collect();
+    if steps.is_empty() { Vec::new() } else { vec![Action::Pause { reason: PauseReason::Approval { steps } }] }
+}
+
+/// Whether what was said about a step is enough to go on, one way or the other.
+fn is_answered(step: &PlannedStep, state: &RunState) -> bool {
+    step.approval.as_ref().is_none_or(|approval| approval.is_answered(state.step(&step.id)))
 }
 
 /// The end of the items of each step that is not ended yet.
@@ -306,6 +323,7 @@ fn step_cause(state: &RunState, step: &PlannedStep) -> Cause {
         | StepPhase::Skipped(_)
         | StepPhase::Repeating
         | StepPhase::Running
+        | StepPhase::Asking
         | StepPhase::Waiting
         | StepPhase::Succeeded
         | StepPhase::Failed(_)
@@ -331,7 +349,9 @@ fn failed_step<'a>(plan: &'a Plan, state: &RunState) -> Option<&'a PlannedStep> 
 /// The steps of a section that can start: all that they need is settled, their delay is over, and they are not under way.
 fn attempts(plan: &Plan, state: &RunState, moment: &Moment<'_>, section: Section) -> Vec<Action> {
     let ready = |step: &&PlannedStep| {
-        let open = matches!(state.step(&step.id).phase, StepPhase::Pending | StepPhase::Waiting);
+        let phase = state.step(&step.id).phase;
+        let open =
+            matches!(phase, StepPhase::Pending | StepPhase::Waiting) || (phase == StepPhase::Asking && is_answered(step, state));
         let free = !moment.in_flight.contains(&step.id) && (moment.is_due)(&step.id);
         open && free && step.needs.iter().all(|need| state.step(need).phase.is_settled())
     };
@@ -373,7 +393,12 @@ impl<'a> Places<'a> {
 /// Whether a step has begun and has not ended.
 fn has_begun(phase: StepPhase) -> bool {
     match phase {
-        StepPhase::Repeating | StepPhase::Running | StepPhase::Waiting | StepPhase::Unknown | StepPhase::Undoing => true,
+        StepPhase::Repeating
+        | StepPhase::Running
+        | StepPhase::Asking
+        | StepPhase::Waiting
+        | StepPhase::Unknown
+        | StepPhase::Undoing => true,
         StepPhase::Pending
         | StepPhase::Skipped(_)
         | StepPhase::Succeeded

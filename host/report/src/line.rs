@@ -3,7 +3,8 @@
 use crate::summary::{Summary, cause_text};
 use runbook_document::format_duration;
 use runbook_engine::{
-    AttemptResult, LogLevel, Outcome, Record, Recovery, RunEvent, Section, StepId, Then, UndoFinding, UndoResult,
+    ApprovalVerdict, AttemptResult, LogLevel, Outcome, Proposal, Record, Recovery, RunEvent, Section, StepId, Then, UndoFinding,
+    UndoResult,
 };
 use std::time::Duration;
 
@@ -57,6 +58,11 @@ pub fn lines(summary: &Summary, record: &Record) -> Vec<Line> {
             vec![line(Tone::Dim, format!("  · {step}: {}", counted(items.len(), "item")))]
         }
         RunEvent::ItemsEnded { step, result, .. } => items_ended(summary, step, result),
+        RunEvent::ApprovalAsked { step, proposal, .. } => asked(summary, step, proposal),
+        RunEvent::ApprovalGiven { step, by, verdict, .. } => vec![match verdict {
+            ApprovalVerdict::Approved => line(Tone::Good, format!("  ✓ {step}: approved by {by}")),
+            ApprovalVerdict::Rejected { reason } => line(Tone::Bad, format!("  ✗ {step}: rejected by {by}: {reason}")),
+        }],
         RunEvent::AttemptRefused { step, fault, then, .. } => {
             failed(summary, step, &fault.message, fault.class.name(), *then, &fault.logs, None)
         }
@@ -105,6 +111,15 @@ pub fn lines(summary: &Summary, record: &Record) -> Vec<Line> {
             vec![line(end_tone(*end), format!("{} ({})", summary.end_text(*end), format_duration(summary.duration())))]
         }
     }
+}
+
+/// What a step would do, and how to say that it may.
+fn asked(summary: &Summary, step: &StepId, proposal: &Proposal) -> Vec<Line> {
+    let run = short(&summary.run);
+    let mut lines = vec![line(Tone::Warning, format!("  ? {step}: waits for approval; it would: {}", proposal.summary))];
+    lines.extend(proposal.effects.iter().map(|effect| line(Tone::Plain, format!("      {}: {}", effect.verb, effect.summary))));
+    lines.push(line(Tone::Plain, format!("      `runbook approve {run} {step}` or `runbook reject {run} {step} --reason …`")));
+    lines
 }
 
 /// The tone of an end.

@@ -2,8 +2,9 @@
 
 use jiff::Timestamp;
 use runbook_engine::{
-    AttemptResult, Cause, Effect, Fault, Item, LogLine, Outcome, PauseReason, Record, Recovery, RunEnd, RunEvent, RunHeader,
-    RunPhase, Section, SkipReason, StepId, Then, UndoFinding, UndoPlan, UndoResult, Verdict, WindowVerdict, describe_closed,
+    ApprovalVerdict, AttemptResult, Cause, Effect, Fault, Item, LogLine, Outcome, PauseReason, Record, Recovery, RunEnd,
+    RunEvent, RunHeader, RunPhase, Section, SkipReason, StepId, Then, UndoFinding, UndoPlan, UndoResult, Verdict, WindowVerdict,
+    describe_closed,
 };
 use serde::Serialize;
 use std::time::Duration;
@@ -88,6 +89,8 @@ pub struct StepSummary {
     undo_plan: Option<UndoPlan>,
     /// Whether it was observed after its undo, and was as before.
     pub restored: bool,
+    /// Who said that it may.
+    pub approved_by: Vec<String>,
 }
 
 /// Where a step stands.
@@ -98,6 +101,8 @@ pub enum StepState {
     Pending,
     /// It does not run.
     Skipped,
+    /// It has said what it would do, and waits until somebody approves it.
+    WaitingForApproval,
     /// An attempt is under way, or the next one is awaited.
     Running,
     /// It worked.
@@ -119,6 +124,7 @@ pub enum StepState {
 const STATES: &[(StepState, &str, &str)] = &[
     (StepState::Pending, "pending", "·"),
     (StepState::Skipped, "skipped", "-"),
+    (StepState::WaitingForApproval, "waiting for approval", "?"),
     (StepState::Running, "running", "▸"),
     (StepState::Succeeded, "done", "✓"),
     (StepState::Warned, "warning", "!"),
@@ -229,6 +235,8 @@ impl Summary {
             RunEvent::LockWaiting { .. } | RunEvent::VerifyBegan => {}
             RunEvent::ItemsListed { step, items } => self.list_items(step, items),
             RunEvent::ItemsEnded { step, .. }
+            | RunEvent::ApprovalAsked { step, .. }
+            | RunEvent::ApprovalGiven { step, .. }
             | RunEvent::StepSkipped { step, .. }
             | RunEvent::AttemptStarted { step, .. }
             | RunEvent::AttemptRefused { step, .. }
@@ -290,6 +298,7 @@ impl StepSummary {
             logs: Vec::new(),
             undo_plan: None,
             restored: false,
+            approved_by: Vec::new(),
         }
     }
 
@@ -306,6 +315,15 @@ impl StepSummary {
                 self.state = StepState::Skipped;
                 skip_text(*reason).clone_into(&mut self.summary);
             }
+            RunEvent::ApprovalAsked { proposal, .. } => {
+                self.state = StepState::WaitingForApproval;
+                self.effects.clone_from(&proposal.effects);
+                self.summary = format!("would: {}", proposal.summary);
+            }
+            RunEvent::ApprovalGiven { by, verdict, .. } => match verdict {
+                ApprovalVerdict::Approved => self.approved_by.push(by.clone()),
+                ApprovalVerdict::Rejected { .. } => {}
+            },
             RunEvent::AttemptStarted { attempt, proposal, undo, .. } => {
                 self.state = StepState::Running;
                 self.attempts = *attempt;
@@ -474,6 +492,10 @@ fn pause_text(reason: &PauseReason) -> String {
         PauseReason::UnknownOutcome { steps } => {
             let steps: Vec<_> = steps.iter().map(|step| format!("`{step}`")).collect();
             format!("it cannot be told whether {} took effect", steps.join(", "))
+        }
+        PauseReason::Approval { steps } => {
+            let steps: Vec<_> = steps.iter().map(|step| format!("`{step}`")).collect();
+            format!("it waits for approval of {}", steps.join(", "))
         }
         PauseReason::LeaseLost { name } => format!("the lease on lock `{name}` was lost"),
         PauseReason::OutsideWindow { opens } => describe_closed(*opens),

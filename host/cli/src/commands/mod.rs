@@ -1,5 +1,6 @@
 //! One file a subcommand.
 
+mod approve;
 pub mod audit;
 mod completions;
 mod doctor;
@@ -29,6 +30,8 @@ pub fn run(context: &Context, command: Command) -> Result<ExitStatus, Failure> {
         Command::Validate(args) => validate::run(context, &args),
         Command::Resume(args) => resume::run(context, &args),
         Command::Undo(args) => undo::run(context, &args),
+        Command::Approve(args) => approve::approve(context, &args),
+        Command::Reject(args) => approve::reject(context, &args),
         Command::Runs(args) => runs::run(context, &args),
         Command::Show(args) => show::run(context, &args),
         Command::Audit(args) => audit::run(context, &args),

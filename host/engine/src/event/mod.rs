@@ -84,6 +84,28 @@ pub enum RunEvent {
         /// What follows.
         then: Then,
     },
+    /// A step has said what it would do, and waits until somebody else says that it may.
+    ApprovalAsked {
+        /// The step.
+        step: StepId,
+        /// `sha256:…` of what would be done: what is approved is this and nothing else.
+        digest: String,
+        /// The rendered input.
+        input: Json,
+        /// What the plugin says it will do and what is there before.
+        proposal: Proposal,
+    },
+    /// Somebody has said whether it may.
+    ApprovalGiven {
+        /// The step.
+        step: StepId,
+        /// What was looked at.
+        digest: String,
+        /// Who.
+        by: String,
+        /// What was said.
+        verdict: ApprovalVerdict,
+    },
     /// Intent: an attempt is about to be made.
     AttemptStarted {
         /// The step.
@@ -234,6 +256,8 @@ impl RunEvent {
             | Self::StepSkipped { .. }
             | Self::ItemsListed { .. }
             | Self::ItemsEnded { .. }
+            | Self::ApprovalAsked { .. }
+            | Self::ApprovalGiven { .. }
             | Self::AttemptStarted { .. }
             | Self::AttemptRefused { .. }
             | Self::AttemptEnded { .. }
@@ -256,6 +280,8 @@ impl RunEvent {
             Self::StepSkipped { step, .. }
             | Self::ItemsListed { step, .. }
             | Self::ItemsEnded { step, .. }
+            | Self::ApprovalAsked { step, .. }
+            | Self::ApprovalGiven { step, .. }
             | Self::AttemptStarted { step, .. }
             | Self::AttemptRefused { step, .. }
             | Self::AttemptEnded { step, .. }

@@ -197,6 +197,19 @@ pub enum Recovery {
     },
 }
 
+/// What somebody said about a step that asks for approval.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "type")]
+pub enum ApprovalVerdict {
+    /// It may happen as planned.
+    Approved,
+    /// It must not.
+    Rejected {
+        /// Why, for people.
+        reason: String,
+    },
+}
+
 /// What came of an undo.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "type")]
@@ -278,6 +291,11 @@ pub enum Cause {
 pub enum PauseReason {
     /// It cannot be told whether these attempts took effect; the operator decides.
     UnknownOutcome {
+        /// The steps.
+        steps: Vec<StepId>,
+    },
+    /// These steps have said what they would do, and wait for approval.
+    Approval {
         /// The steps.
         steps: Vec<StepId>,
     },

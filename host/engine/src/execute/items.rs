@@ -71,6 +71,7 @@ fn result(state: &RunState, id: &StepId) -> AttemptResult {
             StepPhase::Pending
             | StepPhase::Repeating
             | StepPhase::Running
+            | StepPhase::Asking
             | StepPhase::Waiting
             | StepPhase::Unknown
             | StepPhase::Undoing

@@ -45,6 +45,7 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
             Err(fault) => self.refuse(step, attempt, fault).await,
             Ok(proposal) => match self.objection(step, &proposal) {
                 Some(fault) => self.refuse(step, attempt, fault).await,
+                None if self.must_ask(step, &input, &proposal) => self.ask_approval(step, input, proposal).await,
                 None => self.start_effect(step, attempt, input, Some(proposal)).await,
             },
         }

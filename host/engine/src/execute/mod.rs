@@ -290,6 +290,8 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
             | RunEvent::LocksRetaken { .. }
             | RunEvent::StepSkipped { .. }
             | RunEvent::ItemsListed { .. }
+            | RunEvent::ApprovalAsked { .. }
+            | RunEvent::ApprovalGiven { .. }
             | RunEvent::Recovered { .. }
             | RunEvent::VerifyBegan
             | RunEvent::UndoStarted { .. }

@@ -19,7 +19,7 @@ pub(crate) fn view_of(state: &RunState, id: &StepId) -> StepView {
     let step = state.step(id);
     let absent = |reason: &str| StepView::Absent(reason.to_owned());
     match (step.phase, &step.output) {
-        (StepPhase::Pending | StepPhase::Repeating | StepPhase::Waiting | StepPhase::Running, _) => {
+        (StepPhase::Pending | StepPhase::Repeating | StepPhase::Asking | StepPhase::Waiting | StepPhase::Running, _) => {
             absent("the step has not ended")
         }
         (StepPhase::Skipped(_), _) => absent("the step was skipped"),

@@ -6,13 +6,13 @@ use super::{RunError, Runner};
 use crate::advance::Action;
 use crate::clock::Clock;
 use crate::digest;
-use crate::event::{Recovery, RunEvent, Section, Then, Trigger, UndoFinding, UndoPlan, UndoResult};
+use crate::event::{ApprovalVerdict, Recovery, RunEvent, Section, Then, Trigger, UndoFinding, UndoPlan, UndoResult};
 use crate::ids::StepId;
 use crate::journal::Journal;
 use crate::operate::{ErrorClass, Fault, Json, Kind, Operate, Phase, Proposal};
 use crate::plan::{Plan, PlannedStep, PlannedUndo, Repeatable};
 use crate::retry::{self, Failure, Reach};
-use crate::state::{StepPhase, count_effects};
+use crate::state::{StepPhase, StepState, count_effects};
 use crate::template::{self, Scope, StepView, TemplateError};
 use std::sync::Arc;
 use std::time::Duration;
@@ -104,6 +104,11 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
                 Err(error) => return self.refuse(step, attempt, template_fault("when", &error)).await,
             }
         }
+        if let Some(fault) = rejection(self.state().step(id)) {
+            return self
+                .record(RunEvent::AttemptRefused { step: id.clone(), attempt, fault, then: self.after_rejection(step) })
+                .await;
+        }
         if let Some(for_each) = &step.for_each {
             return self.list_items(step, for_each, attempt).await;
         }
@@ -162,6 +167,27 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
     pub(super) fn elapsed(&self, step: &StepId) -> Duration {
         let now = self.clock.monotonic();
         self.first_start.get(step).map_or(Duration::ZERO, |start| now.saturating_sub(*start))
+    }
+
+    /// Whether a step must not begin yet: nobody has approved what it would do now.
+    pub(super) fn must_ask(&self, step: &PlannedStep, input: &Json, proposal: &Proposal) -> bool {
+        let Some(approval) = &step.approval else { return false };
+        let digest = approval_digest(step, input, proposal);
+        !approval.is_approved(self.state().step(&step.id), &digest, self.clock.now())
+    }
+
+    /// Writes down what a step would do, for others to look at.
+    pub(super) async fn ask_approval(&mut self, step: &PlannedStep, input: Json, proposal: Proposal) -> Result<(), RunError> {
+        let digest = approval_digest(step, &input, &proposal);
+        self.record(RunEvent::ApprovalAsked { step: step.id.clone(), digest, input, proposal }).await
+    }
+
+    /// A rejection is never tried again.
+    fn after_rejection(&self, step: &PlannedStep) -> Then {
+        match self.after_failure(step, ErrorClass::Denied, Reach::Refused) {
+            Then::Continue => Then::Continue,
+            Then::Final | Then::Retry { .. } | Then::Poll { .. } => Then::Final,
+        }
     }
 
     /// Records an attempt that ends before any effect.
@@ -311,6 +337,23 @@ fn render_undo_early(with: &Json, scope: &Scope<'_>, own: &StepId) -> Result<Jso
         if template::template_key(own) == key { Some((own.clone(), StepView::AtRunTime)) } else { (scope.steps)(key) }
     };
     template::render(with, &Scope { steps: &lookup, ..scope.clone() })
+}
+
+/// The digest of what would be done: the operation, its input, and all that the plugin says of it.
+fn approval_digest(step: &PlannedStep, input: &Json, proposal: &Proposal) -> String {
+    digest::of_json(&serde_json::json!({ "uses": step.uses, "plugin": step.facts.digest, "input": input, "proposal": proposal }))
+}
+
+/// Why a step was rejected, if what it asked for was.
+fn rejection(step: &StepState) -> Option<Fault> {
+    let asked = step.asked.as_ref()?;
+    step.answers.iter().filter(|given| given.digest == asked.digest).find_map(|given| match &given.verdict {
+        ApprovalVerdict::Approved => None,
+        ApprovalVerdict::Rejected { reason } => {
+            let message = format!("{} rejected it: {reason}", given.by);
+            Some(Fault::new(ErrorClass::Denied, "engine.rejected", message))
+        }
+    })
 }
 
 pub(super) fn template_fault(key: &str, error: &TemplateError) -> Fault {

@@ -1,10 +1,12 @@
 //! A runbook as it was written: names checked, places kept, nothing resolved.
 
+mod approval;
 mod param;
 mod policy;
 mod step;
 mod window;
 
+pub use approval::{Approval, Oneself};
 pub use param::{Param, ParamType};
 pub use policy::{Limits, Locks, OnBusy, Risk, UndoCause, UndoCauses, UndoPolicy, VerifyUndo};
 pub(crate) use step::section_noun;

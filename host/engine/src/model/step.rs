@@ -1,6 +1,6 @@
 //! One call site as written.
 
-use super::UseSite;
+use super::{Approval, UseSite};
 use crate::event::{Section, Trigger};
 use crate::ids::StepId;
 use crate::operate::ErrorClass;
@@ -45,6 +45,8 @@ pub struct Step {
     pub on_failure: OnFailure,
     /// What happens to a running attempt when the run is cancelled.
     pub on_cancel: OnCancel,
+    /// `approval`
+    pub approval: Option<Located<Approval>>,
     /// Runs once for each item.
     pub for_each: Option<ForEach>,
     /// The file in which it stands.

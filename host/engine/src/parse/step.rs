@@ -4,7 +4,8 @@ use super::{Parts, names, sections};
 use crate::event::{Section, Trigger};
 use crate::ids::StepId;
 use crate::model::{
-    Bind, Expectation, ForEach, Items, Notify, OnCancel, OnFailure, Poll, Retry, Step, UndoDeclaration, section_noun,
+    Approval, Bind, Expectation, ForEach, Items, Notify, OnCancel, OnFailure, Oneself, Poll, Retry, Step, UndoDeclaration,
+    section_noun,
 };
 use crate::operate::ErrorClass;
 use crate::range::Range;
@@ -47,6 +48,7 @@ fn read_one(section: Section, reader: &mut Reader<'_>, parts: &mut Parts) -> Opt
         undo: read_undo(section, reader),
         on_failure: read_on_failure(section, reader),
         on_cancel: names::choice(reader, "on_cancel", OnCancel::ALL).map(|on_cancel| on_cancel.value).unwrap_or_default(),
+        approval: read_approval(section, reader),
         for_each: read_for_each(section, reader),
         source: Arc::clone(reader.source()),
         span: reader.table().span.clone(),
@@ -59,7 +61,7 @@ fn read_one(section: Section, reader: &mut Reader<'_>, parts: &mut Parts) -> Opt
 /// Keys of the format that this version reads and refuses to run.
 fn read_not_executed(reader: &mut Reader<'_>, parts: &mut Parts) {
     let subject = reader.subject().to_owned();
-    for key in ["manual", "approval", "suite", "runbook"] {
+    for key in ["manual", "suite", "runbook"] {
         if let Some(node) = reader.optional::<Node>(key) {
             sections::note(parts, key, subject.clone(), node);
         }
@@ -70,13 +72,6 @@ fn read_not_executed(reader: &mut Reader<'_>, parts: &mut Parts) {
         reader.optional::<Duration>("timeout");
         reader.optional::<Vec<String>>("choices");
         reader.optional::<String>("confirm");
-    });
-    reader.section("approval", "`approval`", |reader| {
-        reader.optional::<u32>("quorum");
-        reader.optional::<bool>("not_self");
-        reader.optional::<Duration>("expires");
-        reader.optional::<Vec<String>>("show");
-        reader.optional::<Vec<String>>("approvers");
     });
 }
 
@@ -291,6 +286,38 @@ fn read_on_failure(section: Section, reader: &mut Reader<'_>) -> OnFailure {
         reader.error("E0220", word.span.clone(), message, "only in `[[step]]`");
     }
     on_failure.map(|on_failure| on_failure.value).unwrap_or_default()
+}
+
+/// `approval = { quorum = 1, not_self = true, … }`
+fn read_approval(section: Section, reader: &mut Reader<'_>) -> Option<Located<Approval>> {
+    let span = reader.table().get("approval")?.span.clone();
+    if section != Section::Step {
+        let message = format!("`approval` of {} has no meaning: only a step has an effect to approve", reader.subject());
+        reader.error("E0220", span.clone(), message, "only in `[[step]]`");
+    }
+    let approval = reader.section("approval", "`approval`", |reader| {
+        let quorum = reader.optional::<u32>("quorum");
+        if let Some(none) = quorum.as_ref().filter(|quorum| quorum.value == 0) {
+            reader.error("E0203", none.span.clone(), "`quorum` must be 1 or more", "nobody would be asked");
+        }
+        let approvers: Vec<String> = reader.optional("approvers").map(|names| names.value).unwrap_or_default();
+        let quorum = quorum.map_or(1, |quorum| quorum.value);
+        if !approvers.is_empty() && usize::try_from(quorum).is_ok_and(|quorum| quorum > approvers.len()) {
+            let message = format!("`quorum` is {quorum}, and `approvers` has only {}", approvers.len());
+            reader.error("E0203", reader.table().span.clone(), message, "can never be approved");
+        }
+        Approval {
+            quorum,
+            oneself: if reader.optional::<bool>("not_self").is_some_and(|not| not.value) {
+                Oneself::DoesNotCount
+            } else {
+                Oneself::Counts
+            },
+            expires: reader.optional("expires").map(|expires| expires.value),
+            approvers,
+        }
+    })?;
+    Some(Located { value: approval, span })
 }
 
 fn read_for_each(section: Section, reader: &mut Reader<'_>) -> Option<ForEach> {

@@ -54,6 +54,10 @@ fn check_step(step: &Step, own: &OperationFacts, facts: &BTreeMap<StepId, Operat
         let message = format!("{} writes, and a preflight runs before any lock is held", step.subject());
         diagnostics.push(error("E0228", &step.id.span, message).label("changes something").help("move it to `[[step]]`"));
     }
+    if let Some(approval) = step.approval.as_ref().filter(|_| own.kind != Kind::Step) {
+        let message = format!("{} has no plan that could be approved: it is a probe or a smoke test", step.subject());
+        diagnostics.push(error("E0228", &approval.span, message).label("nothing to approve").help("remove `approval`"));
+    }
     if step.poll.is_some() && own.kind == Kind::Step {
         let message = format!("{} would act again and again: `until` polls probes and smoke tests only", step.subject());
         diagnostics.push(error("E0228", &step.id.span, message).label("acts").help("poll with a probe in a step of its own"));

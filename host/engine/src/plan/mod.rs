@@ -12,7 +12,8 @@ use crate::digest;
 use crate::event::{Section, StepListing, Trigger};
 use crate::ids::StepId;
 use crate::model::{
-    Expectation, ForEach, Items, Limits, Locks, OnCancel, OnFailure, Retry, Runbook, Step, UndoDeclaration, UndoPolicy, Window,
+    Approval, Expectation, ForEach, Items, Limits, Locks, OnCancel, OnFailure, Retry, Runbook, Step, UndoDeclaration, UndoPolicy,
+    Window,
 };
 use crate::operate::{Json, Kind, OperationFacts};
 use crate::params::Params;
@@ -101,6 +102,8 @@ pub struct PlannedStep {
     pub on_failure: OnFailure,
     /// What happens to a running attempt when the run is cancelled.
     pub on_cancel: OnCancel,
+    /// Who must say that it may happen.
+    pub approval: Option<Approval>,
     /// It runs once for each item.
     pub for_each: Option<PlannedForEach>,
     /// It is one of these items.
@@ -309,6 +312,7 @@ fn plan_step(step: &Step, needs: Vec<StepId>, facts: &BTreeMap<StepId, Operation
         undo: plan_undo(step, facts),
         on_failure: step.on_failure,
         on_cancel: step.on_cancel,
+        approval: step.approval.as_ref().map(|approval| approval.value.clone()),
         for_each: step.for_each.as_ref().map(plan_for_each),
         item: None,
     })

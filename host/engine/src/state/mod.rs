@@ -6,7 +6,7 @@
 mod step;
 
 pub(crate) use step::is_ambiguous;
-pub use step::{EffectState, StepPhase, StepState};
+pub use step::{Asked, EffectState, Given, StepPhase, StepState};
 
 use crate::event::{Cause, HeldLock, Item, PauseReason, Record, RunEnd, RunEvent, RunPhase, StepListing, Trigger, WindowVerdict};
 use crate::ids::StepId;
@@ -246,6 +246,8 @@ impl RunState {
                 self.list_items(step, items)
             }
             RunEvent::ItemsEnded { .. }
+            | RunEvent::ApprovalAsked { .. }
+            | RunEvent::ApprovalGiven { .. }
             | RunEvent::AttemptStarted { .. }
             | RunEvent::AttemptRefused { .. }
             | RunEvent::AttemptEnded { .. }

@@ -1,6 +1,8 @@
 //! What is known of one step, and which of its events may follow which.
 
-use crate::event::{AttemptResult, Record, Recovery, RunEvent, SkipReason, Then, UndoFinding, UndoPlan, UndoResult};
+use crate::event::{
+    ApprovalVerdict, AttemptResult, Record, Recovery, RunEvent, SkipReason, Then, UndoFinding, UndoPlan, UndoResult,
+};
 use crate::operate::{ErrorClass, Fault, Json, Measurement, Outcome, Proposal, Verdict};
 use jiff::Timestamp;
 use serde::Serialize;
@@ -17,6 +19,8 @@ pub enum StepPhase {
     Repeating,
     /// An attempt has started.
     Running,
+    /// It has said what it would do, and waits for approval.
+    Asking,
     /// Another attempt will be made.
     Waiting,
     /// It worked.
@@ -40,6 +44,7 @@ impl StepPhase {
             Self::Pending => "pending",
             Self::Skipped(_) => "skipped",
             Self::Running | Self::Repeating => "running",
+            Self::Asking => "waiting-for-approval",
             Self::Waiting => "waiting",
             Self::Succeeded => "succeeded",
             Self::Failed(_) => "failed",
@@ -54,7 +59,9 @@ impl StepPhase {
     pub fn is_settled(self) -> bool {
         match self {
             Self::Skipped(_) | Self::Succeeded | Self::Failed(_) | Self::Undone | Self::UndoFailed => true,
-            Self::Pending | Self::Repeating | Self::Running | Self::Waiting | Self::Unknown | Self::Undoing => false,
+            Self::Pending | Self::Repeating | Self::Running | Self::Asking | Self::Waiting | Self::Unknown | Self::Undoing => {
+                false
+            }
         }
     }
 }
@@ -126,6 +133,34 @@ pub struct StepState {
     pub finding: Option<UndoFinding>,
     /// What is asked of the operator.
     pub question: Option<Recovery>,
+    /// What approval is asked for, until it is done.
+    pub asked: Option<Asked>,
+    /// What was said about it, or about what was asked before.
+    pub answers: Vec<Given>,
+}
+
+/// What approval is asked for.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Asked {
+    /// Of what would be done.
+    pub digest: String,
+    /// The rendered input.
+    pub input: Json,
+    /// What would be done, and what is there before.
+    pub proposal: Proposal,
+}
+
+/// What somebody said about a step that asks for approval.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Given {
+    /// What was looked at.
+    pub digest: String,
+    /// Who.
+    pub by: String,
+    /// When.
+    pub at: Timestamp,
+    /// What was said.
+    pub verdict: ApprovalVerdict,
 }
 
 impl StepState {
@@ -156,6 +191,8 @@ impl StepState {
             undo_resting: None,
             finding: None,
             question: None,
+            asked: None,
+            answers: Vec::new(),
         }
     }
 
@@ -167,7 +204,7 @@ impl StepState {
 
 impl StepState {
     pub(super) fn apply(&mut self, record: &Record) -> Option<()> {
-        let ready = matches!(self.phase, StepPhase::Pending | StepPhase::Waiting);
+        let ready = matches!(self.phase, StepPhase::Pending | StepPhase::Asking | StepPhase::Waiting);
         match &record.event {
             RunEvent::StepSkipped { reason, .. } => {
                 (self.phase == StepPhase::Pending).then_some(())?;
@@ -182,6 +219,21 @@ impl StepState {
             RunEvent::ItemsEnded { result, then, .. } => {
                 (self.phase == StepPhase::Repeating).then_some(())?;
                 self.finish(result, *then, record.at);
+            }
+            RunEvent::ApprovalAsked { digest, input, proposal, .. } => {
+                ready.then_some(())?;
+                self.phase = StepPhase::Asking;
+                self.started.get_or_insert(record.at);
+                self.resting = None;
+                // What was said before was about something else, or is too old.
+                self.answers.clear();
+                self.asked = Some(Asked { digest: digest.clone(), input: input.clone(), proposal: proposal.clone() });
+            }
+            RunEvent::ApprovalGiven { digest, by, verdict, .. } => {
+                let is_asked =
+                    self.phase == StepPhase::Asking && self.asked.as_ref().is_some_and(|asked| asked.digest == *digest);
+                is_asked.then_some(())?;
+                self.answers.push(Given { digest: digest.clone(), by: by.clone(), at: record.at, verdict: verdict.clone() });
             }
             RunEvent::AttemptStarted { attempt, input, proposal, undo, .. } => {
                 (ready && *attempt == self.attempts + 1).then_some(())?;
@@ -241,6 +293,7 @@ impl StepState {
 
     fn start(&mut self, at: Timestamp, attempt: u32, input: &Json, proposal: Option<&Proposal>, undo: UndoPlan) {
         self.phase = StepPhase::Running;
+        self.asked = None;
         self.attempts = attempt;
         self.started.get_or_insert(at);
         self.resting = None;

@@ -1,0 +1,106 @@
+//! `runbook approve` and `runbook reject`: a second pair of eyes, by one more record in the journal of a run that waits.
+
+use super::resume::{load, rebuild};
+use crate::args::{ApproveArgs, RejectArgs};
+use crate::context::Context;
+use crate::exit_status::ExitStatus;
+use crate::failure::Failure;
+use crate::{execution, ui};
+use runbook_engine::model::Oneself;
+use runbook_engine::{
+    ApprovalVerdict, Asked, Changes, Journal as _, PauseReason, Record, RunEvent, RunId, StepId, StoredRun, fold,
+};
+use runbook_journal::SqliteJournal;
+use std::fmt::Write as _;
+
+/// Approves what a step would do.
+pub fn approve(context: &Context, args: &ApproveArgs) -> Result<ExitStatus, Failure> {
+    execution::block_on(async {
+        let journal = execution::open_journal(context).await?;
+        let question = Question::find(context, &journal, &args.run, &args.step).await?;
+        ui::note(&question.shown());
+        if !args.yes && !ui::confirm(context, &format!("Approve this for step `{}`?", question.step))? {
+            return Err(Failure::usage("nothing was said, as you answered"));
+        }
+        question.answer(context, &journal, ApprovalVerdict::Approved).await
+    })
+}
+
+/// Rejects it.
+pub fn reject(context: &Context, args: &RejectArgs) -> Result<ExitStatus, Failure> {
+    execution::block_on(async {
+        let journal = execution::open_journal(context).await?;
+        let question = Question::find(context, &journal, &args.run, &args.step).await?;
+        question.answer(context, &journal, ApprovalVerdict::Rejected { reason: args.reason.clone() }).await
+    })
+}
+
+/// What is asked of whom.
+struct Question {
+    run: RunId,
+    step: StepId,
+    asked: Asked,
+    next_seq: u64,
+}
+
+impl Question {
+    async fn find(context: &Context, journal: &SqliteJournal, run: &str, step: &str) -> Result<Self, Failure> {
+        let (run, stored) = load(journal, run).await?;
+        let state = fold(&stored.records).map_err(Failure::engine)?.ok_or_else(|| Failure::usage("the run has no record"))?;
+        let Some(PauseReason::Approval { steps }) = &state.paused else {
+            return Err(Failure::usage(format!("run {} does not wait for approval", run.short()))
+                .hint(format!("see `runbook show {}`", run.short())));
+        };
+        let step = StepId::new(step);
+        let Some(asked) = steps.contains(&step).then(|| state.step(&step).asked.clone()).flatten() else {
+            let waiting: Vec<_> = steps.iter().map(|step| format!("`{step}`")).collect();
+            return Err(Failure::usage(format!("step `{step}` does not wait for approval; these do: {}", waiting.join(", "))));
+        };
+        may_answer(context, &stored, &step)?;
+        Ok(Self { run, step, asked, next_seq: state.next_seq })
+    }
+
+    /// What would be done, in full: this is what is approved, and nothing else.
+    fn shown(&self) -> String {
+        let Asked { digest, input, proposal } = &self.asked;
+        let mut text = format!("step `{}` of run {} would: {}\n", self.step, self.run.short(), proposal.summary);
+        for effect in &proposal.effects {
+            let _ = writeln!(text, "  {} on `{}`: {}", effect.verb, effect.target, effect.summary);
+        }
+        let _ = writeln!(text, "  input  {input}");
+        let _ = writeln!(text, "  there  {}", proposal.before);
+        let _ = write!(text, "  digest {digest}");
+        text
+    }
+
+    async fn answer(self, context: &Context, journal: &SqliteJournal, verdict: ApprovalVerdict) -> Result<ExitStatus, Failure> {
+        let said = match &verdict {
+            ApprovalVerdict::Approved => "approved",
+            ApprovalVerdict::Rejected { .. } => "rejected",
+        };
+        let (digest, by) = (self.asked.digest.clone(), context.operator.clone());
+        let event = RunEvent::ApprovalGiven { step: self.step.clone(), digest, by, verdict };
+        let record = Record { seq: self.next_seq, at: jiff::Timestamp::now(), event };
+        // If somebody else has written meanwhile, the number is taken and nothing was said.
+        journal.append(self.run, &record).await.map_err(|error| Failure::engine(error).hint("look again, and say it again"))?;
+        ui::data(&format!("{said} by {}; continue with `runbook resume {}`", context.operator, self.run.short()))?;
+        Ok(ExitStatus::Success)
+    }
+}
+
+/// Whether this operator may say anything about it.
+fn may_answer(context: &Context, stored: &StoredRun, step: &StepId) -> Result<(), Failure> {
+    let (_, plan) = rebuild(context, stored, Changes::Refuse)?;
+    // An item of a step asks for what its step asks for.
+    let as_written = StepId::new(step.as_str().split('[').next().unwrap_or_default());
+    let approval = plan.step(step).or_else(|| plan.step(&as_written)).and_then(|step| step.approval.as_ref());
+    let Some(approval) = approval else { return Err(Failure::engine(format!("step `{step}` asks for no approval"))) };
+    if approval.oneself == Oneself::DoesNotCount && stored.header.operator == context.operator {
+        return Err(Failure::refused(format!("{} started the run, and `not_self` asks for somebody else", context.operator)));
+    }
+    if !approval.may_answer(&context.operator) {
+        let names = approval.approvers.join(", ");
+        return Err(Failure::refused(format!("{} is none of the approvers: {names}", context.operator)));
+    }
+    Ok(())
+}

@@ -1,0 +1,82 @@
+//! A step that waits for approval: nothing happens before a second person has looked.
+
+use crate::home;
+use runbook_tests::env::{Finished, TestEnv};
+
+const RUNBOOK: &str = r#"format = 1
+[runbook]
+name = "tidy"
+[targets.shop]
+sql = "sqlite:shop.db"
+create = true
+[[step]]
+id = "make"
+uses = "sql:transaction"
+bind.db = "shop"
+with = { statements = ["create table if not exists t (a)", "insert into t values (1)"] }
+irreversible = "an example"
+[[step]]
+id = "drop"
+uses = "sql:transaction"
+bind.db = "shop"
+with = { statements = ["delete from t"] }
+irreversible = "looked at by two"
+approval = { not_self = true, expires = "15m" }
+"#;
+
+/// A run that waits, and its id.
+fn waiting() -> (TestEnv, String) {
+    let env = home();
+    env.file("r.toml", RUNBOOK);
+    env.run(&["exec", "r.toml"])
+        .status(5)
+        .err("drop: waits for approval; it would:")
+        .err("runbook approve")
+        .err("paused: it waits for approval of `drop`")
+        .out("waiting for approval");
+    let run = env.run(&["runs"]).status(0).stdout.split_whitespace().next().expect("there is a run").to_owned();
+    (env, run)
+}
+
+/// The program, run by somebody else.
+fn as_ada(env: &TestEnv, arguments: &[&str]) -> Finished {
+    let output = env.command(arguments).env("USER", "ada").output().expect("the program starts");
+    Finished {
+        status: output.status.code().unwrap_or(-1),
+        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+    }
+}
+
+fn rows(env: &TestEnv) -> i64 {
+    let database = rusqlite::Connection::open(env.path().join("shop.db")).expect("the database is there");
+    database.query_row("select count(*) from t", [], |row| row.get(0)).expect("the query works")
+}
+
+#[test]
+fn a_second_operator_approves_and_the_run_goes_on() {
+    let (env, run) = waiting();
+    assert_eq!(rows(&env), 1);
+    env.run(&["resume", &run]).status(5);
+    env.run(&["approve", &run, "drop", "--yes"]).status(6).err("`not_self` asks for somebody else");
+    as_ada(&env, &["approve", &run, "drop"]).status(2).err("a person must answer");
+    as_ada(&env, &["approve", &run, "make", "--yes"]).status(2).err("these do: `drop`");
+    as_ada(&env, &["approve", &run, "drop", "--yes"])
+        .status(0)
+        .err("delete from t")
+        .err("digest sha256:")
+        .out("approved by ada@");
+    assert_eq!(rows(&env), 1, "an approval does nothing by itself");
+    env.run(&["resume", &run]).status(0);
+    assert_eq!(rows(&env), 0);
+    env.run(&["approve", &run, "drop", "--yes"]).status(2).err("does not wait for approval");
+}
+
+#[test]
+fn a_rejected_step_never_happens() {
+    let (env, run) = waiting();
+    as_ada(&env, &["reject", &run, "drop", "--reason", "the numbers are wrong"]).status(0).out("rejected by ada@");
+    env.run(&["resume", &run]).err("the numbers are wrong");
+    assert_eq!(rows(&env), 1);
+    env.run(&["show", &run]).status(0).out("the numbers are wrong");
+}
