@@ -63,7 +63,19 @@ fn row(plan: &Plan, step: &PlannedStep) -> Vec<String> {
         PlannedUndo::Irreversible { reason } => format!("irreversible: {reason}"),
     };
     let order = [order(plan, step), repetition(step)].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>();
-    vec![step.id.to_string(), step.uses.clone(), order.join("; "), undo]
+    vec![
+        step.id.to_string(),
+        step.uses.clone(),
+        order.join("; "),
+        [undo, approval(step)].join("; ").trim_matches([';', ' ']).to_owned(),
+    ]
+}
+
+/// Whose approval it waits for.
+fn approval(step: &PlannedStep) -> String {
+    let Some(approval) = &step.approval else { return String::new() };
+    let who = if approval.approvers.is_empty() { String::new() } else { format!(" of {}", approval.approvers.join(", ")) };
+    format!("waits for {}{who}", ui::counted(approval.quorum as usize, "approval"))
 }
 
 /// What it is repeated for, and how many at once.
