@@ -33,7 +33,7 @@ fn waiting() -> (TestEnv, String) {
         .err("drop: waits for approval; it would:")
         .err("runbook approve")
         .err("paused: it waits for approval of `drop`")
-        .out("waiting for approval");
+        .out("waiting for a person");
     let run = env.run(&["runs"]).status(0).stdout.split_whitespace().next().expect("there is a run").to_owned();
     (env, run)
 }
@@ -79,4 +79,44 @@ fn a_rejected_step_never_happens() {
     env.run(&["resume", &run]).err("the numbers are wrong");
     assert_eq!(rows(&env), 1);
     env.run(&["show", &run]).status(0).out("the numbers are wrong");
+}
+
+const BY_HAND: &str = r#"format = 1
+[runbook]
+name = "look"
+[targets.shop]
+sql = "sqlite:shop.db"
+create = true
+[[step]]
+id = "look"
+manual = { instructions = "Is replication caught up?", form = { lag_ok = "bool", note = "string" }, choices = ["go", "stop"], confirm = "orders" }
+[[step]]
+id = "make"
+uses = "sql:transaction"
+bind.db = "shop"
+when = "steps.look.output.lag_ok"
+with = { statements = ["create table t (a)", "insert into t values ('{{ steps.look.output.note }}')"] }
+irreversible = "an example"
+"#;
+
+#[test]
+fn a_person_answers_and_their_words_go_on() {
+    let env = home();
+    env.file("r.toml", BY_HAND);
+    env.run(&["exec", "r.toml"]).status(5).err("a person must do this").err("Is replication caught up?").err("runbook answer");
+    let run = env.run(&["runs"]).status(0).stdout.split_whitespace().next().expect("there is a run").to_owned();
+    env.run(&["answer", &run, "look", "--set", "lag_ok=perhaps", "--choice", "run"])
+        .status(2)
+        .err("nothing was written")
+        .err("`lag_ok` must be of type bool, not `perhaps`")
+        .err("`note` is not given")
+        .err("`--choice` is one of: go, stop")
+        .err("--confirm \"orders\"");
+    let good = ["answer", &run, "look", "--set", "lag_ok=yes", "--set", "note=fine", "--choice", "go", "--confirm", "orders"];
+    env.run(&good).status(0).out("answered by tester@");
+    env.run(&good).status(2).err("does not wait for an answer");
+    env.run(&["resume", &run]).status(0).out("done by tester@");
+    let database = rusqlite::Connection::open(env.path().join("shop.db")).expect("the database is there");
+    let note: String = database.query_row("select a from t", [], |row| row.get(0)).expect("the query works");
+    assert_eq!(note, "fine");
 }

@@ -35,6 +35,8 @@ pub enum Command {
     Approve(ApproveArgs),
     /// Say that it must not; the run then fails, and is undone as its runbook says
     Reject(RejectArgs),
+    /// Say that a step which is a person's to do is done, and what was found
+    Answer(AnswerArgs),
     /// List runs, newest first
     Runs(RunsArgs),
     /// Show a run
@@ -175,6 +177,24 @@ pub struct ApproveArgs {
     /// Do not ask; what is approved is shown all the same
     #[arg(long, short = 'y')]
     pub yes: bool,
+}
+
+/// `runbook answer`
+#[derive(Debug, ClapArgs)]
+pub struct AnswerArgs {
+    /// The run's id, or as much of it as is unambiguous
+    pub run: String,
+    /// The step
+    pub step: String,
+    /// A value of its form; may be given several times
+    #[arg(long, value_name = "NAME=VALUE", value_parser = parameter)]
+    pub set: Vec<(String, String)>,
+    /// One of its choices
+    #[arg(long)]
+    pub choice: Option<String>,
+    /// What it asks to be typed, letter by letter
+    #[arg(long)]
+    pub confirm: Option<String>,
 }
 
 /// `runbook reject`

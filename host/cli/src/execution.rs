@@ -179,7 +179,11 @@ fn status_of(outcome: &RunOutcome, brake: &Brake) -> ExitStatus {
         Stopped::Paused { reason: PauseReason::Interrupted } => brake.status().unwrap_or(ExitStatus::Interrupted),
         Stopped::Paused { reason: PauseReason::OutsideWindow { .. } } => ExitStatus::Refused,
         Stopped::Paused {
-            reason: PauseReason::UnknownOutcome { .. } | PauseReason::Approval { .. } | PauseReason::LeaseLost { .. },
+            reason:
+                PauseReason::UnknownOutcome { .. }
+                | PauseReason::Approval { .. }
+                | PauseReason::Manual { .. }
+                | PauseReason::LeaseLost { .. },
         } => ExitStatus::Waiting,
         Stopped::Ended { end, cause } => match (end, cause) {
             (RunEnd::Dirty, _) => ExitStatus::Dirty,

@@ -69,6 +69,8 @@ impl Live {
             | RunEvent::ItemsEnded { .. }
             | RunEvent::ApprovalAsked { .. }
             | RunEvent::ApprovalGiven { .. }
+            | RunEvent::ManualAsked { .. }
+            | RunEvent::ManualAnswered { .. }
             | RunEvent::Recovered { .. }
             | RunEvent::VerifyBegan
             | RunEvent::UndoBegan { .. }

@@ -90,6 +90,8 @@ pub struct Moment<'a> {
     pub in_flight: &'a BTreeSet<StepId>,
     /// Whether a step's delay is over.
     pub is_due: &'a dyn Fn(&StepId) -> bool,
+    /// Whether the time in which a person should have done a step is over.
+    pub is_overdue: &'a dyn Fn(&PlannedStep) -> bool,
     /// The operator cancelled, or the run's time is over.
     pub stop: Option<Cause>,
     /// Whether the time for undo and finally is over.
@@ -225,13 +227,23 @@ fn waiting_for_approval(plan: &Plan, state: &RunState) -> Vec<Action> {
         // A delay is over by itself.
         return Vec::new();
     }
-    let steps: Vec<StepId> = in_phase(StepPhase::Asking).map(|step| step.id.clone()).collect();
-    if steps.is_empty() { Vec::new() } else { vec![Action::Pause { reason: PauseReason::Approval { steps } }] }
+    let (manual, approval): (Vec<_>, Vec<_>) = in_phase(StepPhase::Asking).partition(|step| step.manual.is_some());
+    let ids = |steps: Vec<&PlannedStep>| steps.into_iter().map(|step| step.id.clone()).collect::<Vec<StepId>>();
+    match (manual.is_empty(), approval.is_empty()) {
+        (true, true) => Vec::new(),
+        (false, _) => vec![Action::Pause { reason: PauseReason::Manual { steps: ids(manual) } }],
+        (true, false) => vec![Action::Pause { reason: PauseReason::Approval { steps: ids(approval) } }],
+    }
 }
 
 /// Whether what was said about a step is enough to go on, one way or the other.
-fn is_answered(step: &PlannedStep, state: &RunState) -> bool {
-    step.approval.as_ref().is_none_or(|approval| approval.is_answered(state.step(&step.id)))
+fn is_answered(step: &PlannedStep, state: &RunState, moment: &Moment<'_>) -> bool {
+    let found = state.step(&step.id);
+    match &step.manual {
+        // What came of it is looked at when it is begun again: an answer, or that the time is over.
+        Some(_) => found.manual_answer.is_some() || (moment.is_overdue)(step),
+        None => step.approval.as_ref().is_none_or(|approval| approval.is_answered(found)),
+    }
 }
 
 /// The end of the items of each step that is not ended yet.
@@ -350,8 +362,8 @@ fn failed_step<'a>(plan: &'a Plan, state: &RunState) -> Option<&'a PlannedStep> 
 fn attempts(plan: &Plan, state: &RunState, moment: &Moment<'_>, section: Section) -> Vec<Action> {
     let ready = |step: &&PlannedStep| {
         let phase = state.step(&step.id).phase;
-        let open =
-            matches!(phase, StepPhase::Pending | StepPhase::Waiting) || (phase == StepPhase::Asking && is_answered(step, state));
+        let open = matches!(phase, StepPhase::Pending | StepPhase::Waiting)
+            || (phase == StepPhase::Asking && is_answered(step, state, moment));
         let free = !moment.in_flight.contains(&step.id) && (moment.is_due)(&step.id);
         open && free && step.needs.iter().all(|need| state.step(need).phase.is_settled())
     };

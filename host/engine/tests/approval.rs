@@ -33,7 +33,7 @@ fn a_step_waits_until_it_is_approved_and_then_does_what_was_approved() {
     let run = Run::new(&text("{}"), World::default());
     asks(run.execute());
     assert_eq!(run.world.applied(), ["first"]);
-    assert_eq!(run.state().step(&"drop".into()).phase.name(), "waiting-for-approval");
+    assert_eq!(run.state().step(&"drop".into()).phase.name(), "waiting-for-a-person");
     asks(run.resume());
     say(&run, "ada@bastion", ApprovalVerdict::Approved);
     assert_eq!(end(run.resume()).0, RunEnd::Succeeded);

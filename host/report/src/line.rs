@@ -59,6 +59,8 @@ pub fn lines(summary: &Summary, record: &Record) -> Vec<Line> {
         }
         RunEvent::ItemsEnded { step, result, .. } => items_ended(summary, step, result),
         RunEvent::ApprovalAsked { step, proposal, .. } => asked(summary, step, proposal),
+        RunEvent::ManualAsked { step, instructions } => by_hand(summary, step, instructions),
+        RunEvent::ManualAnswered { step, by, .. } => vec![line(Tone::Good, format!("  ✓ {step}: answered by {by}"))],
         RunEvent::ApprovalGiven { step, by, verdict, .. } => vec![match verdict {
             ApprovalVerdict::Approved => line(Tone::Good, format!("  ✓ {step}: approved by {by}")),
             ApprovalVerdict::Rejected { reason } => line(Tone::Bad, format!("  ✗ {step}: rejected by {by}: {reason}")),
@@ -119,6 +121,14 @@ fn asked(summary: &Summary, step: &StepId, proposal: &Proposal) -> Vec<Line> {
     let mut lines = vec![line(Tone::Warning, format!("  ? {step}: waits for approval; it would: {}", proposal.summary))];
     lines.extend(proposal.effects.iter().map(|effect| line(Tone::Plain, format!("      {}: {}", effect.verb, effect.summary))));
     lines.push(line(Tone::Plain, format!("      `runbook approve {run} {step}` or `runbook reject {run} {step} --reason …`")));
+    lines
+}
+
+/// What a person is to do, and how to say that it is done.
+fn by_hand(summary: &Summary, step: &StepId, instructions: &str) -> Vec<Line> {
+    let mut lines = vec![line(Tone::Warning, format!("  ? {step}: a person must do this"))];
+    lines.extend(instructions.lines().map(|text| line(Tone::Plain, format!("      {text}"))));
+    lines.push(line(Tone::Plain, format!("      then `runbook answer {} {step}`", short(&summary.run))));
     lines
 }
 

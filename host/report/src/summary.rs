@@ -101,8 +101,8 @@ pub enum StepState {
     Pending,
     /// It does not run.
     Skipped,
-    /// It has said what it would do, and waits until somebody approves it.
-    WaitingForApproval,
+    /// It waits for a person: for approval of what it would do, or for what a person does.
+    WaitingForPerson,
     /// An attempt is under way, or the next one is awaited.
     Running,
     /// It worked.
@@ -124,7 +124,7 @@ pub enum StepState {
 const STATES: &[(StepState, &str, &str)] = &[
     (StepState::Pending, "pending", "·"),
     (StepState::Skipped, "skipped", "-"),
-    (StepState::WaitingForApproval, "waiting for approval", "?"),
+    (StepState::WaitingForPerson, "waiting for a person", "?"),
     (StepState::Running, "running", "▸"),
     (StepState::Succeeded, "done", "✓"),
     (StepState::Warned, "warning", "!"),
@@ -237,6 +237,8 @@ impl Summary {
             RunEvent::ItemsEnded { step, .. }
             | RunEvent::ApprovalAsked { step, .. }
             | RunEvent::ApprovalGiven { step, .. }
+            | RunEvent::ManualAsked { step, .. }
+            | RunEvent::ManualAnswered { step, .. }
             | RunEvent::StepSkipped { step, .. }
             | RunEvent::AttemptStarted { step, .. }
             | RunEvent::AttemptRefused { step, .. }
@@ -316,10 +318,15 @@ impl StepSummary {
                 skip_text(*reason).clone_into(&mut self.summary);
             }
             RunEvent::ApprovalAsked { proposal, .. } => {
-                self.state = StepState::WaitingForApproval;
+                self.state = StepState::WaitingForPerson;
                 self.effects.clone_from(&proposal.effects);
                 self.summary = format!("would: {}", proposal.summary);
             }
+            RunEvent::ManualAsked { instructions, .. } => {
+                self.state = StepState::WaitingForPerson;
+                instructions.lines().next().unwrap_or_default().clone_into(&mut self.summary);
+            }
+            RunEvent::ManualAnswered { by, .. } => self.approved_by.push(by.clone()),
             RunEvent::ApprovalGiven { by, verdict, .. } => match verdict {
                 ApprovalVerdict::Approved => self.approved_by.push(by.clone()),
                 ApprovalVerdict::Rejected { .. } => {}
@@ -496,6 +503,10 @@ fn pause_text(reason: &PauseReason) -> String {
         PauseReason::Approval { steps } => {
             let steps: Vec<_> = steps.iter().map(|step| format!("`{step}`")).collect();
             format!("it waits for approval of {}", steps.join(", "))
+        }
+        PauseReason::Manual { steps } => {
+            let steps: Vec<_> = steps.iter().map(|step| format!("`{step}`")).collect();
+            format!("it waits for a person to do {}", steps.join(", "))
         }
         PauseReason::LeaseLost { name } => format!("the lease on lock `{name}` was lost"),
         PauseReason::OutsideWindow { opens } => describe_closed(*opens),

@@ -1,15 +1,14 @@
 //! `runbook approve` and `runbook reject`: a second pair of eyes, by one more record in the journal of a run that waits.
 
 use super::resume::{load, rebuild};
+use super::word::{self, Said};
 use crate::args::{ApproveArgs, RejectArgs};
 use crate::context::Context;
 use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
 use crate::{execution, ui};
 use runbook_engine::model::Oneself;
-use runbook_engine::{
-    ApprovalVerdict, Asked, Changes, Journal as _, PauseReason, Record, RunEvent, RunId, StepId, StoredRun, fold,
-};
+use runbook_engine::{ApprovalVerdict, Asked, Changes, PauseReason, RunEvent, RunId, RunState, StepId, StoredRun, fold};
 use runbook_journal::SqliteJournal;
 use std::fmt::Write as _;
 
@@ -40,7 +39,7 @@ struct Question {
     run: RunId,
     step: StepId,
     asked: Asked,
-    next_seq: u64,
+    state: RunState,
 }
 
 impl Question {
@@ -57,7 +56,7 @@ impl Question {
             return Err(Failure::usage(format!("step `{step}` does not wait for approval; these do: {}", waiting.join(", "))));
         };
         may_answer(context, &stored, &step)?;
-        Ok(Self { run, step, asked, next_seq: state.next_seq })
+        Ok(Self { run, step, asked, state })
     }
 
     /// What would be done, in full: this is what is approved, and nothing else.
@@ -80,10 +79,7 @@ impl Question {
         };
         let (digest, by) = (self.asked.digest.clone(), context.operator.clone());
         let event = RunEvent::ApprovalGiven { step: self.step.clone(), digest, by, verdict };
-        let record = Record { seq: self.next_seq, at: jiff::Timestamp::now(), event };
-        // If somebody else has written meanwhile, the number is taken and nothing was said.
-        journal.append(self.run, &record).await.map_err(|error| Failure::engine(error).hint("look again, and say it again"))?;
-        ui::data(&format!("{said} by {}; continue with `runbook resume {}`", context.operator, self.run.short()))?;
+        word::write(context, journal, self.run, self.state, Said { verb: said, event }).await?;
         Ok(ExitStatus::Success)
     }
 }

@@ -1,5 +1,6 @@
 //! One file a subcommand.
 
+mod answer;
 mod approve;
 pub mod audit;
 mod completions;
@@ -16,6 +17,7 @@ pub mod secret;
 mod show;
 mod undo;
 mod validate;
+mod word;
 
 use crate::args::Command;
 use crate::context::Context;
@@ -31,6 +33,7 @@ pub fn run(context: &Context, command: Command) -> Result<ExitStatus, Failure> {
         Command::Resume(args) => resume::run(context, &args),
         Command::Undo(args) => undo::run(context, &args),
         Command::Approve(args) => approve::approve(context, &args),
+        Command::Answer(args) => answer::run(context, &args),
         Command::Reject(args) => approve::reject(context, &args),
         Command::Runs(args) => runs::run(context, &args),
         Command::Show(args) => show::run(context, &args),

@@ -106,6 +106,22 @@ pub enum RunEvent {
         /// What was said.
         verdict: ApprovalVerdict,
     },
+    /// A step is a person's to do, and waits until somebody says that it is done.
+    ManualAsked {
+        /// The step.
+        step: StepId,
+        /// What to do.
+        instructions: String,
+    },
+    /// Somebody has said that it is done, and what they found.
+    ManualAnswered {
+        /// The step.
+        step: StepId,
+        /// Who.
+        by: String,
+        /// What was given: fields of the form, and `choice`.
+        values: Json,
+    },
     /// Intent: an attempt is about to be made.
     AttemptStarted {
         /// The step.
@@ -258,6 +274,8 @@ impl RunEvent {
             | Self::ItemsEnded { .. }
             | Self::ApprovalAsked { .. }
             | Self::ApprovalGiven { .. }
+            | Self::ManualAsked { .. }
+            | Self::ManualAnswered { .. }
             | Self::AttemptStarted { .. }
             | Self::AttemptRefused { .. }
             | Self::AttemptEnded { .. }
@@ -282,6 +300,8 @@ impl RunEvent {
             | Self::ItemsEnded { step, .. }
             | Self::ApprovalAsked { step, .. }
             | Self::ApprovalGiven { step, .. }
+            | Self::ManualAsked { step, .. }
+            | Self::ManualAnswered { step, .. }
             | Self::AttemptStarted { step, .. }
             | Self::AttemptRefused { step, .. }
             | Self::AttemptEnded { step, .. }

@@ -299,6 +299,11 @@ pub enum PauseReason {
         /// The steps.
         steps: Vec<StepId>,
     },
+    /// These steps are a person's to do.
+    Manual {
+        /// The steps.
+        steps: Vec<StepId>,
+    },
     /// The lease on this lock was lost.
     LeaseLost {
         /// The lock.

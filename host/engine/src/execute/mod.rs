@@ -8,6 +8,7 @@ mod flight;
 mod items;
 mod landing;
 mod leases;
+mod manual;
 mod scope;
 mod start;
 mod window;
@@ -25,7 +26,7 @@ use crate::event::{Cause, PauseReason, Record, RunEnd, RunEvent};
 use crate::ids::{RunId, StepId};
 use crate::journal::{Holder, Journal};
 use crate::operate::Operate;
-use crate::plan::Plan;
+use crate::plan::{Plan, PlannedStep};
 use crate::state::{RunState, next};
 use flight::{Flight, InFlight};
 use futures_util::future::{Either, select};
@@ -152,9 +153,11 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
         let in_flight: BTreeSet<StepId> = self.in_flight.keys().cloned().collect();
         let now = self.clock.monotonic();
         let is_due = |step: &StepId| self.due.get(step).is_none_or(|due| *due <= now);
+        let is_overdue = |step: &PlannedStep| self.is_overdue(step);
         let moment = Moment {
             in_flight: &in_flight,
             is_due: &is_due,
+            is_overdue: &is_overdue,
             stop: self.stop_cause(now),
             cleanup: if self.cleanup_deadline.is_some_and(|deadline| deadline <= now) { Cleanup::Over } else { Cleanup::Time },
             lock: if self.leases.is_waiting() { LockWait::Yes } else { LockWait::No },
@@ -292,6 +295,8 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
             | RunEvent::ItemsListed { .. }
             | RunEvent::ApprovalAsked { .. }
             | RunEvent::ApprovalGiven { .. }
+            | RunEvent::ManualAsked { .. }
+            | RunEvent::ManualAnswered { .. }
             | RunEvent::Recovered { .. }
             | RunEvent::VerifyBegan
             | RunEvent::UndoStarted { .. }

@@ -109,6 +109,9 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
                 .record(RunEvent::AttemptRefused { step: id.clone(), attempt, fault, then: self.after_rejection(step) })
                 .await;
         }
+        if let Some(manual) = &step.manual {
+            return self.start_manual(step, manual, attempt).await;
+        }
         if let Some(for_each) = &step.for_each {
             return self.list_items(step, for_each, attempt).await;
         }

@@ -1,12 +1,14 @@
 //! A runbook as it was written: names checked, places kept, nothing resolved.
 
 mod approval;
+mod manual;
 mod param;
 mod policy;
 mod step;
 mod window;
 
 pub use approval::{Approval, Oneself};
+pub use manual::{FieldType, Manual, Typed};
 pub use param::{Param, ParamType};
 pub use policy::{Limits, Locks, OnBusy, Risk, UndoCause, UndoCauses, UndoPolicy, VerifyUndo};
 pub(crate) use step::section_noun;

@@ -1,6 +1,6 @@
 //! One call site as written.
 
-use super::{Approval, UseSite};
+use super::{Approval, Manual, UseSite};
 use crate::event::{Section, Trigger};
 use crate::ids::StepId;
 use crate::operate::ErrorClass;
@@ -45,6 +45,8 @@ pub struct Step {
     pub on_failure: OnFailure,
     /// What happens to a running attempt when the run is cancelled.
     pub on_cancel: OnCancel,
+    /// `manual`: what a person does instead of a plugin.
+    pub manual: Option<Manual>,
     /// `approval`
     pub approval: Option<Located<Approval>>,
     /// Runs once for each item.

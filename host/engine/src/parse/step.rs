@@ -4,8 +4,8 @@ use super::{Parts, names, sections};
 use crate::event::{Section, Trigger};
 use crate::ids::StepId;
 use crate::model::{
-    Approval, Bind, Expectation, ForEach, Items, Notify, OnCancel, OnFailure, Oneself, Poll, Retry, Step, UndoDeclaration,
-    section_noun,
+    Approval, Bind, Expectation, FieldType, ForEach, Items, Manual, Notify, OnCancel, OnFailure, Oneself, Poll, Retry, Step,
+    UndoDeclaration, section_noun,
 };
 use crate::operate::ErrorClass;
 use crate::range::Range;
@@ -48,6 +48,7 @@ fn read_one(section: Section, reader: &mut Reader<'_>, parts: &mut Parts) -> Opt
         undo: read_undo(section, reader),
         on_failure: read_on_failure(section, reader),
         on_cancel: names::choice(reader, "on_cancel", OnCancel::ALL).map(|on_cancel| on_cancel.value).unwrap_or_default(),
+        manual: read_manual(section, reader),
         approval: read_approval(section, reader),
         for_each: read_for_each(section, reader),
         source: Arc::clone(reader.source()),
@@ -61,18 +62,11 @@ fn read_one(section: Section, reader: &mut Reader<'_>, parts: &mut Parts) -> Opt
 /// Keys of the format that this version reads and refuses to run.
 fn read_not_executed(reader: &mut Reader<'_>, parts: &mut Parts) {
     let subject = reader.subject().to_owned();
-    for key in ["manual", "suite", "runbook"] {
+    for key in ["suite", "runbook"] {
         if let Some(node) = reader.optional::<Node>(key) {
             sections::note(parts, key, subject.clone(), node);
         }
     }
-    reader.section("manual", "`manual`", |reader| {
-        reader.required::<String>("instructions");
-        reader.optional::<Table>("form");
-        reader.optional::<Duration>("timeout");
-        reader.optional::<Vec<String>>("choices");
-        reader.optional::<String>("confirm");
-    });
 }
 
 /// `uses = "plugin:operation"`, which a step must have unless it is of another form.
@@ -286,6 +280,54 @@ fn read_on_failure(section: Section, reader: &mut Reader<'_>) -> OnFailure {
         reader.error("E0220", word.span.clone(), message, "only in `[[step]]`");
     }
     on_failure.map(|on_failure| on_failure.value).unwrap_or_default()
+}
+
+/// What a step that a person does cannot have: there is no plugin that it would be for.
+const NOT_OF_MANUAL: &[&str] =
+    &["uses", "bind", "with", "retry", "until", "undo", "irreversible", "approval", "for_each", "timeout"];
+
+/// `manual = { instructions = "…", form = { lag_ok = "bool" }, … }`
+fn read_manual(section: Section, reader: &mut Reader<'_>) -> Option<Manual> {
+    let span = reader.table().get("manual")?.span.clone();
+    if section != Section::Step {
+        let message = format!("`manual` of {} has no meaning", reader.subject());
+        reader.error("E0220", span, message, "only in `[[step]]`");
+    }
+    for key in NOT_OF_MANUAL {
+        if let Some(node) = reader.table().get(key) {
+            let message = format!("`{key}` of {} has no meaning: a person does it, no plugin", reader.subject());
+            reader.error("E0220", node.span.clone(), message, "remove this, or `manual`");
+        }
+    }
+    let manual = reader.section("manual", "`manual`", |reader| {
+        let instructions = reader.required::<String>("instructions");
+        let form = reader.optional::<Table>("form").map(|form| read_form(reader, &form.value)).unwrap_or_default();
+        Some(Manual {
+            form,
+            choices: reader.optional("choices").map(|choices| choices.value).unwrap_or_default(),
+            confirm: reader.optional("confirm").map(|confirm| confirm.value),
+            timeout: reader.optional("timeout").map(|timeout| timeout.value),
+            instructions: instructions?.value,
+        })
+    });
+    manual.flatten()
+}
+
+fn read_form(reader: &mut Reader<'_>, form: &Table) -> Vec<(String, FieldType)> {
+    let mut fields = Vec::new();
+    for (name, node) in &form.entries {
+        names::check_identifier(reader, &name.name, &name.span, "the name of a field");
+        let text = String::from_node(node);
+        match text.as_deref().and_then(|text| FieldType::ALL.iter().find(|(_, known)| *known == text)) {
+            Some((kind, _)) => fields.push((name.name.clone(), *kind)),
+            None => {
+                let message = format!("`{}` of the form must be the name of a type", name.name);
+                let known: Vec<_> = FieldType::ALL.iter().map(|(_, name)| *name).collect();
+                reader.error_with_help("E0203", node.span.clone(), message, "not a type", format!("known: {}", known.join(", ")));
+            }
+        }
+    }
+    fields
 }
 
 /// `approval = { quorum = 1, not_self = true, … }`

@@ -12,8 +12,8 @@ use crate::digest;
 use crate::event::{Section, StepListing, Trigger};
 use crate::ids::StepId;
 use crate::model::{
-    Approval, Expectation, ForEach, Items, Limits, Locks, OnCancel, OnFailure, Retry, Runbook, Step, UndoDeclaration, UndoPolicy,
-    Window,
+    Approval, Expectation, ForEach, Items, Limits, Locks, Manual, OnCancel, OnFailure, Retry, Runbook, Step, UndoDeclaration,
+    UndoPolicy, Window,
 };
 use crate::operate::{Json, Kind, OperationFacts};
 use crate::params::Params;
@@ -102,6 +102,8 @@ pub struct PlannedStep {
     pub on_failure: OnFailure,
     /// What happens to a running attempt when the run is cancelled.
     pub on_cancel: OnCancel,
+    /// What a person does instead of a plugin.
+    pub manual: Option<Manual>,
     /// Who must say that it may happen.
     pub approval: Option<Approval>,
     /// It runs once for each item.
@@ -285,16 +287,22 @@ fn plan_steps(runbook: &Runbook, facts: &BTreeMap<StepId, OperationFacts>) -> Ve
     steps
 }
 
+/// What is known of a step that a person does: the host calls nothing, and asks again after a crash.
+fn by_hand() -> OperationFacts {
+    OperationFacts { kind: Kind::Probe, idempotent: true, undo: false, writes: false, digest: String::new() }
+}
+
 /// `None` only for a step without `uses`, which [`check_facts`] has refused.
 fn plan_step(step: &Step, needs: Vec<StepId>, facts: &BTreeMap<StepId, OperationFacts>) -> Option<PlannedStep> {
-    let own = facts.get(&step.id.value)?;
+    let manual = step.manual.as_ref().map(|_| by_hand());
+    let own = facts.get(&step.id.value).or(manual.as_ref())?;
     let repeatable = own.kind != Kind::Step || step.idempotent.unwrap_or(own.idempotent);
     Some(PlannedStep {
         id: step.id.value.clone(),
         site: step.id.value.clone(),
         title: step.display_name().to_owned(),
         section: step.section,
-        uses: step.uses.as_ref()?.value.clone(),
+        uses: step.uses.as_ref().map_or_else(|| "manual".to_owned(), |uses| uses.value.clone()),
         facts: own.clone(),
         with: input(step.with.as_ref()),
         needs,
@@ -312,6 +320,7 @@ fn plan_step(step: &Step, needs: Vec<StepId>, facts: &BTreeMap<StepId, Operation
         undo: plan_undo(step, facts),
         on_failure: step.on_failure,
         on_cancel: step.on_cancel,
+        manual: step.manual.clone(),
         approval: step.approval.as_ref().map(|approval| approval.value.clone()),
         for_each: step.for_each.as_ref().map(plan_for_each),
         item: None,

@@ -248,6 +248,8 @@ impl RunState {
             RunEvent::ItemsEnded { .. }
             | RunEvent::ApprovalAsked { .. }
             | RunEvent::ApprovalGiven { .. }
+            | RunEvent::ManualAsked { .. }
+            | RunEvent::ManualAnswered { .. }
             | RunEvent::AttemptStarted { .. }
             | RunEvent::AttemptRefused { .. }
             | RunEvent::AttemptEnded { .. }

@@ -19,7 +19,7 @@ pub enum StepPhase {
     Repeating,
     /// An attempt has started.
     Running,
-    /// It has said what it would do, and waits for approval.
+    /// It waits for a person: for approval of what it said it would do, or for what a person does.
     Asking,
     /// Another attempt will be made.
     Waiting,
@@ -44,7 +44,7 @@ impl StepPhase {
             Self::Pending => "pending",
             Self::Skipped(_) => "skipped",
             Self::Running | Self::Repeating => "running",
-            Self::Asking => "waiting-for-approval",
+            Self::Asking => "waiting-for-a-person",
             Self::Waiting => "waiting",
             Self::Succeeded => "succeeded",
             Self::Failed(_) => "failed",
@@ -137,6 +137,10 @@ pub struct StepState {
     pub asked: Option<Asked>,
     /// What was said about it, or about what was asked before.
     pub answers: Vec<Given>,
+    /// When a person was asked to do it.
+    pub manual_asked: Option<Timestamp>,
+    /// Who did it, and what they found.
+    pub manual_answer: Option<(String, Json)>,
 }
 
 /// What approval is asked for.
@@ -193,6 +197,8 @@ impl StepState {
             question: None,
             asked: None,
             answers: Vec::new(),
+            manual_asked: None,
+            manual_answer: None,
         }
     }
 
@@ -228,6 +234,18 @@ impl StepState {
                 // What was said before was about something else, or is too old.
                 self.answers.clear();
                 self.asked = Some(Asked { digest: digest.clone(), input: input.clone(), proposal: proposal.clone() });
+            }
+            RunEvent::ManualAsked { .. } => {
+                ready.then_some(())?;
+                self.phase = StepPhase::Asking;
+                self.started.get_or_insert(record.at);
+                self.manual_asked.get_or_insert(record.at);
+                self.resting = None;
+            }
+            RunEvent::ManualAnswered { by, values, .. } => {
+                let is_open = self.phase == StepPhase::Asking && self.manual_asked.is_some() && self.manual_answer.is_none();
+                is_open.then_some(())?;
+                self.manual_answer = Some((by.clone(), values.clone()));
             }
             RunEvent::ApprovalGiven { digest, by, verdict, .. } => {
                 let is_asked =

@@ -1,0 +1,58 @@
+//! Steps that a person does: asked for, waited for, written down.
+
+use super::{RunError, Runner};
+use crate::clock::Clock;
+use crate::digest;
+use crate::event::{AttemptResult, RunEvent, Then, UndoPlan};
+use crate::journal::Journal;
+use crate::model::Manual;
+use crate::operate::{ErrorClass, Fault, Json, Operate, Outcome};
+use crate::plan::PlannedStep;
+use crate::template;
+
+impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
+    pub(super) async fn start_manual(&mut self, step: &PlannedStep, manual: &Manual, attempt: u32) -> Result<(), RunError> {
+        let found = self.state().step(&step.id);
+        if let Some((by, values)) = found.manual_answer.clone() {
+            return self.end_manual(step, attempt, &by, values).await;
+        }
+        if let Some(timeout) = manual.timeout.filter(|_| self.is_overdue(step)) {
+            let message = format!("nobody answered within {}", runbook_document::format_duration(timeout));
+            return self.refuse(step, attempt, Fault::new(ErrorClass::Timeout, "engine.manual", message)).await;
+        }
+        let instructions = Json::from(manual.instructions.as_str());
+        match self.with_scope_of(Some(step), "running", |scope| template::render(&instructions, scope)) {
+            Ok(text) => {
+                let instructions = text.as_str().map_or_else(|| text.to_string(), str::to_owned);
+                self.record(RunEvent::ManualAsked { step: step.id.clone(), instructions }).await
+            }
+            Err(error) => self.refuse(step, attempt, super::start::template_fault("manual.instructions", &error)).await,
+        }
+    }
+
+    /// Whether the time in which a person should have done a step is over.
+    pub(super) fn is_overdue(&self, step: &PlannedStep) -> bool {
+        let asked = self.state().step(&step.id).manual_asked;
+        let timeout = step.manual.as_ref().and_then(|manual| manual.timeout);
+        asked.zip(timeout).is_some_and(|(asked, timeout)| self.clock.now().duration_since(asked).unsigned_abs() > timeout)
+    }
+
+    /// Nothing is called between the two records: if only the first is there, the second is written by `resume`.
+    async fn end_manual(&mut self, step: &PlannedStep, attempt: u32, by: &str, values: Json) -> Result<(), RunError> {
+        let input = Json::Object(serde_json::Map::new());
+        let input_digest = digest::of_json(&input);
+        let undo = UndoPlan::NotNeeded;
+        let id = || step.id.clone();
+        self.record(RunEvent::AttemptStarted { step: id(), attempt, input, input_digest, proposal: None, undo }).await?;
+        let result = AttemptResult::Succeeded {
+            outcome: Outcome::Pass,
+            summary: format!("done by {by}"),
+            output: values,
+            changed: false,
+            measurements: Vec::new(),
+            cases: Vec::new(),
+        };
+        self.record(RunEvent::AttemptEnded { step: id(), attempt, result, then: Then::Final, duration_ms: 0, logs: Vec::new() })
+            .await
+    }
+}

@@ -1,0 +1,140 @@
+//! `manual`: a step that a person does, or a question that a person answers.
+
+use crate::operate::Json;
+use std::time::Duration;
+
+/// What a person is asked to do, and what they must say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Manual {
+    /// What to do, or to look at; a template.
+    pub instructions: String,
+    /// Values to give, in file order.
+    pub form: Vec<(String, FieldType)>,
+    /// One of these must be chosen; empty is no choice.
+    pub choices: Vec<String>,
+    /// What must be typed, letter by letter.
+    pub confirm: Option<String>,
+    /// How long an answer is waited for.
+    pub timeout: Option<Duration>,
+}
+
+/// The type of a value in a form.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FieldType {
+    /// true or false, yes or no.
+    Bool,
+    /// A whole number.
+    Int,
+    /// A number.
+    Float,
+    /// Text.
+    String,
+}
+
+impl FieldType {
+    /// Every type, with its name in TOML.
+    pub const ALL: &'static [(Self, &'static str)] =
+        &[(Self::Bool, "bool"), (Self::Int, "int"), (Self::Float, "float"), (Self::String, "string")];
+
+    fn read(self, text: &str) -> Option<Json> {
+        match self {
+            Self::Bool => match text {
+                "true" | "yes" => Some(Json::from(true)),
+                "false" | "no" => Some(Json::from(false)),
+                _ => None,
+            },
+            Self::Int => text.parse::<i64>().ok().map(Json::from),
+            Self::Float => text.parse::<f64>().ok().filter(|number| number.is_finite()).map(Json::from),
+            Self::String => Some(Json::from(text)),
+        }
+    }
+
+    fn name(self) -> &'static str {
+        Self::ALL.iter().find(|(known, _)| *known == self).map_or("", |(_, name)| *name)
+    }
+}
+
+/// What somebody typed.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Typed<'a> {
+    /// Fields of the form.
+    pub values: &'a [(String, String)],
+    /// The choice.
+    pub choice: Option<&'a str>,
+    /// The confirmation.
+    pub confirm: Option<&'a str>,
+}
+
+impl Manual {
+    /// The answer as the output of the step, or everything that is wrong with it.
+    pub fn read(&self, typed: &Typed<'_>) -> Result<Json, Vec<String>> {
+        let mut output = serde_json::Map::new();
+        let mut wrong = Vec::new();
+        for (name, kind) in &self.form {
+            let given = typed.values.iter().find(|(known, _)| known == name);
+            match given.map(|(_, text)| (text, kind.read(text))) {
+                Some((_, Some(value))) => {
+                    output.insert(name.clone(), value);
+                }
+                Some((text, None)) => wrong.push(format!("`{name}` must be of type {}, not `{text}`", kind.name())),
+                None => wrong.push(format!("`{name}` is not given; add `--set {name}=…`, of type {}", kind.name())),
+            }
+        }
+        for (name, _) in typed.values.iter().filter(|(name, _)| self.form.iter().all(|(known, _)| known != name)) {
+            wrong.push(format!("the form has no `{name}`"));
+        }
+        match (self.choices.as_slice(), typed.choice) {
+            ([], None) => {}
+            ([], Some(_)) => wrong.push("there is nothing to choose".to_owned()),
+            (choices, Some(choice)) if choices.iter().any(|known| known == choice) => {
+                output.insert("choice".to_owned(), Json::from(choice));
+            }
+            (choices, given) => {
+                let found = given.map_or_else(|| "nothing was chosen".to_owned(), |given| format!("`{given}` is no choice"));
+                wrong.push(format!("{found}; `--choice` is one of: {}", choices.join(", ")));
+            }
+        }
+        match (&self.confirm, typed.confirm) {
+            (None, None) => {}
+            (None, Some(_)) => wrong.push("there is nothing to confirm".to_owned()),
+            (Some(wanted), Some(typed)) if wanted == typed => {}
+            (Some(wanted), _) => wrong.push(format!("it must be confirmed by `--confirm {wanted:?}`")),
+        }
+        if wrong.is_empty() { Ok(Json::Object(output)) } else { Err(wrong) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn manual() -> Manual {
+        Manual {
+            instructions: "look".to_owned(),
+            form: vec![("lag_ok".to_owned(), FieldType::Bool), ("count".to_owned(), FieldType::Int)],
+            choices: vec!["go".to_owned(), "stop".to_owned()],
+            confirm: Some("drop orders".to_owned()),
+            timeout: None,
+        }
+    }
+
+    #[test]
+    fn an_answer_is_whole_and_of_its_types_or_all_that_is_wrong_is_said() {
+        let values = [("lag_ok".to_owned(), "yes".to_owned()), ("count".to_owned(), "3".to_owned())];
+        let typed = Typed { values: &values, choice: Some("go"), confirm: Some("drop orders") };
+        assert_eq!(manual().read(&typed), Ok(serde_json::json!({ "lag_ok": true, "count": 3, "choice": "go" })));
+        let wrong = [("lag_ok".to_owned(), "perhaps".to_owned()), ("other".to_owned(), "1".to_owned())];
+        let typed = Typed { values: &wrong, choice: Some("run"), confirm: Some("drop order") };
+        let found = manual().read(&typed).expect_err("it is wrong");
+        assert_eq!(
+            found,
+            [
+                "`lag_ok` must be of type bool, not `perhaps`",
+                "`count` is not given; add `--set count=…`, of type int",
+                "the form has no `other`",
+                "`run` is no choice; `--choice` is one of: go, stop",
+                "it must be confirmed by `--confirm \"drop orders\"`",
+            ]
+        );
+    }
+}
