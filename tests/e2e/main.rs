@@ -14,6 +14,7 @@ mod secrets;
 mod signing;
 mod sql;
 mod window;
+mod wrong_runbooks;
 
 use runbook_tests::env::TestEnv;
 

@@ -5,7 +5,7 @@ use crate::context::Context;
 use crate::failure::Failure;
 use crate::prepare::Prepared;
 use crate::vault;
-use runbook_document::Located;
+use runbook_document::{Diagnostic, Located};
 use runbook_engine::{
     Answer, Answered, Call, Effect, ErrorClass, Fault, LogLevel, LogLine, Measurement, Mode, Operate, OperationFacts, Outcome,
     Phase, Proposal, RunId, Runbook, StepId, Verdict,
@@ -199,16 +199,20 @@ impl SecretSource for Vault {
     }
 }
 
+/// Where a secret comes from, or what is wrong with how the runbook says it.
+pub fn source_of(secret: &runbook_engine::model::SecretEntry) -> Result<Source, Diagnostic> {
+    let Located { value, span } = &secret.source_uri;
+    value.parse().map_err(|error: runbook_secrets::SourceError| {
+        Diagnostic::error("E0106", &secret.source, span.clone(), error.to_string()).label("no source")
+    })
+}
+
 fn entries(runbook: &Runbook, folder: &std::path::Path) -> Result<HashMap<String, Entry>, Failure> {
     let mut entries = HashMap::new();
     for secret in &runbook.secrets {
-        let Located { value, span } = &secret.source_uri;
-        let source: Source = value.parse().map_err(|error: runbook_secrets::SourceError| {
+        let source = source_of(secret).map_err(|wrong| {
             let mut diagnostics = runbook_document::Diagnostics::default();
-            diagnostics.push(
-                runbook_document::Diagnostic::error("E0106", &secret.source, span.clone(), error.to_string())
-                    .help("write `age:secrets/prod.age#name`"),
-            );
+            diagnostics.push(wrong);
             Failure::findings(diagnostics)
         })?;
         let path = folder.join(source.path());

@@ -50,8 +50,7 @@ impl Plugins {
             return Err(Failure::engine(format!("the bundled plugin `{reference}` calls itself `{}`", verified.manifest().name)));
         }
         if let Some(trust) = self.trust.as_ref().filter(|_| is_file(reference)) {
-            let file = if folder == Path::new(".") { Path::new(reference).to_owned() } else { folder.join(reference) };
-            signatures::judge(trust, &file, &verified)?;
+            signatures::judge(trust, &file_of(reference, folder), &verified)?;
         }
         self.verified.insert(reference.to_owned(), Arc::clone(&verified));
         Ok(verified)
@@ -63,10 +62,15 @@ pub fn is_file(reference: &str) -> bool {
     reference.contains('/') || Path::new(reference).extension().is_some_and(|extension| extension == "wasm")
 }
 
+/// The file that a reference names, as people would write it.
+fn file_of(reference: &str, folder: &Path) -> std::path::PathBuf {
+    if folder == Path::new(".") { Path::new(reference).to_owned() } else { folder.join(reference) }
+}
+
 /// The bytes of a component.
 pub fn load(reference: &str, folder: &Path) -> Result<Arc<[u8]>, Failure> {
     if is_file(reference) {
-        return read(&folder.join(reference));
+        return read(&file_of(reference, folder));
     }
     match BUNDLED.iter().find(|bundled| bundled.name == reference) {
         Some(bundled) => Ok(Arc::from(bundled.component)),

@@ -122,6 +122,9 @@ fn prepare_within(
     let runbook = runbook_engine::parse(source, environment, load).map_err(Failure::findings)?;
     let mut diagnostics = Diagnostics::default();
     let targets = read_targets(&runbook, folder, &mut diagnostics);
+    diagnostics.extend(runbook.secrets.iter().filter_map(|secret| crate::operate::source_of(secret).err()));
+    // What is wrong with the steps that are bound to a wrong target mostly follows from it.
+    refuse(std::mem::take(&mut diagnostics))?;
     let mut plugins = Plugins::trusted(limits.trust);
     let mut sites = BTreeMap::new();
     let mut facts = BTreeMap::new();

@@ -20,22 +20,22 @@ use std::sync::Arc;
 
 /// Reads one TOML text into a [`Table`], keeping the place of every key and value.
 ///
-/// Returns `None` after reporting each syntax error to `diagnostics`.
+/// Returns `None` after reporting the first syntax error to `diagnostics`: the others mostly follow from it.
 pub fn parse(source: &Arc<Source>, diagnostics: &mut Diagnostics) -> Option<Table> {
     let (table, errors) = toml::de::DeTable::parse_recoverable(source.text());
-    for error in &errors {
+    if let Some(error) = errors.iter().min_by_key(|error| error.span().map_or(0, |span| span.start)) {
         let span = error.span().unwrap_or(0..0);
         diagnostics.push(Diagnostic::error("E0201", source, span, error.message().to_owned()).label("not valid TOML here"));
     }
     errors.is_empty().then(|| node::table_from_toml(table.span(), table.get_ref()))
 }
 
-/// The name among `known` that is nearest to `typed`, if a slip of at most two letters explains it.
+/// The name among `known` that is nearest to `typed`, if a slip of at most two letters explains it, and in a short word one.
 pub fn nearest<'a>(typed: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     known
         .into_iter()
         .map(|name| (strsim::damerau_levenshtein(typed, name), name))
-        .filter(|(distance, name)| *distance <= 2 && *distance < name.len())
+        .filter(|(distance, name)| *distance <= (name.len() / 3).clamp(1, 2) && *distance < name.len())
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, name)| name)
 }

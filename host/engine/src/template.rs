@@ -109,6 +109,60 @@ pub enum Form {
     Expression,
 }
 
+/// The filters and tests that a text uses and no template has, as in "filter `loud`": Jinja itself says so only when it
+/// comes to them, and that may be in the middle of a run.
+pub fn unknown_words(text: &str, form: Form) -> Vec<String> {
+    let environment = environment();
+    let mut state = environment.empty_state();
+    let words = words(text, form);
+    let mut unknown = Vec::new();
+    for (place, word) in words.iter().enumerate() {
+        let before = |back: usize| place.checked_sub(back).map(|place| words[place].as_str());
+        let is_test = before(1) == Some("is") || (before(1) == Some("not") && before(2) == Some("is"));
+        let (noun, kind) = match before(1) {
+            Some("|") => ("filter", state.apply_filter(word, &[]).err().map(|error| error.kind())),
+            _ if is_test && word != "not" => ("test", state.perform_test(word, &[]).err().map(|error| error.kind())),
+            _ => continue,
+        };
+        if matches!(kind, Some(ErrorKind::UnknownFilter | ErrorKind::UnknownTest)) {
+            unknown.push(format!("{noun} `{word}`"));
+        }
+    }
+    unknown
+}
+
+/// The words and signs inside the markers of a text, without what is quoted.
+fn words(text: &str, form: Form) -> Vec<String> {
+    let mut words: Vec<String> = Vec::new();
+    let mut inside = form == Form::Expression;
+    let mut quote: Option<char> = None;
+    let mut continues = false;
+    for (at, c) in text.char_indices() {
+        let rest = &text[at..];
+        if form == Form::Template && quote.is_none() {
+            inside = (inside || rest.starts_with("{{") || rest.starts_with("{%"))
+                && !rest.starts_with("}}")
+                && !rest.starts_with("%}");
+        }
+        let is_word = inside && quote.is_none() && (c.is_alphanumeric() || c == '_');
+        match (is_word, continues, words.last_mut()) {
+            (true, true, Some(word)) => word.push(c),
+            (true, _, _) => words.push(c.to_string()),
+            (false, _, _) if inside && quote.is_none() && !c.is_whitespace() => words.push(c.to_string()),
+            (false, _, _) => {}
+        }
+        continues = is_word;
+        if inside && (c == '\'' || c == '"') {
+            quote = match quote {
+                Some(open) if open == c => None,
+                Some(open) => Some(open),
+                None => Some(c),
+            };
+        }
+    }
+    words
+}
+
 /// Renders every string in a JSON value.
 ///
 /// A string that is exactly one `{{ … }}` becomes the value itself, with its type.
@@ -342,4 +396,18 @@ fn ends_in_word(text: &str) -> bool {
 pub fn constant(expression: &str) -> Option<Json> {
     let none = references(expression, Form::Expression).ok()?.is_empty();
     if none { evaluate(expression, &Scope::default()).ok() } else { None }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_filter_or_a_test_that_does_not_exist_is_found_before_it_is_reached() {
+        let words = |text: &str| unknown_words(text, Form::Template);
+        assert_eq!(words("{{ a | loud }} {{ b is not oddd }}"), ["filter `loud`", "test `oddd`"]);
+        assert_eq!(words("{{ a | default(0) | seconds }} {% if b is not defined and c is none %}x{% endif %}"), [""; 0]);
+        assert_eq!(words("a | loud {{ 'b | loud' ~ \"is oddd\" }} c is oddd"), [""; 0]);
+        assert_eq!(unknown_words("steps.a.output.lag | loud > 3", Form::Expression), ["filter `loud`"]);
+    }
 }

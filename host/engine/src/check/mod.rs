@@ -20,7 +20,8 @@ pub(crate) fn runbook(runbook: &Runbook, diagnostics: &mut Diagnostics) {
     templates::check(runbook, &graph, diagnostics);
     unreachable(runbook, diagnostics);
     secret_like::check(runbook, diagnostics);
-    if runbook.steps.is_empty() {
+    // A step that could not be read is a step all the same.
+    if runbook.steps.is_empty() && !diagnostics.has_errors() {
         let diagnostic = Diagnostic::error("E0202", runbook.source(), runbook.name.span.clone(), "the runbook has no step");
         diagnostics.push(diagnostic.label("does nothing").help("add `[[step]]` with `id` and `uses`"));
     }

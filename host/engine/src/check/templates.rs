@@ -4,7 +4,7 @@ use super::{Place, with_nearest};
 use crate::event::Section;
 use crate::graph::Graph;
 use crate::model::{Expectation, Items, Runbook, Step, UndoDeclaration};
-use crate::template::{Form, TemplateError, has_markers, references, sole_expression, template_key};
+use crate::template::{Form, TemplateError, has_markers, references, sole_expression, template_key, unknown_words};
 use runbook_document::{Diagnostic, Diagnostics, Node, Span, Table, Value};
 use std::collections::BTreeSet;
 
@@ -79,6 +79,10 @@ fn check_step<'a>(step: &'a Step, mut names: Names<'a>, diagnostics: &mut Diagno
     if let Some(when) = &step.when {
         text(&when.value, Form::Expression, &Place { source, span: when.span.clone() }, &names, diagnostics);
     }
+    if let Some(manual) = &step.manual {
+        let place = Place { source, span: manual.instructions.span.clone() };
+        text(&manual.instructions.value, Form::Template, &place, &names, diagnostics);
+    }
     table(step.with.as_ref(), source, &names, diagnostics);
     for expectation in &step.expect {
         match expectation {
@@ -134,6 +138,10 @@ fn text(text: &str, form: Form, place: &Place<'_>, names: &Names<'_>, diagnostic
         }
         Err(TemplateError::Missing { .. } | TemplateError::AtRunTime { .. }) => return,
     };
+    for unknown in unknown_words(text, form) {
+        let message = format!("a template has no {unknown}");
+        diagnostics.push(Diagnostic::error("E0213", place.source, place.span.clone(), message).label("not known"));
+    }
     for path in found {
         let parts: Vec<&str> = path.split('.').collect();
         if let Some(diagnostic) = judge(&parts, place, names) {

@@ -20,7 +20,7 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
             let message = format!("nobody answered within {}", runbook_document::format_duration(timeout));
             return self.refuse(step, attempt, Fault::new(ErrorClass::Timeout, "engine.manual", message)).await;
         }
-        let instructions = Json::from(manual.instructions.as_str());
+        let instructions = Json::from(manual.instructions.value.as_str());
         match self.with_scope_of(Some(step), "running", |scope| template::render(&instructions, scope)) {
             Ok(text) => {
                 let instructions = text.as_str().map_or_else(|| text.to_string(), str::to_owned);

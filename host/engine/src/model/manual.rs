@@ -1,13 +1,14 @@
 //! `manual`: a step that a person does, or a question that a person answers.
 
 use crate::operate::Json;
+use runbook_document::Located;
 use std::time::Duration;
 
 /// What a person is asked to do, and what they must say.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Manual {
     /// What to do, or to look at; a template.
-    pub instructions: String,
+    pub instructions: Located<String>,
     /// Values to give, in file order.
     pub form: Vec<(String, FieldType)>,
     /// One of these must be chosen; empty is no choice.
@@ -66,6 +67,9 @@ pub struct Typed<'a> {
 }
 
 impl Manual {
+    /// The name of what was chosen, in the output of the step.
+    pub const CHOICE: &'static str = "choice";
+
     /// The answer as the output of the step, or everything that is wrong with it.
     pub fn read(&self, typed: &Typed<'_>) -> Result<Json, Vec<String>> {
         let mut output = serde_json::Map::new();
@@ -87,7 +91,7 @@ impl Manual {
             ([], None) => {}
             ([], Some(_)) => wrong.push("there is nothing to choose".to_owned()),
             (choices, Some(choice)) if choices.iter().any(|known| known == choice) => {
-                output.insert("choice".to_owned(), Json::from(choice));
+                output.insert(Self::CHOICE.to_owned(), Json::from(choice));
             }
             (choices, given) => {
                 let found = given.map_or_else(|| "nothing was chosen".to_owned(), |given| format!("`{given}` is no choice"));
@@ -110,7 +114,7 @@ mod tests {
 
     fn manual() -> Manual {
         Manual {
-            instructions: "look".to_owned(),
+            instructions: Located { value: "look".to_owned(), span: 0..0 },
             form: vec![("lag_ok".to_owned(), FieldType::Bool), ("count".to_owned(), FieldType::Int)],
             choices: vec!["go".to_owned(), "stop".to_owned()],
             confirm: Some("drop orders".to_owned()),

@@ -155,7 +155,7 @@ pub(crate) fn parse_json(kind: ParamType, value: &Json) -> Result<Json, String> 
 }
 
 fn mismatch(kind: ParamType, found: &str) -> String {
-    format!("`{found}` is not a {}, such as `{}`", kind.name(), kind.example())
+    format!("`{found}` is not of type {}, such as `{}`", kind.name(), kind.example())
 }
 
 /// JSON as people write it on a command line.
@@ -175,7 +175,9 @@ fn check_value(param: &Param, value: Json) -> Result<Json, String> {
             return Err(format!("`{wrong}` does not match the pattern `{}`", pattern.value));
         }
     }
-    if param.kind == ParamType::Enum && !param.choices.iter().any(|choice| *choice == plain(&value)) {
+    // An enum without choices is reported where it stands.
+    if param.kind == ParamType::Enum && !param.choices.is_empty() && !param.choices.iter().any(|choice| *choice == plain(&value))
+    {
         return Err(format!("`{}` is not one of: {}", plain(&value), param.choices.join(", ")));
     }
     if let (Some(min), Some(number)) = (param.min.as_ref().and_then(measure), measure(&value))

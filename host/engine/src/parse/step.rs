@@ -307,7 +307,7 @@ fn read_manual(section: Section, reader: &mut Reader<'_>) -> Option<Manual> {
             choices: reader.optional("choices").map(|choices| choices.value).unwrap_or_default(),
             confirm: reader.optional("confirm").map(|confirm| confirm.value),
             timeout: reader.optional("timeout").map(|timeout| timeout.value),
-            instructions: instructions?.value,
+            instructions: instructions?,
         })
     });
     manual.flatten()
@@ -317,6 +317,10 @@ fn read_form(reader: &mut Reader<'_>, form: &Table) -> Vec<(String, FieldType)> 
     let mut fields = Vec::new();
     for (name, node) in &form.entries {
         names::check_identifier(reader, &name.name, &name.span, "the name of a field");
+        if name.name == Manual::CHOICE {
+            let message = format!("a field cannot be called `{}`: that is what was chosen of `choices`", name.name);
+            reader.error("E0206", name.span.clone(), message, "taken");
+        }
         let text = String::from_node(node);
         match text.as_deref().and_then(|text| FieldType::ALL.iter().find(|(_, known)| *known == text)) {
             Some((kind, _)) => fields.push((name.name.clone(), *kind)),

@@ -11,7 +11,7 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Option<Window> {
         let allow = reader.each("allow", "the window", read_allowed);
         if reader.table().get("allow").is_none() {
             reader.required::<Vec<runbook_document::Table>>("allow");
-        } else if allow.is_empty() {
+        } else if allow.is_empty() && !reader.diagnostics().has_errors() {
             let span = reader.table().span.clone();
             let help = "write `allow = [{ days = \"sun\", from = \"02:00\", to = \"06:00\", zone = \"UTC\" }]`";
             reader.error_with_help("E0226", span, "`[window]` allows no time, so it never opens", "never open", help);
