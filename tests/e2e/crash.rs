@@ -135,6 +135,29 @@ fn a_cancelled_run_is_undone_in_order() {
 }
 
 #[test]
+fn a_run_is_followed_from_another_terminal_until_it_ends() {
+    let env = prepared();
+    let wait = "[[step]]\nid = \"wait\"\nuses = \"sql:query\"\nbind.db = \"db\"\nwith = { statement = \"select 1 as n\", row_count = 2 }\n\
+        until = \"outcome == 'pass'\"\nevery = \"100ms\"\nwithin = \"60s\"\n";
+    env.file("r.toml", &RUNBOOK.replace("[[verify]]", &format!("{wait}[[verify]]")));
+    let child = env.spawn(&["exec", "r.toml"]);
+    runbook_tests::wait_for("it waits", || env.path().join("out/copy.db").exists() && records(&env) > 14);
+    let mut follower = env.spawn(&["show", &newest(&env), "--follow"]);
+    std::thread::sleep(std::time::Duration::from_millis(500));
+    assert_eq!(follower.try_wait().expect("it can be asked"), None, "it ends while the run goes on");
+    let pid = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw).expect("a pid");
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).expect("the program runs");
+    let run = child.wait_with_output().expect("the program ends");
+    let followed = follower.wait_with_output().expect("the follower ends");
+    assert_eq!(followed.status.code(), Some(0));
+    let [told, own] = [&followed, &run].map(|output| String::from_utf8_lossy(&output.stderr).into_owned());
+    // What the program answers to Ctrl-C is said to whom pressed it; all else is told to both.
+    let own: Vec<_> = own.lines().filter(|line| !line.starts_with("cancelling:")).collect();
+    assert_eq!(told.lines().collect::<Vec<_>>(), own);
+    assert_eq!(String::from_utf8_lossy(&followed.stdout), String::from_utf8_lossy(&run.stdout));
+}
+
+#[test]
 fn a_second_operator_is_told_who_holds_the_lock() {
     let env = prepared();
     let wait = "[[step]]\nid = \"wait\"\nuses = \"sql:query\"\nbind.db = \"db\"\nwith = { statement = \"select 1 as n\", row_count = 2 }\n\

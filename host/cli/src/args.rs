@@ -228,6 +228,9 @@ pub struct ShowArgs {
     /// text, json, junit or markdown
     #[arg(long, default_value = "text", value_parser = format)]
     pub format: runbook_report::Format,
+    /// Tell what happens as it happens, from the start, until the run ends or waits for somebody
+    #[arg(long)]
+    pub follow: bool,
 }
 
 fn parameter(text: &str) -> Result<(String, String), String> {

@@ -29,6 +29,15 @@ impl Live {
         &self.summary
     }
 
+    /// Tells one more thing that happened.
+    pub fn tell(&mut self, record: &Record) {
+        self.summary.fold(record);
+        self.follow(&record.event);
+        for line in lines(&self.summary, record) {
+            self.print(line.tone, &line.text);
+        }
+    }
+
     fn print(&self, tone: Tone, text: &str) {
         let code = match tone {
             Tone::Plain => "",
@@ -105,10 +114,6 @@ impl Live {
 impl Reporter for Live {
     fn report(&mut self, record: &Record) {
         crate::fault::after_record(record.seq);
-        self.summary.fold(record);
-        self.follow(&record.event);
-        for line in lines(&self.summary, record) {
-            self.print(line.tone, &line.text);
-        }
+        self.tell(record);
     }
 }

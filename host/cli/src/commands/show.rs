@@ -1,22 +1,53 @@
 //! `runbook show`
 
+use super::resume::load;
 use crate::args::ShowArgs;
 use crate::context::Context;
 use crate::execution;
 use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
+use crate::live::Live;
 use crate::ui;
-use runbook_engine::Journal as _;
+use runbook_engine::{Record, RunId, RunPhase, StoredRun};
+use runbook_journal::SqliteJournal;
 use runbook_report::Summary;
+use std::time::Duration;
+
+/// How often the journal is looked at while a run is followed.
+const LOOK: Duration = Duration::from_millis(200);
 
 /// Shows a run from its journal.
 pub fn run(context: &Context, args: &ShowArgs) -> Result<ExitStatus, Failure> {
-    let stored = execution::block_on(async {
+    let summary = execution::block_on(async {
         let journal = execution::open_journal(context).await?;
-        let run = journal.find(&args.run).await.map_err(Failure::usage)?;
-        journal.load(run).await.map_err(Failure::engine)
+        let (run, stored) = load(&journal, &args.run).await?;
+        if args.follow { follow(context, &journal, run, stored).await } else { Ok(Summary::of(&stored.header, &stored.records)) }
     })?;
-    let summary = Summary::of(&stored.header, &stored.records);
     ui::data(&runbook_report::render(args.format, &summary))?;
     Ok(ExitStatus::Success)
+}
+
+/// Tells everything from the first record on, until the run ends or pauses. It only reads: a run does not notice.
+async fn follow(context: &Context, journal: &SqliteJournal, run: RunId, stored: StoredRun) -> Result<Summary, Failure> {
+    let mut live = Live::new(context, &stored.header, &[]);
+    let mut news = stored.records;
+    let mut next = 0;
+    let mut phase = RunPhase::Waiting;
+    loop {
+        for record in &news {
+            live.tell(record);
+            next = record.seq + 1;
+            phase = record.event.phase().unwrap_or(phase);
+        }
+        match phase {
+            RunPhase::Ended(_) | RunPhase::Paused => return Ok(live.summary().clone()),
+            RunPhase::Waiting | RunPhase::Running | RunPhase::Undoing => {}
+        }
+        tokio::time::sleep(LOOK).await;
+        news = read_on(journal, run, next).await?;
+    }
+}
+
+async fn read_on(journal: &SqliteJournal, run: RunId, next: u64) -> Result<Vec<Record>, Failure> {
+    journal.records_from(run, next).await.map_err(Failure::engine)
 }
