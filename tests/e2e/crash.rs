@@ -142,19 +142,19 @@ fn a_run_is_followed_from_another_terminal_until_it_ends() {
     env.file("r.toml", &RUNBOOK.replace("[[verify]]", &format!("{wait}[[verify]]")));
     let child = env.spawn(&["exec", "r.toml"]);
     runbook_tests::wait_for("it waits", || env.path().join("out/copy.db").exists() && records(&env) > 14);
-    let mut follower = env.spawn(&["show", &newest(&env), "--follow"]);
+    let mut watcher = env.spawn(&["show", &newest(&env), "--follow"]);
     std::thread::sleep(std::time::Duration::from_millis(500));
-    assert_eq!(follower.try_wait().expect("it can be asked"), None, "it ends while the run goes on");
+    assert_eq!(watcher.try_wait().expect("it can be asked"), None, "it ends while the run goes on");
     let pid = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw).expect("a pid");
     rustix::process::kill_process(pid, rustix::process::Signal::INT).expect("the program runs");
     let run = child.wait_with_output().expect("the program ends");
-    let followed = follower.wait_with_output().expect("the follower ends");
-    assert_eq!(followed.status.code(), Some(0));
-    let [told, own] = [&followed, &run].map(|output| String::from_utf8_lossy(&output.stderr).into_owned());
+    let told_of = watcher.wait_with_output().expect("the other terminal ends");
+    assert_eq!(told_of.status.code(), Some(0));
+    let [told, own] = [&told_of, &run].map(|output| String::from_utf8_lossy(&output.stderr).into_owned());
     // What the program answers to Ctrl-C is said to whom pressed it; all else is told to both.
     let own: Vec<_> = own.lines().filter(|line| !line.starts_with("cancelling:")).collect();
     assert_eq!(told.lines().collect::<Vec<_>>(), own);
-    assert_eq!(String::from_utf8_lossy(&followed.stdout), String::from_utf8_lossy(&run.stdout));
+    assert_eq!(String::from_utf8_lossy(&told_of.stdout), String::from_utf8_lossy(&run.stdout));
 }
 
 #[test]

@@ -10,6 +10,7 @@ mod docs;
 mod emergency;
 mod layers;
 mod quickstart;
+mod schema;
 mod secrets;
 mod signing;
 mod sql;

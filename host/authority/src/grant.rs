@@ -113,6 +113,14 @@ const RULES: &[(RefusalRule, &str, &str)] = &[
 ];
 
 impl RefusalRule {
+    /// Whether it compares a slot with what its target is, and not with what the plugin says.
+    pub fn concerns_target(self) -> bool {
+        match self {
+            Self::UnknownTarget | Self::WrongKind | Self::Wider | Self::Narrower => true,
+            Self::UnknownOperation | Self::UnknownSlot | Self::Unbound => false,
+        }
+    }
+
     /// The error code.
     pub fn code(self) -> &'static str {
         RULES.iter().find(|(rule, ..)| *rule == self).map_or("", |(_, code, _)| *code)

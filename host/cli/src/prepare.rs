@@ -5,14 +5,14 @@ use crate::context::Context;
 use crate::failure::Failure;
 use crate::plugins::Plugins;
 use crate::{boundary, signatures};
-use runbook_authority::grant::{self, UseSite as GrantSite};
+use runbook_authority::grant::{self, Refusal, UseSite as GrantSite};
 use runbook_authority::trust::Trust;
 use runbook_authority::{Binding, Boundary, Effective, Manifest, OperationKind, Targets};
 use runbook_document::{Diagnostic, Diagnostics, Severity, Source};
 use runbook_engine::model::Bind;
 use runbook_engine::{Kind, OperationFacts, Runbook, StepId, UseSite};
 use runbook_runtime::Verified;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -121,10 +121,8 @@ fn prepare_within(
 ) -> Result<Prepared, Failure> {
     let runbook = runbook_engine::parse(source, environment, load).map_err(Failure::findings)?;
     let mut diagnostics = Diagnostics::default();
-    let targets = read_targets(&runbook, folder, &mut diagnostics);
+    let (targets, wrong) = read_targets(&runbook, folder, &mut diagnostics);
     diagnostics.extend(runbook.secrets.iter().filter_map(|secret| crate::operate::source_of(secret).err()));
-    // What is wrong with the steps that are bound to a wrong target mostly follows from it.
-    refuse(std::mem::take(&mut diagnostics))?;
     let mut plugins = Plugins::trusted(limits.trust);
     let mut sites = BTreeMap::new();
     let mut facts = BTreeMap::new();
@@ -147,7 +145,10 @@ fn prepare_within(
                 let site_of = Site { reference: reference.to_owned(), operation: operation.to_owned(), plugin, effective };
                 sites.insert(site.step, site_of);
             }
-            Err(refusals) => refusals.into_iter().for_each(|refusal| diagnostics.push(refusal.into())),
+            Err(refusals) => {
+                let follows = |refusal: &Refusal| refusal.rule.concerns_target() && is_bound_to(&site, &wrong);
+                diagnostics.extend(refusals.into_iter().filter(|refusal| !follows(refusal)).map(Into::into));
+            }
         }
     }
     refuse(diagnostics)?;
@@ -167,14 +168,26 @@ fn refuse(diagnostics: Diagnostics) -> Result<(), Failure> {
     Err(Failure::Findings { status, diagnostics })
 }
 
-fn read_targets(runbook: &Runbook, folder: &Path, diagnostics: &mut Diagnostics) -> Targets {
+/// Whether a slot is bound to one of these targets. What is then refused only follows from what is wrong with the target.
+fn is_bound_to(site: &UseSite<'_>, targets: &BTreeSet<&str>) -> bool {
+    site.bind.iter().any(|bind| targets.contains(bind.target.value.as_str()))
+}
+
+/// The targets, and the names of those with mistakes.
+fn read_targets<'a>(runbook: &'a Runbook, folder: &Path, diagnostics: &mut Diagnostics) -> (Targets, BTreeSet<&'a str>) {
     let mut targets = Targets::default();
+    let mut wrong = BTreeSet::new();
     for entry in &runbook.targets {
-        targets.add(&entry.name, &entry.source, &entry.table, folder, diagnostics);
+        let mut found = Diagnostics::default();
+        targets.add(&entry.name, &entry.source, &entry.table, folder, &mut found);
+        if found.has_errors() {
+            wrong.insert(entry.name.name.as_str());
+        }
+        diagnostics.extend(found);
     }
     let secrets: Vec<_> = runbook.secrets.iter().map(|secret| secret.name.name.as_str()).collect();
     targets.check_references(&secrets, diagnostics);
-    targets
+    (targets, wrong)
 }
 
 /// An input without templates is known now, so it is compared with the operation's schema now. The others are compared when

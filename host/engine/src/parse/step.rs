@@ -344,13 +344,13 @@ fn read_approval(section: Section, reader: &mut Reader<'_>) -> Option<Located<Ap
     let approval = reader.section("approval", "`approval`", |reader| {
         let quorum = reader.optional::<u32>("quorum");
         if let Some(none) = quorum.as_ref().filter(|quorum| quorum.value == 0) {
-            reader.error("E0203", none.span.clone(), "`quorum` must be 1 or more", "nobody would be asked");
+            reader.error("E0226", none.span.clone(), "`quorum` must be 1 or more", "nobody would be asked");
         }
         let approvers: Vec<String> = reader.optional("approvers").map(|names| names.value).unwrap_or_default();
         let quorum = quorum.map_or(1, |quorum| quorum.value);
         if !approvers.is_empty() && usize::try_from(quorum).is_ok_and(|quorum| quorum > approvers.len()) {
             let message = format!("`quorum` is {quorum}, and `approvers` has only {}", approvers.len());
-            reader.error("E0203", reader.table().span.clone(), message, "can never be approved");
+            reader.error("E0226", reader.table().span.clone(), message, "can never be approved");
         }
         Approval {
             quorum,
