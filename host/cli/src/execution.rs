@@ -183,6 +183,7 @@ fn status_of(outcome: &RunOutcome, brake: &Brake) -> ExitStatus {
                 PauseReason::UnknownOutcome { .. }
                 | PauseReason::Approval { .. }
                 | PauseReason::Manual { .. }
+                | PauseReason::Guard { .. }
                 | PauseReason::LeaseLost { .. },
         } => ExitStatus::Waiting,
         Stopped::Ended { end, cause } => match (end, cause) {

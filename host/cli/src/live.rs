@@ -72,6 +72,7 @@ impl Live {
             | RunEvent::LockWaiting { .. }
             | RunEvent::WindowChecked { .. }
             | RunEvent::StepsBegan { .. }
+            | RunEvent::GuardLooked { .. }
             | RunEvent::LocksRetaken { .. }
             | RunEvent::StepSkipped { .. }
             | RunEvent::ItemsListed { .. }

@@ -1,10 +1,10 @@
 //! Plan × state → what to do next. Pure: the loop in `execute` only carries it out.
 
-use crate::event::{Cause, PauseReason, RunEnd, Section, SkipReason, Trigger, WindowVerdict};
+use crate::event::{Cause, LookVerdict, PauseReason, RunEnd, Section, SkipReason, Trigger, WindowVerdict};
 use crate::ids::StepId;
-use crate::model::OnFailure;
-use crate::plan::{Plan, PlannedStep};
-use crate::state::{RunState, Stage, StepPhase};
+use crate::model::{OnBreach, OnFailure};
+use crate::plan::{Plan, PlannedGuard, PlannedStep};
+use crate::state::{GuardState, RunState, Stage, StepPhase};
 use crate::undo;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -32,6 +32,11 @@ pub enum Action {
         step: StepId,
         /// Why.
         reason: SkipReason,
+    },
+    /// Look at what a guard watches.
+    Look {
+        /// The guard.
+        guard: StepId,
     },
     /// Compare the clock with the window.
     CheckWindow,
@@ -88,6 +93,8 @@ pub enum Action {
 pub struct Moment<'a> {
     /// Calls that are under way.
     pub in_flight: &'a BTreeSet<StepId>,
+    /// Guards whose look is under way.
+    pub looking: &'a BTreeSet<StepId>,
     /// Whether a step's delay is over.
     pub is_due: &'a dyn Fn(&StepId) -> bool,
     /// Whether the time in which a person should have done a step is over.
@@ -167,7 +174,10 @@ fn closed_window(state: &RunState) -> Option<Cause> {
 
 fn steps(plan: &Plan, state: &RunState, moment: &Moment<'_>) -> Vec<Action> {
     let failed = failed_step(plan, state).map(|step| step_cause(state, step));
-    if let Some(cause) = moment.stop.clone().or(failed) {
+    let breached = breach(plan, state);
+    // Before the failures: steps that run are stopped by a breach, and that is no failure of theirs.
+    let stop = moment.stop.clone().or_else(|| breached.as_ref().and_then(Breach::cause));
+    if let Some(cause) = stop.or(failed) {
         // Parallel branches that run already are waited for: an effect is never left half observed.
         if !moment.in_flight.is_empty() {
             return Vec::new();
@@ -185,10 +195,18 @@ fn steps(plan: &Plan, state: &RunState, moment: &Moment<'_>) -> Vec<Action> {
         let pause = || vec![Action::Pause { reason: PauseReason::UnknownOutcome { steps: unknown } }];
         return if moment.in_flight.is_empty() { pause() } else { Vec::new() };
     }
+    if let Some(pause) = breached.and_then(Breach::pause) {
+        return if moment.in_flight.is_empty() { vec![pause] } else { Vec::new() };
+    }
     if let Some(notify) = pending_notify(plan, state, Trigger::Start) {
         return if moment.in_flight.is_empty() { vec![notify] } else { Vec::new() };
     }
     if !all_settled(plan, state, Section::Step) {
+        let looks = looks(plan, moment);
+        if is_held_back(plan, state) {
+            // Nothing begins on what nobody has looked at, or on what looked bad a moment ago.
+            return looks;
+        }
         // Looked at after failures: what is half done may be undone at any time.
         return match &state.window {
             Some(WindowVerdict::Refused { opens }) => {
@@ -196,7 +214,9 @@ fn steps(plan: &Plan, state: &RunState, moment: &Moment<'_>) -> Vec<Action> {
             }
             Some(WindowVerdict::Open | WindowVerdict::Warned { .. } | WindowVerdict::Overridden { .. }) | None => {
                 let attempts = attempts(plan, state, moment, Section::Step);
-                if attempts.is_empty() && moment.in_flight.is_empty() { waiting_for_approval(plan, state) } else { attempts }
+                let idle = attempts.is_empty() && moment.in_flight.is_empty();
+                let pause = if idle { waiting_for_approval(plan, state) } else { Vec::new() };
+                if pause.is_empty() { attempts.into_iter().chain(looks).collect() } else { pause }
             }
         };
     }
@@ -211,13 +231,67 @@ fn verify(plan: &Plan, state: &RunState, moment: &Moment<'_>) -> Vec<Action> {
         return Vec::new();
     }
     let failed = first_failed(plan, state, Section::Verify).map(|step| Cause::Verify { step: step.id.clone() });
-    if let Some(cause) = moment.stop.clone().or(failed) {
+    let breached = breach(plan, state);
+    let stop = moment.stop.clone().or_else(|| breached.as_ref().and_then(Breach::cause));
+    if let Some(cause) = stop.or(failed) {
         return vec![ending(plan, state, cause)];
+    }
+    if let Some(pause) = breached.and_then(Breach::pause) {
+        return vec![pause];
     }
     if all_settled(plan, state, Section::Verify) {
         return vec![Action::BeginFinally { end: undo::success(plan, state), cause: None }];
     }
-    attempts(plan, state, moment, Section::Verify)
+    attempts(plan, state, moment, Section::Verify).into_iter().chain(looks(plan, moment)).collect()
+}
+
+/// A guard that has seen enough.
+pub(crate) enum Breach {
+    /// The run ends, with or without an undo.
+    End(Cause),
+    /// The run stops, and can be resumed.
+    Pause(PauseReason),
+}
+
+impl Breach {
+    pub(crate) fn cause(&self) -> Option<Cause> {
+        match self {
+            Self::End(cause) => Some(cause.clone()),
+            Self::Pause(_) => None,
+        }
+    }
+
+    fn pause(self) -> Option<Action> {
+        match self {
+            Self::End(_) => None,
+            Self::Pause(reason) => Some(Action::Pause { reason }),
+        }
+    }
+}
+
+/// The first guard whose last looks were bad so often in a row that it responds. One that sees nothing never undoes: the
+/// run stops, for somebody to look.
+pub(crate) fn breach(plan: &Plan, state: &RunState) -> Option<Breach> {
+    let found = |guard: &&PlannedGuard| state.guards.get(guard.id()).is_some_and(|found| found.in_a_row >= guard.in_a_row);
+    let guard = plan.guards.iter().find(found)?;
+    let last = state.guards.get(guard.id())?.last.as_ref()?;
+    let id = || guard.id().clone();
+    let pause = || Breach::Pause(PauseReason::Guard { guard: id(), why: last.summary.clone() });
+    Some(match (last.verdict, guard.on_breach) {
+        (LookVerdict::Breached, OnBreach::Undo | OnBreach::Abort) => Breach::End(Cause::Guard { guard: id() }),
+        (LookVerdict::Breached, OnBreach::Pause) | (LookVerdict::Blind | LookVerdict::Holds, _) => pause(),
+    })
+}
+
+/// Whether no step may begin because of a guard.
+pub(crate) fn is_held_back(plan: &Plan, state: &RunState) -> bool {
+    plan.guards.iter().any(|guard| state.guards.get(guard.id()).is_none_or(GuardState::holds_back))
+}
+
+/// The guards that are to be looked at now.
+fn looks(plan: &Plan, moment: &Moment<'_>) -> Vec<Action> {
+    let due = |guard: &&PlannedGuard| !moment.looking.contains(guard.id()) && (moment.is_due)(guard.id());
+    plan.guards.iter().filter(due).map(|guard| Action::Look { guard: guard.id().clone() }).collect()
 }
 
 /// A pause, if nothing but approval is waited for.

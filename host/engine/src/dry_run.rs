@@ -41,7 +41,7 @@ pub enum DryFinding {
     Failed(Fault),
 }
 
-/// Asks every preflight, step, verify and finally in file order. `run` and `operator` fill `run.…` in templates.
+/// Asks every guard, preflight, step, verify and finally in file order. `run` and `operator` fill `run.…` in templates.
 pub async fn dry_run<O: Operate>(
     plan: &Plan,
     operate: &O,
@@ -52,6 +52,10 @@ pub async fn dry_run<O: Operate>(
     let dry = Dry { plan, operate, run, values: run_values(plan, run, operator, environment) };
     let mut views: BTreeMap<StepId, StepView> = BTreeMap::new();
     let mut found = Vec::new();
+    for guard in &plan.guards {
+        let (finding, _) = dry.ask(&guard.look, &views).await;
+        found.push(DryStep { id: guard.id().clone(), finding });
+    }
     for step in &plan.steps {
         let view = match dry.items(step, &views) {
             Some(Ok(items)) => {

@@ -2,7 +2,7 @@
 
 use crate::event::{Cause, RunEnd, Section, Trigger, UndoFinding, UndoPlan, WindowVerdict};
 use crate::ids::StepId;
-use crate::model::{OnFailure, UndoCause, VerifyUndo};
+use crate::model::{OnBreach, OnFailure, UndoCause, VerifyUndo};
 use crate::operate::Outcome;
 use crate::plan::{Plan, PlannedStep};
 use crate::state::{EffectState, RunState, StepPhase};
@@ -27,9 +27,14 @@ pub(crate) fn is_wanted(plan: &Plan, cause: &Cause) -> bool {
         Cause::Verify { .. } => on(UndoCause::VerifyFailure),
         Cause::Cancel => on(UndoCause::Cancel),
         Cause::Timeout => on(UndoCause::Timeout),
+        Cause::Guard { guard } => on_breach(plan, guard) == Some(OnBreach::Undo),
         Cause::Requested => true,
         Cause::Preflight { .. } | Cause::OutsideWindow { .. } | Cause::LockBusy { .. } => false,
     }
+}
+
+fn on_breach(plan: &Plan, id: &StepId) -> Option<OnBreach> {
+    plan.guards.iter().find(|guard| guard.id() == id).map(|guard| guard.on_breach)
 }
 
 /// Whether it must be looked at what a step has left: it was undone by its plugin, or it cannot be undone and nobody knows
@@ -69,6 +74,7 @@ pub(crate) fn untouched(cause: &Cause) -> RunEnd {
         | Cause::LockBusy { .. }
         | Cause::Step { .. }
         | Cause::Verify { .. }
+        | Cause::Guard { .. }
         | Cause::Timeout => RunEnd::FailedClean,
     }
 }

@@ -3,8 +3,8 @@
 use crate::summary::{Summary, cause_text};
 use runbook_document::format_duration;
 use runbook_engine::{
-    ApprovalVerdict, AttemptResult, LogLevel, Outcome, Proposal, Record, Recovery, RunEvent, Section, StepId, Then, UndoFinding,
-    UndoResult,
+    ApprovalVerdict, AttemptResult, LogLevel, Look, LookVerdict, Outcome, Proposal, Record, Recovery, RunEvent, Section, StepId,
+    Then, UndoFinding, UndoResult,
 };
 use std::time::Duration;
 
@@ -53,6 +53,7 @@ pub fn lines(summary: &Summary, record: &Record) -> Vec<Line> {
                 line(Tone::Dim, format!("lock `{}` held (token {}){taken}", lock.name, lock.token))
             })
             .collect(),
+        RunEvent::GuardLooked { guard, look } => vec![looked(guard, look)],
         RunEvent::StepSkipped { step, .. } => vec![step_line(summary, step, Tone::Dim, "skipped", None)],
         RunEvent::ItemsListed { step, items } => {
             vec![line(Tone::Dim, format!("  · {step}: {}", counted(items.len(), "item")))]
@@ -112,6 +113,15 @@ pub fn lines(summary: &Summary, record: &Record) -> Vec<Line> {
         RunEvent::RunEnded { end, .. } => {
             vec![line(end_tone(*end), format!("{} ({})", summary.end_text(*end), format_duration(summary.duration())))]
         }
+    }
+}
+
+/// What a guard saw. It is told when it is not as it should be, and when it is again.
+fn looked(guard: &StepId, look: &Look) -> Line {
+    match look.verdict {
+        LookVerdict::Holds => line(Tone::Dim, format!("  · guard {guard}: holds: {}", look.summary)),
+        LookVerdict::Breached => line(Tone::Bad, format!("  ✗ guard {guard}: breached: {}", look.summary)),
+        LookVerdict::Blind => line(Tone::Warning, format!("  ? guard {guard}: sees nothing: {}", look.summary)),
     }
 }
 
@@ -276,7 +286,7 @@ fn step_line(summary: &Summary, step: &StepId, tone: Tone, word: &str, took: Opt
 
 fn is_shown(section: Section) -> bool {
     match section {
-        Section::Preflight | Section::Step | Section::Verify | Section::Finally => true,
+        Section::Preflight | Section::Step | Section::Verify | Section::Finally | Section::Guard => true,
         Section::Undo | Section::Notify => false,
     }
 }

@@ -2,9 +2,9 @@
 
 use jiff::Timestamp;
 use runbook_engine::{
-    ApprovalVerdict, AttemptResult, Cause, Effect, Fault, Item, LogLine, Outcome, PauseReason, Record, Recovery, RunEnd,
-    RunEvent, RunHeader, RunPhase, Section, SkipReason, StepId, Then, UndoFinding, UndoPlan, UndoResult, Verdict, WindowVerdict,
-    describe_closed,
+    ApprovalVerdict, AttemptResult, Cause, Effect, Fault, Item, LogLine, Look, LookVerdict, Outcome, PauseReason, Record,
+    Recovery, RunEnd, RunEvent, RunHeader, RunPhase, Section, SkipReason, StepId, Then, UndoFinding, UndoPlan, UndoResult,
+    Verdict, WindowVerdict, describe_closed,
 };
 use serde::Serialize;
 use std::time::Duration;
@@ -234,7 +234,8 @@ impl Summary {
             RunEvent::WindowChecked { verdict } => self.window = window_text(verdict),
             RunEvent::LockWaiting { .. } | RunEvent::VerifyBegan => {}
             RunEvent::ItemsListed { step, items } => self.list_items(step, items),
-            RunEvent::ItemsEnded { step, .. }
+            RunEvent::GuardLooked { guard: step, .. }
+            | RunEvent::ItemsEnded { step, .. }
             | RunEvent::ApprovalAsked { step, .. }
             | RunEvent::ApprovalGiven { step, .. }
             | RunEvent::ManualAsked { step, .. }
@@ -269,9 +270,12 @@ impl Summary {
     fn set_cause(&mut self, cause: &Cause) {
         self.cause = Some(cause_text(cause));
         self.verdict = match cause {
-            Cause::Preflight { .. } | Cause::Step { .. } | Cause::Verify { .. } | Cause::LockBusy { .. } | Cause::Timeout => {
-                "Failed."
-            }
+            Cause::Preflight { .. }
+            | Cause::Step { .. }
+            | Cause::Verify { .. }
+            | Cause::Guard { .. }
+            | Cause::LockBusy { .. }
+            | Cause::Timeout => "Failed.",
             Cause::OutsideWindow { .. } => "Refused.",
             Cause::Cancel => "Cancelled.",
             Cause::Requested => "Undone, as asked.",
@@ -312,6 +316,7 @@ impl StepSummary {
 
     fn fold(&mut self, event: &RunEvent) {
         match event {
+            RunEvent::GuardLooked { look, .. } => self.look(look),
             RunEvent::ItemsEnded { result, then, .. } => self.end_attempt(result, *then),
             RunEvent::StepSkipped { reason, .. } => {
                 self.state = StepState::Skipped;
@@ -397,6 +402,15 @@ impl StepSummary {
             | RunEvent::UndoRequested { .. }
             | RunEvent::RunEnded { .. } => {}
         }
+    }
+
+    fn look(&mut self, look: &Look) {
+        self.state = match look.verdict {
+            LookVerdict::Holds => StepState::Succeeded,
+            LookVerdict::Breached => StepState::Failed,
+            LookVerdict::Blind => StepState::UnknownOutcome,
+        };
+        self.summary.clone_from(&look.summary);
     }
 
     fn end_attempt(&mut self, result: &AttemptResult, then: Then) {
@@ -488,6 +502,7 @@ pub fn cause_text(cause: &Cause) -> String {
         Cause::LockBusy { name, holder } => format!("lock `{name}` is held by {holder}"),
         Cause::Step { step } => format!("step `{step}` failed"),
         Cause::Verify { step } => format!("verify `{step}` failed"),
+        Cause::Guard { guard } => format!("guard `{guard}` was breached"),
         Cause::Cancel => "the operator cancelled it".to_owned(),
         Cause::Timeout => "the run's time limit was reached".to_owned(),
         Cause::Requested => "undo was asked for".to_owned(),
@@ -508,6 +523,7 @@ fn pause_text(reason: &PauseReason) -> String {
             let steps: Vec<_> = steps.iter().map(|step| format!("`{step}`")).collect();
             format!("it waits for a person to do {}", steps.join(", "))
         }
+        PauseReason::Guard { guard, why } => format!("guard `{guard}`: {why}"),
         PauseReason::LeaseLost { name } => format!("the lease on lock `{name}` was lost"),
         PauseReason::OutsideWindow { opens } => describe_closed(*opens),
         PauseReason::Interrupted => "interrupted by the operator".to_owned(),

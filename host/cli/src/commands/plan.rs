@@ -7,8 +7,8 @@ use crate::failure::Failure;
 use crate::prepare::{self, Prepared};
 use crate::ui;
 use runbook_authority::Effect;
-use runbook_engine::model::Outside;
-use runbook_engine::{Json, Plan, PlannedItems, PlannedStep, PlannedUndo, Section, StepId, resolve_params};
+use runbook_engine::model::{OnBreach, Outside};
+use runbook_engine::{Json, Plan, PlannedGuard, PlannedItems, PlannedStep, PlannedUndo, Section, StepId, resolve_params};
 use std::fmt::Write as _;
 
 /// Shows the plan.
@@ -38,6 +38,10 @@ fn render(prepared: &Prepared, plan: &Plan) -> String {
         let now = if window.is_open(jiff::Timestamp::now()) { "open now" } else { "closed now" };
         let _ = writeln!(text, "window: {window} ({now}; outside: {outside})");
     }
+    if !plan.guards.is_empty() {
+        let rows: Vec<_> = plan.guards.iter().map(guard_row).collect();
+        let _ = write!(text, "\nGuards\n{}\n", indent(&runbook_report::table(&rows)));
+    }
     for (section, heading) in SECTIONS {
         let steps: Vec<_> = plan.section(*section).collect();
         if steps.is_empty() {
@@ -50,6 +54,16 @@ fn render(prepared: &Prepared, plan: &Plan) -> String {
     let writing = prepared.sites.values().filter(|site| changes(site)).count();
     let _ = write!(text, "\n{} may change something. Nothing was contacted; `--dry-run` looks.", ui::counted(writing, "call"));
     text
+}
+
+fn guard_row(guard: &PlannedGuard) -> Vec<String> {
+    let response = OnBreach::ALL.iter().find(|(value, _)| *value == guard.on_breach).map_or("", |(_, name)| *name);
+    let looks = match guard.in_a_row {
+        1 => "when it is breached".to_owned(),
+        looks => format!("when it is breached {looks} times in a row"),
+    };
+    let every = runbook_document::format_duration(guard.every);
+    vec![guard.id().to_string(), guard.look.uses.clone(), format!("every {every}"), format!("{response} {looks}")]
 }
 
 const SECTIONS: &[(Section, &str)] =

@@ -37,7 +37,7 @@ pub(crate) fn step_graph(runbook: &Runbook) -> Graph {
 /// Reports ids that stand twice. Ids that differ in `-` and nothing else would be one name in templates, but `_` is no part of an id.
 fn ids(runbook: &Runbook, diagnostics: &mut Diagnostics) {
     let mut seen: BTreeMap<&StepId, &Step> = BTreeMap::new();
-    for step in &runbook.steps {
+    for step in runbook.steps.iter().chain(runbook.guards.iter().map(|guard| &guard.look)) {
         if let Some(first) = seen.get(&step.id.value) {
             let place = first.source.place(&first.id.span);
             let message = format!("id `{}` is used twice; first at {place}", step.id.value);

@@ -31,6 +31,9 @@ pub(super) fn check(runbook: &Runbook, graph: &Graph, diagnostics: &mut Diagnost
         let names = names_of(runbook, graph, index, number);
         check_step(step, names, diagnostics);
     }
+    for guard in &runbook.guards {
+        check_step(&guard.look, base(runbook, std::iter::empty()), diagnostics);
+    }
     for notify in &runbook.notifies {
         let names = Names { run: [RUN_ALWAYS, RUN_AT_END].concat(), ..base(runbook, runbook.steps.iter()) };
         table(notify.with.as_ref(), &notify.source, &names, diagnostics);

@@ -61,6 +61,13 @@ pub enum RunEvent {
         /// The locks that the run holds now.
         locks: Vec<HeldLock>,
     },
+    /// A guard was looked at: the first time, whenever it is not as it should be, and when it is again.
+    GuardLooked {
+        /// The guard.
+        guard: StepId,
+        /// What was seen.
+        look: Look,
+    },
     /// A step will not run.
     StepSkipped {
         /// The step.
@@ -269,6 +276,7 @@ impl RunEvent {
             Self::RunEnded { end, .. } => Some(RunPhase::Ended(*end)),
             Self::LocksRetaken { .. }
             | Self::WindowChecked { .. }
+            | Self::GuardLooked { .. }
             | Self::StepSkipped { .. }
             | Self::ItemsListed { .. }
             | Self::ItemsEnded { .. }
@@ -313,6 +321,7 @@ impl RunEvent {
             | Self::LockWaiting { .. }
             | Self::WindowChecked { .. }
             | Self::StepsBegan { .. }
+            | Self::GuardLooked { .. }
             | Self::LocksRetaken { .. }
             | Self::VerifyBegan
             | Self::UndoBegan { .. }

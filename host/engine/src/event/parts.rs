@@ -41,6 +41,8 @@ pub enum Section {
     Verify,
     /// `[[finally]]`
     Finally,
+    /// `[[guard]]`
+    Guard,
     /// The explicit undo of a step.
     Undo,
     /// `[[notify]]`
@@ -82,6 +84,27 @@ pub enum WindowVerdict {
         /// When it opens.
         opens: Option<Timestamp>,
     },
+}
+
+/// One look of a guard.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Look {
+    /// What follows from it.
+    pub verdict: LookVerdict,
+    /// One line: what was seen, or why nothing was.
+    pub summary: String,
+}
+
+/// What follows from a look of a guard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LookVerdict {
+    /// As it should be, or a warning.
+    Holds,
+    /// Not as it should be.
+    Breached,
+    /// It could not be told: no answer, no data. Never a reason to undo, and never as it should be.
+    Blind,
 }
 
 /// Why a step does not run.
@@ -277,6 +300,11 @@ pub enum Cause {
         /// Which.
         step: StepId,
     },
+    /// A guard was breached.
+    Guard {
+        /// Which.
+        guard: StepId,
+    },
     /// The operator cancelled the run.
     Cancel,
     /// The run took longer than its `timeout`.
@@ -303,6 +331,13 @@ pub enum PauseReason {
     Manual {
         /// The steps.
         steps: Vec<StepId>,
+    },
+    /// A guard was breached, or sees nothing; nothing was undone.
+    Guard {
+        /// Which.
+        guard: StepId,
+        /// What it saw last, for people.
+        why: String,
     },
     /// The lease on this lock was lost.
     LeaseLost {

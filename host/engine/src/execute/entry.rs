@@ -254,7 +254,8 @@ impl<'a, O: Operate, J: Journal, C: Clock> Runner<'a, O, J, C> {
     fn differences(&self, state: &RunState, header: &RunHeader, changes: Changes) -> Vec<String> {
         let listing = self.plan.listing();
         let ids = |steps: &[crate::event::StepListing]| steps.iter().map(|step| step.id.clone()).collect::<BTreeSet<_>>();
-        let (then, now) = (ids(&state.order), ids(&listing));
+        let known: Vec<_> = state.order.iter().chain(state.guards.values().map(|guard| &guard.listing)).cloned().collect();
+        let (then, now) = (ids(&known), ids(&listing));
         let gone = then.difference(&now).map(|id| format!("step `{id}` is gone"));
         let new = now.difference(&then).map(|id| format!("step `{id}` is new"));
         let mut what: Vec<String> = gone.chain(new).collect();
@@ -265,7 +266,7 @@ impl<'a, O: Operate, J: Journal, C: Clock> Runner<'a, O, J, C> {
             what.push("the text of the runbook".to_owned());
         }
         let differs = |step: &&crate::event::StepListing| {
-            state.order.iter().any(|was| was.id == step.id && (was.digest != step.digest || was.uses != step.uses))
+            known.iter().any(|was| was.id == step.id && (was.digest != step.digest || was.uses != step.uses))
         };
         what.extend(listing.iter().filter(differs).map(|step| format!("the plugin of step `{}` (`{}`)", step.id, step.uses)));
         what

@@ -31,6 +31,8 @@ pub(super) enum Purpose {
     Undo,
     /// `observe` after an undo.
     Check,
+    /// A look of a guard.
+    Look,
     /// A notification.
     Notify { on: Trigger },
 }
@@ -42,10 +44,32 @@ pub(super) struct InFlight {
 }
 
 impl InFlight {
+    /// Whether it is a guard's.
+    pub(super) fn looks(&self) -> Looks {
+        match self.purpose {
+            Purpose::Look => Looks::AgainAndAgain,
+            Purpose::Plan { .. }
+            | Purpose::Attempt
+            | Purpose::Recover
+            | Purpose::Undo
+            | Purpose::Check
+            | Purpose::Notify { .. } => Looks::Once,
+        }
+    }
+
     /// Stops the call.
     pub(super) fn abort(&self) {
         self.handle.abort();
     }
+}
+
+/// Whether a call belongs to a guard, for which nothing ever waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Looks {
+    /// It does not.
+    Once,
+    /// It does.
+    AgainAndAgain,
 }
 
 /// A call that has ended.

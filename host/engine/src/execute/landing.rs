@@ -29,6 +29,7 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
             Purpose::Recover => self.land_recovery(&step, answer).await,
             Purpose::Undo => self.land_undo(&step, answer, duration).await,
             Purpose::Check => self.land_check(&step, answer).await,
+            Purpose::Look => self.land_look(&step, answer).await,
             Purpose::Notify { on } => self.record(RunEvent::NotifyEnded { notify: step, on, fault: answer.err() }).await,
         }
     }
@@ -56,7 +57,7 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
         let cancelled = self.options.cancel.level() > crate::cancel::CancelLevel::None;
         let in_steps = self.state().stage < crate::state::Stage::Undo;
         let over = self.stop_cause(self.clock.monotonic()).is_some();
-        self.leases.lost().is_some() || (in_steps && (cancelled || over))
+        self.leases.lost().is_some() || self.is_held_back() || (in_steps && (cancelled || over))
     }
 
     async fn land_attempt(&mut self, id: &StepId, answer: Result<Answered, Fault>, took: Duration) -> Result<(), RunError> {

@@ -5,6 +5,7 @@
 
 mod entry;
 mod flight;
+mod guard;
 mod items;
 mod landing;
 mod leases;
@@ -28,7 +29,7 @@ use crate::journal::{Holder, Journal};
 use crate::operate::Operate;
 use crate::plan::{Plan, PlannedStep};
 use crate::state::{RunState, next};
-use flight::{Flight, InFlight};
+use flight::{Flight, InFlight, Looks};
 use futures_util::future::{Either, select};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use leases::Leases;
@@ -150,12 +151,15 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
             return Vec::new();
         }
         let state = self.state();
-        let in_flight: BTreeSet<StepId> = self.in_flight.keys().cloned().collect();
+        let looks = |purpose: Looks| self.in_flight.iter().filter(move |(_, flight)| flight.looks() == purpose);
+        let ids = |purpose| looks(purpose).map(|(id, _)| id.clone()).collect::<BTreeSet<StepId>>();
+        let (in_flight, looking) = (ids(Looks::Once), ids(Looks::AgainAndAgain));
         let now = self.clock.monotonic();
         let is_due = |step: &StepId| self.due.get(step).is_none_or(|due| *due <= now);
         let is_overdue = |step: &PlannedStep| self.is_overdue(step);
         let moment = Moment {
             in_flight: &in_flight,
+            looking: &looking,
             is_due: &is_due,
             is_overdue: &is_overdue,
             stop: self.stop_cause(now),
@@ -178,7 +182,7 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
     /// Stops calls whose time is over.
     fn look_at_the_clock(&mut self) {
         let now = self.clock.monotonic();
-        if self.stop_cause(now).is_some() {
+        if self.stop_cause(now).is_some() || self.is_ended_by_guard() {
             self.abort_steps();
         }
         if self.cleanup_deadline.is_some_and(|deadline| deadline <= now) {
@@ -199,13 +203,18 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
             if self.seen_cancel == CancelLevel::Now && self.state().ended.is_none() {
                 return self.stop_now(PauseReason::Interrupted).await.map(Flow::Stop);
             }
-            if let (Some(name), true) = (self.leases.lost(), self.in_flight.is_empty()) {
+            if let (Some(name), true) = (self.leases.lost(), self.is_idle()) {
                 let reason = PauseReason::LeaseLost { name: name.to_owned() };
                 return self.stop_now(reason).await.map(Flow::Stop);
             }
         }
         let paused = self.state().paused.clone();
         Ok(paused.map_or(Flow::Continue, |reason| Flow::Stop(Stopped::Paused { reason })))
+    }
+
+    /// Whether nothing is under way but looks of guards, for which nothing waits.
+    fn is_idle(&self) -> bool {
+        self.in_flight.values().all(|flight| flight.looks() == Looks::AgainAndAgain)
     }
 
     /// Drops every call under way. Attempts that had started have an unknown outcome, which `resume` clears up.
@@ -291,6 +300,7 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
             | RunEvent::WindowChecked { .. }
             | RunEvent::StepsBegan { .. }
             | RunEvent::LocksRetaken { .. }
+            | RunEvent::GuardLooked { .. }
             | RunEvent::StepSkipped { .. }
             | RunEvent::ItemsListed { .. }
             | RunEvent::ApprovalAsked { .. }

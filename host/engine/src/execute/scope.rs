@@ -69,6 +69,7 @@ pub fn describe_cause(cause: &crate::event::Cause) -> String {
         Cause::LockBusy { name, holder } => format!("lock `{name}` is held by {holder}"),
         Cause::Step { step } => format!("step `{step}` failed"),
         Cause::Verify { step } => format!("verify `{step}` failed"),
+        Cause::Guard { guard } => format!("guard `{guard}` was breached"),
         Cause::Cancel => "the operator cancelled the run".to_owned(),
         Cause::Timeout => "the run took longer than its timeout".to_owned(),
         Cause::Requested => "the operator asked to undo the run".to_owned(),

@@ -44,6 +44,7 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
         let event = match action {
             Action::Attempt { step } => return self.start_attempt(&step).await.map(|()| true),
             Action::Recover { step } => return self.recover(&step).await.map(|()| true),
+            Action::Look { guard } => return self.start_look(&guard).await.map(|()| true),
             Action::CheckWindow => return self.check_window().await.map(|_| true),
             Action::TakeLocks => return self.begin_locks().await,
             Action::Undo { step } => return self.start_undo(&step).await.map(|()| true),

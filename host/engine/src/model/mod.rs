@@ -1,6 +1,7 @@
 //! A runbook as it was written: names checked, places kept, nothing resolved.
 
 mod approval;
+mod guard;
 mod manual;
 mod param;
 mod policy;
@@ -8,6 +9,7 @@ mod step;
 mod window;
 
 pub use approval::{Approval, Oneself};
+pub use guard::{Guard, OnBreach};
 pub use manual::{FieldType, Manual, Typed};
 pub use param::{Param, ParamType};
 pub use policy::{Limits, Locks, OnBusy, Risk, UndoCause, UndoCauses, UndoPolicy, VerifyUndo};
@@ -55,6 +57,8 @@ pub struct Runbook {
     pub undo: UndoPolicy,
     /// `[[preflight]]`, `[[step]]`, `[[verify]]`, `[[finally]]`, each in file order, in this order of sections.
     pub steps: Vec<Step>,
+    /// `[[guard]]`, in file order.
+    pub guards: Vec<Guard>,
     /// `[[notify]]`, in file order.
     pub notifies: Vec<Notify>,
     /// Parts of the format that are read, and not executed by this version.
@@ -137,10 +141,11 @@ impl Runbook {
         self.steps.iter().find(|step| step.id.value == *id)
     }
 
-    /// Every place in the file that calls a plugin: steps of all sections, explicit undos, notifications.
+    /// Every place in the file that calls a plugin: steps of all sections, explicit undos, guards, notifications.
     pub fn use_sites(&self) -> Vec<UseSite<'_>> {
         let steps = self.steps.iter().flat_map(step::Step::use_sites);
+        let guards = self.guards.iter().flat_map(|guard| guard.look.use_sites());
         let notifies = self.notifies.iter().map(Notify::use_site);
-        steps.chain(notifies).collect()
+        steps.chain(guards).chain(notifies).collect()
     }
 }

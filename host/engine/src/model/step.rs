@@ -101,6 +101,7 @@ pub(crate) fn section_noun(section: Section) -> &'static str {
         Section::Step => "step",
         Section::Verify => "verify",
         Section::Finally => "finally",
+        Section::Guard => "guard",
         Section::Undo => "undo",
         Section::Notify => "notify",
     }

@@ -2,6 +2,7 @@
 //!
 //! The parser opens no file: other files come through the [`Loader`] of the caller.
 
+mod guard;
 mod include;
 mod names;
 mod params;
@@ -73,7 +74,7 @@ fn read_file(
     let limits = sections::limits(&mut reader);
     let undo = sections::undo_policy(&mut reader);
     let window = window::read(&mut reader);
-    sections::guards(&mut reader, &mut parts);
+    let guards = guard::read_all(&mut reader);
     let steps = step::read_all(&mut reader, &mut parts);
     let notifies = step::read_notifies(&mut reader);
     reader.finish();
@@ -96,6 +97,7 @@ fn read_file(
         limits,
         undo,
         steps,
+        guards,
         notifies,
         not_executed: parts.not_executed,
         warnings: Diagnostics::default(),

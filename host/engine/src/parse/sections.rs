@@ -1,4 +1,4 @@
-//! `[locks]`, `[limits]`, `[undo]`, and what is read and not executed yet: `[[guard]]`.
+//! `[locks]`, `[limits]`, `[undo]`.
 
 use super::{Parts, names};
 use crate::model::{Limits, Locks, NotExecuted, OnBusy, UndoCause, UndoCauses, UndoPolicy, VerifyUndo};
@@ -72,22 +72,4 @@ pub(super) fn undo_policy(reader: &mut Reader<'_>) -> UndoPolicy {
 /// Notes that a key was used which this version does not execute.
 pub(super) fn note(parts: &mut Parts, key: &'static str, subject: impl Into<String>, node: Located<Node>) {
     parts.not_executed.push(NotExecuted { key, subject: subject.into(), span: node.span, node: node.value });
-}
-
-pub(super) fn guards(reader: &mut Reader<'_>, parts: &mut Parts) {
-    if let Some(node) = reader.optional::<Node>("guard") {
-        note(parts, "guard", "the runbook", node);
-    }
-    reader.each("guard", "guard", |reader| {
-        for key in ["id", "uses"] {
-            reader.required::<String>(key);
-        }
-        for key in ["bind", "with", "expect"] {
-            reader.optional::<Table>(key);
-        }
-        reader.optional::<Duration>("every");
-        reader.optional::<u32>("for");
-        names::choice(reader, "on_breach", &[((), "pause"), ((), "undo"), ((), "abort")]);
-        Some(())
-    });
 }

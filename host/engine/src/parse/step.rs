@@ -78,7 +78,7 @@ fn read_uses(reader: &mut Reader<'_>) -> Option<Located<String>> {
     Some(uses)
 }
 
-fn check_uses(reader: &mut Reader<'_>, uses: &Located<String>) {
+pub(super) fn check_uses(reader: &mut Reader<'_>, uses: &Located<String>) {
     let parts: Vec<&str> = uses.value.rsplitn(2, ':').collect();
     if parts.len() != 2 || parts.iter().any(|part| part.trim().is_empty()) {
         let message = format!("`uses` of {} must be `plugin:operation`, not `{}`", reader.subject(), uses.value);
@@ -86,7 +86,7 @@ fn check_uses(reader: &mut Reader<'_>, uses: &Located<String>) {
     }
 }
 
-fn read_bind(reader: &mut Reader<'_>) -> Vec<Bind> {
+pub(super) fn read_bind(reader: &mut Reader<'_>) -> Vec<Bind> {
     let Some(table) = reader.optional::<Table>("bind") else { return Vec::new() };
     let mut binds = Vec::new();
     for (slot, node) in &table.value.entries {
@@ -163,7 +163,7 @@ fn read_poll(reader: &mut Reader<'_>) -> Option<Poll> {
     }
 }
 
-fn read_expect(reader: &mut Reader<'_>) -> Vec<Expectation> {
+pub(super) fn read_expect(reader: &mut Reader<'_>) -> Vec<Expectation> {
     let Some(table) = reader.optional::<Table>("expect") else { return Vec::new() };
     let mut found = Vec::new();
     collect_expectations(reader, &table.value, &mut Vec::new(), &mut found);

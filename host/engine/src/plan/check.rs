@@ -18,7 +18,7 @@ pub fn check_facts(runbook: &Runbook, facts: &BTreeMap<StepId, OperationFacts>) 
             diagnostics.push(Diagnostic::error("E0209", site.source, site.uses.span.clone(), message).label("not resolved"));
         }
     }
-    for step in &runbook.steps {
+    for step in runbook.steps.iter().chain(runbook.guards.iter().map(|guard| &guard.look)) {
         if let Some(own) = facts.get(&step.id.value) {
             check_step(step, own, facts, &mut diagnostics);
         }
@@ -44,11 +44,15 @@ fn refusal(source: &Arc<Source>, span: &Span, message: String) -> Diagnostic {
 
 fn check_step(step: &Step, own: &OperationFacts, facts: &BTreeMap<StepId, OperationFacts>, diagnostics: &mut Diagnostics) {
     let error = |code, span: &Span, message: String| Diagnostic::error(code, &step.source, span.clone(), message);
-    let looks_only = matches!(step.section, Section::Preflight | Section::Verify);
+    let looks_only = matches!(step.section, Section::Preflight | Section::Verify | Section::Guard);
     if looks_only && own.kind == Kind::Step {
         let message =
             format!("{} uses a step, which may change something; a {} only looks", step.subject(), section_noun(step.section));
         diagnostics.push(error("E0228", &step.id.span, message).label("changes something").help("use a probe or a smoke test"));
+    }
+    if step.section == Section::Guard && (own.kind == Kind::SmokeTest || own.writes) {
+        let message = format!("{} tries things out, and a guard only looks, again and again", step.subject());
+        diagnostics.push(error("E0228", &step.id.span, message).label("changes something").help("use a probe"));
     }
     if looks_only && step.section == Section::Preflight && own.writes {
         let message = format!("{} writes, and a preflight runs before any lock is held", step.subject());

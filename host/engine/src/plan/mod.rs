@@ -1,9 +1,11 @@
 //! Runbook × parameters × what is known of the operations → [`Plan`]: everything that a run needs, and nothing left to doubt.
 
 mod check;
+mod guard;
 mod items;
 
 pub use check::check_facts;
+pub use guard::{DEFAULT_LOOK_TIMEOUT, PlannedGuard};
 pub(crate) use items::ListError;
 pub use items::{PlannedForEach, PlannedItem, PlannedItems};
 
@@ -55,6 +57,8 @@ pub struct Plan {
     pub undo: UndoPolicy,
     /// Preflights, steps, verifies, finallies: in this order, each in file order.
     pub steps: Vec<Arc<PlannedStep>>,
+    /// Guards in file order.
+    pub guards: Vec<PlannedGuard>,
     /// Notifications in file order.
     pub notifies: Vec<PlannedNotify>,
     /// What somebody should look at before the run.
@@ -223,6 +227,7 @@ impl Plan {
             index: steps.iter().enumerate().map(|(index, step)| (step.id.clone(), index)).collect(),
             by_template_key: steps.iter().map(|step| (template_key(&step.id), step.id.clone())).collect(),
             steps: steps.into_iter().map(Arc::new).collect(),
+            guards: runbook.guards.iter().filter_map(|guard| guard::plan_guard(guard, facts)).collect(),
             notifies: runbook.notifies.iter().map(|notify| plan_notify(notify, facts)).collect(),
             warnings: diagnostics,
         })
@@ -259,7 +264,12 @@ impl Plan {
         };
         // Items are listed in the journal when they are known.
         let written = self.steps.iter().filter(|step| step.item.is_none());
-        written.map(|step| listing(&step.id, &step.title, step.section, &step.uses, &step.facts)).collect()
+        let guards = self.guards.iter().map(|guard| &*guard.look);
+        written
+            .map(|step| &**step)
+            .chain(guards)
+            .map(|step| listing(&step.id, &step.title, step.section, &step.uses, &step.facts))
+            .collect()
     }
 }
 

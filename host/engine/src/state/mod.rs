@@ -3,12 +3,17 @@
 //! `next` says which event may follow which state. An event that may not is a bug, or a journal that somebody edited; both
 //! states are shown. The diagram is in `docs/semantics.md`.
 
+mod guard;
 mod step;
 
+use guard::After;
+pub use guard::GuardState;
 pub(crate) use step::is_ambiguous;
 pub use step::{Asked, EffectState, Given, StepPhase, StepState};
 
-use crate::event::{Cause, HeldLock, Item, PauseReason, Record, RunEnd, RunEvent, RunPhase, StepListing, Trigger, WindowVerdict};
+use crate::event::{
+    Cause, HeldLock, Item, PauseReason, Record, RunEnd, RunEvent, RunPhase, Section, StepListing, Trigger, WindowVerdict,
+};
 use crate::ids::StepId;
 use crate::operate::{Fault, Json, Proposal};
 use jiff::Timestamp;
@@ -68,6 +73,8 @@ pub struct RunState {
     pub steps: BTreeMap<StepId, StepState>,
     /// The items of steps with `for_each`, once they are known.
     pub items: BTreeMap<StepId, Vec<Item>>,
+    /// What is known of each guard.
+    pub guards: BTreeMap<StepId, GuardState>,
     /// What came of the last look at the window.
     pub window: Option<WindowVerdict>,
     /// The locks that it held last.
@@ -130,6 +137,8 @@ fn first(record: &Record) -> Result<RunState, IllegalEvent> {
         let event = format!("{:?}", record.event);
         return Err(IllegalEvent { seq: record.seq, event, state: "there is no run yet".to_owned() });
     };
+    let (guards, forward): (Vec<StepListing>, Vec<StepListing>) =
+        steps.iter().cloned().partition(|step| step.section == Section::Guard);
     Ok(RunState {
         runbook: runbook.clone(),
         title: title.clone(),
@@ -138,8 +147,9 @@ fn first(record: &Record) -> Result<RunState, IllegalEvent> {
         ended: None,
         stage: Stage::Preflight,
         phase: RunPhase::Running,
-        steps: steps.iter().map(|step| (step.id.clone(), StepState::new())).collect(),
-        order: steps.clone(),
+        steps: forward.iter().map(|step| (step.id.clone(), StepState::new())).collect(),
+        order: forward,
+        guards: guards.into_iter().map(|guard| (guard.id.clone(), GuardState::new(guard))).collect(),
         items: BTreeMap::new(),
         window: None,
         locks: Vec::new(),
@@ -191,6 +201,11 @@ impl RunState {
                 self.window = Some(verdict.clone());
                 Some(())
             }
+            RunEvent::GuardLooked { guard, look } => {
+                self.when(matches!(self.stage, Stage::Steps | Stage::Verify))?;
+                self.guards.get_mut(guard)?.look(look);
+                Some(())
+            }
             RunEvent::StepsBegan { locks } => {
                 self.when(self.stage == Stage::Preflight && !self.is_outside_window())?;
                 self.locks.clone_from(locks);
@@ -229,6 +244,8 @@ impl RunState {
             }
             RunEvent::Resumed { .. } => {
                 self.when(self.stage != Stage::Ended)?;
+                let after = if self.paused.is_some() { After::Pause } else { After::Crash };
+                self.guards.values_mut().for_each(|guard| guard.resume(after));
                 self.paused = None;
                 Some(())
             }

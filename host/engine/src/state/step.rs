@@ -295,6 +295,7 @@ impl StepState {
             | RunEvent::LockWaiting { .. }
             | RunEvent::WindowChecked { .. }
             | RunEvent::StepsBegan { .. }
+            | RunEvent::GuardLooked { .. }
             | RunEvent::LocksRetaken { .. }
             | RunEvent::VerifyBegan
             | RunEvent::UndoBegan { .. }

@@ -1,0 +1,93 @@
+//! Guards: looked at again and again while the run changes things.
+
+use super::flight::{Launch, LaunchPhase, Purpose};
+use super::scope;
+use super::start::template_fault;
+use super::{RunError, Runner};
+use crate::advance::{breach, is_held_back};
+use crate::clock::Clock;
+use crate::event::{AttemptResult, Look, LookVerdict, RunEvent};
+use crate::ids::StepId;
+use crate::journal::Journal;
+use crate::judge::{self, Finding};
+use crate::operate::{Answered, Fault, Operate, Outcome, Phase};
+use crate::plan::PlannedGuard;
+use crate::state::Stage;
+use crate::template;
+
+impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
+    /// Looks at what a guard watches.
+    pub(super) async fn start_look(&mut self, id: &StepId) -> Result<(), RunError> {
+        let guard = self.guard(id);
+        let look = &guard.look;
+        match self.with_scope_of(Some(look), "running", |scope| template::render(&look.with, scope)) {
+            Ok(input) => {
+                self.launch(Launch {
+                    step: id.clone(),
+                    site: id.clone(),
+                    caller: id.clone(),
+                    purpose: Purpose::Look,
+                    phase: LaunchPhase::One(Phase::Check),
+                    attempt: 1,
+                    input,
+                    timeout: look.timeout,
+                });
+                Ok(())
+            }
+            Err(error) => self.land_look(id, Err(template_fault("with", &error))).await,
+        }
+    }
+
+    /// What was seen. A guard that goes on holding is not written down again and again.
+    pub(super) async fn land_look(&mut self, id: &StepId, answer: Result<Answered, Fault>) -> Result<(), RunError> {
+        if !matches!(self.state().stage, Stage::Steps | Stage::Verify) {
+            return Ok(());
+        }
+        let guard = self.guard(id);
+        self.due.insert(id.clone(), self.clock.monotonic() + guard.every);
+        let look = self.judge_look(&guard, answer);
+        let known = self.state().guards.get(id).and_then(|found| found.last.as_ref());
+        let is_news = look.verdict != LookVerdict::Holds || known.is_none_or(|last| last.verdict != LookVerdict::Holds);
+        if is_news { self.record(RunEvent::GuardLooked { guard: id.clone(), look }).await } else { Ok(()) }
+    }
+
+    fn judge_look(&self, guard: &PlannedGuard, answer: Result<Answered, Fault>) -> Look {
+        let expected = self.with_scope_of(Some(&guard.look), "running", |scope| scope::expectations(&guard.look.expect, scope));
+        let finding = answer.and_then(|answered| {
+            let expected = expected.map_err(|error| template_fault("expect", &error))?;
+            judge::read(answered.answer, &expected)
+        });
+        match finding.map(|finding| (finding.outcome, Finding::into_result(finding))) {
+            Ok((Outcome::Pass | Outcome::Warn, AttemptResult::Succeeded { summary, .. })) => {
+                Look { verdict: LookVerdict::Holds, summary }
+            }
+            Ok((Outcome::Fail, result)) => Look { verdict: LookVerdict::Breached, summary: said(result) },
+            Ok((Outcome::Pass | Outcome::Warn | Outcome::Unknown, result)) => {
+                Look { verdict: LookVerdict::Blind, summary: said(result) }
+            }
+            Err(fault) => Look { verdict: LookVerdict::Blind, summary: fault.message },
+        }
+    }
+
+    /// Whether a guard ends the run now.
+    pub(super) fn is_ended_by_guard(&self) -> bool {
+        let in_time = matches!(self.state().stage, Stage::Steps | Stage::Verify);
+        in_time && breach(&self.plan, self.state()).is_some_and(|breach| breach.cause().is_some())
+    }
+
+    /// Whether a guard keeps new effects from beginning.
+    pub(super) fn is_held_back(&self) -> bool {
+        self.state().stage == Stage::Steps && is_held_back(&self.plan, self.state())
+    }
+
+    fn guard(&self, id: &StepId) -> PlannedGuard {
+        self.plan.guards.iter().find(|guard| guard.id() == id).expect("`advance` names guards of the plan only").clone()
+    }
+}
+
+fn said(result: AttemptResult) -> String {
+    match result {
+        AttemptResult::Succeeded { summary, .. } => summary,
+        AttemptResult::Failed { fault, .. } => fault.message,
+    }
+}

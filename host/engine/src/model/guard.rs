@@ -1,0 +1,34 @@
+//! `[[guard]]`: what is watched while a run changes things.
+
+use super::Step;
+use std::time::Duration;
+
+/// A probe that is asked again and again while steps and post-conditions run.
+#[derive(Debug, Clone)]
+pub struct Guard {
+    /// What is asked: id, `uses`, `bind`, `with`, `expect`, `timeout`. Its other fields are as of a step that says nothing.
+    pub look: Step,
+    /// Between two looks.
+    pub every: Duration,
+    /// How many looks in a row must be bad before it responds, at least 1.
+    pub in_a_row: u32,
+    /// What a breach leads to.
+    pub on_breach: OnBreach,
+}
+
+/// What a breach leads to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum OnBreach {
+    /// No step begins; when those that run have ended, the run stops and can be resumed.
+    Pause,
+    /// What runs is stopped as for a cancel; then what was done is undone, whatever `[undo] on` says.
+    #[default]
+    Undo,
+    /// What runs is stopped as for a cancel; nothing is undone.
+    Abort,
+}
+
+impl OnBreach {
+    /// All values with their names.
+    pub const ALL: &[(Self, &str)] = &[(Self::Pause, "pause"), (Self::Undo, "undo"), (Self::Abort, "abort")];
+}

@@ -1,0 +1,80 @@
+//! `[[guard]]`
+
+use super::{names, step};
+use crate::event::Section;
+use crate::ids::StepId;
+use crate::model::{Guard, OnBreach, OnCancel, OnFailure, Step};
+use runbook_document::{Located, Reader, Table};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Between two looks, when the runbook says nothing.
+const EVERY: Duration = Duration::from_secs(10);
+/// No guard looks more often: it would be a load of its own.
+const LEAST_EVERY: Duration = Duration::from_millis(100);
+
+pub(super) fn read_all(reader: &mut Reader<'_>) -> Vec<Guard> {
+    reader.each("guard", "guard", read)
+}
+
+fn read(reader: &mut Reader<'_>) -> Option<Guard> {
+    let id = reader.required::<String>("id");
+    if let Some(id) = &id {
+        names::check_kebab(reader, &id.value, &id.span, "an id");
+    }
+    let uses = reader.required::<String>("uses");
+    if let Some(uses) = &uses {
+        step::check_uses(reader, uses);
+    }
+    let title = reader.optional("title").map(|title| title.value);
+    let bind = step::read_bind(reader);
+    let with = reader.optional::<Table>("with").map(|with| with.value);
+    let expect = step::read_expect(reader);
+    let timeout = reader.optional("timeout").map(|timeout| timeout.value);
+    let every = reader.optional::<Duration>("every");
+    if let Some(every) = every.as_ref().filter(|every| every.value < LEAST_EVERY) {
+        let message = format!("`every` of {} must be 100ms or more", reader.subject());
+        reader.error("E0226", every.span.clone(), message, "too often");
+    }
+    let in_a_row = reader.optional::<u32>("for");
+    if let Some(none) = in_a_row.as_ref().filter(|looks| looks.value == 0) {
+        let message = format!("`for` of {} counts looks, so it is at least 1", reader.subject());
+        reader.error("E0226", none.span.clone(), message, "too few");
+    }
+    let on_breach = names::choice(reader, "on_breach", OnBreach::ALL).map(|on_breach| on_breach.value).unwrap_or_default();
+    let look = look(reader, id?.map(StepId::new), uses?);
+    Some(Guard {
+        look: Step { title, bind, with, expect, timeout, ..look },
+        every: every.map_or(EVERY, |every| every.value),
+        in_a_row: in_a_row.map_or(1, |looks| looks.value),
+        on_breach,
+    })
+}
+
+/// A step that says nothing but what it is.
+fn look(reader: &Reader<'_>, id: Located<StepId>, uses: Located<String>) -> Step {
+    Step {
+        section: Section::Guard,
+        id,
+        uses: Some(uses),
+        source: Arc::clone(reader.source()),
+        span: reader.table().span.clone(),
+        title: None,
+        bind: Vec::new(),
+        with: None,
+        needs: None,
+        when: None,
+        timeout: None,
+        total_timeout: None,
+        retry: None,
+        idempotent: None,
+        poll: None,
+        expect: Vec::new(),
+        undo: None,
+        on_failure: OnFailure::default(),
+        on_cancel: OnCancel::default(),
+        manual: None,
+        approval: None,
+        for_each: None,
+    }
+}

@@ -1,0 +1,39 @@
+//! A guard, ready to look.
+
+use super::{PlannedStep, plan_step};
+use crate::ids::StepId;
+use crate::model::{Guard, OnBreach};
+use crate::operate::OperationFacts;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Of one look, when the runbook says nothing. A look that hangs is a look that saw nothing.
+pub const DEFAULT_LOOK_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// What is watched while a run changes things.
+#[derive(Debug, Clone)]
+pub struct PlannedGuard {
+    /// What is asked.
+    pub look: Arc<PlannedStep>,
+    /// Between two looks.
+    pub every: Duration,
+    /// How many looks in a row must be bad before it responds, at least 1.
+    pub in_a_row: u32,
+    /// What a breach leads to.
+    pub on_breach: OnBreach,
+}
+
+impl PlannedGuard {
+    /// Its id.
+    pub fn id(&self) -> &StepId {
+        &self.look.id
+    }
+}
+
+/// `None` only for a guard of which nothing is known, which `check_facts` has refused.
+pub(super) fn plan_guard(guard: &Guard, facts: &BTreeMap<StepId, OperationFacts>) -> Option<PlannedGuard> {
+    let mut look = plan_step(&guard.look, Vec::new(), facts)?;
+    look.timeout = guard.look.timeout.unwrap_or(DEFAULT_LOOK_TIMEOUT);
+    Some(PlannedGuard { look: Arc::new(look), every: guard.every, in_a_row: guard.in_a_row, on_breach: guard.on_breach })
+}
