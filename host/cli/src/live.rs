@@ -73,9 +73,11 @@ impl Live {
             | RunEvent::WindowChecked { .. }
             | RunEvent::StepsBegan { .. }
             | RunEvent::GuardLooked { .. }
+            | RunEvent::Stopping { .. }
             | RunEvent::LocksRetaken { .. }
             | RunEvent::StepSkipped { .. }
             | RunEvent::ItemsListed { .. }
+            | RunEvent::GroupBegan { .. }
             | RunEvent::ItemsEnded { .. }
             | RunEvent::ApprovalAsked { .. }
             | RunEvent::ApprovalGiven { .. }

@@ -185,9 +185,13 @@ fn steps(plan: &Plan, state: &RunState, moment: &Moment<'_>) -> Vec<Action> {
         let open = repeating(plan, state);
         return if open.is_empty() { vec![ending(plan, state, cause)] } else { open };
     }
-    let done: Vec<Action> = repeating(plan, state).into_iter().filter(|action| all_items_settled(state, action)).collect();
+    let done: Vec<Action> = repeating(plan, state).into_iter().filter(|action| all_items_settled(plan, state, action)).collect();
     if !done.is_empty() {
         return done;
+    }
+    let out_of_reach = out_of_reach(plan, state, Section::Step);
+    if !out_of_reach.is_empty() {
+        return out_of_reach;
     }
     let unknown = |step: &&PlannedStep| state.step(&step.id).phase == StepPhase::Unknown;
     let unknown: Vec<StepId> = plan.section(Section::Step).filter(unknown).map(|step| step.id.clone()).collect();
@@ -202,7 +206,7 @@ fn steps(plan: &Plan, state: &RunState, moment: &Moment<'_>) -> Vec<Action> {
         return if moment.in_flight.is_empty() { vec![notify] } else { Vec::new() };
     }
     if !all_settled(plan, state, Section::Step) {
-        let looks = looks(plan, moment);
+        let looks = looks(plan, state, moment);
         if is_held_back(plan, state) {
             // Nothing begins on what nobody has looked at, or on what looked bad a moment ago.
             return looks;
@@ -242,7 +246,7 @@ fn verify(plan: &Plan, state: &RunState, moment: &Moment<'_>) -> Vec<Action> {
     if all_settled(plan, state, Section::Verify) {
         return vec![Action::BeginFinally { end: undo::success(plan, state), cause: None }];
     }
-    attempts(plan, state, moment, Section::Verify).into_iter().chain(looks(plan, moment)).collect()
+    attempts(plan, state, moment, Section::Verify).into_iter().chain(looks(plan, state, moment)).collect()
 }
 
 /// A guard that has seen enough.
@@ -273,7 +277,7 @@ impl Breach {
 /// run stops, for somebody to look.
 pub(crate) fn breach(plan: &Plan, state: &RunState) -> Option<Breach> {
     let found = |guard: &&PlannedGuard| state.guards.get(guard.id()).is_some_and(|found| found.in_a_row >= guard.in_a_row);
-    let guard = plan.guards.iter().find(found)?;
+    let guard = plan.guards.iter().filter(|guard| is_watching(guard, state)).find(found)?;
     let last = state.guards.get(guard.id())?.last.as_ref()?;
     let id = || guard.id().clone();
     let pause = || Breach::Pause(PauseReason::Guard { guard: id(), why: last.summary.clone() });
@@ -285,13 +289,26 @@ pub(crate) fn breach(plan: &Plan, state: &RunState) -> Option<Breach> {
 
 /// Whether no step may begin because of a guard.
 pub(crate) fn is_held_back(plan: &Plan, state: &RunState) -> bool {
-    plan.guards.iter().any(|guard| state.guards.get(guard.id()).is_none_or(GuardState::holds_back))
+    plan.guards
+        .iter()
+        .filter(|guard| is_watching(guard, state))
+        .any(|guard| state.guards.get(guard.id()).is_none_or(GuardState::holds_back))
+}
+
+/// Whether it is a guard's time: that of a nested file watches while its steps run.
+pub(crate) fn is_watching(guard: &PlannedGuard, state: &RunState) -> bool {
+    guard.look.group.as_ref().is_none_or(|group| state.step(group).phase == StepPhase::Repeating)
 }
 
 /// The guards that are to be looked at now.
-fn looks(plan: &Plan, moment: &Moment<'_>) -> Vec<Action> {
+fn looks(plan: &Plan, state: &RunState, moment: &Moment<'_>) -> Vec<Action> {
     let due = |guard: &&PlannedGuard| !moment.looking.contains(guard.id()) && (moment.is_due)(guard.id());
-    plan.guards.iter().filter(due).map(|guard| Action::Look { guard: guard.id().clone() }).collect()
+    plan.guards
+        .iter()
+        .filter(|guard| is_watching(guard, state))
+        .filter(due)
+        .map(|guard| Action::Look { guard: guard.id().clone() })
+        .collect()
 }
 
 /// A pause, if nothing but approval is waited for.
@@ -320,6 +337,24 @@ fn is_answered(step: &PlannedStep, state: &RunState, moment: &Moment<'_>) -> boo
     }
 }
 
+/// Steps that will never begin: of a nested file that will not, and checks of a suite that depend on one that did not pass.
+fn out_of_reach(plan: &Plan, state: &RunState, section: Section) -> Vec<Action> {
+    if plan.groups.is_empty() {
+        return Vec::new();
+    }
+    let skip = |step: &PlannedStep, reason| Action::Skip { step: step.id.clone(), reason };
+    let pending = plan.section(section).filter(|step| state.step(&step.id).phase == StepPhase::Pending);
+    let reason = |step: &&PlannedStep| {
+        let group = step.group.as_ref()?;
+        let never = !state.groups.contains_key(group) && (section == Section::Finally || state.step(group).phase.is_settled());
+        let without = |need: &StepId| matches!(state.step(need).phase, StepPhase::Failed(_) | StepPhase::Skipped(_));
+        let inherited = if let StepPhase::Skipped(reason) = state.step(group).phase { reason } else { SkipReason::Dependency };
+        let depends = step.weight.is_some() && step.needs.iter().any(without);
+        if never { Some(inherited) } else { depends.then_some(SkipReason::Dependency) }
+    };
+    pending.filter_map(|step| Some(skip(step, reason(&step)?))).collect()
+}
+
 /// The end of the items of each step that is not ended yet.
 fn repeating(plan: &Plan, state: &RunState) -> Vec<Action> {
     let open = |id: &&StepId| state.step(id).phase == StepPhase::Repeating;
@@ -327,10 +362,12 @@ fn repeating(plan: &Plan, state: &RunState) -> Vec<Action> {
     plan.section(Section::Step).map(|step| &step.id).filter(open).map(|step| Action::EndItems { step: step.clone() }).collect()
 }
 
-fn all_items_settled(state: &RunState, action: &Action) -> bool {
+fn all_items_settled(plan: &Plan, state: &RunState, action: &Action) -> bool {
     let Action::EndItems { step } = action else { return false };
     let items = state.items.get(step).map(Vec::as_slice).unwrap_or_default();
+    let mut own = plan.section(Section::Step).filter(|known| known.group.as_ref() == Some(step));
     items.iter().all(|item| state.step(&step.item(&item.key)).phase.is_settled())
+        && own.all(|step| state.step(&step.id).phase.is_settled())
 }
 
 /// Undo, or not: as the runbook says for this cause.
@@ -373,6 +410,10 @@ fn undo_stage(plan: &Plan, state: &RunState, moment: &Moment<'_>) -> Vec<Action>
 fn finally(plan: &Plan, state: &RunState, moment: &Moment<'_>) -> Vec<Action> {
     if !moment.in_flight.is_empty() {
         return Vec::new();
+    }
+    let out_of_reach = out_of_reach(plan, state, Section::Finally);
+    if !out_of_reach.is_empty() {
+        return out_of_reach;
     }
     if !all_settled(plan, state, Section::Finally) {
         return match moment.cleanup {
@@ -420,13 +461,16 @@ fn step_cause(state: &RunState, step: &PlannedStep) -> Cause {
     }
 }
 
-/// The first step whose failure the runbook does not tolerate; rather an item than the step that it is an item of.
+/// The first step whose failure the runbook does not tolerate; rather an item, or a step of a nested file, than the step that
+/// stands for it.
 fn failed_step<'a>(plan: &'a Plan, state: &RunState) -> Option<&'a PlannedStep> {
     let failed = |step: &&PlannedStep| {
         let found = state.step(&step.id);
         matches!(found.phase, StepPhase::Failed(_)) && !found.tolerated && step.on_failure != OnFailure::Continue
     };
-    let has_items = |step: &PlannedStep| state.items.get(&step.id).is_some_and(|items| !items.is_empty());
+    let has_items = |step: &PlannedStep| {
+        state.groups.contains_key(&step.id) || state.items.get(&step.id).is_some_and(|items| !items.is_empty())
+    };
     let mut all = plan.section(Section::Step).filter(failed);
     let first = all.next()?;
     if has_items(first) { all.find(|step| !has_items(step)).or(Some(first)) } else { Some(first) }
@@ -439,7 +483,11 @@ fn attempts(plan: &Plan, state: &RunState, moment: &Moment<'_>, section: Section
         let open = matches!(phase, StepPhase::Pending | StepPhase::Waiting)
             || (phase == StepPhase::Asking && is_answered(step, state, moment));
         let free = !moment.in_flight.contains(&step.id) && (moment.is_due)(&step.id);
-        open && free && step.needs.iter().all(|need| state.step(need).phase.is_settled())
+        let reached = match (&step.group, section) {
+            (Some(group), Section::Step) => state.step(group).phase == StepPhase::Repeating,
+            (Some(_) | None, _) => true,
+        };
+        open && free && reached && step.needs.iter().all(|need| state.step(need).phase.is_settled())
     };
     let mut places = Places::new(plan, state, moment, section);
     let admitted = plan.section(section).filter(ready).filter(|step| places.admit(state, step));

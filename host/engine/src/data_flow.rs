@@ -2,7 +2,8 @@
 
 use crate::ids::StepId;
 use crate::model::{Items, Runbook};
-use crate::template::{Form, has_markers, references, template_key};
+use crate::plan::around;
+use crate::template::{Form, has_markers, inner_key, references, template_key};
 use serde_json::Value as Json;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,10 +12,11 @@ const ALL: &str = "*";
 
 /// For every place that calls a plugin, the steps whose output its input refers to.
 pub fn inputs_from(runbook: &Runbook) -> BTreeMap<StepId, BTreeSet<StepId>> {
-    let by_key: BTreeMap<String, &StepId> =
-        runbook.steps.iter().map(|step| (template_key(&step.id.value), &step.id.value)).collect();
+    let steps: Vec<&StepId> = runbook.steps.iter().map(|step| &step.id.value).collect();
     let mut inputs = BTreeMap::new();
     for site in runbook.use_sites() {
+        let step = runbook.step(&StepId::new(site.step.as_str().trim_end_matches("/undo")));
+        let group = step.and_then(|step| step.group.clone());
         let mut keys = BTreeSet::new();
         if let Some(with) = site.with {
             collect(&with.to_json(), &mut keys);
@@ -25,11 +27,34 @@ pub fn inputs_from(runbook: &Runbook) -> BTreeMap<StepId, BTreeSet<StepId>> {
                 Items::Literal(items) => collect(&items.value.to_json(), &mut keys),
             }
         }
-        let is_named = |key: &String| keys.contains(key) || keys.contains(ALL);
-        let steps = by_key.iter().filter(|(key, id)| is_named(key) && **id != &site.step).map(|(_, id)| (*id).clone()).collect();
-        inputs.insert(site.step, steps);
+        let mut found = named(&keys, group.as_ref(), &steps);
+        // What a nested file is given reaches each of its steps, by its parameters.
+        for outer in around(group.as_ref()) {
+            let Some(group) = runbook.groups.iter().find(|group| group.id == outer) else { continue };
+            let mut keys = BTreeSet::new();
+            if let Some(with) = &group.with {
+                collect(&with.to_json(), &mut keys);
+            }
+            let of = runbook.step(&outer).and_then(|step| step.group.clone());
+            found.append(&mut named(&keys, of.as_ref(), &steps));
+        }
+        found.remove(&site.step);
+        inputs.insert(site.step, found);
     }
     inputs
+}
+
+/// The steps that are called by these keys in a file; a step that stands for a nested file is all its steps.
+fn named(keys: &BTreeSet<String>, group: Option<&StepId>, steps: &[&StepId]) -> BTreeSet<StepId> {
+    let in_file = |id: &StepId| group.is_none_or(|group| id.is_inside(group));
+    let is_named = |id: &StepId| {
+        let key = template_key(id);
+        keys.iter().any(|named| {
+            let whole = group.map_or_else(|| named.clone(), |group| inner_key(group, named));
+            key == whole || key.strip_prefix(whole.as_str()).is_some_and(|rest| rest.starts_with('.'))
+        })
+    };
+    steps.iter().filter(|id| in_file(id) && (keys.contains(ALL) || is_named(id))).map(|id| (*id).clone()).collect()
 }
 
 fn collect(value: &Json, keys: &mut BTreeSet<String>) {

@@ -4,7 +4,7 @@
 use crate::event::Section;
 use crate::ids::{RunId, StepId};
 use crate::operate::{Answer, Call, Fault, Json, Kind, Mode, Operate, Outcome, Phase, Proposal};
-use crate::plan::{ListError, Plan, PlannedStep};
+use crate::plan::{ListError, ParamsError, Plan, PlannedGroup, PlannedStep};
 use crate::template::{self, Scope, StepView, TemplateError};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -30,6 +30,11 @@ pub enum DryFinding {
     },
     /// A step would do this.
     Would(Proposal),
+    /// It stands for the steps of a nested file, which follow.
+    Opens {
+        /// How many.
+        steps: usize,
+    },
     /// Its `when` is false.
     Skipped,
     /// It depends on what an earlier step will answer, or tries things out; it is known only at run time.
@@ -49,14 +54,26 @@ pub async fn dry_run<O: Operate>(
     operator: &str,
     environment: Option<&str>,
 ) -> Vec<DryStep> {
-    let dry = Dry { plan, operate, run, values: run_values(plan, run, operator, environment) };
+    let mut dry = Dry { plan, operate, run, values: run_values(plan, run, operator, environment), opened: BTreeMap::new() };
     let mut views: BTreeMap<StepId, StepView> = BTreeMap::new();
     let mut found = Vec::new();
-    for guard in &plan.guards {
+    for guard in plan.guards.iter().filter(|guard| guard.look.group.is_none()) {
         let (finding, _) = dry.ask(&guard.look, &views).await;
         found.push(DryStep { id: guard.id().clone(), finding });
     }
     for step in &plan.steps {
+        if let Some(group) = plan.groups.get(&step.id) {
+            let (finding, view, opened) = dry.open(step, group, &views);
+            found.push(DryStep { id: step.id.clone(), finding });
+            dry.opened.insert(step.id.clone(), opened);
+            views.insert(step.id.clone(), view);
+            continue;
+        }
+        if let Some((finding, view)) = dry.out_of_reach(step) {
+            found.push(DryStep { id: step.id.clone(), finding });
+            views.insert(step.id.clone(), view);
+            continue;
+        }
         let view = match dry.items(step, &views) {
             Some(Ok(items)) => {
                 for item in items {
@@ -101,12 +118,68 @@ struct Dry<'a, O> {
     operate: &'a O,
     run: RunId,
     values: serde_json::Map<String, Json>,
+    /// What is known of each nested file.
+    opened: BTreeMap<StepId, Opened>,
+}
+
+/// What is known of a nested file.
+enum Opened {
+    /// What its steps see as `params`.
+    Params(serde_json::Map<String, Json>),
+    /// It is known only at run time, and so are its steps.
+    AtRunTime { reason: String },
+    /// It will not be run.
+    Skipped,
 }
 
 /// What a dry run says of a step, and what later templates see of it.
 type Said = (DryFinding, StepView);
 
 impl<O: Operate> Dry<'_, O> {
+    /// What a step that stands for a nested file would open it with.
+    fn open(
+        &self,
+        step: &PlannedStep,
+        group: &PlannedGroup,
+        views: &BTreeMap<StepId, StepView>,
+    ) -> (DryFinding, StepView, Opened) {
+        if let Some((finding, view)) = self.out_of_reach(step) {
+            let opened =
+                if finding == DryFinding::Skipped { Opened::Skipped } else { Opened::AtRunTime { reason: said(&finding) } };
+            return (finding, view, opened);
+        }
+        let params = self.with_scope(step, views, |scope| match &step.when {
+            Some(when) if !template::holds(when, scope)? => Ok(None),
+            Some(_) | None => group.params_in(scope).map(Some),
+        });
+        match params {
+            Ok(Some(params)) => {
+                let steps = self.plan.steps.iter().filter(|known| known.group.as_ref() == Some(&step.id)).count();
+                (DryFinding::Opens { steps }, StepView::AtRunTime, Opened::Params(params))
+            }
+            Ok(None) => (DryFinding::Skipped, StepView::Absent("the step was skipped".to_owned()), Opened::Skipped),
+            Err(error @ ParamsError::Template(TemplateError::AtRunTime { .. })) => {
+                let reason = error.to_string();
+                let (finding, view) = at_run_time(reason.clone());
+                (finding, view, Opened::AtRunTime { reason })
+            }
+            Err(error) => {
+                let reason = error.to_string();
+                let (finding, view) = failed(Fault::new(crate::operate::ErrorClass::Invalid, "engine.params", reason.clone()));
+                (finding, view, Opened::AtRunTime { reason })
+            }
+        }
+    }
+
+    /// What there is to say of a step of a nested file that is not opened.
+    fn out_of_reach(&self, step: &PlannedStep) -> Option<Said> {
+        match self.opened.get(step.group.as_ref()?)? {
+            Opened::Params(_) => None,
+            Opened::AtRunTime { reason } => Some(at_run_time(reason.clone())),
+            Opened::Skipped => Some((DryFinding::Skipped, StepView::Absent("the step was skipped".to_owned()))),
+        }
+    }
+
     /// The items of a step that has some; or what there is to say instead, if they are not known or there are none.
     fn items(&self, step: &PlannedStep, views: &BTreeMap<StepId, StepView>) -> Option<Result<Vec<Arc<PlannedStep>>, Said>> {
         let for_each = step.for_each.as_ref()?;
@@ -162,12 +235,27 @@ impl<O: Operate> Dry<'_, O> {
     }
 
     fn with_scope<T>(&self, step: &PlannedStep, views: &BTreeMap<StepId, StepView>, read: impl FnOnce(&Scope<'_>) -> T) -> T {
+        let group = step.group.as_ref();
         let lookup = |key: &str| {
-            let id = self.plan.by_template_key(key)?;
+            let key = group.map_or_else(|| key.to_owned(), |group| template::inner_key(group, key));
+            let id = self.plan.by_template_key(&key)?;
             views.get(id).map(|view| (id.clone(), view.clone()))
         };
         let locals = step.item.iter().map(|item| (item.name.clone(), item.value.clone())).collect();
-        read(&Scope { params: self.plan.params.clone(), steps: &lookup, run: self.values.clone(), locals })
+        let params = match group.and_then(|group| self.opened.get(group)) {
+            Some(Opened::Params(params)) => params.clone(),
+            Some(Opened::AtRunTime { .. } | Opened::Skipped) | None => self.plan.params.clone(),
+        };
+        read(&Scope { params, steps: &lookup, run: self.values.clone(), locals })
+    }
+}
+
+/// Why something is known only at run time, for the steps that depend on it.
+fn said(finding: &DryFinding) -> String {
+    match finding {
+        DryFinding::AtRunTime { reason } => reason.clone(),
+        DryFinding::Failed(fault) => fault.message.clone(),
+        DryFinding::Found { .. } | DryFinding::Would(_) | DryFinding::Opens { .. } | DryFinding::Skipped => String::new(),
     }
 }
 

@@ -35,7 +35,7 @@ impl fmt::Display for RunId {
 /// The id of one call site in a runbook.
 ///
 /// Preflights, steps, verifies and finallies carry the `id` of the file. An explicit undo is `STEP/undo`; a notification
-/// is `notify/N`, counted from 1; an item of `for_each` is `STEP[KEY]`.
+/// is `notify/N`, counted from 1; an item of `for_each` is `STEP[KEY]`; a step of a nested file is `STEP.ID`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct StepId(String);
@@ -56,6 +56,17 @@ impl StepId {
     #[must_use]
     pub fn item(&self, key: &str) -> Self {
         Self(format!("{}[{key}]", self.0))
+    }
+
+    /// A step of the file that this step stands for.
+    #[must_use]
+    pub fn inner(&self, id: &Self) -> Self {
+        Self(format!("{}.{}", self.0, id.0))
+    }
+
+    /// Whether it is a step, at any depth, of the file that `group` stands for.
+    pub fn is_inside(&self, group: &Self) -> bool {
+        self.0.strip_prefix(group.as_str()).is_some_and(|rest| rest.starts_with('.'))
     }
 
     /// The notification with this number, counted from 1.

@@ -2,7 +2,8 @@
 
 use crate::model::{Param, Runbook};
 use crate::operate::Json;
-use crate::parse::parse_param_text;
+use crate::parse::{parse_param_json, parse_param_text};
+use crate::template::has_markers;
 use runbook_document::{Diagnostic, Diagnostics, nearest};
 
 /// Parameters that fit a runbook: every one is there, each of its type.
@@ -61,6 +62,71 @@ fn value_of(runbook: &Runbook, param: &Param, set: &[(String, String)]) -> Resul
         }
         None => Ok(param.default.clone()),
     }
+}
+
+/// What is done about a value that is a template.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Templates {
+    /// It is not known yet, and judged when it is rendered.
+    Later,
+    /// It was rendered.
+    Rendered,
+}
+
+/// What is wrong with one parameter of a nested file.
+pub(crate) struct Problem {
+    /// The parameter.
+    pub name: String,
+    /// What is wrong with it.
+    pub message: String,
+}
+
+/// What is wrong with what a step gives to a nested file.
+pub(crate) fn problems(params: &[Param], given: &serde_json::Map<String, Json>, templates: Templates) -> Vec<Problem> {
+    from_step(params, given, templates).1
+}
+
+/// The parameters of a nested file, from what its step gives.
+///
+/// # Errors
+/// Everything that is wrong, in one line.
+pub(crate) fn of_nested(
+    params: &[Param],
+    given: &serde_json::Map<String, Json>,
+) -> Result<serde_json::Map<String, Json>, String> {
+    let (values, problems) = from_step(params, given, Templates::Rendered);
+    let all: Vec<String> = problems.into_iter().map(|problem| problem.message).collect();
+    if all.is_empty() { Ok(values) } else { Err(all.join("; ")) }
+}
+
+fn from_step(
+    params: &[Param],
+    given: &serde_json::Map<String, Json>,
+    templates: Templates,
+) -> (serde_json::Map<String, Json>, Vec<Problem>) {
+    let (mut values, mut problems) = (serde_json::Map::new(), Vec::new());
+    for name in given.keys().filter(|name| !params.iter().any(|param| param.name.name == **name)) {
+        let near = nearest(name, params.iter().map(|param| param.name.name.as_str()));
+        let hint = near.map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
+        problems.push(Problem { name: name.clone(), message: format!("it has no parameter `{name}`{hint}") });
+    }
+    for param in params {
+        let name = &param.name.name;
+        let value = match given.get(name) {
+            Some(Json::String(text)) if templates == Templates::Later && has_markers(text) => continue,
+            Some(value @ Json::Array(_)) if templates == Templates::Later && value.to_string().contains("{{") => continue,
+            Some(Json::String(text)) => parse_param_text(param, text).map(Some),
+            Some(value) => parse_param_json(param, value).map(Some),
+            None if param.required => Err(format!("its parameter `{name}` is required")),
+            None => Ok(param.default.clone()),
+        };
+        match value {
+            Ok(Some(value)) => drop(values.insert(name.clone(), value)),
+            Ok(None) => {}
+            Err(message) => problems.push(Problem { name: name.clone(), message: format!("`{name}`: {message}") }),
+        }
+    }
+    (values, problems)
 }
 
 fn unknown(runbook: &Runbook, name: &str) -> Diagnostic {

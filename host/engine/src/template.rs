@@ -87,6 +87,11 @@ pub fn template_key(id: &StepId) -> String {
     id.as_str().replace('-', "_")
 }
 
+/// The key of a step of a nested file, by the key that templates of that file call it.
+pub fn inner_key(group: &StepId, key: &str) -> String {
+    format!("{}.{key}", template_key(group))
+}
+
 /// What `{{ … }}` or an expression refers to.
 pub fn references(text: &str, form: Form) -> Result<References, TemplateError> {
     let environment = environment();

@@ -53,11 +53,13 @@ pub fn lines(summary: &Summary, record: &Record) -> Vec<Line> {
                 line(Tone::Dim, format!("lock `{}` held (token {}){taken}", lock.name, lock.token))
             })
             .collect(),
+        RunEvent::Stopping { cause } => vec![line(Tone::Bad, format!("stopping: {}", cause_text(cause)))],
         RunEvent::GuardLooked { guard, look } => vec![looked(guard, look)],
         RunEvent::StepSkipped { step, .. } => vec![step_line(summary, step, Tone::Dim, "skipped", None)],
         RunEvent::ItemsListed { step, items } => {
             vec![line(Tone::Dim, format!("  · {step}: {}", counted(items.len(), "item")))]
         }
+        RunEvent::GroupBegan { step, .. } => vec![line(Tone::Dim, format!("  · {step}: begins"))],
         RunEvent::ItemsEnded { step, result, .. } => items_ended(summary, step, result),
         RunEvent::ApprovalAsked { step, proposal, .. } => asked(summary, step, proposal),
         RunEvent::ManualAsked { step, instructions } => by_hand(summary, step, instructions),
@@ -286,7 +288,7 @@ fn step_line(summary: &Summary, step: &StepId, tone: Tone, word: &str, took: Opt
 
 fn is_shown(section: Section) -> bool {
     match section {
-        Section::Preflight | Section::Step | Section::Verify | Section::Finally | Section::Guard => true,
+        Section::Preflight | Section::Step | Section::Verify | Section::Finally | Section::Guard | Section::Check => true,
         Section::Undo | Section::Notify => false,
     }
 }

@@ -217,7 +217,7 @@ impl Summary {
                 self.ended = None;
                 self.end = None;
             }
-            RunEvent::UndoBegan { cause, .. } => self.set_cause(cause),
+            RunEvent::UndoBegan { cause, .. } | RunEvent::Stopping { cause } => self.set_cause(cause),
             RunEvent::FinallyBegan { cause, .. } => {
                 if let Some(cause) = cause {
                     self.set_cause(cause);
@@ -235,6 +235,7 @@ impl Summary {
             RunEvent::LockWaiting { .. } | RunEvent::VerifyBegan => {}
             RunEvent::ItemsListed { step, items } => self.list_items(step, items),
             RunEvent::GuardLooked { guard: step, .. }
+            | RunEvent::GroupBegan { step, .. }
             | RunEvent::ItemsEnded { step, .. }
             | RunEvent::ApprovalAsked { step, .. }
             | RunEvent::ApprovalGiven { step, .. }
@@ -317,6 +318,10 @@ impl StepSummary {
     fn fold(&mut self, event: &RunEvent) {
         match event {
             RunEvent::GuardLooked { look, .. } => self.look(look),
+            RunEvent::GroupBegan { .. } => {
+                self.state = StepState::Running;
+                "its steps run".clone_into(&mut self.summary);
+            }
             RunEvent::ItemsEnded { result, then, .. } => self.end_attempt(result, *then),
             RunEvent::StepSkipped { reason, .. } => {
                 self.state = StepState::Skipped;
@@ -393,6 +398,7 @@ impl StepSummary {
             | RunEvent::LockWaiting { .. }
             | RunEvent::WindowChecked { .. }
             | RunEvent::StepsBegan { .. }
+            | RunEvent::Stopping { .. }
             | RunEvent::LocksRetaken { .. }
             | RunEvent::VerifyBegan
             | RunEvent::UndoBegan { .. }

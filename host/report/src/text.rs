@@ -52,7 +52,7 @@ fn head(summary: &Summary) -> String {
 
 fn rows(summary: &Summary) -> Vec<Vec<String>> {
     let shown = summary.steps.iter().filter(|step| match step.section {
-        Section::Preflight | Section::Step | Section::Verify | Section::Finally | Section::Guard => true,
+        Section::Preflight | Section::Step | Section::Verify | Section::Finally | Section::Guard | Section::Check => true,
         Section::Undo | Section::Notify => step.state != StepState::Pending,
     });
     shown.map(row).collect()

@@ -49,7 +49,7 @@ fn is_preflight(plan: &Plan, step: &DryStep) -> bool {
 fn is_good(finding: &DryFinding) -> bool {
     match finding {
         DryFinding::Found { outcome, .. } => matches!(outcome, Outcome::Pass | Outcome::Warn),
-        DryFinding::Would(_) | DryFinding::Skipped | DryFinding::AtRunTime { .. } => true,
+        DryFinding::Would(_) | DryFinding::Opens { .. } | DryFinding::Skipped | DryFinding::AtRunTime { .. } => true,
         DryFinding::Failed(_) => false,
     }
 }
@@ -57,7 +57,11 @@ fn is_good(finding: &DryFinding) -> bool {
 fn n_effects(step: &DryStep) -> usize {
     match &step.finding {
         DryFinding::Would(proposal) => proposal.effects.len(),
-        DryFinding::Found { .. } | DryFinding::Skipped | DryFinding::AtRunTime { .. } | DryFinding::Failed(_) => 0,
+        DryFinding::Found { .. }
+        | DryFinding::Opens { .. }
+        | DryFinding::Skipped
+        | DryFinding::AtRunTime { .. }
+        | DryFinding::Failed(_) => 0,
     }
 }
 
@@ -66,6 +70,7 @@ fn rows(step: &DryStep) -> Vec<Vec<String>> {
     let row = |word: &str, text: String| vec![step.id.to_string(), word.to_owned(), text];
     match &step.finding {
         DryFinding::Found { outcome, summary } => vec![row(outcome.name(), summary.clone())],
+        DryFinding::Opens { steps } => vec![row("opens", format!("stands for the {} below", ui::counted(*steps, "step")))],
         DryFinding::Skipped => vec![row("skipped", "its `when` is false".to_owned())],
         DryFinding::AtRunTime { reason } => vec![row("later", reason.clone())],
         DryFinding::Failed(fault) => vec![row("cannot say", fault.message.clone())],

@@ -68,6 +68,11 @@ pub enum RunEvent {
         /// What was seen.
         look: Look,
     },
+    /// What runs is stopped now, and the run will end: its time is over, or a guard was breached.
+    Stopping {
+        /// Why.
+        cause: Cause,
+    },
     /// A step will not run.
     StepSkipped {
         /// The step.
@@ -82,7 +87,14 @@ pub enum RunEvent {
         /// In the order in which they are done. May be empty.
         items: Vec<Item>,
     },
-    /// All items of a step are done, or no more will be.
+    /// The steps of a nested file begin; each is journaled as a step `STEP.ID` of its own.
+    GroupBegan {
+        /// The step that stands for them.
+        step: StepId,
+        /// What they see as `params`.
+        params: serde_json::Map<String, Json>,
+    },
+    /// All items of a step, or all steps of the file that it stands for, are done, or no more will be.
     ItemsEnded {
         /// The step as written.
         step: StepId,
@@ -277,8 +289,10 @@ impl RunEvent {
             Self::LocksRetaken { .. }
             | Self::WindowChecked { .. }
             | Self::GuardLooked { .. }
+            | Self::Stopping { .. }
             | Self::StepSkipped { .. }
             | Self::ItemsListed { .. }
+            | Self::GroupBegan { .. }
             | Self::ItemsEnded { .. }
             | Self::ApprovalAsked { .. }
             | Self::ApprovalGiven { .. }
@@ -305,6 +319,7 @@ impl RunEvent {
         match self {
             Self::StepSkipped { step, .. }
             | Self::ItemsListed { step, .. }
+            | Self::GroupBegan { step, .. }
             | Self::ItemsEnded { step, .. }
             | Self::ApprovalAsked { step, .. }
             | Self::ApprovalGiven { step, .. }
@@ -322,6 +337,7 @@ impl RunEvent {
             | Self::WindowChecked { .. }
             | Self::StepsBegan { .. }
             | Self::GuardLooked { .. }
+            | Self::Stopping { .. }
             | Self::LocksRetaken { .. }
             | Self::VerifyBegan
             | Self::UndoBegan { .. }

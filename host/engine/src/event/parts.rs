@@ -43,6 +43,8 @@ pub enum Section {
     Finally,
     /// `[[guard]]`
     Guard,
+    /// `[[check]]` of a suite
+    Check,
     /// The explicit undo of a step.
     Undo,
     /// `[[notify]]`

@@ -4,9 +4,9 @@ use super::flight::{Launch, LaunchPhase, Purpose};
 use super::scope;
 use super::start::template_fault;
 use super::{RunError, Runner};
-use crate::advance::{breach, is_held_back};
+use crate::advance::{breach, is_held_back, is_watching};
 use crate::clock::Clock;
-use crate::event::{AttemptResult, Look, LookVerdict, RunEvent};
+use crate::event::{AttemptResult, Cause, Look, LookVerdict, RunEvent};
 use crate::ids::StepId;
 use crate::journal::Journal;
 use crate::judge::{self, Finding};
@@ -44,6 +44,9 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
             return Ok(());
         }
         let guard = self.guard(id);
+        if !is_watching(&guard, self.state()) {
+            return Ok(());
+        }
         self.due.insert(id.clone(), self.clock.monotonic() + guard.every);
         let look = self.judge_look(&guard, answer);
         let known = self.state().guards.get(id).and_then(|found| found.last.as_ref());
@@ -69,10 +72,10 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
         }
     }
 
-    /// Whether a guard ends the run now.
-    pub(super) fn is_ended_by_guard(&self) -> bool {
-        let in_time = matches!(self.state().stage, Stage::Steps | Stage::Verify);
-        in_time && breach(&self.plan, self.state()).is_some_and(|breach| breach.cause().is_some())
+    /// The guard that ends the run now.
+    pub(super) fn guard_cause(&self) -> Option<Cause> {
+        let state = self.state.as_ref().filter(|state| matches!(state.stage, Stage::Steps | Stage::Verify))?;
+        breach(&self.plan, state)?.cause()
     }
 
     /// Whether a guard keeps new effects from beginning.

@@ -2,13 +2,13 @@
 
 use super::{RunError, Runner};
 use crate::clock::Clock;
-use crate::event::{AttemptResult, Item, RunEvent, Then};
+use crate::event::{AttemptResult, Item, RunEvent, Section, Then};
 use crate::ids::StepId;
 use crate::journal::Journal;
-use crate::model::OnFailure;
+use crate::model::{NestedKind, OnFailure, Weight};
 use crate::operate::{ErrorClass, Fault, Json, Operate, Outcome};
-use crate::plan::{PlannedForEach, PlannedStep};
-use crate::state::{RunState, StepPhase};
+use crate::plan::{Plan, PlannedForEach, PlannedStep};
+use crate::state::{EffectState, RunState, StepPhase, StepState};
 use std::sync::Arc;
 
 impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
@@ -19,7 +19,7 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
         for_each: &PlannedForEach,
         attempt: u32,
     ) -> Result<(), RunError> {
-        match self.with_scope("running", |scope| for_each.list(scope)) {
+        match self.with_scope_of(Some(step), "running", |scope| for_each.list(scope)) {
             Ok(items) => {
                 self.record(RunEvent::ItemsListed { step: step.id.clone(), items: items.clone() }).await?;
                 self.add_items(&step.id, &items)
@@ -39,7 +39,10 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
     }
 
     pub(super) async fn end_items(&mut self, id: &StepId) -> Result<(), RunError> {
-        let result = result(self.state(), id);
+        let result = match self.plan.groups.get(id) {
+            Some(group) => group_result(self.state(), &self.plan, group.kind, id),
+            None => result(self.state(), id),
+        };
         let then = match (&result, self.planned(id).on_failure) {
             (AttemptResult::Failed { .. }, OnFailure::Continue) => Then::Continue,
             (AttemptResult::Failed { .. }, OnFailure::Undo | OnFailure::Stop) | (AttemptResult::Succeeded { .. }, _) => {
@@ -53,19 +56,71 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
 /// What came of all items of a step.
 fn result(state: &RunState, id: &StepId) -> AttemptResult {
     let items = state.items.get(id).map(Vec::as_slice).unwrap_or_default();
+    let parts: Vec<Part<'_>> = items
+        .iter()
+        .map(|item| Part { key: &item.key, state: state.step(&id.item(&item.key)), failure: FailureMeans::Failure })
+        .collect();
+    if parts.is_empty() {
+        return succeeded(Outcome::Pass, "the list is empty: nothing to do".to_owned(), serde_json::Map::new(), &parts);
+    }
+    joined(&parts, "item")
+}
+
+/// What came of all steps of the file that a step stands for.
+fn group_result(state: &RunState, plan: &Plan, kind: NestedKind, id: &StepId) -> AttemptResult {
+    let own = plan.steps.iter().filter(|step| step.section == Section::Step && step.group.as_ref() == Some(id));
+    // Items are parts of the step that they are items of.
+    let own = own.filter(|step| step.item.is_none());
+    let part = |step: &'_ Arc<PlannedStep>| {
+        let found = state.step(&step.id);
+        let failure = match (step.weight, found.tolerated) {
+            (Some(Weight::Minor), _) | (None, true) => FailureMeans::Warning,
+            (Some(Weight::Critical), _) | (None, false) => FailureMeans::Failure,
+        };
+        (step.id.as_str().rsplit('.').next().unwrap_or_default().to_owned(), found, failure)
+    };
+    let found: Vec<_> = own.map(part).collect();
+    let parts: Vec<Part<'_>> = found.iter().map(|(key, state, failure)| Part { key, state, failure: *failure }).collect();
+    joined(
+        &parts,
+        match kind {
+            NestedKind::Runbook => "step",
+            NestedKind::Suite => "check",
+        },
+    )
+}
+
+/// One of several that are judged together.
+struct Part<'a> {
+    key: &'a str,
+    state: &'a StepState,
+    failure: FailureMeans,
+}
+
+/// What the failure of a part means for the whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum FailureMeans {
+    Failure,
+    Warning,
+}
+
+fn joined(parts: &[Part<'_>], noun: &str) -> AttemptResult {
     let mut output = serde_json::Map::new();
-    let (mut failed, mut class, mut open, mut skipped) = (Vec::new(), None, 0, 0);
+    let (mut failed, mut class, mut open, mut skipped, mut done) = (Vec::new(), None, 0, 0, 0);
     let mut outcome = Outcome::Pass;
-    for item in items {
-        let found = state.step(&id.item(&item.key));
-        match found.phase {
+    for part in parts {
+        match part.state.phase {
             StepPhase::Succeeded => {
-                output.insert(item.key.clone(), found.output.clone().unwrap_or_default());
-                outcome = outcome.max(found.outcome.unwrap_or(Outcome::Pass));
+                done += 1;
+                output.insert(part.key.to_owned(), part.state.output.clone().unwrap_or_default());
+                outcome = outcome.max(part.state.outcome.unwrap_or(Outcome::Pass));
             }
             StepPhase::Failed(why) => {
-                class.get_or_insert(why);
-                failed.push(format!("`{}`", item.key));
+                match part.failure {
+                    FailureMeans::Failure => drop(class.get_or_insert(why)),
+                    FailureMeans::Warning => outcome = outcome.max(Outcome::Warn),
+                }
+                failed.push(format!("`{}`", part.key));
             }
             StepPhase::Skipped(_) => skipped += 1,
             StepPhase::Pending
@@ -79,16 +134,9 @@ fn result(state: &RunState, id: &StepId) -> AttemptResult {
             | StepPhase::UndoFailed => open += 1,
         }
     }
-    let text = summary(items.len(), output.len(), skipped, &failed, open);
+    let text = summary(noun, parts.len(), done, skipped, &failed, open);
     match (class, open) {
-        (None, 0) => AttemptResult::Succeeded {
-            outcome,
-            summary: text,
-            output: Json::Object(output),
-            changed: items.iter().any(|item| state.step(&id.item(&item.key)).effect != crate::state::EffectState::None),
-            measurements: Vec::new(),
-            cases: Vec::new(),
-        },
+        (None, 0) => succeeded(outcome, text, output, parts),
         (class, _) => AttemptResult::Failed {
             fault: Fault::new(class.unwrap_or(ErrorClass::Cancelled), "engine.items", text),
             outcome: None,
@@ -99,12 +147,20 @@ fn result(state: &RunState, id: &StepId) -> AttemptResult {
     }
 }
 
-/// ``3 of 5 items done, 1 skipped, 1 failed: `b` ``
-fn summary(n_items: usize, n_done: usize, n_skipped: usize, failed: &[String], n_open: usize) -> String {
-    if n_items == 0 {
-        return "the list is empty: nothing to do".to_owned();
+fn succeeded(outcome: Outcome, summary: String, output: serde_json::Map<String, Json>, parts: &[Part<'_>]) -> AttemptResult {
+    AttemptResult::Succeeded {
+        outcome,
+        summary,
+        output: Json::Object(output),
+        changed: parts.iter().any(|part| part.state.effect != EffectState::None),
+        measurements: Vec::new(),
+        cases: Vec::new(),
     }
-    let mut parts = vec![format!("{n_done} of {n_items} items done")];
+}
+
+/// ``3 of 5 items done, 1 skipped, 1 failed: `b` ``
+fn summary(noun: &str, n_parts: usize, n_done: usize, n_skipped: usize, failed: &[String], n_open: usize) -> String {
+    let mut parts = vec![format!("{n_done} of {n_parts} {noun}s done")];
     if n_skipped > 0 {
         parts.push(format!("{n_skipped} skipped"));
     }

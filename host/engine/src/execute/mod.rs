@@ -5,6 +5,7 @@
 
 mod entry;
 mod flight;
+mod group;
 mod guard;
 mod items;
 mod landing;
@@ -28,7 +29,7 @@ use crate::ids::{RunId, StepId};
 use crate::journal::{Holder, Journal};
 use crate::operate::Operate;
 use crate::plan::{Plan, PlannedStep};
-use crate::state::{RunState, next};
+use crate::state::{RunState, Stage, next};
 use flight::{Flight, InFlight, Looks};
 use futures_util::future::{Either, select};
 use futures_util::stream::{FuturesUnordered, StreamExt};
@@ -115,6 +116,7 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
     async fn drive(&mut self) -> Result<Stopped, RunError> {
         loop {
             self.heartbeat().await?;
+            self.decide_to_stop().await?;
             self.look_at_the_clock();
             if let Flow::Stop(stopped) = self.obey().await? {
                 return Ok(stopped);
@@ -170,19 +172,37 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
     }
 
     fn stop_cause(&self, now: Duration) -> Option<Cause> {
+        let decided = self.state.as_ref().and_then(|state| state.stopping.clone());
         if self.seen_cancel > CancelLevel::None {
             Some(Cause::Cancel)
-        } else if self.deadline.is_some_and(|deadline| deadline <= now) {
+        } else if decided.is_some() {
+            decided
+        } else if let Some(cause) = self.guard_cause() {
+            Some(cause)
+        } else if self.deadline.is_some_and(|deadline| deadline <= now) || self.is_group_over() {
             Some(Cause::Timeout)
         } else {
             None
         }
     }
 
+    /// Writes down that the run will end before anything is stopped for it: whoever resumes it must not take a stopped step
+    /// for an operator's cancel.
+    async fn decide_to_stop(&mut self) -> Result<(), RunError> {
+        let state = self.state();
+        if state.stage > Stage::Verify || state.stopping.is_some() {
+            return Ok(());
+        }
+        match self.stop_cause(self.clock.monotonic()) {
+            Some(cause @ (Cause::Timeout | Cause::Guard { .. })) => self.record(RunEvent::Stopping { cause }).await,
+            Some(_) | None => Ok(()),
+        }
+    }
+
     /// Stops calls whose time is over.
     fn look_at_the_clock(&mut self) {
         let now = self.clock.monotonic();
-        if self.stop_cause(now).is_some() || self.is_ended_by_guard() {
+        if self.stop_cause(now).is_some() {
             self.abort_steps();
         }
         if self.cleanup_deadline.is_some_and(|deadline| deadline <= now) {
@@ -267,7 +287,7 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
     fn next_moment(&self, now: Duration) -> Duration {
         let delays = self.due.values().copied();
         let deadlines = [self.deadline, self.cleanup_deadline, self.leases.next_beat(), self.leases.next_try()];
-        let moments = delays.chain(deadlines.into_iter().flatten()).filter(|moment| *moment > now);
+        let moments = delays.chain(deadlines.into_iter().flatten()).chain(self.group_deadlines()).filter(|moment| *moment > now);
         // With nothing due, an hour is as good as any: what else can happen wakes the loop.
         moments.min().unwrap_or(now + Duration::from_hours(1))
     }
@@ -301,8 +321,10 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
             | RunEvent::StepsBegan { .. }
             | RunEvent::LocksRetaken { .. }
             | RunEvent::GuardLooked { .. }
+            | RunEvent::Stopping { .. }
             | RunEvent::StepSkipped { .. }
             | RunEvent::ItemsListed { .. }
+            | RunEvent::GroupBegan { .. }
             | RunEvent::ApprovalAsked { .. }
             | RunEvent::ApprovalGiven { .. }
             | RunEvent::ManualAsked { .. }

@@ -75,19 +75,25 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
         let (plan, state): (&Plan, _) = (&self.plan, self.state());
         let item = step.and_then(|step| Some((step, step.item.as_ref()?)));
         let locals = item.iter().map(|(_, item)| (item.name.clone(), item.value.clone())).collect();
-        let lookup = |key: &str| match item {
-            Some((step, item)) if template::template_key(&item.of) == key => {
-                Some((step.id.clone(), scope::view_of(state, &step.id)))
+        // A step of a nested file sees that file: its parameters, its steps.
+        let group = step.and_then(|step| step.group.as_ref());
+        let lookup = |key: &str| {
+            let key = group.map_or_else(|| key.to_owned(), |group| template::inner_key(group, key));
+            match item {
+                Some((step, item)) if template::template_key(&item.of) == key => {
+                    Some((step.id.clone(), scope::view_of(state, &step.id)))
+                }
+                Some(_) | None => scope::view(plan, state, &key),
             }
-            Some(_) | None => scope::view(plan, state, key),
         };
+        let params = group.map_or(Some(&state.params), |group| state.groups.get(group)).cloned().unwrap_or_default();
         let facts = RunFacts {
             id: self.options.run.to_string(),
             operator: &self.options.operator,
             environment: self.options.environment.as_deref(),
             now: self.clock.now(),
         };
-        read(&Scope { params: state.params.clone(), steps: &lookup, run: scope::run_values(state, &facts, moment), locals })
+        read(&Scope { params, steps: &lookup, run: scope::run_values(state, &facts, moment), locals })
     }
 
     async fn start_attempt(&mut self, id: &StepId) -> Result<(), RunError> {
@@ -115,6 +121,9 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
         }
         if let Some(for_each) = &step.for_each {
             return self.list_items(step, for_each, attempt).await;
+        }
+        if let Some(group) = self.plan.groups.get(id).cloned() {
+            return self.open_group(step, &group, attempt).await;
         }
         let input = self.with_scope_of(Some(step), "running", |scope| template::render(&step.with, scope));
         let input = match input {
@@ -215,8 +224,13 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
             let message = format!("this would be effect {} of `{name}`, and `max_effects` allows {most}", effects[name]);
             return Some(Fault::new(ErrorClass::Limit, "engine.max-effects", message));
         }
+        if let Some(fault) = self.group_objection(step, proposal) {
+            return Some(fault);
+        }
         let PlannedUndo::Explicit { with, .. } = &step.undo else { return None };
-        match self.with_scope_of(Some(step), "running", |scope| render_undo_early(with, scope, &step.site)) {
+        let own = template::template_key(&step.site);
+        let own = own.rsplit('.').next().unwrap_or_default().to_owned();
+        match self.with_scope_of(Some(step), "running", |scope| render_undo_early(with, scope, &own)) {
             // What refers to the step's own output is rendered when there is one.
             Ok(_) | Err(TemplateError::AtRunTime { .. }) => None,
             Err(error) => Some(template_fault("undo.with", &error)),
@@ -336,9 +350,9 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
 }
 
 /// Renders the input of an undo before the effect, when the step's own output is not there yet.
-fn render_undo_early(with: &Json, scope: &Scope<'_>, own: &StepId) -> Result<Json, TemplateError> {
+fn render_undo_early(with: &Json, scope: &Scope<'_>, own: &str) -> Result<Json, TemplateError> {
     let lookup = |key: &str| {
-        if template::template_key(own) == key { Some((own.clone(), StepView::AtRunTime)) } else { (scope.steps)(key) }
+        if own == key { Some((StepId::new(own), StepView::AtRunTime)) } else { (scope.steps)(key) }
     };
     template::render(with, &Scope { steps: &lookup, ..scope.clone() })
 }

@@ -1,6 +1,7 @@
 //! A runbook as it was written: names checked, places kept, nothing resolved.
 
 mod approval;
+mod group;
 mod guard;
 mod manual;
 mod param;
@@ -9,6 +10,7 @@ mod step;
 mod window;
 
 pub use approval::{Approval, Oneself};
+pub use group::{Check, Group, Nested, NestedKind, Weight};
 pub use guard::{Guard, OnBreach};
 pub use manual::{FieldType, Manual, Typed};
 pub use param::{Param, ParamType};
@@ -20,7 +22,7 @@ pub use window::{Allowed, Days, Outside, Window};
 
 use crate::event::Section;
 use crate::ids::StepId;
-use runbook_document::{Diagnostics, Key, Located, Node, Source, Span, Table};
+use runbook_document::{Diagnostics, Key, Located, Source, Span, Table};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -55,14 +57,14 @@ pub struct Runbook {
     pub limits: Limits,
     /// When completed steps are undone.
     pub undo: UndoPolicy,
-    /// `[[preflight]]`, `[[step]]`, `[[verify]]`, `[[finally]]`, each in file order, in this order of sections.
+    /// `[[preflight]]`, `[[step]]`, `[[verify]]`, `[[finally]]` (or `[[check]]` of a suite), each in file order, in this order of sections.
     pub steps: Vec<Step>,
     /// `[[guard]]`, in file order.
     pub guards: Vec<Guard>,
     /// `[[notify]]`, in file order.
     pub notifies: Vec<Notify>,
-    /// Parts of the format that are read, and not executed by this version.
-    pub not_executed: Vec<NotExecuted>,
+    /// What its steps nest, the inner ones after the one that nests them.
+    pub groups: Vec<Group>,
     /// What somebody should look at; no error is among them.
     pub warnings: Diagnostics,
 }
@@ -91,19 +93,6 @@ pub struct TargetEntry {
     pub table: Table,
     /// The file in which it stands.
     pub source: Arc<Source>,
-}
-
-/// A part of the format that this version reads and does not execute.
-#[derive(Debug, Clone)]
-pub struct NotExecuted {
-    /// The key, such as `approval`.
-    pub key: &'static str,
-    /// What it belongs to, such as ``step `drop` ``.
-    pub subject: String,
-    /// Where it stands.
-    pub span: Span,
-    /// What it says.
-    pub node: Node,
 }
 
 /// One place that calls a plugin.

@@ -1,6 +1,6 @@
 //! One call site as written.
 
-use super::{Approval, Manual, UseSite};
+use super::{Approval, Check, Manual, Nested, UseSite};
 use crate::event::{Section, Trigger};
 use crate::ids::StepId;
 use crate::operate::ErrorClass;
@@ -8,7 +8,7 @@ use runbook_document::{Located, Node, Source, Span, Table};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A preflight, step, verify or finally.
+/// A preflight, step, verify, finally or check.
 #[derive(Debug, Clone)]
 pub struct Step {
     /// The part of the file.
@@ -51,6 +51,12 @@ pub struct Step {
     pub approval: Option<Located<Approval>>,
     /// Runs once for each item.
     pub for_each: Option<ForEach>,
+    /// Another file whose steps it stands for.
+    pub nested: Option<Nested>,
+    /// The step that stands for the file from which this one was put in.
+    pub group: Option<StepId>,
+    /// What it says as a check of a suite.
+    pub check: Option<Check>,
     /// The file in which it stands.
     pub source: Arc<Source>,
     /// Its whole table.
@@ -102,6 +108,7 @@ pub(crate) fn section_noun(section: Section) -> &'static str {
         Section::Verify => "verify",
         Section::Finally => "finally",
         Section::Guard => "guard",
+        Section::Check => "check",
         Section::Undo => "undo",
         Section::Notify => "notify",
     }

@@ -9,7 +9,7 @@ use std::fmt;
 pub(crate) const DAY: u32 = 24 * 60 * 60;
 
 /// `[window]`
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Window {
     /// At least one; the window is open while any of them is.
     pub allow: Vec<Allowed>,
@@ -36,7 +36,7 @@ impl Outside {
 ///
 /// A moment is inside if a clock on a wall in `zone` shows at least `from` and less than `to` on one of `days`. So an hour that
 /// daylight saving repeats is inside both times, and one that it leaves out is never there.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Allowed {
     /// The days on which it opens.
     pub days: Days,

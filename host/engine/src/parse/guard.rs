@@ -3,9 +3,8 @@
 use super::{names, step};
 use crate::event::Section;
 use crate::ids::StepId;
-use crate::model::{Guard, OnBreach, OnCancel, OnFailure, Step};
-use runbook_document::{Located, Reader, Table};
-use std::sync::Arc;
+use crate::model::{Guard, OnBreach, Step};
+use runbook_document::{Reader, Table};
 use std::time::Duration;
 
 /// Between two looks, when the runbook says nothing.
@@ -42,39 +41,11 @@ fn read(reader: &mut Reader<'_>) -> Option<Guard> {
         reader.error("E0226", none.span.clone(), message, "too few");
     }
     let on_breach = names::choice(reader, "on_breach", OnBreach::ALL).map(|on_breach| on_breach.value).unwrap_or_default();
-    let look = look(reader, id?.map(StepId::new), uses?);
+    let look = step::bare(reader, Section::Guard, id?.map(StepId::new), uses?);
     Some(Guard {
         look: Step { title, bind, with, expect, timeout, ..look },
         every: every.map_or(EVERY, |every| every.value),
         in_a_row: in_a_row.map_or(1, |looks| looks.value),
         on_breach,
     })
-}
-
-/// A step that says nothing but what it is.
-fn look(reader: &Reader<'_>, id: Located<StepId>, uses: Located<String>) -> Step {
-    Step {
-        section: Section::Guard,
-        id,
-        uses: Some(uses),
-        source: Arc::clone(reader.source()),
-        span: reader.table().span.clone(),
-        title: None,
-        bind: Vec::new(),
-        with: None,
-        needs: None,
-        when: None,
-        timeout: None,
-        total_timeout: None,
-        retry: None,
-        idempotent: None,
-        poll: None,
-        expect: Vec::new(),
-        undo: None,
-        on_failure: OnFailure::default(),
-        on_cancel: OnCancel::default(),
-        manual: None,
-        approval: None,
-        for_each: None,
-    }
 }

@@ -80,7 +80,7 @@ pub(super) fn load_all(
     if let Some(environment) = environment {
         let name = format!("targets.{environment}.toml");
         if let Some(source) = load_one(runbook, &name, &(0..0), load, diagnostics) {
-            let mut over = Parts { secrets: Vec::new(), targets: Vec::new(), not_executed: Vec::new() };
+            let mut over = Parts { secrets: Vec::new(), targets: Vec::new() };
             read_included(&source, &mut over, diagnostics);
             replace(parts, over);
             sources.push(source);

@@ -5,18 +5,20 @@
 mod guard;
 mod include;
 mod names;
+mod nest;
 mod params;
 mod sections;
 mod step;
+mod suite;
 mod window;
 
 use crate::check;
-use crate::model::{NotExecuted, Runbook, SecretEntry, TargetEntry};
+use crate::model::{Runbook, SecretEntry, TargetEntry};
 use runbook_document::{Diagnostics, Located, Reader, Source, Table};
 use std::sync::Arc;
 use std::time::Duration;
 
-pub(crate) use params::parse_text as parse_param_text;
+pub(crate) use params::{parse_text as parse_param_text, parse_value as parse_param_json};
 
 /// Gives the text of another file, named relative to the runbook.
 pub type Loader<'a> = dyn FnMut(&str) -> std::io::Result<Arc<Source>> + 'a;
@@ -25,7 +27,6 @@ pub type Loader<'a> = dyn FnMut(&str) -> std::io::Result<Arc<Source>> + 'a;
 pub(crate) struct Parts {
     pub secrets: Vec<SecretEntry>,
     pub targets: Vec<TargetEntry>,
-    pub not_executed: Vec<NotExecuted>,
 }
 
 /// Parses a runbook.
@@ -36,19 +37,33 @@ pub(crate) struct Parts {
 /// Every finding about the file and what it includes, at least one of them an error.
 pub fn parse(source: &Arc<Source>, environment: Option<&str>, load: &mut Loader<'_>) -> Result<Runbook, Diagnostics> {
     let mut diagnostics = Diagnostics::default();
-    let runbook = runbook_document::parse(source, &mut diagnostics)
-        .and_then(|table| read_file(source, &table, environment, load, &mut diagnostics));
+    let runbook = read_whole(source, &mut Parsing::new(source, environment, load), &mut diagnostics);
     match runbook {
-        Some(mut runbook) => {
-            check::runbook(&runbook, &mut diagnostics);
-            if diagnostics.has_errors() {
-                return Err(diagnostics);
-            }
+        Some(mut runbook) if !diagnostics.has_errors() => {
             runbook.warnings = diagnostics;
             Ok(runbook)
         }
-        None => Err(diagnostics),
+        Some(_) | None => Err(diagnostics),
     }
+}
+
+/// Where the parser is, through all files of a run.
+pub(crate) struct Parsing<'a, 'l> {
+    /// The runbook that is run.
+    root: std::path::PathBuf,
+    environment: Option<&'a str>,
+    load: &'a mut Loader<'l>,
+    /// The nested files that are being read, outermost first.
+    open: Vec<String>,
+}
+
+/// One file and all that it nests, checked by itself.
+fn read_whole(source: &Arc<Source>, parsing: &mut Parsing<'_, '_>, diagnostics: &mut Diagnostics) -> Option<Runbook> {
+    let table = runbook_document::parse(source, diagnostics)?;
+    let mut runbook = read_file(source, &table, parsing.environment, parsing.load, diagnostics)?;
+    check::runbook(&runbook, diagnostics);
+    nest::expand(&mut runbook, parsing, diagnostics);
+    Some(runbook)
 }
 
 /// Reads all that can be read; `None` only if the part without which nothing makes sense, the name, is missing.
@@ -59,7 +74,7 @@ fn read_file(
     load: &mut Loader<'_>,
     diagnostics: &mut Diagnostics,
 ) -> Option<Runbook> {
-    let mut parts = Parts { secrets: Vec::new(), targets: Vec::new(), not_executed: Vec::new() };
+    let mut parts = Parts { secrets: Vec::new(), targets: Vec::new() };
     let mut reader = Reader::new(source, table, "the runbook", diagnostics);
     read_format(&mut reader);
     let about = reader.section("runbook", "`[runbook]`", read_about).flatten();
@@ -75,7 +90,8 @@ fn read_file(
     let undo = sections::undo_policy(&mut reader);
     let window = window::read(&mut reader);
     let guards = guard::read_all(&mut reader);
-    let steps = step::read_all(&mut reader, &mut parts);
+    let checks = suite::read_all(&mut reader);
+    let steps = step::read_all(&mut reader).into_iter().chain(checks).collect();
     let notifies = step::read_notifies(&mut reader);
     reader.finish();
     let mut sources = vec![Arc::clone(source)];
@@ -99,7 +115,7 @@ fn read_file(
         steps,
         guards,
         notifies,
-        not_executed: parts.not_executed,
+        groups: Vec::new(),
         warnings: Diagnostics::default(),
     })
 }

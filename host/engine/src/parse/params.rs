@@ -138,6 +138,11 @@ pub(crate) fn parse_text(param: &Param, text: &str) -> Result<Json, String> {
     value.and_then(|value| check_value(param, value))
 }
 
+/// The typed value of a value, or what is wrong with it.
+pub(crate) fn parse_value(param: &Param, value: &Json) -> Result<Json, String> {
+    parse_json(param.kind, value).and_then(|value| check_value(param, value))
+}
+
 /// The value if it is of the type, or what is wrong with it.
 pub(crate) fn parse_json(kind: ParamType, value: &Json) -> Result<Json, String> {
     let valid = match (kind, value) {

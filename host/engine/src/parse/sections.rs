@@ -1,8 +1,8 @@
 //! `[locks]`, `[limits]`, `[undo]`.
 
-use super::{Parts, names};
-use crate::model::{Limits, Locks, NotExecuted, OnBusy, UndoCause, UndoCauses, UndoPolicy, VerifyUndo};
-use runbook_document::{Located, Node, Reader, Table};
+use super::names;
+use crate::model::{Limits, Locks, OnBusy, UndoCause, UndoCauses, UndoPolicy, VerifyUndo};
+use runbook_document::{Located, Reader, Table};
 use std::time::Duration;
 
 pub(super) fn locks(reader: &mut Reader<'_>) -> Locks {
@@ -67,9 +67,4 @@ pub(super) fn undo_policy(reader: &mut Reader<'_>) -> UndoPolicy {
             },
         })
         .unwrap_or_default()
-}
-
-/// Notes that a key was used which this version does not execute.
-pub(super) fn note(parts: &mut Parts, key: &'static str, subject: impl Into<String>, node: Located<Node>) {
-    parts.not_executed.push(NotExecuted { key, subject: subject.into(), span: node.span, node: node.value });
 }

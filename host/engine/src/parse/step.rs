@@ -1,11 +1,11 @@
 //! `[[preflight]]`, `[[step]]`, `[[verify]]`, `[[finally]]`, `[[notify]]`.
 
-use super::{Parts, names, sections};
+use super::names;
 use crate::event::{Section, Trigger};
 use crate::ids::StepId;
 use crate::model::{
-    Approval, Bind, Expectation, FieldType, ForEach, Items, Manual, Notify, OnCancel, OnFailure, Oneself, Poll, Retry, Step,
-    UndoDeclaration, section_noun,
+    Approval, Bind, Expectation, FieldType, ForEach, Items, Manual, Nested, NestedKind, Notify, OnCancel, OnFailure, Oneself,
+    Poll, Retry, Step, UndoDeclaration, section_noun,
 };
 use crate::operate::ErrorClass;
 use crate::range::Range;
@@ -16,21 +16,21 @@ use std::time::Duration;
 const SECTIONS: &[Section] = &[Section::Preflight, Section::Step, Section::Verify, Section::Finally];
 
 /// Reads the four sections in the order in which they run.
-pub(super) fn read_all(reader: &mut Reader<'_>, parts: &mut Parts) -> Vec<Step> {
+pub(super) fn read_all(reader: &mut Reader<'_>) -> Vec<Step> {
     let mut steps = Vec::new();
     for section in SECTIONS {
         let noun = section_noun(*section);
-        steps.extend(reader.each(noun, noun, |step| read_one(*section, step, parts)));
+        steps.extend(reader.each(noun, noun, |step| read_one(*section, step)));
     }
     steps
 }
 
-fn read_one(section: Section, reader: &mut Reader<'_>, parts: &mut Parts) -> Option<Step> {
+fn read_one(section: Section, reader: &mut Reader<'_>) -> Option<Step> {
     let id = reader.required::<String>("id");
     if let Some(id) = &id {
         names::check_kebab(reader, &id.value, &id.span, "an id");
     }
-    read_not_executed(reader, parts);
+    let nested = read_nested(section, reader);
     let uses = read_uses(reader);
     let step = Step {
         section,
@@ -51,6 +51,9 @@ fn read_one(section: Section, reader: &mut Reader<'_>, parts: &mut Parts) -> Opt
         manual: read_manual(section, reader),
         approval: read_approval(section, reader),
         for_each: read_for_each(section, reader),
+        nested,
+        group: None,
+        check: None,
         source: Arc::clone(reader.source()),
         span: reader.table().span.clone(),
         id: id?.map(StepId::new),
@@ -59,14 +62,73 @@ fn read_one(section: Section, reader: &mut Reader<'_>, parts: &mut Parts) -> Opt
     Some(step)
 }
 
-/// Keys of the format that this version reads and refuses to run.
-fn read_not_executed(reader: &mut Reader<'_>, parts: &mut Parts) {
-    let subject = reader.subject().to_owned();
-    for key in ["suite", "runbook"] {
-        if let Some(node) = reader.optional::<Node>(key) {
-            sections::note(parts, key, subject.clone(), node);
-        }
+/// A step that says nothing but what it is.
+pub(super) fn bare(reader: &Reader<'_>, section: Section, id: Located<StepId>, uses: Located<String>) -> Step {
+    Step {
+        section,
+        id,
+        uses: Some(uses),
+        source: Arc::clone(reader.source()),
+        span: reader.table().span.clone(),
+        title: None,
+        bind: Vec::new(),
+        with: None,
+        needs: None,
+        when: None,
+        timeout: None,
+        total_timeout: None,
+        retry: None,
+        idempotent: None,
+        poll: None,
+        expect: Vec::new(),
+        undo: None,
+        on_failure: OnFailure::default(),
+        on_cancel: OnCancel::default(),
+        manual: None,
+        approval: None,
+        for_each: None,
+        nested: None,
+        group: None,
+        check: None,
     }
+}
+
+/// What a step that stands for another file can say; the rest is said by the steps of that file.
+const OF_NESTED: &[&str] = &["id", "title", "with", "needs", "when", "runbook", "suite", "tags"];
+
+/// `runbook = "restore.toml"` or `suite = "checks.toml"`
+fn read_nested(section: Section, reader: &mut Reader<'_>) -> Option<Nested> {
+    let runbook = reader.optional::<String>("runbook");
+    let suite = reader.optional::<String>("suite");
+    let tags = reader.optional::<Vec<String>>("tags");
+    if let (Some(tags), None) = (&tags, &suite) {
+        let message = format!("`tags` of {} has no meaning: it selects checks of a suite", reader.subject());
+        reader.error("E0220", tags.span.clone(), message, "only with `suite`");
+    }
+    let tags = tags.map(|tags| tags.value).unwrap_or_default();
+    let nested = match (runbook, suite) {
+        (None, None) => return None,
+        (Some(file), None) => Nested { kind: NestedKind::Runbook, file, tags },
+        (None, Some(file)) => Nested { kind: NestedKind::Suite, file, tags },
+        (Some(_), Some(suite)) => {
+            let message = format!("{} names a runbook and a suite", reader.subject());
+            reader.error("E0220", suite.span, message, "make two steps of it");
+            return None;
+        }
+    };
+    let key = nested.kind.key();
+    if section != Section::Step {
+        let message = format!("`{key}` of {} has no meaning", reader.subject());
+        reader.error("E0220", nested.file.span.clone(), message, "only in `[[step]]`");
+    }
+    let tolerates = |name: &str| nested.kind == NestedKind::Suite && name == "on_failure";
+    let others: Vec<_> = reader.table().entries.iter().map(|(key, _)| key.clone()).collect();
+    for other in others.iter().filter(|other| !OF_NESTED.contains(&other.name.as_str()) && !tolerates(&other.name)) {
+        let message = format!("`{}` of {} has no meaning beside `{key}`", other.name, reader.subject());
+        let help = format!("the steps of `{}` say it for themselves", nested.file.value);
+        reader.error_with_help("E0220", other.span.clone(), message, "remove this", help);
+    }
+    Some(nested)
 }
 
 /// `uses = "plugin:operation"`, which a step must have unless it is of another form.
@@ -114,7 +176,7 @@ fn read_needs(section: Section, reader: &mut Reader<'_>) -> Option<Vec<Located<S
     Some(needs.value.into_iter().map(|need| need.map(StepId::new)).collect())
 }
 
-fn read_retry(reader: &mut Reader<'_>) -> Retry {
+pub(super) fn read_retry(reader: &mut Reader<'_>) -> Retry {
     let default = Retry::default();
     let attempts = reader.required::<u32>("attempts");
     let backoff = reader.optional::<f64>("backoff");
@@ -139,7 +201,7 @@ fn read_retry(reader: &mut Reader<'_>) -> Retry {
     }
 }
 
-fn read_poll(reader: &mut Reader<'_>) -> Option<Poll> {
+pub(super) fn read_poll(reader: &mut Reader<'_>) -> Option<Poll> {
     let until = reader.optional::<String>("until");
     let every = reader.optional::<Duration>("every");
     let within = reader.optional::<Duration>("within");

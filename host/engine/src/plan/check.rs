@@ -12,26 +12,39 @@ use std::sync::Arc;
 pub fn check_facts(runbook: &Runbook, facts: &BTreeMap<StepId, OperationFacts>) -> Diagnostics {
     let mut diagnostics = Diagnostics::default();
     not_executed(runbook, &mut diagnostics);
+    for group in &runbook.groups {
+        not_executed(&group.inner, &mut diagnostics);
+    }
     for site in runbook.use_sites() {
         if !facts.contains_key(&site.step) {
             let message = format!("nothing is known of `{}`, which `{}` uses", site.uses.value, site.step);
             diagnostics.push(Diagnostic::error("E0209", site.source, site.uses.span.clone(), message).label("not resolved"));
         }
     }
-    for step in runbook.steps.iter().chain(runbook.guards.iter().map(|guard| &guard.look)) {
-        if let Some(own) = facts.get(&step.id.value) {
-            check_step(step, own, facts, &mut diagnostics);
-        }
+    check_file(runbook, facts, &mut diagnostics);
+    for group in &runbook.groups {
+        // Each file is judged as it was written: its own ids, its own sections.
+        let prefix = group.id.inner(&StepId::new(""));
+        let own = facts.iter().filter_map(|(id, facts)| {
+            let id = id.as_str().strip_prefix(prefix.as_str())?;
+            Some((StepId::new(id), facts.clone()))
+        });
+        check_file(&group.inner, &own.collect(), &mut diagnostics);
     }
-    check_risk(runbook, facts, &mut diagnostics);
     diagnostics
 }
 
-fn not_executed(runbook: &Runbook, diagnostics: &mut Diagnostics) {
-    for part in &runbook.not_executed {
-        let message = format!("`{}` of {} is not executed by this version", part.key, part.subject);
-        diagnostics.push(refusal(runbook.source(), &part.span, message));
+fn check_file(runbook: &Runbook, facts: &BTreeMap<StepId, OperationFacts>, diagnostics: &mut Diagnostics) {
+    let own = runbook.steps.iter().chain(runbook.guards.iter().map(|guard| &guard.look)).filter(|step| step.group.is_none());
+    for step in own {
+        if let Some(own) = facts.get(&step.id.value) {
+            check_step(step, own, facts, diagnostics);
+        }
     }
+    check_risk(runbook, facts, diagnostics);
+}
+
+fn not_executed(runbook: &Runbook, diagnostics: &mut Diagnostics) {
     for notify in runbook.notifies.iter().filter(|notify| notify.on.contains(&Trigger::Slow)) {
         let message = "`slow` in `on` of a notification is not executed by this version";
         diagnostics.push(refusal(&notify.source, &notify.uses.span, message.to_owned()));
@@ -44,7 +57,7 @@ fn refusal(source: &Arc<Source>, span: &Span, message: String) -> Diagnostic {
 
 fn check_step(step: &Step, own: &OperationFacts, facts: &BTreeMap<StepId, OperationFacts>, diagnostics: &mut Diagnostics) {
     let error = |code, span: &Span, message: String| Diagnostic::error(code, &step.source, span.clone(), message);
-    let looks_only = matches!(step.section, Section::Preflight | Section::Verify | Section::Guard);
+    let looks_only = matches!(step.section, Section::Preflight | Section::Verify | Section::Guard | Section::Check);
     if looks_only && own.kind == Kind::Step {
         let message =
             format!("{} uses a step, which may change something; a {} only looks", step.subject(), section_noun(step.section));

@@ -1,10 +1,13 @@
 //! Runbook × parameters × what is known of the operations → [`Plan`]: everything that a run needs, and nothing left to doubt.
 
 mod check;
+mod group;
 mod guard;
 mod items;
 
 pub use check::check_facts;
+pub use group::PlannedGroup;
+pub(crate) use group::{ParamsError, around};
 pub use guard::{DEFAULT_LOOK_TIMEOUT, PlannedGuard};
 pub(crate) use items::ListError;
 pub use items::{PlannedForEach, PlannedItem, PlannedItems};
@@ -15,7 +18,7 @@ use crate::event::{Section, StepListing, Trigger};
 use crate::ids::StepId;
 use crate::model::{
     Approval, Expectation, ForEach, Items, Limits, Locks, Manual, OnCancel, OnFailure, Retry, Runbook, Step, UndoDeclaration,
-    UndoPolicy, Window,
+    UndoPolicy, Weight, Window,
 };
 use crate::operate::{Json, Kind, OperationFacts};
 use crate::params::Params;
@@ -57,6 +60,8 @@ pub struct Plan {
     pub undo: UndoPolicy,
     /// Preflights, steps, verifies, finallies: in this order, each in file order.
     pub steps: Vec<Arc<PlannedStep>>,
+    /// What stands for the steps of another file, by the step that does.
+    pub groups: BTreeMap<StepId, PlannedGroup>,
     /// Guards in file order.
     pub guards: Vec<PlannedGuard>,
     /// Notifications in file order.
@@ -110,6 +115,10 @@ pub struct PlannedStep {
     pub manual: Option<Manual>,
     /// Who must say that it may happen.
     pub approval: Option<Approval>,
+    /// The step that stands for the file in which it is written, if that is a nested one.
+    pub group: Option<StepId>,
+    /// What its failure means, if it is a check of a suite.
+    pub weight: Option<Weight>,
     /// It runs once for each item.
     pub for_each: Option<PlannedForEach>,
     /// It is one of these items.
@@ -227,6 +236,7 @@ impl Plan {
             index: steps.iter().enumerate().map(|(index, step)| (step.id.clone(), index)).collect(),
             by_template_key: steps.iter().map(|step| (template_key(&step.id), step.id.clone())).collect(),
             steps: steps.into_iter().map(Arc::new).collect(),
+            groups: runbook.groups.iter().map(|group| (group.id.clone(), group::plan_group(group))).collect(),
             guards: runbook.guards.iter().filter_map(|guard| guard::plan_guard(guard, facts)).collect(),
             notifies: runbook.notifies.iter().map(|notify| plan_notify(notify, facts)).collect(),
             warnings: diagnostics,
@@ -297,22 +307,22 @@ fn plan_steps(runbook: &Runbook, facts: &BTreeMap<StepId, OperationFacts>) -> Ve
     steps
 }
 
-/// What is known of a step that a person does: the host calls nothing, and asks again after a crash.
-fn by_hand() -> OperationFacts {
+/// What is known of a step that a person does, or that stands for others: the host calls nothing.
+fn calls_nothing() -> OperationFacts {
     OperationFacts { kind: Kind::Probe, idempotent: true, undo: false, writes: false, digest: String::new() }
 }
 
 /// `None` only for a step without `uses`, which [`check_facts`] has refused.
 fn plan_step(step: &Step, needs: Vec<StepId>, facts: &BTreeMap<StepId, OperationFacts>) -> Option<PlannedStep> {
-    let manual = step.manual.as_ref().map(|_| by_hand());
-    let own = facts.get(&step.id.value).or(manual.as_ref())?;
+    let by_itself = (step.manual.is_some() || step.nested.is_some()).then(calls_nothing);
+    let own = facts.get(&step.id.value).or(by_itself.as_ref())?;
     let repeatable = own.kind != Kind::Step || step.idempotent.unwrap_or(own.idempotent);
     Some(PlannedStep {
         id: step.id.value.clone(),
         site: step.id.value.clone(),
         title: step.display_name().to_owned(),
         section: step.section,
-        uses: step.uses.as_ref().map_or_else(|| "manual".to_owned(), |uses| uses.value.clone()),
+        uses: uses(step),
         facts: own.clone(),
         with: input(step.with.as_ref()),
         needs,
@@ -328,13 +338,25 @@ fn plan_step(step: &Step, needs: Vec<StepId>, facts: &BTreeMap<StepId, Operation
         }),
         expect: step.expect.iter().map(plan_expectation).collect(),
         undo: plan_undo(step, facts),
-        on_failure: step.on_failure,
+        // A suite makes all its checks, and judges them together.
+        on_failure: if step.check.is_some() { OnFailure::Continue } else { step.on_failure },
         on_cancel: step.on_cancel,
         manual: step.manual.clone(),
         approval: step.approval.as_ref().map(|approval| approval.value.clone()),
+        group: step.group.clone(),
+        weight: step.check.as_ref().map(|check| check.weight),
         for_each: step.for_each.as_ref().map(plan_for_each),
         item: None,
     })
+}
+
+/// What a step is, in one word or two.
+fn uses(step: &Step) -> String {
+    match (&step.uses, &step.nested) {
+        (Some(uses), _) => uses.value.clone(),
+        (None, Some(nested)) => format!("{} {}", nested.kind.key(), nested.file.value),
+        (None, None) => "manual".to_owned(),
+    }
 }
 
 fn plan_for_each(for_each: &ForEach) -> PlannedForEach {

@@ -73,12 +73,16 @@ pub struct RunState {
     pub steps: BTreeMap<StepId, StepState>,
     /// The items of steps with `for_each`, once they are known.
     pub items: BTreeMap<StepId, Vec<Item>>,
+    /// The nested files that have begun, by the step that stands for them: what their steps see as `params`.
+    pub groups: BTreeMap<StepId, serde_json::Map<String, Json>>,
     /// What is known of each guard.
     pub guards: BTreeMap<StepId, GuardState>,
     /// What came of the last look at the window.
     pub window: Option<WindowVerdict>,
     /// The locks that it held last.
     pub locks: Vec<HeldLock>,
+    /// Why what runs is stopped: the run will end, also if it is resumed.
+    pub stopping: Option<Cause>,
     /// What was undone, or is being undone.
     pub undo: Option<UndoRun>,
     /// How it ends, once that is known.
@@ -89,6 +93,8 @@ pub struct RunState {
     pub paused: Option<PauseReason>,
     /// Effects that were proposed so far, by capability.
     pub effects: BTreeMap<String, u32>,
+    /// The same for the steps of each nested file.
+    pub group_effects: BTreeMap<StepId, BTreeMap<String, u32>>,
     /// The notifications that were sent, or tried.
     pub notified: BTreeSet<(StepId, Trigger)>,
     /// Notifications that could not be sent.
@@ -151,8 +157,11 @@ fn first(record: &Record) -> Result<RunState, IllegalEvent> {
         order: forward,
         guards: guards.into_iter().map(|guard| (guard.id.clone(), GuardState::new(guard))).collect(),
         items: BTreeMap::new(),
+        groups: BTreeMap::new(),
+        group_effects: BTreeMap::new(),
         window: None,
         locks: Vec::new(),
+        stopping: None,
         undo: None,
         end: None,
         cause: None,
@@ -204,6 +213,11 @@ impl RunState {
             RunEvent::GuardLooked { guard, look } => {
                 self.when(matches!(self.stage, Stage::Steps | Stage::Verify))?;
                 self.guards.get_mut(guard)?.look(look);
+                Some(())
+            }
+            RunEvent::Stopping { cause } => {
+                self.when(self.stage <= Stage::Verify && self.stopping.is_none())?;
+                self.stopping = Some(cause.clone());
                 Some(())
             }
             RunEvent::StepsBegan { locks } => {
@@ -261,6 +275,11 @@ impl RunState {
             RunEvent::ItemsListed { step, items } => {
                 self.apply_to_step(record)?;
                 self.list_items(step, items)
+            }
+            RunEvent::GroupBegan { step, params } => {
+                self.apply_to_step(record)?;
+                self.groups.insert(step.clone(), params.clone());
+                Some(())
             }
             RunEvent::ItemsEnded { .. }
             | RunEvent::ApprovalAsked { .. }
@@ -329,6 +348,9 @@ impl RunState {
         }
         if let RunEvent::AttemptStarted { proposal: Some(proposal), .. } = &record.event {
             count_effects(&mut self.effects, proposal);
+            for group in self.groups.keys().filter(|group| id.is_inside(group)) {
+                count_effects(self.group_effects.entry(group.clone()).or_default(), proposal);
+            }
         }
         let step = self.steps.get_mut(id)?;
         step.apply(record)?;

@@ -216,7 +216,7 @@ impl StepState {
                 (self.phase == StepPhase::Pending).then_some(())?;
                 self.phase = StepPhase::Skipped(*reason);
             }
-            RunEvent::ItemsListed { .. } => {
+            RunEvent::ItemsListed { .. } | RunEvent::GroupBegan { .. } => {
                 ready.then_some(())?;
                 self.phase = StepPhase::Repeating;
                 self.started.get_or_insert(record.at);
@@ -296,6 +296,7 @@ impl StepState {
             | RunEvent::WindowChecked { .. }
             | RunEvent::StepsBegan { .. }
             | RunEvent::GuardLooked { .. }
+            | RunEvent::Stopping { .. }
             | RunEvent::LocksRetaken { .. }
             | RunEvent::VerifyBegan
             | RunEvent::UndoBegan { .. }

@@ -125,8 +125,20 @@ pub fn plan(text: &str) -> Plan {
 
 /// The plan of a runbook, or what is wrong with it.
 pub fn try_plan(text: &str) -> Result<Plan, runbook_document::Diagnostics> {
-    let source = Source::new("test.toml", format!("format = 1\n[runbook]\nname = \"test\"\n{text}"));
-    let runbook = parse(&source, None, &mut |_| Err(std::io::ErrorKind::NotFound.into()))?;
+    try_plan_with(text, &[])
+}
+
+/// The same for a runbook beside which other files lie; each begins after `[runbook]` and its name, which is that of the file.
+pub fn try_plan_with(text: &str, files: &[(&str, &str)]) -> Result<Plan, runbook_document::Diagnostics> {
+    let headed = |name: &str, text: &str| {
+        let stem = name.trim_end_matches(".toml");
+        Source::new(name, format!("format = 1\n[runbook]\nname = \"{stem}\"\n{text}"))
+    };
+    let found = |wanted: &str| {
+        let file = files.iter().find(|(name, _)| *name == wanted);
+        file.map(|(name, text)| headed(name, text)).ok_or_else(|| std::io::ErrorKind::NotFound.into())
+    };
+    let runbook = parse(&headed("test.toml", text), None, &mut |wanted| found(wanted))?;
     let facts = runbook.use_sites().into_iter().map(|site| (site.step, World::facts_of(&site.uses.value))).collect();
     Plan::build(&runbook, &resolve_params(&runbook, &[])?, &facts)
 }
@@ -159,6 +171,12 @@ impl Run {
             clock: Still::at("2026-11-22T03:00:00Z"),
             options: options(RunId::generate()),
         }
+    }
+
+    /// A run of a runbook beside which other files lie.
+    pub fn nesting(text: &str, files: &[(&str, &str)], world: World) -> Self {
+        let plan = try_plan_with(text, files).unwrap_or_else(|found| panic!("{:#?}", messages(&found)));
+        Self { plan, ..Self::new("[[step]]\nid = \"a\"\nuses = \"test:look\"", world) }
     }
 
     pub fn execute(&self) -> Result<RunOutcome, RunError> {

@@ -1,0 +1,57 @@
+//! Steps that stand for the steps of another file: opening it, and its limits.
+
+use super::{RunError, Runner};
+use crate::clock::Clock;
+use crate::event::RunEvent;
+use crate::ids::StepId;
+use crate::journal::Journal;
+use crate::operate::{ErrorClass, Fault, Operate, Proposal};
+use crate::plan::{ParamsError, PlannedGroup, PlannedStep, around};
+use crate::state::{StepPhase, count_effects};
+
+impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
+    /// Computes what the steps of the file see as `params`, and writes it down: a resumed run goes on with the same.
+    pub(super) async fn open_group(&mut self, step: &PlannedStep, group: &PlannedGroup, attempt: u32) -> Result<(), RunError> {
+        let params = self.with_scope_of(Some(step), "running", |scope| group.params_in(scope));
+        match params {
+            Ok(params) => {
+                self.first_start.insert(step.id.clone(), self.clock.monotonic());
+                self.record(RunEvent::GroupBegan { step: step.id.clone(), params }).await
+            }
+            Err(error) => {
+                let code = match error {
+                    ParamsError::Template(_) => "engine.template",
+                    ParamsError::Invalid(_) => "engine.params",
+                };
+                self.refuse(step, attempt, Fault::new(ErrorClass::Invalid, code, format!("`with`: {error}"))).await
+            }
+        }
+    }
+
+    /// The first nested file whose own limit of effects this proposal would break.
+    pub(super) fn group_objection(&self, step: &PlannedStep, proposal: &Proposal) -> Option<Fault> {
+        around(step.group.as_ref()).find_map(|id| {
+            let group = self.plan.groups.get(&id)?;
+            let mut effects = self.state().group_effects.get(&id).cloned().unwrap_or_default();
+            count_effects(&mut effects, proposal);
+            let (name, most) = group.max_effects.iter().find(|(name, most)| effects.get(*name).is_some_and(|n| n > most))?;
+            let message =
+                format!("this would be effect {} of `{name}` in `{id}`, whose `max_effects` allows {most}", effects[name]);
+            Some(Fault::new(ErrorClass::Limit, "engine.max-effects", message))
+        })
+    }
+
+    /// Whether the steps of a nested file take longer than its `timeout`.
+    pub(super) fn is_group_over(&self) -> bool {
+        let is_open = |id: &StepId| self.state().step(id).phase == StepPhase::Repeating;
+        let over = |(id, group): (&StepId, &PlannedGroup)| {
+            group.timeout.is_some_and(|timeout| is_open(id) && self.elapsed(id) >= timeout)
+        };
+        self.state.is_some() && self.plan.groups.iter().any(over)
+    }
+
+    /// When the first of these times is over, by the monotonic clock.
+    pub(super) fn group_deadlines(&self) -> impl Iterator<Item = std::time::Duration> {
+        self.plan.groups.iter().filter_map(|(id, group)| Some(*self.first_start.get(id)? + group.timeout?))
+    }
+}

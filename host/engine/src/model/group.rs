@@ -1,0 +1,74 @@
+//! A step that stands for the steps of another file: a nested runbook, or a suite of checks.
+
+use super::{Param, Runbook};
+use crate::ids::StepId;
+use runbook_document::{Located, Source, Table};
+use std::sync::Arc;
+
+/// `runbook = "FILE"` or `suite = "FILE"` of a step.
+#[derive(Debug, Clone)]
+pub struct Nested {
+    /// What the file is.
+    pub kind: NestedKind,
+    /// Its name, in the folder of the runbook.
+    pub file: Located<String>,
+    /// Only checks with one of these tags; empty is all.
+    pub tags: Vec<String>,
+}
+
+/// What a nested file is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NestedKind {
+    /// A runbook: its preflights, steps and post-conditions are done one after the other, and undone with the others.
+    Runbook,
+    /// A suite: all its checks are made, then judged together.
+    Suite,
+}
+
+impl NestedKind {
+    /// Both, with their keys in TOML.
+    pub const ALL: &'static [(Self, &'static str)] = &[(Self::Runbook, "runbook"), (Self::Suite, "suite")];
+
+    /// The key in TOML.
+    pub fn key(self) -> &'static str {
+        Self::ALL.iter().find(|(kind, _)| *kind == self).map_or("", |(_, key)| *key)
+    }
+}
+
+/// The steps of a nested file, under the id of the step that stands for them: `deploy.backup` is the step `backup` of the
+/// runbook that the step `deploy` names.
+#[derive(Debug)]
+pub struct Group {
+    /// The step that stands for them.
+    pub id: StepId,
+    /// What the file is.
+    pub kind: NestedKind,
+    /// Its name.
+    pub file: String,
+    /// What its steps see as `params`.
+    pub params: Vec<Param>,
+    /// What the step gives for them, before templates are rendered.
+    pub with: Option<Table>,
+    /// The file in which the step stands.
+    pub source: Arc<Source>,
+    /// The file, as it was written.
+    pub inner: Runbook,
+}
+
+/// What a check of a suite says besides what every step can say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Check {
+    /// Whether the suite fails when it does.
+    pub weight: Weight,
+    /// By what it can be selected.
+    pub tags: Vec<String>,
+}
+
+/// What a check that fails means for its suite.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Weight {
+    /// The suite fails.
+    Critical,
+    /// The suite warns.
+    Minor,
+}

@@ -1,0 +1,283 @@
+//! Nested runbooks and suites: read like any runbook, then put in the place of the step that names them.
+//!
+//! One run has one journal, one undo, one set of locks, and one meaning for each name of a target: a nested file cannot bring
+//! another.
+
+use super::{Loader, Parsing};
+use crate::check;
+use crate::event::Section;
+use crate::ids::StepId;
+use crate::model::{Group, Guard, NestedKind, Runbook, SecretEntry, Step, TargetEntry};
+use crate::params;
+use runbook_document::{Diagnostic, Diagnostics, Located, Source, nearest};
+use std::sync::Arc;
+
+/// No deeper: who reads at 3 a.m. must still know where they are.
+const MAX_DEPTH: usize = 4;
+
+/// Reads every file that a step of the runbook names, and puts its steps in.
+pub(super) fn expand(runbook: &mut Runbook, parsing: &mut Parsing<'_, '_>, diagnostics: &mut Diagnostics) {
+    if runbook.steps.iter().all(|step| step.nested.is_none()) {
+        return;
+    }
+    spell_out_needs(runbook);
+    for step in runbook.steps.clone() {
+        let Some(inner) = read(&step, parsing, diagnostics) else { continue };
+        if step.nested.as_ref().is_some_and(|nested| nested.kind == NestedKind::Runbook) {
+            take_window(runbook, &inner, &step, diagnostics);
+        }
+        check_params(&step, &inner, diagnostics);
+        share(runbook, &inner, &step, diagnostics);
+        put_in(runbook, &step, inner);
+    }
+}
+
+/// From here on the order in the file says nothing: steps are put in between.
+fn spell_out_needs(runbook: &mut Runbook) {
+    let graph = check::step_graph(runbook);
+    let ids: Vec<StepId> = runbook.section(Section::Step).map(|step| step.id.value.clone()).collect();
+    let own = runbook.steps.iter_mut().filter(|step| step.section == Section::Step);
+    for (number, step) in own.enumerate() {
+        let needs = graph.needs(number).iter().map(|need| Located { value: ids[*need].clone(), span: step.id.span.clone() });
+        step.needs = Some(needs.collect());
+    }
+}
+
+fn read(step: &Step, parsing: &mut Parsing<'_, '_>, diagnostics: &mut Diagnostics) -> Option<Runbook> {
+    let nested = step.nested.as_ref()?;
+    let name = &nested.file.value;
+    let error = |code, message: String| Diagnostic::error(code, &step.source, nested.file.span.clone(), message);
+    if name.contains('/') || name.contains('\\') {
+        let message = format!("`{name}` is not in the folder of the runbook");
+        let help = "put it beside this one: every path in a run is relative to one folder";
+        diagnostics.push(error("E0231", message).label("in another folder").help(help));
+        return None;
+    }
+    if parsing.open.contains(name) || parsing.root.ends_with(name.as_str()) {
+        diagnostics.push(error("E0231", format!("`{name}` would run itself")).label("a circle").help("remove this step"));
+        return None;
+    }
+    if parsing.open.len() >= MAX_DEPTH {
+        let message = format!("`{name}` is nested more than {MAX_DEPTH} deep");
+        diagnostics.push(error("E0231", message).label("too deep").help("put its steps into the file above"));
+        return None;
+    }
+    let source = match (parsing.load)(name) {
+        Ok(source) => source,
+        Err(problem) => {
+            let message = format!("`{name}` cannot be read: {problem}");
+            let help = "give the name of a file in the folder of the runbook";
+            diagnostics.push(error("E0225", message).label("needed here").help(help));
+            return None;
+        }
+    };
+    parsing.open.push(name.clone());
+    let inner = super::read_whole(&source, parsing, diagnostics);
+    parsing.open.pop();
+    let mut inner = inner?;
+    let is_suite = inner.steps.iter().any(|step| step.check.is_some());
+    match (nested.kind, is_suite) {
+        (NestedKind::Runbook, true) => {
+            let message = format!("`{name}` is a suite: it has `[[check]]`");
+            diagnostics.push(error("E0231", message).label("not a runbook").help(format!("write `suite = \"{name}\"`")));
+            return None;
+        }
+        (NestedKind::Suite, false) => {
+            let message = format!("`{name}` is no suite: it has no `[[check]]`");
+            diagnostics.push(error("E0231", message).label("not a suite").help(format!("write `runbook = \"{name}\"`")));
+            return None;
+        }
+        (NestedKind::Runbook, false) => {}
+        (NestedKind::Suite, true) => select(&mut inner, step, &nested.tags, diagnostics),
+    }
+    Some(inner)
+}
+
+/// Leaves only the checks with one of the tags. A selection that selects nothing would pass whatever is wrong.
+fn select(inner: &mut Runbook, step: &Step, tags: &[String], diagnostics: &mut Diagnostics) {
+    if tags.is_empty() {
+        return;
+    }
+    let known: Vec<String> =
+        inner.steps.iter().filter_map(|step| step.check.as_ref()).flat_map(|check| check.tags.clone()).collect();
+    for tag in tags.iter().filter(|tag| !known.contains(tag)) {
+        let message = format!("no check of the suite has the tag `{tag}`");
+        let diagnostic = Diagnostic::error("E0231", &step.source, step.id.span.clone(), message).label("would check nothing");
+        diagnostics.push(match nearest(tag, known.iter().map(String::as_str)) {
+            Some(near) => diagnostic.help(format!("did you mean `{near}`?")),
+            None => diagnostic,
+        });
+    }
+    let is_tagged = |step: &Step| step.check.as_ref().is_none_or(|check| check.tags.iter().any(|tag| tags.contains(tag)));
+    inner.steps.retain(is_tagged);
+    // What was depended on and is not selected is not waited for.
+    let left: Vec<StepId> = inner.steps.iter().map(|step| step.id.value.clone()).collect();
+    for step in &mut inner.steps {
+        if let Some(needs) = &mut step.needs {
+            needs.retain(|need| left.contains(&need.value));
+        }
+    }
+}
+
+/// A runbook that may run only in its window may be nested only where that window holds.
+fn take_window(runbook: &mut Runbook, inner: &Runbook, step: &Step, diagnostics: &mut Diagnostics) {
+    let Some(window) = &inner.window else { return };
+    match &runbook.window {
+        None => runbook.window = Some(window.clone()),
+        Some(own) if own == window => {}
+        Some(_) => {
+            let message = format!("{} has a `[window]` of its own, and it is another than this runbook's", inner.source().name());
+            let diagnostic = Diagnostic::error("E0231", &step.source, step.id.span.clone(), message).label("two windows");
+            diagnostics.push(diagnostic.help("give both the same `[window]`, or remove one"));
+        }
+    }
+}
+
+/// Names, what is required, and the values that are known now.
+fn check_params(step: &Step, inner: &Runbook, diagnostics: &mut Diagnostics) {
+    let given = step.with.as_ref().map(runbook_document::Table::to_json).unwrap_or_else(|| serde_json::json!({}));
+    let given = given.as_object().cloned().unwrap_or_default();
+    for problem in params::problems(&inner.params, &given, params::Templates::Later) {
+        let node = step.with.as_ref().and_then(|with| with.entries.iter().find(|(key, _)| key.name == problem.name));
+        let span = node.map_or_else(|| step.id.span.clone(), |(key, _)| key.span.clone());
+        let message = format!("`with` of {}: {}", step.subject(), problem.message);
+        diagnostics.push(Diagnostic::error("E0231", &step.source, span, message).label("does not fit"));
+    }
+}
+
+/// Targets, secrets, locks and texts become those of the whole run.
+fn share(runbook: &mut Runbook, inner: &Runbook, step: &Step, diagnostics: &mut Diagnostics) {
+    for target in &inner.targets {
+        match runbook.targets.iter().find(|known| known.name.name == target.name.name) {
+            None => runbook.targets.push(target.clone()),
+            Some(known) if is_same_target(known, target) => {}
+            Some(known) => {
+                let (name, first) = (&target.name.name, known.source.place(&known.name.span));
+                diagnostics.push(two_meanings(
+                    step,
+                    &format!("target `{name}`"),
+                    &first,
+                    &target.source.place(&target.name.span),
+                ));
+            }
+        }
+    }
+    for secret in &inner.secrets {
+        match runbook.secrets.iter().find(|known| known.name.name == secret.name.name) {
+            None => runbook.secrets.push(secret.clone()),
+            Some(known) if is_same_secret(known, secret) => {}
+            Some(known) => {
+                let (name, first) = (&secret.name.name, known.source.place(&known.name.span));
+                diagnostics.push(two_meanings(
+                    step,
+                    &format!("secret `{name}`"),
+                    &first,
+                    &secret.source.place(&secret.name.span),
+                ));
+            }
+        }
+    }
+    runbook.locks.exclusive.extend(inner.locks.exclusive.iter().cloned());
+    runbook.locks.exclusive.sort();
+    runbook.locks.exclusive.dedup();
+    runbook.locks.wait = runbook.locks.wait.max(inner.locks.wait);
+    runbook.limits.cleanup_timeout = runbook.limits.cleanup_timeout.max(inner.limits.cleanup_timeout);
+    for source in &inner.sources {
+        if runbook.sources.iter().all(|known| known.name() != source.name()) {
+            runbook.sources.push(Arc::clone(source));
+        }
+    }
+}
+
+fn is_same_target(a: &TargetEntry, b: &TargetEntry) -> bool {
+    let text = |entry: &TargetEntry| entry.table.to_json();
+    text(a) == text(b)
+}
+
+fn is_same_secret(a: &SecretEntry, b: &SecretEntry) -> bool {
+    (&a.source_uri.value, a.max_age, a.expires) == (&b.source_uri.value, b.max_age, b.expires)
+}
+
+fn two_meanings(step: &Step, what: &str, first: &str, second: &str) -> Diagnostic {
+    let message = format!("{what} is one thing at {first} and another at {second}");
+    let diagnostic = Diagnostic::error("E0231", &step.source, step.id.span.clone(), message).label("one run, two meanings");
+    diagnostic.help("rename one, or let both files include the same one")
+}
+
+/// The steps of the file, with the id of the step before theirs.
+fn put_in(runbook: &mut Runbook, step: &Step, mut inner: Runbook) {
+    let id = &step.id.value;
+    let mut own_groups = std::mem::take(&mut inner.groups);
+    for group in &mut own_groups {
+        group.id = id.inner(&group.id);
+    }
+    let kind = step.nested.as_ref().map_or(NestedKind::Runbook, |nested| nested.kind);
+    let (forward, finally) = in_order(&inner, id);
+    let position = runbook.steps.iter().position(|known| known.id.value == *id).map_or(runbook.steps.len(), |at| at + 1);
+    runbook.steps.splice(position..position, forward);
+    let first_finally = runbook.steps.iter().position(|known| known.section == Section::Finally);
+    let at = first_finally.unwrap_or(runbook.steps.len());
+    runbook.steps.splice(at..at, finally);
+    let guards = inner.guards.iter().map(|guard| Guard { look: moved(&guard.look, id, Vec::new()), ..guard.clone() });
+    runbook.guards.extend(guards);
+    runbook.groups.push(Group {
+        id: id.clone(),
+        kind,
+        file: step.nested.as_ref().map(|nested| nested.file.value.clone()).unwrap_or_default(),
+        params: inner.params.clone(),
+        with: step.with.clone(),
+        source: Arc::clone(&step.source),
+        inner,
+    });
+    runbook.groups.append(&mut own_groups);
+}
+
+/// Preflights, then steps, then post-conditions, as steps of the run; and what always runs.
+fn in_order(inner: &Runbook, of: &StepId) -> (Vec<Step>, Vec<Step>) {
+    let graph = check::step_graph(inner);
+    let own: Vec<&Step> = inner.section(Section::Step).collect();
+    let mut before: Vec<StepId> = Vec::new();
+    let mut forward = Vec::new();
+    for preflight in inner.section(Section::Preflight) {
+        forward.push(moved(preflight, of, std::mem::replace(&mut before, vec![of.inner(&preflight.id.value)])));
+    }
+    for (number, step) in own.iter().enumerate() {
+        let mut needs: Vec<StepId> = graph.needs(number).iter().map(|need| of.inner(&own[*need].id.value)).collect();
+        if needs.is_empty() {
+            needs.clone_from(&before);
+        }
+        forward.push(moved(step, of, needs));
+    }
+    let mut before: Vec<StepId> = forward.iter().map(|step| step.id.value.clone()).collect();
+    for verify in inner.section(Section::Verify) {
+        forward.push(moved(verify, of, std::mem::replace(&mut before, vec![of.inner(&verify.id.value)])));
+    }
+    for check in inner.section(Section::Check) {
+        let needs = check.needs.iter().flatten().map(|need| of.inner(&need.value)).collect();
+        forward.push(moved(check, of, needs));
+    }
+    let finally = inner.section(Section::Finally).map(|step| moved(step, of, Vec::new())).collect();
+    (forward, finally)
+}
+
+fn moved(step: &Step, of: &StepId, needs: Vec<StepId>) -> Step {
+    let section = match step.section {
+        Section::Preflight | Section::Step | Section::Verify | Section::Check => Section::Step,
+        kept @ (Section::Finally | Section::Guard | Section::Undo | Section::Notify) => kept,
+    };
+    let span = step.id.span.clone();
+    Step {
+        section,
+        id: Located { value: of.inner(&step.id.value), span: span.clone() },
+        needs: (section == Section::Step).then(|| needs.into_iter().map(|value| Located { value, span: span.clone() }).collect()),
+        group: Some(step.group.as_ref().map_or_else(|| of.clone(), |group| of.inner(group))),
+        ..step.clone()
+    }
+}
+
+/// Used by [`super::parse`]: where the parser is.
+impl<'a, 'l> Parsing<'a, 'l> {
+    pub(super) fn new(root: &Arc<Source>, environment: Option<&'a str>, load: &'a mut Loader<'l>) -> Self {
+        Self { root: std::path::PathBuf::from(root.name()), environment, load, open: Vec::new() }
+    }
+}

@@ -1,0 +1,66 @@
+//! `[[check]]`: a file that has it is a suite of checks, and holds nothing that changes anything.
+
+use super::{names, step};
+use crate::event::Section;
+use crate::ids::StepId;
+use crate::model::{Check, Step, Weight};
+use runbook_document::{Located, Reader, Table};
+use std::time::Duration;
+
+/// What only a runbook has.
+const NOT_OF_A_SUITE: &[&str] = &["preflight", "step", "verify", "finally", "guard", "locks", "window", "undo"];
+
+/// Reads all checks, and refuses what a suite cannot have.
+pub(super) fn read_all(reader: &mut Reader<'_>) -> Vec<Step> {
+    let Some(first) = reader.table().get("check") else { return Vec::new() };
+    let span = first.span.clone();
+    for key in NOT_OF_A_SUITE {
+        if reader.table().get(key).is_some() {
+            let message = format!("a file with `[[check]]` is a suite, and a suite has no `{key}`");
+            reader.error_with_help("E0232", span.clone(), message, "makes it a suite", "put the checks into a file of their own");
+        }
+    }
+    reader.each("check", "check", read)
+}
+
+fn read(reader: &mut Reader<'_>) -> Option<Step> {
+    let id = reader.required::<String>("id");
+    if let Some(id) = &id {
+        names::check_kebab(reader, &id.value, &id.span, "an id");
+    }
+    let uses = reader.required::<String>("uses");
+    if let Some(uses) = &uses {
+        step::check_uses(reader, uses);
+    }
+    let title = reader.optional("title").map(|title| title.value);
+    let bind = step::read_bind(reader);
+    let with = reader.optional::<Table>("with").map(|with| with.value);
+    let timeout = reader.optional("timeout").map(|timeout| timeout.value);
+    let retry = reader.section("retry", "`retry`", step::read_retry);
+    let poll = step::read_poll(reader);
+    let expect = step::read_expect(reader);
+    let when = reader.optional("when");
+    let depends_on = reader.optional::<Vec<Located<String>>>("depends_on").map(|names| names.value).unwrap_or_default();
+    let weight = match reader.optional::<bool>("critical").map(|critical| critical.value) {
+        Some(false) => Weight::Minor,
+        Some(true) | None => Weight::Critical,
+    };
+    let tags = reader.optional::<Vec<String>>("tags").map(|tags| tags.value).unwrap_or_default();
+    // For who watches a suite; a run makes each check once.
+    reader.optional::<Duration>("every");
+    reader.optional::<Duration>("grace");
+    let bare = step::bare(reader, Section::Check, id?.map(StepId::new), uses?);
+    Some(Step {
+        title,
+        bind,
+        with,
+        timeout,
+        retry,
+        poll,
+        expect,
+        when,
+        needs: Some(depends_on.into_iter().map(|need| need.map(StepId::new)).collect()),
+        check: Some(Check { weight, tags }),
+        ..bare
+    })
+}

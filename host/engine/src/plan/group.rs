@@ -1,0 +1,65 @@
+//! A step that stands for the steps of another file, ready to open.
+
+use super::input;
+use crate::ids::StepId;
+use crate::model::{Group, NestedKind, Param};
+use crate::operate::Json;
+use crate::params;
+use crate::template::{self, Scope, TemplateError};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// What stands for the steps of another file.
+#[derive(Debug, Clone)]
+pub struct PlannedGroup {
+    /// What the file is.
+    pub kind: NestedKind,
+    /// What its steps see as `params`.
+    pub params: Vec<Param>,
+    /// What the step gives for them, before templates are rendered.
+    pub with: Json,
+    /// At most so many effects of a capability in its steps together.
+    pub max_effects: BTreeMap<String, u32>,
+    /// How long its steps may take together.
+    pub timeout: Option<Duration>,
+}
+
+pub(super) fn plan_group(group: &Group) -> PlannedGroup {
+    PlannedGroup {
+        kind: group.kind,
+        params: group.params.clone(),
+        with: input(group.with.as_ref()),
+        max_effects: group.inner.limits.max_effects.clone(),
+        timeout: group.inner.timeout,
+    }
+}
+
+/// Why a nested file has no parameters.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum ParamsError {
+    /// A template has no value.
+    #[error(transparent)]
+    Template(#[from] TemplateError),
+    /// A value does not fit.
+    #[error("{0}")]
+    Invalid(String),
+}
+
+impl PlannedGroup {
+    /// What its steps see as `params`, in the scope of the step that stands for them.
+    pub(crate) fn params_in(&self, scope: &Scope<'_>) -> Result<serde_json::Map<String, Json>, ParamsError> {
+        let given = template::render(&self.with, scope)?;
+        let given = given.as_object().cloned().unwrap_or_default();
+        params::of_nested(&self.params, &given).map_err(ParamsError::Invalid)
+    }
+}
+
+/// Every step that stands for a file around this one, the innermost first.
+pub(crate) fn around(group: Option<&StepId>) -> impl Iterator<Item = StepId> {
+    let mut next = group.cloned();
+    std::iter::from_fn(move || {
+        let id = next.take()?;
+        next = id.as_str().rsplit_once('.').map(|(outer, _)| StepId::new(outer));
+        Some(id)
+    })
+}
