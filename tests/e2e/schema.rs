@@ -9,7 +9,11 @@ use std::path::Path;
 const OF_SHAPE: &[&str] = &["E0202", "E0203", "E0204", "E0205", "E0208"];
 
 fn schema() -> jsonschema::Validator {
-    let text = fs::read_to_string(repository().join("schema/runbook.v1.json")).expect("the schema is published");
+    published("runbook.v1.json")
+}
+
+fn published(name: &str) -> jsonschema::Validator {
+    let text = fs::read_to_string(repository().join("schema").join(name)).expect("the schema is published");
     jsonschema::validator_for(&serde_json::from_str(&text).expect("a schema is JSON")).expect("a good schema")
 }
 
@@ -36,6 +40,14 @@ fn the_shipped_runbooks_fit_the_schema() {
         let errors: Vec<_> = schema.iter_errors(&value).map(|error| format!("{}: {error}", error.instance_path())).collect();
         assert!(errors.is_empty(), "{}: {errors:#?}", path.display());
     }
+}
+
+#[test]
+fn a_suite_fits_both_schemas_and_a_runbook_is_no_suite() {
+    let suite = toml(&repository().join("tests/wrong/beside/checks.toml")).expect("good TOML");
+    assert!(schema().is_valid(&suite) && published("suite.v1.json").is_valid(&suite));
+    let runbook = toml(&repository().join("tests/wrong/beside/restore.toml")).expect("good TOML");
+    assert!(schema().is_valid(&runbook) && !published("suite.v1.json").is_valid(&runbook));
 }
 
 #[test]

@@ -115,15 +115,15 @@ fn from_step(
         let value = match given.get(name) {
             Some(Json::String(text)) if templates == Templates::Later && has_markers(text) => continue,
             Some(value @ Json::Array(_)) if templates == Templates::Later && value.to_string().contains("{{") => continue,
-            Some(Json::String(text)) => parse_param_text(param, text).map(Some),
-            Some(value) => parse_param_json(param, value).map(Some),
+            Some(Json::String(text)) => parse_param_text(param, text).map(Some).map_err(|problem| format!("`{name}`: {problem}")),
+            Some(value) => parse_param_json(param, value).map(Some).map_err(|problem| format!("`{name}`: {problem}")),
             None if param.required => Err(format!("its parameter `{name}` is required")),
             None => Ok(param.default.clone()),
         };
         match value {
             Ok(Some(value)) => drop(values.insert(name.clone(), value)),
             Ok(None) => {}
-            Err(message) => problems.push(Problem { name: name.clone(), message: format!("`{name}`: {message}") }),
+            Err(message) => problems.push(Problem { name: name.clone(), message }),
         }
     }
     (values, problems)

@@ -306,6 +306,11 @@ fn tags_select_checks_and_a_selection_of_nothing_is_refused() {
 }
 
 #[test]
+fn a_suite_by_itself_is_no_runbook() {
+    assert!(refused_with(SUITE, &[]).contains("`test` is a suite of checks, not a runbook"));
+}
+
+#[test]
 fn a_suite_only_looks() {
     let acts = SUITE.replacen("test:look", "test:do", 1);
     let refused = refused_with("[[step]]\nid = \"all\"\nsuite = \"suite.toml\"", &[("suite.toml", &acts)]);

@@ -27,10 +27,16 @@ pub(crate) fn runbook(runbook: &Runbook, diagnostics: &mut Diagnostics) {
     }
 }
 
-/// The numbered steps of `[[step]]`, and their graph.
+/// The part of the file whose steps form a graph: the checks of a suite, the steps of a runbook.
+pub(crate) fn graph_section(runbook: &Runbook) -> Section {
+    if runbook.section(Section::Check).next().is_some() { Section::Check } else { Section::Step }
+}
+
+/// The numbered steps of `[[step]]` or `[[check]]`, and their graph.
 pub(crate) fn step_graph(runbook: &Runbook) -> Graph {
     let needs = |step: &Step| step.needs.as_ref().map(|needs| needs.iter().map(|need| need.value.clone()).collect());
-    let steps: Vec<_> = runbook.section(Section::Step).map(|step| (step.id.value.clone(), needs(step))).collect();
+    let own = runbook.section(graph_section(runbook));
+    let steps: Vec<_> = own.map(|step| (step.id.value.clone(), needs(step))).collect();
     Graph::new(&steps)
 }
 
@@ -50,12 +56,24 @@ fn ids(runbook: &Runbook, diagnostics: &mut Diagnostics) {
 }
 
 fn order(runbook: &Runbook, diagnostics: &mut Diagnostics) -> Graph {
-    let steps: Vec<&Step> = runbook.section(Section::Step).collect();
+    let section = graph_section(runbook);
+    let steps: Vec<&Step> = runbook.section(section).collect();
+    let (verb, key, noun) = match section {
+        Section::Check => ("depends on", "depends_on", "check"),
+        Section::Preflight
+        | Section::Step
+        | Section::Verify
+        | Section::Finally
+        | Section::Guard
+        | Section::Undo
+        | Section::Notify => ("needs", "needs", "step"),
+    };
     let names: Vec<&str> = steps.iter().map(|step| step.id.value.as_str()).collect();
     for step in &steps {
         for need in step.needs.iter().flatten().filter(|need| !names.contains(&need.value.as_str())) {
-            let message = format!("{} needs `{}`, and there is no such step", step.subject(), need.value);
-            let diagnostic = Diagnostic::error("E0210", &step.source, need.span.clone(), message).label("no such step");
+            let message = format!("{} {verb} `{}`, and there is no such {noun}", step.subject(), need.value);
+            let diagnostic =
+                Diagnostic::error("E0210", &step.source, need.span.clone(), message).label(format!("no such {noun}"));
             diagnostics.push(with_nearest(diagnostic, need.value.as_str(), &names));
         }
     }
@@ -65,9 +83,9 @@ fn order(runbook: &Runbook, diagnostics: &mut Diagnostics) -> Graph {
         path.push(path[0].clone());
         let step = steps[circle[0]];
         let span = step.needs.as_ref().and_then(|needs| needs.first()).map_or(&step.id.span, |need| &need.span).clone();
-        let message = format!("the steps wait for each other in a cycle: {}", path.join(" needs "));
+        let message = format!("the {noun}s wait for each other in a cycle: {}", path.join(&format!(" {verb} ")));
         let diagnostic = Diagnostic::error("E0211", &step.source, span, message);
-        diagnostics.push(diagnostic.label("closes the circle").help("remove one of these from `needs`"));
+        diagnostics.push(diagnostic.label("closes the circle").help(format!("remove one of these from `{key}`")));
         // A graph with a circle has no order; what follows from the order cannot be checked.
         return Graph::new(&[]);
     }

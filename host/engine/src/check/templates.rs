@@ -1,6 +1,6 @@
 //! Every template and expression is read once before anything runs: its syntax, and every name in it.
 
-use super::{Place, with_nearest};
+use super::{Place, graph_section, with_nearest};
 use crate::event::Section;
 use crate::graph::Graph;
 use crate::model::{Expectation, Items, Runbook, Step, UndoDeclaration};
@@ -21,18 +21,21 @@ struct Names<'a> {
     /// All steps of the file, for better messages.
     all_steps: Vec<&'a str>,
     run: Vec<&'static str>,
+    /// What is done about a step that has not surely run; `ID` is its id.
+    earlier: &'static str,
     locals: Vec<&'a str>,
 }
 
 pub(super) fn check(runbook: &Runbook, graph: &Graph, diagnostics: &mut Diagnostics) {
     let mut numbers = 0..;
     for (index, step) in runbook.steps.iter().enumerate() {
-        let number = (step.section == Section::Step).then(|| numbers.next()).flatten();
+        let number = (step.section == graph_section(runbook)).then(|| numbers.next()).flatten();
         let names = names_of(runbook, graph, index, number);
         check_step(step, names, diagnostics);
     }
     for guard in &runbook.guards {
-        check_step(&guard.look, base(runbook, std::iter::empty()), diagnostics);
+        let earlier = "a guard looks from the first step on, so it knows `params` and `run` only";
+        check_step(&guard.look, Names { earlier, ..base(runbook, std::iter::empty()) }, diagnostics);
     }
     for notify in &runbook.notifies {
         let names = Names { run: [RUN_ALWAYS, RUN_AT_END].concat(), ..base(runbook, runbook.steps.iter()) };
@@ -46,6 +49,7 @@ fn base<'a>(runbook: &'a Runbook, steps: impl Iterator<Item = &'a Step>) -> Name
         steps: steps.map(|step| step.id.value.as_str()).collect(),
         all_steps: runbook.steps.iter().map(|step| step.id.value.as_str()).collect(),
         run: RUN_ALWAYS.to_vec(),
+        earlier: "add `ID` to `needs`, or move it further up",
         locals: Vec::new(),
     }
 }
@@ -54,10 +58,13 @@ fn base<'a>(runbook: &'a Runbook, steps: impl Iterator<Item = &'a Step>) -> Name
 fn names_of<'a>(runbook: &'a Runbook, graph: &Graph, index: usize, number: Option<usize>) -> Names<'a> {
     let step = &runbook.steps[index];
     let ancestors = number.filter(|number| *number < graph.len()).map(|number| graph.ancestors(number));
-    let steps: Vec<&Step> = runbook.section(Section::Step).collect();
+    let steps: Vec<&Step> = runbook.section(graph_section(runbook)).collect();
     let earlier = runbook.steps[..index].iter().filter(|earlier| earlier.section != step.section || number.is_none());
     let needed = ancestors.into_iter().flatten().map(|ancestor| steps[ancestor]);
     let mut names = base(runbook, earlier.chain(needed));
+    if step.section == Section::Check {
+        names.earlier = "add `ID` to `depends_on`";
+    }
     if step.section == Section::Finally {
         names.run = [RUN_ALWAYS, RUN_AT_END].concat();
     }
@@ -187,9 +194,7 @@ fn judge_step(key: &str, names: &Names<'_>, error: impl Fn(String) -> Diagnostic
         return None;
     }
     Some(match names.all_steps.iter().find(matches) {
-        Some(id) => {
-            error(format!("`{id}` has not surely run before this")).help(format!("add `{id}` to `needs`, or move it further up"))
-        }
+        Some(id) => error(format!("`{id}` has not surely run before this")).help(names.earlier.replace("ID", id)),
         None => {
             with_nearest(error(format!("there is no step `{}`", key.replace('_', "-"))), &key.replace('_', "-"), &names.all_steps)
         }

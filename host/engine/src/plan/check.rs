@@ -63,7 +63,8 @@ fn check_step(step: &Step, own: &OperationFacts, facts: &BTreeMap<StepId, Operat
             format!("{} uses a step, which may change something; a {} only looks", step.subject(), section_noun(step.section));
         diagnostics.push(error("E0228", &step.id.span, message).label("changes something").help("use a probe or a smoke test"));
     }
-    if step.section == Section::Guard && (own.kind == Kind::SmokeTest || own.writes) {
+    let tries = own.kind == Kind::SmokeTest || (own.kind == Kind::Probe && own.writes);
+    if step.section == Section::Guard && tries {
         let message = format!("{} tries things out, and a guard only looks, again and again", step.subject());
         diagnostics.push(error("E0228", &step.id.span, message).label("changes something").help("use a probe"));
     }

@@ -24,7 +24,7 @@ use crate::operate::{Json, Kind, OperationFacts};
 use crate::params::Params;
 use crate::range::Range;
 use crate::template::template_key;
-use runbook_document::{Diagnostics, Table};
+use runbook_document::{Diagnostic, Diagnostics, Table};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -214,6 +214,7 @@ impl Plan {
     /// the wrong section, a part of the format that this version does not execute.
     pub fn build(runbook: &Runbook, params: &Params, facts: &BTreeMap<StepId, OperationFacts>) -> Result<Self, Diagnostics> {
         let mut diagnostics = check_facts(runbook, facts);
+        diagnostics.extend(suite_alone(runbook));
         if diagnostics.has_errors() {
             return Err(diagnostics);
         }
@@ -281,6 +282,14 @@ impl Plan {
             .map(|step| listing(&step.id, &step.title, step.section, &step.uses, &step.facts))
             .collect()
     }
+}
+
+/// A suite by itself has no step: to run it would do nothing and look well.
+fn suite_alone(runbook: &Runbook) -> Option<Diagnostic> {
+    runbook.section(Section::Check).next()?;
+    let message = format!("`{}` is a suite of checks, not a runbook", runbook.name.value);
+    let diagnostic = Diagnostic::error("E0232", runbook.source(), runbook.name.span.clone(), message).label("has no step");
+    Some(diagnostic.help("let a runbook make its checks: `[[step]]` with `suite = \"FILE\"`"))
 }
 
 fn plan_steps(runbook: &Runbook, facts: &BTreeMap<StepId, OperationFacts>) -> Vec<PlannedStep> {
