@@ -9,6 +9,7 @@ mod crash;
 mod docs;
 mod emergency;
 mod layers;
+mod nested;
 mod quickstart;
 mod schema;
 mod secrets;

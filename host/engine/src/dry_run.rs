@@ -203,7 +203,7 @@ impl<O: Operate> Dry<'_, O> {
             Err(error @ TemplateError::AtRunTime { .. }) => return at_run_time(error.to_string()),
             Err(error) => return failed(Fault::new(crate::operate::ErrorClass::Invalid, "engine.template", error.to_string())),
         };
-        let after_effects = matches!(step.section, Section::Verify | Section::Finally);
+        let after_effects = matches!(step.written_in, Section::Verify | Section::Finally);
         let phase = match (step.facts.kind, after_effects) {
             (Kind::Step, _) => Phase::Plan,
             (Kind::SmokeTest, _) => return at_run_time("a smoke test tries things out".to_owned()),

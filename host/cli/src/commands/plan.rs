@@ -112,6 +112,7 @@ fn order(plan: &Plan, step: &PlannedStep) -> String {
     let needs: Vec<&StepId> = step.needs.iter().filter(|id| steps.contains(id)).collect();
     match (needs.as_slice(), above) {
         ([], None) => String::new(),
+        ([], Some(_)) if step.group.is_some() => String::new(),
         ([], Some(_)) => "at once".to_owned(),
         ([only], Some(above)) if *only == above => String::new(),
         (needs, _) => format!("after {}", needs.iter().map(|id| id.as_str()).collect::<Vec<_>>().join(", ")),

@@ -6,6 +6,7 @@ use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
 use crate::prepare;
 use crate::ui;
+use runbook_engine::Section;
 use std::path::Path;
 
 /// Checks runbooks; each is checked whatever is wrong with another.
@@ -13,7 +14,7 @@ pub fn run(context: &Context, args: &ValidateArgs) -> Result<ExitStatus, Failure
     let mut worst = ExitStatus::Success;
     for file in &args.files {
         match check(context, file, args.env.as_deref()) {
-            Ok(n_steps) => ui::data(&format!("{}: ok, {}", file.display(), ui::counted(n_steps, "step")))?,
+            Ok(what) => ui::data(&format!("{}: ok, {what}", file.display()))?,
             Err(failure) => {
                 ui::failure(Some(context), &failure);
                 worst = if worst == ExitStatus::Success { failure.status() } else { worst };
@@ -23,7 +24,7 @@ pub fn run(context: &Context, args: &ValidateArgs) -> Result<ExitStatus, Failure
     Ok(worst)
 }
 
-fn check(context: &Context, file: &Path, environment: Option<&str>) -> Result<usize, Failure> {
+fn check(context: &Context, file: &Path, environment: Option<&str>) -> Result<String, Failure> {
     let prepared = prepare::from_file(context, file, environment)?;
     let findings = runbook_engine::check_facts(&prepared.runbook, &prepared.facts);
     if findings.has_errors() {
@@ -34,5 +35,7 @@ fn check(context: &Context, file: &Path, environment: Option<&str>) -> Result<us
     if !warnings.is_empty() {
         ui::note(&ui::render_diagnostics(&warnings, context.color_stderr));
     }
-    Ok(prepared.runbook.section(runbook_engine::Section::Step).count())
+    let counted = |section, noun| ui::counted(prepared.runbook.section(section).count(), noun);
+    let is_suite = prepared.runbook.section(Section::Check).next().is_some();
+    Ok(if is_suite { counted(Section::Check, "check") } else { counted(Section::Step, "step") })
 }

@@ -11,8 +11,10 @@ use std::time::Duration;
 /// A preflight, step, verify, finally or check.
 #[derive(Debug, Clone)]
 pub struct Step {
-    /// The part of the file.
+    /// The part of the file in whose place it runs.
     pub section: Section,
+    /// The part of the file in which it is written: a post-condition of a nested runbook runs as a step.
+    pub written_in: Section,
     /// Unique in the file; kebab-case.
     pub id: Located<StepId>,
     /// What people call it.

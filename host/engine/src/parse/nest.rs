@@ -10,6 +10,7 @@ use crate::ids::StepId;
 use crate::model::{Group, Guard, NestedKind, Runbook, SecretEntry, Step, TargetEntry};
 use crate::params;
 use runbook_document::{Diagnostic, Diagnostics, Located, Source, nearest};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// No deeper: who reads at 3 a.m. must still know where they are.
@@ -248,7 +249,11 @@ fn in_order(inner: &Runbook, of: &StepId) -> (Vec<Step>, Vec<Step>) {
         }
         forward.push(moved(step, of, needs));
     }
-    let mut before: Vec<StepId> = forward.iter().map(|step| step.id.value.clone()).collect();
+    // What nobody waits for ends last.
+    let waited: BTreeSet<StepId> =
+        forward.iter().flat_map(|step| step.needs.iter().flatten()).map(|need| need.value.clone()).collect();
+    let ids = forward.iter().map(|step| step.id.value.clone());
+    let mut before: Vec<StepId> = ids.filter(|id| !waited.contains(id)).collect();
     for verify in inner.section(Section::Verify) {
         forward.push(moved(verify, of, std::mem::replace(&mut before, vec![of.inner(&verify.id.value)])));
     }

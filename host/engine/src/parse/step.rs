@@ -34,6 +34,7 @@ fn read_one(section: Section, reader: &mut Reader<'_>) -> Option<Step> {
     let uses = read_uses(reader);
     let step = Step {
         section,
+        written_in: section,
         title: reader.optional("title").map(|title| title.value),
         bind: read_bind(reader),
         with: reader.optional::<Table>("with").map(|with| with.value),
@@ -66,6 +67,7 @@ fn read_one(section: Section, reader: &mut Reader<'_>) -> Option<Step> {
 pub(super) fn bare(reader: &Reader<'_>, section: Section, id: Located<StepId>, uses: Located<String>) -> Step {
     Step {
         section,
+        written_in: section,
         id,
         uses: Some(uses),
         source: Arc::clone(reader.source()),

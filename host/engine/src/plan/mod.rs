@@ -83,6 +83,8 @@ pub struct PlannedStep {
     pub title: String,
     /// The part of the file.
     pub section: Section,
+    /// The part of the file in which it is written.
+    pub written_in: Section,
     /// `plugin:operation`.
     pub uses: String,
     /// What is known of the operation.
@@ -331,6 +333,7 @@ fn plan_step(step: &Step, needs: Vec<StepId>, facts: &BTreeMap<StepId, Operation
         site: step.id.value.clone(),
         title: step.display_name().to_owned(),
         section: step.section,
+        written_in: step.written_in,
         uses: uses(step),
         facts: own.clone(),
         with: input(step.with.as_ref()),
