@@ -10,6 +10,7 @@ mod docs;
 mod emergency;
 mod layers;
 mod nested;
+mod person;
 mod quickstart;
 mod schema;
 mod secrets;

@@ -4,10 +4,12 @@ use crate::context::Context;
 use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
 use crate::live::Live;
+use crate::operate::Operator;
+use crate::person::{Next, Person};
 use crate::ui;
 use runbook_engine::{
-    CancelLevel, CancelToken, Cause, Clock, Holder, Options, OutsideWindow, PauseReason, RunEnd, RunError, RunId, RunOutcome,
-    Stopped,
+    CancelLevel, CancelToken, Cause, Changes, Clock, Holder, Options, OutsideWindow, PauseReason, RunEnd, RunError, RunId,
+    RunOutcome, Stopped,
 };
 use runbook_journal::SqliteJournal;
 use runbook_report::{Format, Summary};
@@ -55,19 +57,31 @@ impl Clock for SystemClock {
     }
 }
 
+/// Whether a person is asked, and nothing is under way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Asking {
+    /// Ctrl-C leaves the question open.
+    Yes,
+    /// Ctrl-C stops what is under way.
+    No,
+}
+
 /// The brake, and which signal pulled it.
 #[derive(Debug, Clone)]
 pub struct Brake {
     /// What the engine looks at.
     pub cancel: CancelToken,
     terminated: Arc<AtomicBool>,
+    /// Nothing is under way: a person is asked.
+    asking: Arc<AtomicBool>,
 }
 
 impl Brake {
     /// Listens for Ctrl-C and SIGTERM: the first asks for an orderly end, the second for a stop now.
     pub fn new() -> Result<Self, Failure> {
         use tokio::signal::unix::{SignalKind, signal};
-        let brake = Self { cancel: CancelToken::new(), terminated: Arc::new(AtomicBool::new(false)) };
+        let flag = || Arc::new(AtomicBool::new(false));
+        let brake = Self { cancel: CancelToken::new(), terminated: flag(), asking: flag() };
         let mut interrupts = signal(SignalKind::interrupt())?;
         let mut terminations = signal(SignalKind::terminate())?;
         let listener = brake.clone();
@@ -79,6 +93,9 @@ impl Brake {
                 }
                 listener.cancel.cancel();
                 match listener.cancel.level() {
+                    CancelLevel::None | CancelLevel::Orderly if listener.asking.load(Ordering::SeqCst) => {
+                        ui::note("\nleft open; the run waits");
+                    }
                     CancelLevel::None | CancelLevel::Orderly => {
                         ui::note("cancelling: the current step ends, then what was done is undone; once more to stop at once");
                     }
@@ -87,6 +104,11 @@ impl Brake {
             }
         });
         Ok(brake)
+    }
+
+    /// Says whether a person is asked now, while nothing is under way.
+    pub fn ask(&self, asking: Asking) {
+        self.asking.store(asking == Asking::Yes, Ordering::SeqCst);
     }
 
     /// How the program ends if it was pulled.
@@ -142,6 +164,26 @@ pub fn write_reports(summary: &Summary, reports: &[(Format, PathBuf)]) -> Result
         }
     }
     Ok(())
+}
+
+/// Goes on with a run as long as it waits for something that a person at the terminal can say.
+pub async fn with_person(
+    person: &Person<'_>,
+    operator: &Operator,
+    options: &Options<'_>,
+    live: &mut Live,
+    mut outcome: Result<RunOutcome, RunError>,
+    changes: Changes,
+) -> Result<Result<RunOutcome, RunError>, Failure> {
+    while let Ok(RunOutcome { stopped: Stopped::Paused { .. }, state }) = &outcome {
+        person.brake.ask(Asking::Yes);
+        let next = person.ask(live, state.clone()).await;
+        person.brake.ask(Asking::No);
+        let Next::GoOn(decisions) = next? else { break };
+        let (plan, journal, clock) = (person.plan, person.journal, SystemClock::new());
+        outcome = runbook_engine::resume(plan, operator, journal, &clock, live, options, &decisions, changes).await;
+    }
+    Ok(outcome)
 }
 
 /// Shows the end of a run and says how the program ends.

@@ -12,6 +12,7 @@ mod fault;
 mod live;
 mod lock;
 mod operate;
+mod person;
 mod plugins;
 mod prepare;
 mod signatures;

@@ -93,6 +93,13 @@ pub fn confirm(context: &Context, question: &str) -> Result<bool, Failure> {
     Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
 }
 
+/// The beginning of a line that a person is to finish.
+pub fn prompt(question: &str) -> Result<(), Failure> {
+    let mut err = std::io::stderr().lock();
+    write!(err, "{question}")?;
+    Ok(err.flush()?)
+}
+
 /// Asks for a secret without showing it. `None` if nobody can be asked.
 pub fn ask_secret(context: &Context, question: &str) -> Option<SecretString> {
     if !context.interactive {

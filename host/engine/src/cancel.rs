@@ -50,7 +50,7 @@ impl CancelToken {
     }
 
     /// Waits until more is asked for than `seen`.
-    pub(crate) async fn above(&self, seen: CancelLevel) {
+    pub async fn above(&self, seen: CancelLevel) {
         std::future::poll_fn(|context| {
             self.0.waker.register(context.waker());
             if self.level() > seen { Poll::Ready(()) } else { Poll::Pending }

@@ -50,8 +50,8 @@ fn world(looks: impl IntoIterator<Item = Reply>) -> World {
     World::default().with("wait", [not_yet(), not_yet(), passes]).with("errors", looks)
 }
 
-fn breached() -> Option<Cause> {
-    Some(Cause::Guard { guard: "errors".into() })
+fn breached() -> Cause {
+    Cause::Guard { guard: "errors".into() }
 }
 
 fn looks(run: &Run) -> Vec<LookVerdict> {
@@ -73,7 +73,7 @@ fn a_guard_that_holds_is_written_down_once() {
 #[test]
 fn a_breach_undoes_what_was_done() {
     let run = Run::new(&watched(""), world([rate(1.0), rate(1.0), rate(9.0)]));
-    assert_eq!(end(run.execute()), (RunEnd::Undone, breached()));
+    assert_eq!(end(run.execute()), (RunEnd::Undone, Some(breached())));
     assert_eq!((run.world.applied(), run.world.undone()), (vec!["stop".to_owned()], vec!["stop".to_owned()]));
 }
 
@@ -81,13 +81,13 @@ fn a_breach_undoes_what_was_done() {
 fn a_breach_undoes_although_the_runbook_undoes_nothing_else() {
     let text = format!("[undo]\non = [\"cancel\"]\n{}", watched(""));
     let run = Run::new(&text, world([rate(1.0), rate(9.0)]));
-    assert_eq!(end(run.execute()), (RunEnd::Undone, breached()));
+    assert_eq!(end(run.execute()), (RunEnd::Undone, Some(breached())));
 }
 
 #[test]
 fn what_is_bad_at_the_first_look_lets_nothing_begin() {
     let run = Run::new(&watched(""), world([rate(9.0)]));
-    assert_eq!(end(run.execute()), (RunEnd::FailedClean, breached()));
+    assert_eq!(end(run.execute()), (RunEnd::FailedClean, Some(breached())));
     assert!(run.world.applied().is_empty());
 }
 
@@ -136,7 +136,7 @@ fn a_guard_that_sees_nothing_pauses_and_never_undoes() {
 #[test]
 fn an_abort_leaves_everything_as_it_is_and_says_that_it_is_dirty() {
     let run = Run::new(&watched("on_breach = \"abort\""), world([rate(1.0), rate(9.0)]));
-    assert_eq!(end(run.execute()), (RunEnd::Dirty, breached()));
+    assert_eq!(end(run.execute()), (RunEnd::Dirty, Some(breached())));
     assert_eq!((run.world.done(), run.world.undone().len()), (vec!["stop".to_owned()], 0));
 }
 
@@ -154,7 +154,7 @@ fn a_breach_survives_a_crash_at_each_record() {
         let Stopped::Ended { end, cause } = outcome.stopped else { panic!("record {at}: {:?}", outcome.stopped) };
         let of_the_crash = Some(Cause::Step { step: "stop".into() });
         assert!(matches!(end, RunEnd::Undone | RunEnd::FailedClean), "record {at}: {end:?}");
-        assert!(cause == breached() || cause == of_the_crash, "record {at}: {cause:?}");
+        assert!(cause == Some(breached()) || cause == of_the_crash, "record {at}: {cause:?}");
         assert!(run.world.done().is_empty(), "record {at}: {:?}", run.world.done());
     });
 }

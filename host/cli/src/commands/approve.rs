@@ -6,18 +6,17 @@ use crate::args::{ApproveArgs, RejectArgs};
 use crate::context::Context;
 use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
-use crate::{execution, ui};
+use crate::{execution, person, ui};
 use runbook_engine::model::Oneself;
 use runbook_engine::{ApprovalVerdict, Asked, Changes, PauseReason, RunEvent, RunId, RunState, StepId, StoredRun, fold};
 use runbook_journal::SqliteJournal;
-use std::fmt::Write as _;
 
 /// Approves what a step would do.
 pub fn approve(context: &Context, args: &ApproveArgs) -> Result<ExitStatus, Failure> {
     execution::block_on(async {
         let journal = execution::open_journal(context).await?;
         let question = Question::find(context, &journal, &args.run, &args.step).await?;
-        ui::note(&question.shown());
+        ui::note(&person::shown(&question.step, question.run, &question.asked));
         if !args.yes && !ui::confirm(context, &format!("Approve this for step `{}`?", question.step))? {
             return Err(Failure::usage("nothing was said, as you answered"));
         }
@@ -57,19 +56,6 @@ impl Question {
         };
         may_answer(context, &stored, &step)?;
         Ok(Self { run, step, asked, state })
-    }
-
-    /// What would be done, in full: this is what is approved, and nothing else.
-    fn shown(&self) -> String {
-        let Asked { digest, input, proposal } = &self.asked;
-        let mut text = format!("step `{}` of run {} would: {}\n", self.step, self.run.short(), proposal.summary);
-        for effect in &proposal.effects {
-            let _ = writeln!(text, "  {} on `{}`: {}", effect.verb, effect.target, effect.summary);
-        }
-        let _ = writeln!(text, "  input  {input}");
-        let _ = writeln!(text, "  there  {}", proposal.before);
-        let _ = write!(text, "  digest {digest}");
-        text
     }
 
     async fn answer(self, context: &Context, journal: &SqliteJournal, verdict: ApprovalVerdict) -> Result<ExitStatus, Failure> {

@@ -7,9 +7,10 @@ use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
 use crate::live::Live;
 use crate::operate::Operator;
+use crate::person::Person;
 use crate::{prepare, ui};
 use runbook_engine::model::Risk;
-use runbook_engine::{Holder, Plan, RunHeader, RunId, Runbook, resolve_params};
+use runbook_engine::{Changes, Holder, Plan, RunHeader, RunId, Runbook, resolve_params};
 use std::path::Path;
 
 /// Runs a runbook.
@@ -38,7 +39,10 @@ pub fn run(context: &Context, args: &ExecArgs) -> Result<ExitStatus, Failure> {
         let options =
             execution::options(context, run, environment, &brake, execution::outside_window(args.outside_window), &dead);
         let mut live = Live::new(context, &header(context, run, &plan, environment), &[]);
-        let outcome = runbook_engine::execute(&plan, &operator, &journal, &SystemClock::new(), &mut live, &options).await;
+        let clock = SystemClock::new();
+        let outcome = runbook_engine::execute(&plan, &operator, &journal, &clock, &mut live, &options).await;
+        let person = Person { context, journal: &journal, run, plan: &plan, brake: &brake };
+        let outcome = execution::with_person(&person, &operator, &options, &mut live, outcome, Changes::Refuse).await?;
         execution::conclude(outcome, &live, &brake, &args.report)
     })
 }

@@ -17,7 +17,7 @@ pub mod secret;
 mod show;
 mod undo;
 mod validate;
-mod word;
+pub mod word;
 
 use crate::args::Command;
 use crate::context::Context;

@@ -7,6 +7,7 @@ use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
 use crate::live::Live;
 use crate::operate::Operator;
+use crate::person::Person;
 use crate::prepare::{self, Prepared};
 use runbook_document::Source;
 use runbook_engine::{Changes, Decision, Holder, Journal as _, Params, Plan, RunId, StepId, StoredRun};
@@ -30,6 +31,8 @@ pub fn run(context: &Context, args: &ResumeArgs) -> Result<ExitStatus, Failure> 
         let mut live = Live::new(context, &stored.header, &stored.records);
         let clock = SystemClock::new();
         let outcome = runbook_engine::resume(&plan, &operator, &journal, &clock, &mut live, &options, &decisions, changes).await;
+        let person = Person { context, journal: &journal, run, plan: &plan, brake: &brake };
+        let outcome = execution::with_person(&person, &operator, &options, &mut live, outcome, changes).await?;
         execution::conclude(outcome, &live, &brake, &args.run.report)
     })
 }

@@ -10,14 +10,25 @@ use runbook_journal::SqliteJournal;
 ///
 /// # Errors
 /// The word does not fit the run as it is now, or somebody else has written since it was read; nothing was written.
-pub async fn write(context: &Context, journal: &SqliteJournal, run: RunId, state: RunState, said: Said) -> Result<(), Failure> {
-    let Said { verb, event } = said;
+pub async fn append(
+    journal: &SqliteJournal,
+    run: RunId,
+    state: RunState,
+    event: RunEvent,
+) -> Result<(RunState, Record), Failure> {
     let record = Record { seq: state.next_seq, at: jiff::Timestamp::now(), event };
-    next(Some(state), &record).map_err(|error| {
+    let state = next(Some(state), &record).map_err(|error| {
         Failure::usage(format!("run {} does not wait for this: {error}", run.short()))
             .hint(format!("see `runbook show {}`", run.short()))
     })?;
     journal.append(run, &record).await.map_err(|error| Failure::engine(error).hint("look again, and say it again"))?;
+    Ok((state, record))
+}
+
+/// The same, and says how the run goes on.
+pub async fn write(context: &Context, journal: &SqliteJournal, run: RunId, state: RunState, said: Said) -> Result<(), Failure> {
+    let Said { verb, event } = said;
+    append(journal, run, state, event).await?;
     ui::data(&format!("{verb} by {}; continue with `runbook resume {}`", context.operator, run.short()))
 }
 

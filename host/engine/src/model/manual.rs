@@ -50,7 +50,8 @@ impl FieldType {
         }
     }
 
-    fn name(self) -> &'static str {
+    /// The name in TOML.
+    pub fn name(self) -> &'static str {
         Self::ALL.iter().find(|(known, _)| *known == self).map_or("", |(_, name)| *name)
     }
 }

@@ -43,7 +43,7 @@ fn read(reader: &mut Reader<'_>) -> Option<Guard> {
     let on_breach = names::choice(reader, "on_breach", OnBreach::ALL).map(|on_breach| on_breach.value).unwrap_or_default();
     let look = step::bare(reader, Section::Guard, id?.map(StepId::new), uses?);
     Some(Guard {
-        look: Step { title, bind, with, expect, timeout, ..look },
+        look: Step { title, bind, with, timeout, expect, ..look },
         every: every.map_or(EVERY, |every| every.value),
         in_a_row: in_a_row.map_or(1, |looks| looks.value),
         on_breach,

@@ -136,7 +136,7 @@ fn take_window(runbook: &mut Runbook, inner: &Runbook, step: &Step, diagnostics:
 
 /// Names, what is required, and the values that are known now.
 fn check_params(step: &Step, inner: &Runbook, diagnostics: &mut Diagnostics) {
-    let given = step.with.as_ref().map(runbook_document::Table::to_json).unwrap_or_else(|| serde_json::json!({}));
+    let given = step.with.as_ref().map_or_else(|| serde_json::json!({}), runbook_document::Table::to_json);
     let given = given.as_object().cloned().unwrap_or_default();
     for problem in params::problems(&inner.params, &given, params::Templates::Later) {
         let node = step.with.as_ref().and_then(|with| with.entries.iter().find(|(key, _)| key.name == problem.name));

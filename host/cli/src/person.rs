@@ -1,0 +1,254 @@
+//! Asks the person at the terminal for what a run waits for, so that the run goes on where it stands. Where nobody can be asked,
+//! the run stays paused, and others answer by `runbook answer`, `approve` and `reject`.
+
+use crate::commands::word;
+use crate::context::Context;
+use crate::execution::Brake;
+use crate::failure::Failure;
+use crate::live::Live;
+use crate::ui;
+use runbook_engine::model::{Approval, Manual, Oneself, Typed};
+use runbook_engine::{
+    ApprovalVerdict, Asked, CancelLevel, Decision, Journal as _, PauseReason, Plan, Recovery, RunEvent, RunId, RunState, StepId,
+    fold,
+};
+use runbook_journal::SqliteJournal;
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::time::Duration;
+
+/// How often the journal is looked at for what somebody else says.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// What follows from what was said.
+pub enum Next {
+    /// The run goes on, with these decisions about unknown outcomes.
+    GoOn(BTreeMap<StepId, Decision>),
+    /// It stays as it is.
+    Leave,
+}
+
+/// Who is asked, about which run.
+pub struct Person<'a> {
+    /// The terminal.
+    pub context: &'a Context,
+    /// Where what they say is written down.
+    pub journal: &'a SqliteJournal,
+    /// The run.
+    pub run: RunId,
+    /// What it does.
+    pub plan: &'a Plan,
+    /// Ctrl-C.
+    pub brake: &'a Brake,
+}
+
+impl Person<'_> {
+    /// Asks for all that a paused run waits for.
+    pub async fn ask(&self, live: &mut Live, state: RunState) -> Result<Next, Failure> {
+        if !self.context.interactive || self.brake.cancel.level() != CancelLevel::None {
+            return Ok(Next::Leave);
+        }
+        match state.paused.clone() {
+            Some(PauseReason::Manual { steps }) => self.manual(live, state, &steps).await,
+            Some(PauseReason::Approval { steps }) => self.approvals(live, state, &steps).await,
+            Some(PauseReason::UnknownOutcome { steps }) => self.decisions(&state, &steps).await,
+            Some(
+                PauseReason::Guard { .. }
+                | PauseReason::LeaseLost { .. }
+                | PauseReason::OutsideWindow { .. }
+                | PauseReason::Interrupted,
+            )
+            | None => Ok(Next::Leave),
+        }
+    }
+
+    async fn manual(&self, live: &mut Live, mut state: RunState, steps: &[StepId]) -> Result<Next, Failure> {
+        for step in steps {
+            let Some(manual) = self.plan.step(step).and_then(|step| step.manual.as_ref()) else { return Ok(Next::Leave) };
+            let left = left(manual, state.step(step).manual_asked);
+            let Ok(values) = tokio::time::timeout(left, self.fill_in(step, manual)).await else {
+                // The run itself says what follows from that.
+                return Ok(Next::GoOn(BTreeMap::new()));
+            };
+            let Some(values) = values? else { return Ok(Next::Leave) };
+            let event = RunEvent::ManualAnswered { step: step.clone(), by: self.context.operator.clone(), values };
+            state = self.say(live, state, event).await?;
+        }
+        Ok(Next::GoOn(BTreeMap::new()))
+    }
+
+    /// The answer as the form wants it; asked again until it fits. `None` if the person leaves it open.
+    async fn fill_in(&self, step: &StepId, manual: &Manual) -> Result<Option<runbook_engine::Json>, Failure> {
+        ui::note(&format!("\nStep `{step}` is yours. Ctrl-C leaves it open; the run then waits."));
+        loop {
+            let mut values = Vec::new();
+            for (name, kind) in &manual.form {
+                let Some(text) = self.line(&format!("  {name} ({}): ", kind.name())).await? else { return Ok(None) };
+                values.push((name.clone(), text));
+            }
+            let choice = match manual.choices.as_slice() {
+                [] => None,
+                choices => {
+                    let Some(text) = self.line(&format!("  choose one of {}: ", choices.join(", "))).await? else {
+                        return Ok(None);
+                    };
+                    Some(text)
+                }
+            };
+            let asked = match &manual.confirm {
+                Some(wanted) => format!("  type `{wanted}` when it is done: "),
+                None => "  type `done` when it is done: ".to_owned(),
+            };
+            let Some(confirm) = self.line(&asked).await? else { return Ok(None) };
+            if manual.confirm.is_none() && confirm != "done" {
+                ui::note("  that is not `done`; nothing was written");
+                continue;
+            }
+            let confirm = manual.confirm.as_ref().map(|_| confirm.as_str());
+            match manual.read(&Typed { values: &values, choice: choice.as_deref(), confirm }) {
+                Ok(values) => return Ok(Some(values)),
+                Err(wrong) => ui::note(&format!("  nothing was written: {}", wrong.join("; "))),
+            }
+        }
+    }
+
+    async fn approvals(&self, live: &mut Live, mut state: RunState, steps: &[StepId]) -> Result<Next, Failure> {
+        for step in steps {
+            let Some(approval) = self.approval(step) else { return Ok(Next::Leave) };
+            let Some(asked) = state.step(step).asked.clone() else { return Ok(Next::Leave) };
+            if self.may_approve(approval) {
+                let Some(verdict) = self.judge(step, &asked).await? else { return Ok(Next::Leave) };
+                let (digest, by) = (asked.digest, self.context.operator.clone());
+                state = self.say(live, state, RunEvent::ApprovalGiven { step: step.clone(), digest, by, verdict }).await?;
+            }
+        }
+        self.wait_for_others(state, steps).await
+    }
+
+    /// An item of a step asks for what its step asks for.
+    fn approval(&self, step: &StepId) -> Option<&Approval> {
+        let as_written = StepId::new(step.as_str().split('[').next().unwrap_or_default());
+        self.plan.step(step).or_else(|| self.plan.step(&as_written))?.approval.as_ref()
+    }
+
+    /// Who is asked here started the run.
+    fn may_approve(&self, approval: &Approval) -> bool {
+        approval.oneself == Oneself::Counts && approval.may_answer(&self.context.operator)
+    }
+
+    async fn judge(&self, step: &StepId, asked: &Asked) -> Result<Option<ApprovalVerdict>, Failure> {
+        ui::note(&format!("\n{}", shown(step, self.run, asked)));
+        loop {
+            let question = format!("  type `approve {step}` to let it happen, `reject` to refuse it; Enter leaves it open: ");
+            let Some(text) = self.line(&question).await? else { return Ok(None) };
+            match text.as_str() {
+                "" => return Ok(None),
+                "reject" => {
+                    let Some(reason) = self.line("  why, for those who read the report: ").await? else { return Ok(None) };
+                    return Ok(Some(ApprovalVerdict::Rejected { reason }));
+                }
+                text if text == format!("approve {step}") => return Ok(Some(ApprovalVerdict::Approved)),
+                _ => ui::note("  that is none of them; nothing was written"),
+            }
+        }
+    }
+
+    /// Waits at the terminal for those who approve elsewhere.
+    async fn wait_for_others(&self, mut state: RunState, steps: &[StepId]) -> Result<Next, Failure> {
+        let open = |state: &RunState| -> Vec<String> {
+            let open = steps.iter().filter(|step| !self.approval(step).is_none_or(|known| known.is_answered(state.step(step))));
+            open.map(|step| format!("`runbook approve {} {step}`", self.run.short())).collect()
+        };
+        let waiting = open(&state);
+        if !waiting.is_empty() {
+            ui::note(&format!("\nwaiting for somebody else: {}; Ctrl-C leaves the run waiting", waiting.join(", ")));
+        }
+        while !open(&state).is_empty() {
+            tokio::select! {
+                () = tokio::time::sleep(LOOK) => {}
+                () = self.brake.cancel.above(CancelLevel::None) => return Ok(Next::Leave),
+            }
+            let stored = self.journal.load(self.run).await.map_err(Failure::engine)?;
+            state = fold(&stored.records).map_err(Failure::engine)?.ok_or_else(|| Failure::engine("the run has no record"))?;
+        }
+        Ok(Next::GoOn(BTreeMap::new()))
+    }
+
+    async fn decisions(&self, state: &RunState, steps: &[StepId]) -> Result<Next, Failure> {
+        let mut decisions = BTreeMap::new();
+        for step in steps {
+            ui::note(&format!("\n{}", unknown(state, step)));
+            let question =
+                format!("  is `{step}` done? type `skip` (it is done), `retry` (do it again), `fail`; Enter leaves it open: ");
+            let decision = loop {
+                let Some(text) = self.line(&question).await? else { return Ok(Next::Leave) };
+                match text.as_str() {
+                    "" => return Ok(Next::Leave),
+                    "skip" => break Decision::Skip,
+                    "retry" => break Decision::Retry,
+                    "fail" => break Decision::Fail,
+                    _ => ui::note("  that is none of them; nothing was decided"),
+                }
+            };
+            decisions.insert(step.clone(), decision);
+        }
+        Ok(Next::GoOn(decisions))
+    }
+
+    /// Writes down what was said, and tells it like everything that happens.
+    async fn say(&self, live: &mut Live, state: RunState, event: RunEvent) -> Result<RunState, Failure> {
+        let (state, record) = word::append(self.journal, self.run, state, event).await?;
+        live.tell(&record);
+        Ok(state)
+    }
+
+    /// One line, without the space around it; `None` at the end of input and when Ctrl-C is pressed.
+    async fn line(&self, question: &str) -> Result<Option<String>, Failure> {
+        ui::prompt(question)?;
+        let (sender, receiver) = tokio::sync::oneshot::channel();
+        // A thread of its own: one that waits for a key cannot be stopped, and must not hold the program at its end.
+        std::thread::spawn(move || {
+            let mut text = String::new();
+            let read = std::io::stdin().read_line(&mut text);
+            drop(sender.send(read.map(|length| (length > 0).then(|| text.trim().to_owned()))));
+        });
+        tokio::select! {
+            read = receiver => Ok(read.ok().transpose()?.flatten()),
+            () = self.brake.cancel.above(CancelLevel::None) => Ok(None),
+        }
+    }
+}
+
+/// How long an answer is still waited for; a day where there is no limit.
+fn left(manual: &Manual, asked: Option<jiff::Timestamp>) -> Duration {
+    let day = Duration::from_hours(24);
+    let Some((timeout, asked)) = manual.timeout.zip(asked) else { return day };
+    let waited = Duration::try_from(jiff::Timestamp::now().duration_since(asked)).unwrap_or_default();
+    // A little more, so that the run, which looks at its own clock, agrees.
+    timeout.saturating_sub(waited) + Duration::from_millis(100)
+}
+
+/// What would be done, in full: this is what is approved, and nothing else.
+pub fn shown(step: &StepId, run: RunId, asked: &Asked) -> String {
+    let Asked { digest, input, proposal } = asked;
+    let mut text = format!("step `{step}` of run {} would: {}\n", run.short(), proposal.summary);
+    for effect in &proposal.effects {
+        let _ = writeln!(text, "  {} on `{}`: {}", effect.verb, effect.target, effect.summary);
+    }
+    let _ = writeln!(text, "  input  {input}");
+    let _ = writeln!(text, "  there  {}", proposal.before);
+    let _ = write!(text, "  digest {digest}");
+    text
+}
+
+/// What is known of a step whose outcome is not.
+fn unknown(state: &RunState, step: &StepId) -> String {
+    let mut text = format!("It cannot be told whether `{step}` took effect.");
+    if let Some(Recovery::AskOperator { known, before, now }) = &state.step(step).question {
+        let _ = write!(text, "\n  known   {known}\n  before  {before}");
+        if let Some(now) = now {
+            let _ = write!(text, "\n  now     {now}");
+        }
+    }
+    text
+}

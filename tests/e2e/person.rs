@@ -1,0 +1,140 @@
+//! A person at a terminal is asked where the run stands; where there is no terminal nobody is.
+//!
+//! `script` gives the program a real terminal and types what it is given.
+
+use crate::home;
+use runbook_tests::env::TestEnv;
+use std::io::Write as _;
+use std::process::{Command, Stdio};
+
+const HEAD: &str = r#"format = 1
+[runbook]
+name = "asks"
+[targets.shop]
+sql = "sqlite:shop.db"
+create = true
+[[step]]
+id = "make"
+uses = "sql:transaction"
+bind.db = "shop"
+with = { statements = ["create table if not exists t (a)", "insert into t values (1)"] }
+irreversible = "an example"
+"#;
+
+const MANUAL: &str = r#"
+[[step]]
+id = "look"
+manual = { instructions = "Is replication caught up?", form = { lag_ok = "bool" }, choices = ["go", "stop"], confirm = "I looked" }
+"#;
+
+fn approval(words: &str) -> String {
+    let step = r#"
+[[step]]
+id = "empty"
+uses = "sql:transaction"
+bind.db = "shop"
+with = { statements = ["delete from t"] }
+irreversible = "looked at"
+"#;
+    format!("{step}approval = {{ {words} }}\n")
+}
+
+/// The program on a terminal on which this is typed: how it ended, and all that was to be seen.
+fn typed(env: &TestEnv, arguments: &[&str], keys: &str) -> (i32, String) {
+    let program = env.command(arguments);
+    let mut line = vec![program.get_program().to_string_lossy().into_owned()];
+    line.extend(program.get_args().map(|argument| format!("'{}'", argument.to_string_lossy())));
+    let mut command = Command::new("script");
+    command.args(["--quiet", "--return", "--command", &line.join(" "), "/dev/null"]).current_dir(env.path()).env_clear();
+    command
+        .envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))))
+        .env("TERM", "xterm")
+        .env("SHELL", "/bin/sh");
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("script is there");
+    let mut stdin = child.stdin.take().expect("it is piped");
+    stdin.write_all(keys.as_bytes()).expect("it can be typed");
+    // The end of the input would hang up the terminal while the program still runs.
+    let output = std::thread::scope(|scope| {
+        let waiter = scope.spawn(move || child.wait_with_output());
+        let output = waiter.join().expect("no panic").expect("it ends");
+        drop(stdin);
+        output
+    });
+    (output.status.code().unwrap_or(-1), String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+fn rows(env: &TestEnv) -> i64 {
+    let database = rusqlite::Connection::open(env.path().join("shop.db")).expect("the database is there");
+    database.query_row("select count(*) from t", [], |row| row.get(0)).expect("the query works")
+}
+
+#[test]
+fn a_manual_step_is_asked_for_until_its_form_fits() {
+    let env = home();
+    env.file("r.toml", &format!("{HEAD}{MANUAL}"));
+    let (status, seen) = typed(&env, &["exec", "r.toml"], "perhaps\ngo\nI looked\nyes\ngo\nI looked\n");
+    assert_eq!(status, 0, "{seen}");
+    for text in
+        ["lag_ok (bool):", "choose one of go, stop:", "must be of type bool, not `perhaps`", "answered by tester@", "Succeeded."]
+    {
+        assert!(seen.contains(text), "no `{text}` in\n{seen}");
+    }
+}
+
+#[test]
+fn an_approval_is_typed_in_full_and_nothing_else_is_one() {
+    let env = home();
+    env.file("r.toml", &format!("{HEAD}{}", approval("quorum = 1")));
+    let (status, seen) = typed(&env, &["exec", "r.toml"], "y\nyes\napprove\napprove empty\n");
+    assert_eq!((status, rows(&env)), (0, 0), "{seen}");
+    assert_eq!(seen.matches("that is none of them; nothing was written").count(), 3, "{seen}");
+    assert!(seen.contains("delete from t") && seen.contains("approved by tester@"), "{seen}");
+}
+
+#[test]
+fn a_rejection_at_the_terminal_is_final() {
+    let env = home();
+    env.file("r.toml", &format!("{HEAD}{}", approval("quorum = 1")));
+    let (status, seen) = typed(&env, &["exec", "r.toml"], "reject\nthe numbers are wrong\n");
+    assert_eq!(rows(&env), 1, "{seen}");
+    assert!(status == 1 && seen.contains("rejected it: the numbers are wrong"), "{status}\n{seen}");
+}
+
+#[test]
+fn enter_leaves_the_run_waiting() {
+    let env = home();
+    env.file("r.toml", &format!("{HEAD}{}", approval("quorum = 1")));
+    let (status, seen) = typed(&env, &["exec", "r.toml"], "\n");
+    assert_eq!((status, rows(&env)), (5, 1), "{seen}");
+}
+
+#[test]
+fn who_started_the_run_waits_at_the_terminal_until_somebody_else_has_approved() {
+    let env = home();
+    env.file("r.toml", &format!("{HEAD}{}", approval("not_self = true")));
+    let (status, seen) = std::thread::scope(|scope| {
+        let run = scope.spawn(|| typed(&env, &["exec", "r.toml"], ""));
+        let id = loop {
+            let runs = env.run(&["runs"]).stdout;
+            if runs.contains("paused") {
+                break runs.split_whitespace().next().expect("there is a run").to_owned();
+            }
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        };
+        let ada = env.command(&["approve", &id, "empty", "--yes"]).env("USER", "ada").output().expect("the program starts");
+        assert!(ada.status.success(), "{}", String::from_utf8_lossy(&ada.stderr));
+        run.join().expect("no panic")
+    });
+    assert_eq!((status, rows(&env)), (0, 0), "{seen}");
+    assert!(seen.contains("waiting for somebody else"), "{seen}");
+}
+
+#[test]
+fn without_a_terminal_or_with_no_input_nobody_is_asked() {
+    let env = home();
+    env.file("r.toml", &format!("{HEAD}{MANUAL}"));
+    env.run(&["exec", "r.toml"]).status(5).err("then `runbook answer").without("choose one of");
+    let (status, seen) = typed(&env, &["--no-input", "exec", "r.toml"], "");
+    assert_eq!(status, 5, "{seen}");
+    assert!(!seen.contains("choose one of"), "{seen}");
+}
