@@ -65,10 +65,13 @@ impl Operate for Operator {
         let task = AbortOnDrop(tokio::spawn(async move { linked.call(request(call), std::future::pending()).await }));
         let outcome = task.await;
         self.audit.ended(&called, &outcome);
+        let changed = |calls: &&runtime::HostCalls| calls.allowed > 0 && calls.verb.effect() == runbook_authority::Effect::Change;
+        let acted: BTreeSet<String> = outcome.host_calls.iter().filter(changed).map(|calls| calls.verb.full_name()).collect();
+        let acted: Vec<String> = acted.into_iter().collect();
         let mut logs: Vec<LogLine> = outcome.logs.into_iter().map(log_line).collect();
         logs.extend(outcome.denials.iter().map(|denial| LogLine { level: LogLevel::Error, message: denial.to_string() }));
         match outcome.result {
-            Ok(result) => Ok(Answered { answer: answer(result), logs }),
+            Ok(result) => Ok(Answered { answer: answer(result), logs, acted }),
             Err(CallFault { class, code, message }) => Err(Fault { class: class_of(class), code, message, logs }),
         }
     }

@@ -105,6 +105,17 @@ pub struct Moment<'a> {
     pub cleanup: Cleanup,
     /// Whether the run waits for a lock.
     pub lock: LockWait,
+    /// Whether it takes longer than usual.
+    pub pace: Pace,
+}
+
+/// Whether a run takes longer than usual.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pace {
+    /// It does not, or nobody knows what is usual.
+    Usual,
+    /// It does.
+    Slow,
 }
 
 /// Whether the time for undo and finally is over.
@@ -202,6 +213,10 @@ fn steps(plan: &Plan, state: &RunState, moment: &Moment<'_>) -> Vec<Action> {
     if let Some(pause) = breached.and_then(Breach::pause) {
         return if moment.in_flight.is_empty() { vec![pause] } else { Vec::new() };
     }
+    // While steps run: one that hangs is what it is for.
+    if let Some(notify) = slow_notify(plan, state, moment) {
+        return vec![notify];
+    }
     if let Some(notify) = pending_notify(plan, state, Trigger::Start) {
         return if moment.in_flight.is_empty() { vec![notify] } else { Vec::new() };
     }
@@ -231,6 +246,9 @@ fn steps(plan: &Plan, state: &RunState, moment: &Moment<'_>) -> Vec<Action> {
 }
 
 fn verify(plan: &Plan, state: &RunState, moment: &Moment<'_>) -> Vec<Action> {
+    if let Some(notify) = slow_notify(plan, state, moment) {
+        return vec![notify];
+    }
     if !moment.in_flight.is_empty() {
         return Vec::new();
     }
@@ -540,6 +558,17 @@ fn has_begun(phase: StepPhase) -> bool {
         | StepPhase::Undone
         | StepPhase::UndoFailed => false,
     }
+}
+
+fn slow_notify(plan: &Plan, state: &RunState, moment: &Moment<'_>) -> Option<Action> {
+    match moment.pace {
+        Pace::Slow => pending_notify(plan, state, Trigger::Slow).filter(|notify| !is_under_way(notify, moment)),
+        Pace::Usual => None,
+    }
+}
+
+fn is_under_way(action: &Action, moment: &Moment<'_>) -> bool {
+    matches!(action, Action::Notify { notify, .. } if moment.in_flight.contains(notify))
 }
 
 fn pending_notify(plan: &Plan, state: &RunState, on: Trigger) -> Option<Action> {

@@ -303,6 +303,8 @@ pub struct Answered {
     pub answer: Answer,
     /// The log of the call.
     pub logs: Vec<LogLine>,
+    /// What the host let it change, as capability and verb (`docker.stop`), each once.
+    pub acted: Vec<String>,
 }
 
 /// What the manifest and the verified component say about the operation of one call site.

@@ -99,7 +99,7 @@ impl Operate for Plugins {
             }
             Phase::Check => unreachable!("there are only steps"),
         };
-        Ok(Answered { answer, logs: Vec::new() })
+        Ok(Answered { answer, logs: Vec::new(), acted: Vec::new() })
     }
 }
 

@@ -28,7 +28,7 @@ impl Operate for Nothing {
             output: serde_json::json!({}),
             measurements: Vec::new(),
         };
-        Ok(Answered { answer, logs: Vec::new() })
+        Ok(Answered { answer, logs: Vec::new(), acted: Vec::new() })
     }
 }
 
@@ -69,6 +69,7 @@ async fn main() {
             environment: None,
             host: "bench".to_owned(),
             pid: std::process::id(),
+            usual: None,
             cancel: CancelToken::new(),
             is_dead: &|_| false,
             outside_window: runbook_engine::OutsideWindow::AsWritten,

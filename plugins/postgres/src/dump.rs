@@ -57,7 +57,8 @@ impl Step for Dump {
         let size: String =
             database().query("select pg_size_pretty(pg_database_size(current_database())) as size", &[])?.first()?.get("size")?;
         let summary = format!("dump the database ({size} on disk) to `{}`", input.file);
-        Ok(Proposal::one(effect("process.run", &input.file, summary), before))
+        let file = effect("files.write", &input.file, format!("write it to `{}`", input.file));
+        Ok(Proposal { effects: vec![effect("process.run", "pg_dump", summary.clone()), file], summary, before })
     }
 
     fn apply(_job: &Job, input: &Input, _proposal: &Proposal) -> Result<Completion<Output>> {

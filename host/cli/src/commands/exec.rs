@@ -36,8 +36,9 @@ pub fn run(context: &Context, args: &ExecArgs) -> Result<ExitStatus, Failure> {
         let journal = execution::open_journal(context).await?;
         let brake = Brake::new()?;
         let dead = |holder: &Holder| execution::is_dead(&context.host, holder);
-        let options =
-            execution::options(context, run, environment, &brake, execution::outside_window(args.outside_window), &dead);
+        let outside = execution::outside_window(args.outside_window);
+        let mut options = execution::options(context, run, environment, &brake, outside, &dead);
+        options.usual = execution::usual(&journal, &plan).await?;
         let mut live = Live::new(context, &header(context, run, &plan, environment), &[]);
         let clock = SystemClock::new();
         let outcome = runbook_engine::execute(&plan, &operator, &journal, &clock, &mut live, &options).await;

@@ -403,7 +403,7 @@ pub enum Trigger {
     Undone,
     /// A person is needed.
     Dirty,
-    /// The run takes longer than usual. Needs history, which this version does not keep.
+    /// The run takes more than twice as long as those before it.
     Slow,
 }
 

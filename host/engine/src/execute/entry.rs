@@ -227,6 +227,7 @@ impl<'a, O: Operate, J: Journal, C: Clock> Runner<'a, O, J, C> {
             leases: Leases::default(),
             due: BTreeMap::new(),
             first_start: BTreeMap::new(),
+            began: clock.monotonic(),
             deadline: plan.timeout.map(|timeout| clock.monotonic() + timeout),
             cleanup_deadline: None,
             seen_cancel: CancelLevel::None,

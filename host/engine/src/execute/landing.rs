@@ -9,7 +9,7 @@ use crate::event::{AttemptResult, Recovery, RunEvent, Then, UndoFinding, UndoRes
 use crate::ids::StepId;
 use crate::journal::Journal;
 use crate::judge::{self, Finding};
-use crate::operate::{Answer, Answered, ErrorClass, Fault, Json, LogLine, Operate};
+use crate::operate::{Answer, Answered, ErrorClass, Fault, Json, LogLine, Operate, Outcome, Proposal};
 use crate::plan::{PlannedPoll, PlannedStep};
 use crate::retry::Reach;
 use crate::template::{self, Scope};
@@ -62,11 +62,17 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
 
     async fn land_attempt(&mut self, id: &StepId, answer: Result<Answered, Fault>, took: Duration) -> Result<(), RunError> {
         let step = &*self.planned(id);
+        let departed = answer.as_ref().ok().and_then(|answered| departure(self.state().step(id).proposal.as_ref(), answered));
         let (answer, logs) = split_logs(answer);
         let expected = self.with_scope_of(Some(step), "running", |scope| scope::expectations(&step.expect, scope));
         let finding = answer.and_then(|answer| {
             let expected = expected.map_err(|error| template_fault("expect", &error))?;
-            judge::read(answer, &expected)
+            let mut finding = judge::read(answer, &expected)?;
+            if let Some(departed) = departed {
+                finding.outcome = finding.outcome.max(Outcome::Warn);
+                finding.misses.push(departed);
+            }
+            Ok(finding)
         });
         let (result, then) = match &step.poll {
             Some(poll) => self.judge_poll(step, poll, finding),
@@ -175,7 +181,7 @@ fn failed(fault: Fault) -> AttemptResult {
 
 fn split_logs(answer: Result<Answered, Fault>) -> (Result<Answer, Fault>, Vec<LogLine>) {
     match answer {
-        Ok(Answered { answer, logs }) => (Ok(answer), logs),
+        Ok(Answered { answer, logs, acted: _ }) => (Ok(answer), logs),
         Err(mut fault) => {
             let logs = std::mem::take(&mut fault.logs);
             (Err(fault), logs)
@@ -190,6 +196,14 @@ fn observation(answer: Result<Answered, Fault>) -> Result<Json, Fault> {
             Err(judge::misfit("no observation"))
         }
     }
+}
+
+/// What a step did that its plan had not said. What was approved and counted was the plan.
+fn departure(proposal: Option<&Proposal>, answered: &Answered) -> Option<String> {
+    let said = |verb: &&String| proposal?.effects.iter().find(|effect| effect.verb == **verb);
+    let more: Vec<String> = answered.acted.iter().filter(|verb| said(verb).is_none()).map(|verb| format!("`{verb}`")).collect();
+    let is_step = proposal.is_some();
+    (is_step && !more.is_empty()).then(|| format!("it departed from its plan, which did not say {}", more.join(", ")))
 }
 
 fn summary(answer: Answer) -> String {

@@ -21,7 +21,7 @@ pub use scope::{describe_cause, describe_closed};
 pub use start::Decision;
 pub use window::OutsideWindow;
 
-use crate::advance::{Action, Cleanup, LockWait, Moment, advance};
+use crate::advance::{Action, Cleanup, LockWait, Moment, Pace, advance};
 use crate::cancel::{CancelLevel, CancelToken};
 use crate::clock::Clock;
 use crate::event::{Cause, PauseReason, Record, RunEnd, RunEvent};
@@ -66,6 +66,8 @@ pub struct Options<'a> {
     pub pid: u32,
     /// The brake.
     pub cancel: CancelToken,
+    /// How long runs of this runbook take as a rule, if that is known: twice that is slow.
+    pub usual: Option<Duration>,
     /// Whether a closed window stops the run.
     pub outside_window: OutsideWindow,
     /// Whether the holder of a lease is proven dead, so that its lease may be taken at once: same host, and no such process.
@@ -91,6 +93,8 @@ struct Runner<'a, O, J, C> {
     due: BTreeMap<StepId, Duration>,
     /// When the first attempt of a step started, by the monotonic clock.
     first_start: BTreeMap<StepId, Duration>,
+    /// When it began, or was resumed, by the monotonic clock.
+    began: Duration,
     /// When the run's `timeout` is over, by the monotonic clock.
     deadline: Option<Duration>,
     /// When the time for undo and finally is over.
@@ -166,9 +170,15 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
             is_overdue: &is_overdue,
             stop: self.stop_cause(now),
             cleanup: if self.cleanup_deadline.is_some_and(|deadline| deadline <= now) { Cleanup::Over } else { Cleanup::Time },
+            pace: if self.slow_at().is_some_and(|at| at <= now) { Pace::Slow } else { Pace::Usual },
             lock: if self.leases.is_waiting() { LockWait::Yes } else { LockWait::No },
         };
         advance(&self.plan, state, &moment)
+    }
+
+    /// When the run takes longer than usual, by the monotonic clock.
+    fn slow_at(&self) -> Option<Duration> {
+        self.options.usual.map(|usual| self.began + 2 * usual)
     }
 
     fn stop_cause(&self, now: Duration) -> Option<Cause> {
@@ -286,7 +296,7 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
     /// The next moment at which something is due by itself.
     fn next_moment(&self, now: Duration) -> Duration {
         let delays = self.due.values().copied();
-        let deadlines = [self.deadline, self.cleanup_deadline, self.leases.next_beat(), self.leases.next_try()];
+        let deadlines = [self.slow_at(), self.deadline, self.cleanup_deadline, self.leases.next_beat(), self.leases.next_try()];
         let moments = delays.chain(deadlines.into_iter().flatten()).chain(self.group_deadlines()).filter(|moment| *moment > now);
         // With nothing due, an hour is as good as any: what else can happen wakes the loop.
         moments.min().unwrap_or(now + Duration::from_hours(1))

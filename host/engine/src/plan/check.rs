@@ -1,20 +1,15 @@
 //! What is wrong with a runbook, once it is known what its operations are.
 
-use crate::event::{Section, Trigger};
+use crate::event::Section;
 use crate::ids::StepId;
 use crate::model::{Risk, Runbook, Step, UndoDeclaration, section_noun};
 use crate::operate::{Kind, OperationFacts};
-use runbook_document::{Diagnostic, Diagnostics, Source, Span};
+use runbook_document::{Diagnostic, Diagnostics, Span};
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 /// What is wrong with a runbook, given what its operations are. Needs no parameters, so `validate` uses it too.
 pub fn check_facts(runbook: &Runbook, facts: &BTreeMap<StepId, OperationFacts>) -> Diagnostics {
     let mut diagnostics = Diagnostics::default();
-    not_executed(runbook, &mut diagnostics);
-    for group in &runbook.groups {
-        not_executed(&group.inner, &mut diagnostics);
-    }
     for site in runbook.use_sites() {
         if !facts.contains_key(&site.step) {
             let message = format!("nothing is known of `{}`, which `{}` uses", site.uses.value, site.step);
@@ -42,17 +37,6 @@ fn check_file(runbook: &Runbook, facts: &BTreeMap<StepId, OperationFacts>, diagn
         }
     }
     check_risk(runbook, facts, diagnostics);
-}
-
-fn not_executed(runbook: &Runbook, diagnostics: &mut Diagnostics) {
-    for notify in runbook.notifies.iter().filter(|notify| notify.on.contains(&Trigger::Slow)) {
-        let message = "`slow` in `on` of a notification is not executed by this version";
-        diagnostics.push(refusal(&notify.source, &notify.uses.span, message.to_owned()));
-    }
-}
-
-fn refusal(source: &Arc<Source>, span: &Span, message: String) -> Diagnostic {
-    Diagnostic::error("E0224", source, span.clone(), message).label("would be left out").help("remove it, or use a later version")
 }
 
 fn check_step(step: &Step, own: &OperationFacts, facts: &BTreeMap<StepId, OperationFacts>, diagnostics: &mut Diagnostics) {

@@ -213,7 +213,7 @@ impl Plan {
     ///
     /// # Errors
     /// Every finding: steps that write and say not how they end badly, an undo that the plugin does not offer, an operation in
-    /// the wrong section, a part of the format that this version does not execute.
+    /// the wrong section.
     pub fn build(runbook: &Runbook, params: &Params, facts: &BTreeMap<StepId, OperationFacts>) -> Result<Self, Diagnostics> {
         let mut diagnostics = check_facts(runbook, facts);
         diagnostics.extend(suite_alone(runbook));

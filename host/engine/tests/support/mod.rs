@@ -109,6 +109,7 @@ pub fn options(run: RunId) -> Options<'static> {
         host: "test".to_owned(),
         pid: 1,
         cancel: CancelToken::new(),
+        usual: None,
         outside_window: OutsideWindow::AsWritten,
         is_dead: &|_| false,
     }

@@ -32,6 +32,8 @@ struct State {
     inputs: BTreeMap<String, Json>,
     /// What a step's `plan` says is there before; `done` if nothing is set.
     before: BTreeMap<String, Json>,
+    /// What the host saw a step do, if it is not what it said.
+    acted: BTreeMap<String, Vec<String>>,
     /// The next answers of a step; the last one stays.
     replies: BTreeMap<String, VecDeque<Reply>>,
 }
@@ -60,6 +62,13 @@ impl World {
     /// The same for a world that is in use.
     pub fn tell(&self, step: &str, replies: impl IntoIterator<Item = Reply>) {
         self.state.lock().unwrap().replies.insert(step.to_owned(), replies.into_iter().collect());
+    }
+
+    /// A step does this, whatever its plan says.
+    #[must_use]
+    pub fn doing(self, step: &str, acted: &[&str]) -> Self {
+        self.state.lock().unwrap().acted.insert(step.to_owned(), acted.iter().map(ToString::to_string).collect());
+        self
     }
 
     /// Changes what a step's `plan` finds.
@@ -159,6 +168,10 @@ impl Operate for World {
                 }
             },
         };
-        Ok(Answered { answer, logs: Vec::new() })
+        let acted = match &call.phase {
+            Phase::Apply { .. } => state.acted.get(step).cloned().unwrap_or_else(|| vec!["sql.do".to_owned()]),
+            Phase::Plan | Phase::Observe | Phase::Undo { .. } | Phase::Check => Vec::new(),
+        };
+        Ok(Answered { answer, logs: Vec::new(), acted })
     }
 }
