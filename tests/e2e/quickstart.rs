@@ -45,6 +45,19 @@ fn a_dry_run_changes_nothing() {
 }
 
 #[test]
+fn a_plan_asks_the_steps_and_offline_nobody() {
+    let env = with_runbooks();
+    env.run(&["plan", "runbooks/quickstart.toml"])
+        .status(0)
+        .out("create     would")
+        .out("insert into customers values")
+        .out("file = \"shop-")
+        .out("Steps were asked, and could change nothing");
+    env.run(&["plan", "--offline", "runbooks/quickstart.toml"]).status(0).out("Nothing was contacted").without("would");
+    assert!(!env.path().join("runbooks/quickstart/shop.db").exists());
+}
+
+#[test]
 fn a_run_can_be_shown_and_reported_in_every_format() {
     let env = with_runbooks();
     let reports = ["--report", "junit=report.xml", "--report", "json=report.json", "--report", "markdown=report.md"];

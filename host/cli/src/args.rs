@@ -23,7 +23,7 @@ pub struct Args {
 pub enum Command {
     /// Run a runbook
     Exec(ExecArgs),
-    /// Show what a runbook would do: order, inputs, authority; nothing is contacted
+    /// Show what a runbook would do: order, inputs, authority, and what each step says it would do
     Plan(PlanArgs),
     /// Check runbooks and the plugins that they use
     Validate(ValidateArgs),
@@ -110,6 +110,9 @@ pub struct PlanArgs {
     /// Which runbook.
     #[command(flatten)]
     pub runbook: RunbookArgs,
+    /// Contact nothing: show only what the file itself says
+    #[arg(long)]
+    pub offline: bool,
 }
 
 /// `runbook lock`

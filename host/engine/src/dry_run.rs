@@ -16,6 +16,19 @@ pub struct DryStep {
     pub id: StepId,
     /// What was found out.
     pub finding: DryFinding,
+    /// Its input, as far as it is known: templates that depend on what is not known yet stand in it as they are.
+    pub input: Json,
+}
+
+/// Who is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Audience {
+    /// Probes, and steps for what they would do.
+    Everybody,
+    /// Steps only, for what they would do.
+    Steps,
+    /// Nobody: what the file itself says.
+    Nobody,
 }
 
 /// What a dry run found out.
@@ -42,6 +55,8 @@ pub enum DryFinding {
         /// Why.
         reason: String,
     },
+    /// It was not asked.
+    NotAsked,
     /// It could not say.
     Failed(Fault),
 }
@@ -53,24 +68,26 @@ pub async fn dry_run<O: Operate>(
     run: RunId,
     operator: &str,
     environment: Option<&str>,
+    audience: Audience,
 ) -> Vec<DryStep> {
-    let mut dry = Dry { plan, operate, run, values: run_values(plan, run, operator, environment), opened: BTreeMap::new() };
+    let values = run_values(plan, run, operator, environment);
+    let mut dry = Dry { plan, operate, run, values, audience, opened: BTreeMap::new() };
     let mut views: BTreeMap<StepId, StepView> = BTreeMap::new();
     let mut found = Vec::new();
     for guard in plan.guards.iter().filter(|guard| guard.look.group.is_none()) {
         let (finding, _) = dry.ask(&guard.look, &views).await;
-        found.push(DryStep { id: guard.id().clone(), finding });
+        found.push(dry.said(&guard.look, finding, &views));
     }
     for step in &plan.steps {
         if let Some(group) = plan.groups.get(&step.id) {
             let (finding, view, opened) = dry.open(step, group, &views);
-            found.push(DryStep { id: step.id.clone(), finding });
+            found.push(dry.said(step, finding, &views));
             dry.opened.insert(step.id.clone(), opened);
             views.insert(step.id.clone(), view);
             continue;
         }
         if let Some((finding, view)) = dry.out_of_reach(step) {
-            found.push(DryStep { id: step.id.clone(), finding });
+            found.push(dry.said(step, finding, &views));
             views.insert(step.id.clone(), view);
             continue;
         }
@@ -78,17 +95,17 @@ pub async fn dry_run<O: Operate>(
             Some(Ok(items)) => {
                 for item in items {
                     let (finding, _) = dry.ask(&item, &views).await;
-                    found.push(DryStep { id: item.id.clone(), finding });
+                    found.push(dry.said(&item, finding, &views));
                 }
                 StepView::AtRunTime
             }
             Some(Err((finding, view))) => {
-                found.push(DryStep { id: step.id.clone(), finding });
+                found.push(dry.said(step, finding, &views));
                 view
             }
             None => {
                 let (finding, view) = dry.ask(step, &views).await;
-                found.push(DryStep { id: step.id.clone(), finding });
+                found.push(dry.said(step, finding, &views));
                 view
             }
         };
@@ -117,6 +134,7 @@ struct Dry<'a, O> {
     plan: &'a Plan,
     operate: &'a O,
     run: RunId,
+    audience: Audience,
     values: serde_json::Map<String, Json>,
     /// What is known of each nested file.
     opened: BTreeMap<StepId, Opened>,
@@ -136,6 +154,12 @@ enum Opened {
 type Said = (DryFinding, StepView);
 
 impl<O: Operate> Dry<'_, O> {
+    fn said(&self, step: &PlannedStep, finding: DryFinding, views: &BTreeMap<StepId, StepView>) -> DryStep {
+        let with = self.plan.groups.get(&step.id).map_or(&step.with, |group| &group.with);
+        let input = self.with_scope(step, views, |scope| template::render_known(with, scope));
+        DryStep { id: step.id.clone(), finding, input }
+    }
+
     /// What a step that stands for a nested file would open it with.
     fn open(
         &self,
@@ -204,6 +228,12 @@ impl<O: Operate> Dry<'_, O> {
             Err(error) => return failed(Fault::new(crate::operate::ErrorClass::Invalid, "engine.template", error.to_string())),
         };
         let after_effects = matches!(step.written_in, Section::Verify | Section::Finally);
+        match (self.audience, step.facts.kind) {
+            (Audience::Nobody, _) | (Audience::Steps, Kind::Probe | Kind::SmokeTest) => {
+                return (DryFinding::NotAsked, StepView::AtRunTime);
+            }
+            (Audience::Everybody, _) | (Audience::Steps, Kind::Step) => {}
+        }
         let phase = match (step.facts.kind, after_effects) {
             (Kind::Step, _) => Phase::Plan,
             (Kind::SmokeTest, _) => return at_run_time("a smoke test tries things out".to_owned()),
@@ -255,7 +285,11 @@ fn said(finding: &DryFinding) -> String {
     match finding {
         DryFinding::AtRunTime { reason } => reason.clone(),
         DryFinding::Failed(fault) => fault.message.clone(),
-        DryFinding::Found { .. } | DryFinding::Would(_) | DryFinding::Opens { .. } | DryFinding::Skipped => String::new(),
+        DryFinding::Found { .. }
+        | DryFinding::Would(_)
+        | DryFinding::Opens { .. }
+        | DryFinding::NotAsked
+        | DryFinding::Skipped => String::new(),
     }
 }
 

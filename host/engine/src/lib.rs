@@ -30,7 +30,7 @@ mod undo;
 pub use cancel::{CancelLevel, CancelToken};
 pub use clock::Clock;
 pub use data_flow::inputs_from;
-pub use dry_run::{DryFinding, DryStep, dry_run};
+pub use dry_run::{Audience, DryFinding, DryStep, dry_run};
 pub use event::*;
 pub use execute::*;
 pub use ids::{RunId, StepId};

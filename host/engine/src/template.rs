@@ -186,6 +186,16 @@ pub fn render(value: &Json, scope: &Scope<'_>) -> Result<Json, TemplateError> {
     }
 }
 
+/// The same as far as it is known: a string whose value is not known stays as it is written.
+pub fn render_known(value: &Json, scope: &Scope<'_>) -> Json {
+    match value {
+        Json::String(text) => render_text(text, scope).unwrap_or_else(|_| value.clone()),
+        Json::Array(items) => items.iter().map(|item| render_known(item, scope)).collect(),
+        Json::Object(entries) => entries.iter().map(|(key, value)| (key.clone(), render_known(value, scope))).collect(),
+        Json::Null | Json::Bool(_) | Json::Number(_) => value.clone(),
+    }
+}
+
 fn render_text(text: &str, scope: &Scope<'_>) -> Result<Json, TemplateError> {
     if !has_markers(text) {
         return Ok(Json::from(text));

@@ -33,7 +33,7 @@ fn a_run_that_takes_twice_as_long_as_usual_is_announced_while_it_hangs() {
     let told = at(&|event| matches!(event, RunEvent::NotifyEnded { .. }));
     assert!(told < at(&|event| matches!(event, RunEvent::FinallyBegan { .. })));
     let mut quick = Run::new(text, world());
-    quick.options.usual = Some(std::time::Duration::from_secs(60));
+    quick.options.usual = Some(std::time::Duration::from_mins(1));
     end(quick.execute());
     assert!(quick.world.applied().is_empty());
 }

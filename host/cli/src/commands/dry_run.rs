@@ -5,7 +5,7 @@ use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
 use crate::operate::Operator;
 use crate::ui;
-use runbook_engine::{DryFinding, DryStep, Outcome, Plan, RunId, Section};
+use runbook_engine::{Audience, DryFinding, DryStep, Outcome, Plan, RunId, Section};
 use std::fmt::Write as _;
 
 /// Shows what would happen. A preflight that fails now decides how the program ends.
@@ -16,7 +16,7 @@ pub async fn run(
     run: RunId,
     environment: Option<&str>,
 ) -> Result<ExitStatus, Failure> {
-    let found = runbook_engine::dry_run(plan, operator, run, &context.operator, environment).await;
+    let found = runbook_engine::dry_run(plan, operator, run, &context.operator, environment, Audience::Everybody).await;
     let mut text = format!("{} ({}), dry run: nothing was changed\n", plan.title, plan.name);
     if !plan.locks.exclusive.is_empty() {
         let _ = writeln!(text, "would hold the locks {}", plan.locks.exclusive.join(", "));
@@ -49,7 +49,11 @@ fn is_preflight(plan: &Plan, step: &DryStep) -> bool {
 fn is_good(finding: &DryFinding) -> bool {
     match finding {
         DryFinding::Found { outcome, .. } => matches!(outcome, Outcome::Pass | Outcome::Warn),
-        DryFinding::Would(_) | DryFinding::Opens { .. } | DryFinding::Skipped | DryFinding::AtRunTime { .. } => true,
+        DryFinding::Would(_)
+        | DryFinding::Opens { .. }
+        | DryFinding::Skipped
+        | DryFinding::NotAsked
+        | DryFinding::AtRunTime { .. } => true,
         DryFinding::Failed(_) => false,
     }
 }
@@ -60,17 +64,19 @@ fn n_effects(step: &DryStep) -> usize {
         DryFinding::Found { .. }
         | DryFinding::Opens { .. }
         | DryFinding::Skipped
+        | DryFinding::NotAsked
         | DryFinding::AtRunTime { .. }
         | DryFinding::Failed(_) => 0,
     }
 }
 
 /// One line a finding; one more for each effect when there are several.
-fn rows(step: &DryStep) -> Vec<Vec<String>> {
+pub fn rows(step: &DryStep) -> Vec<Vec<String>> {
     let row = |word: &str, text: String| vec![step.id.to_string(), word.to_owned(), text];
     match &step.finding {
         DryFinding::Found { outcome, summary } => vec![row(outcome.name(), summary.clone())],
         DryFinding::Opens { steps } => vec![row("opens", format!("stands for the {} below", ui::counted(*steps, "step")))],
+        DryFinding::NotAsked => vec![row("not asked", String::new())],
         DryFinding::Skipped => vec![row("skipped", "its `when` is false".to_owned())],
         DryFinding::AtRunTime { reason } => vec![row("later", reason.clone())],
         DryFinding::Failed(fault) => vec![row("cannot say", fault.message.clone())],

@@ -1,14 +1,19 @@
-//! `runbook plan`: what a runbook would do, as far as that is known without contacting anything.
+//! `runbook plan`: what a runbook would do. Steps are asked for their plans, in which every effect is denied; probes are not asked.
 
 use crate::args::PlanArgs;
 use crate::context::Context;
+use crate::execution;
 use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
+use crate::operate::Operator;
 use crate::prepare::{self, Prepared};
 use crate::ui;
 use runbook_authority::Effect;
 use runbook_engine::model::{OnBreach, Outside};
-use runbook_engine::{Json, Plan, PlannedGuard, PlannedItems, PlannedStep, PlannedUndo, Section, StepId, resolve_params};
+use runbook_engine::{
+    Audience, DryFinding, DryStep, Json, Plan, PlannedGuard, PlannedItems, PlannedStep, PlannedUndo, RunId, Section, StepId,
+    resolve_params,
+};
 use std::fmt::Write as _;
 
 /// Shows the plan.
@@ -19,12 +24,19 @@ pub fn run(context: &Context, args: &PlanArgs) -> Result<ExitStatus, Failure> {
     if !plan.warnings.is_empty() {
         ui::note(&ui::render_diagnostics(&plan.warnings, context.color_stderr));
     }
-    ui::data(&render(&prepared, &plan))?;
+    let audience = if args.offline { Audience::Nobody } else { Audience::Steps };
+    let found = execution::block_on(async {
+        let run = RunId::generate();
+        let operator = Operator::new(context, &prepared, run)?;
+        let environment = args.runbook.env.as_deref();
+        Ok(runbook_engine::dry_run(&plan, &operator, run, &context.operator, environment, audience).await)
+    })?;
+    ui::data(&render(&prepared, &plan, &found, audience))?;
     Ok(ExitStatus::Success)
 }
 
 /// Title, parameters, locks; the steps in order with what each needs, does and how it is undone; the authority of each.
-fn render(prepared: &Prepared, plan: &Plan) -> String {
+fn render(prepared: &Prepared, plan: &Plan, found: &[DryStep], audience: Audience) -> String {
     let mut text = format!("{} ({})\n", plan.title, plan.name);
     for (name, value) in &plan.params {
         let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
@@ -50,10 +62,31 @@ fn render(prepared: &Prepared, plan: &Plan) -> String {
         let rows: Vec<_> = steps.iter().map(|step| row(plan, step)).collect();
         let _ = write!(text, "\n{heading}\n{}\n", indent(&runbook_report::table(&rows)));
     }
+    let inputs: Vec<_> = found.iter().filter_map(input_row).collect();
+    if !inputs.is_empty() {
+        let _ = write!(text, "\nInputs\n{}\n", indent(&runbook_report::table(&inputs)));
+    }
+    let says = |step: &&DryStep| !matches!(step.finding, DryFinding::NotAsked | DryFinding::Opens { .. });
+    let said: Vec<_> = found.iter().filter(says).flat_map(super::dry_run::rows).collect();
+    if audience == Audience::Steps && !said.is_empty() {
+        let _ = write!(text, "\nWhat the steps say\n{}\n", indent(&runbook_report::table(&said)));
+    }
     let _ = write!(text, "\nAuthority\n{}\n", indent(&authority(prepared, plan)));
     let writing = prepared.sites.values().filter(|site| changes(site)).count();
-    let _ = write!(text, "\n{} may change something. Nothing was contacted; `--dry-run` looks.", ui::counted(writing, "call"));
+    let contacted = match audience {
+        Audience::Nobody => "Nothing was contacted.",
+        Audience::Steps | Audience::Everybody => "Steps were asked, and could change nothing; `exec --dry-run` asks probes too.",
+    };
+    let _ = write!(text, "\n{} may change something. {contacted}", ui::counted(writing, "call"));
     text
+}
+
+/// What a call is given; templates that are filled in later stand as they are.
+fn input_row(step: &DryStep) -> Option<Vec<String>> {
+    let entries = step.input.as_object().filter(|entries| !entries.is_empty())?;
+    let entry = |(name, value): (&String, &Json)| format!("{name} = {value}");
+    let text = entries.iter().map(entry).collect::<Vec<_>>().join(", ");
+    Some(vec![step.id.to_string(), text])
 }
 
 fn guard_row(guard: &PlannedGuard) -> Vec<String> {
