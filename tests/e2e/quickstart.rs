@@ -49,7 +49,7 @@ fn a_plan_asks_the_steps_and_offline_nobody() {
     let env = with_runbooks();
     env.run(&["plan", "runbooks/quickstart.toml"])
         .status(0)
-        .out("create     would")
+        .out("create  would")
         .out("insert into customers values")
         .out("file = \"shop-")
         .out("Steps were asked, and could change nothing");
