@@ -5,6 +5,7 @@
 use runbook_tests::env::TestEnv;
 use runbook_tests::postgres::{PASSWORD, Postgres, programs};
 use std::fmt::Write as _;
+use std::io::{Read as _, Write as _};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -13,6 +14,7 @@ fn main() {
     start(&env);
     plan(&env);
     audit(&env);
+    branches(&env);
     dump(&env);
 }
 
@@ -65,7 +67,8 @@ fn plan(env: &TestEnv) {
     text.push_str("[[step]]\nid = \"tell\"\nuses = \"webhook:post\"\nbind.webhook = \"api\"\nwith = { text = \"x\" }\nirreversible = \"a message\"\n");
     text.push_str("[[step]]\nid = \"rows\"\nuses = \"sql:query\"\nbind.db = \"db\"\nwith = { statement = \"select 1\" }\n");
     env.file("plan.toml", &text);
-    report("runbook plan, 25 steps, 6 plugins, median of 100", &milliseconds(measure(env, &["plan", "plan.toml"], 100)), "20 ms");
+    let found = measure(env, &["plan", "--offline", "plan.toml"], 100);
+    report("runbook plan --offline, 25 steps, 6 plugins, median of 100", &milliseconds(found), "20 ms");
 }
 
 /// The ledger of 40 runbooks and 15 plugins, within a boundary.
@@ -120,6 +123,41 @@ fn peak(child: &mut Child) -> u64 {
         }
         std::thread::sleep(Duration::from_millis(10));
     }
+}
+
+/// 200 branches at once, each waiting for a server that answers after a second.
+fn branches(env: &TestEnv) {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    let port = listener.local_addr().expect("it has an address").port();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().map_while(Result::ok) {
+            std::thread::spawn(move || answer_late(stream));
+        }
+    });
+    let mut text = format!("format = 1\n[runbook]\nname = \"branches\"\n[targets.api]\nhttp = \"http://127.0.0.1:{port}\"\n");
+    for index in 0..200 {
+        let _ = write!(text, "[[step]]\nid = \"s{index}\"\nuses = \"http:get\"\nbind.target = \"api\"\nneeds = []\n");
+    }
+    env.file("branches.toml", &text);
+    let mut times = Vec::new();
+    let mut most = 0;
+    for _ in 0..3 {
+        let start = Instant::now();
+        let mut command = env.command(&["exec", "branches.toml"]);
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the program starts");
+        most = peak(&mut child).max(most);
+        assert!(child.wait().expect("the program ends").success());
+        times.push(start.elapsed());
+    }
+    report("200 branches that wait 1 s each, median of 3", &milliseconds(median(times)), "");
+    report("peak memory of runbook in it", &format!("{} MiB", most >> 10), "200 MiB");
+}
+
+fn answer_late(mut stream: std::net::TcpStream) {
+    let mut request = [0; 1024];
+    let _ = stream.read(&mut request);
+    std::thread::sleep(Duration::from_secs(1));
+    let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nok");
 }
 
 fn dump(env: &TestEnv) {

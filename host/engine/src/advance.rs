@@ -4,7 +4,7 @@ use crate::event::{Cause, LookVerdict, PauseReason, RunEnd, Section, SkipReason,
 use crate::ids::StepId;
 use crate::model::{OnBreach, OnFailure};
 use crate::plan::{Plan, PlannedGuard, PlannedStep};
-use crate::state::{GuardState, RunState, Stage, StepPhase};
+use crate::state::{GuardState, RunState, Stage, StepPhase, StepState};
 use crate::undo;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -138,36 +138,85 @@ pub enum LockWait {
 
 /// What to do now; empty means to wait for what is under way.
 pub fn advance(plan: &Plan, state: &RunState, moment: &Moment<'_>) -> Vec<Action> {
-    let lost = |id: &StepId| state.step(id).phase == StepPhase::Running && !moment.in_flight.contains(id);
-    let recover: Vec<Action> =
-        plan.steps.iter().filter(|step| lost(&step.id)).map(|step| Action::Recover { step: step.id.clone() }).collect();
+    let view = View::new(plan, state);
+    let lost =
+        |(step, found): &(&PlannedStep, &StepState)| found.phase == StepPhase::Running && !moment.in_flight.contains(&step.id);
+    let recover: Vec<Action> = view.all().filter(lost).map(|(step, _)| Action::Recover { step: step.id.clone() }).collect();
     if !recover.is_empty() {
         return recover;
     }
     match state.stage {
-        Stage::Preflight => preflight(plan, state, moment),
-        Stage::Steps => steps(plan, state, moment),
-        Stage::Verify => verify(plan, state, moment),
+        Stage::Preflight => preflight(&view, moment),
+        Stage::Steps => steps(&view, moment),
+        Stage::Verify => verify(&view, moment),
         Stage::Undo => undo_stage(plan, state, moment),
-        Stage::Finally => finally(plan, state, moment),
+        Stage::Finally => finally(&view, moment),
         Stage::Ended => Vec::new(),
     }
 }
 
-fn preflight(plan: &Plan, state: &RunState, moment: &Moment<'_>) -> Vec<Action> {
+/// The steps of a plan, each with its state.
+struct View<'a> {
+    plan: &'a Plan,
+    state: &'a RunState,
+    /// By position in the plan.
+    found: Vec<&'a StepState>,
+}
+
+impl<'a> View<'a> {
+    fn new(plan: &'a Plan, state: &'a RunState) -> Self {
+        // Both go through the same steps in the order of ids, so nothing is looked up.
+        let mut pairs: Vec<(usize, &StepState)> = Vec::with_capacity(plan.steps.len());
+        let mut states = state.steps.iter();
+        for (id, position) in plan.index().by_id() {
+            let found = states.find(|(known, _)| *known == id).map(|(_, found)| found);
+            pairs.push((position, found.expect("the plan and the run list the same steps: checked on resume")));
+        }
+        let Some((_, first)) = pairs.first() else { return Self { plan, state, found: Vec::new() } };
+        let mut found = vec![*first; pairs.len()];
+        for (position, state) in pairs {
+            found[position] = state;
+        }
+        Self { plan, state, found }
+    }
+
+    fn all(&self) -> impl Iterator<Item = (&'a PlannedStep, &'a StepState)> {
+        self.plan.steps.iter().map(|step| &**step).zip(self.found.iter().copied())
+    }
+
+    fn section(&self, section: Section) -> impl Iterator<Item = (&'a PlannedStep, &'a StepState)> {
+        self.all().filter(move |(step, _)| step.section == section)
+    }
+
+    /// Whether all that the step at a position needs is settled.
+    fn is_free(&self, position: usize) -> bool {
+        self.plan.index().needs(position).iter().all(|need| self.found[*need].phase.is_settled())
+    }
+
+    fn all_settled(&self, section: Section) -> bool {
+        self.section(section).all(|(_, found)| found.phase.is_settled())
+    }
+
+    fn first_failed(&self, section: Section) -> Option<&'a PlannedStep> {
+        self.section(section).find(|(_, found)| matches!(found.phase, StepPhase::Failed(_))).map(|(step, _)| step)
+    }
+}
+
+fn preflight(view: &View<'_>, moment: &Moment<'_>) -> Vec<Action> {
+    let (plan, state) = (view.plan, view.state);
     if !moment.in_flight.is_empty() {
         return Vec::new();
     }
     if plan.window.is_some() && state.window.is_none() {
         return vec![Action::CheckWindow];
     }
-    let failed = first_failed(plan, state, Section::Preflight).map(|step| Cause::Preflight { step: step.id.clone() });
+    let failed = view.first_failed(Section::Preflight).map(|step| Cause::Preflight { step: step.id.clone() });
     if let Some(cause) = moment.stop.clone().or_else(|| closed_window(state)).or(failed) {
         let end = if cause == Cause::Cancel { RunEnd::Cancelled } else { RunEnd::FailedClean };
         return vec![Action::BeginFinally { end, cause: Some(cause) }];
     }
-    if !all_settled(plan, state, Section::Preflight) {
-        return attempts(plan, state, moment, Section::Preflight);
+    if !view.all_settled(Section::Preflight) {
+        return attempts(view, moment, Section::Preflight);
     }
     if moment.lock == LockWait::Yes {
         let notify = pending_notify(plan, state, Trigger::Waiting);
@@ -183,8 +232,9 @@ fn closed_window(state: &RunState) -> Option<Cause> {
     }
 }
 
-fn steps(plan: &Plan, state: &RunState, moment: &Moment<'_>) -> Vec<Action> {
-    let failed = failed_step(plan, state).map(|step| step_cause(state, step));
+fn steps(view: &View<'_>, moment: &Moment<'_>) -> Vec<Action> {
+    let (plan, state) = (view.plan, view.state);
+    let failed = failed_step(view).map(|step| step_cause(state, step));
     let breached = breach(plan, state);
     // Before the failures: steps that run are stopped by a breach, and that is no failure of theirs.
     let stop = moment.stop.clone().or_else(|| breached.as_ref().and_then(Breach::cause));
@@ -193,19 +243,19 @@ fn steps(plan: &Plan, state: &RunState, moment: &Moment<'_>) -> Vec<Action> {
         if !moment.in_flight.is_empty() {
             return Vec::new();
         }
-        let open = repeating(plan, state);
+        let open = repeating(view);
         return if open.is_empty() { vec![ending(plan, state, cause)] } else { open };
     }
-    let done: Vec<Action> = repeating(plan, state).into_iter().filter(|action| all_items_settled(plan, state, action)).collect();
+    let done: Vec<Action> = repeating(view).into_iter().filter(|action| all_items_settled(view, action)).collect();
     if !done.is_empty() {
         return done;
     }
-    let out_of_reach = out_of_reach(plan, state, Section::Step);
+    let out_of_reach = out_of_reach(view, Section::Step);
     if !out_of_reach.is_empty() {
         return out_of_reach;
     }
-    let unknown = |step: &&PlannedStep| state.step(&step.id).phase == StepPhase::Unknown;
-    let unknown: Vec<StepId> = plan.section(Section::Step).filter(unknown).map(|step| step.id.clone()).collect();
+    let unknown = view.section(Section::Step).filter(|(_, found)| found.phase == StepPhase::Unknown);
+    let unknown: Vec<StepId> = unknown.map(|(step, _)| step.id.clone()).collect();
     if !unknown.is_empty() {
         let pause = || vec![Action::Pause { reason: PauseReason::UnknownOutcome { steps: unknown } }];
         return if moment.in_flight.is_empty() { pause() } else { Vec::new() };
@@ -220,7 +270,7 @@ fn steps(plan: &Plan, state: &RunState, moment: &Moment<'_>) -> Vec<Action> {
     if let Some(notify) = pending_notify(plan, state, Trigger::Start) {
         return if moment.in_flight.is_empty() { vec![notify] } else { Vec::new() };
     }
-    if !all_settled(plan, state, Section::Step) {
+    if !view.all_settled(Section::Step) {
         let looks = looks(plan, state, moment);
         if is_held_back(plan, state) {
             // Nothing begins on what nobody has looked at, or on what looked bad a moment ago.
@@ -232,9 +282,9 @@ fn steps(plan: &Plan, state: &RunState, moment: &Moment<'_>) -> Vec<Action> {
                 vec![Action::Pause { reason: PauseReason::OutsideWindow { opens: *opens } }]
             }
             Some(WindowVerdict::Open | WindowVerdict::Warned { .. } | WindowVerdict::Overridden { .. }) | None => {
-                let attempts = attempts(plan, state, moment, Section::Step);
+                let attempts = attempts(view, moment, Section::Step);
                 let idle = attempts.is_empty() && moment.in_flight.is_empty();
-                let pause = if idle { waiting_for_approval(plan, state) } else { Vec::new() };
+                let pause = if idle { waiting_for_approval(view) } else { Vec::new() };
                 if pause.is_empty() { attempts.into_iter().chain(looks).collect() } else { pause }
             }
         };
@@ -245,14 +295,15 @@ fn steps(plan: &Plan, state: &RunState, moment: &Moment<'_>) -> Vec<Action> {
     vec![Action::BeginFinally { end: undo::success(plan, state), cause: None }]
 }
 
-fn verify(plan: &Plan, state: &RunState, moment: &Moment<'_>) -> Vec<Action> {
+fn verify(view: &View<'_>, moment: &Moment<'_>) -> Vec<Action> {
+    let (plan, state) = (view.plan, view.state);
     if let Some(notify) = slow_notify(plan, state, moment) {
         return vec![notify];
     }
     if !moment.in_flight.is_empty() {
         return Vec::new();
     }
-    let failed = first_failed(plan, state, Section::Verify).map(|step| Cause::Verify { step: step.id.clone() });
+    let failed = view.first_failed(Section::Verify).map(|step| Cause::Verify { step: step.id.clone() });
     let breached = breach(plan, state);
     let stop = moment.stop.clone().or_else(|| breached.as_ref().and_then(Breach::cause));
     if let Some(cause) = stop.or(failed) {
@@ -261,10 +312,10 @@ fn verify(plan: &Plan, state: &RunState, moment: &Moment<'_>) -> Vec<Action> {
     if let Some(pause) = breached.and_then(Breach::pause) {
         return vec![pause];
     }
-    if all_settled(plan, state, Section::Verify) {
+    if view.all_settled(Section::Verify) {
         return vec![Action::BeginFinally { end: undo::success(plan, state), cause: None }];
     }
-    attempts(plan, state, moment, Section::Verify).into_iter().chain(looks(plan, state, moment)).collect()
+    attempts(view, moment, Section::Verify).into_iter().chain(looks(plan, state, moment)).collect()
 }
 
 /// A guard that has seen enough.
@@ -330,8 +381,9 @@ fn looks(plan: &Plan, state: &RunState, moment: &Moment<'_>) -> Vec<Action> {
 }
 
 /// A pause, if nothing but approval is waited for.
-fn waiting_for_approval(plan: &Plan, state: &RunState) -> Vec<Action> {
-    let in_phase = |phase: StepPhase| plan.section(Section::Step).filter(move |step| state.step(&step.id).phase == phase);
+fn waiting_for_approval(view: &View<'_>) -> Vec<Action> {
+    let in_phase =
+        |phase: StepPhase| view.section(Section::Step).filter(move |(_, found)| found.phase == phase).map(|(step, _)| step);
     if in_phase(StepPhase::Waiting).next().is_some() {
         // A delay is over by itself.
         return Vec::new();
@@ -356,13 +408,12 @@ fn is_answered(step: &PlannedStep, state: &RunState, moment: &Moment<'_>) -> boo
 }
 
 /// Steps that will never begin: of a nested file that will not, and checks of a suite that depend on one that did not pass.
-fn out_of_reach(plan: &Plan, state: &RunState, section: Section) -> Vec<Action> {
-    if plan.groups.is_empty() {
+fn out_of_reach(view: &View<'_>, section: Section) -> Vec<Action> {
+    let state = view.state;
+    if view.plan.groups.is_empty() {
         return Vec::new();
     }
-    let skip = |step: &PlannedStep, reason| Action::Skip { step: step.id.clone(), reason };
-    let pending = plan.section(section).filter(|step| state.step(&step.id).phase == StepPhase::Pending);
-    let reason = |step: &&PlannedStep| {
+    let reason = |step: &PlannedStep| {
         let group = step.group.as_ref()?;
         let never = !state.groups.contains_key(group) && (section == Section::Finally || state.step(group).phase.is_settled());
         let without = |need: &StepId| matches!(state.step(need).phase, StepPhase::Failed(_) | StepPhase::Skipped(_));
@@ -370,22 +421,21 @@ fn out_of_reach(plan: &Plan, state: &RunState, section: Section) -> Vec<Action> 
         let depends = step.weight.is_some() && step.needs.iter().any(without);
         if never { Some(inherited) } else { depends.then_some(SkipReason::Dependency) }
     };
-    pending.filter_map(|step| Some(skip(step, reason(&step)?))).collect()
+    let pending = view.section(section).filter(|(_, found)| found.phase == StepPhase::Pending);
+    pending.filter_map(|(step, _)| Some(Action::Skip { step: step.id.clone(), reason: reason(step)? })).collect()
 }
 
 /// The end of the items of each step that is not ended yet.
-fn repeating(plan: &Plan, state: &RunState) -> Vec<Action> {
-    let open = |id: &&StepId| state.step(id).phase == StepPhase::Repeating;
+fn repeating(view: &View<'_>) -> Vec<Action> {
     // In the order of the plan, so that a journal reads as the runbook does.
-    plan.section(Section::Step).map(|step| &step.id).filter(open).map(|step| Action::EndItems { step: step.clone() }).collect()
+    let open = view.section(Section::Step).filter(|(_, found)| found.phase == StepPhase::Repeating);
+    open.map(|(step, _)| Action::EndItems { step: step.id.clone() }).collect()
 }
 
-fn all_items_settled(plan: &Plan, state: &RunState, action: &Action) -> bool {
-    let Action::EndItems { step } = action else { return false };
-    let items = state.items.get(step).map(Vec::as_slice).unwrap_or_default();
-    let mut own = plan.section(Section::Step).filter(|known| known.group.as_ref() == Some(step));
-    items.iter().all(|item| state.step(&step.item(&item.key)).phase.is_settled())
-        && own.all(|step| state.step(&step.id).phase.is_settled())
+fn all_items_settled(view: &View<'_>, action: &Action) -> bool {
+    let Action::EndItems { step: of } = action else { return false };
+    let is_part = |step: &PlannedStep| step.group.as_ref() == Some(of) || step.item.as_ref().is_some_and(|item| item.of == *of);
+    view.section(Section::Step).all(|(step, found)| found.phase.is_settled() || !is_part(step))
 }
 
 /// Undo, or not: as the runbook says for this cause.
@@ -425,18 +475,19 @@ fn undo_stage(plan: &Plan, state: &RunState, moment: &Moment<'_>) -> Vec<Action>
     vec![Action::BeginFinally { end: undo::end(state, &run.cause), cause: Some(run.cause.clone()) }]
 }
 
-fn finally(plan: &Plan, state: &RunState, moment: &Moment<'_>) -> Vec<Action> {
+fn finally(view: &View<'_>, moment: &Moment<'_>) -> Vec<Action> {
+    let (plan, state) = (view.plan, view.state);
     if !moment.in_flight.is_empty() {
         return Vec::new();
     }
-    let out_of_reach = out_of_reach(plan, state, Section::Finally);
+    let out_of_reach = out_of_reach(view, Section::Finally);
     if !out_of_reach.is_empty() {
         return out_of_reach;
     }
-    if !all_settled(plan, state, Section::Finally) {
+    if !view.all_settled(Section::Finally) {
         return match moment.cleanup {
-            Cleanup::Time => attempts(plan, state, moment, Section::Finally),
-            Cleanup::Over => skip_rest(plan, state),
+            Cleanup::Time => attempts(view, moment, Section::Finally),
+            Cleanup::Over => skip_rest(view),
         };
     }
     let provisional = state.end.unwrap_or(RunEnd::Dirty);
@@ -446,18 +497,9 @@ fn finally(plan: &Plan, state: &RunState, moment: &Moment<'_>) -> Vec<Action> {
     vec![Action::End { end: undo::final_end(plan, state, provisional), cause: state.cause.clone() }]
 }
 
-fn skip_rest(plan: &Plan, state: &RunState) -> Vec<Action> {
-    let open = |step: &&PlannedStep| !state.step(&step.id).phase.is_settled();
-    let skip = |step: &PlannedStep| Action::Skip { step: step.id.clone(), reason: SkipReason::TimeIsUp };
-    plan.section(Section::Finally).filter(open).map(skip).collect()
-}
-
-fn all_settled(plan: &Plan, state: &RunState, section: Section) -> bool {
-    plan.section(section).all(|step| state.step(&step.id).phase.is_settled())
-}
-
-fn first_failed<'a>(plan: &'a Plan, state: &RunState, section: Section) -> Option<&'a PlannedStep> {
-    plan.section(section).find(|step| matches!(state.step(&step.id).phase, StepPhase::Failed(_)))
+fn skip_rest(view: &View<'_>) -> Vec<Action> {
+    let open = view.section(Section::Finally).filter(|(_, found)| !found.phase.is_settled());
+    open.map(|(step, _)| Action::Skip { step: step.id.clone(), reason: SkipReason::TimeIsUp }).collect()
 }
 
 /// A step that was stopped by the operator is no failure of its own; after a crash nothing else tells of the cancel.
@@ -481,35 +523,35 @@ fn step_cause(state: &RunState, step: &PlannedStep) -> Cause {
 
 /// The first step whose failure the runbook does not tolerate; rather an item, or a step of a nested file, than the step that
 /// stands for it.
-fn failed_step<'a>(plan: &'a Plan, state: &RunState) -> Option<&'a PlannedStep> {
-    let failed = |step: &&PlannedStep| {
-        let found = state.step(&step.id);
+fn failed_step<'a>(view: &View<'a>) -> Option<&'a PlannedStep> {
+    let state = view.state;
+    let failed = |(step, found): &(&PlannedStep, &StepState)| {
         matches!(found.phase, StepPhase::Failed(_)) && !found.tolerated && step.on_failure != OnFailure::Continue
     };
     let has_items = |step: &PlannedStep| {
         state.groups.contains_key(&step.id) || state.items.get(&step.id).is_some_and(|items| !items.is_empty())
     };
-    let mut all = plan.section(Section::Step).filter(failed);
+    let mut all = view.section(Section::Step).filter(failed).map(|(step, _)| step);
     let first = all.next()?;
     if has_items(first) { all.find(|step| !has_items(step)).or(Some(first)) } else { Some(first) }
 }
 
 /// The steps of a section that can start: all that they need is settled, their delay is over, and they are not under way.
-fn attempts(plan: &Plan, state: &RunState, moment: &Moment<'_>, section: Section) -> Vec<Action> {
-    let ready = |step: &&PlannedStep| {
-        let phase = state.step(&step.id).phase;
-        let open = matches!(phase, StepPhase::Pending | StepPhase::Waiting)
-            || (phase == StepPhase::Asking && is_answered(step, state, moment));
-        let free = !moment.in_flight.contains(&step.id) && (moment.is_due)(&step.id);
-        let reached = match (&step.group, section) {
+fn attempts(view: &View<'_>, moment: &Moment<'_>, section: Section) -> Vec<Action> {
+    let (plan, state) = (view.plan, view.state);
+    let ready = |position: usize, step: &PlannedStep, found: &StepState| {
+        let open = matches!(found.phase, StepPhase::Pending | StepPhase::Waiting)
+            || (found.phase == StepPhase::Asking && is_answered(step, state, moment));
+        let reached = || match (&step.group, section) {
             (Some(group), Section::Step) => state.step(group).phase == StepPhase::Repeating,
             (Some(_) | None, _) => true,
         };
-        open && free && reached && step.needs.iter().all(|need| state.step(need).phase.is_settled())
+        open && view.is_free(position) && reached() && !moment.in_flight.contains(&step.id) && (moment.is_due)(&step.id)
     };
     let mut places = Places::new(plan, state, moment, section);
-    let admitted = plan.section(section).filter(ready).filter(|step| places.admit(state, step));
-    admitted.map(|step| Action::Attempt { step: step.id.clone() }).collect()
+    let own = view.all().enumerate().filter(|(_, (step, _))| step.section == section);
+    let ready = own.filter(|(position, (step, found))| ready(*position, step, found)).map(|(_, (step, _))| step);
+    ready.filter(|step| places.admit(state, step)).map(|step| Action::Attempt { step: step.id.clone() }).collect()
 }
 
 /// How many more items of each step may begin.

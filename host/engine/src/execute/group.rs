@@ -1,6 +1,6 @@
 //! Steps that stand for the steps of another file: opening it, and its limits.
 
-use super::{RunError, Runner};
+use super::{RunError, Runner, scope};
 use crate::clock::Clock;
 use crate::event::RunEvent;
 use crate::ids::StepId;
@@ -12,7 +12,7 @@ use crate::state::{StepPhase, count_effects};
 impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
     /// Computes what the steps of the file see as `params`, and writes it down: a resumed run goes on with the same.
     pub(super) async fn open_group(&mut self, step: &PlannedStep, group: &PlannedGroup, attempt: u32) -> Result<(), RunError> {
-        let params = self.with_scope_of(Some(step), "running", |scope| group.params_in(scope));
+        let params = self.with_scope_of(Some(step), scope::RUNNING, |scope| group.params_in(scope));
         match params {
             Ok(params) => {
                 self.first_start.insert(step.id.clone(), self.clock.monotonic());

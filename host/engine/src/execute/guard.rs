@@ -20,7 +20,7 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
     pub(super) async fn start_look(&mut self, id: &StepId) -> Result<(), RunError> {
         let guard = self.guard(id);
         let look = &guard.look;
-        match self.with_scope_of(Some(look), "running", |scope| template::render(&look.with, scope)) {
+        match self.with_scope_of(Some(look), scope::RUNNING, |scope| template::render(&look.with, scope)) {
             Ok(input) => {
                 self.launch(Launch {
                     step: id.clone(),
@@ -55,7 +55,8 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
     }
 
     fn judge_look(&self, guard: &PlannedGuard, answer: Result<Answered, Fault>) -> Look {
-        let expected = self.with_scope_of(Some(&guard.look), "running", |scope| scope::expectations(&guard.look.expect, scope));
+        let expected =
+            self.with_scope_of(Some(&guard.look), scope::RUNNING, |scope| scope::expectations(&guard.look.expect, scope));
         let finding = answer.and_then(|answered| {
             let expected = expected.map_err(|error| template_fault("expect", &error))?;
             judge::read(answered.answer, &expected)

@@ -1,6 +1,6 @@
 //! Steps that run once for each item: listing the items, and what came of all of them.
 
-use super::{RunError, Runner};
+use super::{RunError, Runner, scope};
 use crate::clock::Clock;
 use crate::event::{AttemptResult, Item, RunEvent, Section, Then};
 use crate::ids::StepId;
@@ -19,7 +19,7 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
         for_each: &PlannedForEach,
         attempt: u32,
     ) -> Result<(), RunError> {
-        match self.with_scope_of(Some(step), "running", |scope| for_each.list(scope)) {
+        match self.with_scope_of(Some(step), scope::RUNNING, |scope| for_each.list(scope)) {
             Ok(items) => {
                 self.record(RunEvent::ItemsListed { step: step.id.clone(), items: items.clone() }).await?;
                 self.add_items(&step.id, &items)

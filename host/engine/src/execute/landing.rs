@@ -64,7 +64,7 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
         let step = &*self.planned(id);
         let departed = answer.as_ref().ok().and_then(|answered| departure(self.state().step(id).proposal.as_ref(), answered));
         let (answer, logs) = split_logs(answer);
-        let expected = self.with_scope_of(Some(step), "running", |scope| scope::expectations(&step.expect, scope));
+        let expected = self.with_scope_of(Some(step), scope::RUNNING, |scope| scope::expectations(&step.expect, scope));
         let finding = answer.and_then(|answer| {
             let expected = expected.map_err(|error| template_fault("expect", &error))?;
             let mut finding = judge::read(answer, &expected)?;
@@ -103,7 +103,7 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
             }
             Err(fault) => return self.judge_attempt(step, Err(fault)),
         };
-        let holds = self.with_scope_of(Some(step), "running", |scope| {
+        let holds = self.with_scope_of(Some(step), scope::RUNNING, |scope| {
             let mut locals = scope.locals.clone();
             locals.insert("outcome".to_owned(), Json::from(finding.outcome.name()));
             locals.insert("output".to_owned(), finding.output.clone());

@@ -1,6 +1,6 @@
 //! Steps that a person does: asked for, waited for, written down.
 
-use super::{RunError, Runner};
+use super::{RunError, Runner, scope};
 use crate::clock::Clock;
 use crate::digest;
 use crate::event::{AttemptResult, RunEvent, Then, UndoPlan};
@@ -21,7 +21,7 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
             return self.refuse(step, attempt, Fault::new(ErrorClass::Timeout, "engine.manual", message)).await;
         }
         let instructions = Json::from(manual.instructions.value.as_str());
-        match self.with_scope_of(Some(step), "running", |scope| template::render(&instructions, scope)) {
+        match self.with_scope_of(Some(step), scope::RUNNING, |scope| template::render(&instructions, scope)) {
             Ok(text) => {
                 let instructions = text.as_str().map_or_else(|| text.to_string(), str::to_owned);
                 self.record(RunEvent::ManualAsked { step: step.id.clone(), instructions }).await

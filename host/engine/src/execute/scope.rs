@@ -40,9 +40,14 @@ pub(crate) struct RunFacts<'a> {
     pub now: Timestamp,
 }
 
+/// What `run.outcome` is while steps run.
+pub(crate) const RUNNING: &str = "running";
+
 /// `run.…`, with the result once it is known.
 pub(crate) fn run_values(state: &RunState, facts: &RunFacts<'_>, moment: &str) -> serde_json::Map<String, Json> {
-    let failed = state.order.iter().find(|step| matches!(state.step(&step.id).phase, StepPhase::Failed(_)));
+    // Known only at the end; a run of a thousand steps is not searched for each of them.
+    let is_failed = |step: &&crate::event::StepListing| matches!(state.step(&step.id).phase, StepPhase::Failed(_));
+    let failed = (moment != RUNNING).then(|| state.order.iter().find(is_failed)).flatten();
     let duration = Duration::try_from(facts.now.duration_since(state.started)).unwrap_or_default();
     let cause = state.cause.as_ref().map(describe_cause).unwrap_or_default();
     let values = serde_json::json!({

@@ -102,7 +102,7 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
         // A condition that speaks of the item is asked for each item.
         let for_items = |when: &&String| step.for_each.as_ref().is_some_and(|for_each| for_each.is_named_in(when));
         if let (1, Some(when)) = (attempt, step.when.as_ref().filter(|when| !for_items(when))) {
-            match self.with_scope_of(Some(step), "running", |scope| template::holds(when, scope)) {
+            match self.with_scope_of(Some(step), scope::RUNNING, |scope| template::holds(when, scope)) {
                 Ok(true) => {}
                 Ok(false) => {
                     let reason = crate::event::SkipReason::Condition;
@@ -125,7 +125,7 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
         if let Some(group) = self.plan.groups.get(id).cloned() {
             return self.open_group(step, &group, attempt).await;
         }
-        let input = self.with_scope_of(Some(step), "running", |scope| template::render(&step.with, scope));
+        let input = self.with_scope_of(Some(step), scope::RUNNING, |scope| template::render(&step.with, scope));
         let input = match input {
             Ok(input) => input,
             Err(error) => return self.refuse(step, attempt, template_fault("with", &error)).await,
@@ -230,7 +230,7 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
         let PlannedUndo::Explicit { with, .. } = &step.undo else { return None };
         let own = template::template_key(&step.site);
         let own = own.rsplit('.').next().unwrap_or_default().to_owned();
-        match self.with_scope_of(Some(step), "running", |scope| render_undo_early(with, scope, &own)) {
+        match self.with_scope_of(Some(step), scope::RUNNING, |scope| render_undo_early(with, scope, &own)) {
             // What refers to the step's own output is rendered when there is one.
             Ok(_) | Err(TemplateError::AtRunTime { .. }) => None,
             Err(error) => Some(template_fault("undo.with", &error)),

@@ -1,6 +1,6 @@
 //! A step that runs once for each item of a list or map: which items there are, and a step of the plan for each.
 
-use super::{Plan, PlannedStep};
+use super::{Index, Plan, PlannedStep};
 use crate::event::Item;
 use crate::ids::StepId;
 use crate::operate::{ErrorClass, Fault, Json};
@@ -154,13 +154,13 @@ impl Plan {
     /// The plan with a step for each item of a step, right after it. `None` if the step has no `for_each`.
     #[must_use]
     pub(crate) fn with_items(&self, of: &StepId, items: &[Item]) -> Option<Self> {
-        let position = *self.index.get(of)?;
+        let position = self.index.position(of)?;
         let step = &self.steps[position];
         let for_each = step.for_each.as_ref()?;
         let new = items.iter().map(|item| Arc::new(item_step(step, for_each, item)));
         let mut plan = self.clone();
         plan.steps.splice(position + 1..=position, new);
-        plan.index = plan.steps.iter().enumerate().map(|(index, step)| (step.id.clone(), index)).collect();
+        plan.index = Index::new(&plan.steps);
         Some(plan)
     }
 

@@ -3,12 +3,14 @@
 mod check;
 mod group;
 mod guard;
+mod index;
 mod items;
 
 pub use check::check_facts;
 pub use group::PlannedGroup;
 pub(crate) use group::{ParamsError, around};
 pub use guard::{DEFAULT_LOOK_TIMEOUT, PlannedGuard};
+pub(crate) use index::Index;
 pub(crate) use items::ListError;
 pub use items::{PlannedForEach, PlannedItem, PlannedItems};
 
@@ -68,7 +70,7 @@ pub struct Plan {
     pub notifies: Vec<PlannedNotify>,
     /// What somebody should look at before the run.
     pub warnings: Diagnostics,
-    index: BTreeMap<StepId, usize>,
+    index: Index,
     by_template_key: BTreeMap<String, StepId>,
 }
 
@@ -224,7 +226,7 @@ impl Plan {
             diagnostics.push(warning.clone());
         }
         let sources: Vec<_> = runbook.sources.iter().map(|source| (source.name().to_owned(), source.text().to_owned())).collect();
-        let steps = plan_steps(runbook, facts);
+        let steps: Vec<Arc<PlannedStep>> = plan_steps(runbook, facts).into_iter().map(Arc::new).collect();
         Ok(Self {
             name: runbook.name.value.clone(),
             title: runbook.title.clone(),
@@ -236,9 +238,9 @@ impl Plan {
             window: runbook.window.clone(),
             limits: runbook.limits.clone(),
             undo: runbook.undo.clone(),
-            index: steps.iter().enumerate().map(|(index, step)| (step.id.clone(), index)).collect(),
             by_template_key: steps.iter().map(|step| (template_key(&step.id), step.id.clone())).collect(),
-            steps: steps.into_iter().map(Arc::new).collect(),
+            index: Index::new(&steps),
+            steps,
             groups: runbook.groups.iter().map(|group| (group.id.clone(), group::plan_group(group))).collect(),
             guards: runbook.guards.iter().filter_map(|guard| guard::plan_guard(guard, facts)).collect(),
             notifies: runbook.notifies.iter().map(|notify| plan_notify(notify, facts)).collect(),
@@ -248,12 +250,17 @@ impl Plan {
 
     /// The step with this id.
     pub fn step(&self, id: &StepId) -> Option<&PlannedStep> {
-        self.index.get(id).map(|index| &*self.steps[*index])
+        self.index.position(id).map(|position| &*self.steps[position])
     }
 
     /// The same, to be kept while the plan is replaced.
     pub(crate) fn shared(&self, id: &StepId) -> Option<Arc<PlannedStep>> {
-        self.index.get(id).map(|index| Arc::clone(&self.steps[*index]))
+        self.index.position(id).map(|position| Arc::clone(&self.steps[position]))
+    }
+
+    /// Where its steps stand.
+    pub(crate) fn index(&self) -> &Index {
+        &self.index
     }
 
     /// The step that a template calls by this key.

@@ -1,0 +1,38 @@
+//! Where the steps of a plan stand. A run of a thousand steps decides thousands of times what to do next, and each time looks at
+//! every step: by position, not by name.
+
+use super::PlannedStep;
+use crate::ids::StepId;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Positions in [`super::Plan::steps`].
+#[derive(Debug, Clone)]
+pub(crate) struct Index {
+    by_id: BTreeMap<StepId, usize>,
+    /// What each step needs.
+    needs: Vec<Vec<usize>>,
+}
+
+impl Index {
+    pub(super) fn new(steps: &[Arc<PlannedStep>]) -> Self {
+        let by_id: BTreeMap<StepId, usize> =
+            steps.iter().enumerate().map(|(position, step)| (step.id.clone(), position)).collect();
+        let needs = steps.iter().map(|step| step.needs.iter().filter_map(|need| by_id.get(need).copied()).collect()).collect();
+        Self { by_id, needs }
+    }
+
+    pub(super) fn position(&self, id: &StepId) -> Option<usize> {
+        self.by_id.get(id).copied()
+    }
+
+    /// Every step in the order of ids, with its position.
+    pub(crate) fn by_id(&self) -> impl ExactSizeIterator<Item = (&StepId, usize)> {
+        self.by_id.iter().map(|(id, position)| (id, *position))
+    }
+
+    /// The positions of what the step at a position needs.
+    pub(crate) fn needs(&self, position: usize) -> &[usize] {
+        &self.needs[position]
+    }
+}
