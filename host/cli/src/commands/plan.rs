@@ -11,8 +11,8 @@ use crate::ui;
 use runbook_authority::Effect;
 use runbook_engine::model::{OnBreach, Outside};
 use runbook_engine::{
-    Audience, DryFinding, DryStep, Json, Plan, PlannedGuard, PlannedItems, PlannedStep, PlannedUndo, RunId, Section, StepId,
-    resolve_params,
+    Answered, Audience, Call, DryFinding, DryStep, ErrorClass, Fault, Json, Operate, OperationFacts, Plan, PlannedGuard,
+    PlannedItems, PlannedStep, PlannedUndo, RunId, Section, StepId, resolve_params,
 };
 use std::fmt::Write as _;
 
@@ -27,12 +27,28 @@ pub fn run(context: &Context, args: &PlanArgs) -> Result<ExitStatus, Failure> {
     let audience = if args.offline { Audience::Nobody } else { Audience::Steps };
     let found = execution::block_on(async {
         let run = RunId::generate();
+        let (environment, who) = (args.runbook.env.as_deref(), &context.operator);
+        if audience == Audience::Nobody {
+            return Ok(runbook_engine::dry_run(&plan, &Unasked, run, who, environment, audience).await);
+        }
         let operator = Operator::new(context, &prepared, run)?;
-        let environment = args.runbook.env.as_deref();
-        Ok(runbook_engine::dry_run(&plan, &operator, run, &context.operator, environment, audience).await)
+        Ok(runbook_engine::dry_run(&plan, &operator, run, who, environment, audience).await)
     })?;
     ui::data(&render(&prepared, &plan, &found, audience))?;
     Ok(ExitStatus::Success)
+}
+
+/// Stands for plugins that are not even loaded.
+struct Unasked;
+
+impl Operate for Unasked {
+    fn facts(&self, _step: &StepId) -> &OperationFacts {
+        unreachable!("the plan carries what is known of its operations")
+    }
+
+    async fn call(&self, _call: Call) -> Result<Answered, Fault> {
+        Err(Fault::new(ErrorClass::Denied, "plan.offline", "nobody is asked"))
+    }
 }
 
 /// Title, parameters, locks; the steps in order with what each needs, does and how it is undone; the authority of each.
