@@ -154,7 +154,8 @@ impl TestEnv {
     }
 }
 
-fn finish(output: std::process::Output) -> Finished {
+/// How a command ended.
+pub fn finish(output: std::process::Output) -> Finished {
     Finished {
         status: output.status.code().unwrap_or(-1),
         stdout: String::from_utf8_lossy(&output.stdout).into_owned(),

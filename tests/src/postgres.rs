@@ -9,7 +9,7 @@ use std::process::{Child, Command, Stdio};
 use tempfile::TempDir;
 
 /// A running server with a superuser `postgres`, an ordinary role `orders_admin` (password `s3cret-pg-word`, member of
-/// `pg_signal_backend` and owner of database `orders`).
+/// `pg_signal_backend` and owner of database `orders`), and a role `journal` that needs no password and may make databases.
 #[derive(Debug)]
 pub struct Postgres {
     server: Child,
@@ -50,6 +50,20 @@ fn as_server_user(command: &mut Command) -> &mut Command {
     command
 }
 
+/// Starts the server of a folder.
+fn launch(folder: &TempDir, port: u16) -> Child {
+    let log = fs::OpenOptions::new().create(true).append(true).open(folder.path().join("log")).expect("a log can be made");
+    as_server_user(Command::new(programs().join("postgres")).current_dir("/"))
+        .args(["-c", "listen_addresses=127.0.0.1", "-c", "fsync=off", "-c", "autovacuum=off", "-c", "max_connections=50"])
+        .args(["-c", &format!("port={port}"), "-c", &format!("unix_socket_directories={}", folder.path().display()), "-D"])
+        .arg(folder.path().join("data"))
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(log)
+        .spawn()
+        .expect("postgres starts")
+}
+
 impl Postgres {
     /// Starts a server with the database `orders`: a table `orders` with `rows` rows.
     ///
@@ -77,24 +91,19 @@ impl Postgres {
             .expect("initdb runs");
         assert!(initdb.status.success(), "initdb: {}", String::from_utf8_lossy(&initdb.stderr));
         let port = free_port();
-        let log = fs::File::create(folder.path().join("log")).expect("a log can be made");
-        let server = as_server_user(Command::new(programs().join("postgres")).current_dir("/"))
-            .args(["-c", "listen_addresses=127.0.0.1", "-c", "fsync=off", "-c", "autovacuum=off", "-c", "max_connections=50"])
-            .args(["-c", &format!("port={port}"), "-c", &format!("unix_socket_directories={}", folder.path().display()), "-D"])
-            .arg(&data)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .expect("postgres starts");
+        let rules = data.join("pg_hba.conf");
+        let others = fs::read_to_string(&rules).expect("initdb made it");
+        fs::write(&rules, format!("host all journal 127.0.0.1/32 trust\n{others}")).expect("it can be written");
+        let server = launch(&folder, port);
         let postgres = Self { server, folder, port };
-        wait_for("PostgreSQL answers", || postgres.try_psql("postgres", "select 1").is_ok());
+        postgres.wait_until_it_answers();
         postgres.psql(
             "postgres",
             &format!(
                 "create role orders_admin login password '{PASSWORD}'; grant pg_signal_backend, pg_read_all_stats to orders_admin"
             ),
         );
+        postgres.psql("postgres", "create role journal login createdb");
         postgres.psql("postgres", "create database orders owner orders_admin");
         postgres.psql(
             "orders",
@@ -105,6 +114,30 @@ impl Postgres {
             ),
         );
         postgres
+    }
+
+    fn wait_until_it_answers(&self) {
+        wait_for("PostgreSQL answers", || self.try_psql("postgres", "select 1").is_ok());
+    }
+
+    /// Starts the server again after [`kill`](Self::kill), at the same port, with the same data.
+    ///
+    /// # Panics
+    /// If it cannot be started.
+    pub fn start_again(&mut self) {
+        // What a killed server left; its processes are gone.
+        let _ = fs::remove_file(self.folder.path().join("data/postmaster.pid"));
+        self.server = launch(&self.folder, self.port);
+        self.wait_until_it_answers();
+    }
+
+    /// The URL of a new database that belongs to the role `journal`.
+    ///
+    /// # Panics
+    /// If it cannot be made.
+    pub fn database(&self, name: &str) -> String {
+        self.psql("postgres", &format!("create database \"{name}\" owner journal"));
+        format!("postgres://journal@127.0.0.1:{}/{name}", self.port)
     }
 
     /// Runs SQL as the superuser and returns what `psql -At` prints.

@@ -5,6 +5,7 @@ use crate::commands::secret::SecretCommand;
 use crate::context::GlobalArgs;
 use clap::{Args as ClapArgs, Parser, Subcommand};
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// Runs health probes, smoke tests and runbook steps in sandboxed plugins, survives crashes, and undoes what failed.
 #[derive(Debug, Parser)]
@@ -41,6 +42,8 @@ pub enum Command {
     Runs(RunsArgs),
     /// Show a run
     Show(ShowArgs),
+    /// Remove runs that ended long ago from the journal
+    Prune(PruneArgs),
     /// Write down what was reviewed: plugins and grants; a run that differs from it is refused
     Lock(LockArgs),
     /// Show what plugins and runbooks may do, and what somebody should look at
@@ -223,6 +226,23 @@ pub struct RunsArgs {
     pub json: bool,
 }
 
+/// `runbook prune`
+#[derive(Debug, ClapArgs)]
+pub struct PruneArgs {
+    /// Remove runs that ended longer ago than this, such as `90d`
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub older_than: Duration,
+    /// Remove dirty runs too: those that left something changed for a person to look at
+    #[arg(long)]
+    pub dirty: bool,
+    /// Only say how many there are
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Do not ask
+    #[arg(long, short = 'y', env = "RUNBOOK_YES")]
+    pub yes: bool,
+}
+
 /// `runbook show`
 #[derive(Debug, ClapArgs)]
 pub struct ShowArgs {
@@ -250,6 +270,11 @@ fn decision(text: &str) -> Result<(String, String), String> {
 fn format(text: &str) -> Result<runbook_report::Format, String> {
     let known: Vec<_> = runbook_report::FORMATS.iter().map(|(_, name, _)| *name).collect();
     runbook_report::Format::find(text).ok_or_else(|| format!("`{text}` is not a format; known: {}", known.join(", ")))
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    runbook_document::parse_duration(text)
+        .ok_or_else(|| format!("`{text}` is not a time; write a number with its unit, such as `90d`"))
 }
 
 fn report(text: &str) -> Result<(runbook_report::Format, PathBuf), String> {

@@ -1,6 +1,7 @@
 //! Everything that the program takes from its surroundings, read once: directories, terminal, operator.
 
 use crate::failure::Failure;
+use runbook_journal::Location;
 use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 
@@ -24,9 +25,9 @@ pub struct GlobalArgs {
     /// Never ask a question; a question that would be needed is an error
     #[arg(long, global = true, env = "RUNBOOK_NO_INPUT")]
     pub no_input: bool,
-    /// The journal of runs [default: runbook/journal.db in the state directory]
-    #[arg(long, global = true, value_name = "FILE", env = "RUNBOOK_JOURNAL")]
-    pub journal: Option<PathBuf>,
+    /// The journal of runs: a file, or `postgres://user@host/database` [default: runbook/journal.db in the state directory]
+    #[arg(long, global = true, value_name = "FILE|URL", env = "RUNBOOK_JOURNAL", value_parser = Location::parse)]
+    pub journal: Option<Location>,
     /// An age or SSH private key that opens secret stores; may be given several times [default: runbook/identity.txt in the configuration directory]
     #[arg(long, global = true, value_name = "FILE", env = "RUNBOOK_IDENTITY", value_delimiter = ':')]
     pub identity: Vec<PathBuf>,
@@ -83,8 +84,8 @@ pub struct Context {
     pub live: bool,
     /// Whether a question can be asked.
     pub interactive: bool,
-    /// The journal's file.
-    pub journal: PathBuf,
+    /// Where the journal is.
+    pub journal: Location,
     /// Private keys to try, in order.
     pub identities: Vec<PathBuf>,
     /// Where `identities` comes from.
@@ -134,10 +135,10 @@ impl Context {
             color_stderr: colored(stderr_terminal),
             live: stderr_terminal && std::env::var("TERM").is_ok_and(|term| term != "dumb"),
             interactive: !args.no_input && stderr_terminal && std::io::stdin().is_terminal(),
-            journal: args
-                .journal
-                .clone()
-                .map_or_else(|| directory("XDG_STATE_HOME", ".local/state").map(|dir| dir.join("journal.db")), Ok)?,
+            journal: args.journal.clone().map_or_else(
+                || directory("XDG_STATE_HOME", ".local/state").map(|dir| Location::File(dir.join("journal.db"))),
+                Ok,
+            )?,
             identities,
             identity_origin: if args.identity.is_empty() { Origin::Default } else { Origin::Given },
             passphrase_file: args.passphrase_file.clone(),

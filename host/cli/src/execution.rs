@@ -8,10 +8,10 @@ use crate::operate::Operator;
 use crate::person::{Next, Person};
 use crate::ui;
 use runbook_engine::{
-    CancelLevel, CancelToken, Cause, Changes, Clock, Holder, Journal as _, Options, OutsideWindow, PauseReason, Plan, RunEnd,
-    RunError, RunId, RunOutcome, RunPhase, Stopped, Trigger,
+    CancelLevel, CancelToken, Cause, Changes, Clock, Holder, Options, OutsideWindow, PauseReason, Plan, RunEnd, RunError, RunId,
+    RunOutcome, Stopped, Trigger,
 };
-use runbook_journal::SqliteJournal;
+use runbook_journal::SqlJournal;
 use runbook_report::{Format, Summary};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -28,8 +28,8 @@ pub fn block_on<T>(future: impl Future<Output = Result<T, Failure>>) -> Result<T
 }
 
 /// Opens the journal.
-pub async fn open_journal(context: &Context) -> Result<SqliteJournal, Failure> {
-    SqliteJournal::open(&context.journal).await.map_err(Failure::engine)
+pub async fn open_journal(context: &Context) -> Result<SqlJournal, Failure> {
+    SqlJournal::open(&context.journal).await.map_err(Failure::engine)
 }
 
 /// The clocks of this machine.
@@ -146,25 +146,15 @@ pub fn options<'a>(
 /// How many runs must have succeeded before it is known what is usual.
 const ENOUGH_RUNS: usize = 3;
 
-/// How many of the last runs, of all runbooks, are looked at for it.
-const LOOKED_AT: usize = 500;
+/// How many of the last runs are looked at for it.
+const LOOKED_AT: usize = 21;
 
 /// How long runs of a runbook take as a rule: the middle one of those that succeeded. Asked only if somebody is told of slow ones.
-pub async fn usual(journal: &SqliteJournal, plan: &Plan) -> Result<Option<Duration>, Failure> {
+pub async fn usual(journal: &SqlJournal, plan: &Plan) -> Result<Option<Duration>, Failure> {
     if !plan.notifies.iter().any(|notify| notify.on.contains(&Trigger::Slow)) {
         return Ok(None);
     }
-    let runs = journal.list(LOOKED_AT).await.map_err(Failure::engine)?;
-    let good = runs.iter().filter(|run| run.name == plan.name).filter(|run| match run.phase {
-        RunPhase::Ended(RunEnd::Succeeded | RunEnd::SucceededWithWarnings) => true,
-        RunPhase::Ended(RunEnd::FailedClean | RunEnd::Undone | RunEnd::Dirty | RunEnd::Cancelled)
-        | RunPhase::Waiting
-        | RunPhase::Running
-        | RunPhase::Undoing
-        | RunPhase::Paused => false,
-    });
-    let mut took: Vec<Duration> =
-        good.filter_map(|run| Duration::try_from(run.ended?.duration_since(run.started)).ok()).collect();
+    let mut took = journal.durations(&plan.name, LOOKED_AT).await.map_err(Failure::engine)?;
     took.sort_unstable();
     Ok((took.len() >= ENOUGH_RUNS).then(|| took[took.len() / 2]))
 }

@@ -12,7 +12,7 @@ use runbook_engine::{
     ApprovalVerdict, Asked, CancelLevel, Decision, Journal as _, PauseReason, Plan, Recovery, RunEvent, RunId, RunState, StepId,
     fold,
 };
-use runbook_journal::SqliteJournal;
+use runbook_journal::SqlJournal;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -33,7 +33,7 @@ pub struct Person<'a> {
     /// The terminal.
     pub context: &'a Context,
     /// Where what they say is written down.
-    pub journal: &'a SqliteJournal,
+    pub journal: &'a SqlJournal,
     /// The run.
     pub run: RunId,
     /// What it does.

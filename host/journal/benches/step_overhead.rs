@@ -7,7 +7,7 @@ use runbook_engine::{
     Answer, Answered, Call, CancelToken, Clock, Fault, Journal as _, Kind, Operate, OperationFacts, Options, Outcome, Plan,
     Record, RunId, StepId, execute, parse, resolve_params,
 };
-use runbook_journal::{SqliteJournal, bare_commits};
+use runbook_journal::{Location, SqlJournal, bare_commits};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
@@ -62,7 +62,8 @@ async fn main() {
     let plan = Plan::build(&runbook, &resolve_params(&runbook, &[]).expect("there are none"), &all).expect("the plan is good");
     let mut ratios = Vec::new();
     for round in 0..5 {
-        let journal = SqliteJournal::open(&folder.path().join(format!("{round}.db"))).await.expect("a journal can be made");
+        let journal =
+            SqlJournal::open(&Location::File(folder.path().join(format!("{round}.db")))).await.expect("a journal can be made");
         let options = Options {
             run: RunId::generate(),
             operator: "bench".to_owned(),

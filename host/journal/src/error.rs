@@ -1,53 +1,56 @@
 //! What can go wrong with the journal, each with what to do.
 
+use crate::location::Location;
 use runbook_engine::{RunId, RunSummary};
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// A journal that cannot be used, or has not what was asked for.
 #[derive(Debug, thiserror::Error)]
 pub enum JournalError {
     /// No space, or a quota is used up. Nothing of the record was written.
-    #[error("the disk of the journal `{path}` is full; free some space, then run `runbook resume`", path = path.display())]
+    #[error("the disk of the journal `{place}` is full; free some space, then run `runbook resume`")]
     Full {
         /// The journal.
-        path: PathBuf,
+        place: Location,
         /// What the database says.
         #[source]
         source: sqlx::Error,
     },
     /// Reading or writing failed at the device.
-    #[error("the disk of the journal `{path}` does not work; look at the kernel's log, move the journal to another disk", path = path.display())]
+    #[error("the disk of the journal `{place}` does not work; look at the kernel's log, move the journal to another disk")]
     Disk {
         /// The journal.
-        path: PathBuf,
+        place: Location,
         /// What the database says.
         #[source]
         source: sqlx::Error,
     },
     /// Another process held the journal for longer than the wait (10 s).
-    #[error("the journal `{path}` is locked by another process; see which with `fuser {path}`, then try again", path = path.display())]
+    #[error("the journal `{place}` is locked by another process; see what it does, then try again")]
     Locked {
         /// The journal.
-        path: PathBuf,
+        place: Location,
         /// What the database says.
         #[source]
         source: sqlx::Error,
     },
     /// The file is no journal, or was changed by something else.
-    #[error("the journal `{path}` is damaged or is no journal; keep a copy of it, then restore a backup or move it away to begin anew", path = path.display())]
+    #[error(
+        "the journal `{place}` is damaged or is no journal; keep a copy of it, then restore a backup or move it away to begin anew"
+    )]
     Damaged {
         /// The journal.
-        path: PathBuf,
+        place: Location,
         /// What the database says.
         #[source]
         source: sqlx::Error,
     },
     /// The database may not write or open the file.
-    #[error("the journal `{path}` cannot be opened for writing; it and its folder must belong to you and be writable", path = path.display())]
+    #[error("the journal `{place}` cannot be opened for writing; it and its folder must belong to you and be writable")]
     Denied {
         /// The journal.
-        path: PathBuf,
+        place: Location,
         /// What the database says.
         #[source]
         source: sqlx::Error,
@@ -62,28 +65,50 @@ pub enum JournalError {
         source: io::Error,
     },
     /// A newer program has changed the tables.
-    #[error("the journal `{path}` was written by a newer runbook (schema {found}); upgrade this one, or use another journal", path = path.display())]
+    #[error("the journal `{place}` was written by a newer runbook (schema {found}); upgrade this one, or use another journal")]
     Newer {
         /// The journal.
-        path: PathBuf,
+        place: Location,
         /// The version of its tables.
         found: i64,
     },
     /// The tables cannot be made or brought up to date.
-    #[error("the tables of the journal `{path}` cannot be brought up to date", path = path.display())]
+    #[error("the tables of the journal `{place}` cannot be brought up to date")]
     Schema {
         /// The journal.
-        path: PathBuf,
+        place: Location,
         /// Why.
         #[source]
         source: sqlx::migrate::MigrateError,
     },
     /// Anything else that the database says.
-    #[error("the journal `{path}` cannot be used", path = path.display())]
+    #[error("the journal `{place}` cannot be used")]
     Database {
         /// The journal.
-        path: PathBuf,
+        place: Location,
         /// What the database says.
+        #[source]
+        source: sqlx::Error,
+    },
+    /// The server of the journal does not answer, and did not for as long as it was waited for.
+    #[error(
+        "the server of the journal `{place}` cannot be reached; see that it runs and can be reached from here, then run `runbook resume`"
+    )]
+    Unreachable {
+        /// The journal.
+        place: Location,
+        /// What was said last.
+        #[source]
+        source: sqlx::Error,
+    },
+    /// The server of the journal does not let this user in, or not write.
+    #[error(
+        "the server of the journal `{place}` refuses; look at user, password (`PGPASSWORD` or `~/.pgpass`), database and rights"
+    )]
+    Refused {
+        /// The journal.
+        place: Location,
+        /// What the server says.
         #[source]
         source: sqlx::Error,
     },
@@ -145,29 +170,68 @@ impl JournalError {
             Self::NoRun { .. } => "E0509",
             Self::Ambiguous { .. } => "E0510",
             Self::NotUnderstood { .. } => "E0511",
+            Self::Unreachable { .. } => "E0512",
+            Self::Refused { .. } => "E0513",
         }
     }
 
-    /// Sorts an error of the database by SQLite's result code (sqlite.org/rescode.html).
-    pub(crate) fn of(path: &Path, source: sqlx::Error) -> Self {
-        let path = path.to_owned();
+    /// Sorts an error of the database.
+    pub(crate) fn of(place: &Location, source: sqlx::Error) -> Self {
+        match place {
+            Location::File(_) => Self::of_file(place.clone(), source),
+            Location::Server(_) => Self::of_server(place.clone(), source),
+        }
+    }
+
+    /// By SQLite's result code (sqlite.org/rescode.html).
+    fn of_file(place: Location, source: sqlx::Error) -> Self {
         match primary_code(&source) {
-            Some(13) => Self::Full { path, source },
-            Some(10) => Self::Disk { path, source },
-            Some(5 | 6) => Self::Locked { path, source },
-            Some(11 | 26) => Self::Damaged { path, source },
-            Some(3 | 8 | 14 | 23) => Self::Denied { path, source },
-            _ => Self::Database { path, source },
+            Some(13) => Self::Full { place, source },
+            Some(10) => Self::Disk { place, source },
+            Some(5 | 6) => Self::Locked { place, source },
+            Some(11 | 26) => Self::Damaged { place, source },
+            Some(3 | 8 | 14 | 23) => Self::Denied { place, source },
+            _ => Self::Database { place, source },
+        }
+    }
+
+    /// By PostgreSQL's error code (Appendix A of its manual).
+    fn of_server(place: Location, source: sqlx::Error) -> Self {
+        let is_away = matches!(
+            source,
+            sqlx::Error::Io(_)
+                | sqlx::Error::Tls(_)
+                | sqlx::Error::PoolTimedOut
+                | sqlx::Error::Protocol(_)
+                | sqlx::Error::WorkerCrashed
+        );
+        if is_away {
+            return Self::Unreachable { place, source };
+        }
+        let code = source
+            .as_database_error()
+            .and_then(sqlx::error::DatabaseError::code)
+            .map(std::borrow::Cow::into_owned)
+            .unwrap_or_default();
+        match (code.get(..2).unwrap_or_default(), code.as_str()) {
+            (_, "53100") => Self::Full { place, source },
+            ("58", _) => Self::Disk { place, source },
+            ("XX", _) => Self::Damaged { place, source },
+            (_, "55P03" | "57014" | "40P01") => Self::Locked { place, source },
+            // Shut down, crashed, starting, no connection left.
+            ("08" | "53", _) | (_, "57P01" | "57P02" | "57P03") => Self::Unreachable { place, source },
+            ("28" | "3D", _) | (_, "42501" | "25006") => Self::Refused { place, source },
+            _ => Self::Database { place, source },
         }
     }
 
     /// The same for an error on the way to the newest tables.
-    pub(crate) fn of_migration(path: &Path, error: sqlx::migrate::MigrateError) -> Self {
+    pub(crate) fn of_migration(place: &Location, error: sqlx::migrate::MigrateError) -> Self {
         use sqlx::migrate::MigrateError as Migrate;
         match error {
-            Migrate::VersionMissing(found) | Migrate::VersionTooNew(found, _) => Self::Newer { path: path.to_owned(), found },
-            Migrate::Execute(source) | Migrate::ExecuteMigration(source, _) => Self::of(path, source),
-            other => Self::Schema { path: path.to_owned(), source: other },
+            Migrate::VersionMissing(found) | Migrate::VersionTooNew(found, _) => Self::Newer { place: place.clone(), found },
+            Migrate::Execute(source) | Migrate::ExecuteMigration(source, _) => Self::of(place, source),
+            other => Self::Schema { place: place.clone(), source: other },
         }
     }
 }

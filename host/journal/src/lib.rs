@@ -1,16 +1,19 @@
-//! The durable record of runs, over SQLite: the engine's [`Journal`](runbook_engine::Journal) on a disk.
+//! The durable record of runs, over SQLite or PostgreSQL: the engine's [`Journal`](runbook_engine::Journal).
 //!
-//! What [`append`](runbook_engine::Journal::append) has returned survives `kill -9` and a power cut: the database is in
-//! WAL mode with `synchronous = FULL`, so that each commit is synced. Several processes may use one journal at once. Times come
-//! from the caller's clock, never from the database.
+//! What [`append`](runbook_engine::Journal::append) has returned survives `kill -9` and a power cut: each commit is synced (WAL mode
+//! with `synchronous = FULL`; `synchronous_commit = on`). Several processes may use one journal at once. A server that goes away is
+//! waited for half a minute; a commit whose answer was lost is recognised and not made twice.
 //!
-//! The crate reads no environment and no HOME: the caller says where the journal lies.
+//! The crate reads no environment and no HOME: the caller says where the journal is. For a server, sqlx itself reads the password
+//! from `PGPASSWORD` or the file of `PGPASSFILE`, `~/.pgpass` if absent.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test stops where it fails"))]
 
 pub mod audit;
+mod connect;
 mod error;
 mod lease;
+mod location;
 mod measure;
 mod place;
 mod sql;
@@ -18,5 +21,6 @@ mod store;
 
 pub use error::JournalError;
 pub use lease::{Takeover, TakeoverReason};
+pub use location::{Location, LocationError, ServerUrl};
 pub use measure::bare_commits;
-pub use store::SqliteJournal;
+pub use store::{DirtyRuns, Pruning, SqlJournal};

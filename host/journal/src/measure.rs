@@ -1,9 +1,9 @@
 //! What a synced commit costs by itself, to compare the engine's overhead with.
 
 use crate::error::JournalError;
-use crate::store::options;
+use crate::location::Location;
 use sqlx::Connection;
-use sqlx::sqlite::SqliteConnection;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteSynchronous};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -11,8 +11,9 @@ use std::time::{Duration, Instant};
 ///
 /// For benchmarks: it does nothing else, so that it is the floor for `n` calls of `append`.
 pub async fn bare_commits(path: &Path, n: u32, size_bytes: usize) -> Result<Duration, JournalError> {
-    let failed = |source| JournalError::of(path, source);
-    let mut connection = SqliteConnection::connect_with(&options(path).create_if_missing(true)).await.map_err(failed)?;
+    let place = Location::from(path);
+    let failed = |source| JournalError::of(&place, source);
+    let mut connection = SqliteConnection::connect_with(&options(path)).await.map_err(failed)?;
     sqlx::query("CREATE TABLE bare (number INTEGER PRIMARY KEY, data TEXT NOT NULL)")
         .execute(&mut connection)
         .await
@@ -25,4 +26,13 @@ pub async fn bare_commits(path: &Path, n: u32, size_bytes: usize) -> Result<Dura
     let elapsed = start.elapsed();
     connection.close().await.map_err(failed)?;
     Ok(elapsed)
+}
+
+/// The settings of a journal.
+fn options(path: &Path) -> SqliteConnectOptions {
+    SqliteConnectOptions::new()
+        .filename(path)
+        .create_if_missing(true)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Full)
 }

@@ -1,6 +1,6 @@
 //! The statements, in the SQL that SQLite and PostgreSQL share (`$1` works in both), and the conversion of rows.
 //!
-//! Only the tables themselves (`migrations/sqlite`) and how a connection is opened (`store`) know which database it is.
+//! Only how a connection is opened (`connect`) and how an error is sorted (`error`) know which database it is.
 
 use crate::error::JournalError;
 use crate::lease::{Stored, Takeover, TakeoverReason};
@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use runbook_engine::{Holder, Record, RunHeader, RunId, RunSummary};
 use serde_json::from_str;
 use sqlx::Row;
-use sqlx::sqlite::SqliteRow;
+use sqlx::any::AnyRow;
 use uuid::Uuid;
 
 pub(crate) const INSERT_RUN: &str = "INSERT INTO runs \
@@ -21,9 +21,27 @@ pub(crate) const SELECT_RUN: &str = "SELECT run, name, title, operator, environm
 pub(crate) const SELECT_EVENTS: &str = "SELECT seq, at_ns, event FROM events WHERE run = $1 AND seq >= $2 ORDER BY seq";
 pub(crate) const LIST_RUNS: &str = "SELECT run, name, title, operator, phase, started_ns, ended_ns \
     FROM runs ORDER BY started_ns DESC, run DESC LIMIT $1";
-/// From `$1` up to, without, `$2`.
+/// From `$1` to `$2`, both whole ids: whatever the collation of a server thinks of hyphens, they compare as their digits do.
 pub(crate) const FIND_RUNS: &str = "SELECT run, name, title, operator, phase, started_ns, ended_ns \
-    FROM runs WHERE run >= $1 AND run < $2 ORDER BY started_ns DESC, run DESC LIMIT $3";
+    FROM runs WHERE run >= $1 AND run <= $2 ORDER BY started_ns DESC, run DESC LIMIT $3";
+
+/// How long the last runs of a runbook took that succeeded.
+pub(crate) const SELECT_DURATIONS: &str = "SELECT started_ns, ended_ns FROM runs \
+    WHERE name = $1 AND ended_ns IS NOT NULL AND phase IN ($2, $3) ORDER BY started_ns DESC LIMIT $4";
+/// Runs that ended before `$1`, but for those in phase `$2` and those that somebody executes at `$3`.
+pub(crate) const SELECT_PRUNABLE: &str = "SELECT run FROM runs WHERE ended_ns IS NOT NULL AND ended_ns < $1 AND phase <> $2 \
+    AND NOT EXISTS (SELECT 1 FROM leases WHERE leases.name = 'run:' || runs.run AND leases.expires_ns > $3) \
+    ORDER BY ended_ns LIMIT $4";
+pub(crate) const COUNT_PRUNABLE: &str = "SELECT count(*) AS n FROM runs WHERE ended_ns IS NOT NULL AND ended_ns < $1 AND phase <> $2 \
+    AND NOT EXISTS (SELECT 1 FROM leases WHERE leases.name = 'run:' || runs.run AND leases.expires_ns > $3)";
+pub(crate) const DELETE_EVENTS: &str = "DELETE FROM events WHERE run = $1";
+pub(crate) const DELETE_RUN: &str = "DELETE FROM runs WHERE run = $1 AND ended_ns IS NOT NULL";
+pub(crate) const DELETE_LEASE: &str = "DELETE FROM leases WHERE name = $1";
+pub(crate) const DELETE_TAKEOVERS: &str = "DELETE FROM takeovers WHERE name = $1";
+pub(crate) const COUNT_RUNS: &str = "SELECT count(*) AS n FROM runs";
+
+/// The server's clock.
+pub(crate) const SELECT_CLOCK: &str = "SELECT CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS BIGINT) * 1000 AS now_ns";
 
 pub(crate) const SELECT_LEASE: &str = "SELECT token, run, executor, host, pid, expires_ns FROM leases WHERE name = $1";
 pub(crate) const INSERT_LEASE: &str = "INSERT INTO leases (name, token, run, executor, host, pid, expires_ns) \
@@ -52,7 +70,7 @@ pub(crate) fn stored(number: u64) -> i64 {
 
 type Read<T> = Result<T, JournalError>;
 
-pub(crate) fn header(row: &SqliteRow) -> Read<RunHeader> {
+pub(crate) fn header(row: &AnyRow) -> Read<RunHeader> {
     let what = || "the definition of a run".to_owned();
     Ok(RunHeader {
         run: run_id(&text(row, "run")?)?,
@@ -67,13 +85,13 @@ pub(crate) fn header(row: &SqliteRow) -> Read<RunHeader> {
     })
 }
 
-pub(crate) fn record(run: RunId, row: &SqliteRow) -> Read<Record> {
+pub(crate) fn record(run: RunId, row: &AnyRow) -> Read<Record> {
     let seq = number(row, "seq")?;
     let event = json(&text(row, "event")?, || format!("record {seq} of run {run}"))?;
     Ok(Record { seq, at: time(row, "at_ns")?, event })
 }
 
-pub(crate) fn summary(row: &SqliteRow) -> Read<RunSummary> {
+pub(crate) fn summary(row: &AnyRow) -> Read<RunSummary> {
     let run = run_id(&text(row, "run")?)?;
     let ended: Option<i64> = column(row, "ended_ns")?;
     Ok(RunSummary {
@@ -87,13 +105,13 @@ pub(crate) fn summary(row: &SqliteRow) -> Read<RunSummary> {
     })
 }
 
-pub(crate) fn lease(row: &SqliteRow) -> Read<Stored> {
+pub(crate) fn lease(row: &AnyRow) -> Read<Stored> {
     let expires: Option<i64> = column(row, "expires_ns")?;
     let holder = holder(row, ["run", "executor", "host", "pid"])?;
     Ok(Stored { token: number(row, "token")?, holder, expires: expires.map(timestamp) })
 }
 
-pub(crate) fn takeover(row: &SqliteRow) -> Read<Takeover> {
+pub(crate) fn takeover(row: &AnyRow) -> Read<Takeover> {
     let reason = text(row, "reason")?;
     let reason = TakeoverReason::ALL.iter().find(|(_, name)| *name == reason).map(|(reason, _)| *reason);
     Ok(Takeover {
@@ -105,7 +123,7 @@ pub(crate) fn takeover(row: &SqliteRow) -> Read<Takeover> {
     })
 }
 
-fn holder(row: &SqliteRow, [run, executor, host, pid]: [&str; 4]) -> Read<Holder> {
+fn holder(row: &AnyRow, [run, executor, host, pid]: [&str; 4]) -> Read<Holder> {
     Ok(Holder {
         run: run_id(&text(row, run)?)?,
         executor: Uuid::try_parse(&text(row, executor)?).map_err(|_| not_understood("the holder of a lease"))?,
@@ -114,20 +132,20 @@ fn holder(row: &SqliteRow, [run, executor, host, pid]: [&str; 4]) -> Read<Holder
     })
 }
 
-fn run_id(text: &str) -> Read<RunId> {
+pub(crate) fn run_id(text: &str) -> Read<RunId> {
     RunId::parse(text).ok_or_else(|| not_understood("the id of a run"))
 }
 
-fn text(row: &SqliteRow, name: &str) -> Read<String> {
+pub(crate) fn text(row: &AnyRow, name: &str) -> Read<String> {
     column(row, name)
 }
 
-fn number(row: &SqliteRow, name: &str) -> Read<u64> {
+pub(crate) fn number(row: &AnyRow, name: &str) -> Read<u64> {
     let number: i64 = column(row, name)?;
     u64::try_from(number).map_err(|_| not_understood(&format!("a negative `{name}`")))
 }
 
-fn time(row: &SqliteRow, name: &str) -> Read<Timestamp> {
+pub(crate) fn time(row: &AnyRow, name: &str) -> Read<Timestamp> {
     column(row, name).map(timestamp)
 }
 
@@ -135,7 +153,7 @@ fn timestamp(nanoseconds: i64) -> Timestamp {
     Timestamp::from_nanosecond(nanoseconds.into()).expect("64 bits of nanoseconds end in 2262, timestamps in 9999")
 }
 
-fn column<'r, T: sqlx::Decode<'r, sqlx::Sqlite> + sqlx::Type<sqlx::Sqlite>>(row: &'r SqliteRow, name: &str) -> Read<T> {
+fn column<'r, T: sqlx::Decode<'r, sqlx::Any> + sqlx::Type<sqlx::Any>>(row: &'r AnyRow, name: &str) -> Read<T> {
     row.try_get(name).map_err(|_| not_understood(&format!("the column `{name}`")))
 }
 

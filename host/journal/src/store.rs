@@ -1,17 +1,18 @@
-//! The journal in one SQLite file.
+//! The journal in one SQLite file or one PostgreSQL database: the same statements, the same judgements.
 
+use crate::connect::{self, Pools};
 use crate::error::JournalError;
 use crate::lease::{Decision, Stored, Takeover, TakeoverReason, decide};
+use crate::location::Location;
 use crate::place::{self, Reserve};
 use crate::sql;
 use jiff::{SignedDuration, Timestamp};
 use runbook_engine::{
-    Acquired, Holder, Journal, Lease, LeaseRequest, Record, Renewed, RunHeader, RunId, RunPhase, RunSummary, StoredRun,
+    Acquired, Holder, Journal, Lease, LeaseRequest, Record, Renewed, RunEnd, RunHeader, RunId, RunPhase, RunSummary, StoredRun,
 };
-use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{Connection, Sqlite, Transaction};
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use sqlx::{Any, AnyConnection, Transaction};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 /// How long a write waits for another process. Writes take milliseconds; who waits longer than this waits for something stuck.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
@@ -19,58 +20,60 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 /// How many candidates an ambiguous id lists.
 const MAX_CANDIDATES: i64 = 20;
 
-static MIGRATOR: sqlx::migrate::Migrator = sqlx::migrate!("./migrations/sqlite");
+/// How long a write waits for a server that has gone away: a restart passes, and an operator still sees that something waits.
+const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Runs and leases in one SQLite file. Cheap to clone; clones share their connections.
+/// Between two tries.
+const TRY_AGAIN: Duration = Duration::from_millis(500);
+
+/// How many runs are removed in one transaction: others wait for it.
+const PRUNED_AT_ONCE: i64 = 100;
+
+/// Runs and leases in one SQLite file or one PostgreSQL database. Cheap to clone; clones share their connections.
 #[derive(Clone)]
-pub struct SqliteJournal {
-    path: PathBuf,
-    /// One connection, because SQLite has one writer: who waits here waits in order, which the busy timeout does not grant.
-    writer: SqlitePool,
-    readers: SqlitePool,
-    reserve: std::sync::Arc<Reserve>,
+pub struct SqlJournal {
+    location: Location,
+    pools: Arc<Pools>,
+    /// Only of a file: whoever runs a server watches its disk.
+    reserve: Option<Arc<Reserve>>,
 }
 
-impl SqliteJournal {
-    /// Opens the journal at `path`, and makes it (file 0600, missing folders 0700) if there is none.
-    pub async fn open(path: &Path) -> Result<Self, JournalError> {
-        Self::open_waiting(path, BUSY_TIMEOUT).await
+impl SqlJournal {
+    /// Opens the journal, and makes it if there is none: a file of mode 0600 with its missing folders (0700), or the tables in the
+    /// first schema of the database's search path.
+    pub async fn open(location: &Location) -> Result<Self, JournalError> {
+        Self::open_waiting(location, BUSY_TIMEOUT).await
     }
 
     /// The same, with another time than 10 s that each operation waits for other processes.
-    pub async fn open_waiting(path: &Path, wait: Duration) -> Result<Self, JournalError> {
-        let owned = path.to_owned();
-        tokio::task::spawn_blocking(move || place::prepare(&owned))
-            .await
-            .expect("preparing does not panic and is never aborted")?;
-        let failed = |source| JournalError::of(path, source);
-        let pool =
-            |n| SqlitePoolOptions::new().max_connections(n).test_before_acquire(false).acquire_timeout(3 * wait + BUSY_TIMEOUT);
-        let writer = pool(1).connect_with(options(path).busy_timeout(wait)).await.map_err(failed)?;
-        migrate(path, &mut *writer.acquire().await.map_err(failed)?).await?;
-        let readers = pool(2).connect_lazy_with(options(path).busy_timeout(wait));
-        let reserve = std::sync::Arc::new(Reserve::keep(path));
-        Ok(Self { path: path.to_owned(), writer, readers, reserve })
+    pub async fn open_waiting(location: &Location, wait: Duration) -> Result<Self, JournalError> {
+        if let Location::File(path) = location {
+            let owned = path.clone();
+            tokio::task::spawn_blocking(move || place::prepare(&owned))
+                .await
+                .expect("preparing does not panic and is never aborted")?;
+        }
+        let pools = Arc::new(Pools::open(location, wait).await?);
+        let reserve = location.file().map(|path| Arc::new(Reserve::keep(path)));
+        Ok(Self { location: location.clone(), pools, reserve })
     }
 
-    /// The file.
-    pub fn path(&self) -> &Path {
-        &self.path
+    /// Where it is.
+    pub fn location(&self) -> &Location {
+        &self.location
     }
 
     /// Closes the connections and folds the side files back in. Nothing is lost without it.
     pub async fn close(&self) {
-        self.readers.close().await;
-        self.writer.close().await;
+        self.pools.readers.close().await;
+        self.pools.writer.close().await;
     }
 
     /// The one run whose id begins with `prefix`, with or without hyphens, in either case.
     pub async fn find(&self, prefix: &str) -> Result<RunId, JournalError> {
         let none = || JournalError::NoRun { run: prefix.to_owned() };
-        let from = normalized(prefix).ok_or_else(none)?;
-        // `g` is greater than every digit of an id, and than the hyphen.
-        let to = format!("{from}g");
-        let rows = sqlx::query(sql::FIND_RUNS).bind(from).bind(to).bind(MAX_CANDIDATES).fetch_all(&self.readers).await;
+        let (from, to) = bounds(prefix).ok_or_else(none)?;
+        let rows = sqlx::query(sql::FIND_RUNS).bind(from).bind(to).bind(MAX_CANDIDATES).fetch_all(&self.pools.readers).await;
         let rows = rows.map_err(|source| self.failed(source))?;
         let mut candidates = rows.iter().map(sql::summary).collect::<Result<Vec<_>, _>>()?;
         match candidates.len() {
@@ -82,34 +85,34 @@ impl SqliteJournal {
 
     /// The records from number `seq` on: what is new for one who follows a run.
     pub async fn records_from(&self, run: RunId, seq: u64) -> Result<Vec<Record>, JournalError> {
-        let rows = sqlx::query(sql::SELECT_EVENTS).bind(run.to_string()).bind(sql::stored(seq)).fetch_all(&self.readers).await;
+        let rows =
+            sqlx::query(sql::SELECT_EVENTS).bind(run.to_string()).bind(sql::stored(seq)).fetch_all(&self.pools.readers).await;
         rows.map_err(|source| self.failed(source))?.iter().map(|row| sql::record(run, row)).collect()
     }
 
     /// Who holds a lease and until when, if anybody does. It may have expired.
     pub async fn holder(&self, name: &str) -> Result<Option<(Holder, Timestamp)>, JournalError> {
-        let row = sqlx::query(sql::SELECT_LEASE).bind(name).fetch_optional(&self.readers).await;
+        let row = sqlx::query(sql::SELECT_LEASE).bind(name).fetch_optional(&self.pools.readers).await;
         let stored = row.map_err(|source| self.failed(source))?.as_ref().map(sql::lease).transpose()?;
         Ok(stored.and_then(|stored| Some((stored.holder, stored.expires?))))
     }
 
     /// Every time that this lease was taken from a holder that had not released it.
     pub async fn takeovers(&self, name: &str) -> Result<Vec<Takeover>, JournalError> {
-        let rows = sqlx::query(sql::SELECT_TAKEOVERS).bind(name).fetch_all(&self.readers).await;
+        let rows = sqlx::query(sql::SELECT_TAKEOVERS).bind(name).fetch_all(&self.pools.readers).await;
         rows.map_err(|source| self.failed(source))?.iter().map(sql::takeover).collect()
     }
 
     fn failed(&self, source: sqlx::Error) -> JournalError {
-        JournalError::of(&self.path, source)
+        JournalError::of(&self.location, source)
     }
 
-    /// A transaction that holds the right to write from its first statement on: one that begins reading and writes later
-    /// fails when somebody else wrote in between, however long it would wait.
-    async fn begin(&self) -> Result<Transaction<'static, Sqlite>, JournalError> {
-        self.writer.begin_with("BEGIN IMMEDIATE").await.map_err(|source| self.failed(source))
+    /// A transaction that writes.
+    async fn begin(&self) -> Result<Transaction<'static, Any>, JournalError> {
+        self.pools.writer.begin_with(connect::begin(&self.location)).await.map_err(|source| self.failed(source))
     }
 
-    async fn commit(&self, transaction: Transaction<'static, Sqlite>) -> Result<(), JournalError> {
+    async fn commit(&self, transaction: Transaction<'static, Any>) -> Result<(), JournalError> {
         transaction.commit().await.map_err(|source| self.failed(source))
     }
 
@@ -121,8 +124,35 @@ impl SqliteJournal {
         }
     }
 
+    /// Whose clock judges leases: this machine's for a file, which only this machine has; the server's for a database, because
+    /// the clocks of two machines differ, and the faster one would take the other's leases.
+    async fn now(&self, caller: Timestamp) -> Result<Timestamp, JournalError> {
+        if self.location.file().is_some() {
+            return Ok(caller);
+        }
+        let row = sqlx::query(sql::SELECT_CLOCK).fetch_one(&self.pools.writer).await.map_err(|source| self.failed(source))?;
+        sql::time(&row, "now_ns")
+    }
+
+    /// Tries again as long as the server is away. What is tried may have happened before the connection broke.
+    async fn patiently<T, F: Future<Output = Result<T, JournalError>>>(
+        &self,
+        mut attempt: impl FnMut(Try) -> F,
+    ) -> Result<T, JournalError> {
+        let since = Instant::now();
+        let mut this = Try::First;
+        loop {
+            match attempt(this).await {
+                Err(JournalError::Unreachable { .. }) if since.elapsed() < PATIENCE => tokio::time::sleep(TRY_AGAIN).await,
+                other => return other,
+            }
+            this = Try::Again;
+        }
+    }
+
     /// One try to take a lease; `None` if somebody was faster between reading and writing.
     async fn try_acquire(&self, request: &LeaseRequest) -> Result<Option<Acquired>, JournalError> {
+        let request = &LeaseRequest { now: self.now(request.now).await?, ..request.clone() };
         let mut transaction = self.begin().await?;
         let row = sqlx::query(sql::SELECT_LEASE).bind(&request.name).fetch_optional(&mut *transaction).await;
         let stored = row.map_err(|source| self.failed(source))?.as_ref().map(sql::lease).transpose()?;
@@ -141,17 +171,25 @@ impl SqliteJournal {
         Ok(Some(Acquired::Held(Lease { name: request.name.clone(), token, taken_from })))
     }
 
+    async fn try_renew(&self, lease: &Lease, now: Timestamp, ttl: Duration) -> Result<Renewed, JournalError> {
+        let now = self.now(now).await?;
+        let renewed = sqlx::query(sql::RENEW_LEASE)
+            .bind(&lease.name)
+            .bind(sql::stored(lease.token))
+            .bind(sql::nanoseconds(expiry(now, ttl)))
+            .execute(&self.pools.writer)
+            .await
+            .map_err(|source| self.failed(source))?;
+        Ok(if renewed.rows_affected() == 1 { Renewed::Held } else { Renewed::Lost })
+    }
+
     async fn try_release(&self, lease: &Lease) -> Result<(), JournalError> {
         let released =
-            sqlx::query(sql::RELEASE_LEASE).bind(&lease.name).bind(sql::stored(lease.token)).execute(&self.writer).await;
+            sqlx::query(sql::RELEASE_LEASE).bind(&lease.name).bind(sql::stored(lease.token)).execute(&self.pools.writer).await;
         released.map(drop).map_err(|source| self.failed(source))
     }
-}
 
-impl Journal for SqliteJournal {
-    type Error = JournalError;
-
-    async fn create(&self, header: &RunHeader) -> Result<(), JournalError> {
+    async fn insert_run(&self, header: &RunHeader) -> Result<(), JournalError> {
         let inserted = sqlx::query(sql::INSERT_RUN)
             .bind(header.run.to_string())
             .bind(&header.name)
@@ -163,7 +201,7 @@ impl Journal for SqliteJournal {
             .bind(&header.digest)
             .bind(json(&header.sources))
             .bind(json(&header.params))
-            .execute(&self.writer)
+            .execute(&self.pools.writer)
             .await;
         inserted.map(drop).map_err(|source| match source.as_database_error().map(sqlx::error::DatabaseError::kind) {
             Some(sqlx::error::ErrorKind::UniqueViolation) => JournalError::RunExists { run: header.run },
@@ -171,7 +209,7 @@ impl Journal for SqliteJournal {
         })
     }
 
-    async fn append(&self, run: RunId, record: &Record) -> Result<(), JournalError> {
+    async fn insert_record(&self, run: RunId, record: &Record) -> Result<(), JournalError> {
         let failed = |source| self.append_error(run, record.seq, source);
         let insert = sqlx::query(sql::INSERT_EVENT)
             .bind(run.to_string())
@@ -179,8 +217,8 @@ impl Journal for SqliteJournal {
             .bind(sql::nanoseconds(record.at))
             .bind(json(&record.event));
         let Some(phase) = record.event.phase() else {
-            // One statement is a transaction of its own: the common case costs one trip to the database's thread.
-            return insert.execute(&self.writer).await.map(drop).map_err(failed);
+            // One statement is a transaction of its own: the common case costs one trip to the database.
+            return insert.execute(&self.pools.writer).await.map(drop).map_err(failed);
         };
         let ended = matches!(phase, RunPhase::Ended(_)).then(|| sql::nanoseconds(record.at));
         let mut transaction = self.begin().await?;
@@ -190,66 +228,168 @@ impl Journal for SqliteJournal {
         self.commit(transaction).await
     }
 
+    /// How long the last runs of a runbook took that succeeded, at most `limit` of them, newest first.
+    pub async fn durations(&self, name: &str, limit: usize) -> Result<Vec<Duration>, JournalError> {
+        let good = [RunEnd::Succeeded, RunEnd::SucceededWithWarnings].map(|end| json(&RunPhase::Ended(end)));
+        let [plain, warned] = good;
+        let query = sqlx::query(sql::SELECT_DURATIONS).bind(name).bind(plain).bind(warned);
+        let rows = query.bind(i64::try_from(limit).unwrap_or(i64::MAX)).fetch_all(&self.pools.readers).await;
+        let took = |row| {
+            let (started, ended) = (sql::time(row, "started_ns")?, sql::time(row, "ended_ns")?);
+            Ok(Duration::try_from(ended.duration_since(started)).unwrap_or_default())
+        };
+        rows.map_err(|source| self.failed(source))?.iter().map(took).collect()
+    }
+
+    /// How many runs there are.
+    pub async fn count(&self) -> Result<u64, JournalError> {
+        let row = sqlx::query(sql::COUNT_RUNS).fetch_one(&self.pools.readers).await.map_err(|source| self.failed(source))?;
+        sql::number(&row, "n")
+    }
+
+    /// How many runs [`prune`](Self::prune) would remove.
+    pub async fn prunable(&self, pruning: &Pruning) -> Result<u64, JournalError> {
+        let row = pruning.bind(sqlx::query(sql::COUNT_PRUNABLE)).fetch_one(&self.pools.readers).await;
+        sql::number(&row.map_err(|source| self.failed(source))?, "n")
+    }
+
+    /// Removes runs that have ended, with their records, oldest first, a hundred at once; how many. A run that goes on, waits or is
+    /// being undone is never removed.
+    pub async fn prune(&self, pruning: &Pruning) -> Result<u64, JournalError> {
+        let mut removed = 0;
+        loop {
+            let found = pruning.bind(sqlx::query(sql::SELECT_PRUNABLE)).bind(PRUNED_AT_ONCE);
+            let rows = found.fetch_all(&self.pools.readers).await.map_err(|source| self.failed(source))?;
+            let ids = rows.iter().map(|row| sql::text(row, "run")).collect::<Result<Vec<_>, _>>()?;
+            if ids.is_empty() {
+                return Ok(removed);
+            }
+            let before = removed;
+            let mut transaction = self.begin().await?;
+            for id in &ids {
+                removed += u64::from(remove(&mut transaction, id).await.map_err(|source| self.failed(source))?);
+            }
+            self.commit(transaction).await?;
+            if removed == before {
+                // Somebody else was faster with all of them.
+                return Ok(removed);
+            }
+        }
+    }
+}
+
+impl Journal for SqlJournal {
+    type Error = JournalError;
+
+    async fn create(&self, header: &RunHeader) -> Result<(), JournalError> {
+        self.patiently(async |this| match (this, self.insert_run(header).await) {
+            (Try::Again, Err(JournalError::RunExists { run })) if self.load(run).await?.header == *header => Ok(()),
+            (_, result) => result,
+        })
+        .await
+    }
+
+    async fn append(&self, run: RunId, record: &Record) -> Result<(), JournalError> {
+        self.patiently(async |this| match (this, self.insert_record(run, record).await) {
+            // The connection broke after the commit and before its answer: what is there is ours.
+            (Try::Again, Err(JournalError::RecordExists { .. }))
+                if self.records_from(run, record.seq).await?.first() == Some(record) =>
+            {
+                Ok(())
+            }
+            (_, result) => result,
+        })
+        .await
+    }
+
     async fn load(&self, run: RunId) -> Result<StoredRun, JournalError> {
-        let row = sqlx::query(sql::SELECT_RUN).bind(run.to_string()).fetch_optional(&self.readers).await;
+        let row = sqlx::query(sql::SELECT_RUN).bind(run.to_string()).fetch_optional(&self.pools.readers).await;
         let row = row.map_err(|source| self.failed(source))?.ok_or_else(|| JournalError::NoRun { run: run.to_string() })?;
         Ok(StoredRun { header: sql::header(&row)?, records: self.records_from(run, 0).await? })
     }
 
     async fn list(&self, limit: usize) -> Result<Vec<RunSummary>, JournalError> {
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        let rows = sqlx::query(sql::LIST_RUNS).bind(limit).fetch_all(&self.readers).await;
+        let rows = sqlx::query(sql::LIST_RUNS).bind(limit).fetch_all(&self.pools.readers).await;
         rows.map_err(|source| self.failed(source))?.iter().map(sql::summary).collect()
     }
 
     async fn acquire(&self, request: &LeaseRequest) -> Result<Acquired, JournalError> {
         loop {
-            if let Some(acquired) = self.try_acquire(request).await? {
+            if let Some(acquired) = self.patiently(async |_| self.try_acquire(request).await).await? {
                 return Ok(acquired);
             }
         }
     }
 
     async fn renew(&self, lease: &Lease, now: Timestamp, ttl: Duration) -> Result<Renewed, JournalError> {
-        let renewed = sqlx::query(sql::RENEW_LEASE)
-            .bind(&lease.name)
-            .bind(sql::stored(lease.token))
-            .bind(sql::nanoseconds(expiry(now, ttl)))
-            .execute(&self.writer)
-            .await
-            .map_err(|source| self.failed(source))?;
-        Ok(if renewed.rows_affected() == 1 { Renewed::Held } else { Renewed::Lost })
+        self.patiently(async |_| self.try_renew(lease, now, ttl).await).await
     }
 
     async fn release(&self, lease: &Lease) -> Result<(), JournalError> {
-        match self.try_release(lease).await {
+        match self.patiently(async |_| self.try_release(lease).await).await {
             // A lock that stays behind because the disk is full would block others for no reason.
-            Err(JournalError::Full { .. }) if self.reserve.give_back() => self.try_release(lease).await,
+            Err(JournalError::Full { .. }) if self.reserve.as_ref().is_some_and(|reserve| reserve.give_back()) => {
+                self.try_release(lease).await
+            }
             other => other,
         }
     }
 }
 
-pub(crate) fn options(path: &Path) -> SqliteConnectOptions {
-    SqliteConnectOptions::new()
-        .filename(path)
-        .create_if_missing(false)
-        .journal_mode(SqliteJournalMode::Wal)
-        .synchronous(SqliteSynchronous::Full)
-        .busy_timeout(BUSY_TIMEOUT)
-        .foreign_keys(true)
+/// Whether something was tried before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Try {
+    First,
+    Again,
 }
 
-async fn migrate(path: &Path, connection: &mut SqliteConnection) -> Result<(), JournalError> {
-    let failed = |source| JournalError::of(path, source);
-    let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await.map_err(failed)?;
-    MIGRATOR.run(&mut *transaction).await.map_err(|error| JournalError::of_migration(path, error))?;
-    transaction.commit().await.map_err(failed)
+/// What is removed by [`SqlJournal::prune`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pruning {
+    /// Runs that ended before this.
+    pub ended_before: Timestamp,
+    /// Whether runs that need a person are removed too.
+    pub dirty: DirtyRuns,
+    /// Now: who executes a run at this moment keeps it.
+    pub now: Timestamp,
+}
+
+/// What happens to runs that left something changed for a person to look at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DirtyRuns {
+    /// They stay.
+    Keep,
+    /// They are removed like others.
+    Remove,
+}
+
+type Query<'q> = sqlx::query::Query<'q, Any, sqlx::any::AnyArguments>;
+
+impl Pruning {
+    fn bind<'q>(&self, query: Query<'q>) -> Query<'q> {
+        let kept = match self.dirty {
+            DirtyRuns::Keep => json(&RunPhase::Ended(RunEnd::Dirty)),
+            DirtyRuns::Remove => String::new(),
+        };
+        query.bind(sql::nanoseconds(self.ended_before)).bind(kept).bind(sql::nanoseconds(self.now))
+    }
+}
+
+/// Removes one run with all that is kept of it; whether it was there and had ended.
+async fn remove(connection: &mut AnyConnection, id: &str) -> Result<bool, sqlx::Error> {
+    sqlx::query(sql::DELETE_EVENTS).bind(id).execute(&mut *connection).await?;
+    let removed = sqlx::query(sql::DELETE_RUN).bind(id).execute(&mut *connection).await?.rows_affected() == 1;
+    let lease = format!("run:{id}");
+    for statement in [sql::DELETE_LEASE, sql::DELETE_TAKEOVERS] {
+        sqlx::query(statement).bind(&lease).execute(&mut *connection).await?;
+    }
+    Ok(removed)
 }
 
 /// Writes the lease; `false` if the stored one is no longer the one that was decided about.
 async fn write_lease(
-    connection: &mut SqliteConnection,
+    connection: &mut AnyConnection,
     request: &LeaseRequest,
     stored: Option<&Stored>,
     token: u64,
@@ -270,7 +410,7 @@ async fn write_lease(
 }
 
 async fn write_takeover(
-    connection: &mut SqliteConnection,
+    connection: &mut AnyConnection,
     request: &LeaseRequest,
     token: u64,
     from: &Holder,
@@ -300,20 +440,23 @@ fn json(value: &impl serde::Serialize) -> String {
     serde_json::to_string(value).expect("our own types have string keys and no failing serializers")
 }
 
-/// The beginning of an id as ids are stored, or `None` if no id begins like this.
-fn normalized(prefix: &str) -> Option<String> {
+/// The least and the greatest id that begin like this, or `None` if no id does.
+fn bounds(prefix: &str) -> Option<(String, String)> {
     let digits: Vec<char> = prefix.trim().chars().filter(|c| *c != '-').map(|c| c.to_ascii_lowercase()).collect();
     if digits.is_empty() || digits.len() > 32 || !digits.iter().all(char::is_ascii_hexdigit) {
         return None;
     }
-    let mut text = String::new();
-    for (index, digit) in digits.into_iter().enumerate() {
-        if matches!(index, 8 | 12 | 16 | 20) {
-            text.push('-');
+    let filled = |with: char| {
+        let mut text = String::new();
+        for (index, digit) in digits.iter().copied().chain(std::iter::repeat(with)).take(32).enumerate() {
+            if matches!(index, 8 | 12 | 16 | 20) {
+                text.push('-');
+            }
+            text.push(digit);
         }
-        text.push(digit);
-    }
-    Some(text)
+        text
+    };
+    Some((filled('0'), filled('f')))
 }
 
 #[cfg(test)]
@@ -322,18 +465,21 @@ mod tests {
 
     #[test]
     fn the_beginning_of_an_id_is_read_with_or_without_hyphens() {
-        assert_eq!(normalized("0193AB12").as_deref(), Some("0193ab12"));
-        assert_eq!(normalized("0193ab12-77").as_deref(), Some("0193ab12-77"));
-        assert_eq!(normalized("0193ab1277").as_deref(), Some("0193ab12-77"));
-        assert_eq!((normalized(""), normalized("0193%"), normalized(&"0".repeat(33))), (None, None, None));
+        let all = |from: &str, to: &str| Some((from.to_owned(), to.to_owned()));
+        let eight = all("0193ab12-0000-0000-0000-000000000000", "0193ab12-ffff-ffff-ffff-ffffffffffff");
+        assert_eq!((bounds("0193AB12"), bounds("0193ab12-")), (eight.clone(), eight));
+        assert_eq!(bounds("0193ab1277"), all("0193ab12-7700-0000-0000-000000000000", "0193ab12-77ff-ffff-ffff-ffffffffffff"));
+        assert_eq!((bounds(""), bounds("0193%"), bounds(&"0".repeat(33))), (None, None, None));
     }
 
     #[tokio::test]
     async fn each_commit_is_synced() {
         let folder = tempfile::tempdir().unwrap();
-        let journal = SqliteJournal::open(&folder.path().join("journal.db")).await.unwrap();
-        let synchronous: i64 = sqlx::query_scalar("PRAGMA synchronous").fetch_one(&journal.writer).await.unwrap();
-        let mode: String = sqlx::query_scalar("PRAGMA journal_mode").fetch_one(&journal.writer).await.unwrap();
-        assert_eq!((synchronous, mode.as_str()), (2, "wal"), "2 is FULL");
+        let journal = SqlJournal::open(&Location::File(folder.path().join("journal.db"))).await.unwrap();
+        for pool in [&journal.pools.writer, &journal.pools.readers] {
+            let synchronous: i64 = sqlx::query_scalar("PRAGMA synchronous").fetch_one(pool).await.unwrap();
+            let mode: String = sqlx::query_scalar("PRAGMA journal_mode").fetch_one(pool).await.unwrap();
+            assert_eq!((synchronous, mode.as_str()), (2, "wal"), "2 is FULL");
+        }
     }
 }

@@ -8,7 +8,7 @@
 mod support;
 
 use runbook_engine::{Acquired, Holder, Journal, Lease, LeaseRequest, RunEnd, RunId};
-use runbook_journal::{JournalError, SqliteJournal};
+use runbook_journal::{JournalError, Location, SqlJournal};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
@@ -84,8 +84,8 @@ fn wait<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
 }
 
-async fn open(path: &Path) -> SqliteJournal {
-    SqliteJournal::open(path).await.unwrap()
+async fn open(path: &Path) -> SqlJournal {
+    SqlJournal::open(&Location::from(path)).await.unwrap()
 }
 
 fn survives_a_kill(folder: &Path) {
@@ -270,7 +270,7 @@ fn on_full_disk(path: &Path) {
     });
 }
 
-async fn hold_lease(journal: &SqliteJournal, run: RunId, n: u32) -> Lease {
+async fn hold_lease(journal: &SqlJournal, run: RunId, n: u32) -> Lease {
     let holder = Holder { run, executor: Uuid::from_u128(1), host: "bastion".into(), pid: 1 };
     let request = LeaseRequest { name: format!("lock:{n}"), holder, now: at(0), ttl: Duration::from_secs(30), steal: None };
     match journal.acquire(&request).await.unwrap() {
@@ -285,7 +285,7 @@ fn read_only_disk(folder: &Path) {
 
 fn on_read_only_disk(path: &Path) {
     wait(async {
-        let error = SqliteJournal::open(path).await.err().unwrap();
+        let error = SqlJournal::open(&Location::from(path)).await.err().unwrap();
         assert!(matches!(error, JournalError::Place { .. }), "{error:?}");
         assert!(error.to_string().contains("choose one in a folder that belongs to you"), "{error}");
         println!("done");

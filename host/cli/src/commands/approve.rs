@@ -9,7 +9,7 @@ use crate::failure::Failure;
 use crate::{execution, person, ui};
 use runbook_engine::model::Oneself;
 use runbook_engine::{ApprovalVerdict, Asked, Changes, PauseReason, RunEvent, RunId, RunState, StepId, StoredRun, fold};
-use runbook_journal::SqliteJournal;
+use runbook_journal::SqlJournal;
 
 /// Approves what a step would do.
 pub fn approve(context: &Context, args: &ApproveArgs) -> Result<ExitStatus, Failure> {
@@ -42,7 +42,7 @@ struct Question {
 }
 
 impl Question {
-    async fn find(context: &Context, journal: &SqliteJournal, run: &str, step: &str) -> Result<Self, Failure> {
+    async fn find(context: &Context, journal: &SqlJournal, run: &str, step: &str) -> Result<Self, Failure> {
         let (run, stored) = load(journal, run).await?;
         let state = fold(&stored.records).map_err(Failure::engine)?.ok_or_else(|| Failure::usage("the run has no record"))?;
         let Some(PauseReason::Approval { steps }) = &state.paused else {
@@ -58,7 +58,7 @@ impl Question {
         Ok(Self { run, step, asked, state })
     }
 
-    async fn answer(self, context: &Context, journal: &SqliteJournal, verdict: ApprovalVerdict) -> Result<ExitStatus, Failure> {
+    async fn answer(self, context: &Context, journal: &SqlJournal, verdict: ApprovalVerdict) -> Result<ExitStatus, Failure> {
         let said = match &verdict {
             ApprovalVerdict::Approved => "approved",
             ApprovalVerdict::Rejected { .. } => "rejected",

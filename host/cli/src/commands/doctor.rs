@@ -11,7 +11,7 @@ use std::path::Path;
 pub fn run(context: &Context) -> Result<ExitStatus, Failure> {
     let identities: Vec<_> = context.identities.iter().map(|path| path.display().to_string()).collect();
     let settings = [
-        setting("journal", &context.journal.display().to_string(), "RUNBOOK_JOURNAL"),
+        setting("journal", &context.journal.to_string(), "RUNBOOK_JOURNAL"),
         setting("identity", &identities.join(":"), "RUNBOOK_IDENTITY"),
         setting("cache", &context.cache.display().to_string(), "RUNBOOK_CACHE"),
         setting("operator", &context.operator, "USER"),
@@ -37,7 +37,10 @@ fn setting(name: &str, value: &str, variable: &str) -> Vec<String> {
 
 /// Each check: what, verdict, what to do.
 fn checks(context: &Context) -> (Vec<Vec<String>>, ExitStatus) {
-    let journal = execution::block_on(async { execution::open_journal(context).await.map(|_| ()) });
+    let journal = execution::block_on(async {
+        let journal = execution::open_journal(context).await?;
+        journal.count().await.map_err(Failure::engine)
+    });
     let identities = vault::identities(context).map(|identities| identities.len());
     let mut status = ExitStatus::Success;
     let mut rows = Vec::new();
@@ -53,7 +56,7 @@ fn checks(context: &Context) -> (Vec<Vec<String>>, ExitStatus) {
     };
     row(
         "journal can be written",
-        journal.map(|()| String::new()).map_err(|failure| describe(&failure)),
+        journal.map(|runs| ui::counted(usize::try_from(runs).unwrap_or(usize::MAX), "run")).map_err(|failure| describe(&failure)),
         "name another with --journal",
     );
     let keys =

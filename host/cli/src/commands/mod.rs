@@ -11,6 +11,7 @@ mod help;
 mod lock;
 mod plan;
 pub mod plugin;
+mod prune;
 mod resume;
 mod runs;
 pub mod secret;
@@ -37,6 +38,7 @@ pub fn run(context: &Context, command: Command) -> Result<ExitStatus, Failure> {
         Command::Reject(args) => approve::reject(context, &args),
         Command::Runs(args) => runs::run(context, &args),
         Command::Show(args) => show::run(context, &args),
+        Command::Prune(args) => prune::run(context, &args),
         Command::Audit(args) => audit::run(context, &args),
         Command::Lock(args) => lock::run(context, &args),
         Command::Secret { command } => secret::run(context, command),

@@ -11,7 +11,7 @@ use crate::person::Person;
 use crate::prepare::{self, Prepared};
 use runbook_document::Source;
 use runbook_engine::{Changes, Decision, Holder, Journal as _, Params, Plan, RunId, StepId, StoredRun};
-use runbook_journal::SqliteJournal;
+use runbook_journal::SqlJournal;
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -38,7 +38,7 @@ pub fn run(context: &Context, args: &ResumeArgs) -> Result<ExitStatus, Failure> 
 }
 
 /// The run that an id, or a part of one, names.
-pub async fn load(journal: &SqliteJournal, id: &str) -> Result<(RunId, StoredRun), Failure> {
+pub async fn load(journal: &SqlJournal, id: &str) -> Result<(RunId, StoredRun), Failure> {
     let run = journal.find(id).await.map_err(|error| Failure::usage(error).hint("see `runbook runs`"))?;
     Ok((run, journal.load(run).await.map_err(Failure::engine)?))
 }

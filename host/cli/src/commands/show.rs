@@ -9,7 +9,7 @@ use crate::failure::Failure;
 use crate::live::Live;
 use crate::ui;
 use runbook_engine::{Record, RunId, RunPhase, StoredRun};
-use runbook_journal::SqliteJournal;
+use runbook_journal::SqlJournal;
 use runbook_report::Summary;
 use std::time::Duration;
 
@@ -28,7 +28,7 @@ pub fn run(context: &Context, args: &ShowArgs) -> Result<ExitStatus, Failure> {
 }
 
 /// Tells everything from the first record on, until the run ends or pauses. It only reads: a run does not notice.
-async fn follow(context: &Context, journal: &SqliteJournal, run: RunId, stored: StoredRun) -> Result<Summary, Failure> {
+async fn follow(context: &Context, journal: &SqlJournal, run: RunId, stored: StoredRun) -> Result<Summary, Failure> {
     let mut live = Live::new(context, &stored.header, &[]);
     let mut news = stored.records;
     let mut next = 0;
@@ -48,6 +48,6 @@ async fn follow(context: &Context, journal: &SqliteJournal, run: RunId, stored: 
     }
 }
 
-async fn read_on(journal: &SqliteJournal, run: RunId, next: u64) -> Result<Vec<Record>, Failure> {
+async fn read_on(journal: &SqlJournal, run: RunId, next: u64) -> Result<Vec<Record>, Failure> {
     journal.records_from(run, next).await.map_err(Failure::engine)
 }

@@ -4,18 +4,13 @@ use crate::context::Context;
 use crate::failure::Failure;
 use crate::ui;
 use runbook_engine::{Journal as _, Record, RunEvent, RunId, RunState, next};
-use runbook_journal::SqliteJournal;
+use runbook_journal::SqlJournal;
 
 /// Writes the word down, if it may follow what the journal says: a record that may not would end the run for good.
 ///
 /// # Errors
 /// The word does not fit the run as it is now, or somebody else has written since it was read; nothing was written.
-pub async fn append(
-    journal: &SqliteJournal,
-    run: RunId,
-    state: RunState,
-    event: RunEvent,
-) -> Result<(RunState, Record), Failure> {
+pub async fn append(journal: &SqlJournal, run: RunId, state: RunState, event: RunEvent) -> Result<(RunState, Record), Failure> {
     let record = Record { seq: state.next_seq, at: jiff::Timestamp::now(), event };
     let state = next(Some(state), &record).map_err(|error| {
         Failure::usage(format!("run {} does not wait for this: {error}", run.short()))
@@ -26,7 +21,7 @@ pub async fn append(
 }
 
 /// The same, and says how the run goes on.
-pub async fn write(context: &Context, journal: &SqliteJournal, run: RunId, state: RunState, said: Said) -> Result<(), Failure> {
+pub async fn write(context: &Context, journal: &SqlJournal, run: RunId, state: RunState, said: Said) -> Result<(), Failure> {
     let Said { verb, event } = said;
     append(journal, run, state, event).await?;
     ui::data(&format!("{verb} by {}; continue with `runbook resume {}`", context.operator, run.short()))

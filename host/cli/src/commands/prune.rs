@@ -1,0 +1,68 @@
+//! `runbook prune`
+
+use crate::args::PruneArgs;
+use crate::context::Context;
+use crate::execution;
+use crate::exit_status::ExitStatus;
+use crate::failure::Failure;
+use crate::ui;
+use jiff::Timestamp;
+use runbook_journal::{DirtyRuns, Pruning, SqlJournal};
+
+/// Removes runs that ended long ago from the journal.
+pub fn run(context: &Context, args: &PruneArgs) -> Result<ExitStatus, Failure> {
+    if context.journal.file().is_some_and(|path| !path.exists()) {
+        ui::note("no run has been made yet");
+        return Ok(ExitStatus::Success);
+    }
+    let pruning = pruning(args, Timestamp::now())?;
+    execution::block_on(async {
+        let journal = execution::open_journal(context).await?;
+        prune(context, args, &journal, &pruning).await
+    })
+}
+
+async fn prune(context: &Context, args: &PruneArgs, journal: &SqlJournal, pruning: &Pruning) -> Result<ExitStatus, Failure> {
+    let found = journal.prunable(pruning).await.map_err(Failure::engine)?;
+    let kept = kept_dirty(journal, pruning, found).await?;
+    let before = pruning.ended_before.strftime("%Y-%m-%d %H:%M UTC");
+    let runs = ui::counted(usize::try_from(found).unwrap_or(usize::MAX), "run");
+    if kept > 0 {
+        let kept = ui::counted(usize::try_from(kept).unwrap_or(usize::MAX), "dirty run");
+        ui::note(&format!("{kept} from before then stay, for a person to look at; `--dirty` takes them too"));
+    }
+    if found == 0 {
+        ui::note(&format!("nothing to remove: no run of {} ended before {before}", context.journal));
+        return Ok(ExitStatus::Success);
+    }
+    if args.dry_run {
+        ui::note(&format!("{runs} that ended before {before} would be removed from {}", context.journal));
+        return Ok(ExitStatus::Success);
+    }
+    let question = format!("remove {runs} that ended before {before} from {}, with all that they logged?", context.journal);
+    if !args.yes && !ui::confirm(context, &question)? {
+        ui::note("nothing was removed");
+        return Ok(ExitStatus::Success);
+    }
+    let removed = journal.prune(pruning).await.map_err(Failure::engine)?;
+    ui::note(&format!("removed {}", ui::counted(usize::try_from(removed).unwrap_or(usize::MAX), "run")));
+    Ok(ExitStatus::Success)
+}
+
+fn pruning(args: &PruneArgs, now: Timestamp) -> Result<Pruning, Failure> {
+    let ended_before = now.checked_sub(args.older_than).map_err(|_| {
+        Failure::usage("`--older-than` reaches back before the beginning of time").hint("give a shorter time, such as `90d`")
+    })?;
+    Ok(Pruning { ended_before, dirty: if args.dirty { DirtyRuns::Remove } else { DirtyRuns::Keep }, now })
+}
+
+/// How many runs are kept only because they are dirty.
+async fn kept_dirty(journal: &SqlJournal, pruning: &Pruning, found: u64) -> Result<u64, Failure> {
+    match pruning.dirty {
+        DirtyRuns::Remove => Ok(0),
+        DirtyRuns::Keep => {
+            let with_dirty = Pruning { dirty: DirtyRuns::Remove, ..pruning.clone() };
+            Ok(journal.prunable(&with_dirty).await.map_err(Failure::engine)?.saturating_sub(found))
+        }
+    }
+}

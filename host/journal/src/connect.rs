@@ -1,0 +1,105 @@
+//! How a connection is opened: what makes a commit durable, and how long anything waits. The only place, with `error`, that knows
+//! which database a journal is in.
+
+use crate::error::JournalError;
+use crate::location::{Location, ServerUrl};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
+use sqlx::{AnyConnection, AnyPool, Connection, Executor};
+use std::path::Path;
+use std::str::FromStr;
+use std::time::Duration;
+
+/// The tables. The same statements for both databases, so that there is one history of them.
+static MIGRATOR: sqlx::migrate::Migrator = sqlx::migrate!("./migrations");
+
+/// How long a connection to a server may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A path as sqlx reads it: all but the separators are escaped.
+const IN_PATH: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/');
+
+/// Connections to one journal.
+pub(crate) struct Pools {
+    /// One connection: SQLite has one writer, and who waits here waits in order, which its busy timeout does not grant.
+    pub(crate) writer: AnyPool,
+    pub(crate) readers: AnyPool,
+}
+
+impl Pools {
+    /// Connects, and brings the tables up to date.
+    pub(crate) async fn open(location: &Location, wait: Duration) -> Result<Self, JournalError> {
+        sqlx::any::install_default_drivers();
+        let failed = |source| JournalError::of(location, source);
+        let options = AnyConnectOptions::from_str(&url(location)).map_err(failed)?;
+        let session = session(location, wait);
+        let pool = |connections| {
+            let session = session.clone();
+            let timeout = if location.file().is_some() { 3 * wait + Duration::from_secs(10) } else { CONNECT_TIMEOUT };
+            AnyPoolOptions::new()
+                .max_connections(connections)
+                // A file does not go away; a server does, and a broken connection must not be used again.
+                .test_before_acquire(location.file().is_none())
+                .acquire_timeout(timeout)
+                .after_connect(move |connection, _| {
+                    let session = session.clone();
+                    Box::pin(async move { connection.execute(sqlx::raw_sql(sqlx::AssertSqlSafe(session))).await.map(drop) })
+                })
+        };
+        // A pool tries again whatever is wrong, and in the end says only that it took too long.
+        let connecting = tokio::time::timeout(CONNECT_TIMEOUT.max(wait), first(&options, &session));
+        let mut connection = connecting.await.unwrap_or(Err(sqlx::Error::PoolTimedOut)).map_err(failed)?;
+        migrate(location, &mut connection).await?;
+        connection.close().await.map_err(failed)?;
+        Ok(Self { writer: pool(1).connect_lazy_with(options.clone()), readers: pool(2).connect_lazy_with(options) })
+    }
+}
+
+async fn first(options: &AnyConnectOptions, session: &str) -> Result<AnyConnection, sqlx::Error> {
+    let mut connection = AnyConnection::connect_with(options).await?;
+    connection.execute(sqlx::raw_sql(sqlx::AssertSqlSafe(session.to_owned()))).await?;
+    Ok(connection)
+}
+
+/// How a transaction that writes begins. One that begins reading and writes later fails in SQLite when somebody else wrote in
+/// between, however long it would wait.
+pub(crate) fn begin(location: &Location) -> &'static str {
+    match location {
+        Location::File(_) => "BEGIN IMMEDIATE",
+        Location::Server(_) => "BEGIN",
+    }
+}
+
+fn url(location: &Location) -> String {
+    match location {
+        Location::File(path) => file_url(path),
+        Location::Server(url) => ServerUrl::as_str(url).to_owned(),
+    }
+}
+
+/// `mode=rw`: whoever opens it has made it, with its rights.
+fn file_url(path: &Path) -> String {
+    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    format!("sqlite://{}?mode=rw", utf8_percent_encode(&absolute.to_string_lossy(), IN_PATH))
+}
+
+/// What is set in each session. First of all that a commit that was answered is on the disk.
+fn session(location: &Location, wait: Duration) -> String {
+    let wait = wait.as_millis();
+    match location {
+        Location::File(_) => format!(
+            "PRAGMA busy_timeout = {wait}; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;"
+        ),
+        Location::Server(_) => format!(
+            "SET synchronous_commit = on; SET application_name = 'runbook'; SET lock_timeout = {wait}; \
+             SET statement_timeout = 30000; SET idle_in_transaction_session_timeout = 30000;"
+        ),
+    }
+}
+
+async fn migrate(location: &Location, connection: &mut AnyConnection) -> Result<(), JournalError> {
+    let failed = |source| JournalError::of(location, source);
+    let mut transaction = connection.begin_with(begin(location)).await.map_err(failed)?;
+    MIGRATOR.run(&mut *transaction).await.map_err(|error| JournalError::of_migration(location, error))?;
+    transaction.commit().await.map_err(failed)
+}

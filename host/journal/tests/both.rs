@@ -1,0 +1,462 @@
+//! What is true of every journal: each check runs on a SQLite file and on a database of a real PostgreSQL server.
+//!
+//! One server for all, stopped at the end, so this program has no test harness. With an argument only the checks whose name holds
+//! it are run, as with `cargo test NAME`.
+
+#![allow(clippy::unwrap_used, reason = "a test stops where it fails")]
+
+mod support;
+
+use runbook_engine::{Acquired, Journal, Lease, LeaseRequest, Record, Renewed, RunEnd, RunEvent, RunId, RunPhase};
+use runbook_journal::{DirtyRuns, JournalError, Location, Pruning, SqlJournal, TakeoverReason};
+use runbook_tests::postgres::Postgres;
+use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+use support::{at, ended, header, plain, request};
+use uuid::Uuid;
+
+type Check = fn(Location) -> Pin<Box<dyn Future<Output = ()>>>;
+
+macro_rules! checks {
+    ($($name:ident),* $(,)?) => { &[$((stringify!($name), |place| Box::pin($name(place)))),*] };
+}
+
+const OF_BOTH: &[(&str, Check)] = checks![
+    what_is_kept_comes_back_from_a_journal_that_is_opened_again,
+    the_list_is_newest_first_and_follows_the_events,
+    a_run_or_record_that_is_there_already_is_never_written_over,
+    what_is_not_there_is_said_so,
+    the_beginning_of_an_id_finds_its_run_and_an_ambiguous_one_lists_them,
+    who_follows_a_run_gets_only_what_is_new,
+    of_many_who_want_a_lease_at_once_exactly_one_gets_it,
+    a_call_that_is_dropped_in_the_middle_leaves_the_journal_usable,
+    a_lease_is_busy_until_it_is_released_or_not_renewed,
+    a_journal_of_a_newer_program_is_refused,
+    only_runs_that_have_ended_long_ago_are_pruned,
+    what_is_usual_is_known_by_name,
+    several_who_open_a_new_journal_at_once_all_can,
+    a_hundred_thousand_runs_are_listed_and_one_is_found_in_fifty_milliseconds,
+];
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let names = || OF_BOTH.iter().map(|(name, _)| *name).chain(OF_A_SERVER.iter().map(|(name, _)| *name));
+    if arguments.iter().any(|argument| argument == "--list") {
+        names().for_each(|name| println!("{name}: test"));
+        return ExitCode::SUCCESS;
+    }
+    let filter = arguments.iter().find(|argument| !argument.starts_with('-'));
+    let is_chosen = |name: &str| filter.is_none_or(|filter| name.contains(filter.as_str()));
+    if !names().any(is_chosen) {
+        return ExitCode::SUCCESS;
+    }
+    let mut postgres = Postgres::start(1);
+    let mut n_failed = 0;
+    let mut tell = |name: &str, place: &str, passed: bool| {
+        println!("test {name} on {place} ... {}", if passed { "ok" } else { "FAILED" });
+        n_failed += u32::from(!passed);
+    };
+    for (name, check) in OF_BOTH.iter().filter(|(name, _)| is_chosen(name)) {
+        let folder = tempfile::tempdir().unwrap();
+        tell(name, "SQLite", passes(|| block_on(check(Location::File(folder.path().join("state/journal.db"))))));
+        let url = postgres.database(&name[..name.len().min(60)]);
+        tell(name, "PostgreSQL", passes(|| block_on(check(Location::parse(&url).unwrap()))));
+    }
+    for (name, check) in OF_A_SERVER.iter().filter(|(name, _)| is_chosen(name)) {
+        tell(name, "PostgreSQL", passes(|| check(&mut postgres)));
+    }
+    if n_failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn passes(check: impl FnOnce()) -> bool {
+    std::panic::catch_unwind(AssertUnwindSafe(check)).is_ok()
+}
+
+fn block_on<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap().block_on(future)
+}
+
+async fn open(place: &Location) -> SqlJournal {
+    SqlJournal::open(place).await.unwrap()
+}
+
+fn held(acquired: Acquired) -> Lease {
+    match acquired {
+        Acquired::Held(lease) => lease,
+        Acquired::Busy { holder, .. } => panic!("busy: {holder}"),
+    }
+}
+
+/// Runs a statement by a connection of its own.
+async fn sql(place: &Location, statement: &str) {
+    use sqlx::Connection;
+    let statement = sqlx::AssertSqlSafe(statement.to_owned());
+    match place {
+        Location::File(path) => {
+            let options = sqlx::sqlite::SqliteConnectOptions::new().filename(path);
+            let mut connection = sqlx::SqliteConnection::connect_with(&options).await.unwrap();
+            sqlx::raw_sql(statement).execute(&mut connection).await.unwrap();
+            connection.close().await.unwrap();
+        }
+        Location::Server(_) => {
+            let mut connection = sqlx::PgConnection::connect(&place.to_string()).await.unwrap();
+            sqlx::raw_sql(statement).execute(&mut connection).await.unwrap();
+            connection.close().await.unwrap();
+        }
+    }
+}
+
+async fn what_is_kept_comes_back_from_a_journal_that_is_opened_again(place: Location) {
+    let run = RunId::generate();
+    let journal = open(&place).await;
+    let header = header(run, 0);
+    journal.create(&header).await.unwrap();
+    for seq in 0..5 {
+        journal.append(run, &plain(seq)).await.unwrap();
+    }
+    journal.append(run, &ended(5, RunEnd::Undone)).await.unwrap();
+    journal.close().await;
+
+    let stored = open(&place).await.load(run).await.unwrap();
+    assert_eq!(stored.header, header);
+    assert_eq!(stored.records, (0..5).map(plain).chain([ended(5, RunEnd::Undone)]).collect::<Vec<_>>());
+}
+
+async fn the_list_is_newest_first_and_follows_the_events(place: Location) {
+    let journal = open(&place).await;
+    let runs = [RunId::generate(), RunId::generate(), RunId::generate()];
+    for (second, run) in [(10, runs[0]), (30, runs[1]), (20, runs[2])] {
+        journal.create(&header(run, second)).await.unwrap();
+    }
+    let waiting = RunEvent::LockWaiting { name: "db".into(), holder: "x".into() };
+    journal.append(runs[0], &Record { event: waiting, ..plain(0) }).await.unwrap();
+    journal.append(runs[2], &ended(0, RunEnd::Dirty)).await.unwrap();
+    let list = journal.list(10).await.unwrap();
+    assert_eq!(list.iter().map(|run| run.run).collect::<Vec<_>>(), [runs[1], runs[2], runs[0]]);
+    assert_eq!(
+        list.iter().map(|run| run.phase).collect::<Vec<_>>(),
+        [RunPhase::Running, RunPhase::Ended(RunEnd::Dirty), RunPhase::Waiting]
+    );
+    assert_eq!((list[1].ended, list[0].ended), (Some(at(0)), None));
+    assert_eq!(journal.list(2).await.unwrap().len(), 2);
+
+    // A run that is undone after its end is running again, and has no end.
+    journal.append(runs[2], &Record { event: RunEvent::Resumed { by: "ops".into() }, ..plain(1) }).await.unwrap();
+    assert_eq!(journal.list(2).await.unwrap()[1].ended, None);
+}
+
+async fn a_run_or_record_that_is_there_already_is_never_written_over(place: Location) {
+    let run = RunId::generate();
+    let journal = open(&place).await;
+    journal.create(&header(run, 0)).await.unwrap();
+    assert!(matches!(journal.create(&header(run, 9)).await, Err(JournalError::RunExists { run: r }) if r == run));
+    for first in [plain(0), ended(1, RunEnd::Succeeded)] {
+        journal.append(run, &first).await.unwrap();
+        for second in [plain(first.seq), ended(first.seq, RunEnd::Dirty)] {
+            let error = journal.append(run, &second).await.unwrap_err();
+            assert!(matches!(error, JournalError::RecordExists { seq, .. } if seq == first.seq), "{error}");
+        }
+    }
+    assert_eq!(journal.load(run).await.unwrap().records, [plain(0), ended(1, RunEnd::Succeeded)]);
+    assert_eq!(journal.list(1).await.unwrap()[0].phase, RunPhase::Ended(RunEnd::Succeeded), "a refused record changes no phase");
+}
+
+async fn what_is_not_there_is_said_so(place: Location) {
+    let run = RunId::generate();
+    let journal = open(&place).await;
+    for error in [
+        journal.load(run).await.unwrap_err(),
+        journal.append(run, &plain(0)).await.unwrap_err(),
+        journal.find("0193").await.unwrap_err(),
+    ] {
+        assert!(matches!(error, JournalError::NoRun { .. }), "{error}");
+        assert!(error.to_string().contains("`runbook runs` lists them") && error.code() == "E0509");
+    }
+}
+
+async fn the_beginning_of_an_id_finds_its_run_and_an_ambiguous_one_lists_them(place: Location) {
+    let journal = open(&place).await;
+    let ids =
+        ["0193ab12-7700-7000-8000-000000000001", "0193ab12-7701-7000-8000-000000000002", "0193ac00-0000-7000-8000-000000000003"];
+    let runs = ids.map(|id| RunId::parse(id).unwrap());
+    for run in runs {
+        journal.create(&header(run, 0)).await.unwrap();
+    }
+    for (prefix, run) in [("0193ac", runs[2]), ("0193AB12-7701", runs[1]), ("0193ab127700", runs[0]), (ids[2], runs[2])] {
+        assert_eq!(journal.find(prefix).await.unwrap(), run, "{prefix}");
+    }
+    let error = journal.find("0193ab").await.unwrap_err();
+    assert!(matches!(&error, JournalError::Ambiguous { candidates, .. } if candidates.len() == 2));
+    let message = error.to_string();
+    assert!(
+        message.starts_with("`0193ab` is the beginning of 2 runs") && ids[..2].iter().all(|id| message.contains(id)),
+        "{message}"
+    );
+    for bad in ["", "%", "0193ab12-7702", "zz", "'; DROP TABLE runs"] {
+        assert!(matches!(journal.find(bad).await, Err(JournalError::NoRun { .. })), "{bad}");
+    }
+}
+
+async fn who_follows_a_run_gets_only_what_is_new(place: Location) {
+    let run = RunId::generate();
+    let journal = open(&place).await;
+    journal.create(&header(run, 0)).await.unwrap();
+    for seq in 0..4 {
+        journal.append(run, &plain(seq)).await.unwrap();
+    }
+    assert_eq!(journal.records_from(run, 2).await.unwrap(), [plain(2), plain(3)]);
+    assert_eq!(journal.records_from(run, 4).await.unwrap(), []);
+}
+
+async fn of_many_who_want_a_lease_at_once_exactly_one_gets_it(place: Location) {
+    let journal = open(&place).await;
+    for round in 0..10 {
+        let name = format!("lock:{round}");
+        let tasks: Vec<_> = (0..32u128)
+            .map(|n| {
+                let (journal, request) = (journal.clone(), request(&name, n, n, 0));
+                tokio::spawn(async move { journal.acquire(&request).await.unwrap() })
+            })
+            .collect();
+        let mut n_held = 0;
+        for task in tasks {
+            n_held += usize::from(matches!(task.await.unwrap(), Acquired::Held(_)));
+        }
+        assert_eq!(n_held, 1);
+    }
+}
+
+async fn a_call_that_is_dropped_in_the_middle_leaves_the_journal_usable(place: Location) {
+    let run = RunId::generate();
+    let journal = open(&place).await;
+    journal.create(&header(run, 0)).await.unwrap();
+    for seq in 0..40 {
+        let dropped =
+            tokio::time::timeout(Duration::from_micros(seq * 50), journal.append(run, &ended(seq, RunEnd::Dirty))).await;
+        let again = journal.append(run, &ended(seq, RunEnd::Succeeded)).await;
+        match (dropped, again) {
+            (_, Ok(())) | (Ok(Ok(())) | Err(_), Err(JournalError::RecordExists { .. })) => {}
+            (dropped, again) => panic!("{dropped:?} {again:?}"),
+        }
+    }
+    assert_eq!(journal.load(run).await.unwrap().records.len(), 40);
+}
+
+/// By real clocks: a server judges by its own.
+async fn a_lease_is_busy_until_it_is_released_or_not_renewed(place: Location) {
+    let journal = open(&place).await;
+    let ttl = Duration::from_millis(400);
+    let wish = |run, steal| LeaseRequest { now: jiff::Timestamp::now(), ttl, steal, ..request("lock:db", run, run, 0) };
+    let first = held(journal.acquire(&wish(1, None)).await.unwrap());
+    assert_eq!((first.token, &first.taken_from), (1, &None));
+    for _ in 0..3 {
+        assert!(matches!(journal.acquire(&wish(2, None)).await.unwrap(), Acquired::Busy { token: 1, .. }));
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        assert_eq!(journal.renew(&first, jiff::Timestamp::now(), ttl).await.unwrap(), Renewed::Held);
+    }
+    journal.release(&first).await.unwrap();
+    let second = held(journal.acquire(&wish(2, None)).await.unwrap());
+    assert_eq!((second.token, &second.taken_from), (2, &None));
+    journal.release(&first).await.unwrap();
+    assert!(journal.holder("lock:db").await.unwrap().is_some(), "a late release of an old holder frees nothing");
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let third = held(journal.acquire(&wish(3, None)).await.unwrap());
+    assert_eq!(third.taken_from.as_ref().map(|holder| holder.run), Some(RunId(Uuid::from_u128(2))));
+    assert_eq!(journal.renew(&second, jiff::Timestamp::now(), ttl).await.unwrap(), Renewed::Lost);
+    held(journal.acquire(&wish(4, Some(third.token))).await.unwrap());
+    let reasons: Vec<_> = journal.takeovers("lock:db").await.unwrap().iter().map(|takeover| takeover.reason).collect();
+    assert_eq!(reasons, [TakeoverReason::Expired, TakeoverReason::Stolen]);
+}
+
+async fn a_journal_of_a_newer_program_is_refused(place: Location) {
+    open(&place).await.close().await;
+    let blob = if place.file().is_some() { "x'00'" } else { "'\\x00'" };
+    let is_done = if place.file().is_some() { "1" } else { "true" };
+    let columns = "(version, description, success, checksum, execution_time)";
+    sql(&place, &format!("INSERT INTO _sqlx_migrations {columns} VALUES (99, 'future', {is_done}, {blob}, 1)")).await;
+    let error = SqlJournal::open(&place).await.err().unwrap();
+    assert!(matches!(error, JournalError::Newer { found: 99, .. }), "{error:?}");
+}
+
+async fn only_runs_that_have_ended_long_ago_are_pruned(place: Location) {
+    let journal = open(&place).await;
+    let runs: Vec<RunId> = (0..6).map(|_| RunId::generate()).collect();
+    for run in &runs {
+        journal.create(&header(*run, 0)).await.unwrap();
+    }
+    let end = |second: i64, end| Record { at: at(second), ..ended(0, end) };
+    journal.append(runs[0], &end(10, RunEnd::Succeeded)).await.unwrap();
+    journal.append(runs[1], &end(20, RunEnd::Undone)).await.unwrap();
+    journal.append(runs[2], &end(30, RunEnd::Dirty)).await.unwrap();
+    journal.append(runs[3], &end(90, RunEnd::Succeeded)).await.unwrap();
+    journal.append(runs[4], &plain(0)).await.unwrap();
+    // It has ended, and somebody is about to undo it.
+    journal.append(runs[5], &end(10, RunEnd::Succeeded)).await.unwrap();
+    let now = jiff::Timestamp::now();
+    let lease = LeaseRequest { now, ..request(&format!("run:{}", runs[5]), 1, 1, 0) };
+    held(journal.acquire(&lease).await.unwrap());
+
+    let mut pruning = Pruning { ended_before: at(60), dirty: DirtyRuns::Keep, now };
+    assert_eq!((journal.prunable(&pruning).await.unwrap(), journal.count().await.unwrap()), (2, 6));
+    assert_eq!(journal.prune(&pruning).await.unwrap(), 2);
+    let left: Vec<RunId> = journal.list(10).await.unwrap().iter().map(|run| run.run).collect();
+    assert!(runs[2..].iter().all(|run| left.contains(run)) && left.len() == 4, "{left:?}");
+    assert!(matches!(journal.load(runs[0]).await, Err(JournalError::NoRun { .. })));
+    assert!(journal.records_from(runs[0], 0).await.unwrap().is_empty(), "its records are gone too");
+    pruning.dirty = DirtyRuns::Remove;
+    assert_eq!(journal.prune(&pruning).await.unwrap(), 1);
+    assert_eq!(journal.prune(&pruning).await.unwrap(), 0);
+}
+
+async fn what_is_usual_is_known_by_name(place: Location) {
+    let journal = open(&place).await;
+    for (number, end) in [RunEnd::Succeeded, RunEnd::SucceededWithWarnings, RunEnd::Dirty].into_iter().enumerate() {
+        let (run, second) = (RunId::generate(), i64::try_from(number).unwrap() * 100);
+        journal.create(&header(run, second)).await.unwrap();
+        journal.append(run, &Record { at: at(second + 5 + second / 100), ..ended(0, end) }).await.unwrap();
+    }
+    let seconds = |took: Vec<Duration>| took.iter().map(Duration::as_secs).collect::<Vec<_>>();
+    assert_eq!(seconds(journal.durations("emergency-db", 10).await.unwrap()), [6, 5]);
+    assert_eq!(seconds(journal.durations("emergency-db", 1).await.unwrap()), [6]);
+    assert!(journal.durations("other", 10).await.unwrap().is_empty());
+}
+
+async fn several_who_open_a_new_journal_at_once_all_can(place: Location) {
+    let open = || block_on(async { SqlJournal::open(&place).await.map(drop) });
+    tokio::task::block_in_place(|| {
+        std::thread::scope(|scope| {
+            let openings: Vec<_> = (0..8).map(|_| scope.spawn(open)).collect();
+            for opening in openings {
+                opening.join().unwrap().unwrap();
+            }
+        });
+    });
+}
+
+/// The budget for `runbook runs` and `runbook show` is for the whole process; this is the journal's part of it.
+async fn a_hundred_thousand_runs_are_listed_and_one_is_found_in_fifty_milliseconds(place: Location) {
+    let journal = open(&place).await;
+    let id = if place.file().is_some() {
+        "printf('%08x-0000-7000-8000-%012x', n, n)"
+    } else {
+        "lpad(to_hex(n), 8, '0') || '-0000-7000-8000-' || lpad(to_hex(n), 12, '0')"
+    };
+    let numbers = "WITH RECURSIVE numbers(n) AS (SELECT CAST(1 AS BIGINT) UNION ALL SELECT n + 1 FROM numbers WHERE n < 100000)";
+    let sources = "[[\"runbook.toml\",\"".to_owned() + &"# a line of the runbook\\n".repeat(80) + "\"]]";
+    let event = serde_json::to_string(&plain(0).event).unwrap();
+    sql(
+        &place,
+        &format!(
+            "INSERT INTO runs {numbers} SELECT {id}, 'emergency-db', 'Database emergency', 'ops', NULL, '{{\"ended\":\"succeeded\"}}', \
+             n * 1000, n * 1000 + 5, 'sha256:00', '{sources}', '{{}}' FROM numbers; \
+             INSERT INTO events {numbers} SELECT {id}, 0, n * 1000, '{event}' FROM numbers;"
+        ),
+    )
+    .await;
+    let start = Instant::now();
+    let newest = journal.list(20).await.unwrap();
+    let listed = start.elapsed();
+    let start = Instant::now();
+    let run = journal.find(&newest[7].run.to_string()[..13]).await.unwrap();
+    let stored = journal.load(run).await.unwrap();
+    let found = start.elapsed();
+    assert_eq!((newest.len(), stored.records.len()), (20, 1));
+    println!("100,000 runs: the newest 20 listed in {listed:?}, one found and loaded in {found:?}");
+    assert!(listed + found < Duration::from_millis(50), "{listed:?} {found:?}");
+}
+
+type ServerCheck = fn(&mut Postgres);
+
+const OF_A_SERVER: &[(&str, ServerCheck)] = &[
+    ("a_server_that_restarts_is_waited_for_and_nothing_is_written_twice", restart),
+    ("an_append_whose_answer_was_lost_is_recognised", lost_answer),
+    ("leases_are_judged_by_the_clock_of_the_server", clock_of_the_server),
+    ("who_is_not_let_in_is_told_what_to_look_at", not_let_in),
+];
+
+fn restart(postgres: &mut Postgres) {
+    let place = Location::parse(&postgres.database("restart")).unwrap();
+    let run = RunId::generate();
+    block_on(async {
+        let journal = open(&place).await;
+        journal.create(&header(run, 0)).await.unwrap();
+        let wish = LeaseRequest { now: jiff::Timestamp::now(), ..request("lock:db", 1, 1, 0) };
+        let lease = held(journal.acquire(&wish).await.unwrap());
+        let writer = tokio::spawn({
+            let journal = journal.clone();
+            async move {
+                for seq in 0..200 {
+                    journal.append(run, &plain(seq)).await.unwrap();
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+            }
+        });
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        tokio::task::block_in_place(|| {
+            postgres.kill();
+            std::thread::sleep(Duration::from_secs(1));
+            postgres.start_again();
+        });
+        writer.await.unwrap();
+        assert_eq!(journal.renew(&lease, jiff::Timestamp::now(), Duration::from_secs(30)).await.unwrap(), Renewed::Held);
+        let records = journal.load(run).await.unwrap().records;
+        assert!(records.len() == 200 && records.iter().zip(0..).all(|(record, seq)| *record == plain(seq)));
+    });
+}
+
+/// The first try is committed, and the connection is cut before anybody hears of it: a trigger waits in the commit, and the server
+/// ends the session that waits.
+fn lost_answer(postgres: &mut Postgres) {
+    let url = postgres.database("lost");
+    let place = Location::parse(&url).unwrap();
+    let run = RunId::generate();
+    block_on(async {
+        let journal = open(&place).await;
+        journal.create(&header(run, 0)).await.unwrap();
+        // Another connection writes the same record, as the first try has, and then cuts the one that tries.
+        sql(
+            &place,
+            "CREATE FUNCTION cut() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_terminate_backend(pg_backend_pid()); RETURN NEW; END $$; \
+             CREATE TRIGGER cut BEFORE INSERT ON events FOR EACH ROW WHEN (NEW.seq = 1) EXECUTE FUNCTION cut();",
+        )
+        .await;
+        journal.append(run, &plain(0)).await.unwrap();
+        let appending = tokio::spawn({
+            let journal = journal.clone();
+            async move { journal.append(run, &plain(1)).await }
+        });
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        assert!(!appending.is_finished(), "it is cut again and again, and goes on trying");
+        let text = serde_json::to_string(&plain(1).event).unwrap();
+        let at = plain(1).at.as_nanosecond();
+        sql(&place, &format!("ALTER TABLE events DISABLE TRIGGER cut; INSERT INTO events VALUES ('{run}', 1, {at}, '{text}');"))
+            .await;
+        appending.await.unwrap().unwrap();
+        assert_eq!(journal.load(run).await.unwrap().records, [plain(0), plain(1)]);
+    });
+}
+
+/// A caller whose clock is an hour ahead takes nothing from one whose clock is right.
+fn clock_of_the_server(postgres: &mut Postgres) {
+    let place = Location::parse(&postgres.database("clock")).unwrap();
+    block_on(async {
+        let journal = open(&place).await;
+        let now = jiff::Timestamp::now();
+        held(journal.acquire(&LeaseRequest { now, ..request("lock:db", 1, 1, 0) }).await.unwrap());
+        let ahead = now + Duration::from_hours(1);
+        let found = journal.acquire(&LeaseRequest { now: ahead, ..request("lock:db", 2, 2, 0) }).await.unwrap();
+        assert!(matches!(found, Acquired::Busy { .. }), "{found:?}");
+    });
+}
+
+fn not_let_in(postgres: &mut Postgres) {
+    let url = postgres.database("closed").replace("journal@", "nobody-of-this-name@");
+    let error = block_on(SqlJournal::open(&Location::parse(&url).unwrap())).err().unwrap();
+    assert!(matches!(error, JournalError::Refused { .. }), "{error:?}");
+    assert!(error.to_string().contains("PGPASSWORD"), "{error}");
+    let gone = Location::parse("postgres://journal@127.0.0.1:1/journal").unwrap();
+    let error = block_on(SqlJournal::open(&gone)).err().unwrap();
+    assert!(matches!(error, JournalError::Unreachable { .. }), "{error:?}");
+}
