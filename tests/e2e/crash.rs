@@ -74,7 +74,7 @@ fn killed_after_each_record_the_run_is_resumed_to_the_same_end() {
     for stop in 1..n_records {
         let env = prepared();
         let mut command = env.command(&["exec", "r.toml"]);
-        command.env("RUNBOOK_TEST_KILL_AFTER_RECORD", stop.to_string());
+        command.env("RUNBOOK_TEST_KILL", format!("record:{stop}"));
         let killed = command.output().expect("the program starts");
         assert!(
             killed.status.code().is_none(),
@@ -223,13 +223,13 @@ fn killed_after_each_record_every_item_is_done_once() {
     for stop in 1..n_records {
         let env = fresh();
         let mut command = env.command(&["exec", "r.toml"]);
-        let killed = command.env("RUNBOOK_TEST_KILL_AFTER_RECORD", stop.to_string()).output().expect("the program starts");
+        let killed = command.env("RUNBOOK_TEST_KILL", format!("record:{stop}")).output().expect("the program starts");
         assert!(killed.status.code().is_none(), "record {stop}: {}", String::from_utf8_lossy(&killed.stderr));
         let run = newest(&env);
         let mut resumed = env.run(&["resume", &run]);
         if resumed.status == 5 {
             let done = effects(&env);
-            let unknown = |name: &&str| resumed.stderr.contains(&format!("each[{name}]=retry"));
+            let unknown = |name: &&str| resumed.stderr.contains(&format!("each[{name}]=retry`"));
             let name = ["a", "b", "c"].into_iter().find(unknown).unwrap_or_else(|| panic!("which item?\n{}", resumed.stderr));
             let decision = if done.iter().any(|found| found == name) { "skip" } else { "retry" };
             resumed = env.run(&["resume", &run, "--decide", &format!("each[{name}]={decision}")]);

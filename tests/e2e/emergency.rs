@@ -256,7 +256,7 @@ fn killed_after_each_record_the_emergency_ends_as_if_nothing_had_been() {
         let told_before = emergency.messages().len();
         let arguments = ["--journal", &journal, "exec", "emergency-db.toml", "--env", "e2e", "--set", "incident=INC-42"];
         let mut command = emergency.env.command(&arguments);
-        let killed = command.env("RUNBOOK_TEST_KILL_AFTER_RECORD", stop.to_string()).output().expect("the program starts");
+        let killed = command.env("RUNBOOK_TEST_KILL", format!("record:{stop}")).output().expect("the program starts");
         assert!(killed.status.code().is_none(), "record {stop}: {}", String::from_utf8_lossy(&killed.stderr));
         let resumed = resume_to_the_end(&emergency, &journal, told_before);
         assert_eq!(resumed.status, 0, "record {stop}\n{}\n{}", resumed.stdout, resumed.stderr);

@@ -6,6 +6,7 @@ mod authority;
 mod bad_input;
 mod command_line;
 mod crash;
+mod crash_matrix;
 mod docs;
 mod emergency;
 mod layers;

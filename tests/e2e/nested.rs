@@ -174,7 +174,7 @@ fn killed_after_each_record_a_nested_run_ends_as_if_nothing_had_been() {
     for stop in 1..n_records {
         let env = prepared();
         let mut command = env.command(EXEC);
-        command.env("RUNBOOK_TEST_KILL_AFTER_RECORD", stop.to_string());
+        command.env("RUNBOOK_TEST_KILL", format!("record:{stop}"));
         assert!(command.output().expect("the program starts").status.code().is_none(), "record {stop}: it was to be killed");
         let run = env.run(&["runs"]).status(0).stdout.split_whitespace().next().expect("there is a run").to_owned();
         let resumed = env.run(&["resume", &run]);

@@ -2,6 +2,7 @@
 
 use crate::context::Context;
 use crate::failure::Failure;
+use crate::fault;
 use crate::prepare::Prepared;
 use runbook_authority::{Decision, Effect};
 use runbook_engine::{Call, Phase, RunId};
@@ -84,6 +85,11 @@ impl Trail {
 fn write(run: &RunAudit, record: &AuditRecord<'_>) -> Result<(), AuditError> {
     let call = record.call;
     let (step, plugin, attempt, digest) = (json(call.step), json(call.plugin), call.attempt, call.digest);
+    match record.event {
+        AuditEvent::Judged { decision: Decision::Allow, .. } => fault::on_entry(),
+        AuditEvent::Judged { decision: Decision::Deny(_), .. } => {}
+        AuditEvent::Returned { .. } => fault::on_return(),
+    }
     match record.event {
         AuditEvent::Judged { slot, verb, operation, decision } => {
             let (word, rule) = match decision {

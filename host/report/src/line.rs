@@ -103,7 +103,7 @@ pub fn lines(summary: &Summary, record: &Record) -> Vec<Line> {
             let why = summary.paused.clone().unwrap_or_default();
             vec![
                 line(Tone::Warning, format!("paused: {why}")),
-                line(Tone::Plain, format!("continue with `runbook resume {}`", short(&summary.run))),
+                line(Tone::Plain, format!("next: {}", summary.to_continue.as_deref().unwrap_or_default())),
             ]
         }
         RunEvent::Resumed { by } => {

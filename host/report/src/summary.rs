@@ -42,6 +42,8 @@ pub struct Summary {
     verdict: &'static str,
     /// Why it stopped without an end.
     pub paused: Option<String>,
+    /// What the operator does then, with the commands to type.
+    pub to_continue: Option<String>,
     /// Its steps, in file order.
     pub steps: Vec<StepSummary>,
     /// That it runs outside its maintenance window.
@@ -165,6 +167,7 @@ impl Summary {
             cause: None,
             verdict: "Failed.",
             paused: None,
+            to_continue: None,
             steps: Vec::new(),
             window: None,
             locks: Vec::new(),
@@ -214,6 +217,7 @@ impl Summary {
             }
             RunEvent::Resumed { .. } | RunEvent::UndoRequested { .. } => {
                 self.paused = None;
+                self.to_continue = None;
                 self.ended = None;
                 self.end = None;
             }
@@ -223,7 +227,10 @@ impl Summary {
                     self.set_cause(cause);
                 }
             }
-            RunEvent::Paused { reason } => self.paused = Some(pause_text(reason)),
+            RunEvent::Paused { reason } => {
+                self.paused = Some(pause_text(reason));
+                self.to_continue = Some(way_on(reason, crate::line::short(&self.run)));
+            }
             RunEvent::RunEnded { end, cause } => {
                 self.ended = Some(record.at);
                 self.end = Some(*end);
@@ -512,6 +519,36 @@ pub fn cause_text(cause: &Cause) -> String {
         Cause::Cancel => "the operator cancelled it".to_owned(),
         Cause::Timeout => "the run's time limit was reached".to_owned(),
         Cause::Requested => "undo was asked for".to_owned(),
+    }
+}
+
+/// What the operator does about it, with the commands to type.
+fn way_on(reason: &PauseReason, run: &str) -> String {
+    let resume = format!("`runbook resume {run}`");
+    match reason {
+        PauseReason::UnknownOutcome { steps } => {
+            let step = steps.first().map_or("STEP", StepId::as_str);
+            let each = if steps.len() > 1 { "; the others likewise" } else { "" };
+            format!(
+                "look whether it did, then say so: `runbook resume {run} --decide {step}=skip` (it did), `--decide {step}=retry` (it did not) or `--decide {step}=fail`{each}"
+            )
+        }
+        PauseReason::Approval { steps } => {
+            let step = steps.first().map_or("STEP", StepId::as_str);
+            format!(
+                "somebody else says `runbook approve {run} {step}` or `runbook reject {run} {step} --reason WHY`; then continue with {resume}"
+            )
+        }
+        PauseReason::Manual { steps } => {
+            let step = steps.first().map_or("STEP", StepId::as_str);
+            format!("when it is done, `runbook answer {run} {step}`; then continue with {resume}")
+        }
+        PauseReason::Guard { .. }
+        | PauseReason::LeaseLost { .. }
+        | PauseReason::OutsideWindow { .. }
+        | PauseReason::Interrupted => {
+            format!("continue with {resume}")
+        }
     }
 }
 

@@ -87,7 +87,10 @@ fn conclusion(summary: &Summary) -> String {
     let cause = summary.cause.as_ref().map(|cause| format!("Because {cause}.")).unwrap_or_default();
     match (summary.end, &summary.paused) {
         (Some(end), _) => format!("{} {cause}", summary.end_text(end)).trim_end().to_owned(),
-        (None, Some(reason)) => format!("Paused: {reason}. Continue with `runbook resume {}`.", short(&summary.run)),
+        (None, Some(reason)) => {
+            let next = summary.to_continue.as_deref().unwrap_or_default();
+            format!("Paused: {reason}.\nNext: {next}.")
+        }
         (None, None) => format!(
             "Not ended: {}. If nothing executes it any more, continue with `runbook resume {}`.",
             summary.state,

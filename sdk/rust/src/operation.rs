@@ -92,7 +92,8 @@ pub struct Proposal {
     pub effects: Vec<Effect>,
     /// One line.
     pub summary: String,
-    /// What is there before; `undo` is given it, and it is compared with what is observed after an undo.
+    /// What is there before; `undo` is given it, and it is compared with what is observed after a crash or an undo. It must be
+    /// something that changes when `apply` takes effect; [`Json::Null`] says that nothing can be seen of it.
     pub before: Json,
 }
 

@@ -136,6 +136,7 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
         let before = found.proposal.as_ref().map_or(Json::Null, |proposal| proposal.before.clone());
         let attempt = found.attempts;
         let decision = match observation(answer) {
+            Ok(_) if shows_nothing(&before) => Recovery::AskOperator { known: NOTHING_TO_SEE.to_owned(), before, now: None },
             Ok(now) if now == before => Recovery::DidNotHappen,
             Ok(now) => {
                 let known = "what is there now differs from what was there before the attempt".to_owned();
@@ -167,6 +168,9 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
     async fn land_check(&mut self, id: &StepId, answer: Result<Answered, Fault>) -> Result<(), RunError> {
         let before = self.state().step(id).before.clone().unwrap_or(Json::Null);
         let finding = match observation(answer) {
+            Ok(_) if shows_nothing(&before) => {
+                UndoFinding::Unknown { fault: Fault::new(ErrorClass::Unknown, "engine.unobservable", NOTHING_TO_SEE) }
+            }
             Ok(now) if now == before => UndoFinding::Restored,
             Ok(now) => UndoFinding::Drifted { before, now },
             Err(fault) => UndoFinding::Unknown { fault },
@@ -187,6 +191,15 @@ fn split_logs(answer: Result<Answered, Fault>) -> (Result<Answer, Fault>, Vec<Lo
             (Err(fault), logs)
         }
     }
+}
+
+/// What is known of an operation that nothing can be seen of.
+const NOTHING_TO_SEE: &str = "the operation leaves nothing that its plugin could observe";
+
+/// Whether a plugin says by `before` that it sees nothing of what the operation changes. That nothing is seen again afterwards
+/// is no sign that nothing happened.
+fn shows_nothing(before: &Json) -> bool {
+    before.is_null()
 }
 
 fn observation(answer: Result<Answered, Fault>) -> Result<Json, Fault> {

@@ -1,0 +1,202 @@
+//! A runbook of twelve steps, killed at every record of its journal and at both ends of every host call, with its journal in SQLite
+//! and in PostgreSQL: the same final state and the same number of effects as if nothing had been.
+
+use crate::home;
+use runbook_tests::env::{Finished, TestEnv};
+use runbook_tests::postgres::Postgres;
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+/// Steps that insert a row, which must happen once: nothing stops a second one but the engine.
+const INSERTING: [&str; 8] = ["s01", "s02", "s04", "s05", "s07", "s08", "s10", "s11"];
+
+/// Of these, those that say of themselves that they may run again.
+const IDEMPOTENT: [&str; 2] = ["s05", "s10"];
+
+/// Moments at which the program is killed; the names are those of `host/cli/src/fault.rs`.
+const MOMENTS: [&str; 3] = ["record", "entered", "returned"];
+
+/// How the run ends when nobody kills it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    Succeeded,
+    Undone,
+}
+
+fn runbook(end: End) -> String {
+    let mut text = String::from(
+        "format = 1\n[runbook]\nname = \"matrix\"\n[targets.db]\nsql = \"sqlite:work.db\"\n[targets.out]\nfiles = \"out\"\naccess = \"write\"\n\
+         [locks]\nexclusive = [\"matrix\"]\n[[preflight]]\nid = \"sound\"\nuses = \"sqlite:integrity-check\"\nbind.db = \"db\"\n",
+    );
+    for number in 1..=12 {
+        let id = format!("s{number:02}");
+        let step = if INSERTING.contains(&id.as_str()) {
+            let only_once = if IDEMPOTENT.contains(&id.as_str()) {
+                format!(
+                    "idempotent = true\nwith.statements = [\"insert into effects select '{id}' where not exists (select 1 from effects where name = '{id}')\"]"
+                )
+            } else {
+                format!("with.statements = [\"insert into effects values ('{id}')\"]")
+            };
+            format!(
+                "uses = \"sql:transaction\"\nbind.db = \"db\"\n{only_once}\n\
+                 undo = {{ uses = \"sql:transaction\", bind = {{ db = \"db\" }}, with = {{ statements = [\"delete from effects where name = '{id}'\"] }} }}\n"
+            )
+        } else if number == 12 {
+            "uses = \"sql:query\"\nbind.db = \"db\"\nwith = { statement = \"select count(*) as n from effects\", first_row = { n = 8 } }\n".to_owned()
+        } else {
+            format!(
+                "uses = \"sqlite:backup\"\nbind = {{ db = \"db\", directory = \"out\" }}\nwith.file = \"{id}.db\"\nundo = \"auto\"\n"
+            )
+        };
+        let _ = write!(text, "[[step]]\nid = \"{id}\"\n{step}");
+    }
+    let expected = match end {
+        End::Succeeded => 8,
+        End::Undone => 9,
+    };
+    let _ = write!(
+        text,
+        "[[verify]]\nid = \"all\"\nuses = \"sql:query\"\nbind.db = \"db\"\nwith = {{ statement = \"select count(*) as n from effects\", first_row = {{ n = {expected} }} }}\n"
+    );
+    text
+}
+
+/// A database that keeps a log of every insert, also of those that are deleted again.
+fn prepared(end: End, journal: Option<&str>) -> TestEnv {
+    let env = home();
+    env.file("r.toml", &runbook(end));
+    std::fs::create_dir(env.path().join("out")).expect("a folder can be made");
+    let database = rusqlite::Connection::open(env.path().join("work.db")).expect("a database can be made");
+    let tables = "create table effects (name text not null); create table inserted (name text not null); \
+        create trigger logged after insert on effects begin insert into inserted values (new.name); end";
+    database.execute_batch(tables).expect("tables can be made");
+    if let Some(url) = journal {
+        env.file("journal", url);
+    }
+    env
+}
+
+fn run(env: &TestEnv, arguments: &[&str], kill: Option<(&str, u32)>) -> Finished {
+    let mut command = env.command(arguments);
+    if env.path().join("journal").exists() {
+        command.env("RUNBOOK_JOURNAL", env.read("journal"));
+    }
+    if let Some((moment, number)) = kill {
+        command.env("RUNBOOK_TEST_KILL", format!("{moment}:{number}"));
+    }
+    runbook_tests::env::finish(command.output().expect("the program starts"))
+}
+
+fn names(env: &TestEnv, table: &str) -> Vec<String> {
+    let database = rusqlite::Connection::open(env.path().join("work.db")).expect("the database is there");
+    let mut statement = database.prepare(&format!("select name from {table} order by name")).expect("good SQL");
+    statement.query_map([], |row| row.get(0)).expect("the query works").map(|name| name.expect("text")).collect()
+}
+
+fn copies(env: &TestEnv) -> Vec<String> {
+    let entries = std::fs::read_dir(env.path().join("out")).expect("the folder is there");
+    let mut names: Vec<_> = entries.map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned()).collect();
+    names.sort();
+    names
+}
+
+/// Resumes the killed run as an operator would, who looks at the database when the outcome of a step is unknown.
+fn resume(env: &TestEnv, id: &str) -> (Finished, Vec<String>) {
+    let mut arguments = vec!["resume".to_owned(), id.to_owned(), "--yes".to_owned()];
+    let mut asked = Vec::new();
+    loop {
+        let given: Vec<_> = arguments.iter().map(String::as_str).collect();
+        let resumed = run(env, &given, None);
+        let ids = || (1..=12).map(|number| format!("s{number:02}"));
+        let unknown = ids().find(|id| resumed.stderr.contains(&format!("{id}=retry`")));
+        let Some(unknown) = unknown.filter(|_| resumed.status == 5) else { return (resumed, asked) };
+        assert!(!IDEMPOTENT.contains(&unknown.as_str()), "what may run again is not asked about: {}", resumed.stderr);
+        assert!(asked.len() < 3, "the same is asked again: {}", resumed.stderr);
+        let happened = names(env, "inserted").contains(&unknown) || copies(env).contains(&format!("{unknown}.db"));
+        let decision = if happened { "skip" } else { "retry" };
+        arguments.extend(["--decide".to_owned(), format!("{unknown}={decision}")]);
+        asked.push(unknown);
+    }
+}
+
+/// Kills at each moment until there is none left; how many there were of each.
+fn kill_everywhere(end: End, journal: &dyn Fn() -> Option<String>) -> BTreeMap<&'static str, u32> {
+    let mut killed = BTreeMap::new();
+    for moment in MOMENTS {
+        for number in 1.. {
+            let url = journal();
+            let env = prepared(end, url.as_deref());
+            let first = run(&env, &["exec", "r.toml", "--yes"], Some((moment, number)));
+            let finished = if first.status == -1 {
+                killed.insert(moment, number);
+                check_one(&env, end, moment, number)
+            } else {
+                first
+            };
+            let expected = match end {
+                End::Succeeded => 0,
+                End::Undone => 1,
+            };
+            let place = format!("{end:?}, killed at {moment} {number}\n{}\n{}", finished.stdout, finished.stderr);
+            assert_eq!(finished.status, expected, "{place}");
+            match end {
+                End::Succeeded => {
+                    assert_eq!(names(&env, "effects"), INSERTING, "{place}");
+                    assert_eq!(copies(&env), ["s03.db", "s06.db", "s09.db"], "{place}");
+                }
+                End::Undone => {
+                    assert!(names(&env, "effects").is_empty(), "{place}");
+                    assert!(copies(&env).is_empty(), "{place}");
+                }
+            }
+            assert_eq!(names(&env, "inserted"), INSERTING, "{place}: each effect happens once");
+            if killed.get(moment) != Some(&number) {
+                break;
+            }
+        }
+    }
+    killed
+}
+
+/// What the operator does after a kill.
+fn check_one(env: &TestEnv, end: End, moment: &str, number: u32) -> Finished {
+    let runs = run(env, &["runs", "--limit", "1"], None).status(0).stdout;
+    let id = runs.split_whitespace().next().unwrap_or_else(|| panic!("{end:?}, killed at {moment} {number}: there is no run"));
+    let (finished, asked) = resume(env, id);
+    assert!(asked.len() <= 1, "{end:?}, killed at {moment} {number}: asked about {asked:?}");
+    let (ended, status) = match end {
+        End::Succeeded => ("has ended: succeeded", 0),
+        End::Undone => ("has ended: undone", 1),
+    };
+    // Killed after its last record: nothing is left to do, and the program says so.
+    if finished.stderr.contains(ended) { Finished { status, ..finished } } else { finished }
+}
+
+#[test]
+fn with_its_journal_in_sqlite_a_run_killed_anywhere_ends_as_if_nothing_had_been() {
+    let killed = kill_everywhere(End::Succeeded, &|| None);
+    assert!(killed["record"] >= 33 && killed["entered"] >= 18 && killed["returned"] >= 18, "{killed:?}");
+}
+
+#[test]
+fn with_its_journal_in_sqlite_an_undo_killed_anywhere_ends_as_if_nothing_had_been() {
+    let killed = kill_everywhere(End::Undone, &|| None);
+    assert!(killed["record"] >= 59 && killed["entered"] >= 32 && killed["returned"] >= 32, "{killed:?}");
+}
+
+#[test]
+fn with_its_journal_in_postgresql_a_run_killed_anywhere_ends_as_if_nothing_had_been() {
+    let postgres = Postgres::start(0);
+    let url = postgres.database("runs");
+    let killed = kill_everywhere(End::Succeeded, &|| Some(url.clone()));
+    assert!(killed["record"] >= 33 && killed["entered"] >= 18 && killed["returned"] >= 18, "{killed:?}");
+}
+
+#[test]
+fn with_its_journal_in_postgresql_an_undo_killed_anywhere_ends_as_if_nothing_had_been() {
+    let postgres = Postgres::start(0);
+    let url = postgres.database("runs");
+    let killed = kill_everywhere(End::Undone, &|| Some(url.clone()));
+    assert!(killed["record"] >= 59 && killed["entered"] >= 32 && killed["returned"] >= 32, "{killed:?}");
+}
