@@ -26,8 +26,8 @@ pub struct GlobalArgs {
     #[arg(long, global = true, env = "RUNBOOK_NO_INPUT")]
     pub no_input: bool,
     /// The journal of runs: a file, or `postgres://user@host/database` [default: runbook/journal.db in the state directory]
-    #[arg(long, global = true, value_name = "FILE|URL", env = "RUNBOOK_JOURNAL", value_parser = Location::parse)]
-    pub journal: Option<Location>,
+    #[arg(long, global = true, value_name = "FILE|URL", env = "RUNBOOK_JOURNAL", hide_env_values = true)]
+    pub journal: Option<String>,
     /// An age or SSH private key that opens secret stores; may be given several times [default: runbook/identity.txt in the configuration directory]
     #[arg(long, global = true, value_name = "FILE", env = "RUNBOOK_IDENTITY", value_delimiter = ':')]
     pub identity: Vec<PathBuf>,
@@ -135,10 +135,7 @@ impl Context {
             color_stderr: colored(stderr_terminal),
             live: stderr_terminal && std::env::var("TERM").is_ok_and(|term| term != "dumb"),
             interactive: !args.no_input && stderr_terminal && std::io::stdin().is_terminal(),
-            journal: args.journal.clone().map_or_else(
-                || directory("XDG_STATE_HOME", ".local/state").map(|dir| Location::File(dir.join("journal.db"))),
-                Ok,
-            )?,
+            journal: journal(args.journal.as_deref())?,
             identities,
             identity_origin: if args.identity.is_empty() { Origin::Default } else { Origin::Given },
             passphrase_file: args.passphrase_file.clone(),
@@ -155,6 +152,14 @@ impl Context {
             operator: format!("{user}@{host}"),
             host,
         })
+    }
+}
+
+/// Not read by clap, which shows what it refuses: somebody may have put a password into the URL.
+fn journal(given: Option<&str>) -> Result<Location, Failure> {
+    match given {
+        Some(text) => Location::parse(text).map_err(|error| Failure::usage(format!("`--journal`: {error}"))),
+        None => Ok(Location::File(directory("XDG_STATE_HOME", ".local/state")?.join("journal.db"))),
     }
 }
 

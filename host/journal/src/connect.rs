@@ -97,9 +97,21 @@ fn session(location: &Location, wait: Duration) -> String {
     }
 }
 
+/// Lets one process at a time make the tables; the lock goes when the transaction ends. (That of sqlx goes before, so the next one
+/// would not see what the first has made.) `BEGIN IMMEDIATE` does the same for a file.
+fn only_one(location: &Location) -> Option<&'static str> {
+    match location {
+        Location::File(_) => None,
+        Location::Server(_) => Some("SELECT pg_advisory_xact_lock(hashtext('runbook.migrate'))"),
+    }
+}
+
 async fn migrate(location: &Location, connection: &mut AnyConnection) -> Result<(), JournalError> {
     let failed = |source| JournalError::of(location, source);
     let mut transaction = connection.begin_with(begin(location)).await.map_err(failed)?;
+    if let Some(lock) = only_one(location) {
+        transaction.execute(lock).await.map_err(failed)?;
+    }
     MIGRATOR.run(&mut *transaction).await.map_err(|error| JournalError::of_migration(location, error))?;
     transaction.commit().await.map_err(failed)
 }

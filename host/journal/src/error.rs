@@ -91,9 +91,7 @@ pub enum JournalError {
         source: sqlx::Error,
     },
     /// The server of the journal does not answer, and did not for as long as it was waited for.
-    #[error(
-        "the server of the journal `{place}` cannot be reached; see that it runs and can be reached from here, then run `runbook resume`"
-    )]
+    #[error("the server of the journal `{place}` cannot be reached; see that it runs and that this machine reaches it")]
     Unreachable {
         /// The journal.
         place: Location,

@@ -327,7 +327,8 @@ impl Journal for SqlJournal {
     }
 
     async fn release(&self, lease: &Lease) -> Result<(), JournalError> {
-        match self.patiently(async |_| self.try_release(lease).await).await {
+        // Once: nobody waits for it, and a lease that could not be given back ends by itself.
+        match self.try_release(lease).await {
             // A lock that stays behind because the disk is full would block others for no reason.
             Err(JournalError::Full { .. }) if self.reserve.as_ref().is_some_and(|reserve| reserve.give_back()) => {
                 self.try_release(lease).await

@@ -20,6 +20,10 @@ pub fn run(context: &Context, args: &RunsArgs) -> Result<ExitStatus, Failure> {
         let journal = execution::open_journal(context).await?;
         journal.list(args.limit).await.map_err(Failure::engine)
     })?;
+    if runs.is_empty() {
+        ui::note(&format!("there is no run in {}", context.journal));
+        return Ok(ExitStatus::Success);
+    }
     if args.json {
         for run in &runs {
             ui::data(&serde_json::to_string(run).expect("a run has string keys only"))?;

@@ -1,0 +1,176 @@
+//! The journal of a team: a PostgreSQL server, which may go away, and which two operators may use at once.
+
+use crate::home;
+use runbook_tests::env::{Finished, TestEnv};
+use runbook_tests::postgres::Postgres;
+use runbook_tests::wait_for;
+use std::process::Child;
+
+/// Three effects, and a wait in the middle that ends when somebody says `go`.
+const RUNBOOK: &str = r#"
+format = 1
+[runbook]
+name = "shared"
+[targets.db]
+sql = "sqlite:work.db"
+[locks]
+exclusive = ["shared"]
+[[step]]
+id = "first"
+uses = "sql:transaction"
+bind.db = "db"
+with.statements = ["insert into effects values ('first')"]
+irreversible = "counted"
+[[step]]
+id = "wait"
+uses = "sql:query"
+bind.db = "db"
+with = { statement = "select name from said", row_count = 1 }
+until = "outcome == 'pass'"
+every = "100ms"
+within = "120s"
+[[step]]
+id = "second"
+uses = "sql:transaction"
+bind.db = "db"
+with.statements = ["insert into effects values ('second')"]
+irreversible = "counted"
+[[step]]
+id = "third"
+uses = "sql:transaction"
+bind.db = "db"
+with.statements = ["insert into effects values ('third')"]
+irreversible = "counted"
+"#;
+
+fn prepared() -> TestEnv {
+    let env = home();
+    env.file("r.toml", RUNBOOK);
+    database(&env).execute_batch("create table effects (name text not null); create table said (name text)").expect("good SQL");
+    env
+}
+
+fn database(env: &TestEnv) -> rusqlite::Connection {
+    let database = rusqlite::Connection::open(env.path().join("work.db")).expect("a database can be made");
+    database.busy_timeout(std::time::Duration::from_secs(5)).expect("it can wait");
+    database
+}
+
+fn effects(env: &TestEnv) -> Vec<String> {
+    let database = database(env);
+    let mut statement = database.prepare("select name from effects").expect("good SQL");
+    statement.query_map([], |row| row.get(0)).expect("the query works").map(|name| name.expect("text")).collect()
+}
+
+fn say_go(env: &TestEnv) {
+    database(env).execute("insert into said values ('go')", []).expect("it can be written");
+}
+
+fn run(env: &TestEnv, journal: &str, arguments: &[&str]) -> Finished {
+    runbook_tests::env::finish(env.command(arguments).env("RUNBOOK_JOURNAL", journal).output().expect("the program starts"))
+}
+
+/// Starts the run, and waits until its first effect has happened.
+fn begun(env: &TestEnv, journal: &str) -> Child {
+    let mut command = env.command(&["exec", "r.toml", "--yes"]);
+    command.env("RUNBOOK_JOURNAL", journal).stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+    let child = command.spawn().expect("the program starts");
+    wait_for("the first effect", || effects(env) == ["first"]);
+    child
+}
+
+fn end(child: Child) -> Finished {
+    runbook_tests::env::finish(child.wait_with_output().expect("the program ends"))
+}
+
+fn newest(env: &TestEnv, journal: &str) -> String {
+    run(env, journal, &["runs", "--limit", "1"]).status(0).stdout.split_whitespace().next().expect("a run").to_owned()
+}
+
+#[test]
+fn a_run_goes_on_when_its_server_comes_back() {
+    let mut postgres = Postgres::start(0);
+    let (env, url) = (prepared(), postgres.database("runs"));
+    let child = begun(&env, &url);
+    postgres.kill();
+    say_go(&env);
+    std::thread::sleep(std::time::Duration::from_secs(2));
+    assert_eq!(effects(&env), ["first"], "no effect happens that the journal does not know of");
+    postgres.start_again();
+    end(child).status(0);
+    assert_eq!(effects(&env), ["first", "second", "third"]);
+    run(&env, &url, &["show", &newest(&env, &url)]).status(0).out("Succeeded");
+}
+
+#[test]
+fn a_run_whose_server_stays_away_stops_before_the_next_effect_and_is_resumed_later() {
+    let mut postgres = Postgres::start(0);
+    let (env, url) = (prepared(), postgres.database("runs"));
+    let child = begun(&env, &url);
+    postgres.kill();
+    say_go(&env);
+    let stopped = end(child).status(3).err("cannot be reached").err("127.0.0.1").err("runbook resume");
+    assert!(!stopped.stderr.contains("s3cret"), "{}", stopped.stderr);
+    assert_eq!(effects(&env), ["first"]);
+    run(&env, &url, &["runs"]).status(3).err("cannot be reached");
+    postgres.start_again();
+    let id = newest(&env, &url);
+    run(&env, &url, &["resume", &id]).status(0);
+    assert_eq!(effects(&env), ["first", "second", "third"]);
+}
+
+#[test]
+fn two_operators_with_one_journal_never_hold_one_lock() {
+    let postgres = Postgres::start(0);
+    let (ada, bob, url) = (prepared(), prepared(), postgres.database("runs"));
+    let first = begun(&ada, &url);
+    run(&bob, &url, &["exec", "r.toml", "--yes"])
+        .status(6)
+        .out("lock `shared` is held by run")
+        .out(&format!("process {}", first.id()));
+    assert!(effects(&bob).is_empty());
+    // Bob can watch what Ada's run does, and cannot take it over while it lives.
+    let id = newest(&bob, &url);
+    run(&bob, &url, &["show", &id]).status(0);
+    say_go(&ada);
+    end(first).status(0);
+}
+
+#[test]
+fn of_two_who_resume_one_run_at_once_only_one_executes_it() {
+    let postgres = Postgres::start(0);
+    let (env, url) = (prepared(), postgres.database("runs"));
+    let mut child = begun(&env, &url);
+    child.kill().expect("it runs");
+    child.wait().expect("it ends");
+    say_go(&env);
+    let id = newest(&env, &url);
+    let resume = || run(&env, &url, &["resume", &id]);
+    let ended = std::thread::scope(|scope| {
+        let both = [scope.spawn(resume), scope.spawn(resume)];
+        both.map(|one| one.join().expect("it ends"))
+    });
+    let mut statuses: Vec<_> = ended.iter().map(|one| one.status).collect();
+    statuses.sort_unstable();
+    assert_eq!(statuses[0], 0, "{ended:#?}");
+    assert_eq!(effects(&env), ["first", "second", "third"], "{ended:#?}");
+}
+
+#[test]
+fn a_holder_that_died_is_replaced() {
+    let postgres = Postgres::start(0);
+    let (env, url) = (prepared(), postgres.database("runs"));
+    let mut child = begun(&env, &url);
+    child.kill().expect("it runs");
+    child.wait().expect("it ends");
+    say_go(&env);
+    run(&env, &url, &["exec", "r.toml", "--yes"]).status(0).err("taken over from run");
+}
+
+#[test]
+fn a_password_is_never_part_of_the_place() {
+    let env = home();
+    let refused = run(&env, "postgres://ada:s3cret@127.0.0.1/runs", &["runs"]).status(2);
+    assert!(!refused.stderr.contains("s3cret"), "{}", refused.stderr);
+    refused.err("PGPASSWORD");
+}
