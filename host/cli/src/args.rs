@@ -42,6 +42,8 @@ pub enum Command {
     Runs(RunsArgs),
     /// Show a run
     Show(ShowArgs),
+    /// Write the report of a run: text, json, junit, markdown or html
+    Report(ReportArgs),
     /// Remove runs that ended long ago from the journal
     Prune(PruneArgs),
     /// Write down what was reviewed: plugins and grants; a run that differs from it is refused
@@ -226,6 +228,19 @@ pub struct RunsArgs {
     pub json: bool,
 }
 
+/// `runbook report`
+#[derive(Debug, ClapArgs)]
+pub struct ReportArgs {
+    /// The run's id, or as much of it as is unambiguous
+    pub run: String,
+    /// text, json, junit, markdown or html [default: by the ending of `--output`, else text]
+    #[arg(long, value_parser = format)]
+    pub format: Option<runbook_report::Format>,
+    /// Where to [default: stdout]
+    #[arg(long, short, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+}
+
 /// `runbook prune`
 #[derive(Debug, ClapArgs)]
 pub struct PruneArgs {
@@ -248,7 +263,7 @@ pub struct PruneArgs {
 pub struct ShowArgs {
     /// The run's id, or as much of it as is unambiguous
     pub run: String,
-    /// text, json, junit or markdown
+    /// text, json, junit, markdown or html
     #[arg(long, default_value = "text", value_parser = format)]
     pub format: runbook_report::Format,
     /// Tell what happens as it happens, from the start, until the run ends or waits for somebody
@@ -268,7 +283,7 @@ fn decision(text: &str) -> Result<(String, String), String> {
 }
 
 fn format(text: &str) -> Result<runbook_report::Format, String> {
-    let known: Vec<_> = runbook_report::FORMATS.iter().map(|(_, name, _)| *name).collect();
+    let known: Vec<_> = runbook_report::FORMATS.iter().map(|(_, name, ..)| *name).collect();
     runbook_report::Format::find(text).ok_or_else(|| format!("`{text}` is not a format; known: {}", known.join(", ")))
 }
 

@@ -1,6 +1,7 @@
 //! The formats in which a run can be reported: one table.
 
 use crate::summary::Summary;
+use std::path::Path;
 
 /// A format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -13,20 +14,29 @@ pub enum Format {
     Junit,
     /// To paste into an incident.
     Markdown,
+    /// One file for a browser, with a timeline.
+    Html,
 }
 
-/// Every format: name and what it is for.
-pub const FORMATS: &[(Format, &str, &str)] = &[
-    (Format::Text, "text", "for a person's terminal"),
-    (Format::Json, "json", "for programs"),
-    (Format::Junit, "junit", "for CI"),
-    (Format::Markdown, "markdown", "to paste into an incident"),
+/// Every format: its name, how its files end, and what it is for.
+pub const FORMATS: &[(Format, &str, &str, &str)] = &[
+    (Format::Text, "text", "txt", "for a person's terminal"),
+    (Format::Json, "json", "json", "for programs"),
+    (Format::Junit, "junit", "xml", "for CI"),
+    (Format::Markdown, "markdown", "md", "to paste into an incident"),
+    (Format::Html, "html", "html", "one file for a browser, with a timeline"),
 ];
 
 impl Format {
+    /// What a file of this name is in, by its ending.
+    pub fn of_file(path: &Path) -> Option<Self> {
+        let ending = path.extension()?.to_str()?;
+        FORMATS.iter().find(|(_, _, known, _)| *known == ending).map(|(format, ..)| *format)
+    }
+
     /// The format called `name`.
     pub fn find(name: &str) -> Option<Self> {
-        FORMATS.iter().find(|(_, known, _)| *known == name).map(|(format, ..)| *format)
+        FORMATS.iter().find(|(_, known, ..)| *known == name).map(|(format, ..)| *format)
     }
 }
 
@@ -37,5 +47,6 @@ pub fn render(format: Format, summary: &Summary) -> String {
         Format::Json => crate::json::render(summary),
         Format::Junit => crate::junit::render(summary),
         Format::Markdown => crate::markdown::render(summary),
+        Format::Html => crate::html::render(summary),
     }
 }

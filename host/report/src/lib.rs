@@ -4,17 +4,21 @@
 //! finished run fold the same events and therefore say the same.
 
 mod format;
+mod html;
 mod json;
 mod junit;
 pub mod ledger;
 mod line;
 mod markdown;
+mod page;
 mod summary;
 mod table;
 mod text;
+mod timeline;
 
 pub use format::{FORMATS, Format, render};
 pub use line::{Line, Tone, lines};
 pub use summary::{StepState, StepSummary, Summary, cause_text};
 pub use table::table;
 pub use text::plan_table;
+pub use timeline::{Activity, Span, SpanEnd, Timeline};

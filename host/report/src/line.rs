@@ -87,7 +87,7 @@ pub fn lines(summary: &Summary, record: &Record) -> Vec<Line> {
                 line(Tone::Bad, format!("  ✗ {step}: not as before: before {before}, now {now}"))
             }
             UndoFinding::Unknown { fault } => {
-                line(Tone::Bad, format!("  ✗ {step}: could not be observed again: {}", fault.message))
+                line(Tone::Bad, format!("  ✗ {step}: it cannot be told what it left: {}", fault.message))
             }
         }],
         RunEvent::AttemptStarted { .. }

@@ -1,5 +1,6 @@
 //! A run, folded from its events.
 
+use crate::timeline::Timeline;
 use jiff::Timestamp;
 use runbook_engine::{
     ApprovalVerdict, AttemptResult, Cause, Effect, Fault, Item, LogLine, Look, LookVerdict, Outcome, PauseReason, Record,
@@ -50,6 +51,8 @@ pub struct Summary {
     pub window: Option<String>,
     /// Locks that it held.
     pub locks: Vec<String>,
+    /// What went on when.
+    pub timeline: Timeline,
 }
 
 /// What there is to say about a step.
@@ -171,6 +174,7 @@ impl Summary {
             steps: Vec::new(),
             window: None,
             locks: Vec::new(),
+            timeline: Timeline::default(),
         };
         for record in records {
             summary.fold(record);
@@ -210,6 +214,7 @@ impl Summary {
         if let Some(phase) = record.event.phase() {
             phase.name().clone_into(&mut self.state);
         }
+        self.timeline.fold(record);
         match &record.event {
             RunEvent::RunStarted { steps, .. } => self.steps = steps.iter().map(StepSummary::new).collect(),
             RunEvent::StepsBegan { locks } | RunEvent::LocksRetaken { locks } => {
@@ -384,6 +389,10 @@ impl StepSummary {
                     self.state = StepState::UndoFailed;
                     self.undo = Some(format!("after the undo it is not as before: before {before}, now {now}"));
                 }
+                UndoFinding::Unknown { fault } if self.state != StepState::Undone => {
+                    self.state = StepState::UnknownOutcome;
+                    self.summary = format!("it cannot be told whether it took effect: {}", fault.message);
+                }
                 UndoFinding::Unknown { fault } => {
                     self.state = StepState::UndoFailed;
                     self.undo = Some(format!("after the undo it could not be observed: {}", fault.message));
@@ -535,13 +544,11 @@ fn way_on(reason: &PauseReason, run: &str) -> String {
         }
         PauseReason::Approval { steps } => {
             let step = steps.first().map_or("STEP", StepId::as_str);
-            format!(
-                "somebody else says `runbook approve {run} {step}` or `runbook reject {run} {step} --reason WHY`; then continue with {resume}"
-            )
+            format!("`runbook approve {run} {step}` or `runbook reject {run} {step} --reason WHY`; then {resume}")
         }
         PauseReason::Manual { steps } => {
             let step = steps.first().map_or("STEP", StepId::as_str);
-            format!("when it is done, `runbook answer {run} {step}`; then continue with {resume}")
+            format!("when it is done, `runbook answer {run} {step}`; then {resume}")
         }
         PauseReason::Guard { .. }
         | PauseReason::LeaseLost { .. }

@@ -45,7 +45,8 @@ fn head(summary: &Summary) -> String {
     }
     for (name, value) in &summary.params {
         let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-        let _ = write!(text, "\n{name} = {value}");
+        // What plugins say comes in without control characters; this is typed, or made by another program.
+        let _ = write!(text, "\n{name} = {}", value.replace(char::is_control, " "));
     }
     text
 }

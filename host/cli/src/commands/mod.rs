@@ -12,6 +12,7 @@ mod lock;
 mod plan;
 pub mod plugin;
 mod prune;
+mod report;
 mod resume;
 mod runs;
 pub mod secret;
@@ -38,6 +39,7 @@ pub fn run(context: &Context, command: Command) -> Result<ExitStatus, Failure> {
         Command::Reject(args) => approve::reject(context, &args),
         Command::Runs(args) => runs::run(context, &args),
         Command::Show(args) => show::run(context, &args),
+        Command::Report(args) => report::run(context, &args),
         Command::Prune(args) => prune::run(context, &args),
         Command::Audit(args) => audit::run(context, &args),
         Command::Lock(args) => lock::run(context, &args),

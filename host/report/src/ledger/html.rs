@@ -1,22 +1,17 @@
-//! The ledger as one file for a browser: no script, nothing fetched.
+//! The ledger as one file for a browser.
 
 use super::counted;
+use crate::page::{self, escape};
 use runbook_authority::ledger::{Ledger, PluginEntry, Row, RunbookEntry, Standing};
 use std::fmt::Write as _;
 
-const STYLE: &str = "body{font:15px/1.45 system-ui,sans-serif;margin:2rem auto;max-width:75rem;padding:0 1rem;color:#1b1f24;background:#fff}\
-table{border-collapse:collapse;width:100%;margin:.5rem 0 1rem}td,th{text-align:left;vertical-align:top;padding:.25rem .6rem;border-bottom:1px solid #d8dee4}\
-code{font:13px ui-monospace,monospace}h2{margin-top:2rem}summary{cursor:pointer;font-weight:600;padding:.2rem 0}\
-.r{font-weight:600;white-space:nowrap}.critical{color:#a40e26}.high{color:#bc4c00}.medium{color:#7d4e00}.low,.info{color:#57606a}.why{color:#57606a}\
-@media(prefers-color-scheme:dark){body{color:#e6edf3;background:#0d1117}td,th{border-color:#30363d}.critical{color:#ff7b72}.high{color:#ffa657}.medium{color:#e3b341}.low,.info,.why{color:#8b949e}}";
+const STYLE: &str = ".r{font-weight:600;white-space:nowrap}.critical{color:#a40e26}.high{color:#bc4c00}.medium{color:#7d4e00}.low,.info{color:#57606a}.why{color:#57606a}\
+@media(prefers-color-scheme:dark){.critical{color:#ff7b72}.high{color:#ffa657}.medium{color:#e3b341}.low,.info,.why{color:#8b949e}}";
 
 /// The whole page.
 pub(super) fn render(ledger: &Ledger) -> String {
-    let mut page = String::from("<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">");
-    page.push_str("<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"><title>What may run here</title>");
-    // Nothing of a runbook can make the browser fetch or run anything, whatever its texts hold.
-    page.push_str("<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">");
-    let _ = writeln!(page, "<style>{STYLE}</style></head><body>\n<h1>What may run here</h1>");
+    let mut page = page::begin("What may run here", STYLE);
+    page.push_str("<h1>What may run here</h1>\n");
     let _ = writeln!(
         page,
         "<p>{}, {}, {}. The highest risk is <span class=\"r {1}\">{1}</span>.</p>",
@@ -33,7 +28,7 @@ pub(super) fn render(ledger: &Ledger) -> String {
         page.push_str("<h2>Plugins</h2>\n");
         ledger.plugins.iter().for_each(|plugin| push_plugin(&mut page, plugin));
     }
-    page.push_str("</body></html>\n");
+    page.push_str(page::END);
     page
 }
 
@@ -116,21 +111,4 @@ fn push_rows(page: &mut String, rows: &[Row]) {
         );
     }
     page.push_str("</table>\n");
-}
-
-/// Text of people, as text: whatever is in it cannot become markup.
-fn escape(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => escaped.push_str("&amp;"),
-            '<' => escaped.push_str("&lt;"),
-            '>' => escaped.push_str("&gt;"),
-            '"' => escaped.push_str("&quot;"),
-            '\'' => escaped.push_str("&#39;"),
-            c if c.is_control() && c != '\n' => escaped.push('\u{fffd}'),
-            c => escaped.push(c),
-        }
-    }
-    escaped
 }

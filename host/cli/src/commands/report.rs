@@ -1,0 +1,39 @@
+//! `runbook report`
+
+use super::resume::load;
+use crate::args::ReportArgs;
+use crate::context::Context;
+use crate::execution;
+use crate::exit_status::ExitStatus;
+use crate::failure::Failure;
+use crate::ui;
+use runbook_report::{Format, Summary};
+use std::path::Path;
+
+/// Writes the report of a run, from its journal.
+pub fn run(context: &Context, args: &ReportArgs) -> Result<ExitStatus, Failure> {
+    let format = match (args.format, args.output.as_deref()) {
+        (Some(format), _) => format,
+        (None, None) => Format::Text,
+        (None, Some(path)) => by_name(path)?,
+    };
+    let stored = execution::block_on(async {
+        let journal = execution::open_journal(context).await?;
+        load(&journal, &args.run).await.map(|(_, stored)| stored)
+    })?;
+    let text = runbook_report::render(format, &Summary::of(&stored.header, &stored.records));
+    match &args.output {
+        None => ui::data(&text)?,
+        Some(path) => std::fs::write(path, text).map_err(|error| {
+            Failure::engine(format!("the report cannot be written to `{}`: {error}", path.display())).hint("name another file")
+        })?,
+    }
+    Ok(ExitStatus::Success)
+}
+
+fn by_name(path: &Path) -> Result<Format, Failure> {
+    Format::of_file(path).ok_or_else(|| {
+        Failure::usage(format!("`{}` does not say which format it is to be in", path.display()))
+            .hint("give `--format`, or end the name in .txt, .json, .xml (JUnit), .md or .html")
+    })
+}

@@ -1,0 +1,271 @@
+//! What went on when: the spans of a run, folded from its events. The HTML report draws them, a trace sends them.
+
+use jiff::Timestamp;
+use runbook_engine::{ApprovalVerdict, AttemptResult, Outcome, PauseReason, Record, RunEvent, StepId, UndoFinding, UndoResult};
+use serde::Serialize;
+
+/// What went on between two moments.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Span {
+    /// The step; `None` for the run itself.
+    pub step: Option<String>,
+    /// What went on.
+    pub activity: Activity,
+    /// Since when.
+    pub from: Timestamp,
+    /// Until when; `None` while it goes on, or if nobody knows.
+    pub to: Option<Timestamp>,
+    /// How it ended.
+    pub end: SpanEnd,
+    /// One line: what came of it.
+    pub summary: String,
+}
+
+/// What went on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case", tag = "type", content = "number")]
+pub enum Activity {
+    /// An attempt, counted from 1.
+    Attempt(u32),
+    /// A nested file, or the items of a list.
+    Group,
+    /// It waited for somebody to approve it.
+    Approval,
+    /// It was a person's to do.
+    Person,
+    /// An undo, counted from 1.
+    Undo(u32),
+    /// A notification.
+    Notification,
+    /// The run was paused.
+    Pause,
+    /// Nobody executed the run: its process had died.
+    Dead,
+}
+
+/// How it ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SpanEnd {
+    /// It has not ended.
+    Open,
+    /// Well.
+    Good,
+    /// With a warning, or not yet as it should be.
+    Warned,
+    /// It failed.
+    Failed,
+    /// Nobody heard how.
+    CutOff,
+}
+
+impl SpanEnd {
+    /// The word in reports.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Open => "goes on",
+            Self::Good => "done",
+            Self::Warned => "warning",
+            Self::Failed => "failed",
+            Self::CutOff => "cut off",
+        }
+    }
+}
+
+impl Activity {
+    /// In a few words.
+    pub fn text(self) -> String {
+        match self {
+            Self::Attempt(number) => format!("attempt {number}"),
+            Self::Group => "its steps".to_owned(),
+            Self::Approval => "waits for approval".to_owned(),
+            Self::Person => "waits for a person".to_owned(),
+            Self::Undo(number) => format!("undo {number}"),
+            Self::Notification => "notification".to_owned(),
+            Self::Pause => "paused".to_owned(),
+            Self::Dead => "nobody executed the run".to_owned(),
+        }
+    }
+}
+
+/// The spans of a run, in the order in which they began.
+#[derive(Debug, Clone, Default, Serialize)]
+#[serde(transparent)]
+pub struct Timeline {
+    spans: Vec<Span>,
+    /// When the last record was written.
+    #[serde(skip)]
+    last: Option<Timestamp>,
+}
+
+impl Timeline {
+    /// The spans of a run.
+    pub fn of(records: &[Record]) -> Self {
+        let mut timeline = Self::default();
+        for record in records {
+            timeline.fold(record);
+        }
+        timeline
+    }
+
+    /// In the order in which they began.
+    pub fn spans(&self) -> &[Span] {
+        &self.spans
+    }
+
+    /// Takes in one more record.
+    pub fn fold(&mut self, record: &Record) {
+        let at = record.at;
+        match &record.event {
+            RunEvent::AttemptStarted { step, attempt, .. } => self.begin(Some(step), Activity::Attempt(*attempt), at),
+            RunEvent::AttemptRefused { step, attempt, fault, .. } => {
+                self.begin(Some(step), Activity::Attempt(*attempt), at);
+                self.end(Some(step), at, SpanEnd::Failed, &fault.message);
+            }
+            RunEvent::AttemptEnded { step, result, .. } | RunEvent::ItemsEnded { step, result, .. } => {
+                let (end, summary) = outcome(result);
+                self.end(Some(step), at, end, summary);
+            }
+            RunEvent::GroupBegan { step, .. } | RunEvent::ItemsListed { step, .. } => self.begin(Some(step), Activity::Group, at),
+            RunEvent::ApprovalAsked { step, proposal, .. } => {
+                // Asked again, because what it would do has changed.
+                self.end(Some(step), at, SpanEnd::CutOff, "its plan changed");
+                self.begin(Some(step), Activity::Approval, at);
+                self.say(step, &format!("would: {}", proposal.summary));
+            }
+            RunEvent::ApprovalGiven { step, by, verdict, .. } => match verdict {
+                ApprovalVerdict::Approved => self.end(Some(step), at, SpanEnd::Good, &format!("approved by {by}")),
+                ApprovalVerdict::Rejected { reason } => {
+                    self.end(Some(step), at, SpanEnd::Failed, &format!("rejected by {by}: {reason}"));
+                }
+            },
+            RunEvent::ManualAsked { step, instructions } => {
+                self.begin(Some(step), Activity::Person, at);
+                self.say(step, instructions.lines().next().unwrap_or_default());
+            }
+            RunEvent::ManualAnswered { step, by, .. } => self.end(Some(step), at, SpanEnd::Good, &format!("answered by {by}")),
+            RunEvent::UndoStarted { step, attempt } => self.begin(Some(step), Activity::Undo(*attempt), at),
+            RunEvent::UndoEnded { step, result, .. } => match result {
+                UndoResult::Done { summary } => self.end(Some(step), at, SpanEnd::Good, summary),
+                UndoResult::Failed { fault } => self.end(Some(step), at, SpanEnd::Failed, &fault.message),
+            },
+            RunEvent::UndoChecked { step, finding } => match finding {
+                UndoFinding::Restored => {}
+                UndoFinding::Drifted { .. } => self.blame(step, "after it, it was not as before"),
+                UndoFinding::Unknown { fault } => self.blame(step, &fault.message),
+            },
+            RunEvent::NotifyStarted { notify, .. } => self.begin(Some(notify), Activity::Notification, at),
+            RunEvent::NotifyEnded { notify, fault, .. } => match fault {
+                None => self.end(Some(notify), at, SpanEnd::Good, "sent"),
+                Some(fault) => self.end(Some(notify), at, SpanEnd::Failed, &fault.message),
+            },
+            RunEvent::Paused { reason } => {
+                self.begin(None, Activity::Pause, at);
+                if let Some(span) = self.spans.last_mut() {
+                    pause(reason).clone_into(&mut span.summary);
+                }
+            }
+            RunEvent::Resumed { by } => self.resume(by, at),
+            RunEvent::UndoRequested { by } => {
+                let summary = format!("it had ended; undo asked for by {by}");
+                let from = self.last.unwrap_or(at);
+                self.spans.push(Span { step: None, activity: Activity::Pause, from, to: Some(at), end: SpanEnd::Good, summary });
+            }
+            RunEvent::RunEnded { .. } => self.end(None, at, SpanEnd::Good, ""),
+            RunEvent::RunStarted { .. }
+            | RunEvent::LockWaiting { .. }
+            | RunEvent::WindowChecked { .. }
+            | RunEvent::StepsBegan { .. }
+            | RunEvent::LocksRetaken { .. }
+            | RunEvent::GuardLooked { .. }
+            | RunEvent::Stopping { .. }
+            | RunEvent::StepSkipped { .. }
+            | RunEvent::Recovered { .. }
+            | RunEvent::VerifyBegan
+            | RunEvent::UndoBegan { .. }
+            | RunEvent::FinallyBegan { .. } => {}
+        }
+        self.last = Some(at);
+    }
+
+    fn begin(&mut self, step: Option<&StepId>, activity: Activity, from: Timestamp) {
+        let step = step.map(ToString::to_string);
+        self.spans.push(Span { step, activity, from, to: None, end: SpanEnd::Open, summary: String::new() });
+    }
+
+    fn open(&mut self, step: Option<&StepId>) -> Option<&mut Span> {
+        let of_step = |span: &&mut Span| span.step.as_deref() == step.map(StepId::as_str) && span.end == SpanEnd::Open;
+        self.spans.iter_mut().rev().find(of_step)
+    }
+
+    fn say(&mut self, step: &StepId, summary: &str) {
+        if let Some(span) = self.open(Some(step)) {
+            summary.clone_into(&mut span.summary);
+        }
+    }
+
+    fn end(&mut self, step: Option<&StepId>, at: Timestamp, end: SpanEnd, summary: &str) {
+        if let Some(span) = self.open(step) {
+            (span.to, span.end) = (Some(at), end);
+            if !summary.is_empty() {
+                summary.clone_into(&mut span.summary);
+            }
+        }
+    }
+
+    /// The last span of a step was not as good as it looked.
+    fn blame(&mut self, step: &StepId, why: &str) {
+        if let Some(span) = self.spans.iter_mut().rev().find(|span| span.step.as_deref() == Some(step.as_str())) {
+            span.end = SpanEnd::Failed;
+            why.clone_into(&mut span.summary);
+        }
+    }
+
+    /// What was under way when the process died has no end that anybody knows; a person's answer is still awaited.
+    fn resume(&mut self, by: &str, at: Timestamp) {
+        let last = self.last;
+        let paused = self.open(None).is_some();
+        for span in self.spans.iter_mut().filter(|span| span.end == SpanEnd::Open) {
+            match span.activity {
+                Activity::Attempt(_) | Activity::Undo(_) | Activity::Notification => {
+                    (span.to, span.end) = (last, SpanEnd::CutOff);
+                }
+                Activity::Pause | Activity::Dead => (span.to, span.end) = (Some(at), SpanEnd::Good),
+                Activity::Group | Activity::Approval | Activity::Person => {}
+            }
+        }
+        if let Some(last) = last.filter(|_| !paused) {
+            let summary = format!("resumed by {by}");
+            self.spans.push(Span {
+                step: None,
+                activity: Activity::Dead,
+                from: last,
+                to: Some(at),
+                end: SpanEnd::CutOff,
+                summary,
+            });
+        }
+    }
+}
+
+fn outcome(result: &AttemptResult) -> (SpanEnd, &str) {
+    match result {
+        AttemptResult::Succeeded { outcome: Outcome::Pass, summary, .. } => (SpanEnd::Good, summary),
+        AttemptResult::Succeeded { outcome: Outcome::Warn | Outcome::Unknown | Outcome::Fail, summary, .. } => {
+            (SpanEnd::Warned, summary)
+        }
+        AttemptResult::Failed { fault, .. } => (SpanEnd::Failed, &fault.message),
+    }
+}
+
+fn pause(reason: &PauseReason) -> &'static str {
+    match reason {
+        PauseReason::UnknownOutcome { .. } => "an outcome is unknown",
+        PauseReason::Approval { .. } => "waits for approval",
+        PauseReason::Manual { .. } => "waits for a person",
+        PauseReason::Guard { .. } => "a guard paused it",
+        PauseReason::LeaseLost { .. } => "a lock was lost",
+        PauseReason::OutsideWindow { .. } => "the window closed",
+        PauseReason::Interrupted => "interrupted",
+    }
+}

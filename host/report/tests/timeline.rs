@@ -1,0 +1,105 @@
+//! What went on when: spans are the fold of a run's records, and the page that draws them holds no markup of others.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use runbook_engine::{Record, RunEvent, RunHeader};
+use runbook_report::{Activity, Format, Span, SpanEnd, Summary, Timeline, render};
+use serde_json::json;
+
+fn records(events: &[(&str, serde_json::Value)]) -> Vec<Record> {
+    let record = |(seq, (at, event)): (usize, &(&str, serde_json::Value))| {
+        let event: RunEvent = serde_json::from_value(event.clone()).unwrap();
+        Record { seq: seq as u64, at: format!("2026-01-01T10:{at}Z").parse().unwrap(), event }
+    };
+    events.iter().enumerate().map(record).collect()
+}
+
+fn started(step: &str, attempt: u32) -> serde_json::Value {
+    json!({ "type": "attempt-started", "step": step, "attempt": attempt, "input": {}, "input_digest": "sha256:0", "proposal": null, "undo": "not-needed" })
+}
+
+fn ended(step: &str, attempt: u32, summary: &str) -> serde_json::Value {
+    let result = json!({ "type": "succeeded", "outcome": "pass", "summary": summary, "output": null, "changed": false });
+    json!({ "type": "attempt-ended", "step": step, "attempt": attempt, "result": result, "then": { "type": "final" }, "duration_ms": 1 })
+}
+
+fn one(spans: &[Span]) -> Vec<(Option<&str>, Activity, SpanEnd)> {
+    spans.iter().map(|span| (span.step.as_deref(), span.activity, span.end)).collect()
+}
+
+#[test]
+fn an_attempt_is_a_span_from_its_intent_to_its_result() {
+    let timeline = Timeline::of(&records(&[("00:00", started("a", 1)), ("00:02", ended("a", 1, "well"))]));
+    let [span] = timeline.spans() else { panic!("one span: {:?}", timeline.spans()) };
+    assert_eq!((span.activity, span.end, span.summary.as_str()), (Activity::Attempt(1), SpanEnd::Good, "well"));
+    assert_eq!(span.to.unwrap().duration_since(span.from).as_secs(), 2);
+}
+
+#[test]
+fn what_was_under_way_when_the_process_died_ends_with_its_last_record() {
+    let resumed = json!({ "type": "resumed", "by": "ada@vm" });
+    let records = records(&[
+        ("00:00", started("a", 1)),
+        ("00:01", started("b", 1)),
+        ("30:00", resumed),
+        ("30:01", started("a", 2)),
+        ("30:02", ended("a", 2, "well")),
+    ]);
+    let timeline = Timeline::of(&records);
+    let expected = [
+        (Some("a"), Activity::Attempt(1), SpanEnd::CutOff),
+        (Some("b"), Activity::Attempt(1), SpanEnd::CutOff),
+        (None, Activity::Dead, SpanEnd::CutOff),
+        (Some("a"), Activity::Attempt(2), SpanEnd::Good),
+    ];
+    assert_eq!(one(timeline.spans()), expected);
+    assert_eq!(timeline.spans()[0].to, Some(records[1].at), "nobody knows of anything later");
+    assert_eq!(timeline.spans()[2].to.unwrap().duration_since(timeline.spans()[2].from).as_secs(), 29 * 60 + 59);
+}
+
+#[test]
+fn a_pause_ends_when_the_run_goes_on() {
+    let paused = json!({ "type": "paused", "reason": { "type": "interrupted" } });
+    let resumed = json!({ "type": "resumed", "by": "ada@vm" });
+    let timeline = Timeline::of(&records(&[("00:00", paused), ("10:00", resumed)]));
+    assert_eq!(one(timeline.spans()), [(None, Activity::Pause, SpanEnd::Good)]);
+}
+
+fn page_of(text: &str, records: &[Record]) -> String {
+    let header: RunHeader = serde_json::from_value(json!({
+        "run": "01a1fd21-3b49-73af-9d20-e1f0f68dfbeb", "name": "n", "title": text, "sources": [], "digest": "sha256:0",
+        "params": { text: text }, "environment": text, "operator": text, "started": "2026-01-01T10:00:00Z"
+    }))
+    .unwrap();
+    render(Format::Html, &Summary::of(&header, records))
+}
+
+#[test]
+fn whatever_its_texts_hold_the_page_has_no_markup_of_theirs() {
+    let hostile = "\"'></td><script>alert(1)</script><img src=x onerror=alert(1)>&amp;\u{1b}[2J";
+    let listing = json!([{ "id": hostile, "title": hostile, "section": "step", "uses": hostile, "digest": hostile }]);
+    let begun = json!({ "type": "run-started", "runbook": "n", "title": hostile, "steps": listing, "params": {} });
+    let page =
+        page_of(hostile, &records(&[("00:00", begun), ("00:00", started(hostile, 1)), ("00:01", ended(hostile, 1, hostile))]));
+    for part in ["<script", "<img", "onerror=alert(1)>", "\"'>", "\u{1b}"] {
+        assert!(!page.contains(part), "`{part}` is in the page");
+    }
+    assert!(page.contains("&lt;script&gt;") && page.contains("default-src 'none'"));
+    assert_eq!(page.matches("class=\"b-good\"").count(), 1, "one bar: {page}");
+}
+
+#[test]
+fn a_night_of_waiting_leaves_room_for_the_work() {
+    let listing = json!([{ "id": "a", "title": "a", "section": "step", "uses": "test:do", "digest": "sha256:0" }]);
+    let events = [
+        ("00:00", json!({ "type": "run-started", "runbook": "n", "title": "t", "steps": listing, "params": {} })),
+        ("00:00", started("a", 1)),
+        ("00:10", ended("a", 1, "well")),
+        ("00:10", json!({ "type": "paused", "reason": { "type": "interrupted" } })),
+        ("50:00", json!({ "type": "resumed", "by": "ada@vm" })),
+        ("50:00", started("a", 2)),
+        ("50:10", ended("a", 2, "well")),
+    ];
+    let page = page_of("t", &records(&events));
+    assert!(page.contains("left:0.00%;width:48.50%"), "ten of twenty seconds of work are half of what is not pause: {page}");
+    assert!(page.contains("left:51.50%;width:48.50%"), "{page}");
+}
