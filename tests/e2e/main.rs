@@ -19,6 +19,7 @@ mod schema;
 mod secrets;
 mod signing;
 mod sql;
+mod telemetry;
 mod window;
 mod wrong_runbooks;
 

@@ -25,8 +25,10 @@ pub struct Received {
     pub line: String,
     /// Header lines.
     pub headers: Vec<String>,
-    /// Body.
+    /// Body, as text.
     pub body: String,
+    /// Body, as it came.
+    pub bytes: Vec<u8>,
 }
 
 /// A server on loopback that answers every request the same way and remembers them all.
@@ -111,5 +113,6 @@ fn answer(stream: &TcpStream, status: &str, body: &str) -> Option<Received> {
         line: line.trim().trim_end_matches(" HTTP/1.1").to_owned(),
         headers,
         body: String::from_utf8_lossy(&content).into_owned(),
+        bytes: content,
     })
 }

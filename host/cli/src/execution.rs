@@ -6,6 +6,7 @@ use crate::failure::Failure;
 use crate::live::Live;
 use crate::operate::Operator;
 use crate::person::{Next, Person};
+use crate::telemetry;
 use crate::ui;
 use runbook_engine::{
     CancelLevel, CancelToken, Cause, Changes, Clock, Holder, Options, OutsideWindow, PauseReason, Plan, RunEnd, RunError, RunId,
@@ -204,7 +205,7 @@ pub async fn with_person(
 }
 
 /// Shows the end of a run and says how the program ends.
-pub fn conclude(
+pub async fn conclude(
     outcome: Result<RunOutcome, RunError>,
     live: &Live,
     brake: &Brake,
@@ -216,6 +217,7 @@ pub fn conclude(
         ui::data(&runbook_report::render(Format::Text, summary))?;
     }
     write_reports(summary, reports)?;
+    telemetry::send(summary).await;
     Ok(status_of(&outcome, brake))
 }
 

@@ -16,6 +16,7 @@ mod person;
 mod plugins;
 mod prepare;
 mod signatures;
+mod telemetry;
 mod ui;
 mod vault;
 

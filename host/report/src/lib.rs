@@ -15,6 +15,7 @@ mod summary;
 mod table;
 mod text;
 mod timeline;
+pub mod trace;
 
 pub use format::{FORMATS, Format, render};
 pub use line::{Line, Tone, lines};

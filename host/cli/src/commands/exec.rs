@@ -44,7 +44,7 @@ pub fn run(context: &Context, args: &ExecArgs) -> Result<ExitStatus, Failure> {
         let outcome = runbook_engine::execute(&plan, &operator, &journal, &clock, &mut live, &options).await;
         let person = Person { context, journal: &journal, run, plan: &plan, brake: &brake };
         let outcome = execution::with_person(&person, &operator, &options, &mut live, outcome, Changes::Refuse).await?;
-        execution::conclude(outcome, &live, &brake, &args.report)
+        execution::conclude(outcome, &live, &brake, &args.report).await
     })
 }
 

@@ -33,7 +33,7 @@ pub fn run(context: &Context, args: &ResumeArgs) -> Result<ExitStatus, Failure> 
         let outcome = runbook_engine::resume(&plan, &operator, &journal, &clock, &mut live, &options, &decisions, changes).await;
         let person = Person { context, journal: &journal, run, plan: &plan, brake: &brake };
         let outcome = execution::with_person(&person, &operator, &options, &mut live, outcome, changes).await?;
-        execution::conclude(outcome, &live, &brake, &args.run.report)
+        execution::conclude(outcome, &live, &brake, &args.run.report).await
     })
 }
 

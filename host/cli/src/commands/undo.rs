@@ -28,6 +28,6 @@ pub fn run(context: &Context, args: &RunArgs) -> Result<ExitStatus, Failure> {
         let mut live = Live::new(context, &stored.header, &stored.records);
         let clock = SystemClock::new();
         let outcome = runbook_engine::undo_run(&plan, &operator, &journal, &clock, &mut live, &options, Changes::Refuse).await;
-        execution::conclude(outcome, &live, &brake, &args.report)
+        execution::conclude(outcome, &live, &brake, &args.report).await
     })
 }

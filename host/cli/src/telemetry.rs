@@ -1,0 +1,100 @@
+//! Sends the trace of a run that has ended, by OTLP over HTTP, where the standard `OTEL_…` variables say to. A collector that is
+//! away is a warning: nothing about a run depends on it.
+
+use crate::ui;
+use opentelemetry::trace::{SpanContext, SpanId, SpanKind, Status, TraceFlags, TraceId, TraceState};
+use opentelemetry::{InstrumentationScope, KeyValue};
+use opentelemetry_http::{Bytes, HttpClient, HttpError, Request, Response};
+use opentelemetry_otlp::{SpanExporter, WithHttpConfig as _};
+use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanExporter as _, SpanLinks};
+use runbook_report::Summary;
+use runbook_report::trace::{TraceSpan, trace};
+use std::error::Error;
+use std::time::{Duration, SystemTime};
+
+/// How long an operator waits for a collector at most.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Either of them says where to.
+const ENDPOINTS: [&str; 2] = ["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"];
+
+/// Sends the trace of a run, if it has ended and somebody wants it.
+pub async fn send(summary: &Summary) {
+    if !is_configured() {
+        return;
+    }
+    let Some(spans) = trace(summary) else { return };
+    let run = summary.run.clone();
+    let sending = tokio::task::spawn_blocking(move || send_now(&run, &spans));
+    let sent = match tokio::time::timeout(PATIENCE, sending).await {
+        Ok(Ok(sent)) => sent.map_err(|error| error.to_string()),
+        Ok(Err(_)) => Err("sending it ended unexpectedly".to_owned()),
+        Err(_) => Err(format!("the collector did not answer within {} s", PATIENCE.as_secs())),
+    };
+    if let Err(error) = sent {
+        ui::note(&format!("warning: the trace of the run could not be sent: {error}"));
+    }
+}
+
+fn is_configured() -> bool {
+    let given = |name: &str| std::env::var(name).is_ok_and(|value| !value.trim().is_empty());
+    let is = |name: &str, word: &str| std::env::var(name).is_ok_and(|value| value.trim().eq_ignore_ascii_case(word));
+    ENDPOINTS.into_iter().any(given) && !is("OTEL_SDK_DISABLED", "true") && !is("OTEL_TRACES_EXPORTER", "none")
+}
+
+fn send_now(run: &str, spans: &[TraceSpan]) -> Result<(), Box<dyn Error + Send + Sync>> {
+    let mut exporter = SpanExporter::builder().with_http().with_http_client(Client::new()).build()?;
+    let builder = Resource::builder();
+    // `OTEL_SERVICE_NAME` and `OTEL_RESOURCE_ATTRIBUTES` are read by the builder, and win.
+    let named = std::env::var_os("OTEL_SERVICE_NAME").is_some();
+    let builder = if named { builder } else { builder.with_service_name("runbook") };
+    exporter.set_resource(&builder.with_attribute(KeyValue::new("service.version", env!("CARGO_PKG_VERSION"))).build());
+    let trace_id = uuid::Uuid::parse_str(run)?.as_u128();
+    let batch: Vec<SpanData> = spans.iter().map(|span| data(trace_id, span)).collect();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    Ok(runtime.block_on(exporter.export(batch))?)
+}
+
+fn data(trace_id: u128, span: &TraceSpan) -> SpanData {
+    let (trace, id) = (TraceId::from(trace_id), SpanId::from(span.id));
+    SpanData {
+        span_context: SpanContext::new(trace, id, TraceFlags::SAMPLED, false, TraceState::NONE),
+        parent_span_id: span.parent.map_or(SpanId::INVALID, SpanId::from),
+        parent_span_is_remote: false,
+        span_kind: SpanKind::Internal,
+        name: span.name.clone().into(),
+        start_time: SystemTime::from(span.from),
+        end_time: SystemTime::from(span.to),
+        attributes: span.attributes.iter().map(|(name, value)| KeyValue::new(*name, value.clone())).collect(),
+        dropped_attributes_count: 0,
+        events: SpanEvents::default(),
+        links: SpanLinks::default(),
+        status: span.error.as_ref().map_or(Status::Unset, |error| Status::error(error.clone())),
+        instrumentation_scope: InstrumentationScope::builder("runbook").with_version(env!("CARGO_PKG_VERSION")).build(),
+    }
+}
+
+/// Carries what the exporter sends. It follows no redirect: where traces go is what the operator's environment says.
+#[derive(Debug)]
+struct Client(ureq::Agent);
+
+impl Client {
+    fn new() -> Self {
+        let config = ureq::Agent::config_builder()
+            .timeout_global(Some(PATIENCE))
+            .http_status_as_error(false)
+            .max_redirects(0)
+            .tls_config(ureq::tls::TlsConfig::builder().root_certs(ureq::tls::RootCerts::PlatformVerifier).build());
+        Self(config.build().into())
+    }
+}
+
+#[async_trait::async_trait]
+impl HttpClient for Client {
+    async fn send_bytes(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
+        let answer = self.0.run(request.map(|body| body.to_vec()))?;
+        let (parts, mut body) = answer.into_parts();
+        Ok(Response::from_parts(parts, Bytes::from(body.read_to_vec()?)))
+    }
+}

@@ -1,0 +1,123 @@
+//! Traces by OTLP, received as a collector receives them.
+
+use crate::home;
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::trace::v1::Span;
+use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
+use prost::Message as _;
+use runbook_tests::env::{Finished, TestEnv};
+use runbook_tests::http::Receiver;
+
+const RUNBOOK: &str = r#"
+format = 1
+[runbook]
+name = "traced"
+[params.word]
+type = "string"
+default = "s3cret-looking-word"
+[targets.db]
+sql = "sqlite:work.db"
+[[step]]
+id = "make"
+uses = "sql:transaction"
+bind.db = "db"
+with.statements = ["create table made (name text)", "insert into made values ('{{ params.word }}')"]
+undo = { uses = "sql:transaction", bind = { db = "db" }, with = { statements = ["drop table made"] } }
+[[step]]
+id = "look"
+uses = "sql:query"
+bind.db = "db"
+with = { statement = "select count(*) as n from made", first_row = { n = 1 } }
+"#;
+
+fn prepared(runbook: &str) -> TestEnv {
+    let env = home();
+    rusqlite::Connection::open(env.path().join("work.db")).expect("a file").execute_batch("vacuum").expect("a database");
+    env.file("r.toml", runbook);
+    env
+}
+
+fn exec(env: &TestEnv, variables: &[(&str, &str)]) -> Finished {
+    let mut command = env.command(&["exec", "r.toml", "--yes"]);
+    command.envs(variables.iter().copied());
+    runbook_tests::env::finish(command.output().expect("the program starts"))
+}
+
+fn endpoint(collector: &Receiver) -> String {
+    format!("http://127.0.0.1:{}", collector.port)
+}
+
+fn spans(collector: &Receiver) -> Vec<Span> {
+    let received = collector.received();
+    let [one] = received.as_slice() else { panic!("one request, not {}", received.len()) };
+    assert_eq!(one.line, "POST /v1/traces");
+    let request = ExportTraceServiceRequest::decode(one.bytes.as_slice()).expect("it is OTLP");
+    let resource = format!("{:?}", request.resource_spans[0].resource);
+    assert!(resource.contains("service.name"), "{resource}");
+    request.resource_spans.into_iter().flat_map(|of| of.scope_spans).flat_map(|of| of.spans).collect()
+}
+
+fn named<'a>(spans: &'a [Span], name: &str) -> &'a Span {
+    let names: Vec<_> = spans.iter().map(|span| &span.name).collect();
+    spans.iter().find(|span| span.name == name).unwrap_or_else(|| panic!("no span `{name}` in {names:?}"))
+}
+
+#[test]
+fn a_run_is_a_trace_with_a_span_for_each_attempt() {
+    let (env, collector) = (prepared(RUNBOOK), Receiver::start());
+    exec(&env, &[("OTEL_EXPORTER_OTLP_ENDPOINT", &endpoint(&collector))]).status(0).without("warning");
+    let spans = spans(&collector);
+    let root = named(&spans, "runbook traced");
+    let (make, look) = (named(&spans, "make: attempt 1"), named(&spans, "look: attempt 1"));
+    assert!(root.parent_span_id.is_empty() && make.parent_span_id == root.span_id && look.parent_span_id == root.span_id);
+    assert!(root.start_time_unix_nano <= make.start_time_unix_nano && make.end_time_unix_nano <= look.start_time_unix_nano);
+    assert!(look.end_time_unix_nano <= root.end_time_unix_nano);
+    // The trace is found by the id of the run.
+    let shown = env.run(&["runs", "--json"]).status(0).stdout;
+    let run = serde_json::from_str::<serde_json::Value>(&shown).expect("JSON")["run"].as_str().expect("an id").replace('-', "");
+    let id = u128::from_be_bytes(root.trace_id.as_slice().try_into().expect("16 bytes"));
+    assert_eq!(format!("{id:032x}"), run);
+    // What runbooks are given and what plugins say stays here.
+    assert!(!format!("{spans:?}").contains("s3cret-looking-word"));
+}
+
+#[test]
+fn a_run_that_fails_is_a_trace_with_errors_and_its_undo() {
+    let (env, collector) = (prepared(&RUNBOOK.replace("n = 1", "n = 2")), Receiver::start());
+    exec(&env, &[("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", &format!("{}/v1/traces", endpoint(&collector)))]).status(1);
+    let spans = spans(&collector);
+    let code = |name: &str| {
+        named(&spans, name).status.as_ref().map_or(StatusCode::Unset, opentelemetry_proto::tonic::trace::v1::Status::code)
+    };
+    assert_eq!((code("runbook traced"), code("look: attempt 1")), (StatusCode::Error, StatusCode::Error));
+    assert_eq!((code("make: attempt 1"), code("make: undo 1")), (StatusCode::Unset, StatusCode::Unset));
+}
+
+#[test]
+fn headers_of_the_environment_are_sent() {
+    let (env, collector) = (prepared(RUNBOOK), Receiver::start());
+    let variables = [("OTEL_EXPORTER_OTLP_ENDPOINT", &*endpoint(&collector)), ("OTEL_EXPORTER_OTLP_HEADERS", "x-tenant=ops")];
+    exec(&env, &variables).status(0);
+    let headers = format!("{:?}", collector.received()[0].headers).to_lowercase();
+    assert!(headers.contains("x-tenant") && headers.contains("ops"), "{headers}");
+}
+
+#[test]
+fn a_collector_that_is_away_or_refuses_is_a_warning_and_changes_nothing() {
+    let env = prepared(RUNBOOK);
+    let away = format!("http://127.0.0.1:{}", runbook_tests::free_port());
+    exec(&env, &[("OTEL_EXPORTER_OTLP_ENDPOINT", &away)])
+        .status(0)
+        .err("warning: the trace of the run could not be sent")
+        .out("Succeeded");
+    let (env, collector) = (prepared(RUNBOOK), Receiver::answering("403 Forbidden", "no"));
+    exec(&env, &[("OTEL_EXPORTER_OTLP_ENDPOINT", &endpoint(&collector))]).status(0).err("warning: the trace").out("Succeeded");
+}
+
+#[test]
+fn nothing_is_sent_unless_it_is_asked_for() {
+    let (env, collector) = (prepared(RUNBOOK), Receiver::start());
+    let disabled = [("OTEL_EXPORTER_OTLP_ENDPOINT", &*endpoint(&collector)), ("OTEL_SDK_DISABLED", "true")];
+    exec(&env, &disabled).status(0).without("warning");
+    assert!(collector.received().is_empty());
+}
