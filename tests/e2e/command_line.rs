@@ -10,7 +10,9 @@ fn every_exit_status_is_documented() {
 
 #[test]
 fn completions_are_scripts_for_each_shell() {
-    for (shell, sign) in [("bash", "complete -F"), ("zsh", "#compdef runbook"), ("fish", "complete -c runbook")] {
+    for (shell, sign) in
+        [("bash", "-F _clap_complete_runbook runbook"), ("zsh", "#compdef runbook"), ("fish", "--command runbook")]
+    {
         home().run(&["completions", shell]).status(0).out(sign);
     }
 }

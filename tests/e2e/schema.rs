@@ -1,4 +1,4 @@
-//! `schema/runbook.v1.json`, which editors use, says what the program says.
+//! The schemas in `schema/`, which editors use, say what the program says.
 
 use crate::repository;
 use serde_json::Value;
@@ -63,4 +63,93 @@ fn an_editor_sees_every_mistake_of_shape() {
         }
     }
     assert!(seen > 30, "only {seen} mistakes of shape");
+}
+
+#[test]
+fn what_is_published_is_what_the_program_prints() {
+    for name in ["runbook", "suite", "plugin", "boundary", "trust", "audit"] {
+        let printed = crate::home().run(&["schema", name]).status(0).stdout;
+        let path = repository().join("schema").join(format!("{name}.v1.json"));
+        let read = |text: &str| serde_json::from_str::<Value>(text).expect("a schema is JSON");
+        let published = fs::read_to_string(&path).expect("it is published");
+        assert_eq!(read(&printed), read(&published), "write it again: `runbook schema {name} > schema/{name}.v1.json`");
+    }
+}
+
+#[test]
+fn the_manifests_of_the_bundled_plugins_fit_the_schema() {
+    let schema = published("plugin.v1.json");
+    let mut seen = 0;
+    for entry in fs::read_dir(repository().join("plugins")).expect("the folder is there") {
+        let path = entry.expect("an entry").path().join("plugin.toml");
+        if path.exists() {
+            let value = toml(&path).expect("good TOML");
+            let errors: Vec<_> = schema.iter_errors(&value).map(|error| format!("{}: {error}", error.instance_path())).collect();
+            assert!(errors.is_empty(), "{}: {errors:#?}", path.display());
+            seen += 1;
+        }
+    }
+    assert!(seen >= 8, "only {seen} manifests");
+}
+
+/// What a schema and the program say of a text: whether it is good.
+fn both_refuse(schema: &str, good: &str, changes: &[(&str, &str)], program: &dyn Fn(&str) -> bool) {
+    let validator = published(schema);
+    let fits = |text: &str| {
+        let table: toml::Table = toml::from_str(text).expect("good TOML");
+        validator.is_valid(&serde_json::to_value(table).expect("TOML is JSON but for its dates"))
+    };
+    assert!(fits(good) && program(good), "the example is good");
+    for (from, to) in changes {
+        let bad = good.replace(from, to);
+        assert_ne!(bad, good, "`{from}` is in the example");
+        assert!(!fits(&bad), "the schema allows `{to}`");
+        assert!(!program(&bad), "the program allows `{to}`");
+    }
+}
+
+#[test]
+fn a_mistake_in_a_manifest_is_seen_by_both() {
+    let good = fs::read_to_string(repository().join("plugins/postgres/plugin.toml")).expect("a manifest");
+    let program = |text: &str| {
+        let mut diagnostics = runbook_document::Diagnostics::default();
+        let source = runbook_document::Source::new("plugin.toml", text);
+        runbook_authority::Manifest::parse(&source, &mut diagnostics).is_some()
+    };
+    let changes = [
+        ("format = 1", "format = 2"),
+        ("name = \"postgres\"", "name = \"Postgres\""),
+        ("capability = \"sql\"", "capability = \"sqll\""),
+        ("verbs = [\"run\"]", "verbs = [\"walk\"]"),
+        ("kind = \"probe\"", "kind = \"sonde\""),
+        ("idempotent = true", "idempotent = \"yes\""),
+        ("reason = \"where dumps are\"", "raeson = \"where dumps are\""),
+    ];
+    both_refuse("plugin.v1.json", &good, &changes, &program);
+}
+
+#[test]
+fn a_mistake_in_a_boundary_is_seen_by_both() {
+    let good = "format = 1\n[[allow]]\ncapability = \"http\"\nverbs = [\"get\"]\nreason = \"checks\"\nhosts = [\"*.internal\"]\nports = [443, \"8443\"]\n\
+        paths = [\"/v1/**\"]\naddresses = [\"private\", \"10.0.0.7\"]\nredirects = 0\nmax_body = \"1 MiB\"\ntimeout = \"10s\"\n\
+        [[allow]]\ncapability = \"sql\"\nverbs = [\"query\"]\nstatements = [\"select\"]\nsuperuser = false\nfiles = [\"/var/lib/app\"]\n\
+        [[allow]]\ncapability = \"process\"\nverbs = [\"run\"]\nprograms = [\"/usr/bin/psql\"]\narguments = [[\"--version\"], [\"-c\", { one_of = [\"a\", \"b\"] }]]\n";
+    let program = |text: &str| {
+        let mut diagnostics = runbook_document::Diagnostics::default();
+        let source = runbook_document::Source::new("boundary.toml", text);
+        runbook_authority::boundary::Boundary::parse(&source, &mut diagnostics).is_some()
+    };
+    let changes = [
+        ("verbs = [\"get\"]", "verbs = [\"fetch\"]"),
+        ("capability = \"http\"", "capability = \"htttp\""),
+        ("paths = [\"/v1/**\"]", "paths = [\"v1\"]"),
+        ("redirects = 0", "redirects = \"none\""),
+        ("superuser = false", "superuser = \"no\""),
+        ("max_body = \"1 MiB\"", "max_body = 1"),
+        ("timeout = \"10s\"", "timeout = \"soon\""),
+        ("statements = [\"select\"]", "statements = [\"selekt\"]"),
+        ("hosts =", "host ="),
+        ("superuser = false", "ports = [true]"),
+    ];
+    both_refuse("boundary.v1.json", good, &changes, &program);
 }

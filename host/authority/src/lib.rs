@@ -15,6 +15,7 @@ pub mod ledger;
 pub mod lockfile;
 pub mod manifest;
 pub mod pattern;
+pub mod schema;
 pub mod snapshot;
 pub mod target;
 pub mod trust;

@@ -58,6 +58,9 @@ pub enum OperationKind {
 }
 
 impl OperationKind {
+    /// All of them.
+    pub const ALL: &[Self] = &[Self::Probe, Self::SmokeTest, Self::Step];
+
     /// The kind's name in TOML.
     pub fn name(self) -> &'static str {
         match self {
@@ -68,7 +71,7 @@ impl OperationKind {
     }
 
     fn find(name: &str) -> Option<Self> {
-        [Self::Probe, Self::SmokeTest, Self::Step].into_iter().find(|kind| kind.name() == name)
+        Self::ALL.iter().copied().find(|kind| kind.name() == name)
     }
 }
 

@@ -2,8 +2,11 @@
 
 use crate::commands::plugin::PluginCommand;
 use crate::commands::secret::SecretCommand;
+use crate::completion;
 use crate::context::GlobalArgs;
+use crate::schemas::FileKind;
 use clap::{Args as ClapArgs, Parser, Subcommand};
+use clap_complete::ArgValueCompleter;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -62,10 +65,24 @@ pub enum Command {
         #[command(subcommand)]
         command: PluginCommand,
     },
-    /// Print a completion script for a shell
+    /// Explain a key of a file: its meaning, what it may be, and what is below it
+    Explain(ExplainArgs),
+    /// Print the JSON Schema of a kind of file, for editors
+    Schema {
+        /// Which kind
+        #[arg(value_enum)]
+        file: FileKind,
+    },
+    /// Print a completion script for a shell; it completes runs, steps, parameters and plugins too
     Completions {
         /// The shell
-        shell: clap_complete::Shell,
+        shell: CompletionShell,
+    },
+    /// Print the manual page, or write one for each command into a folder
+    Man {
+        /// The folder
+        #[arg(long, short, value_name = "DIR")]
+        output: Option<PathBuf>,
     },
     /// Check what the program needs, and show every setting with its origin
     Doctor,
@@ -76,16 +93,38 @@ pub enum Command {
     },
 }
 
+/// `runbook explain`
+#[derive(Debug, ClapArgs)]
+pub struct ExplainArgs {
+    /// The key, such as `step.retry.on`; without one, all at the top
+    #[arg(add = ArgValueCompleter::new(completion::keys))]
+    pub key: Option<String>,
+    /// Of which kind of file
+    #[arg(long, value_enum, default_value = "runbook")]
+    pub file: FileKind,
+}
+
+/// Shells for which there are completions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum CompletionShell {
+    /// GNU Bash
+    Bash,
+    /// Zsh
+    Zsh,
+    /// fish
+    Fish,
+}
+
 /// How a runbook is found and filled in.
 #[derive(Debug, ClapArgs)]
 pub struct RunbookArgs {
     /// The runbook
     pub file: PathBuf,
     /// Set a parameter; may be given several times
-    #[arg(long, value_name = "NAME=VALUE", value_parser = parameter)]
+    #[arg(long, value_name = "NAME=VALUE", value_parser = parameter, add = ArgValueCompleter::new(completion::parameters))]
     pub set: Vec<(String, String)>,
     /// Take targets from `targets.NAME.toml` beside the runbook
-    #[arg(long, value_name = "NAME", env = "RUNBOOK_ENV")]
+    #[arg(long, value_name = "NAME", env = "RUNBOOK_ENV", add = ArgValueCompleter::new(completion::environments))]
     pub env: Option<String>,
 }
 
@@ -127,7 +166,7 @@ pub struct LockArgs {
     #[arg(required = true)]
     pub files: Vec<PathBuf>,
     /// Take targets from `targets.NAME.toml` beside each runbook
-    #[arg(long, value_name = "NAME", env = "RUNBOOK_ENV")]
+    #[arg(long, value_name = "NAME", env = "RUNBOOK_ENV", add = ArgValueCompleter::new(completion::environments))]
     pub env: Option<String>,
     /// Accept what is wider than before, or other code; it is shown
     #[arg(long)]
@@ -141,7 +180,7 @@ pub struct ValidateArgs {
     #[arg(required = true)]
     pub files: Vec<PathBuf>,
     /// Take targets from `targets.NAME.toml` beside each runbook
-    #[arg(long, value_name = "NAME", env = "RUNBOOK_ENV")]
+    #[arg(long, value_name = "NAME", env = "RUNBOOK_ENV", add = ArgValueCompleter::new(completion::environments))]
     pub env: Option<String>,
 }
 
@@ -149,6 +188,7 @@ pub struct ValidateArgs {
 #[derive(Debug, ClapArgs)]
 pub struct RunArgs {
     /// The run's id, or as much of it as is unambiguous
+    #[arg(add = ArgValueCompleter::new(completion::runs))]
     pub run: String,
     /// Write a report, such as `junit=report.xml`; may be given several times; `-` is stdout
     #[arg(long, value_name = "FORMAT=PATH", value_parser = report)]
@@ -165,7 +205,7 @@ pub struct ResumeArgs {
     #[command(flatten)]
     pub run: RunArgs,
     /// Decide about a step whose outcome is unknown: `STEP=retry`, `STEP=skip` (it is done) or `STEP=fail`
-    #[arg(long, value_name = "STEP=DECISION", value_parser = decision)]
+    #[arg(long, value_name = "STEP=DECISION", value_parser = decision, add = ArgValueCompleter::new(completion::decisions))]
     pub decide: Vec<(String, String)>,
     /// Continue although the maintenance window is closed; the journal says who did
     #[arg(long)]
@@ -179,8 +219,10 @@ pub struct ResumeArgs {
 #[derive(Debug, ClapArgs)]
 pub struct ApproveArgs {
     /// The run's id, or as much of it as is unambiguous
+    #[arg(add = ArgValueCompleter::new(completion::runs))]
     pub run: String,
     /// The step
+    #[arg(add = ArgValueCompleter::new(completion::steps))]
     pub step: String,
     /// Do not ask; what is approved is shown all the same
     #[arg(long, short = 'y')]
@@ -191,8 +233,10 @@ pub struct ApproveArgs {
 #[derive(Debug, ClapArgs)]
 pub struct AnswerArgs {
     /// The run's id, or as much of it as is unambiguous
+    #[arg(add = ArgValueCompleter::new(completion::runs))]
     pub run: String,
     /// The step
+    #[arg(add = ArgValueCompleter::new(completion::steps))]
     pub step: String,
     /// A value of its form; may be given several times
     #[arg(long, value_name = "NAME=VALUE", value_parser = parameter)]
@@ -209,8 +253,10 @@ pub struct AnswerArgs {
 #[derive(Debug, ClapArgs)]
 pub struct RejectArgs {
     /// The run's id, or as much of it as is unambiguous
+    #[arg(add = ArgValueCompleter::new(completion::runs))]
     pub run: String,
     /// The step
+    #[arg(add = ArgValueCompleter::new(completion::steps))]
     pub step: String,
     /// Why, for those who read the report
     #[arg(long)]
@@ -232,6 +278,7 @@ pub struct RunsArgs {
 #[derive(Debug, ClapArgs)]
 pub struct ReportArgs {
     /// The run's id, or as much of it as is unambiguous
+    #[arg(add = ArgValueCompleter::new(completion::runs))]
     pub run: String,
     /// text, json, junit, markdown or html [default: by the ending of `--output`, else text]
     #[arg(long, value_parser = format)]
@@ -262,6 +309,7 @@ pub struct PruneArgs {
 #[derive(Debug, ClapArgs)]
 pub struct ShowArgs {
     /// The run's id, or as much of it as is unambiguous
+    #[arg(add = ArgValueCompleter::new(completion::runs))]
     pub run: String,
     /// text, json, junit, markdown or html
     #[arg(long, default_value = "text", value_parser = format)]

@@ -4,6 +4,7 @@ mod args;
 mod audit_log;
 mod boundary;
 mod commands;
+mod completion;
 mod context;
 mod execution;
 mod exit_status;
@@ -15,15 +16,18 @@ mod operate;
 mod person;
 mod plugins;
 mod prepare;
+mod schemas;
 mod signatures;
 mod telemetry;
 mod ui;
 mod vault;
 
-use clap::Parser as _;
+use clap::{CommandFactory as _, Parser as _};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    // A shell that completes a command line sets `COMPLETE`, gets its answer, and nothing else happens.
+    clap_complete::CompleteEnv::with_factory(args::Args::command).complete();
     let args = args::Args::parse();
     let context = match context::Context::new(&args.global) {
         Ok(context) => context,

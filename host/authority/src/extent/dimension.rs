@@ -3,81 +3,6 @@
 
 use crate::capability::Capability;
 
-/// One respect in which a grant is wide or narrow. Its name is its key in `boundary.toml` and `runbook.lock`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Dimension {
-    /// The plugin, by name.
-    Plugins,
-    /// What may be done.
-    Verbs,
-    /// http or https.
-    Schemes,
-    /// The kind of database.
-    Engines,
-    /// Host names and addresses.
-    Hosts,
-    /// TCP ports.
-    Ports,
-    /// Paths of requests, below the host.
-    Paths,
-    /// Which addresses a host name may lead to.
-    Addresses,
-    /// Request headers that a plugin may set, beyond harmless ones.
-    RequestHeaders,
-    /// How many redirects are followed.
-    Redirects,
-    /// Databases on a server.
-    Databases,
-    /// Users of a database server.
-    Users,
-    /// SQLite files.
-    Files,
-    /// Classes of statements.
-    Statements,
-    /// Tables and views.
-    Relations,
-    /// Whether the role may be a superuser.
-    Superuser,
-    /// Whether a missing SQLite file is made.
-    Create,
-    /// Sockets of Docker engines.
-    Sockets,
-    /// Containers, by name.
-    Containers,
-    /// A label (or a Compose project) that containers must have.
-    Labels,
-    /// Images.
-    Images,
-    /// Programs inside containers, with their arguments.
-    Commands,
-    /// Directories, with all that is below.
-    Directories,
-    /// Programs on this host, by absolute path.
-    Programs,
-    /// Digests of programs.
-    Digests,
-    /// Arguments of a program, by position.
-    Arguments,
-    /// Environment variables that a program gets.
-    Environment,
-    /// Databases whose connection a program gets.
-    Connections,
-    /// Names of secrets that the target uses or hands on.
-    Secrets,
-    /// Where a plugin may put a secret.
-    Positions,
-    /// Bytes of a body.
-    MaxBody,
-    /// Rows of a result.
-    MaxRows,
-    /// Bytes of a result or a file.
-    MaxBytes,
-    /// Bytes of a program's output.
-    MaxOutput,
-    /// For one call.
-    Timeout,
-}
-
 /// How the values of a dimension are written and compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Shape {
@@ -114,10 +39,18 @@ pub struct DimensionRow {
     pub capabilities: &'static [Capability],
     /// What an example of it looks like when anything is let through.
     pub samples: &'static [&'static str],
+    /// What it is, for people.
+    pub meaning: &'static str,
 }
 
 macro_rules! dimensions {
-    ($($dimension:ident $key:literal $shape:ident [$($capability:ident)*] [$($sample:literal)*];)*) => {
+    ($($dimension:ident $key:literal $shape:ident [$($capability:ident)*] [$($sample:literal)*] $meaning:literal;)*) => {
+        /// One respect in which a grant is wide or narrow. Its name is its key in `boundary.toml` and `runbook.lock`.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Dimension {
+            $(#[doc = $meaning] $dimension,)*
+        }
+
         /// Every dimension, in the order in which reports show them.
         pub const DIMENSIONS: &[DimensionRow] = &[$(DimensionRow {
             dimension: Dimension::$dimension,
@@ -125,46 +58,47 @@ macro_rules! dimensions {
             shape: Shape::$shape,
             capabilities: &[$(Capability::$capability),*],
             samples: &[$($sample),*],
+            meaning: $meaning,
         }),*];
     };
 }
 
 dimensions! {
-    Plugins "plugins" Glob [] ["any-plugin"];
-    Verbs "verbs" Glob [] [];
-    Schemes "schemes" Glob [Http] ["http"];
-    Engines "engines" Glob [Sql] ["postgres"];
-    Hosts "hosts" Glob [Http Sql] ["elsewhere.example"];
-    Ports "ports" Glob [Http Sql] ["8080"];
-    Paths "paths" Path [Http] ["/anything"];
-    Addresses "addresses" Address [Http] [];
-    RequestHeaders "request_headers" Glob [Http] ["x-anything"];
-    Redirects "redirects" Count [Http] [];
-    Databases "databases" Glob [Sql] ["any_database"];
-    Users "users" Glob [Sql] ["any_user"];
-    Files "files" Directory [Sql] ["/any.db"];
-    Statements "statements" Glob [Sql] [];
-    Relations "relations" Glob [Sql] ["any_table"];
-    Superuser "superuser" Flag [Sql] [];
-    Create "create" Flag [Sql] [];
-    Sockets "sockets" Glob [Docker] ["/any.sock"];
-    Containers "containers" Glob [Docker] ["any-container"];
-    Labels "labels" Glob [Docker] [];
-    Images "images" Glob [Docker] ["any-image"];
-    Commands "commands" Arguments [Docker] [];
-    Directories "directories" Directory [Files Process] ["/anywhere"];
-    Programs "programs" Glob [Process] ["/any/program"];
-    Digests "sha256" Glob [Process] ["a file with any other content"];
-    Arguments "arguments" Arguments [Process] [];
-    Environment "environment" Glob [Process] ["ANY"];
-    Connections "connections" Glob [Process] ["any database"];
-    Secrets "secrets" Glob [Http Sql Process Secrets] ["any-secret"];
-    Positions "positions" Glob [Secrets] ["anywhere"];
-    MaxBody "max_body" Size [Http] [];
-    MaxRows "max_rows" Count [Sql] [];
-    MaxBytes "max_bytes" Size [Sql Files] [];
-    MaxOutput "max_output" Size [Process] [];
-    Timeout "timeout" Duration [Http Sql Process] [];
+    Plugins "plugins" Glob [] ["any-plugin"] "The plugin, by name";
+    Verbs "verbs" Glob [] [] "What may be done";
+    Schemes "schemes" Glob [Http] ["http"] "http or https";
+    Engines "engines" Glob [Sql] ["postgres"] "The kind of database";
+    Hosts "hosts" Glob [Http Sql] ["elsewhere.example"] "Host names and addresses";
+    Ports "ports" Glob [Http Sql] ["8080"] "TCP ports";
+    Paths "paths" Path [Http] ["/anything"] "Paths of requests, below the host";
+    Addresses "addresses" Address [Http] [] "Which addresses a host name may lead to";
+    RequestHeaders "request_headers" Glob [Http] ["x-anything"] "Request headers that a plugin may set, beyond harmless ones";
+    Redirects "redirects" Count [Http] [] "How many redirects are followed";
+    Databases "databases" Glob [Sql] ["any_database"] "Databases on a server";
+    Users "users" Glob [Sql] ["any_user"] "Users of a database server";
+    Files "files" Directory [Sql] ["/any.db"] "SQLite files";
+    Statements "statements" Glob [Sql] [] "Classes of statements";
+    Relations "relations" Glob [Sql] ["any_table"] "Tables and views";
+    Superuser "superuser" Flag [Sql] [] "Whether the role may be a superuser";
+    Create "create" Flag [Sql] [] "Whether a missing SQLite file is made";
+    Sockets "sockets" Glob [Docker] ["/any.sock"] "Sockets of Docker engines";
+    Containers "containers" Glob [Docker] ["any-container"] "Containers, by name";
+    Labels "labels" Glob [Docker] [] "A label (or a Compose project) that containers must have";
+    Images "images" Glob [Docker] ["any-image"] "Images";
+    Commands "commands" Arguments [Docker] [] "Programs inside containers, with their arguments";
+    Directories "directories" Directory [Files Process] ["/anywhere"] "Directories, with all that is below";
+    Programs "programs" Glob [Process] ["/any/program"] "Programs on this host, by absolute path";
+    Digests "sha256" Glob [Process] ["a file with any other content"] "Digests of programs";
+    Arguments "arguments" Arguments [Process] [] "Arguments of a program, by position";
+    Environment "environment" Glob [Process] ["ANY"] "Environment variables that a program gets";
+    Connections "connections" Glob [Process] ["any database"] "Databases whose connection a program gets";
+    Secrets "secrets" Glob [Http Sql Process Secrets] ["any-secret"] "Names of secrets that the target uses or hands on";
+    Positions "positions" Glob [Secrets] ["anywhere"] "Where a plugin may put a secret";
+    MaxBody "max_body" Size [Http] [] "Bytes of a body";
+    MaxRows "max_rows" Count [Sql] [] "Rows of a result";
+    MaxBytes "max_bytes" Size [Sql Files] [] "Bytes of a result or a file";
+    MaxOutput "max_output" Size [Process] [] "Bytes of a program's output";
+    Timeout "timeout" Duration [Http Sql Process] [] "For one call";
 }
 
 impl Dimension {

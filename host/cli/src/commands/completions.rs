@@ -1,15 +1,20 @@
 //! `runbook completions`
 
-use crate::args::Args;
+use crate::args::CompletionShell;
 use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
 use crate::ui;
-use clap::CommandFactory as _;
+use clap_complete::env::{Bash, EnvCompleter, Fish, Zsh};
 
-/// Prints a completion script.
-pub fn run(shell: clap_complete::Shell) -> Result<ExitStatus, Failure> {
+/// Prints a script that asks this program for what a command line can be completed with.
+pub fn run(shell: CompletionShell) -> Result<ExitStatus, Failure> {
+    let shell: &dyn EnvCompleter = match shell {
+        CompletionShell::Bash => &Bash,
+        CompletionShell::Zsh => &Zsh,
+        CompletionShell::Fish => &Fish,
+    };
     let mut script = Vec::new();
-    clap_complete::generate(shell, &mut Args::command(), "runbook", &mut script);
+    shell.write_registration("COMPLETE", "runbook", "runbook", "runbook", &mut script)?;
     ui::raw_data(&script)?;
     Ok(ExitStatus::Success)
 }

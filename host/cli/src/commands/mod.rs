@@ -6,15 +6,18 @@ pub mod audit;
 mod completions;
 mod doctor;
 mod dry_run;
-mod exec;
+pub mod exec;
+mod explain;
 mod help;
 mod lock;
+mod man;
 mod plan;
 pub mod plugin;
 mod prune;
 mod report;
 mod resume;
 mod runs;
+mod schema;
 pub mod secret;
 mod show;
 mod undo;
@@ -45,6 +48,9 @@ pub fn run(context: &Context, command: Command) -> Result<ExitStatus, Failure> {
         Command::Lock(args) => lock::run(context, &args),
         Command::Secret { command } => secret::run(context, command),
         Command::Plugin { command } => plugin::run(context, command),
+        Command::Explain(args) => explain::run(&args),
+        Command::Schema { file } => schema::run(file),
+        Command::Man { output } => man::run(output.as_deref()),
         Command::Completions { shell } => completions::run(shell),
         Command::Doctor => doctor::run(context),
         Command::Help { topic } => help::run(topic.as_deref()),

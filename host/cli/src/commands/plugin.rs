@@ -23,6 +23,7 @@ pub enum PluginCommand {
     /// Show what a plugin is, offers and may ask for; it is not run
     Inspect {
         /// A bundled plugin's name, or a component file
+        #[arg(add = clap_complete::ArgValueCompleter::new(crate::completion::plugins))]
         plugin: String,
     },
     /// Make a key for signing plugins, and print its public half

@@ -1,0 +1,12 @@
+//! `runbook schema`
+
+use crate::exit_status::ExitStatus;
+use crate::failure::Failure;
+use crate::schemas::{FileKind, schema};
+use crate::ui;
+
+/// Prints a schema.
+pub fn run(file: FileKind) -> Result<ExitStatus, Failure> {
+    ui::data(&serde_json::to_string_pretty(&schema(file)).expect("a schema has string keys only"))?;
+    Ok(ExitStatus::Success)
+}

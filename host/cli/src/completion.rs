@@ -1,0 +1,179 @@
+//! What a command line can be completed with: runs, steps, parameters, environments, plugins, keys. Whatever cannot be read offers
+//! nothing: a shell that completes must never show an error, and nothing here waits for a person or changes anything.
+
+use crate::args::Args;
+use crate::commands::exec::folder_of;
+use crate::context::Context;
+use crate::execution;
+use crate::failure::Failure;
+use crate::plugins::BUNDLED;
+use crate::schemas::{FileKind, find, schema};
+use clap::{ArgMatches, CommandFactory as _, FromArgMatches as _};
+use clap_complete::CompletionCandidate as Candidate;
+use runbook_document::{Diagnostics, Source};
+use runbook_engine::{Journal as _, PauseReason, RunId, StoredRun};
+use runbook_journal::SqlJournal;
+use std::ffi::OsStr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Runs that are offered: the newest.
+const RUNS: usize = 50;
+
+/// How long a journal may take: who pressed a key waits.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// What can be decided about a step whose outcome is unknown.
+const DECISIONS: [(&str, &str); 3] = [("retry", "it did not happen"), ("skip", "it is done"), ("fail", "it failed")];
+
+/// Ids of runs, newest first, those that wait or go on before the others.
+pub fn runs(current: &OsStr) -> Vec<Candidate> {
+    let Some(typed) = current.to_str() else { return Vec::new() };
+    let list = |journal: SqlJournal| async move { journal.list(RUNS).await.map_err(Failure::engine) };
+    let Some(mut runs) = from_journal(list) else { return Vec::new() };
+    runs.sort_by_key(|run| run.ended.is_some());
+    let offered = runs.iter().map(|run| (run.run.short(), format!("{} {}", run.name, run.phase.name())));
+    begin_with(typed, offered)
+}
+
+/// Ids of steps of the run that was typed: those that wait for a person, else all.
+pub fn steps(current: &OsStr) -> Vec<Candidate> {
+    let Some(typed) = current.to_str() else { return Vec::new() };
+    begin_with(typed, steps_of_run().into_iter().map(|(step, why)| (step, why.to_owned())))
+}
+
+/// `STEP=retry` and the other decisions, for the run that was typed.
+pub fn decisions(current: &OsStr) -> Vec<Candidate> {
+    let Some(typed) = current.to_str() else { return Vec::new() };
+    let offered = steps_of_run()
+        .into_iter()
+        .flat_map(|(step, _)| DECISIONS.map(|(word, meaning)| (format!("{step}={word}"), meaning.to_owned())));
+    begin_with(typed, offered)
+}
+
+/// Parameters of the runbook that was typed, and the values of those that name them.
+pub fn parameters(current: &OsStr) -> Vec<Candidate> {
+    let (Some(typed), Some(table)) = (current.to_str(), runbook()) else { return Vec::new() };
+    let params = table["params"].as_object().into_iter().flatten();
+    let mut offered = Vec::new();
+    for (name, param) in params {
+        let help = param["help"].as_str().unwrap_or_default().to_owned();
+        match param["choices"].as_array() {
+            Some(values) if typed.starts_with(&format!("{name}=")) => {
+                let values = values.iter().filter_map(|value| value.as_str());
+                offered.extend(values.map(|value| (format!("{name}={value}"), help.clone())));
+            }
+            Some(_) | None => offered.push((format!("{name}="), help)),
+        }
+    }
+    begin_with(typed, offered)
+}
+
+/// Environments: there is a `targets.NAME.toml` beside the runbook that was typed.
+pub fn environments(current: &OsStr) -> Vec<Candidate> {
+    let (Some(typed), Some(file)) = (current.to_str(), runbook_file()) else { return Vec::new() };
+    let folder = folder_of(&file);
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let name = |entry: std::fs::DirEntry| {
+        let name = entry.file_name().into_string().ok()?;
+        Some((name.strip_prefix("targets.")?.strip_suffix(".toml")?.to_owned(), name))
+    };
+    begin_with(typed, entries.filter_map(name))
+}
+
+/// Bundled plugins.
+pub fn plugins(current: &OsStr) -> Vec<Candidate> {
+    let Some(typed) = current.to_str() else { return Vec::new() };
+    let mut offered = begin_with(typed, BUNDLED.iter().map(|bundled| (bundled.name.to_owned(), "bundled".to_owned())));
+    let components = clap_complete::PathCompleter::file()
+        .filter(|path| path.is_dir() || path.extension().is_some_and(|extension| extension == "wasm"));
+    offered.extend(clap_complete::engine::ValueCompleter::complete(&components, current));
+    offered
+}
+
+/// Keys of runbooks.
+pub fn keys(current: &OsStr) -> Vec<Candidate> {
+    let Some(typed) = current.to_str() else { return Vec::new() };
+    let above = typed.rsplit_once('.').map_or("", |(above, _)| above);
+    let Ok(found) = find(&schema(FileKind::Runbook), above) else { return Vec::new() };
+    let whole = |key: String| if above.is_empty() { key } else { format!("{above}.{key}") };
+    begin_with(typed, found.keys.into_iter().map(|(key, meaning)| (whole(key), meaning)))
+}
+
+fn begin_with(typed: &str, offered: impl IntoIterator<Item = (String, String)>) -> Vec<Candidate> {
+    let fits = offered.into_iter().filter(|(value, _)| value.starts_with(typed));
+    fits.map(|(value, help)| Candidate::new(value).help((!help.is_empty()).then(|| help.into()))).collect()
+}
+
+/// What the command line says so far, as well as it can be understood.
+fn typed() -> Option<ArgMatches> {
+    let words = std::env::args_os().skip_while(|word| word != "--").skip(1);
+    Args::command().ignore_errors(true).try_get_matches_from(words).ok()
+}
+
+/// The surroundings that the command line names.
+fn context() -> Option<Context> {
+    let global = crate::context::GlobalArgs::from_arg_matches(&typed()?).ok()?;
+    Context::new(&global).ok()
+}
+
+fn from_journal<T, F: Future<Output = Result<T, Failure>>>(read: impl FnOnce(SqlJournal) -> F) -> Option<T> {
+    let context = context()?;
+    // Completing makes no journal.
+    if context.journal.file().is_some_and(|path| !path.exists()) {
+        return None;
+    }
+    execution::block_on(async {
+        let reading = async { read(execution::open_journal(&context).await?).await };
+        tokio::time::timeout(PATIENCE, reading).await.map_err(Failure::engine)?
+    })
+    .ok()
+}
+
+/// The steps of the run that was typed, and why they are offered.
+fn steps_of_run() -> Vec<(String, &'static str)> {
+    let words = typed();
+    let run =
+        words.as_ref().and_then(|words| words.subcommand()).and_then(|(_, words)| words.try_get_one::<String>("run").ok()?);
+    let Some(run) = run.cloned() else { return Vec::new() };
+    let load = |journal: SqlJournal| async move {
+        let id: RunId = journal.find(&run).await.map_err(Failure::engine)?;
+        journal.load(id).await.map_err(Failure::engine)
+    };
+    from_journal(load).as_ref().map(waiting_or_all).unwrap_or_default()
+}
+
+fn waiting_or_all(stored: &StoredRun) -> Vec<(String, &'static str)> {
+    let Ok(Some(state)) = runbook_engine::fold(&stored.records) else { return Vec::new() };
+    let (waiting, why) = match &state.paused {
+        Some(PauseReason::Approval { steps }) => (steps.as_slice(), "waits for approval"),
+        Some(PauseReason::Manual { steps }) => (steps.as_slice(), "waits for a person"),
+        Some(PauseReason::UnknownOutcome { steps }) => (steps.as_slice(), "its outcome is unknown"),
+        Some(
+            PauseReason::Guard { .. }
+            | PauseReason::LeaseLost { .. }
+            | PauseReason::OutsideWindow { .. }
+            | PauseReason::Interrupted,
+        )
+        | None => (&[][..], ""),
+    };
+    if waiting.is_empty() {
+        return state.steps.keys().map(|step| (step.to_string(), "")).collect();
+    }
+    waiting.iter().map(|step| (step.to_string(), why)).collect()
+}
+
+/// The runbook that was typed.
+fn runbook_file() -> Option<PathBuf> {
+    let words = typed()?;
+    let (_, words) = words.subcommand()?;
+    let one = words.try_get_one::<PathBuf>("file").ok().flatten().cloned();
+    one.or_else(|| words.try_get_many::<PathBuf>("files").ok().flatten()?.next().cloned())
+}
+
+fn runbook() -> Option<serde_json::Value> {
+    let file = runbook_file()?;
+    let text = std::fs::read_to_string(&file).ok()?;
+    let table = runbook_document::parse(&Source::new(file.to_string_lossy(), text), &mut Diagnostics::default())?;
+    Some(table.to_json())
+}
