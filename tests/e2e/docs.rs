@@ -18,12 +18,12 @@ fn files(folder: &Path, extension: &str, found: &mut Vec<PathBuf>) {
 #[test]
 fn every_test_that_a_document_names_is_there() {
     let mut sources = Vec::new();
-    for folder in ["host", "tests", "sdk"] {
+    for folder in ["host", "tests", "sdk", "plugins"] {
         files(&repository().join(folder), "rs", &mut sources);
     }
     let sources: String = sources.iter().map(|path| std::fs::read_to_string(path).expect("readable")).collect();
     let read = |name: &str| std::fs::read_to_string(repository().join("docs").join(name)).expect("readable");
-    let text = ["security.md", "semantics.md"].map(read).join("\n");
+    let text = ["security.md", "semantics.md", "traps.md"].map(read).join("\n");
     let is_test = |name: &&str| {
         name.matches('_').count() > 2
             && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')

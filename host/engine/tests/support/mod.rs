@@ -5,10 +5,10 @@ mod world;
 
 pub use world::*;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use runbook_document::Source;
 use runbook_engine::*;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -73,12 +73,19 @@ impl Journal for Memory {
 pub struct Still {
     since: Timestamp,
     passed: Mutex<Duration>,
+    /// By how much the wall clock is set forward (or back) whenever it is asked, in turn.
+    jumps: Mutex<VecDeque<SignedDuration>>,
 }
 
 impl Still {
+    /// The wall clock is set by these, again and again, whenever it is asked; time itself goes on as it does.
+    pub fn set_by(&self, jumps: impl IntoIterator<Item = SignedDuration>) {
+        *self.jumps.lock().unwrap() = jumps.into_iter().collect();
+    }
+
     /// A clock that shows this time now.
     pub fn at(since: &str) -> Self {
-        Self { since: since.parse().unwrap(), passed: Mutex::default() }
+        Self { since: since.parse().unwrap(), passed: Mutex::default(), jumps: Mutex::default() }
     }
 
     /// Lets time pass.
@@ -89,7 +96,10 @@ impl Still {
 
 impl Clock for Still {
     fn now(&self) -> Timestamp {
-        self.since + *self.passed.lock().unwrap()
+        let mut jumps = self.jumps.lock().unwrap();
+        let jump = jumps.pop_front();
+        jumps.extend(jump);
+        self.since + *self.passed.lock().unwrap() + jump.unwrap_or_default()
     }
 
     fn monotonic(&self) -> Duration {
@@ -142,6 +152,14 @@ pub fn try_plan_with(text: &str, files: &[(&str, &str)]) -> Result<Plan, runbook
     let runbook = parse(&headed("test.toml", text), None, &mut |wanted| found(wanted))?;
     let facts = runbook.use_sites().into_iter().map(|site| (site.step, World::facts_of(&site.uses.value))).collect();
     Plan::build(&runbook, &resolve_params(&runbook, &[])?, &facts)
+}
+
+/// The plan of a runbook whose operations are all of this kind.
+pub fn plan_with(text: &str, facts: &OperationFacts) -> Plan {
+    let source = Source::new("test.toml", format!("format = 1\n[runbook]\nname = \"test\"\n{text}"));
+    let runbook = parse(&source, None, &mut |_| Err(std::io::ErrorKind::NotFound.into())).unwrap();
+    let facts = runbook.use_sites().into_iter().map(|site| (site.step, facts.clone())).collect();
+    Plan::build(&runbook, &resolve_params(&runbook, &[]).unwrap(), &facts).unwrap()
 }
 
 /// What is wrong, one line each.

@@ -1,0 +1,169 @@
+//! Mistakes that other tools are known for, each shown not to be made here. `docs/traps.md` says which is which.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod support;
+
+use runbook_engine::*;
+use serde_json::json;
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use support::*;
+
+/// Two steps that can be undone, one after the other.
+const TWO: &str =
+    "[[step]]\nid = \"a\"\nuses = \"test:do\"\nundo = \"auto\"\n[[step]]\nid = \"b\"\nuses = \"test:do\"\nundo = \"auto\"\n";
+
+#[test]
+fn after_a_failed_step_nothing_is_verified_and_nothing_says_success() {
+    let text = format!("{TWO}[[verify]]\nid = \"fine\"\nuses = \"test:look\"\n");
+    let run = Run::new(&text, World::default().with("b", [Reply::Fails(ErrorClass::Assertion)]));
+    assert_eq!(end(run.execute()).0, RunEnd::Undone);
+    assert_eq!(run.state().step(&"fine".into()).attempts, 0, "what was there before the run is not verified");
+}
+
+#[test]
+fn every_class_of_error_is_undone_alike() {
+    for class in ErrorClass::ALL.iter().copied() {
+        let run = Run::new(TWO, World::default().with("b", [Reply::Fails(class)]));
+        assert_eq!(end(run.execute()).0, RunEnd::Undone, "{class:?}");
+        assert!(run.world.undone().contains(&"a".to_owned()), "{class:?}");
+        assert!(run.world.done().is_empty(), "{class:?}");
+    }
+}
+
+#[test]
+fn the_output_of_a_step_that_did_not_run_is_an_error_and_never_an_empty_text() {
+    let text = "[params.go]\ntype = \"bool\"\ndefault = false\n[[step]]\nid = \"a\"\nuses = \"test:look\"\nwhen = \"params.go\"\n\
+        [[step]]\nid = \"b\"\nuses = \"test:do\"\nundo = \"auto\"\nwith.name = \"{{ steps.a.output.name }}\"\n";
+    let outcome = Run::new(text, World::default());
+    let (ended, _) = end(outcome.execute());
+    assert!(outcome.world.applied().is_empty(), "it acted on a value that nobody had found");
+    assert_ne!(ended, RunEnd::Succeeded, "{ended:?}");
+}
+
+#[test]
+fn what_is_not_so_yet_is_no_failure_while_it_is_waited_for() {
+    let not_yet = Reply::Found(Outcome::Fail, json!({ "n": 3 }));
+    let text = "[[step]]\nid = \"empty\"\nuses = \"test:look\"\nuntil = \"outcome == 'pass'\"\nevery = \"1s\"\nwithin = \"1m\"\n\
+        on_failure = \"stop\"\nexpect.n = 0\n";
+    let world = World::default().with("empty", [not_yet.clone(), not_yet, Reply::Found(Outcome::Pass, json!({ "n": 0 }))]);
+    let run = Run::new(text, world);
+    assert_eq!(end(run.execute()).0, RunEnd::Succeeded);
+    assert_eq!(run.state().step(&"empty".into()).attempts, 3);
+}
+
+#[test]
+fn three_attempts_are_three_and_the_first_is_one_of_them() {
+    let text = "[[step]]\nid = \"a\"\nuses = \"test:do\"\nundo = \"auto\"\nidempotent = true\nretry = { attempts = 3, delay = \"1s\" }\n";
+    let run = Run::new(text, World::default().with("a", [Reply::FailsLate(ErrorClass::Transient)]));
+    end(run.execute());
+    assert_eq!(run.world.applied().len(), 3);
+}
+
+#[test]
+fn attempts_are_counted_across_a_crash() {
+    let text = "[[step]]\nid = \"a\"\nuses = \"test:do\"\nundo = \"auto\"\nidempotent = true\nretry = { attempts = 3, delay = \"1s\" }\n";
+    let anew = || Run::new(text, World::default().with("a", [Reply::FailsLate(ErrorClass::Transient)]));
+    let whole = anew();
+    end(whole.execute());
+    broken_at_each_record(&whole, anew, |run, breaks_at| {
+        end(if run.records().is_empty() { run.execute() } else { run.resume() });
+        let ended = |record: &&Record| matches!(record.event, RunEvent::AttemptEnded { .. } | RunEvent::AttemptRefused { .. });
+        let finished = run.records().iter().filter(ended).count();
+        assert!(finished <= 3, "record {breaks_at}: {finished} attempts have failed");
+        // The one that was cut off is not known to have failed.
+        assert!(run.world.applied().len() <= 4, "record {breaks_at}: {:?}", run.world.applied());
+    });
+}
+
+#[test]
+fn a_failure_that_is_tolerated_is_said_at_the_end() {
+    let text = "[[step]]\nid = \"a\"\nuses = \"test:do\"\nundo = \"auto\"\non_failure = \"continue\"\n[[step]]\nid = \"b\"\nuses = \"test:look\"\nneeds = []\n";
+    let run = Run::new(text, World::default().with("a", [Reply::Fails(ErrorClass::Assertion)]));
+    assert_eq!(end(run.execute()).0, RunEnd::SucceededWithWarnings);
+}
+
+#[test]
+fn what_comes_after_a_failure_never_hides_it() {
+    let after =
+        "[[finally]]\nid = \"tidy\"\nuses = \"test:look\"\n[[notify]]\non = [\"undone\", \"succeeded\"]\nuses = \"test:do\"\n";
+    let failing = World::default().with("b", [Reply::Fails(ErrorClass::Assertion)]);
+    assert_eq!(end(Run::new(&format!("{TWO}{after}"), failing).execute()).0, RunEnd::Undone, "all after it went well");
+    let untidy = World::default().with("tidy", [Reply::Fails(ErrorClass::Assertion)]);
+    assert_eq!(end(Run::new(&format!("{TWO}{after}"), untidy).execute()).0, RunEnd::SucceededWithWarnings);
+    let silent = World::default().with("notify/1", [Reply::Fails(ErrorClass::Transient)]);
+    assert_eq!(end(Run::new(&format!("{TWO}{after}"), silent).execute()).0, RunEnd::SucceededWithWarnings);
+}
+
+#[test]
+fn an_undo_that_fails_is_dirty_whatever_else_went_well() {
+    let text = "[[step]]\nid = \"a\"\nuses = \"test:do\"\nundo = { uses = \"test:move\" }\n[[step]]\nid = \"b\"\nuses = \"test:do\"\nundo = \"auto\"\n\
+        [[step]]\nid = \"c\"\nuses = \"test:look\"\n";
+    let world =
+        World::default().with("c", [Reply::Fails(ErrorClass::Assertion)]).with("a/undo", [Reply::Fails(ErrorClass::Assertion)]);
+    let run = Run::new(text, world);
+    assert_eq!(end(run.execute()).0, RunEnd::Dirty);
+    assert_eq!(run.world.undone(), ["b"], "the others are undone all the same");
+}
+
+#[test]
+fn undo_is_the_default_for_every_way_to_fail() {
+    let plan = plan(TWO);
+    assert_eq!(plan.undo.on.0.len(), 4, "failure, cancel, timeout, verify-failure: {:?}", plan.undo.on);
+}
+
+#[test]
+fn where_nothing_had_begun_nothing_is_undone() {
+    let text = format!("[[preflight]]\nid = \"ready\"\nuses = \"test:look\"\n{TWO}");
+    let run = Run::new(&text, World::default().with("ready", [Reply::Fails(ErrorClass::Transient)]));
+    assert_eq!(end(run.execute()).0, RunEnd::FailedClean);
+    assert!(run.world.undone().is_empty() && run.world.applied().is_empty());
+}
+
+#[test]
+fn a_check_that_saw_nothing_is_never_fine() {
+    let blind = Cell::new(0);
+    for outcome in [Outcome::Unknown, Outcome::Fail] {
+        let world = World::default().with("look", [Reply::Found(outcome, json!({}))]);
+        let run = Run::new("[[step]]\nid = \"look\"\nuses = \"test:look\"\n", world);
+        assert_ne!(end(run.execute()).0, RunEnd::Succeeded, "{outcome:?}");
+        blind.set(blind.get() + 1);
+    }
+    assert_eq!(blind.get(), 2);
+}
+
+#[test]
+fn a_paused_run_holds_no_lock_that_others_wait_for() {
+    let text = "[locks]\nexclusive = [\"db\"]\n[[step]]\nid = \"call\"\nuses = \"test:move\"\nirreversible = \"said\"\n";
+    let anew = || {
+        let world = World::default();
+        world.set_before("call", Json::Null);
+        Run::new(text, world)
+    };
+    let whole = anew();
+    end(whole.execute());
+    let paused = Cell::new(0);
+    broken_at_each_record(&whole, anew, |run, breaks_at| {
+        let outcome = if run.records().is_empty() { run.execute() } else { run.resume() };
+        if matches!(&outcome, Ok(RunOutcome { stopped: Stopped::Paused { .. }, .. })) {
+            assert!(run.journal.leases.lock().unwrap().is_empty(), "record {breaks_at}: a paused run keeps its lock");
+            paused.set(paused.get() + 1);
+            end(run.decide(&BTreeMap::from([("call".into(), Decision::Skip)])));
+        }
+    });
+    assert!(paused.get() > 0, "it never paused");
+}
+
+#[test]
+fn a_run_is_not_resumed_with_another_plugin_unless_somebody_says_so() {
+    let mut run = Run::new(TWO, World::default());
+    *run.journal.breaks_at.lock().unwrap() = Some(3);
+    assert!(run.execute().is_err(), "it breaks");
+    *run.journal.breaks_at.lock().unwrap() = None;
+    let mut other = World::facts_of("test:do");
+    other.digest = "sha256:1".to_owned();
+    run.plan = plan_with(TWO, &other);
+    let Err(RunError::Changed { what }) = run.resume() else { panic!("it was resumed with another plugin") };
+    assert!(what.iter().any(|what| what.contains("`a`") && what.contains("test:do")), "it says what changed: {what:?}");
+    assert_eq!(run.world.applied().len(), 1, "nothing more was done");
+}

@@ -1,0 +1,146 @@
+//! Mistakes that other tools are known for, each shown not to be made by the real program. `docs/traps.md` says which is which.
+
+use crate::home;
+use runbook_tests::env::TestEnv;
+use std::os::unix::fs::PermissionsExt as _;
+
+const RUNBOOK: &str = r#"
+format = 1
+[runbook]
+name = "trap"
+[params.word]
+type = "string"
+default = "one"
+[targets.db]
+sql = "sqlite:work.db"
+[[step]]
+id = "make"
+uses = "sql:transaction"
+bind.db = "db"
+with.statements = ["insert into effects values ('{{ params.word }}')"]
+undo = { uses = "sql:transaction", bind = { db = "db" }, with = { statements = ["delete from effects where name = '{{ params.word }}'"] } }
+[[step]]
+id = "look"
+uses = "sql:query"
+bind.db = "db"
+with.statement = "select max(name) as name from effects"
+"#;
+
+fn prepared(runbook: &str) -> TestEnv {
+    let env = home();
+    database(&env).execute_batch("create table effects (name text not null)").expect("good SQL");
+    env.file("r.toml", runbook);
+    env
+}
+
+fn database(env: &TestEnv) -> rusqlite::Connection {
+    rusqlite::Connection::open(env.path().join("work.db")).expect("a database can be made")
+}
+
+fn journal(env: &TestEnv) -> rusqlite::Connection {
+    rusqlite::Connection::open(env.path().join(".local/state/runbook/journal.db")).expect("the journal is there")
+}
+
+fn effects(env: &TestEnv) -> Vec<String> {
+    let database = database(env);
+    let mut statement = database.prepare("select name from effects order by name").expect("good SQL");
+    statement.query_map([], |row| row.get(0)).expect("the query works").map(|name| name.expect("text")).collect()
+}
+
+fn newest(env: &TestEnv) -> String {
+    env.run(&["runs", "--limit", "1"]).status(0).stdout.split_whitespace().next().expect("a run").to_owned()
+}
+
+#[test]
+fn a_verify_that_fails_is_never_exit_code_0() {
+    let verify = "[[verify]]\nid = \"two\"\nuses = \"sql:query\"\nbind.db = \"db\"\nwith = { statement = \"select count(*) as n from effects\", first_row = { n = 2 } }\n";
+    let env = prepared(&format!("{RUNBOOK}{verify}"));
+    env.run(&["exec", "r.toml", "--yes"]).status(1).out("Failed.").out("verify `two` failed").without("Succeeded");
+    assert!(effects(&env).is_empty());
+}
+
+#[test]
+fn an_undo_is_of_one_run_that_was_named_and_happens_once() {
+    let env = prepared(RUNBOOK);
+    env.run(&["exec", "r.toml", "--yes", "--set", "word=first"]).status(0);
+    env.run(&["exec", "r.toml", "--yes", "--set", "word=second"]).status(0);
+    env.run(&["undo"]).status(2).err("RUN");
+    env.run(&["undo", "0"]).status(2).err("runbook runs");
+    assert_eq!(effects(&env), ["first", "second"], "nobody said which");
+    let second = newest(&env);
+    env.run(&["undo", &second, "--yes"]).status(0);
+    assert_eq!(effects(&env), ["first"]);
+    env.run(&["undo", &second, "--yes"]).without("removed");
+    assert_eq!(effects(&env), ["first"]);
+}
+
+#[test]
+fn a_record_that_cannot_be_read_stops_its_own_run_only() {
+    let env = prepared(RUNBOOK);
+    env.run(&["exec", "r.toml", "--yes"]).status(0);
+    let broken = newest(&env);
+    journal(&env).execute("update events set event = 'garbage' where seq = 3", []).expect("it can be damaged");
+    env.run(&["show", &broken]).status(3).err(&broken).without("Succeeded");
+    env.run(&["undo", &broken, "--yes"]).status(3);
+    assert_eq!(effects(&env), ["one"], "nothing is done by a journal that cannot be understood");
+    // Others go on.
+    env.run(&["runs"]).status(0).out(&broken);
+    env.run(&["exec", "r.toml", "--yes", "--set", "word=two"]).status(0);
+    env.run(&["show", &newest(&env)]).status(0).out("Succeeded");
+}
+
+#[test]
+fn a_run_goes_on_as_it_began_or_says_what_changed() {
+    let killed = |env: &TestEnv| {
+        let mut command = env.command(&["exec", "r.toml", "--yes"]);
+        command.env("RUNBOOK_TEST_KILL", "record:5");
+        assert_eq!(command.output().expect("the program starts").status.code(), None, "it is killed");
+        newest(env)
+    };
+    // The text that was begun with is in the journal: what is on the disk meanwhile changes nothing.
+    let env = prepared(RUNBOOK);
+    let run = killed(&env);
+    env.file("r.toml", &RUNBOOK.replace("max(name)", "min(name)"));
+    env.run(&["resume", &run]).status(0);
+    let shown = env.run(&["show", &run, "--format", "json"]).status(0).stdout;
+    assert!(shown.contains("\"one\""), "{shown}");
+    // Whoever wants the new text says so, and is shown that it is another.
+    let env = prepared(RUNBOOK);
+    let run = killed(&env);
+    env.file("r.toml", &RUNBOOK.replace("max(name)", "min(name)"));
+    env.run(&["resume", &run, "--accept-changes"]).status(0);
+}
+
+#[test]
+fn a_run_sees_nothing_of_another() {
+    let env = prepared(RUNBOOK);
+    env.run(&["exec", "r.toml", "--yes", "--set", "word=from-the-first"]).status(0);
+    let first = newest(&env);
+    database(&env).execute("delete from effects", []).expect("good SQL");
+    env.run(&["exec", "r.toml", "--yes"]).status(0);
+    let second = newest(&env);
+    assert_ne!(first, second);
+    env.run(&["show", &second, "--format", "json"]).status(0).without("from-the-first");
+}
+
+#[test]
+fn nobody_else_can_read_what_runs_leave_behind() {
+    let env = prepared(RUNBOOK);
+    env.run(&["exec", "r.toml", "--yes"]).status(0);
+    let mode = |path: &std::path::Path| std::fs::metadata(path).expect("it is there").permissions().mode() & 0o077;
+    let mut open = vec![env.path().join(".local/state/runbook")];
+    let mut seen = 0;
+    while let Some(folder) = open.pop() {
+        assert_eq!(mode(&folder), 0, "{}", folder.display());
+        for entry in std::fs::read_dir(&folder).expect("it can be read") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                open.push(path);
+            } else {
+                assert_eq!(mode(&path), 0, "{}", path.display());
+                seen += 1;
+            }
+        }
+    }
+    assert!(seen >= 2, "a journal and an audit log");
+}
