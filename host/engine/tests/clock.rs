@@ -53,7 +53,7 @@ fn a_clock_that_is_set_between_a_crash_and_the_resume_makes_nothing_longer_and_n
             run.clock.set_by([jump]);
             let before = run.clock.monotonic();
             let outcome = if run.records().is_empty() { run.execute() } else { run.resume() };
-            let took = run.clock.monotonic() - before;
+            let took = run.clock.monotonic().saturating_sub(before);
             let (ended, cause) = end(outcome);
             // `within` is over when the clock says that a year has passed since the first look; that is no success, and is undone.
             assert!(matches!(ended, RunEnd::Succeeded | RunEnd::Undone), "record {breaks_at}, {jump:?}: {ended:?} {cause:?}");
