@@ -22,6 +22,7 @@ mod secrets;
 mod signing;
 mod sql;
 mod telemetry;
+mod terminal;
 mod traps;
 mod window;
 mod wrong_runbooks;

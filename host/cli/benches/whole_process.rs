@@ -15,6 +15,7 @@ fn main() {
     plan(&env);
     audit(&env);
     branches(&env);
+    kept(&env);
     dump(&env);
 }
 
@@ -151,6 +152,39 @@ fn branches(env: &TestEnv) {
     }
     report("200 branches that wait 1 s each, median of 3", &milliseconds(median(times)), "");
     report("peak memory of runbook in it", &format!("{} MiB", most >> 10), "200 MiB");
+}
+
+/// A journal with 100,000 runs, each with all its records, in SQLite and in PostgreSQL.
+fn kept(env: &TestEnv) {
+    env.file("kept.toml", "format = 1\n[runbook]\nname = \"kept\"\n[targets.db]\nsql = \"sqlite:kept.db\"\ncreate = true\n[[step]]\nid = \"look\"\nuses = \"sql:query\"\nbind.db = \"db\"\nwith.statement = \"select 1 as n\"\n");
+    drop(rusqlite::Connection::open(env.path().join("kept.db")).expect("a database can be made"));
+    let copies = |id: &str, like: &str| {
+        let numbers =
+            "WITH RECURSIVE numbers(n) AS (SELECT CAST(1 AS BIGINT) UNION ALL SELECT n + 1 FROM numbers WHERE n < 100000)";
+        format!(
+            "INSERT INTO runs {numbers} SELECT {id}, name, title, operator, environment, phase, started_ns - n, ended_ns - n, digest, sources, params FROM runs, numbers; \
+             INSERT INTO events {numbers} SELECT {id}, seq, at_ns, event FROM events, numbers WHERE events.run NOT LIKE '{like}';"
+        )
+    };
+    let measure_both = |name: &str, journal: &str| {
+        let runs = measure(env, &["--journal", journal, "runs"], 50);
+        report(&format!("runbook runs, 100,000 runs in {name}, median of 50"), &milliseconds(runs), "50 ms");
+        let show = measure(env, &["--journal", journal, "show", "0000c350-0000"], 50);
+        report(&format!("runbook show, 100,000 runs in {name}, median of 50"), &milliseconds(show), "50 ms");
+    };
+    let file = env.path().join("kept-runs.db").display().to_string();
+    env.run(&["--journal", &file, "exec", "kept.toml"]).status(0);
+    let sqlite = rusqlite::Connection::open(&file).expect("the journal is there");
+    let made = copies("printf('%08x-0000-7000-8000-%012x', n, n)", "0000%");
+    sqlite.execute_batch(&format!("BEGIN; {made} COMMIT; PRAGMA wal_checkpoint(TRUNCATE);")).expect("good SQL");
+    drop(sqlite);
+    measure_both("SQLite", &file);
+    let postgres = Postgres::start(1);
+    let url = postgres.database("kept");
+    env.run(&["--journal", &url, "exec", "kept.toml"]).status(0);
+    postgres.psql("kept", &copies("lpad(to_hex(n), 8, '0') || '-0000-7000-8000-' || lpad(to_hex(n), 12, '0')", "0000%"));
+    postgres.psql("kept", "ANALYZE");
+    measure_both("PostgreSQL", &url);
 }
 
 fn answer_late(mut stream: std::net::TcpStream) {

@@ -214,7 +214,7 @@ pub async fn conclude(
     let outcome = outcome.map_err(|error| run_failure(error, live.summary()))?;
     let summary = live.summary();
     if !reports.iter().any(|(_, path)| path == Path::new("-")) {
-        ui::data(&runbook_report::render(Format::Text, summary))?;
+        ui::report(Format::Text, summary)?;
     }
     write_reports(summary, reports)?;
     telemetry::send(summary).await;

@@ -4,8 +4,8 @@
 use crate::context::Context;
 use crate::ui;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
-use runbook_engine::{Record, Reporter, RunEvent, RunHeader, StepId};
-use runbook_report::{Summary, Tone, lines};
+use runbook_engine::{AttemptResult, LogLine, Record, Reporter, RunEvent, RunHeader, Section, StepId, Then};
+use runbook_report::{StepSummary, Summary, Tone, lines};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -15,13 +15,33 @@ pub struct Live {
     color: bool,
     bars: Option<MultiProgress>,
     running: BTreeMap<StepId, ProgressBar>,
+    /// Below them: how much of the run is over.
+    total: Option<ProgressBar>,
+}
+
+/// How often the view moves.
+const TICK: Duration = Duration::from_millis(120);
+
+fn total_bar() -> ProgressBar {
+    let style = ProgressStyle::with_template("  {bar:24} {pos} of {len} steps, {elapsed}").expect("the template is well formed");
+    let bar = ProgressBar::new(0).with_style(style.progress_chars("━╸─"));
+    bar.enable_steady_tick(TICK);
+    bar
+}
+
+/// Whether a step is one of those that the operator waits for.
+fn counts(step: &StepSummary) -> bool {
+    match step.section {
+        Section::Preflight | Section::Step | Section::Verify | Section::Finally | Section::Check => true,
+        Section::Guard | Section::Undo | Section::Notify => false,
+    }
 }
 
 impl Live {
     /// A view of a run, with what happened before (of a resumed run) folded in silently.
     pub fn new(context: &Context, header: &RunHeader, records: &[Record]) -> Self {
         let bars = context.live.then(|| MultiProgress::with_draw_target(ProgressDrawTarget::stderr()));
-        Self { summary: Summary::of(header, records), color: context.color_stderr, bars, running: BTreeMap::new() }
+        Self { summary: Summary::of(header, records), color: context.color_stderr, bars, running: BTreeMap::new(), total: None }
     }
 
     /// The run, as far as it was told.
@@ -46,7 +66,8 @@ impl Live {
             Tone::Warning => "33",
             Tone::Bad => "31",
         };
-        let text = if code.is_empty() { text.to_owned() } else { ui::paint(text, code, self.color) };
+        let text = ui::fitted(text);
+        let text = if code.is_empty() { text } else { ui::paint(&text, code, self.color) };
         match &self.bars {
             Some(bars) => bars.suspend(|| ui::note(&text)),
             None => ui::note(&text),
@@ -63,8 +84,11 @@ impl Live {
             }
             RunEvent::UndoStarted { step, .. } => self.start(step, format!("undo of {step}")),
             RunEvent::NotifyStarted { notify, .. } => self.start(notify, notify.to_string()),
+            RunEvent::AttemptEnded { step, result, then, logs, .. } => match then {
+                Then::Retry { .. } | Then::Poll { .. } => self.wait(step, result, logs),
+                Then::Final | Then::Continue => self.stop(step),
+            },
             RunEvent::AttemptRefused { step, .. }
-            | RunEvent::AttemptEnded { step, .. }
             | RunEvent::UndoEnded { step, .. }
             | RunEvent::NotifyEnded { notify: step, .. } => self.stop(step),
             RunEvent::RunEnded { .. } | RunEvent::Paused { .. } => self.stop_all(),
@@ -95,10 +119,29 @@ impl Live {
 
     fn start(&mut self, step: &StepId, message: String) {
         let Some(bars) = &self.bars else { return };
-        let style = ProgressStyle::with_template("  {spinner} {wide_msg} {elapsed}").expect("the template is well formed");
-        let bar = bars.add(ProgressBar::new_spinner().with_style(style).with_message(message));
-        bar.enable_steady_tick(Duration::from_millis(120));
+        let total = self.total.get_or_insert_with(|| bars.add(total_bar()));
+        let over: Vec<_> = self.summary.steps.iter().filter(|step| counts(step)).map(StepSummary::is_over).collect();
+        total.set_length(over.len() as u64);
+        total.set_position(over.iter().filter(|over| **over).count() as u64);
+        if let Some(bar) = self.running.get(step) {
+            bar.set_message(message);
+            return;
+        }
+        let style = ProgressStyle::with_template("  {spinner} {wide_msg} {elapsed:>4}").expect("the template is well formed");
+        let bar = bars.insert_before(total, ProgressBar::new_spinner().with_style(style).with_message(message));
+        bar.enable_steady_tick(TICK);
         self.running.insert(step.clone(), bar);
+    }
+
+    /// Between two attempts: what was wrong with the last one, and the last thing that it logged.
+    fn wait(&mut self, step: &StepId, result: &AttemptResult, logs: &[LogLine]) {
+        let why = match result {
+            AttemptResult::Succeeded { summary, .. } => summary,
+            AttemptResult::Failed { fault, .. } => &fault.message,
+        };
+        let log = logs.last().map(|log| format!(" | {}", log.message)).unwrap_or_default();
+        let attempts = self.summary.step(step).map_or(1, |found| found.attempts);
+        self.start(step, format!("{step}  waits after attempt {attempts}: {why}{log}"));
     }
 
     fn stop(&mut self, step: &StepId) {
@@ -110,6 +153,9 @@ impl Live {
     fn stop_all(&mut self) {
         for (_, bar) in std::mem::take(&mut self.running) {
             bar.finish_and_clear();
+        }
+        if let Some(total) = self.total.take() {
+            total.finish_and_clear();
         }
     }
 }

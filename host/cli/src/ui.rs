@@ -4,6 +4,7 @@ use crate::context::Context;
 use crate::failure::Failure;
 use miette::{GraphicalReportHandler, GraphicalTheme, LabeledSpan, NamedSource};
 use runbook_document::{Diagnostic, Diagnostics, Severity};
+use runbook_report::{Format, Summary};
 use runbook_secrets::SecretString;
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -16,6 +17,34 @@ pub fn data(text: &str) -> Result<(), Failure> {
         out.write_all(b"\n")?;
     }
     Ok(out.flush()?)
+}
+
+/// Writes text for people to stdout: on a terminal, no line is wider than it.
+pub fn text(text: &str) -> Result<(), Failure> {
+    match columns(std::io::stdout()) {
+        Some(columns) => data(&runbook_report::fit(text, columns)),
+        None => data(text),
+    }
+}
+
+/// Writes a report to stdout.
+pub fn report(format: Format, summary: &Summary) -> Result<(), Failure> {
+    let report = runbook_report::render(format, summary);
+    match format {
+        Format::Text => text(&report),
+        Format::Json | Format::Junit | Format::Markdown | Format::Html => data(&report),
+    }
+}
+
+/// How wide a terminal is; `None` if there is none.
+fn columns(stream: impl std::os::fd::AsFd) -> Option<usize> {
+    let size = rustix::termios::tcgetwinsize(stream).ok()?;
+    (size.ws_col > 0).then(|| usize::from(size.ws_col))
+}
+
+/// A line as wide as the terminal of stderr, if there is one.
+pub fn fitted(text: &str) -> String {
+    columns(std::io::stderr()).map_or_else(|| text.to_owned(), |columns| runbook_report::fit(text, columns))
 }
 
 /// Writes bytes to stdout as they are.

@@ -3,6 +3,7 @@
 //! Everything here is a pure function of the events of a run: the live view, `runbook show` after a crash and the report of a
 //! finished run fold the same events and therefore say the same.
 
+mod fit;
 mod format;
 mod html;
 mod json;
@@ -17,6 +18,7 @@ mod text;
 mod timeline;
 pub mod trace;
 
+pub use fit::fit;
 pub use format::{FORMATS, Format, render};
 pub use line::{Line, Tone, lines};
 pub use summary::{StepState, StepSummary, Summary, cause_text};

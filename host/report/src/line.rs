@@ -181,10 +181,7 @@ fn ended(
                 Outcome::Warn | Outcome::Unknown | Outcome::Fail => (Tone::Warning, "warning"),
             };
             if let Then::Poll { delay_ms } = then {
-                return vec![line(
-                    Tone::Dim,
-                    format!("  · {step}: not yet: {text}; again in {}", format_duration(Duration::from_millis(delay_ms))),
-                )];
+                return not_yet(summary, step, text, delay_ms);
             }
             let mut lines = vec![step_line(summary, step, tone, word, took)];
             lines.extend(cases.iter().map(case_line));
@@ -212,6 +209,20 @@ fn items_ended(summary: &Summary, step: &StepId, result: &AttemptResult) -> Vec<
     }
 }
 
+/// Of what is so for the same reason as before only every so many looks are told: a wait of an hour must not bury the rest.
+const TOLD_AGAIN: u32 = 20;
+
+fn not_yet(summary: &Summary, step: &StepId, why: &str, delay_ms: u64) -> Vec<Line> {
+    let found = summary.step(step);
+    let repeated = found.map_or(0, |found| found.repeated);
+    if !repeated.is_multiple_of(TOLD_AGAIN) {
+        return Vec::new();
+    }
+    let every = format_duration(Duration::from_millis(delay_ms));
+    let looks = if repeated == 0 { String::new() } else { format!(" after {} looks", repeated + 1) };
+    vec![line(Tone::Dim, format!("  · {step}: not yet{looks}: {why}; looks again every {every}"))]
+}
+
 fn failed(
     summary: &Summary,
     step: &StepId,
@@ -223,7 +234,7 @@ fn failed(
 ) -> Vec<Line> {
     let again = |delay_ms| format_duration(Duration::from_millis(delay_ms));
     match then {
-        Then::Poll { delay_ms } => vec![line(Tone::Dim, format!("  · {step}: not yet: {message}; again in {}", again(delay_ms)))],
+        Then::Poll { delay_ms } => not_yet(summary, step, message, delay_ms),
         Then::Retry { delay_ms } => {
             vec![line(Tone::Warning, format!("  ! {step}: {message} ({class}); next attempt in {}", again(delay_ms)))]
         }

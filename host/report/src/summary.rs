@@ -96,6 +96,9 @@ pub struct StepSummary {
     pub restored: bool,
     /// Who said that it may.
     pub approved_by: Vec<String>,
+    /// How often in a row it was not yet so for the same reason, after the first time.
+    #[serde(skip)]
+    pub(crate) repeated: u32,
 }
 
 /// Where a step stands.
@@ -318,6 +321,7 @@ impl StepSummary {
             undo_plan: None,
             restored: false,
             approved_by: Vec::new(),
+            repeated: 0,
         }
     }
 
@@ -436,6 +440,12 @@ impl StepSummary {
     }
 
     fn end_attempt(&mut self, result: &AttemptResult, then: Then) {
+        let said = match result {
+            AttemptResult::Succeeded { summary, .. } => summary,
+            AttemptResult::Failed { fault, .. } => &fault.message,
+        };
+        let again = matches!(then, Then::Poll { .. }) && *said == self.summary;
+        self.repeated = if again { self.repeated + 1 } else { 0 };
         match result {
             AttemptResult::Succeeded { outcome, summary, output, changed, cases, .. } => {
                 self.state = match (then, outcome) {
@@ -490,6 +500,23 @@ impl StepSummary {
     /// How long its attempts took.
     pub fn duration(&self) -> Duration {
         Duration::from_millis(self.duration_ms)
+    }
+
+    /// Whether nothing more is to be done about it.
+    pub fn is_over(&self) -> bool {
+        match self.state {
+            StepState::Pending
+            | StepState::WaitingForPerson
+            | StepState::Running
+            | StepState::UnknownOutcome
+            | StepState::Undoing => false,
+            StepState::Skipped
+            | StepState::Succeeded
+            | StepState::Warned
+            | StepState::Failed
+            | StepState::Undone
+            | StepState::UndoFailed => true,
+        }
     }
 
     /// Whether it was changed and the runbook says that this cannot be undone.

@@ -22,7 +22,7 @@ pub fn run(context: &Context) -> Result<ExitStatus, Failure> {
     text.push_str(&runbook_report::table(&settings));
     text.push_str("\n\nChecks\n");
     text.push_str(&runbook_report::table(&checks));
-    ui::data(&text)?;
+    ui::text(&text)?;
     Ok(status)
 }
 

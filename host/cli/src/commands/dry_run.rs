@@ -31,7 +31,7 @@ pub async fn run(
     let stopped = found.iter().find(|step| is_preflight(plan, step) && !is_good(&step.finding));
     let effects: usize = found.iter().map(n_effects).sum();
     let _ = write!(text, "\n\n{}", conclusion(stopped, effects));
-    ui::data(&text)?;
+    ui::text(&text)?;
     Ok(if stopped.is_some() { ExitStatus::CheckFailed } else { ExitStatus::Success })
 }
 

@@ -25,6 +25,6 @@ pub fn run(args: &ExplainArgs) -> Result<ExitStatus, Failure> {
         let rows: Vec<_> = found.keys.into_iter().map(|(name, meaning)| vec![format!("  {name}"), meaning]).collect();
         let _ = write!(text, "{}{}", if key.is_empty() { "" } else { "\n" }, runbook_report::table(&rows));
     }
-    ui::data(&text)?;
+    ui::text(&text)?;
     Ok(ExitStatus::Success)
 }

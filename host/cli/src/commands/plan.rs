@@ -34,7 +34,7 @@ pub fn run(context: &Context, args: &PlanArgs) -> Result<ExitStatus, Failure> {
         let operator = Operator::new(context, &prepared, run)?;
         Ok(runbook_engine::dry_run(&plan, &operator, run, who, environment, audience).await)
     })?;
-    ui::data(&render(&prepared, &plan, &found, audience))?;
+    ui::text(&render(&prepared, &plan, &found, audience))?;
     Ok(ExitStatus::Success)
 }
 

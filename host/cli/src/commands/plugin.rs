@@ -76,7 +76,7 @@ fn list() -> Result<ExitStatus, Failure> {
             rows.push(vec![format!("{}:{name}", bundled.name), operation.kind.name().to_owned(), operation.summary.clone()]);
         }
     }
-    ui::data(&runbook_report::table(&rows))?;
+    ui::text(&runbook_report::table(&rows))?;
     Ok(ExitStatus::Success)
 }
 
@@ -89,7 +89,7 @@ fn show(context: &Context, plugin: &str) -> Result<ExitStatus, Failure> {
         let state = signatures::state(context, Path::new(plugin), &inspected.manifest.name, &inspected.digest)?;
         let _ = write!(text, "\n\nSignature\n{state}");
     }
-    ui::data(&text)?;
+    ui::text(&text)?;
     match verify(inspected) {
         Ok(_) => Ok(ExitStatus::Success),
         Err(error) => Err(Failure::refused(error)),

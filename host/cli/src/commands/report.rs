@@ -21,10 +21,10 @@ pub fn run(context: &Context, args: &ReportArgs) -> Result<ExitStatus, Failure> 
         let journal = execution::open_journal(context).await?;
         load(&journal, &args.run).await.map(|(_, stored)| stored)
     })?;
-    let text = runbook_report::render(format, &Summary::of(&stored.header, &stored.records));
+    let summary = Summary::of(&stored.header, &stored.records);
     match &args.output {
-        None => ui::data(&text)?,
-        Some(path) => std::fs::write(path, text).map_err(|error| {
+        None => ui::report(format, &summary)?,
+        Some(path) => std::fs::write(path, runbook_report::render(format, &summary)).map_err(|error| {
             Failure::engine(format!("the report cannot be written to `{}`: {error}", path.display())).hint("name another file")
         })?,
     }

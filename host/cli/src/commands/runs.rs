@@ -31,7 +31,7 @@ pub fn run(context: &Context, args: &RunsArgs) -> Result<ExitStatus, Failure> {
         return Ok(ExitStatus::Success);
     }
     let rows: Vec<_> = runs.iter().map(row).collect();
-    ui::data(&runbook_report::table(&rows))?;
+    ui::text(&runbook_report::table(&rows))?;
     Ok(ExitStatus::Success)
 }
 

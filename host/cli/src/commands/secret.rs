@@ -250,7 +250,7 @@ fn list(context: &Context, path: &Path, max_age: Option<std::time::Duration>) ->
         let note = store.note(name).unwrap_or_default().to_owned();
         rows.push(vec![name.to_owned(), changed.strftime("%Y-%m-%d").to_string(), age, verdict.to_owned(), note]);
     }
-    ui::data(&runbook_report::table(&rows))?;
+    ui::text(&runbook_report::table(&rows))?;
     Ok(status)
 }
 

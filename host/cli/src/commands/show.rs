@@ -23,7 +23,7 @@ pub fn run(context: &Context, args: &ShowArgs) -> Result<ExitStatus, Failure> {
         let (run, stored) = load(&journal, &args.run).await?;
         if args.follow { follow(context, &journal, run, stored).await } else { Ok(Summary::of(&stored.header, &stored.records)) }
     })?;
-    ui::data(&runbook_report::render(args.format, &summary))?;
+    ui::report(args.format, &summary)?;
     Ok(ExitStatus::Success)
 }
 

@@ -74,7 +74,7 @@ pub(super) fn log(context: &Context, run: Option<&str>, form: Form) -> Result<Ex
         }
     }
     if form == Form::Lines {
-        ui::data(&runbook_report::table(&lines))?;
+        ui::text(&runbook_report::table(&lines))?;
     }
     Ok(ExitStatus::Success)
 }

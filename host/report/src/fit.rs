@@ -1,0 +1,96 @@
+//! Text for a terminal of some width.
+
+use textwrap::{Options, WordSeparator, WordSplitter};
+use unicode_width::UnicodeWidthStr as _;
+
+/// Less than this is too narrow to be worth a column of its own.
+const NARROW: usize = 24;
+
+/// The text with no line wider than `columns`, as a terminal shows it. What does not fit goes on below its column: the last one of a
+/// table, or after the indent. What stands between backticks, such as a command to copy, is never broken, and no word is.
+pub fn fit(text: &str, columns: usize) -> String {
+    let fitted: Vec<String> = text.split('\n').map(|line| fit_line(line, columns)).collect();
+    fitted.join("\n")
+}
+
+fn fit_line(line: &str, columns: usize) -> String {
+    if line.width() <= columns {
+        return line.to_owned();
+    }
+    let below = " ".repeat(hanging(line, columns));
+    let options = Options::new(columns)
+        .subsequent_indent(&below)
+        .break_words(false)
+        .word_separator(WordSeparator::AsciiSpace)
+        .word_splitter(WordSplitter::NoHyphenation);
+    let whole = join_commands(line);
+    textwrap::wrap(&whole, options).join("\n").replace(JOINED, " ")
+}
+
+/// Stands for a space that must not be broken; no text of ours has it.
+const JOINED: &str = "\u{a0}";
+
+fn join_commands(line: &str) -> String {
+    let parts = line.split('`').enumerate();
+    let joined = parts.map(|(index, part)| if index % 2 == 1 { part.replace(' ', JOINED) } else { part.to_owned() });
+    joined.collect::<Vec<_>>().join("`")
+}
+
+/// Where the line goes on: below its last cell (cells are two spaces apart), if enough room is left there.
+fn hanging(line: &str, columns: usize) -> usize {
+    let indent = line.width() - line.trim_start().width();
+    let room = |start: &usize| *start + NARROW <= columns;
+    let cells = line.match_indices("  ").filter_map(|(at, _)| {
+        let rest = &line[at..];
+        let start = line[..at].width() + rest.width() - rest.trim_start().width();
+        (at > indent && !rest.trim_start().is_empty()).then_some(start)
+    });
+    cells.filter(room).max().unwrap_or(indent + 4)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::fit;
+    use unicode_width::UnicodeWidthStr as _;
+
+    #[test]
+    fn a_line_that_fits_stays_as_it_is() {
+        assert_eq!(fit("  a  b\n\n日本  c", 80), "  a  b\n\n日本  c");
+    }
+
+    #[test]
+    fn the_last_cell_goes_on_below_itself() {
+        let line = "✗ none-lost  failed  2 ms  `n` of the first row is 998, expected 1000";
+        assert_eq!(
+            fit(line, 60),
+            "✗ none-lost  failed  2 ms  `n` of the first row is 998,\n                           expected 1000"
+        );
+    }
+
+    #[test]
+    fn wide_characters_count_as_wide_as_they_are() {
+        let fitted = fit("✗ 確認  failed  注文 の 件数 が 違います 注文 の 件数 が 違います 注文 の 件数", 40);
+        assert!(fitted.lines().count() > 1 && fitted.lines().all(|line| line.width() <= 40), "{fitted}");
+        assert!(fitted.lines().nth(1).is_some_and(|line| line.starts_with("                ")), "{fitted}");
+    }
+
+    #[test]
+    fn a_command_is_never_broken() {
+        let fitted = fit("next: look whether it did, then say so: `runbook resume 01a1 --decide s01=skip` (it did)", 60);
+        assert!(fitted.contains("`runbook resume 01a1 --decide s01=skip`"), "{fitted}");
+        assert!(fitted.lines().count() == 2, "{fitted}");
+    }
+
+    #[test]
+    fn what_has_no_place_to_break_is_left_whole() {
+        let digest = format!("digest  sha256:{}", "0".repeat(64));
+        assert!(fit(&digest, 40).contains(&"0".repeat(64)));
+    }
+
+    #[test]
+    fn a_terminal_of_a_few_columns_is_no_panic() {
+        for columns in 0..12 {
+            let _ = fit("  ✗ none-lost  failed  `a b c` 日本 d", columns);
+        }
+    }
+}
