@@ -13,7 +13,7 @@ use std::time::Duration;
 const STYLE: &str = "dl{display:grid;grid-template-columns:max-content 1fr;gap:.15rem 1rem}dt{color:#57606a}dd{margin:0}\
 .end{padding:.6rem .9rem;border-left:.4rem solid;font-weight:600;background:#f6f8fa}\
 .good{color:#116329}.warned{color:#7d4e00}.failed{color:#a40e26}.quiet{color:#57606a}\
-td.bars{width:45%;min-width:14rem}.track{position:relative;height:1.35em;background:#f6f8fa}\
+td:nth-child(-n+3){white-space:nowrap}td.bars{width:45%;min-width:14rem}.track{position:relative;height:1.35em;background:#f6f8fa}\
 .track span{position:absolute;top:.15em;bottom:.15em;min-width:3px;background:#57606a;border-radius:2px}\
 .track .b-good{background:#2da44e}.track .b-warned{background:#bf8700}.track .b-failed{background:#cf222e}\
 .track .b-cut-off{background:repeating-linear-gradient(45deg,#cf222e 0 4px,#f6f8fa 4px 8px)}.track .b-open{background:#0969da}\
@@ -247,7 +247,7 @@ impl Axis {
             let (class, width, label) = (bar.class, (right - left).max(0.0), escape(&label));
             let _ = write!(
                 track,
-                "<span class=\"{class}\" role=\"img\" style=\"left:{left:.2}%;width:{width:.2}%\" title=\"{label}\" aria-label=\"{label}\"></span>"
+                "<span class=\"{class}\" role=\"img\" style=\"left:min({left:.2}%,calc(100% - 4px));width:{width:.2}%\" title=\"{label}\" aria-label=\"{label}\"></span>"
             );
         }
         track.push_str("</div>");

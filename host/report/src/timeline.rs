@@ -1,7 +1,9 @@
 //! What went on when: the spans of a run, folded from its events. The HTML report draws them, a trace sends them.
 
 use jiff::Timestamp;
-use runbook_engine::{ApprovalVerdict, AttemptResult, Outcome, PauseReason, Record, RunEvent, StepId, UndoFinding, UndoResult};
+use runbook_engine::{
+    ApprovalVerdict, AttemptResult, Outcome, PauseReason, Record, RunEvent, StepId, Then, UndoFinding, UndoResult,
+};
 use serde::Serialize;
 
 /// What went on between two moments.
@@ -65,7 +67,7 @@ impl SpanEnd {
         match self {
             Self::Open => "goes on",
             Self::Good => "done",
-            Self::Warned => "warning",
+            Self::Warned => "not as it should be",
             Self::Failed => "failed",
             Self::CutOff => "cut off",
         }
@@ -122,8 +124,10 @@ impl Timeline {
                 self.begin(Some(step), Activity::Attempt(*attempt), at);
                 self.end(Some(step), at, SpanEnd::Failed, &fault.message);
             }
-            RunEvent::AttemptEnded { step, result, .. } | RunEvent::ItemsEnded { step, result, .. } => {
+            RunEvent::AttemptEnded { step, result, then, .. } | RunEvent::ItemsEnded { step, result, then, .. } => {
                 let (end, summary) = outcome(result);
+                // Not yet as it should be is no failure.
+                let end = if matches!(then, Then::Poll { .. }) { SpanEnd::Warned } else { end };
                 self.end(Some(step), at, end, summary);
             }
             RunEvent::GroupBegan { step, .. } | RunEvent::ItemsListed { step, .. } => self.begin(Some(step), Activity::Group, at),
