@@ -35,6 +35,8 @@ pub enum Command {
     Resume(ResumeArgs),
     /// Undo a finished run, last step first
     Undo(RunArgs),
+    /// End a run in order from another terminal, or one that nobody executes; what it did is undone as its runbook says
+    Cancel(CancelArgs),
     /// Say that a step which waits for approval may do what it says it would
     Approve(ApproveArgs),
     /// Say that it must not; the run then fails, and is undone as its runbook says
@@ -65,6 +67,8 @@ pub enum Command {
         #[command(subcommand)]
         command: PluginCommand,
     },
+    /// Format runbooks, suites and other TOML files; what they say stays the same
+    Fmt(FmtArgs),
     /// Explain a key of a file: its meaning, what it may be, and what is below it
     Explain(ExplainArgs),
     /// Print the JSON Schema of a kind of file, for editors
@@ -91,6 +95,25 @@ pub enum Command {
         /// The topic
         topic: Option<String>,
     },
+}
+
+/// `runbook cancel`
+#[derive(Debug, ClapArgs)]
+pub struct CancelArgs {
+    /// Which run.
+    #[command(flatten)]
+    pub run: RunArgs,
+}
+
+/// `runbook fmt`
+#[derive(Debug, ClapArgs)]
+pub struct FmtArgs {
+    /// The files
+    #[arg(required = true)]
+    pub files: Vec<PathBuf>,
+    /// Change nothing; exit code 1 if a file is not formatted
+    #[arg(long)]
+    pub check: bool,
 }
 
 /// `runbook explain`

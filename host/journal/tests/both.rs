@@ -33,6 +33,7 @@ const OF_BOTH: &[(&str, Check)] = checks![
     of_many_who_want_a_lease_at_once_exactly_one_gets_it,
     a_call_that_is_dropped_in_the_middle_leaves_the_journal_usable,
     a_lease_is_busy_until_it_is_released_or_not_renewed,
+    a_journal_of_the_first_version_is_brought_up_to_date,
     a_journal_of_a_newer_program_is_refused,
     only_runs_that_have_ended_long_ago_are_pruned,
     what_is_usual_is_known_by_name,
@@ -268,6 +269,21 @@ async fn a_lease_is_busy_until_it_is_released_or_not_renewed(place: Location) {
     held(journal.acquire(&wish(4, Some(third.token))).await.unwrap());
     let reasons: Vec<_> = journal.takeovers("lock:db").await.unwrap().iter().map(|takeover| takeover.reason).collect();
     assert_eq!(reasons, [TakeoverReason::Expired, TakeoverReason::Stolen]);
+}
+
+/// As the first version of the program left it: its tables, its runs, and nothing of what came later.
+async fn a_journal_of_the_first_version_is_brought_up_to_date(place: Location) {
+    let journal = open(&place).await;
+    let run = RunId::generate();
+    journal.create(&header(run, 0)).await.unwrap();
+    journal.append(run, &plain(0)).await.unwrap();
+    journal.close().await;
+    sql(&place, "DROP INDEX runs_by_end; DROP INDEX runs_by_name; DELETE FROM _sqlx_migrations WHERE version > 1;").await;
+    let journal = open(&place).await;
+    assert_eq!(journal.load(run).await.unwrap().records, [plain(0)]);
+    journal.append(run, &Record { at: at(10), ..ended(1, RunEnd::Succeeded) }).await.unwrap();
+    journal.close().await;
+    sql(&place, "DROP INDEX runs_by_end; DROP INDEX runs_by_name;").await;
 }
 
 async fn a_journal_of_a_newer_program_is_refused(place: Location) {

@@ -3,11 +3,13 @@
 mod answer;
 mod approve;
 pub mod audit;
+mod cancel;
 mod completions;
 mod doctor;
 mod dry_run;
 pub mod exec;
 mod explain;
+mod fmt;
 mod help;
 mod lock;
 mod man;
@@ -37,6 +39,7 @@ pub fn run(context: &Context, command: Command) -> Result<ExitStatus, Failure> {
         Command::Validate(args) => validate::run(context, &args),
         Command::Resume(args) => resume::run(context, &args),
         Command::Undo(args) => undo::run(context, &args),
+        Command::Cancel(args) => cancel::run(context, &args),
         Command::Approve(args) => approve::approve(context, &args),
         Command::Answer(args) => answer::run(context, &args),
         Command::Reject(args) => approve::reject(context, &args),
@@ -48,6 +51,7 @@ pub fn run(context: &Context, command: Command) -> Result<ExitStatus, Failure> {
         Command::Lock(args) => lock::run(context, &args),
         Command::Secret { command } => secret::run(context, command),
         Command::Plugin { command } => plugin::run(context, command),
+        Command::Fmt(args) => fmt::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::Schema { file } => schema::run(file),
         Command::Man { output } => man::run(output.as_deref()),

@@ -14,6 +14,7 @@ use runbook_engine::{
     Answered, Audience, Call, DryFinding, DryStep, ErrorClass, Fault, Json, Operate, OperationFacts, Plan, PlannedGuard,
     PlannedItems, PlannedStep, PlannedUndo, RunId, Section, StepId, resolve_params,
 };
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 /// Shows the plan.
@@ -75,8 +76,10 @@ fn render(prepared: &Prepared, plan: &Plan, found: &[DryStep], audience: Audienc
         if steps.is_empty() {
             continue;
         }
-        let rows: Vec<_> = steps.iter().map(|step| row(plan, step)).collect();
-        let _ = write!(text, "\n{heading}\n{}\n", indent(&runbook_report::table(&rows)));
+        let groups = groups(plan, *section);
+        let rows: Vec<_> = steps.iter().map(|step| row(plan, step, groups.get(&step.id))).collect();
+        let together = if groups.is_empty() { "" } else { " (those with one number run at the same time)" };
+        let _ = write!(text, "\n{heading}{together}\n{}\n", indent(&runbook_report::table(&rows)));
     }
     let inputs: Vec<_> = found.iter().filter_map(input_row).collect();
     if !inputs.is_empty() {
@@ -115,10 +118,26 @@ fn guard_row(guard: &PlannedGuard) -> Vec<String> {
     vec![guard.id().to_string(), guard.look.uses.clone(), format!("every {every}"), format!("{response} {looks}")]
 }
 
+/// For each step of a section the number of its group: steps of one group run at the same time. Empty if no two steps do.
+fn groups(plan: &Plan, section: Section) -> BTreeMap<StepId, usize> {
+    let mut groups: BTreeMap<StepId, usize> = BTreeMap::new();
+    // A step may stand before what it needs; there is no circle, so this comes to an end.
+    let mut settled = false;
+    while !settled {
+        settled = true;
+        for step in plan.section(section) {
+            let group = step.needs.iter().filter_map(|id| groups.get(id)).max().map_or(1, |group| group + 1);
+            settled &= groups.insert(step.id.clone(), group) == Some(group);
+        }
+    }
+    let different: BTreeSet<usize> = groups.values().copied().collect();
+    if different.len() == groups.len() { BTreeMap::new() } else { groups }
+}
+
 const SECTIONS: &[(Section, &str)] =
     &[(Section::Preflight, "Preflight"), (Section::Step, "Steps"), (Section::Verify, "Verify"), (Section::Finally, "Finally")];
 
-fn row(plan: &Plan, step: &PlannedStep) -> Vec<String> {
+fn row(plan: &Plan, step: &PlannedStep, group: Option<&usize>) -> Vec<String> {
     let undo = match &step.undo {
         PlannedUndo::NotNeeded => String::new(),
         PlannedUndo::Auto => "undo: its own".to_owned(),
@@ -127,7 +146,7 @@ fn row(plan: &Plan, step: &PlannedStep) -> Vec<String> {
     };
     let order = [order(plan, step), repetition(step)].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>();
     vec![
-        step.id.to_string(),
+        group.map_or_else(|| step.id.to_string(), |group| format!("{group}  {}", step.id)),
         step.uses.clone(),
         order.join("; "),
         [undo, approval(step)].join("; ").trim_matches([';', ' ']).to_owned(),

@@ -1,6 +1,6 @@
 //! `runbook resume`
 
-use crate::args::ResumeArgs;
+use crate::args::{ResumeArgs, RunArgs};
 use crate::context::Context;
 use crate::execution::{self, Brake, SystemClock};
 use crate::exit_status::ExitStatus;
@@ -10,30 +10,68 @@ use crate::operate::Operator;
 use crate::person::Person;
 use crate::prepare::{self, Prepared};
 use runbook_document::Source;
-use runbook_engine::{Changes, Decision, Holder, Journal as _, Params, Plan, RunId, StepId, StoredRun};
+use runbook_engine::{Changes, Decision, Holder, Journal as _, OutsideWindow, Params, Plan, RunId, StepId, StoredRun};
 use runbook_journal::SqlJournal;
 use std::collections::BTreeMap;
 use std::path::Path;
 
+/// Whether the brake is pulled before a run is continued.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BrakeBefore {
+    /// It goes on.
+    Free,
+    /// It is only ended, in order.
+    Pulled,
+}
+
+/// How a run is continued.
+pub struct Way {
+    /// What is decided about steps whose outcome is unknown.
+    pub decisions: BTreeMap<StepId, Decision>,
+    /// Whether it may go on with another text or other plugins.
+    pub changes: Changes,
+    /// Whether it may go on outside its window.
+    pub outside: OutsideWindow,
+    /// Whether it is only ended.
+    pub brake: BrakeBefore,
+}
+
+impl Way {
+    /// With nothing decided, inside the window.
+    pub fn new(changes: Changes) -> Self {
+        Self { decisions: BTreeMap::new(), changes, outside: OutsideWindow::AsWritten, brake: BrakeBefore::Free }
+    }
+}
+
 /// Continues a run.
 pub fn run(context: &Context, args: &ResumeArgs) -> Result<ExitStatus, Failure> {
-    let decisions = decisions(&args.decide)?;
+    let changes = if args.accept_changes { Changes::Accept } else { Changes::Refuse };
+    let (decisions, outside) = (decisions(&args.decide)?, execution::outside_window(args.outside_window));
+    go_on(context, &args.run, &Way { decisions, outside, ..Way::new(changes) })
+}
+
+/// Continues a run in some way.
+pub fn go_on(context: &Context, args: &RunArgs, way: &Way) -> Result<ExitStatus, Failure> {
     execution::block_on(async {
         let journal = execution::open_journal(context).await?;
-        let (run, stored) = load(&journal, &args.run.run).await?;
-        let changes = if args.accept_changes { Changes::Accept } else { Changes::Refuse };
-        let (prepared, plan) = rebuild(context, &stored, changes)?;
+        let (run, stored) = load(&journal, &args.run).await?;
+        let (prepared, plan) = rebuild(context, &stored, way.changes)?;
         let operator = Operator::new(context, &prepared, run)?;
         let brake = Brake::new()?;
+        match way.brake {
+            BrakeBefore::Free => {}
+            BrakeBefore::Pulled => brake.cancel.cancel(),
+        }
         let dead = |holder: &Holder| execution::is_dead(&context.host, holder);
-        let outside = execution::outside_window(args.outside_window);
-        let options = execution::options(context, run, stored.header.environment.as_deref(), &brake, outside, &dead);
+        let options = execution::options(context, run, stored.header.environment.as_deref(), &brake, way.outside, &dead);
         let mut live = Live::new(context, &stored.header, &stored.records);
         let clock = SystemClock::new();
-        let outcome = runbook_engine::resume(&plan, &operator, &journal, &clock, &mut live, &options, &decisions, changes).await;
+        let changes = way.changes;
+        let outcome =
+            runbook_engine::resume(&plan, &operator, &journal, &clock, &mut live, &options, &way.decisions, changes).await;
         let person = Person { context, journal: &journal, run, plan: &plan, brake: &brake };
         let outcome = execution::with_person(&person, &operator, &options, &mut live, outcome, changes).await?;
-        execution::conclude(outcome, &live, &brake, &args.run.report).await
+        execution::conclude(outcome, &live, &brake, &args.report).await
     })
 }
 

@@ -91,7 +91,8 @@ fn read_file(
     let window = window::read(&mut reader);
     let guards = guard::read_all(&mut reader);
     let checks = suite::read_all(&mut reader);
-    let steps = step::read_all(&mut reader).into_iter().chain(checks).collect();
+    let unless_said = about.as_ref().map(|about| about.on_failure).unwrap_or_default();
+    let steps = step::read_all(&mut reader, unless_said).into_iter().chain(checks).collect();
     let notifies = step::read_notifies(&mut reader);
     reader.finish();
     let mut sources = vec![Arc::clone(source)];
@@ -127,6 +128,7 @@ struct About {
     description: Option<String>,
     risk: Option<Located<crate::model::Risk>>,
     timeout: Option<Duration>,
+    on_failure: crate::model::OnFailure,
 }
 
 /// Reads the `format` key; a format that this version does not know is refused, whatever else the file says.
@@ -146,6 +148,7 @@ fn read_about(reader: &mut Reader<'_>) -> Option<About> {
         description: reader.optional("description").map(|description| description.value),
         risk: names::choice(reader, "risk", crate::model::Risk::ALL),
         timeout: reader.optional("timeout").map(|timeout| timeout.value),
+        on_failure: names::choice(reader, "on_failure", crate::model::OnFailure::ALL).map(|word| word.value).unwrap_or_default(),
         name: name?,
     };
     names::check_kebab(reader, &about.name.value, &about.name.span, "the name of a runbook");

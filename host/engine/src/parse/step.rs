@@ -15,17 +15,17 @@ use std::time::Duration;
 
 const SECTIONS: &[Section] = &[Section::Preflight, Section::Step, Section::Verify, Section::Finally];
 
-/// Reads the four sections in the order in which they run.
-pub(super) fn read_all(reader: &mut Reader<'_>) -> Vec<Step> {
+/// Reads the four sections in the order in which they run. `unless_said` is what follows the failure of a step that does not say.
+pub(super) fn read_all(reader: &mut Reader<'_>, unless_said: OnFailure) -> Vec<Step> {
     let mut steps = Vec::new();
     for section in SECTIONS {
         let noun = section_noun(*section);
-        steps.extend(reader.each(noun, noun, |step| read_one(*section, step)));
+        steps.extend(reader.each(noun, noun, |step| read_one(*section, step, unless_said)));
     }
     steps
 }
 
-fn read_one(section: Section, reader: &mut Reader<'_>) -> Option<Step> {
+fn read_one(section: Section, reader: &mut Reader<'_>, unless_said: OnFailure) -> Option<Step> {
     let id = reader.required::<String>("id");
     if let Some(id) = &id {
         names::check_kebab(reader, &id.value, &id.span, "an id");
@@ -47,7 +47,7 @@ fn read_one(section: Section, reader: &mut Reader<'_>) -> Option<Step> {
         poll: read_poll(reader),
         expect: read_expect(reader),
         undo: read_undo(section, reader),
-        on_failure: read_on_failure(section, reader),
+        on_failure: read_on_failure(section, reader, unless_said),
         on_cancel: names::choice(reader, "on_cancel", OnCancel::ALL).map(|on_cancel| on_cancel.value).unwrap_or_default(),
         manual: read_manual(section, reader),
         approval: read_approval(section, reader),
@@ -337,13 +337,26 @@ fn read_undo_value(reader: &mut Reader<'_>, undo: &Located<Node>) -> Option<Undo
     }
 }
 
-fn read_on_failure(section: Section, reader: &mut Reader<'_>) -> OnFailure {
+fn read_on_failure(section: Section, reader: &mut Reader<'_>, unless_said: OnFailure) -> OnFailure {
     let on_failure = names::choice(reader, "on_failure", OnFailure::ALL);
     if let Some(word) = on_failure.as_ref().filter(|_| section != Section::Step) {
         let message = format!("`on_failure` of {} has no meaning", reader.subject());
         reader.error("E0220", word.span.clone(), message, "only in `[[step]]`");
     }
-    on_failure.map(|on_failure| on_failure.value).unwrap_or_default()
+    match (on_failure, section) {
+        (Some(said), _) => said.value,
+        (None, Section::Step) => unless_said,
+        (
+            None,
+            Section::Preflight
+            | Section::Verify
+            | Section::Finally
+            | Section::Guard
+            | Section::Check
+            | Section::Undo
+            | Section::Notify,
+        ) => OnFailure::default(),
+    }
 }
 
 /// What a step that a person does cannot have: there is no plugin that it would be for.

@@ -1,0 +1,71 @@
+//! `runbook cancel`
+
+use super::resume::{self, BrakeBefore, Way, load};
+use crate::args::CancelArgs;
+use crate::context::Context;
+use crate::execution;
+use crate::exit_status::ExitStatus;
+use crate::failure::Failure;
+use crate::ui;
+use runbook_engine::{Changes, Holder, RunId};
+use runbook_journal::SqlJournal;
+use runbook_report::Summary;
+use rustix::process::{Pid, Signal, kill_process};
+
+/// Who executes a run now.
+enum Executor {
+    /// A process of this machine.
+    Here(Pid),
+    /// A process of another one.
+    Elsewhere(Box<Holder>),
+    /// It is paused, or its process died.
+    Nobody,
+}
+
+/// Cancels a run: whoever executes it is asked to end it in order; if nobody does, it is ended from here. Either way what was done is
+/// undone as the runbook says.
+pub fn run(context: &Context, args: &CancelArgs) -> Result<ExitStatus, Failure> {
+    let (run, executor) = execution::block_on(async {
+        let journal = execution::open_journal(context).await?;
+        let (run, stored) = load(&journal, &args.run.run).await?;
+        if let Some(end) = Summary::of(&stored.header, &stored.records).end {
+            return Err(Failure::usage(format!("run {} has ended: {}", run.short(), end.name()))
+                .hint("`runbook undo` undoes a finished run"));
+        }
+        Ok((run, executor(context, &journal, run).await?))
+    })?;
+    match executor {
+        Executor::Here(pid) => {
+            kill_process(pid, Signal::INT).map_err(|error| Failure::engine(std::io::Error::from(error)))?;
+            let (pid, run) = (pid.as_raw_nonzero(), run.short());
+            ui::note(&format!(
+                "process {pid} was asked to end run {run} in order; `runbook show {run} --follow` tells how it goes"
+            ));
+            Ok(ExitStatus::Success)
+        }
+        Executor::Elsewhere(holder) => {
+            Err(Failure::refused(format!("{holder} executes it")).hint(format!("cancel it on {}", holder.host)))
+        }
+        Executor::Nobody => {
+            let question = format!("Nobody executes run {} now. End it, and undo what it did as its runbook says?", run.short());
+            if !args.run.yes && context.interactive && !ui::confirm(context, &question)? {
+                return Err(Failure::usage("not cancelled, as you answered"));
+            }
+            let way = Way { brake: BrakeBefore::Pulled, ..Way::new(Changes::Refuse) };
+            // It ended as was asked for here, by nobody's Ctrl-C.
+            resume::go_on(context, &args.run, &way)
+                .map(|status| if status == ExitStatus::Interrupted { ExitStatus::Success } else { status })
+        }
+    }
+}
+
+async fn executor(context: &Context, journal: &SqlJournal, run: RunId) -> Result<Executor, Failure> {
+    let held = journal.holder(&format!("run:{run}")).await.map_err(Failure::engine)?;
+    let now = jiff::Timestamp::now();
+    let Some((holder, _)) = held.filter(|(_, expires)| *expires > now) else { return Ok(Executor::Nobody) };
+    if execution::is_dead(&context.host, &holder) {
+        return Ok(Executor::Nobody);
+    }
+    let here = i32::try_from(holder.pid).ok().and_then(Pid::from_raw).filter(|_| holder.host == context.host);
+    Ok(here.map_or_else(|| Executor::Elsewhere(Box::new(holder)), Executor::Here))
+}

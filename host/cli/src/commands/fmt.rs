@@ -1,0 +1,66 @@
+//! `runbook fmt`
+
+use crate::args::FmtArgs;
+use crate::exit_status::ExitStatus;
+use crate::failure::Failure;
+use crate::ui;
+use runbook_document::{Diagnostics, Source};
+use std::path::Path;
+
+/// Formats files: comments and order stay, and so does every value.
+pub fn run(args: &FmtArgs) -> Result<ExitStatus, Failure> {
+    let mut others = 0;
+    for file in &args.files {
+        let text = std::fs::read_to_string(file)
+            .map_err(|error| Failure::usage(format!("`{}` cannot be read: {error}", file.display())))?;
+        let formatted = format(file, &text)?;
+        if formatted == text {
+            continue;
+        }
+        others += 1;
+        if args.check {
+            ui::note(&format!("{} is not formatted", file.display()));
+        } else {
+            replace(file, &formatted)?;
+            ui::note(&format!("formatted {}", file.display()));
+        }
+    }
+    Ok(if args.check && others > 0 { ExitStatus::Failed } else { ExitStatus::Success })
+}
+
+fn format(file: &Path, text: &str) -> Result<String, Failure> {
+    let before = values(file, text)?;
+    let options = taplo::formatter::Options {
+        array_auto_collapse: false,
+        array_auto_expand: false,
+        allowed_blank_lines: 1,
+        column_width: 140,
+        ..taplo::formatter::Options::default()
+    };
+    let formatted = taplo::formatter::format(text, options);
+    // The formatter is not ours; a file that would say something else is left as it is.
+    if values(file, &formatted)? == before {
+        return Ok(formatted);
+    }
+    Err(Failure::engine(format!("`{}` would not say the same after formatting; it was left as it is", file.display()))
+        .hint("report this with the file"))
+}
+
+fn values(file: &Path, text: &str) -> Result<serde_json::Value, Failure> {
+    let mut diagnostics = Diagnostics::default();
+    let table = runbook_document::parse(&Source::new(file.to_string_lossy(), text), &mut diagnostics);
+    table.map(|table| table.to_json()).ok_or_else(|| Failure::findings(diagnostics))
+}
+
+/// All or nothing: a crash in the middle leaves the old file.
+fn replace(file: &Path, text: &str) -> Result<(), Failure> {
+    let failed = |error: std::io::Error| Failure::engine(format!("`{}` cannot be written: {error}", file.display()));
+    let target = std::fs::canonicalize(file).map_err(failed)?;
+    let folder = target.parent().unwrap_or(Path::new("."));
+    let mut new = tempfile::NamedTempFile::new_in(folder).map_err(failed)?;
+    std::io::Write::write_all(&mut new, text.as_bytes()).map_err(failed)?;
+    let rights = std::fs::metadata(&target).map_err(failed)?.permissions();
+    std::fs::set_permissions(new.path(), rights).map_err(failed)?;
+    new.as_file().sync_all().map_err(failed)?;
+    new.persist(&target).map(drop).map_err(|error| failed(error.error))
+}
