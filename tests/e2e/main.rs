@@ -5,6 +5,7 @@ mod audit_log;
 mod authority;
 mod bad_input;
 mod cancel;
+mod check;
 mod command_line;
 mod completion;
 mod crash;

@@ -7,6 +7,7 @@ use crate::context::GlobalArgs;
 use crate::schemas::FileKind;
 use clap::{Args as ClapArgs, Parser, Subcommand};
 use clap_complete::ArgValueCompleter;
+use runbook_report::checks::CheckFormat;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -27,6 +28,8 @@ pub struct Args {
 pub enum Command {
     /// Run a runbook
     Exec(ExecArgs),
+    /// Make the checks of suites, and say what they found; it changes nothing and keeps no journal
+    Check(CheckArgs),
     /// Show what a runbook would do: order, inputs, authority, and what each step says it would do
     Plan(PlanArgs),
     /// Check runbooks and the plugins that they use
@@ -95,6 +98,47 @@ pub enum Command {
         /// The topic
         topic: Option<String>,
     },
+}
+
+/// `runbook check`
+#[derive(Debug, ClapArgs)]
+pub struct CheckArgs {
+    /// The suites
+    #[arg(required = true)]
+    pub files: Vec<PathBuf>,
+    /// Set a parameter; may be given several times
+    #[arg(long, value_name = "NAME=VALUE", value_parser = parameter, add = ArgValueCompleter::new(completion::parameters))]
+    pub set: Vec<(String, String)>,
+    /// Take targets from `targets.NAME.toml` beside each suite
+    #[arg(long, value_name = "NAME", env = "RUNBOOK_ENV", add = ArgValueCompleter::new(completion::environments))]
+    pub env: Option<String>,
+    /// Only checks with this tag; may be given several times
+    #[arg(long, value_name = "TAG")]
+    pub tag: Vec<String>,
+    /// table, json, jsonl, junit, tap, prometheus, nagios, markdown or github
+    #[arg(long, default_value = "table", value_parser = check_format)]
+    pub format: CheckFormat,
+    /// Where to; replaced as a whole, for a textfile collector [default: stdout]
+    #[arg(long, short, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// From which state on the exit code is not 0: warning or critical
+    #[arg(long, value_enum, default_value = "warning")]
+    pub fail_on: FailOn,
+    /// How long all checks of a suite may take; what is not done then is unknown
+    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "1m")]
+    pub timeout: Duration,
+    /// Make them again and again, this long after the last time, until Ctrl-C
+    #[arg(long, value_name = "TIME", value_parser = duration, num_args = 0..=1, default_missing_value = "30s")]
+    pub watch: Option<Duration>,
+}
+
+/// From which state on `runbook check` fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum FailOn {
+    /// A warning
+    Warning,
+    /// A critical check that failed; what could not be told counts, too
+    Critical,
 }
 
 /// `runbook cancel`
@@ -361,6 +405,11 @@ fn format(text: &str) -> Result<runbook_report::Format, String> {
 fn duration(text: &str) -> Result<Duration, String> {
     runbook_document::parse_duration(text)
         .ok_or_else(|| format!("`{text}` is not a time; write a number with its unit, such as `90d`"))
+}
+
+fn check_format(text: &str) -> Result<CheckFormat, String> {
+    let known: Vec<_> = runbook_report::checks::CHECK_FORMATS.iter().map(|(_, name)| *name).collect();
+    CheckFormat::find(text).ok_or_else(|| format!("`{text}` is not a format; known: {}", known.join(", ")))
 }
 
 fn report(text: &str) -> Result<(runbook_report::Format, PathBuf), String> {

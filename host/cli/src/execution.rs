@@ -77,9 +77,23 @@ pub struct Brake {
     asking: Arc<AtomicBool>,
 }
 
+/// What is under way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UnderWay {
+    /// A run, which is undone as it says.
+    Run,
+    /// Checks, which change nothing.
+    Checks,
+}
+
 impl Brake {
     /// Listens for Ctrl-C and SIGTERM: the first asks for an orderly end, the second for a stop now.
     pub fn new() -> Result<Self, Failure> {
+        Self::of(UnderWay::Run)
+    }
+
+    /// The same, with the words for what is under way.
+    pub fn of(under_way: UnderWay) -> Result<Self, Failure> {
         use tokio::signal::unix::{SignalKind, signal};
         let flag = || Arc::new(AtomicBool::new(false));
         let brake = Self { cancel: CancelToken::new(), terminated: flag(), asking: flag() };
@@ -93,6 +107,9 @@ impl Brake {
                     _ = terminations.recv() => listener.terminated.store(true, Ordering::SeqCst),
                 }
                 listener.cancel.cancel();
+                if under_way == UnderWay::Checks {
+                    continue;
+                }
                 match listener.cancel.level() {
                     CancelLevel::None | CancelLevel::Orderly if listener.asking.load(Ordering::SeqCst) => {
                         ui::note("\nleft open; the run waits");

@@ -1,5 +1,7 @@
 //! The numbers that the program exits with: one table, printed by `runbook help exit-codes`.
 
+use runbook_report::checks::Health;
+
 /// How the program ends. Callers may rely on the numbers; a number that is not in [`EXIT_STATUSES`] is a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ExitStatus {
@@ -25,6 +27,8 @@ pub enum ExitStatus {
     Interrupted,
     /// SIGTERM, after orderly cleanup.
     Terminated,
+    /// What `runbook check` found; a family of its own, as monitoring knows it.
+    Checked(Health),
 }
 
 /// Every status: number, name and meaning.
@@ -42,9 +46,24 @@ pub const EXIT_STATUSES: &[(ExitStatus, u8, &str)] = &[
     (ExitStatus::Terminated, 143, "terminated (SIGTERM) after orderly cleanup"),
 ];
 
+/// Every status of `runbook check`: number and meaning. An error of its command line or of a file is 3, too.
+pub const CHECK_STATUSES: &[(Health, u8, &str)] = &[
+    (Health::Healthy, 0, "all are healthy"),
+    (Health::Warning, 1, "a threshold was passed, or a check that is not critical failed"),
+    (Health::Critical, 2, "a critical check failed"),
+    (
+        Health::Unknown,
+        3,
+        "it could not be told: a check got no answer, none was selected, or a file or the command line is wrong",
+    ),
+];
+
 impl ExitStatus {
     /// The number.
     pub fn code(self) -> u8 {
+        if let Self::Checked(found) = self {
+            return CHECK_STATUSES.iter().find(|(health, ..)| *health == found).map_or(3, |(_, code, _)| *code);
+        }
         EXIT_STATUSES.iter().find(|(status, ..)| *status == self).map_or(3, |(_, code, _)| *code)
     }
 }
@@ -58,5 +77,7 @@ mod tests {
         let mut codes: Vec<_> = EXIT_STATUSES.iter().map(|(_, code, _)| *code).collect();
         codes.dedup();
         assert_eq!(codes, [0, 1, 2, 3, 4, 5, 6, 7, 124, 130, 143]);
+        let checked = [Health::Healthy, Health::Warning, Health::Critical, Health::Unknown, Health::Skipped];
+        assert_eq!(checked.map(|health| ExitStatus::Checked(health).code()), [0, 1, 2, 3, 3]);
     }
 }

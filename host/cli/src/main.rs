@@ -28,7 +28,13 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     // A shell that completes a command line sets `COMPLETE`, gets its answer, and nothing else happens.
     clap_complete::CompleteEnv::with_factory(args::Args::command).complete();
-    let args = args::Args::parse();
+    let args = match args::Args::try_parse() {
+        Ok(args) => args,
+        Err(error) => {
+            let _ = error.print();
+            return commands::check::status_of_a_usage_error(&error);
+        }
+    };
     let context = match context::Context::new(&args.global) {
         Ok(context) => context,
         Err(failure) => {

@@ -79,7 +79,7 @@ pub enum Scrutiny {
 }
 
 /// Reads what a runbook includes, from beside it.
-fn includes(folder: &Path) -> impl FnMut(&str) -> std::io::Result<Arc<Source>> {
+pub fn includes(folder: &Path) -> impl FnMut(&str) -> std::io::Result<Arc<Source>> {
     let folder = folder.to_owned();
     move |name| {
         let path = if folder == Path::new(".") { PathBuf::from(name) } else { folder.join(name) };

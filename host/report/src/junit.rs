@@ -73,7 +73,7 @@ fn seconds(duration_ms: u64) -> String {
 }
 
 /// XML text: markup escaped, characters that XML 1.0 forbids dropped.
-fn escape(text: &str) -> String {
+pub(crate) fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {
         match c {

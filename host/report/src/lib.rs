@@ -3,6 +3,7 @@
 //! Everything here is a pure function of the events of a run: the live view, `runbook show` after a crash and the report of a
 //! finished run fold the same events and therefore say the same.
 
+pub mod checks;
 mod fit;
 mod format;
 mod html;

@@ -52,6 +52,6 @@ fn code(text: &str) -> String {
 }
 
 /// Text that cannot break a table or start a tag.
-fn escape(text: &str) -> String {
+pub(crate) fn escape(text: &str) -> String {
     text.replace('|', "\\|").replace('<', "&lt;").replace(['\n', '\r'], " ")
 }

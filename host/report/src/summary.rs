@@ -3,9 +3,9 @@
 use crate::timeline::Timeline;
 use jiff::Timestamp;
 use runbook_engine::{
-    ApprovalVerdict, AttemptResult, Cause, Effect, Fault, Item, LogLine, Look, LookVerdict, Outcome, PauseReason, Record,
-    Recovery, RunEnd, RunEvent, RunHeader, RunPhase, Section, SkipReason, StepId, Then, UndoFinding, UndoPlan, UndoResult,
-    Verdict, WindowVerdict, describe_closed,
+    ApprovalVerdict, AttemptResult, Cause, Effect, Fault, Item, LogLine, Look, LookVerdict, Measurement, Outcome, PauseReason,
+    Record, Recovery, RunEnd, RunEvent, RunHeader, RunPhase, Section, SkipReason, StepId, Then, UndoFinding, UndoPlan,
+    UndoResult, Verdict, WindowVerdict, describe_closed,
 };
 use serde::Serialize;
 use std::time::Duration;
@@ -84,6 +84,10 @@ pub struct StepSummary {
     pub changed: bool,
     /// What it produced.
     pub output: serde_json::Value,
+    /// What a check found, if it could look.
+    pub outcome: Option<Outcome>,
+    /// Numbers that it measured.
+    pub measurements: Vec<Measurement>,
     /// Cases of a smoke test.
     pub cases: Vec<Verdict>,
     /// One line: what came of its undo.
@@ -315,6 +319,8 @@ impl StepSummary {
             effects: Vec::new(),
             changed: false,
             output: serde_json::Value::Null,
+            outcome: None,
+            measurements: Vec::new(),
             cases: Vec::new(),
             undo: None,
             logs: Vec::new(),
@@ -447,7 +453,9 @@ impl StepSummary {
         let again = matches!(then, Then::Poll { .. }) && *said == self.summary;
         self.repeated = if again { self.repeated + 1 } else { 0 };
         match result {
-            AttemptResult::Succeeded { outcome, summary, output, changed, cases, .. } => {
+            AttemptResult::Succeeded { outcome, summary, output, changed, cases, measurements } => {
+                self.outcome = Some(*outcome);
+                self.measurements.clone_from(measurements);
                 self.state = match (then, outcome) {
                     (Then::Poll { .. } | Then::Retry { .. }, _) => StepState::Running,
                     (Then::Final | Then::Continue, Outcome::Pass) => StepState::Succeeded,
@@ -459,7 +467,9 @@ impl StepSummary {
                 self.changed |= changed;
                 self.cases.clone_from(cases);
             }
-            AttemptResult::Failed { fault, cases, output, .. } => {
+            AttemptResult::Failed { fault, cases, output, outcome, measurements } => {
+                self.outcome = *outcome;
+                self.measurements.clone_from(measurements);
                 self.cases.clone_from(cases);
                 self.output = output.clone().unwrap_or_default();
                 self.fail(fault, then);

@@ -58,7 +58,7 @@ fn confirm(context: &Context, runbook: &Runbook, args: &ExecArgs) -> Result<(), 
     if ui::confirm(context, &question)? { Ok(()) } else { Err(Failure::usage("not started, as you answered")) }
 }
 
-fn header(context: &Context, run: RunId, plan: &Plan, environment: Option<&str>) -> RunHeader {
+pub fn header(context: &Context, run: RunId, plan: &Plan, environment: Option<&str>) -> RunHeader {
     RunHeader {
         run,
         name: plan.name.clone(),

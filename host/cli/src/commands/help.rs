@@ -1,7 +1,7 @@
 //! `runbook help`
 
 use crate::args::Args;
-use crate::exit_status::{EXIT_STATUSES, ExitStatus};
+use crate::exit_status::{CHECK_STATUSES, EXIT_STATUSES, ExitStatus};
 use crate::failure::Failure;
 use crate::ui;
 use clap::CommandFactory as _;
@@ -27,6 +27,10 @@ pub fn run(topic: Option<&str>) -> Result<ExitStatus, Failure> {
 fn exit_codes() -> String {
     let mut text = String::from("exec, resume, undo and every other command but check:\n");
     for (_, code, meaning) in EXIT_STATUSES {
+        let _ = writeln!(text, "  {code:>3}  {meaning}");
+    }
+    text.push_str("check:\n");
+    for (_, code, meaning) in CHECK_STATUSES {
         let _ = writeln!(text, "  {code:>3}  {meaning}");
     }
     text.push_str("A number that is not listed is a failure.\n");

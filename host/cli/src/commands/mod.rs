@@ -4,6 +4,7 @@ mod answer;
 mod approve;
 pub mod audit;
 mod cancel;
+pub mod check;
 mod completions;
 mod doctor;
 mod dry_run;
@@ -35,6 +36,7 @@ use crate::failure::Failure;
 pub fn run(context: &Context, command: Command) -> Result<ExitStatus, Failure> {
     match command {
         Command::Exec(args) => exec::run(context, &args),
+        Command::Check(args) => Ok(check::run(context, &args)),
         Command::Plan(args) => plan::run(context, &args),
         Command::Validate(args) => validate::run(context, &args),
         Command::Resume(args) => resume::run(context, &args),

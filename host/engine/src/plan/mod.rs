@@ -298,7 +298,7 @@ fn suite_alone(runbook: &Runbook) -> Option<Diagnostic> {
     runbook.section(Section::Check).next()?;
     let message = format!("`{}` is a suite of checks, not a runbook", runbook.name.value);
     let diagnostic = Diagnostic::error("E0232", runbook.source(), runbook.name.span.clone(), message).label("has no step");
-    Some(diagnostic.help("let a runbook make its checks: `[[step]]` with `suite = \"FILE\"`"))
+    Some(diagnostic.help("make its checks with `runbook check`, or let a runbook make them: `[[step]]` with `suite = \"FILE\"`"))
 }
 
 fn plan_steps(runbook: &Runbook, facts: &BTreeMap<StepId, OperationFacts>) -> Vec<PlannedStep> {

@@ -1,0 +1,193 @@
+//! `runbook check`: makes the checks of suites. The engine makes them as it does for a runbook whose only step is the suite, with a
+//! journal that nobody keeps.
+
+use crate::args::{CheckArgs, FailOn};
+use crate::commands::exec::folder_of;
+use crate::context::Context;
+use crate::execution::{self, Brake, SystemClock, UnderWay};
+use crate::exit_status::ExitStatus;
+use crate::failure::Failure;
+use crate::operate::Operator;
+use crate::prepare;
+use crate::ui;
+use runbook_document::Source;
+use runbook_engine::model::Weight;
+use runbook_engine::{Holder, OutsideWindow, Params, Plan, Record, RunId, Runbook, Section, StepId, resolve_params};
+use runbook_journal::{Location, SqlJournal};
+use runbook_report::Summary;
+use runbook_report::checks::{CheckFormat, CheckResult, Checks, Health, Stake};
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Duration;
+
+/// The step that stands for a suite.
+const STEP: &str = "suite";
+
+/// Makes the checks. Whatever goes wrong, the answer is that it could not be told.
+pub fn run(context: &Context, args: &CheckArgs) -> ExitStatus {
+    match watch(context, args) {
+        Ok(found) => ExitStatus::Checked(judged(found, args.fail_on)),
+        Err(failure) => {
+            ui::failure(Some(context), &failure);
+            ExitStatus::Checked(Health::Unknown)
+        }
+    }
+}
+
+/// How the program ends when the command line is wrong: for a check that is "could not be told".
+pub fn status_of_a_usage_error(error: &clap::Error) -> ExitCode {
+    let is_check = std::env::args_os().nth(1).is_some_and(|word| word == "check");
+    match u8::try_from(error.exit_code()) {
+        Ok(0) => ExitCode::SUCCESS,
+        Ok(_) if is_check => ExitCode::from(ExitStatus::Checked(Health::Unknown).code()),
+        Ok(code) => ExitCode::from(code),
+        Err(_) => ExitCode::FAILURE,
+    }
+}
+
+fn judged(found: Health, fail_on: FailOn) -> Health {
+    match (found, fail_on) {
+        (Health::Warning, FailOn::Critical) => Health::Healthy,
+        (found, FailOn::Warning | FailOn::Critical) => found,
+    }
+}
+
+fn watch(context: &Context, args: &CheckArgs) -> Result<Health, Failure> {
+    execution::block_on(async {
+        let brake = Brake::of(UnderWay::Checks)?;
+        loop {
+            let checks = make_all(context, args, &brake).await?;
+            write(args, &checks)?;
+            let Some(pause) = args.watch.filter(|_| !brake.is_pulled()) else { return Ok(checks.worst()) };
+            if !brake.sleep(pause).await {
+                return Ok(checks.worst());
+            }
+        }
+    })
+}
+
+async fn make_all(context: &Context, args: &CheckArgs, brake: &Brake) -> Result<Checks, Failure> {
+    let at = jiff::Timestamp::now();
+    let mut results = Vec::new();
+    for file in &args.files {
+        results.extend(make(context, args, file, brake).await?);
+    }
+    Ok(Checks { at, results })
+}
+
+async fn make(context: &Context, args: &CheckArgs, file: &Path, brake: &Brake) -> Result<Vec<CheckResult>, Failure> {
+    let environment = args.env.as_deref();
+    let suite = prepare::from_file(context, file, environment)?.runbook;
+    if suite.section(Section::Check).next().is_none() {
+        let message = format!("`{}` is a runbook, not a suite of checks", file.display());
+        return Err(Failure::usage(message).hint(format!("run it with `runbook exec {}`", file.display())));
+    }
+    let params = resolve_params(&suite, &args.set).map_err(Failure::findings)?;
+    let folder = folder_of(file);
+    let wrapper = Source::new(folder.join("check").display().to_string(), wrapper(file, args, &params));
+    let prepared = prepare::prepare_with(context, &wrapper, folder, environment, &mut prepare::includes(folder))?;
+    let plan = Plan::build(&prepared.runbook, &Params::from_journal(serde_json::Map::new()), &prepared.facts);
+    let plan = plan.map_err(Failure::findings)?;
+    let run = RunId::generate();
+    let operator = Operator::new(context, &prepared, run)?;
+    let dead = |holder: &Holder| execution::is_dead(&context.host, holder);
+    let options = execution::options(context, run, environment, brake, OutsideWindow::AsWritten, &dead);
+    let kept_by_nobody = tempfile::tempdir()?;
+    let journal = Location::File(kept_by_nobody.path().join("journal.db"));
+    let journal = SqlJournal::open(&journal).await.map_err(Failure::engine)?;
+    let mut summary = Summary::of(&super::exec::header(context, run, &plan, environment), &[]);
+    let mut tell = |record: &Record| summary.fold(record);
+    let outcome = runbook_engine::execute(&plan, &operator, &journal, &SystemClock::new(), &mut tell, &options).await;
+    outcome.map_err(Failure::engine)?;
+    Ok(results(&suite, &summary))
+}
+
+/// A runbook whose only step is the suite. What it is given is of its parameters' types already.
+fn wrapper(file: &Path, args: &CheckArgs, params: &Params) -> String {
+    let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let timeout = format!("{}ms", args.timeout.as_millis().max(1));
+    let mut step = toml::Table::new();
+    step.insert("id".to_owned(), STEP.into());
+    step.insert("suite".to_owned(), name.into());
+    if !args.tag.is_empty() {
+        step.insert("tags".to_owned(), args.tag.clone().into());
+    }
+    let given = toml::Value::try_from(params.values()).ok().filter(|_| !params.values().is_empty());
+    step.extend(given.map(|given| ("with".to_owned(), given)));
+    let runbook = toml::Table::from_iter([("name".to_owned(), "check".into()), ("timeout".to_owned(), timeout.into())]);
+    let whole = toml::Table::from_iter([
+        ("format".to_owned(), 1.into()),
+        ("runbook".to_owned(), runbook.into()),
+        ("step".to_owned(), vec![step].into()),
+    ]);
+    whole.to_string()
+}
+
+fn results(suite: &Runbook, summary: &Summary) -> Vec<CheckResult> {
+    let stakes: BTreeMap<StepId, Stake> = suite
+        .section(Section::Check)
+        .map(|check| {
+            let minor = check.check.as_ref().is_some_and(|check| check.weight == Weight::Minor);
+            (check.id.value.clone(), if minor { Stake::Minor } else { Stake::Critical })
+        })
+        .collect();
+    let prefix = format!("{STEP}.");
+    let of_suite = summary.steps.iter().filter_map(|step| Some((step.id.strip_prefix(&prefix)?, step)));
+    of_suite
+        .map(|(id, step)| {
+            let stake = stakes.get(&StepId::new(id)).copied().unwrap_or(Stake::Critical);
+            CheckResult::of(&suite.name.value, id, step, stake)
+        })
+        .collect()
+}
+
+fn write(args: &CheckArgs, checks: &Checks) -> Result<(), Failure> {
+    let text = args.format.render(checks);
+    match (&args.output, args.format) {
+        (Some(path), _) => replace(path, &text),
+        (None, CheckFormat::Table) => ui::text(&text),
+        (
+            None,
+            CheckFormat::Json
+            | CheckFormat::JsonLines
+            | CheckFormat::Junit
+            | CheckFormat::Tap
+            | CheckFormat::Prometheus
+            | CheckFormat::Nagios
+            | CheckFormat::Markdown
+            | CheckFormat::Github,
+        ) => ui::data(&text),
+    }
+}
+
+/// All or nothing: who collects the file must never see half of it.
+fn replace(path: &Path, text: &str) -> Result<(), Failure> {
+    let failed = |error: std::io::Error| Failure::engine(format!("`{}` cannot be written: {error}", path.display()));
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut new = tempfile::NamedTempFile::new_in(folder).map_err(failed)?;
+    std::io::Write::write_all(&mut new, text.as_bytes()).map_err(failed)?;
+    // Readable for a collector that runs as somebody else, as a file of the shell's would be.
+    let readable = std::os::unix::fs::PermissionsExt::from_mode(0o644);
+    std::fs::set_permissions(new.path(), readable).map_err(failed)?;
+    new.persist(path).map(drop).map_err(|error| failed(error.error))
+}
+
+/// How long a pause is cut into: Ctrl-C ends it at once.
+const SLICE: Duration = Duration::from_millis(100);
+
+impl Brake {
+    /// Whether somebody pulled it.
+    fn is_pulled(&self) -> bool {
+        self.cancel.level() != runbook_engine::CancelLevel::None
+    }
+
+    /// Waits; `false` if the brake was pulled meanwhile.
+    async fn sleep(&self, pause: Duration) -> bool {
+        let end = tokio::time::Instant::now() + pause;
+        while tokio::time::Instant::now() < end && !self.is_pulled() {
+            tokio::time::sleep_until(end.min(tokio::time::Instant::now() + SLICE)).await;
+        }
+        !self.is_pulled()
+    }
+}

@@ -1,0 +1,432 @@
+//! What a suite of checks found, for people, for CI and for monitoring.
+
+use crate::line::counted;
+use crate::summary::{StepState, StepSummary};
+use crate::table::table;
+use jiff::Timestamp;
+use runbook_document::format_duration;
+use runbook_engine::{Measurement, Outcome};
+use serde::Serialize;
+use std::fmt::Write as _;
+use std::time::Duration;
+
+/// What a check found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Health {
+    /// As it should be.
+    Healthy,
+    /// It was not made: its `when` is false, or what it depends on is not healthy.
+    Skipped,
+    /// A threshold was passed, or it is not as it should be and the suite says that this is not critical.
+    Warning,
+    /// It could not be told. No data is never healthy.
+    Unknown,
+    /// Not as it should be.
+    Critical,
+}
+
+/// For each: the word, the sign before it, and what Nagios calls it.
+const HEALTHS: &[(Health, &str, &str, &str)] = &[
+    (Health::Healthy, "healthy", "✓", "OK"),
+    (Health::Skipped, "skipped", "-", "OK"),
+    (Health::Warning, "warning", "!", "WARNING"),
+    (Health::Unknown, "unknown", "?", "UNKNOWN"),
+    (Health::Critical, "critical", "✗", "CRITICAL"),
+];
+
+impl Health {
+    fn row(self) -> &'static (Health, &'static str, &'static str, &'static str) {
+        HEALTHS.iter().find(|(health, ..)| *health == self).expect("every health has a row: checked by a test")
+    }
+
+    /// The word in reports.
+    pub fn word(self) -> &'static str {
+        self.row().1
+    }
+}
+
+/// Whether the suite says that a failure of a check is critical.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stake {
+    /// It is.
+    Critical,
+    /// It is a warning.
+    Minor,
+}
+
+/// One check.
+#[derive(Debug, Clone, Serialize)]
+pub struct CheckResult {
+    /// The suite's name.
+    pub suite: String,
+    /// The check's id.
+    pub check: String,
+    /// What it found.
+    pub health: Health,
+    /// One line: what was seen.
+    pub summary: String,
+    /// How long it took, in milliseconds.
+    pub duration_ms: u64,
+    /// Numbers.
+    pub measurements: Vec<Measurement>,
+}
+
+impl CheckResult {
+    /// What a step of a suite found.
+    pub fn of(suite: &str, check: &str, step: &StepSummary, stake: Stake) -> Self {
+        let failed = match stake {
+            Stake::Critical => Health::Critical,
+            Stake::Minor => Health::Warning,
+        };
+        let health = match step.state {
+            StepState::Succeeded => Health::Healthy,
+            StepState::Warned => Health::Warning,
+            StepState::Skipped => Health::Skipped,
+            // It looked, and did not like what it saw; or it could not look.
+            StepState::Failed if step.outcome == Some(Outcome::Fail) => failed,
+            StepState::Failed
+            | StepState::Pending
+            | StepState::Running
+            | StepState::WaitingForPerson
+            | StepState::UnknownOutcome
+            | StepState::Undoing
+            | StepState::Undone
+            | StepState::UndoFailed => Health::Unknown,
+        };
+        Self {
+            suite: suite.to_owned(),
+            check: check.to_owned(),
+            health,
+            summary: step.summary.clone(),
+            duration_ms: step.duration_ms,
+            measurements: step.measurements.clone(),
+        }
+    }
+}
+
+/// What all checks found.
+#[derive(Debug, Clone)]
+pub struct Checks {
+    /// When they were made.
+    pub at: Timestamp,
+    /// In file order.
+    pub results: Vec<CheckResult>,
+}
+
+impl Checks {
+    /// The worst of them; unknown if none was made.
+    pub fn worst(&self) -> Health {
+        let made = self.results.iter().map(|result| result.health).filter(|health| *health != Health::Skipped);
+        made.max().unwrap_or(Health::Unknown)
+    }
+}
+
+/// How checks can be written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CheckFormat {
+    /// For a person's terminal.
+    Table,
+    /// One JSON array.
+    Json,
+    /// One JSON object on each line.
+    JsonLines,
+    /// For CI.
+    Junit,
+    /// The Test Anything Protocol, version 13.
+    Tap,
+    /// For the textfile collector of the node exporter.
+    Prometheus,
+    /// One line with performance data, as a Nagios plugin prints it.
+    Nagios,
+    /// To paste into an incident.
+    Markdown,
+    /// Annotations of GitHub Actions.
+    Github,
+}
+
+/// Every format and its name.
+pub const CHECK_FORMATS: &[(CheckFormat, &str)] = &[
+    (CheckFormat::Table, "table"),
+    (CheckFormat::Json, "json"),
+    (CheckFormat::JsonLines, "jsonl"),
+    (CheckFormat::Junit, "junit"),
+    (CheckFormat::Tap, "tap"),
+    (CheckFormat::Prometheus, "prometheus"),
+    (CheckFormat::Nagios, "nagios"),
+    (CheckFormat::Markdown, "markdown"),
+    (CheckFormat::Github, "github"),
+];
+
+impl CheckFormat {
+    /// The format called `name`.
+    pub fn find(name: &str) -> Option<Self> {
+        CHECK_FORMATS.iter().find(|(_, known)| *known == name).map(|(format, _)| *format)
+    }
+
+    /// The checks in this format.
+    pub fn render(self, checks: &Checks) -> String {
+        match self {
+            Self::Table => as_table(checks),
+            Self::Json => serde_json::to_string_pretty(&checks.results).expect("results have string keys only"),
+            Self::JsonLines => {
+                let line = |result| serde_json::to_string(result).expect("a result has string keys only");
+                checks.results.iter().map(line).collect::<Vec<_>>().join("\n")
+            }
+            Self::Junit => as_junit(checks),
+            Self::Tap => as_tap(checks),
+            Self::Prometheus => as_prometheus(checks),
+            Self::Nagios => as_nagios(checks),
+            Self::Markdown => as_markdown(checks),
+            Self::Github => as_github(checks),
+        }
+    }
+}
+
+fn took(result: &CheckResult) -> String {
+    format_duration(Duration::from_millis(result.duration_ms))
+}
+
+/// `3 healthy, 1 critical`.
+fn counts(checks: &Checks) -> String {
+    let count = |health| checks.results.iter().filter(|result| result.health == health).count();
+    let parts: Vec<_> = HEALTHS
+        .iter()
+        .map(|(health, word, ..)| (count(*health), word))
+        .filter(|(n, _)| *n > 0)
+        .map(|(n, word)| format!("{n} {word}"))
+        .collect();
+    if parts.is_empty() { "no check was made".to_owned() } else { parts.join(", ") }
+}
+
+fn as_table(checks: &Checks) -> String {
+    let row = |result: &CheckResult| {
+        let (_, word, sign, _) = result.health.row();
+        vec![format!("{sign} {}", result.check), (*word).to_owned(), took(result), result.suite.clone(), result.summary.clone()]
+    };
+    let rows: Vec<_> = checks.results.iter().map(row).collect();
+    format!("{}\n\n{}\n", table(&rows), counts(checks))
+}
+
+fn as_junit(checks: &Checks) -> String {
+    let of = |wanted: &[Health]| checks.results.iter().filter(|result| wanted.contains(&result.health)).count();
+    let mut text = format!(
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites>\n  <testsuite name=\"checks\" tests=\"{}\" failures=\"{}\" errors=\"{}\" skipped=\"{}\" timestamp=\"{}\">\n",
+        checks.results.len(),
+        of(&[Health::Critical, Health::Warning]),
+        of(&[Health::Unknown]),
+        of(&[Health::Skipped]),
+        checks.at.strftime("%Y-%m-%dT%H:%M:%S")
+    );
+    for result in &checks.results {
+        let inside = match result.health {
+            Health::Healthy => None,
+            Health::Skipped => Some("skipped"),
+            Health::Warning | Health::Critical => Some("failure"),
+            Health::Unknown => Some("error"),
+        };
+        let _ = write!(
+            text,
+            "    <testcase classname=\"{}\" name=\"{}\" time=\"{}.{:03}\"",
+            crate::junit::escape(&result.suite),
+            crate::junit::escape(&result.check),
+            result.duration_ms / 1000,
+            result.duration_ms % 1000
+        );
+        let _ = match inside {
+            None => writeln!(text, "/>"),
+            Some(tag) => writeln!(
+                text,
+                "><{tag} message=\"{}: {}\"/></testcase>",
+                result.health.word(),
+                crate::junit::escape(&result.summary)
+            ),
+        };
+    }
+    text.push_str("  </testsuite>\n</testsuites>\n");
+    text
+}
+
+fn as_tap(checks: &Checks) -> String {
+    let mut text = format!("TAP version 13\n1..{}\n", checks.results.len());
+    for (index, result) in checks.results.iter().enumerate() {
+        let good = match result.health {
+            Health::Healthy | Health::Skipped | Health::Warning => "ok",
+            Health::Unknown | Health::Critical => "not ok",
+        };
+        // `#` begins a directive.
+        let name = format!("{}/{}", result.suite, result.check);
+        let summary = result.summary.replace('#', "＃").replace('\n', " ");
+        let directive = if result.health == Health::Skipped { " # SKIP" } else { "" };
+        let _ = writeln!(text, "{good} {} - {name}: {}, {summary}{directive}", index + 1, result.health.word());
+    }
+    text
+}
+
+fn as_prometheus(checks: &Checks) -> String {
+    let mut text = String::from(
+        "# HELP runbook_check_healthy 1 if the check is healthy, 0 if it is not; absent if it could not be told.\n# TYPE runbook_check_healthy gauge\n",
+    );
+    let labels = |result: &CheckResult| format!("suite=\"{}\",check=\"{}\"", label(&result.suite), label(&result.check));
+    for result in &checks.results {
+        let value = match result.health {
+            Health::Healthy => 1,
+            Health::Warning | Health::Critical => 0,
+            // No data is neither.
+            Health::Unknown | Health::Skipped => continue,
+        };
+        let _ = writeln!(text, "runbook_check_healthy{{{}}} {value}", labels(result));
+    }
+    text.push_str("# HELP runbook_check_state Which state the check is in.\n# TYPE runbook_check_state gauge\n");
+    for result in &checks.results {
+        for (health, word, ..) in HEALTHS {
+            let is = u8::from(*health == result.health);
+            let _ = writeln!(text, "runbook_check_state{{{},state=\"{word}\"}} {is}", labels(result));
+        }
+    }
+    text.push_str(
+        "# HELP runbook_check_duration_seconds How long the check took.\n# TYPE runbook_check_duration_seconds gauge\n",
+    );
+    for result in &checks.results {
+        let seconds = Duration::from_millis(result.duration_ms).as_secs_f64();
+        let _ = writeln!(text, "runbook_check_duration_seconds{{{}}} {seconds}", labels(result));
+    }
+    let at = Duration::from_millis(u64::try_from(checks.at.as_millisecond()).unwrap_or(0)).as_secs_f64();
+    let _ = writeln!(
+        text,
+        "# HELP runbook_check_last_run_timestamp_seconds When the checks were made.\n# TYPE runbook_check_last_run_timestamp_seconds gauge\nrunbook_check_last_run_timestamp_seconds {at:.3}"
+    );
+    text
+}
+
+/// A label's value in the exposition format.
+fn label(text: &str) -> String {
+    text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+}
+
+/// As the guidelines for Nagios plugins want it: one line, then one for each check; `|` begins the performance data.
+fn as_nagios(checks: &Checks) -> String {
+    let plain = |text: &str| text.replace(['|', '\n'], " ");
+    let (_, _, _, state) = checks.worst().row();
+    let mut performance = Vec::new();
+    for result in &checks.results {
+        for measured in &result.measurements {
+            let name = format!("{}/{}", result.check, measured.label).replace(['\'', '='], "_");
+            let (warn, crit) = (measured.warn.as_deref().unwrap_or_default(), measured.crit.as_deref().unwrap_or_default());
+            performance.push(format!("'{name}'={}{};{warn};{crit}", measured.value, measured.unit));
+        }
+    }
+    let data = if performance.is_empty() { String::new() } else { format!(" | {}", performance.join(" ")) };
+    let mut text = format!("{state} - {}{data}\n", counts(checks));
+    for result in &checks.results {
+        let _ = writeln!(text, "{} {}: {}", result.health.row().3, result.check, plain(&result.summary));
+    }
+    text
+}
+
+fn as_markdown(checks: &Checks) -> String {
+    let mut text =
+        format!("**{}**, {}\n\n| check | state | time | what |\n| --- | --- | --- | --- |\n", counts(checks), checks.at);
+    for result in &checks.results {
+        let cells = [result.check.as_str(), result.health.word(), &took(result), &result.summary].map(crate::markdown::escape);
+        let _ = writeln!(text, "| {} |", cells.join(" | "));
+    }
+    text
+}
+
+/// Workflow commands: what is not healthy becomes an annotation.
+fn as_github(checks: &Checks) -> String {
+    let escape = |text: &str| text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A");
+    let property = |text: &str| escape(text).replace(':', "%3A").replace(',', "%2C");
+    let mut text = String::new();
+    for result in &checks.results {
+        let command = match result.health {
+            Health::Healthy | Health::Skipped => continue,
+            Health::Warning => "warning",
+            Health::Unknown | Health::Critical => "error",
+        };
+        let title = property(&format!("{} {}", result.check, result.health.word()));
+        let _ = writeln!(text, "::{command} title={title}::{}", escape(&result.summary));
+    }
+    let _ = writeln!(text, "{} of {}", counts(checks), counted(checks.results.len(), "check"));
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn result(check: &str, health: Health, summary: &str) -> CheckResult {
+        let measurements = vec![Measurement {
+            label: "lag".to_owned(),
+            value: 1.5,
+            unit: "s".to_owned(),
+            warn: Some("1".to_owned()),
+            crit: None,
+        }];
+        let summary = summary.to_owned();
+        CheckResult { suite: "s".to_owned(), check: check.to_owned(), health, summary, duration_ms: 1_250, measurements }
+    }
+
+    fn checks(results: Vec<CheckResult>) -> Checks {
+        Checks { at: "2026-01-02T03:04:05Z".parse().unwrap(), results }
+    }
+
+    fn hostile() -> Checks {
+        checks(vec![
+            result("a", Health::Healthy, "fine"),
+            result("b", Health::Critical, "<b> | \"x\" # 100%\n::error::no"),
+            result("c", Health::Unknown, "no answer"),
+        ])
+    }
+
+    #[test]
+    fn every_health_has_a_row() {
+        for health in [Health::Healthy, Health::Skipped, Health::Warning, Health::Unknown, Health::Critical] {
+            assert!(!health.word().is_empty());
+        }
+    }
+
+    #[test]
+    fn the_worst_decides_and_nothing_at_all_is_unknown() {
+        assert_eq!(hostile().worst(), Health::Critical);
+        assert_eq!(checks(Vec::new()).worst(), Health::Unknown);
+        assert_eq!(checks(vec![result("a", Health::Skipped, "")]).worst(), Health::Unknown);
+        let doubtful = checks(vec![result("a", Health::Warning, ""), result("b", Health::Unknown, "")]);
+        assert_eq!(doubtful.worst(), Health::Unknown, "no data is worse than a warning");
+    }
+
+    #[test]
+    fn nagios_gets_one_line_of_state_with_its_data_and_one_for_each_check() {
+        let text = CheckFormat::Nagios.render(&hostile());
+        let lines: Vec<_> = text.lines().collect();
+        assert_eq!(lines[0], "CRITICAL - 1 healthy, 1 unknown, 1 critical | 'a/lag'=1.5s;1; 'b/lag'=1.5s;1; 'c/lag'=1.5s;1;");
+        assert_eq!(lines.len(), 4);
+        assert!(!lines[2].contains('|'), "{text}");
+    }
+
+    #[test]
+    fn prometheus_gets_no_value_where_there_is_no_data() {
+        let text = CheckFormat::Prometheus.render(&hostile());
+        assert!(text.contains("runbook_check_healthy{suite=\"s\",check=\"a\"} 1\n"), "{text}");
+        assert!(text.contains("runbook_check_healthy{suite=\"s\",check=\"b\"} 0\n"), "{text}");
+        assert!(!text.contains("runbook_check_healthy{suite=\"s\",check=\"c\"}"), "{text}");
+        assert!(text.contains("runbook_check_state{suite=\"s\",check=\"c\",state=\"unknown\"} 1\n"), "{text}");
+        assert!(text.contains("runbook_check_duration_seconds{suite=\"s\",check=\"a\"} 1.25\n"), "{text}");
+    }
+
+    #[test]
+    fn no_text_breaks_out_of_its_format() {
+        let checks = hostile();
+        let junit = CheckFormat::Junit.render(&checks);
+        assert!(junit.contains("failures=\"1\" errors=\"1\" skipped=\"0\"") && !junit.contains("<b>"), "{junit}");
+        let github = CheckFormat::Github.render(&checks);
+        assert_eq!(github.lines().filter(|line| line.starts_with("::error")).count(), 2, "{github}");
+        let markdown = CheckFormat::Markdown.render(&checks);
+        assert_eq!(markdown.lines().filter(|line| line.starts_with("| ")).count(), 5, "{markdown}");
+        let tap = CheckFormat::Tap.render(&checks);
+        assert!(tap.starts_with("TAP version 13\n1..3\nok 1 - s/a: healthy, fine\nnot ok 2 - "), "{tap}");
+        let lines = CheckFormat::JsonLines.render(&checks);
+        assert!(lines.lines().count() == 3 && lines.lines().all(|line| serde_json::from_str::<serde_json::Value>(line).is_ok()));
+    }
+}

@@ -1,0 +1,153 @@
+//! `runbook check`: suites of checks by themselves, for people, CI and monitoring.
+
+use crate::home;
+use runbook_tests::env::TestEnv;
+use runbook_tests::http::Receiver;
+
+fn suite(port: u16, away: u16) -> String {
+    format!(
+        r#"
+format = 1
+[runbook]
+name = "shop"
+[params.path]
+type = "string"
+default = "/"
+[targets.api]
+http = "http://127.0.0.1:{port}"
+[targets.away]
+http = "http://127.0.0.1:{away}"
+[targets.db]
+sql = "sqlite:work.db"
+[[check]]
+id = "api"
+uses = "http:get"
+bind.target = "api"
+with = {{ path = "{{{{ params.path }}}}" }}
+tags = ["web"]
+[[check]]
+id = "rows"
+uses = "sql:query"
+bind.db = "db"
+with = {{ statement = "select 3 as n", first_row = {{ n = 3 }} }}
+tags = ["data"]
+[[check]]
+id = "minor"
+uses = "sql:query"
+bind.db = "db"
+with = {{ statement = "select 3 as n", first_row = {{ n = 4 }} }}
+critical = false
+tags = ["data", "minor"]
+[[check]]
+id = "broken"
+uses = "sql:query"
+bind.db = "db"
+with = {{ statement = "select 3 as n", first_row = {{ n = 5 }} }}
+tags = ["broken"]
+[[check]]
+id = "blind"
+uses = "sql:query"
+bind.db = "db"
+with = {{ statement = "select n from missing_table" }}
+tags = ["blind"]
+[[check]]
+id = "after"
+uses = "http:get"
+bind.target = "away"
+with = {{ path = "/" }}
+depends_on = ["broken"]
+tags = ["broken"]
+"#
+    )
+}
+
+fn prepared() -> (TestEnv, Receiver) {
+    let (env, server) = (home(), Receiver::start());
+    rusqlite::Connection::open(env.path().join("work.db")).expect("a file").execute_batch("vacuum").expect("a database");
+    env.file("shop.toml", &suite(server.port, runbook_tests::free_port()));
+    (env, server)
+}
+
+#[test]
+fn the_exit_code_says_what_was_found() {
+    let (env, _server) = prepared();
+    let check = |more: &[&str]| env.run(&[&["check", "shop.toml"], more].concat());
+    check(&["--tag", "web"]).status(0).out("✓ api").out("1 healthy");
+    check(&["--tag", "data"]).status(1).out("! minor").out("1 healthy, 1 warning");
+    check(&["--tag", "data", "--fail-on", "critical"]).status(0);
+    check(&["--tag", "broken"]).status(2).out("✗ broken").out("- after").out("expected 5");
+    check(&["--tag", "blind"]).status(3).out("? blind").out("1 unknown");
+    check(&[]).status(2).out("2 healthy, 1 skipped, 1 warning, 1 unknown, 1 critical");
+}
+
+#[test]
+fn what_cannot_be_told_is_never_healthy() {
+    let (env, _server) = prepared();
+    env.run(&["check", "shop.toml", "--tag", "nothing-has-this"]).status(3);
+    env.run(&["check", "missing.toml"]).status(3).err("missing.toml");
+    env.run(&["check", "shop.toml", "--no-such-flag"]).status(3).err("--no-such-flag");
+    env.run(&["check"]).status(3);
+    env.run(&["check", "--help"]).status(0);
+    env.file("r.toml", "format = 1\n[runbook]\nname = \"r\"\n[targets.db]\nsql = \"sqlite:work.db\"\n[[step]]\nid = \"a\"\nuses = \"sqlite:integrity-check\"\nbind.db = \"db\"\n");
+    env.run(&["check", "r.toml"]).status(3).err("is a runbook").err("runbook exec");
+    env.run(&["exec", "shop.toml"]).status(2).err("runbook check");
+    env.run(&["check", "shop.toml", "--tag", "data", "--timeout", "1ms"]).status(3);
+}
+
+#[test]
+fn parameters_go_to_the_checks() {
+    let (env, server) = prepared();
+    env.run(&["check", "shop.toml", "--tag", "web", "--set", "path=/health"]).status(0);
+    assert_eq!(server.received().last().expect("it was asked").line, "GET /health");
+    env.run(&["check", "shop.toml", "--set", "pth=/"]).status(3).err("did you mean `path`?");
+}
+
+#[test]
+fn each_format_says_the_same() {
+    let (env, _server) = prepared();
+    let out = |format: &str| env.run(&["check", "shop.toml", "--format", format]).status(2).stdout;
+    let json: serde_json::Value = serde_json::from_str(&out("json")).expect("JSON");
+    let states: Vec<_> =
+        json.as_array().expect("a list").iter().map(|one| one["health"].as_str().expect("a word").to_owned()).collect();
+    assert_eq!(states, ["healthy", "healthy", "warning", "critical", "unknown", "skipped"]);
+    assert!(out("nagios").starts_with("CRITICAL - 2 healthy"));
+    assert!(out("tap").contains("\nnot ok 4 - shop/broken"));
+    assert!(out("junit").contains("tests=\"6\" failures=\"2\" errors=\"1\" skipped=\"1\""));
+    assert!(out("prometheus").contains("runbook_check_healthy{suite=\"shop\",check=\"broken\"} 0\n"));
+    assert!(out("github").contains("::error title=broken critical::"));
+    assert!(out("markdown").contains("| broken | critical |"));
+    assert_eq!(out("jsonl").lines().count(), 6);
+}
+
+#[test]
+fn a_file_for_a_collector_is_replaced_as_a_whole_and_nothing_is_kept() {
+    let (env, _server) = prepared();
+    env.file("shop.prom", "old");
+    env.run(&["check", "shop.toml", "--tag", "web", "--format", "prometheus", "--output", "shop.prom"]).status(0);
+    assert!(env.read("shop.prom").contains("runbook_check_healthy{suite=\"shop\",check=\"api\"} 1"));
+    env.run(&["runs"]).status(0).err("no run has been made yet");
+}
+
+#[test]
+fn it_goes_on_until_somebody_ends_it() {
+    let (env, server) = prepared();
+    let child = env.spawn(&["check", "shop.toml", "--tag", "web", "--watch", "100ms", "--format", "jsonl"]);
+    runbook_tests::wait_for("three times", || server.received().len() >= 3);
+    let pid = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw).expect("a pid");
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).expect("it runs");
+    let output = child.wait_with_output().expect("it ends");
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    assert!(String::from_utf8_lossy(&output.stdout).lines().count() >= 3);
+}
+
+#[test]
+fn a_suite_is_granted_and_locked_as_a_runbook_is() {
+    let (env, _server) = prepared();
+    env.run(&["check", "shop.toml", "--tag", "web", "--locked"]).status(3).err("lock");
+    env.run(&["lock", "shop.toml"]).status(0);
+    env.run(&["check", "shop.toml", "--tag", "web", "--locked"]).status(0);
+    env.file("shop.toml", &env.read("shop.toml").replace("[targets.db]", "[targets.db]\ncreate = true"));
+    env.run(&["check", "shop.toml", "--tag", "web"]).status(3).err("widened");
+    env.file("boundary.toml", "format = 1\n");
+    env.run(&["check", "shop.toml", "--boundary", "boundary.toml"]).status(3).err("boundary");
+}
