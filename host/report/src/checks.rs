@@ -369,7 +369,7 @@ mod tests {
     }
 
     fn checks(results: Vec<CheckResult>) -> Checks {
-        Checks { at: "2026-01-02T03:04:05Z".parse().unwrap(), results }
+        Checks { at: "2026-01-02T03:04:05Z".parse().expect("a time"), results }
     }
 
     fn hostile() -> Checks {
