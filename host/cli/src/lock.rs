@@ -3,6 +3,7 @@
 use crate::context::{Context, LockPolicy};
 use crate::failure::Failure;
 use crate::prepare::Prepared;
+use crate::whole_file::{self, Rights};
 use runbook_authority::diff::{Change, diff};
 use runbook_authority::lockfile::{self, FILE_NAME};
 use runbook_authority::snapshot::{PluginFacts, RunbookFacts};
@@ -77,15 +78,8 @@ pub fn read(place: &Place) -> Result<Option<Snapshot>, Failure> {
 
 /// Writes the lockfile, whole or not at all.
 pub fn write(place: &Place, snapshot: &Snapshot) -> Result<Digest, Failure> {
-    use std::io::Write as _;
     let text = lockfile::render(snapshot, &place.folder.to_string_lossy());
-    let failed = |error: std::io::Error| Failure::usage(format!("`{}` cannot be written: {error}", place.file.display()));
-    let mut file = tempfile::NamedTempFile::new_in(&place.folder).map_err(failed)?;
-    file.write_all(text.as_bytes()).map_err(failed)?;
-    file.as_file().sync_all().map_err(failed)?;
-    // A file that is committed is read by others.
-    std::fs::set_permissions(file.path(), std::os::unix::fs::PermissionsExt::from_mode(0o644)).map_err(failed)?;
-    file.persist(&place.file).map_err(|error| failed(error.error))?;
+    whole_file::replace(&place.file, &text, Rights::Everybody)?;
     Ok(Digest::of(text.as_bytes()))
 }
 

@@ -21,6 +21,7 @@ mod signatures;
 mod telemetry;
 mod ui;
 mod vault;
+mod whole_file;
 
 use clap::{CommandFactory as _, Parser as _};
 use std::process::ExitCode;

@@ -10,6 +10,7 @@ use crate::failure::Failure;
 use crate::operate::Operator;
 use crate::prepare;
 use crate::ui;
+use crate::whole_file::{self, Rights};
 use runbook_document::Source;
 use runbook_engine::model::Weight;
 use runbook_engine::{Holder, OutsideWindow, Params, Plan, Record, RunId, Runbook, Section, StepId, resolve_params};
@@ -145,7 +146,7 @@ fn results(suite: &Runbook, summary: &Summary) -> Vec<CheckResult> {
 fn write(args: &CheckArgs, checks: &Checks) -> Result<(), Failure> {
     let text = args.format.render(checks);
     match (&args.output, args.format) {
-        (Some(path), _) => replace(path, &text),
+        (Some(path), _) => whole_file::replace(path, &text, Rights::Everybody),
         (None, CheckFormat::Table) => ui::text(&text),
         (
             None,
@@ -159,18 +160,6 @@ fn write(args: &CheckArgs, checks: &Checks) -> Result<(), Failure> {
             | CheckFormat::Github,
         ) => ui::data(&text),
     }
-}
-
-/// All or nothing: who collects the file must never see half of it.
-fn replace(path: &Path, text: &str) -> Result<(), Failure> {
-    let failed = |error: std::io::Error| Failure::engine(format!("`{}` cannot be written: {error}", path.display()));
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut new = tempfile::NamedTempFile::new_in(folder).map_err(failed)?;
-    std::io::Write::write_all(&mut new, text.as_bytes()).map_err(failed)?;
-    // Readable for a collector that runs as somebody else, as a file of the shell's would be.
-    let readable = std::os::unix::fs::PermissionsExt::from_mode(0o644);
-    std::fs::set_permissions(new.path(), readable).map_err(failed)?;
-    new.persist(path).map(drop).map_err(|error| failed(error.error))
 }
 
 /// How long a pause is cut into: Ctrl-C ends it at once.

@@ -4,6 +4,7 @@ use crate::args::FmtArgs;
 use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
 use crate::ui;
+use crate::whole_file::{self, Rights};
 use runbook_document::{Diagnostics, Source};
 use std::path::Path;
 
@@ -21,7 +22,7 @@ pub fn run(args: &FmtArgs) -> Result<ExitStatus, Failure> {
         if args.check {
             ui::note(&format!("{} is not formatted", file.display()));
         } else {
-            replace(file, &formatted)?;
+            whole_file::replace(file, &formatted, Rights::AsBefore)?;
             ui::note(&format!("formatted {}", file.display()));
         }
     }
@@ -50,17 +51,4 @@ fn values(file: &Path, text: &str) -> Result<serde_json::Value, Failure> {
     let mut diagnostics = Diagnostics::default();
     let table = runbook_document::parse(&Source::new(file.to_string_lossy(), text), &mut diagnostics);
     table.map(|table| table.to_json()).ok_or_else(|| Failure::findings(diagnostics))
-}
-
-/// All or nothing: a crash in the middle leaves the old file.
-fn replace(file: &Path, text: &str) -> Result<(), Failure> {
-    let failed = |error: std::io::Error| Failure::engine(format!("`{}` cannot be written: {error}", file.display()));
-    let target = std::fs::canonicalize(file).map_err(failed)?;
-    let folder = target.parent().unwrap_or(Path::new("."));
-    let mut new = tempfile::NamedTempFile::new_in(folder).map_err(failed)?;
-    std::io::Write::write_all(&mut new, text.as_bytes()).map_err(failed)?;
-    let rights = std::fs::metadata(&target).map_err(failed)?.permissions();
-    std::fs::set_permissions(new.path(), rights).map_err(failed)?;
-    new.as_file().sync_all().map_err(failed)?;
-    new.persist(&target).map(drop).map_err(|error| failed(error.error))
 }
