@@ -20,6 +20,7 @@ mod nested;
 mod person;
 mod prune;
 mod quickstart;
+mod retry;
 mod schema;
 mod secrets;
 mod signing;

@@ -36,6 +36,8 @@ pub enum Command {
     Validate(ValidateArgs),
     /// Continue a run that crashed, was interrupted or waits
     Resume(ResumeArgs),
+    /// Begin a new run at a step of a finished one; what that one has done and not undone is not done again
+    Retry(RetryArgs),
     /// Undo a finished run, last step first
     Undo(RunArgs),
     /// End a run in order from another terminal, or one that nobody executes; what it did is undone as its runbook says
@@ -98,6 +100,20 @@ pub enum Command {
         /// The topic
         topic: Option<String>,
     },
+}
+
+/// `runbook retry`
+#[derive(Debug, ClapArgs)]
+pub struct RetryArgs {
+    /// Which run.
+    #[command(flatten)]
+    pub run: RunArgs,
+    /// The first step to do
+    #[arg(long, value_name = "STEP", add = ArgValueCompleter::new(completion::steps))]
+    pub from: String,
+    /// Run although the maintenance window is closed; the journal says who did
+    #[arg(long)]
+    pub outside_window: bool,
 }
 
 /// `runbook check`

@@ -156,6 +156,7 @@ pub fn options<'a>(
         pid: std::process::id(),
         cancel: brake.cancel.clone(),
         usual: None,
+        retry_of: None,
         outside_window,
         is_dead,
     }

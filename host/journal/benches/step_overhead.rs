@@ -71,6 +71,7 @@ async fn main() {
             host: "bench".to_owned(),
             pid: std::process::id(),
             usual: None,
+            retry_of: None,
             cancel: CancelToken::new(),
             is_dead: &|_| false,
             outside_window: runbook_engine::OutsideWindow::AsWritten,

@@ -39,7 +39,14 @@ fn line(tone: Tone, text: impl Into<String>) -> Line {
 /// What to tell the operator about a record. `summary` is the run, with the record folded in already.
 pub fn lines(summary: &Summary, record: &Record) -> Vec<Line> {
     match &record.event {
-        RunEvent::RunStarted { title, .. } => vec![line(Tone::Plain, format!("{title} · run {}", short(&summary.run)))],
+        RunEvent::RunStarted { title, retry_of, .. } => {
+            let mut lines = vec![line(Tone::Plain, format!("{title} · run {}", short(&summary.run)))];
+            lines.extend(retry_of.as_ref().map(|retry| {
+                let done: Vec<_> = retry.assumed.iter().map(|assumed| assumed.step.to_string()).collect();
+                line(Tone::Plain, format!("tries run {} again; done there: {}", retry.run.short(), none_or(&done)))
+            }));
+            lines
+        }
         RunEvent::LockWaiting { name, holder } => {
             vec![line(Tone::Warning, format!("waiting for lock `{name}`, held by {holder}"))]
         }
@@ -159,6 +166,10 @@ fn end_tone(end: runbook_engine::RunEnd) -> Tone {
 /// The run id as people are shown it: 13 characters, which hold the time to the millisecond.
 pub(crate) fn short(run: &str) -> &str {
     run.get(..13).unwrap_or(run)
+}
+
+fn none_or(names: &[String]) -> String {
+    if names.is_empty() { "nothing".to_owned() } else { names.join(", ") }
 }
 
 pub(crate) fn counted(count: usize, noun: &str) -> String {

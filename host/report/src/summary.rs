@@ -4,7 +4,7 @@ use crate::timeline::Timeline;
 use jiff::Timestamp;
 use runbook_engine::{
     ApprovalVerdict, AttemptResult, Cause, Effect, Fault, Item, LogLine, Look, LookVerdict, Measurement, Outcome, PauseReason,
-    Record, Recovery, RunEnd, RunEvent, RunHeader, RunPhase, Section, SkipReason, StepId, Then, UndoFinding, UndoPlan,
+    Record, Recovery, RetryOf, RunEnd, RunEvent, RunHeader, RunPhase, Section, SkipReason, StepId, Then, UndoFinding, UndoPlan,
     UndoResult, Verdict, WindowVerdict, describe_closed,
 };
 use serde::Serialize;
@@ -47,6 +47,8 @@ pub struct Summary {
     pub to_continue: Option<String>,
     /// Its steps, in file order.
     pub steps: Vec<StepSummary>,
+    /// The run that it tries again.
+    pub retry_of: Option<String>,
     /// That it runs outside its maintenance window.
     pub window: Option<String>,
     /// Locks that it held.
@@ -179,6 +181,7 @@ impl Summary {
             paused: None,
             to_continue: None,
             steps: Vec::new(),
+            retry_of: None,
             window: None,
             locks: Vec::new(),
             timeline: Timeline::default(),
@@ -223,7 +226,12 @@ impl Summary {
         }
         self.timeline.fold(record);
         match &record.event {
-            RunEvent::RunStarted { steps, .. } => self.steps = steps.iter().map(StepSummary::new).collect(),
+            RunEvent::RunStarted { steps, retry_of, .. } => {
+                self.steps = steps.iter().map(StepSummary::new).collect();
+                if let Some(retry) = retry_of {
+                    self.retry(retry);
+                }
+            }
             RunEvent::StepsBegan { locks } | RunEvent::LocksRetaken { locks } => {
                 self.locks = locks.iter().map(|lock| lock.name.clone()).collect();
             }
@@ -273,6 +281,17 @@ impl Summary {
                 if let Some(step) = self.steps.iter_mut().find(|known| known.id == step.as_str()) {
                     step.fold(&record.event);
                 }
+            }
+        }
+    }
+
+    fn retry(&mut self, retry: &RetryOf) {
+        self.retry_of = Some(retry.run.to_string());
+        for assumed in &retry.assumed {
+            if let Some(step) = self.steps.iter_mut().find(|step| step.id == assumed.step.as_str()) {
+                step.state = StepState::Skipped;
+                step.summary = format!("done in run {}", retry.run.short());
+                step.output = assumed.output.clone();
             }
         }
     }
@@ -540,6 +559,7 @@ fn skip_text(reason: SkipReason) -> &'static str {
         SkipReason::Condition => "its `when` is false",
         SkipReason::Dependency => "a step that it needs did not succeed",
         SkipReason::Operator => "the operator says that it is done",
+        SkipReason::Assumed => "done in the run that this one tries again",
         SkipReason::TimeIsUp => "its time was up before it could begin",
     }
 }

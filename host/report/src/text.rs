@@ -40,6 +40,9 @@ fn head(summary: &Summary) -> String {
         parts.push(format!("environment {environment}"));
     }
     let mut text = parts.join(", ");
+    if let Some(run) = &summary.retry_of {
+        let _ = write!(text, "\ntries run {} again", short(run));
+    }
     if let Some(window) = &summary.window {
         let _ = write!(text, "\nwarning: {window}");
     }

@@ -8,50 +8,82 @@ use crate::failure::Failure;
 use crate::live::Live;
 use crate::operate::Operator;
 use crate::person::Person;
-use crate::{prepare, ui};
+use crate::prepare::{self, Prepared};
+use crate::ui;
 use runbook_engine::model::Risk;
-use runbook_engine::{Changes, Holder, Plan, RunHeader, RunId, Runbook, resolve_params};
-use std::path::Path;
+use runbook_engine::{Changes, Holder, OutsideWindow, Params, Plan, RetryOf, RunHeader, RunId, Runbook, resolve_params};
+use runbook_report::Format;
+use std::path::{Path, PathBuf};
 
 /// Runs a runbook.
 pub fn run(context: &Context, args: &ExecArgs) -> Result<ExitStatus, Failure> {
     let environment = args.runbook.env.as_deref();
     let prepared = prepare::from_file(context, &args.runbook.file, environment)?;
     let params = resolve_params(&prepared.runbook, &args.runbook.set).map_err(Failure::findings)?;
-    let mut plan = Plan::build(&prepared.runbook, &params, &prepared.facts).map_err(Failure::findings)?;
+    let plan = plan(context, &prepared, &params, &args.runbook.file)?;
+    if args.dry_run {
+        return execution::block_on(async {
+            let run = RunId::generate();
+            let operator = Operator::new(context, &prepared, run)?;
+            super::dry_run::run(context, &plan, &operator, run, environment).await
+        });
+    }
+    confirm(context, &prepared.runbook, args.yes)?;
+    let start =
+        Start { environment, outside: execution::outside_window(args.outside_window), report: &args.report, retry_of: None };
+    begin(context, &prepared, &plan, start)
+}
+
+/// The plan of a new run, with its warnings said.
+pub fn plan(context: &Context, prepared: &Prepared, params: &Params, file: &Path) -> Result<Plan, Failure> {
+    let mut plan = Plan::build(&prepared.runbook, params, &prepared.facts).map_err(Failure::findings)?;
     if !plan.warnings.is_empty() {
         ui::note(&ui::render_diagnostics(&plan.warnings, context.color_stderr));
     }
     // A run is resumed from any folder, so the journal keeps where the runbook lies.
-    if let (Some(source), Ok(absolute)) = (plan.sources.first_mut(), std::path::absolute(&args.runbook.file)) {
+    if let (Some(source), Ok(absolute)) = (plan.sources.first_mut(), std::path::absolute(file)) {
         source.0 = absolute.display().to_string();
     }
+    Ok(plan)
+}
+
+/// How a new run is begun.
+pub struct Start<'a> {
+    /// `--env`
+    pub environment: Option<&'a str>,
+    /// Whether it may run outside its window.
+    pub outside: OutsideWindow,
+    /// Reports to write at its end.
+    pub report: &'a [(Format, PathBuf)],
+    /// The run that it tries again.
+    pub retry_of: Option<RetryOf>,
+}
+
+/// Begins a new run and stays with it until it ends or waits.
+pub fn begin(context: &Context, prepared: &Prepared, plan: &Plan, start: Start<'_>) -> Result<ExitStatus, Failure> {
+    let environment = start.environment;
     execution::block_on(async {
         let run = RunId::generate();
-        let operator = Operator::new(context, &prepared, run)?;
-        if args.dry_run {
-            return super::dry_run::run(context, &plan, &operator, run, environment).await;
-        }
-        confirm(context, &prepared.runbook, args)?;
+        let operator = Operator::new(context, prepared, run)?;
         let journal = execution::open_journal(context).await?;
         let brake = Brake::new()?;
         let dead = |holder: &Holder| execution::is_dead(&context.host, holder);
-        let outside = execution::outside_window(args.outside_window);
-        let mut options = execution::options(context, run, environment, &brake, outside, &dead);
-        options.usual = execution::usual(&journal, &plan).await?;
-        let mut live = Live::new(context, &header(context, run, &plan, environment), &[]);
+        let mut options = execution::options(context, run, environment, &brake, start.outside, &dead);
+        options.usual = execution::usual(&journal, plan).await?;
+        options.retry_of = start.retry_of;
+        let mut live = Live::new(context, &header(context, run, plan, environment), &[]);
         let clock = SystemClock::new();
-        let outcome = runbook_engine::execute(&plan, &operator, &journal, &clock, &mut live, &options).await;
-        let person = Person { context, journal: &journal, run, plan: &plan, brake: &brake };
+        let outcome = runbook_engine::execute(plan, &operator, &journal, &clock, &mut live, &options).await;
+        let person = Person { context, journal: &journal, run, plan, brake: &brake };
         let outcome = execution::with_person(&person, &operator, &options, &mut live, outcome, Changes::Refuse).await?;
-        execution::conclude(outcome, &live, &brake, &args.report).await
+        execution::conclude(outcome, &live, &brake, start.report).await
     })
 }
 
 /// Asks before a run that changes something for good, where a person can be asked.
-fn confirm(context: &Context, runbook: &Runbook, args: &ExecArgs) -> Result<(), Failure> {
+pub fn confirm(context: &Context, runbook: &Runbook, yes: bool) -> Result<(), Failure> {
     let destructive = runbook.risk.as_ref().is_some_and(|risk| risk.value == Risk::Destructive);
-    if args.yes || !destructive || !context.interactive {
+    if yes || !destructive || !context.interactive {
         return Ok(());
     }
     let question = format!("`{}` does what cannot be undone. Run it?", runbook.title);

@@ -19,6 +19,7 @@ pub mod plugin;
 mod prune;
 mod report;
 mod resume;
+mod retry;
 mod runs;
 mod schema;
 pub mod secret;
@@ -40,6 +41,7 @@ pub fn run(context: &Context, command: Command) -> Result<ExitStatus, Failure> {
         Command::Plan(args) => plan::run(context, &args),
         Command::Validate(args) => validate::run(context, &args),
         Command::Resume(args) => resume::run(context, &args),
+        Command::Retry(args) => retry::run(context, &args),
         Command::Undo(args) => undo::run(context, &args),
         Command::Cancel(args) => cancel::run(context, &args),
         Command::Approve(args) => approve::approve(context, &args),

@@ -37,6 +37,9 @@ pub enum RunEvent {
         steps: Vec<StepListing>,
         /// Parameters as typed JSON.
         params: serde_json::Map<String, Json>,
+        /// The run that this one tries again. In this record, because what is taken as done must be known before anything is done.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        retry_of: Option<RetryOf>,
     },
     /// A lock is held by somebody else; the run waits for it.
     LockWaiting {

@@ -1,6 +1,6 @@
 //! The words of events: why, how, and what follows.
 
-use crate::ids::StepId;
+use crate::ids::{RunId, StepId};
 use crate::operate::{Fault, Json, Measurement, Outcome, Verdict};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -109,6 +109,24 @@ pub enum LookVerdict {
     Blind,
 }
 
+/// That a run tries another one again, from one of its steps on.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RetryOf {
+    /// The other run. What it has done is undone by it alone.
+    pub run: RunId,
+    /// What it has done, and this one does not do again.
+    pub assumed: Vec<Assumed>,
+}
+
+/// A step that is taken as done.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Assumed {
+    /// The step.
+    pub step: StepId,
+    /// What it produced then.
+    pub output: Json,
+}
+
 /// Why a step does not run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -121,6 +139,8 @@ pub enum SkipReason {
     Operator,
     /// `cleanup_timeout` is over.
     TimeIsUp,
+    /// The run that this one tries again has done it.
+    Assumed,
 }
 
 /// What undoes a step.

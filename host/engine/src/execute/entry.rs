@@ -152,6 +152,7 @@ pub async fn execute<O: Operate, J: Journal, C: Clock>(
         title: plan.title.clone(),
         steps: plan.listing(),
         params: plan.params.clone(),
+        retry_of: options.retry_of.clone(),
     };
     let begun = runner.record(started).await;
     runner.finish(begun).await

@@ -24,7 +24,7 @@ pub use window::OutsideWindow;
 use crate::advance::{Action, Cleanup, LockWait, Moment, Pace, advance};
 use crate::cancel::{CancelLevel, CancelToken};
 use crate::clock::Clock;
-use crate::event::{Cause, PauseReason, Record, RunEnd, RunEvent};
+use crate::event::{Cause, PauseReason, Record, RetryOf, RunEnd, RunEvent};
 use crate::ids::{RunId, StepId};
 use crate::journal::{Holder, Journal};
 use crate::operate::Operate;
@@ -68,6 +68,8 @@ pub struct Options<'a> {
     pub cancel: CancelToken,
     /// How long runs of this runbook take as a rule, if that is known: twice that is slow.
     pub usual: Option<Duration>,
+    /// The run that a new run tries again, from one of its steps on.
+    pub retry_of: Option<RetryOf>,
     /// Whether a closed window stops the run.
     pub outside_window: OutsideWindow,
     /// Whether the holder of a lease is proven dead, so that its lease may be taken at once: same host, and no such process.

@@ -139,12 +139,20 @@ pub fn next(state: Option<RunState>, record: &Record) -> Result<RunState, Illega
 }
 
 fn first(record: &Record) -> Result<RunState, IllegalEvent> {
-    let RunEvent::RunStarted { runbook, title, steps, params } = &record.event else {
+    let RunEvent::RunStarted { runbook, title, steps, params, retry_of } = &record.event else {
         let event = format!("{:?}", record.event);
         return Err(IllegalEvent { seq: record.seq, event, state: "there is no run yet".to_owned() });
     };
     let (guards, forward): (Vec<StepListing>, Vec<StepListing>) =
         steps.iter().cloned().partition(|step| step.section == Section::Guard);
+    let mut states: BTreeMap<StepId, StepState> = forward.iter().map(|step| (step.id.clone(), StepState::new())).collect();
+    for assumed in retry_of.iter().flat_map(|retry| &retry.assumed) {
+        let Some(state) = states.get_mut(&assumed.step) else {
+            let event = format!("step `{}` is taken as done", assumed.step);
+            return Err(IllegalEvent { seq: record.seq, event, state: "the run has no such step".to_owned() });
+        };
+        state.assume(assumed.output.clone());
+    }
     Ok(RunState {
         runbook: runbook.clone(),
         title: title.clone(),
@@ -153,7 +161,7 @@ fn first(record: &Record) -> Result<RunState, IllegalEvent> {
         ended: None,
         stage: Stage::Preflight,
         phase: RunPhase::Running,
-        steps: forward.iter().map(|step| (step.id.clone(), StepState::new())).collect(),
+        steps: states,
         order: forward,
         guards: guards.into_iter().map(|guard| (guard.id.clone(), GuardState::new(guard))).collect(),
         items: BTreeMap::new(),

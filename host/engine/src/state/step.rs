@@ -202,6 +202,12 @@ impl StepState {
         }
     }
 
+    /// Another run has done it.
+    pub(super) fn assume(&mut self, output: Json) {
+        self.phase = StepPhase::Skipped(SkipReason::Assumed);
+        self.output = Some(output);
+    }
+
     /// Whether something would have to be undone, and can be.
     pub fn is_undoable(&self) -> bool {
         self.effect != EffectState::None && matches!(self.undo, UndoPlan::Auto | UndoPlan::Explicit)

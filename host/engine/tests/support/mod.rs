@@ -120,6 +120,7 @@ pub fn options(run: RunId) -> Options<'static> {
         pid: 1,
         cancel: CancelToken::new(),
         usual: None,
+        retry_of: None,
         outside_window: OutsideWindow::AsWritten,
         is_dead: &|_| false,
     }

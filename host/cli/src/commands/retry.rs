@@ -1,0 +1,55 @@
+//! `runbook retry`
+
+use super::exec::{self, Start};
+use super::resume::load;
+use crate::args::RetryArgs;
+use crate::context::Context;
+use crate::execution;
+use crate::exit_status::ExitStatus;
+use crate::failure::Failure;
+use crate::prepare;
+use runbook_engine::{Params, RetryError, RunId, StepId, StoredRun, fold, retry_of};
+use std::path::Path;
+
+/// Begins a new run at a step of one that has ended, with the runbook as it is now and the parameters of then.
+pub fn run(context: &Context, args: &RetryArgs) -> Result<ExitStatus, Failure> {
+    let (run, stored) = execution::block_on(async {
+        let journal = execution::open_journal(context).await?;
+        load(&journal, &args.run.run).await
+    })?;
+    let header = &stored.header;
+    let (file, _) = header.sources.first().ok_or_else(|| Failure::engine("the journal kept no text of the runbook"))?;
+    let (file, environment) = (Path::new(file), header.environment.as_deref());
+    let prepared = prepare::from_file(context, file, environment)?;
+    let mut known: Vec<&str> = prepared.runbook.params.iter().map(|param| param.name.name.as_str()).collect();
+    let mut given: Vec<&str> = header.params.keys().map(String::as_str).collect();
+    known.sort_unstable();
+    given.sort_unstable();
+    if known != given {
+        return Err(Failure::usage(format!(
+            "the parameters of `{}` are others than those of run {}",
+            file.display(),
+            run.short()
+        ))
+        .hint(format!("begin anew: `runbook exec {}`", file.display())));
+    }
+    let plan = exec::plan(context, &prepared, &Params::from_journal(header.params.clone()), file)?;
+    let retry = retry(&stored, run, &plan, &StepId::new(args.from.as_str()))?;
+    exec::confirm(context, &prepared.runbook, args.run.yes)?;
+    let outside = execution::outside_window(args.outside_window);
+    exec::begin(context, &prepared, &plan, Start { environment, outside, report: &args.run.report, retry_of: Some(retry) })
+}
+
+fn retry(stored: &StoredRun, run: RunId, plan: &runbook_engine::Plan, from: &StepId) -> Result<runbook_engine::RetryOf, Failure> {
+    let state = fold(&stored.records).map_err(Failure::engine)?;
+    let state = state.ok_or_else(|| Failure::usage(format!("run {} never began", run.short())))?;
+    retry_of(plan, run, &state, from).map_err(|error| {
+        let hint = match &error {
+            RetryError::NotEnded => format!("`runbook resume {}`", run.short()),
+            RetryError::NoStep { .. } => "name one of them".to_owned(),
+            RetryError::NotDone { needed, .. } => format!("begin with it: `--from {needed}`"),
+            RetryError::Other { .. } => "begin anew with `runbook exec`".to_owned(),
+        };
+        Failure::usage(error).hint(hint)
+    })
+}

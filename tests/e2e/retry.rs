@@ -1,0 +1,70 @@
+//! `runbook retry RUN --from STEP`: after somebody has repaired what was in the way.
+
+use crate::home;
+use runbook_tests::env::TestEnv;
+
+const RUNBOOK: &str = r#"
+format = 1
+[runbook]
+name = "three"
+on_failure = "stop"
+[params.word]
+type = "string"
+required = true
+[targets.db]
+sql = "sqlite:work.db"
+[locks]
+exclusive = ["three"]
+[[step]]
+id = "first"
+uses = "sql:transaction"
+bind.db = "db"
+with.statements = ["insert into effects values ('first {{ params.word }}')"]
+irreversible = "counted"
+[[step]]
+id = "second"
+uses = "sql:transaction"
+bind.db = "db"
+with.statements = ["insert into missing values (1)"]
+irreversible = "counted"
+[[step]]
+id = "third"
+uses = "sql:transaction"
+bind.db = "db"
+with.statements = ["insert into effects values ('third after {{ steps.first.output.rows }}')"]
+irreversible = "counted"
+"#;
+
+fn effects(env: &TestEnv) -> Vec<String> {
+    let database = rusqlite::Connection::open(env.path().join("work.db")).expect("the database is there");
+    let mut statement = database.prepare("select name from effects order by rowid").expect("good SQL");
+    statement.query_map([], |row| row.get(0)).expect("the query works").map(|name| name.expect("text")).collect()
+}
+
+fn newest(env: &TestEnv) -> String {
+    env.run(&["runs", "--limit", "1"]).status(0).stdout.split_whitespace().next().expect("a run").to_owned()
+}
+
+#[test]
+fn a_run_is_begun_at_a_step_with_the_repaired_runbook_and_its_own_parameters() {
+    let env = home();
+    let database = rusqlite::Connection::open(env.path().join("work.db")).expect("a file");
+    database.execute_batch("create table effects (name text)").expect("good SQL");
+    env.file("r.toml", RUNBOOK);
+    env.run(&["exec", "r.toml", "--yes", "--set", "word=INC-42"]).status(7).out("no such table: missing");
+    let failed = newest(&env);
+    env.run(&["retry", &failed, "--from", "third", "--yes"])
+        .status(2)
+        .err("`second`, which `third` needs, is not done")
+        .err("--from second");
+    env.run(&["retry", &failed, "--from", "secnd", "--yes"]).status(2).err("first, second, third");
+    env.file("r.toml", &RUNBOOK.replace("into missing values (1)", "into effects values ('second')"));
+    let done = env.run(&["retry", &failed, "--from", "second", "--yes"]).status(0);
+    done.err(&format!("tries run {failed} again; done there: first")).out("done in run").out("Succeeded");
+    assert_eq!(effects(&env), ["first INC-42", "second", "third after [1]"]);
+    // What the run did is undone by it alone, and the other run is as it was.
+    env.run(&["show", &failed]).status(0).out("DIRTY");
+    env.run(&["show", &newest(&env), "--format", "json"]).status(0).out("\"retry_of\"");
+    env.file("r.toml", &RUNBOOK.replace("params.word", "params.other"));
+    env.run(&["retry", &failed, "--from", "second", "--yes"]).status(2);
+}
