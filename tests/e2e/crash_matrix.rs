@@ -103,11 +103,16 @@ fn copies(env: &TestEnv) -> Vec<String> {
 
 /// Resumes the killed run as an operator would, who looks at the database when the outcome of a step is unknown.
 fn resume(env: &TestEnv, id: &str) -> (Finished, Vec<String>) {
+    resume_until(env, id, None)
+}
+
+/// The same, killed in the first of its processes.
+fn resume_until(env: &TestEnv, id: &str, mut kill: Option<(&str, u32)>) -> (Finished, Vec<String>) {
     let mut arguments = vec!["resume".to_owned(), id.to_owned(), "--yes".to_owned()];
     let mut asked = Vec::new();
     loop {
         let given: Vec<_> = arguments.iter().map(String::as_str).collect();
-        let resumed = run(env, &given, None);
+        let resumed = run(env, &given, kill.take());
         let ids = || (1..=12).map(|number| format!("s{number:02}"));
         let unknown = ids().find(|id| resumed.stderr.contains(&format!("{id}=retry`")));
         let Some(unknown) = unknown.filter(|_| resumed.status == 5) else { return (resumed, asked) };
@@ -199,4 +204,83 @@ fn with_its_journal_in_postgresql_an_undo_killed_anywhere_ends_as_if_nothing_had
     let url = postgres.database("runs");
     let killed = kill_everywhere(End::Undone, &|| Some(url.clone()));
     assert!(killed["record"] >= 59 && killed["entered"] >= 32 && killed["returned"] >= 32, "{killed:?}");
+}
+
+/// Numbers that look random and are the same every time (Knuth's MMIX generator).
+fn numbers(seed: u64) -> impl FnMut(u64) -> u64 {
+    let mut state = seed;
+    move |below| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) % below
+    }
+}
+
+/// Killed, resumed, killed in the resume, and so on, up to five times, at moments that nobody chose.
+fn killed_again_and_again(journal: &dyn Fn() -> Option<String>, seeds: std::ops::Range<u64>) {
+    let mut kills = 0;
+    for seed in seeds {
+        let mut random = numbers(seed);
+        let end = if random(2) == 0 { End::Succeeded } else { End::Undone };
+        let url = journal();
+        let env = prepared(end, url.as_deref());
+        let mut at = |most: u64| {
+            let moment = MOMENTS[usize::try_from(random(3)).expect("below 3")];
+            let most = if moment == "record" { 60 } else { most };
+            (moment, u32::try_from(1 + random(most)).expect("small"))
+        };
+        let mut story = vec![format!("seed {seed}, {end:?}")];
+        let first = at(20);
+        story.push(format!("{first:?}"));
+        let mut finished = run(&env, &["exec", "r.toml", "--yes"], Some(first));
+        for _ in 0..5 {
+            if finished.status != -1 {
+                break;
+            }
+            kills += 1;
+            let id = run(&env, &["runs", "--limit", "1"], None).status(0).stdout;
+            let id = id.split_whitespace().next().expect("there is a run").to_owned();
+            let next = at(8);
+            story.push(format!("{next:?}"));
+            finished = resume_until(&env, &id, Some(next)).0;
+        }
+        if finished.status == -1 {
+            kills += 1;
+            finished = check_one(&env, end, "again", 0);
+        }
+        let expected = match end {
+            End::Succeeded => 0,
+            End::Undone => 1,
+        };
+        let has_ended = ["has ended: succeeded", "has ended: undone"].iter().any(|ended| finished.stderr.contains(ended));
+        assert!(
+            finished.status == expected || has_ended,
+            "{story:?}: {}\n{}\n{}",
+            finished.status,
+            finished.stdout,
+            finished.stderr
+        );
+        assert_eq!(names(&env, "inserted"), INSERTING, "{story:?}: each effect happens once\n{}", finished.stdout);
+        let (effects, copied): (&[&str], &[&str]) = match end {
+            End::Succeeded => (&INSERTING, &["s03.db", "s06.db", "s09.db"]),
+            End::Undone => (&[], &[]),
+        };
+        assert_eq!((names(&env, "effects"), copies(&env)), (owned(effects), owned(copied)), "{story:?}\n{}", finished.stdout);
+    }
+    assert!(kills > 40, "only {kills} kills");
+}
+
+fn owned(names: &[&str]) -> Vec<String> {
+    names.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn with_its_journal_in_sqlite_a_run_killed_again_and_again_ends_as_if_nothing_had_been() {
+    killed_again_and_again(&|| None, 0..24);
+}
+
+#[test]
+fn with_its_journal_in_postgresql_a_run_killed_again_and_again_ends_as_if_nothing_had_been() {
+    let postgres = Postgres::start(0);
+    let url = postgres.database("runs");
+    killed_again_and_again(&|| Some(url.clone()), 100..124);
 }
