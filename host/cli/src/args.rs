@@ -28,37 +28,51 @@ pub struct Args {
 pub enum Command {
     /// Run a runbook
     Exec(ExecArgs),
-    /// Make the checks of suites, and say what they found; it changes nothing and keeps no journal
+    /// Make the checks of suites, and say what they found
+    ///
+    /// It changes nothing and keeps no journal.
     Check(CheckArgs),
-    /// Show what a runbook would do: order, inputs, authority, and what each step says it would do
+    /// Show what a runbook would do, and ask its steps
+    ///
+    /// Order, groups that run at the same time, inputs, authority, and what each step says it would do.
     Plan(PlanArgs),
     /// Check runbooks and the plugins that they use
     Validate(ValidateArgs),
     /// Continue a run that crashed, was interrupted or waits
     Resume(ResumeArgs),
-    /// Begin a new run at a step of a finished one; what that one has done and not undone is not done again
+    /// Begin a new run at a step of a finished one
+    ///
+    /// What that one has done and not undone is not done again. The runbook is as it is now, the parameters as they were.
     Retry(RetryArgs),
     /// Undo a finished run, last step first
     Undo(RunArgs),
-    /// End a run in order from another terminal, or one that nobody executes; what it did is undone as its runbook says
+    /// End a run in order, from another terminal
+    ///
+    /// One that nobody executes any more is ended from here. What it did is undone as its runbook says.
     Cancel(CancelArgs),
-    /// Say that a step which waits for approval may do what it says it would
+    /// Say that a step may do what it says it would
     Approve(ApproveArgs),
-    /// Say that it must not; the run then fails, and is undone as its runbook says
+    /// Say that it must not
+    ///
+    /// The run then fails, and is undone as its runbook says.
     Reject(RejectArgs),
-    /// Say that a step which is a person's to do is done, and what was found
+    /// Say that a person's step is done, and what was found
     Answer(AnswerArgs),
     /// List runs, newest first
     Runs(RunsArgs),
     /// Show a run
     Show(ShowArgs),
-    /// Write the report of a run: text, json, junit, markdown or html
+    /// Write the report of a run, such as one HTML file
     Report(ReportArgs),
     /// Remove runs that ended long ago from the journal
     Prune(PruneArgs),
-    /// Write down what was reviewed: plugins and grants; a run that differs from it is refused
+    /// Write down what was reviewed
+    ///
+    /// Plugins and grants; a run that differs from it is refused.
     Lock(LockArgs),
-    /// Show what plugins and runbooks may do, and what somebody should look at
+    /// Show what plugins and runbooks may do
+    ///
+    /// And what somebody should look at.
     Audit(crate::commands::audit::AuditArgs),
     /// Keep secrets in age-encrypted files
     Secret {
@@ -72,9 +86,9 @@ pub enum Command {
         #[command(subcommand)]
         command: PluginCommand,
     },
-    /// Format runbooks, suites and other TOML files; what they say stays the same
+    /// Format runbooks and suites; what they say stays the same
     Fmt(FmtArgs),
-    /// Explain a key of a file: its meaning, what it may be, and what is below it
+    /// Explain a key of a file, such as step.retry
     Explain(ExplainArgs),
     /// Print the JSON Schema of a kind of file, for editors
     Schema {
@@ -82,18 +96,20 @@ pub enum Command {
         #[arg(value_enum)]
         file: FileKind,
     },
-    /// Print a completion script for a shell; it completes runs, steps, parameters and plugins too
+    /// Print a completion script for a shell
+    ///
+    /// It completes runs, steps, parameters and plugins, too.
     Completions {
         /// The shell
         shell: CompletionShell,
     },
-    /// Print the manual page, or write one for each command into a folder
+    /// Print the manual page, or write all of them
     Man {
         /// The folder
         #[arg(long, short, value_name = "DIR")]
         output: Option<PathBuf>,
     },
-    /// Check what the program needs, and show every setting with its origin
+    /// Check what is needed, and show every setting
     Doctor,
     /// Explain a topic: exit-codes
     Help {
