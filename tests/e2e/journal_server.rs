@@ -109,7 +109,7 @@ fn a_run_whose_server_stays_away_stops_before_the_next_effect_and_is_resumed_lat
     let child = begun(&env, &url);
     postgres.kill();
     say_go(&env);
-    let stopped = end(child).status(3).err("cannot be reached").err("127.0.0.1").err("runbook resume");
+    let stopped = end(child).status(5).err("cannot be reached").err("127.0.0.1").err("runbook resume");
     assert!(!stopped.stderr.contains("s3cret"), "{}", stopped.stderr);
     assert_eq!(effects(&env), ["first"]);
     run(&env, &url, &["runs"]).status(3).err("cannot be reached");

@@ -10,7 +10,7 @@ use crate::telemetry;
 use crate::ui;
 use runbook_engine::{
     CancelLevel, CancelToken, Cause, Changes, Clock, Holder, Options, OutsideWindow, PauseReason, Plan, RunEnd, RunError, RunId,
-    RunOutcome, Stopped, Trigger,
+    RunOutcome, Section, Stopped, Trigger,
 };
 use runbook_journal::SqlJournal;
 use runbook_report::{Format, Summary};
@@ -245,7 +245,11 @@ fn run_failure(error: RunError, summary: &Summary) -> Failure {
         RunError::Changed { .. } => Failure::refused(error).hint("look at the difference, then continue with `--accept-changes`"),
         RunError::Journal { .. } => {
             let run = summary.run.get(..13).unwrap_or_default().to_owned();
-            Failure::engine(error).hint(format!("when the journal can be written again: `runbook resume {run}`"))
+            // An error of the engine says that nothing was changed; this run is half done.
+            let begun = summary.steps.iter().any(|step| step.section == Section::Step && step.attempts > 0);
+            let status = if begun { ExitStatus::Waiting } else { ExitStatus::Engine };
+            let hint = format!("when the journal can be written again: `runbook resume {run}`");
+            Failure::Error { status, error: error.into(), hints: vec![hint] }
         }
         RunError::AlreadyEnded { .. } | RunError::NotEnded { .. } | RunError::Empty { .. } => Failure::usage(error),
         RunError::Illegal { .. } => Failure::engine(error),

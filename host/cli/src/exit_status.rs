@@ -38,7 +38,7 @@ pub const EXIT_STATUSES: &[(ExitStatus, u8, &str)] = &[
     (ExitStatus::Usage, 2, "the command line, a runbook or a file is wrong; nothing was executed"),
     (ExitStatus::Engine, 3, "an error of the engine or a plugin before any effect"),
     (ExitStatus::CheckFailed, 4, "a preflight or verify failed, and there was nothing to undo"),
-    (ExitStatus::Waiting, 5, "waiting for a person or a lock; continue with `runbook resume`"),
+    (ExitStatus::Waiting, 5, "waiting for a person, a lock or its journal; continue with `runbook resume`"),
     (ExitStatus::Refused, 6, "refused: authority, boundary, window, or a lock that somebody else holds"),
     (ExitStatus::Dirty, 7, "dirty: an undo failed or an outcome is unknown; a person must look"),
     (ExitStatus::Deadline, 124, "the run's time limit was reached"),
