@@ -1,9 +1,9 @@
 //! `boundary.toml`.
 
 use super::{Boundary, FORMAT, Rule};
-use crate::capability::{Capability, Verb};
+use crate::capability::Capability;
 use crate::extent::{Dimension, DimensionRow, Shape, Text, Values};
-use crate::pattern::{AddressClass, PathPattern, StatementClass};
+use crate::pattern::{AddressClass, PathPattern};
 use runbook_document::{ByteSize, Diagnostics, FromNode, Located, Node, Reader, Source, Value};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -105,13 +105,7 @@ fn read_text(reader: &mut Reader<'_>, capability: Capability, row: &DimensionRow
     if text.value == "*" {
         return Some(Text::Any);
     }
-    let known: Option<Vec<&str>> = match row.dimension {
-        Dimension::Verbs => Some(capability.verbs().map(|verb: Verb| verb.row().name).collect()),
-        Dimension::Statements => Some(StatementClass::names()),
-        Dimension::Engines => Some(vec!["postgres", "mysql", "sqlite"]),
-        Dimension::Schemes => Some(vec!["http", "https"]),
-        _ => None,
-    };
+    let known = row.dimension.words(capability);
     if let Some(known) = known.filter(|known| !known.contains(&text.value.as_str())) {
         unknown(reader, &text, &format!("one of `{}`", row.key), &known);
         return None;

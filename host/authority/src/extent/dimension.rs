@@ -2,6 +2,7 @@
 //! of nothing else.
 
 use crate::capability::Capability;
+use crate::pattern::StatementClass;
 
 /// How the values of a dimension are written and compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -115,6 +116,17 @@ impl Dimension {
     /// The dimension that a key names, in grants of a capability.
     pub fn find(capability: Capability, key: &str) -> Option<Self> {
         Self::of(capability).find(|row| row.key == key).map(|row| row.dimension)
+    }
+
+    /// The words that there are, if not every text is one.
+    pub fn words(self, capability: Capability) -> Option<Vec<&'static str>> {
+        match self {
+            Self::Verbs => Some(capability.verbs().map(|verb| verb.row().name).collect()),
+            Self::Statements => Some(StatementClass::names()),
+            Self::Engines => Some(vec!["postgres", "mysql", "sqlite"]),
+            Self::Schemes => Some(vec!["http", "https"]),
+            _ => None,
+        }
     }
 
     /// The dimensions that grants of a capability have.
