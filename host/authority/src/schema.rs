@@ -4,7 +4,7 @@
 use crate::capability::Capability;
 use crate::extent::{Dimension, DimensionRow, Shape};
 use crate::manifest::OperationKind;
-use crate::pattern::{AddressClass, StatementClass};
+use crate::pattern::AddressClass;
 use serde_json::{Map, Value as Json, json};
 
 const DRAFT: &str = "http://json-schema.org/draft-07/schema#";
@@ -115,17 +115,9 @@ fn rule(capability: Capability) -> Json {
 }
 
 fn values(capability: Capability, row: &DimensionRow) -> Json {
-    let one_of =
-        |names: Vec<&str>| json!({ "type": "array", "items": { "enum": names.into_iter().chain(["*"]).collect::<Vec<_>>() } });
-    let known = match row.dimension {
-        Dimension::Verbs => Some(verbs(capability)),
-        Dimension::Statements => Some(StatementClass::names()),
-        Dimension::Engines => Some(vec!["postgres", "mysql", "sqlite"]),
-        Dimension::Schemes => Some(vec!["http", "https"]),
-        _ => None,
-    };
-    if let Some(known) = known {
-        return one_of(known);
+    if let Some(known) = row.dimension.words(capability) {
+        let known: Vec<_> = known.into_iter().chain(["*"]).collect();
+        return json!({ "type": "array", "items": { "enum": known } });
     }
     match row.shape {
         Shape::Glob if row.dimension == Dimension::Ports => {

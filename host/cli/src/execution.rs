@@ -77,6 +77,9 @@ pub struct Brake {
     asking: Arc<AtomicBool>,
 }
 
+/// How long a pause is cut into: the brake ends it at once.
+const SLICE: Duration = Duration::from_millis(100);
+
 /// What is under way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UnderWay {
@@ -127,6 +130,20 @@ impl Brake {
     /// Says whether a person is asked now, while nothing is under way.
     pub fn ask(&self, asking: Asking) {
         self.asking.store(asking == Asking::Yes, Ordering::SeqCst);
+    }
+
+    /// Whether somebody pulled it.
+    pub fn is_pulled(&self) -> bool {
+        self.cancel.level() != CancelLevel::None
+    }
+
+    /// Waits; `false` if it was pulled meanwhile.
+    pub async fn sleep(&self, pause: Duration) -> bool {
+        let end = tokio::time::Instant::now() + pause;
+        while tokio::time::Instant::now() < end && !self.is_pulled() {
+            tokio::time::sleep_until(end.min(tokio::time::Instant::now() + SLICE)).await;
+        }
+        !self.is_pulled()
     }
 
     /// How the program ends if it was pulled.

@@ -20,7 +20,6 @@ use runbook_report::checks::{CheckFormat, CheckResult, Checks, Health, Stake};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::ExitCode;
-use std::time::Duration;
 
 /// The step that stands for a suite.
 const STEP: &str = "suite";
@@ -159,24 +158,5 @@ fn write(args: &CheckArgs, checks: &Checks) -> Result<(), Failure> {
             | CheckFormat::Markdown
             | CheckFormat::Github,
         ) => ui::data(&text),
-    }
-}
-
-/// How long a pause is cut into: Ctrl-C ends it at once.
-const SLICE: Duration = Duration::from_millis(100);
-
-impl Brake {
-    /// Whether somebody pulled it.
-    fn is_pulled(&self) -> bool {
-        self.cancel.level() != runbook_engine::CancelLevel::None
-    }
-
-    /// Waits; `false` if the brake was pulled meanwhile.
-    async fn sleep(&self, pause: Duration) -> bool {
-        let end = tokio::time::Instant::now() + pause;
-        while tokio::time::Instant::now() < end && !self.is_pulled() {
-            tokio::time::sleep_until(end.min(tokio::time::Instant::now() + SLICE)).await;
-        }
-        !self.is_pulled()
     }
 }
