@@ -6,8 +6,8 @@ use crate::ui;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use runbook_engine::{AttemptResult, LogLine, Record, Reporter, RunEvent, RunHeader, Section, StepId, Then};
 use runbook_report::{StepSummary, Summary, Tone, lines};
-use std::collections::BTreeMap;
-use std::time::Duration;
+use std::collections::{BTreeMap, VecDeque};
+use std::time::{Duration, Instant};
 
 /// Tells the operator.
 pub struct Live {
@@ -15,15 +15,28 @@ pub struct Live {
     color: bool,
     bars: Option<MultiProgress>,
     running: BTreeMap<StepId, ProgressBar>,
+    /// What is under way and has no line: there is not room for all.
+    unseen: VecDeque<Unseen>,
     /// Below them: how much of the run is over.
     total: Option<ProgressBar>,
 }
+
+/// A step under way without a line.
+struct Unseen {
+    step: StepId,
+    message: String,
+    since: Instant,
+}
+
+/// How many steps under way have a line of their own: more than that nobody reads, and a terminal has 24.
+const LINES: usize = 8;
 
 /// How often the view moves.
 const TICK: Duration = Duration::from_millis(120);
 
 fn total_bar() -> ProgressBar {
-    let style = ProgressStyle::with_template("  {bar:24} {pos} of {len} steps, {elapsed}").expect("the template is well formed");
+    let style =
+        ProgressStyle::with_template("  {bar:24} {pos} of {len} steps, {elapsed}{msg}").expect("the template is well formed");
     let bar = ProgressBar::new(0).with_style(style.progress_chars("━╸─"));
     bar.enable_steady_tick(TICK);
     bar
@@ -41,7 +54,14 @@ impl Live {
     /// A view of a run, with what happened before (of a resumed run) folded in silently.
     pub fn new(context: &Context, header: &RunHeader, records: &[Record]) -> Self {
         let bars = context.live.then(|| MultiProgress::with_draw_target(ProgressDrawTarget::stderr()));
-        Self { summary: Summary::of(header, records), color: context.color_stderr, bars, running: BTreeMap::new(), total: None }
+        Self {
+            summary: Summary::of(header, records),
+            color: context.color_stderr,
+            bars,
+            running: BTreeMap::new(),
+            unseen: VecDeque::new(),
+            total: None,
+        }
     }
 
     /// The run, as far as it was told.
@@ -118,19 +138,36 @@ impl Live {
     }
 
     fn start(&mut self, step: &StepId, message: String) {
+        if self.bars.is_none() {
+            return;
+        }
+        if let Some(bar) = self.running.get(step) {
+            bar.set_message(message);
+        } else {
+            let known = self.unseen.iter().find(|unseen| unseen.step == *step).map(|unseen| unseen.since);
+            self.unseen.retain(|unseen| unseen.step != *step);
+            self.unseen.push_back(Unseen { step: step.clone(), message, since: known.unwrap_or_else(Instant::now) });
+        }
+        self.draw();
+    }
+
+    /// Gives a line to each step under way, as far as there is room, and counts.
+    fn draw(&mut self) {
         let Some(bars) = &self.bars else { return };
         let total = self.total.get_or_insert_with(|| bars.add(total_bar()));
+        while self.running.len() < LINES {
+            let Some(Unseen { step, message, since }) = self.unseen.pop_front() else { break };
+            let style = ProgressStyle::with_template("  {spinner} {wide_msg} {elapsed:>4}").expect("the template is well formed");
+            let bar = ProgressBar::new_spinner().with_style(style).with_message(message).with_elapsed(since.elapsed());
+            let bar = bars.insert_before(total, bar);
+            bar.enable_steady_tick(TICK);
+            self.running.insert(step, bar);
+        }
         let over: Vec<_> = self.summary.steps.iter().filter(|step| counts(step)).map(StepSummary::is_over).collect();
         total.set_length(over.len() as u64);
         total.set_position(over.iter().filter(|over| **over).count() as u64);
-        if let Some(bar) = self.running.get(step) {
-            bar.set_message(message);
-            return;
-        }
-        let style = ProgressStyle::with_template("  {spinner} {wide_msg} {elapsed:>4}").expect("the template is well formed");
-        let bar = bars.insert_before(total, ProgressBar::new_spinner().with_style(style).with_message(message));
-        bar.enable_steady_tick(TICK);
-        self.running.insert(step.clone(), bar);
+        let more = self.unseen.len();
+        total.set_message(if more == 0 { String::new() } else { format!(", {more} more under way") });
     }
 
     /// Between two attempts: what was wrong with the last one, and the last thing that it logged.
@@ -145,12 +182,15 @@ impl Live {
     }
 
     fn stop(&mut self, step: &StepId) {
+        self.unseen.retain(|unseen| unseen.step != *step);
         if let Some(bar) = self.running.remove(step) {
             bar.finish_and_clear();
+            self.draw();
         }
     }
 
     fn stop_all(&mut self) {
+        self.unseen.clear();
         for (_, bar) in std::mem::take(&mut self.running) {
             bar.finish_and_clear();
         }
