@@ -14,7 +14,7 @@ mod docs;
 mod emergency;
 mod explain;
 mod fmt;
-mod journal_server;
+mod journal_place;
 mod layers;
 mod nested;
 mod person;

@@ -1,4 +1,4 @@
-//! The journal of a team: a PostgreSQL server, which may go away, and which two operators may use at once.
+//! The journal when its place fails: a PostgreSQL server that goes away, a disk that is full; and when two operators use it at once.
 
 use crate::home;
 use runbook_tests::env::{Finished, TestEnv};
@@ -165,6 +165,43 @@ fn a_holder_that_died_is_replaced() {
     child.wait().expect("it ends");
     say_go(&env);
     run(&env, &url, &["exec", "r.toml", "--yes"]).status(0).err("taken over from run");
+}
+
+/// What runs in a mount namespace of its own, with a disk of 1 MiB for the journal: the program, and what fills and frees the disk
+/// when a file says so.
+const ON_A_SMALL_DISK: &str = r#"
+mkdir small; mount -t tmpfs -o size=1m tmpfs small
+until_there() { while [ ! -e "$1" ]; do sleep 0.05; done; }
+set +e
+"$1" --journal small/j.db exec r.toml --yes > exec.out 2> exec.err & pid=$!
+until_there fill; dd if=/dev/zero of=small/junk bs=4k 2> /dev/null; : > filled
+wait $pid; echo $? > exec.status
+until_there free; rm small/junk
+run=$("$1" --journal small/j.db runs | cut -d' ' -f1)
+"$1" --journal small/j.db resume "$run" > resume.out 2> resume.err; echo $? > resume.status
+"#;
+
+#[test]
+fn a_full_disk_stops_a_run_before_its_next_effect_and_it_is_resumed_when_there_is_room() {
+    let env = prepared();
+    let program = env.command(&[]);
+    let mut command = std::process::Command::new("unshare");
+    command.args(["--map-root-user", "--mount", "sh", "-ec", ON_A_SMALL_DISK, "sh"]).arg(program.get_program());
+    command.current_dir(env.path()).env_clear().envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let mut child = command.spawn().expect("unshare is there");
+    wait_for("the first effect", || effects(&env) == ["first"]);
+    env.file("fill", "");
+    wait_for("the disk is full", || env.path().join("filled").exists());
+    say_go(&env);
+    wait_for("the run stops", || env.path().join("exec.status").exists());
+    wait_for("its status is written", || !env.read("exec.status").is_empty());
+    assert_eq!(env.read("exec.status").trim(), "5", "{}", env.read("exec.err"));
+    assert!(env.read("exec.err").contains("is full; free some space"), "{}", env.read("exec.err"));
+    assert_eq!(effects(&env), ["first"], "no effect happens that the journal does not know of");
+    env.file("free", "");
+    assert!(child.wait().expect("it ends").success());
+    assert_eq!(env.read("resume.status").trim(), "0", "{}", env.read("resume.err"));
+    assert_eq!(effects(&env), ["first", "second", "third"]);
 }
 
 #[test]
