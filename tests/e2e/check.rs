@@ -151,3 +151,40 @@ fn a_suite_is_granted_and_locked_as_a_runbook_is() {
     env.file("boundary.toml", "format = 1\n");
     env.run(&["check", "shop.toml", "--boundary", "boundary.toml"]).status(3).err("boundary");
 }
+
+fn waiver(check: &str, expires: &str) -> String {
+    format!("format = 1\n[[waiver]]\nsuite = \"shop\"\ncheck = \"{check}\"\nreason = \"known, SHOP-7\"\nexpires = {expires}\n")
+}
+
+#[test]
+fn a_waived_check_is_not_made_until_its_last_day_is_over() {
+    let (env, _server) = prepared();
+    env.file("waivers.toml", &waiver("minor", "2099-12-31"));
+    env.run(&["check", "shop.toml", "--tag", "data"]).status(0).out("- minor").out("waived until 2099-12-31: known, SHOP-7");
+    env.file("waivers.toml", &waiver("minor", "2020-01-31"));
+    env.run(&["check", "shop.toml", "--tag", "data"]).status(1).out("! minor").out("its waiver expired on 2020-01-31");
+    // What depends on a waived check is made; what is not selected is not shown.
+    env.file("waivers.toml", &waiver("broken", "2099-12-31"));
+    env.run(&["check", "shop.toml", "--tag", "broken"]).out("- broken").without("- after");
+    env.run(&["check", "shop.toml", "--tag", "web"]).status(0).without("broken");
+    // Where all is waived, nothing is known.
+    env.file("waivers.toml", &waiver("api", "2099-12-31"));
+    env.run(&["check", "shop.toml", "--tag", "web"]).status(3).out("1 skipped");
+}
+
+#[test]
+fn a_mistake_in_the_waivers_is_said_and_waives_nothing() {
+    let (env, _server) = prepared();
+    let check = |waivers: &str| {
+        env.file("waivers.toml", waivers);
+        env.run(&["check", "shop.toml", "--tag", "data"]).status(3)
+    };
+    check(&waiver("minr", "2099-12-31")).err("did you mean `minor`?");
+    check(&waiver("minor", "\"soon\"")).err("must be a date");
+    check(&waiver("minor", "2099-12-31").replace("reason", "raeson")).err("raeson");
+    check(&waiver("minor", "2099-12-31").replace("known, SHOP-7", " ")).err("without a reason");
+    check("format = [").err("waivers.toml");
+    // What is said of another suite is no matter of this one.
+    env.file("waivers.toml", &waiver("x", "2099-12-31").replace("shop", "other"));
+    env.run(&["check", "shop.toml", "--tag", "data"]).status(1);
+}

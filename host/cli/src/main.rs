@@ -21,6 +21,7 @@ mod signatures;
 mod telemetry;
 mod ui;
 mod vault;
+mod waivers;
 mod whole_file;
 
 use clap::{CommandFactory as _, Parser as _};

@@ -10,14 +10,14 @@ use crate::failure::Failure;
 use crate::operate::Operator;
 use crate::prepare;
 use crate::ui;
+use crate::waivers::{Standing, Waivers};
 use crate::whole_file::{self, Rights};
 use runbook_document::Source;
-use runbook_engine::model::Weight;
+use runbook_engine::model::{Step, Weight};
 use runbook_engine::{Holder, OutsideWindow, Params, Plan, Record, RunId, Runbook, Section, StepId, resolve_params};
 use runbook_journal::{Location, SqlJournal};
 use runbook_report::Summary;
 use runbook_report::checks::{CheckFormat, CheckResult, Checks, Health, Stake};
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -86,7 +86,10 @@ async fn make(context: &Context, args: &CheckArgs, file: &Path, brake: &Brake) -
     let params = resolve_params(&suite, &args.set).map_err(Failure::findings)?;
     let folder = folder_of(file);
     let wrapper = Source::new(folder.join("check").display().to_string(), wrapper(file, args, &params));
-    let prepared = prepare::prepare_with(context, &wrapper, folder, environment, &mut prepare::includes(folder))?;
+    let mut prepared = prepare::prepare_with(context, &wrapper, folder, environment, &mut prepare::includes(folder))?;
+    let waivers = Waivers::read(folder, &suite)?;
+    let today = jiff::Timestamp::now().strftime("%Y-%m-%d").to_string();
+    leave_out(&mut prepared.runbook, &waivers, &today);
     let plan = Plan::build(&prepared.runbook, &Params::from_journal(serde_json::Map::new()), &prepared.facts);
     let plan = plan.map_err(Failure::findings)?;
     let run = RunId::generate();
@@ -100,7 +103,7 @@ async fn make(context: &Context, args: &CheckArgs, file: &Path, brake: &Brake) -
     let mut tell = |record: &Record| summary.fold(record);
     let outcome = runbook_engine::execute(&plan, &operator, &journal, &SystemClock::new(), &mut tell, &options).await;
     outcome.map_err(Failure::engine)?;
-    Ok(results(&suite, &summary))
+    Ok(results(&suite, &summary, &waivers, &today, &args.tag))
 }
 
 /// A runbook whose only step is the suite. What it is given is of its parameters' types already.
@@ -124,22 +127,46 @@ fn wrapper(file: &Path, args: &CheckArgs, params: &Params) -> String {
     whole.to_string()
 }
 
-fn results(suite: &Runbook, summary: &Summary) -> Vec<CheckResult> {
-    let stakes: BTreeMap<StepId, Stake> = suite
-        .section(Section::Check)
-        .map(|check| {
-            let minor = check.check.as_ref().is_some_and(|check| check.weight == Weight::Minor);
-            (check.id.value.clone(), if minor { Stake::Minor } else { Stake::Critical })
-        })
-        .collect();
+/// Takes what is waived out of the run. What depends on it is made: nobody said that it is not well.
+fn leave_out(runbook: &mut Runbook, waivers: &Waivers, today: &str) {
     let prefix = format!("{STEP}.");
-    let of_suite = summary.steps.iter().filter_map(|step| Some((step.id.strip_prefix(&prefix)?, step)));
-    of_suite
-        .map(|(id, step)| {
-            let stake = stakes.get(&StepId::new(id)).copied().unwrap_or(Stake::Critical);
-            CheckResult::of(&suite.name.value, id, step, stake)
-        })
-        .collect()
+    let waived = |id: &StepId| {
+        let check = id.as_str().strip_prefix(&prefix);
+        check.is_some_and(|check| matches!(waivers.standing(check, today), Standing::Waived(_)))
+    };
+    runbook.steps.retain(|step| !waived(&step.id.value));
+    for needs in runbook.steps.iter_mut().filter_map(|step| step.needs.as_mut()) {
+        needs.retain(|need| !waived(&need.value));
+    }
+}
+
+/// In file order: what the checks found, and what is waived of those that were selected.
+fn results(suite: &Runbook, summary: &Summary, waivers: &Waivers, today: &str, tags: &[String]) -> Vec<CheckResult> {
+    let name = &suite.name.value;
+    let result = |step: &Step| {
+        let id = step.id.value.as_str();
+        let check = step.check.as_ref();
+        let stake = match check.map(|check| check.weight) {
+            Some(Weight::Minor) => Stake::Minor,
+            Some(Weight::Critical) | None => Stake::Critical,
+        };
+        let found =
+            summary.steps.iter().find(|step| step.id.strip_prefix(STEP).and_then(|rest| rest.strip_prefix('.')) == Some(id));
+        match (waivers.standing(id, today), found) {
+            (Standing::Waived(waiver), _) => {
+                let is_selected = tags.is_empty() || check.is_some_and(|check| check.tags.iter().any(|tag| tags.contains(tag)));
+                is_selected.then(|| CheckResult::waived(name, id, &waiver.reason, &waiver.expires))
+            }
+            (Standing::Expired(waiver), Some(found)) => {
+                let mut result = CheckResult::of(name, id, found, stake);
+                result.summary = format!("{} (its waiver expired on {})", result.summary, waiver.expires);
+                Some(result)
+            }
+            (Standing::Made, Some(found)) => Some(CheckResult::of(name, id, found, stake)),
+            (Standing::Made | Standing::Expired(_), None) => None,
+        }
+    };
+    suite.section(Section::Check).filter_map(result).collect()
 }
 
 fn write(args: &CheckArgs, checks: &Checks) -> Result<(), Failure> {

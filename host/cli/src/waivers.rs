@@ -1,0 +1,113 @@
+//! `waivers.toml` beside a suite: checks that are not made for a while, why, and until when.
+
+use crate::failure::Failure;
+use runbook_document::{Diagnostics, Node, Reader, Source, Value, nearest};
+use runbook_engine::{Runbook, Section};
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// The file's name.
+pub const FILE_NAME: &str = "waivers.toml";
+
+/// What is waived of one suite.
+#[derive(Debug, Default)]
+pub struct Waivers(BTreeMap<String, Waiver>);
+
+/// One check that is waived.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Waiver {
+    /// Why.
+    pub reason: String,
+    /// The last day, as `2027-01-31`, in UTC.
+    pub expires: String,
+}
+
+/// Whether a check is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing<'a> {
+    /// Nobody waived it.
+    Made,
+    /// It is not made.
+    Waived(&'a Waiver),
+    /// It was waived, and is made again.
+    Expired(&'a Waiver),
+}
+
+impl Waivers {
+    /// Reads the file beside a suite; nothing is waived if there is none. One mistake makes the whole file unusable: half of it would
+    /// waive other checks than somebody meant.
+    pub fn read(folder: &Path, suite: &Runbook) -> Result<Self, Failure> {
+        let path = folder.join(FILE_NAME);
+        let text = match std::fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Self::default()),
+            Err(error) => return Err(Failure::usage(format!("`{}` cannot be read: {error}", path.display()))),
+        };
+        let source = Source::new(path.display().to_string(), text);
+        let mut diagnostics = Diagnostics::default();
+        let Some(table) = runbook_document::parse(&source, &mut diagnostics) else { return Err(Failure::findings(diagnostics)) };
+        let mut reader = Reader::new(&source, &table, "the waivers", &mut diagnostics);
+        if let Some(format) = reader.required::<u32>("format").filter(|format| format.value != 1) {
+            let message = format!("format {} of waivers is not known; this host reads format 1", format.value);
+            reader.error("E0234", format.span, message, "unknown format");
+        }
+        let found = reader.each("waiver", "waiver", |reader| read_one(reader, suite));
+        reader.finish();
+        if diagnostics.has_errors() {
+            return Err(Failure::findings(diagnostics));
+        }
+        Ok(Self(found.into_iter().collect()))
+    }
+
+    /// Whether a check is made on a day (`2026-11-21`).
+    pub fn standing(&self, check: &str, today: &str) -> Standing<'_> {
+        match self.0.get(check) {
+            None => Standing::Made,
+            // Dates of this form are in order as texts.
+            Some(waiver) if today <= waiver.expires.as_str() => Standing::Waived(waiver),
+            Some(waiver) => Standing::Expired(waiver),
+        }
+    }
+}
+
+/// One waiver; `None` if it is for another suite, or wrong, which is reported.
+fn read_one(reader: &mut Reader<'_>, suite: &Runbook) -> Option<(String, Waiver)> {
+    let of = reader.required::<String>("suite");
+    let check = reader.required::<String>("check");
+    let reason = reader.required::<String>("reason");
+    let expires = read_date(reader);
+    let (of, check, reason, expires) = (of?, check?, reason?, expires?);
+    if reason.value.trim().is_empty() {
+        reader.error("E0234", reason.span, "a waiver without a reason is none", "say why");
+        return None;
+    }
+    if of.value != suite.name.value {
+        return None;
+    }
+    let known: Vec<&str> = suite.section(Section::Check).map(|check| check.id.value.as_str()).collect();
+    if !known.contains(&check.value.as_str()) {
+        let help = nearest(&check.value, known.iter().copied())
+            .map_or_else(|| format!("known: {}", known.join(", ")), |near| format!("did you mean `{near}`?"));
+        let message = format!("suite `{}` has no check `{}`", of.value, check.value);
+        reader.error_with_help("E0234", check.span, message, "unknown", help);
+        return None;
+    }
+    Some((check.value, Waiver { reason: reason.value, expires }))
+}
+
+fn read_date(reader: &mut Reader<'_>) -> Option<String> {
+    let node = reader.required::<Node>("expires")?;
+    match &node.value.value {
+        Value::Datetime(date) if date.len() == 10 && !date.contains(':') => Some(date.clone()),
+        Value::Datetime(_)
+        | Value::String(_)
+        | Value::Integer(_)
+        | Value::Float(_)
+        | Value::Boolean(_)
+        | Value::Array(_)
+        | Value::Table(_) => {
+            reader.error("E0234", node.span, "`expires` must be a date", "such as 2027-01-31, without quotes");
+            None
+        }
+    }
+}
