@@ -40,7 +40,7 @@ fn runbook(end: End) -> String {
             };
             format!(
                 "uses = \"sql:transaction\"\nbind.db = \"db\"\n{only_once}\n\
-                 undo = {{ uses = \"sql:transaction\", bind = {{ db = \"db\" }}, with = {{ statements = [\"delete from effects where name = '{id}'\"] }} }}\n"
+                 undo = {{ uses = \"sql:transaction\", bind = {{ db = \"db\" }}, with = {{ statements = [\"delete from effects where name = '{id}'\"] }}, idempotent = true }}\n"
             )
         } else if number == 12 {
             "uses = \"sql:query\"\nbind.db = \"db\"\nwith = { statement = \"select count(*) as n from effects\", first_row = { n = 8 } }\n".to_owned()
@@ -283,4 +283,62 @@ fn with_its_journal_in_postgresql_a_run_killed_again_and_again_ends_as_if_nothin
     let postgres = Postgres::start(0);
     let url = postgres.database("runs");
     killed_again_and_again(&|| Some(url.clone()), 100..124);
+}
+
+/// A payment, its refund, and why it is refunded. The refund is an insert, and nobody says that it may be repeated.
+const REFUND: &str = r#"
+format = 1
+[runbook]
+name = "refund"
+[targets.db]
+sql = "sqlite:work.db"
+[[step]]
+id = "pay"
+uses = "sql:transaction"
+bind.db = "db"
+with.statements = ["insert into effects values ('paid')"]
+undo = { uses = "sql:transaction", bind = { db = "db" }, with = { statements = ["insert into effects values ('refunded')"] } }
+[[step]]
+id = "check"
+uses = "sql:query"
+bind.db = "db"
+with = { statement = "select 1 as n", row_count = 2 }
+"#;
+
+#[test]
+fn an_undo_that_was_cut_off_is_never_made_twice() {
+    let mut dirty = 0;
+    for moment in MOMENTS {
+        for number in 1.. {
+            let env = prepared(End::Undone, None);
+            env.file("r.toml", REFUND);
+            let mut finished = run(&env, &["exec", "r.toml", "--yes"], Some((moment, number)));
+            let was_killed = finished.status == -1;
+            if was_killed {
+                let id = run(&env, &["runs", "--limit", "1"], None).status(0).stdout;
+                let id = id.split_whitespace().next().expect("there is a run").to_owned();
+                finished = run(&env, &["resume", &id], None);
+                if finished.status == 5 {
+                    let decision = if names(&env, "effects").is_empty() { "pay=retry" } else { "pay=skip" };
+                    finished = run(&env, &["resume", &id, "--decide", decision], None);
+                }
+            }
+            let refunds = names(&env, "effects").iter().filter(|name| *name == "refunded").count();
+            let place = format!("killed at {moment} {number}: {}\n{}\n{}", finished.status, finished.stdout, finished.stderr);
+            assert!(refunds <= 1, "{place}");
+            match finished.status {
+                7 => {
+                    dirty += 1;
+                    assert!(finished.stdout.contains("nobody can say whether it happened"), "{place}");
+                }
+                // It had ended before it was killed.
+                2 => assert!(finished.stderr.contains("has ended"), "{place}"),
+                other => assert!(other == 1 && refunds == 1, "{place}"),
+            }
+            if !was_killed {
+                break;
+            }
+        }
+    }
+    assert!(dirty >= 2, "it was cut off in its undo {dirty} times");
 }

@@ -236,7 +236,8 @@ pub fn shown(step: &StepId, run: RunId, asked: &Asked) -> String {
         let _ = writeln!(text, "  {} on `{}`: {}", effect.verb, effect.target, effect.summary);
     }
     let _ = writeln!(text, "  input  {input}");
-    let there = if proposal.before.is_null() { "nothing that its plugin can see".to_owned() } else { proposal.before.to_string() };
+    let there =
+        if proposal.before.is_null() { "nothing that its plugin can see".to_owned() } else { proposal.before.to_string() };
     let _ = writeln!(text, "  there  {there}");
     let _ = write!(text, "  digest {digest}");
     text

@@ -10,7 +10,7 @@ use crate::ids::StepId;
 use crate::journal::Journal;
 use crate::judge::{self, Finding};
 use crate::operate::{Answer, Answered, ErrorClass, Fault, Json, LogLine, Operate, Outcome, Proposal};
-use crate::plan::{PlannedPoll, PlannedStep};
+use crate::plan::{PlannedPoll, PlannedStep, Repeatable};
 use crate::retry::Reach;
 use crate::template::{self, Scope};
 use std::time::Duration;
@@ -156,7 +156,21 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
         let (result, then) = match answer {
             Ok(answered) => (UndoResult::Done { summary: summary(answered.answer) }, Then::Final),
             Err(fault) => {
-                let passing = matches!(fault.class, ErrorClass::Transient | ErrorClass::Timeout);
+                // Without an answer it may have happened; what must not happen twice is then not tried again.
+                let repeatable = self.planned(id).undo.repeatable() == Repeatable::Yes;
+                let passing = match fault.class {
+                    ErrorClass::Transient => true,
+                    ErrorClass::Timeout => repeatable,
+                    ErrorClass::Invalid
+                    | ErrorClass::Denied
+                    | ErrorClass::NotFound
+                    | ErrorClass::Conflict
+                    | ErrorClass::Limit
+                    | ErrorClass::Assertion
+                    | ErrorClass::Trap
+                    | ErrorClass::Cancelled
+                    | ErrorClass::Unknown => false,
+                };
                 let delay_ms = UNDO_DELAY_MS << attempt.min(10).saturating_sub(1);
                 let then = if passing && attempt < UNDO_ATTEMPTS { Then::Retry { delay_ms } } else { Then::Final };
                 (UndoResult::Failed { fault }, then)

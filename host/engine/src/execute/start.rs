@@ -258,6 +258,12 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
     async fn start_undo(&mut self, id: &StepId) -> Result<(), RunError> {
         let step = &*self.planned(id);
         let found = self.state().step(id);
+        let cut_off = found.phase == StepPhase::Undoing && found.undo_resting.is_none();
+        if cut_off && step.undo.repeatable() == Repeatable::No {
+            let message = "its undo was cut off, and nobody can say whether it happened: look, and if it did not, `runbook undo` tries it again";
+            let fault = Fault::new(ErrorClass::Unknown, "engine.undo-cut-off", message);
+            return self.fail_undo(id, found.undo_attempts, fault).await;
+        }
         let attempt = found.undo_attempts + 1;
         let (input, before) = (found.input.clone(), found.before.clone().unwrap_or(Json::Null));
         self.record(RunEvent::UndoStarted { step: id.clone(), attempt }).await?;
@@ -266,7 +272,7 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
             return self.fail_undo(id, attempt, fault).await;
         };
         let (site, caller, phase, input) = match &step.undo {
-            PlannedUndo::Explicit { id: site, facts, with } => {
+            PlannedUndo::Explicit { id: site, facts, with, .. } => {
                 match self.with_scope_of(Some(step), "undo", |scope| template::render(with, scope)) {
                     Ok(input) => (site.clone(), id.undo(), LaunchPhase::whole(facts.kind), input),
                     Err(error) => return self.fail_undo(id, attempt, template_fault("undo.with", &error)).await,

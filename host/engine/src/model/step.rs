@@ -87,7 +87,7 @@ impl Step {
             span: self.id.span.clone(),
         });
         let undo = match &self.undo {
-            Some(UndoDeclaration::Explicit { uses, with, bind, span }) => Some(UseSite {
+            Some(UndoDeclaration::Explicit { uses, with, bind, span, .. }) => Some(UseSite {
                 step: self.id.value.undo(),
                 section: Section::Undo,
                 uses,
@@ -204,6 +204,8 @@ pub enum UndoDeclaration {
         with: Option<Table>,
         /// Slot and target.
         bind: Vec<Bind>,
+        /// Whether it may run again when nobody knows whether it happened.
+        idempotent: Option<bool>,
         /// Where it stands.
         span: Span,
     },

@@ -324,9 +324,10 @@ fn read_undo_value(reader: &mut Reader<'_>, undo: &Located<Node>) -> Option<Undo
             let uses = reader.required::<String>("uses");
             let with = reader.optional::<Table>("with").map(|with| with.value);
             let bind = read_bind(reader);
+            let idempotent = reader.optional::<bool>("idempotent").map(|idempotent| idempotent.value);
             let uses = uses?;
             check_uses(reader, &uses);
-            Some(UndoDeclaration::Explicit { uses, with, bind, span: undo.span.clone() })
+            Some(UndoDeclaration::Explicit { uses, with, bind, idempotent, span: undo.span.clone() })
         })?,
         _ => {
             let message = format!("`undo` of {} must be `\"auto\"` or a table with `uses`", reader.subject());

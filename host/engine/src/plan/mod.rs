@@ -185,12 +185,24 @@ pub enum PlannedUndo {
         facts: OperationFacts,
         /// The input before templates are rendered.
         with: Json,
+        /// Whether it may be tried again when nobody knows whether it happened.
+        idempotent: Repeatable,
     },
     /// Nothing can.
     Irreversible {
         /// Why that is acceptable.
         reason: String,
     },
+}
+
+impl PlannedUndo {
+    /// Whether it may be tried again when nobody knows whether it happened. A plugin's own undo must work from any state.
+    pub(crate) fn repeatable(&self) -> Repeatable {
+        match self {
+            Self::Explicit { idempotent, .. } => *idempotent,
+            Self::NotNeeded | Self::Auto | Self::Irreversible { .. } => Repeatable::Yes,
+        }
+    }
 }
 
 /// One notification.
@@ -334,7 +346,6 @@ fn calls_nothing() -> OperationFacts {
 fn plan_step(step: &Step, needs: Vec<StepId>, facts: &BTreeMap<StepId, OperationFacts>) -> Option<PlannedStep> {
     let by_itself = (step.manual.is_some() || step.nested.is_some()).then(calls_nothing);
     let own = facts.get(&step.id.value).or(by_itself.as_ref())?;
-    let repeatable = own.kind != Kind::Step || step.idempotent.unwrap_or(own.idempotent);
     Some(PlannedStep {
         id: step.id.value.clone(),
         site: step.id.value.clone(),
@@ -349,7 +360,7 @@ fn plan_step(step: &Step, needs: Vec<StepId>, facts: &BTreeMap<StepId, Operation
         timeout: step.timeout.unwrap_or(DEFAULT_TIMEOUT),
         total_timeout: step.total_timeout,
         retry: step.retry.clone().unwrap_or_default(),
-        idempotent: if repeatable { Repeatable::Yes } else { Repeatable::No },
+        idempotent: repeatable(own, step.idempotent),
         poll: step.poll.as_ref().map(|poll| PlannedPoll {
             until: poll.until.value.clone(),
             every: poll.every,
@@ -400,12 +411,19 @@ fn plan_expectation(expectation: &Expectation) -> PlannedExpectation {
     }
 }
 
+/// What the runbook says goes before what the plugin says; what only looks may always be repeated.
+fn repeatable(own: &OperationFacts, said: Option<bool>) -> Repeatable {
+    let repeatable = own.kind != Kind::Step || said.unwrap_or(own.idempotent);
+    if repeatable { Repeatable::Yes } else { Repeatable::No }
+}
+
 fn plan_undo(step: &Step, facts: &BTreeMap<StepId, OperationFacts>) -> PlannedUndo {
     let id = step.id.value.undo();
     match (&step.undo, facts.get(&id)) {
         (Some(UndoDeclaration::Auto { .. }), _) => PlannedUndo::Auto,
-        (Some(UndoDeclaration::Explicit { with, .. }), Some(own)) => {
-            PlannedUndo::Explicit { id, facts: own.clone(), with: input(with.as_ref()) }
+        (Some(UndoDeclaration::Explicit { with, idempotent, .. }), Some(own)) => {
+            let idempotent = repeatable(own, *idempotent);
+            PlannedUndo::Explicit { id, facts: own.clone(), with: input(with.as_ref()), idempotent }
         }
         (Some(UndoDeclaration::Irreversible { reason }), _) => PlannedUndo::Irreversible { reason: reason.value.clone() },
         (Some(UndoDeclaration::Explicit { .. }) | None, _) => PlannedUndo::NotNeeded,
