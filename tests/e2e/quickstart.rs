@@ -58,6 +58,25 @@ fn a_plan_asks_the_steps_and_offline_nobody() {
 }
 
 #[test]
+fn a_plan_names_secrets_and_shows_what_runs_at_the_same_time() {
+    let env = home();
+    env.file(
+        "r.toml",
+        "format = 1\n[runbook]\nname = \"groups\"\n[secrets.token]\nsource = \"age:secrets/prod.age#token\"\n\
+         [targets.api]\nhttp = \"http://127.0.0.1:1\"\nheaders = { Authorization = \"Bearer secret:token\" }\n\
+         [[step]]\nid = \"a\"\nuses = \"http:get\"\nbind.target = \"api\"\n\
+         [[step]]\nid = \"b\"\nuses = \"http:get\"\nbind.target = \"api\"\n\
+         [[step]]\nid = \"c\"\nuses = \"http:get\"\nbind.target = \"api\"\nneeds = [\"a\"]\n",
+    );
+    let plan = env.run(&["plan", "--offline", "r.toml"]).status(0);
+    plan.out("those with one number run at the same time")
+        .out("1  a")
+        .out("2  b")
+        .out("2  c")
+        .out("token  age:secrets/prod.age#token  a, b, c");
+}
+
+#[test]
 fn a_run_can_be_shown_and_reported_in_every_format() {
     let env = with_runbooks();
     let reports = ["--report", "junit=report.xml", "--report", "json=report.json", "--report", "markdown=report.md"];

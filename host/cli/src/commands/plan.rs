@@ -9,7 +9,7 @@ use crate::operate::Operator;
 use crate::prepare::{self, Prepared};
 use crate::ui;
 use runbook_authority::Effect;
-use runbook_engine::model::{OnBreach, Outside};
+use runbook_engine::model::{OnBreach, Outside, SecretEntry};
 use runbook_engine::{
     Answered, Audience, Call, DryFinding, DryStep, ErrorClass, Fault, Json, Operate, OperationFacts, Plan, PlannedGuard,
     PlannedItems, PlannedStep, PlannedUndo, RunId, Section, StepId, resolve_params,
@@ -89,6 +89,10 @@ fn render(prepared: &Prepared, plan: &Plan, found: &[DryStep], audience: Audienc
     let said: Vec<_> = found.iter().filter(says).flat_map(super::dry_run::rows).collect();
     if audience == Audience::Steps && !said.is_empty() {
         let _ = write!(text, "\nWhat the steps say\n{}\n", indent(&runbook_report::table(&said)));
+    }
+    let secrets = secrets(prepared, plan);
+    if !secrets.is_empty() {
+        let _ = write!(text, "\nSecrets, by name\n{}\n", indent(&runbook_report::table(&secrets)));
     }
     let _ = write!(text, "\nAuthority\n{}\n", indent(&authority(prepared, plan)));
     let writing = prepared.sites.values().filter(|site| changes(site)).count();
@@ -199,6 +203,23 @@ fn authority(prepared: &Prepared, plan: &Plan) -> String {
         }
     }
     runbook_report::table(&rows)
+}
+
+/// Each secret that a call uses: its name, where it is kept, and which calls.
+fn secrets(prepared: &Prepared, plan: &Plan) -> Vec<Vec<String>> {
+    let users = |name: &str| {
+        let ids = plan.listing().into_iter().map(|listing| listing.id);
+        let uses = |id: &StepId| {
+            let site = prepared.sites.get(id);
+            site.is_some_and(|site| site.effective.secrets().contains(&name))
+        };
+        ids.filter(uses).map(|id| id.to_string()).collect::<Vec<_>>()
+    };
+    let row = |secret: &SecretEntry| {
+        let users = users(&secret.name.name);
+        (!users.is_empty()).then(|| vec![secret.name.name.clone(), secret.source_uri.value.clone(), users.join(", ")])
+    };
+    prepared.runbook.secrets.iter().filter_map(row).collect()
 }
 
 fn changes(site: &prepare::Site) -> bool {
