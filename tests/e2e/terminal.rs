@@ -66,11 +66,27 @@ fn plain(sent: &str) -> String {
 #[test]
 fn no_line_is_wider_than_the_terminal() {
     let env = prepared();
-    for command_line in ["exec r.toml --yes", "plan r.toml", "runs", "explain step", "explain targets", "doctor"] {
+    env.file("wrong.toml", &RUNBOOK.replace("every = ", "evry = ").replace("[targets.db]", "[targets.data]"));
+    let commands = [
+        "exec r.toml --yes",
+        "plan r.toml",
+        "validate wrong.toml",
+        "audit r.toml",
+        "exec nowhere-to-be-found.toml",
+        "runs",
+        "explain step",
+        "explain targets",
+        "doctor",
+    ];
+    for command_line in commands {
         let sent = plain(&on_a_terminal(&env, command_line, "1"));
         assert!(!sent.trim().is_empty(), "`{command_line}` says nothing: {sent}");
         // A line that is drawn anew begins with a carriage return.
         for line in sent.split(['\n', '\r']) {
+            // A line of the file is quoted as it is.
+            if line.contains(" │ ") {
+                continue;
+            }
             // What moves is cut to the width by who draws it, and several such lines are sent as one.
             if line.contains(['⠁', '─', '━']) {
                 continue;

@@ -76,15 +76,19 @@ pub fn failure(context: Option<&Context>, failure: &Failure) {
             for hint in hints {
                 let _ = write!(text, "\n{} {hint}", paint("help:", "1;36", color));
             }
-            note(&text);
+            note(&fitted(&text));
         }
     }
 }
 
+/// How wide findings are where there is no terminal, and at most.
+const WIDE: usize = 100;
+
 /// Findings with the lines that they are about, then how many there are.
 pub fn render_diagnostics(diagnostics: &Diagnostics, color: bool) -> String {
     let theme = if color { GraphicalTheme::unicode() } else { GraphicalTheme::unicode_nocolor() };
-    let handler = GraphicalReportHandler::new_themed(theme).with_width(100);
+    let handler =
+        GraphicalReportHandler::new_themed(theme).with_width(columns(std::io::stderr()).map_or(WIDE, |found| found.min(WIDE)));
     let mut text = String::new();
     for diagnostic in diagnostics.iter() {
         let shown = Shown { diagnostic, source: NamedSource::new(diagnostic.source.name(), diagnostic.source.text().to_owned()) };

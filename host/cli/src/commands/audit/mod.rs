@@ -85,7 +85,12 @@ pub fn run(context: &Context, args: &AuditArgs) -> Result<ExitStatus, Failure> {
 
 /// Writes data where it was asked for.
 fn deliver(args: &AuditArgs, text: &str) -> Result<(), Failure> {
-    let Some(path) = &args.output else { return ui::data(text) };
+    let Some(path) = &args.output else {
+        return match args.format {
+            LedgerFormat::Text => ui::text(text),
+            LedgerFormat::Json | LedgerFormat::Sarif | LedgerFormat::Html => ui::data(text),
+        };
+    };
     let ended = if text.ends_with('\n') { text.to_owned() } else { format!("{text}\n") };
     std::fs::write(path, ended).map_err(|error| Failure::usage(format!("`{}` cannot be written: {error}", path.display())))
 }
