@@ -24,6 +24,8 @@ struct Plugins {
     facts: OperationFacts,
     world: Mutex<World>,
     failing: Option<(String, Failure)>,
+    /// Steps of which their plugin sees nothing, and which another operation undoes that must not happen twice.
+    blind: BTreeSet<String>,
 }
 
 /// How a step fails.
@@ -36,13 +38,17 @@ enum Failure {
 }
 
 impl Plugins {
-    fn new(failing: Option<(String, Failure)>) -> Self {
+    fn new(case: &Case) -> Self {
         let facts =
             OperationFacts { kind: Kind::Step, idempotent: false, undo: true, writes: true, digest: "sha256:0".to_owned() };
-        Self { facts, world: Mutex::default(), failing }
+        let blind = case.blind.iter().map(|index| format!("s{index}")).collect();
+        Self { facts, world: Mutex::default(), failing: case.failing.clone(), blind }
     }
 
     fn seen(&self, step: &str) -> Json {
+        if self.blind.contains(step) || step.ends_with("/undo") {
+            return Json::Null;
+        }
         serde_json::json!({ "done": self.world.lock().unwrap().done.contains(step) })
     }
 
@@ -52,6 +58,11 @@ impl Plugins {
             return Err(Fault::new(ErrorClass::Assertion, "test.clean", "it failed before it did anything"));
         }
         let mut world = self.world.lock().unwrap();
+        if let Some(undone) = step.strip_suffix("/undo") {
+            world.undone.push(undone.to_owned());
+            world.done.remove(undone);
+            return Ok(());
+        }
         world.applied.push(step.to_owned());
         world.done.insert(step.to_owned());
         match failure {
@@ -107,34 +118,42 @@ impl Operate for Plugins {
 #[derive(Debug, Clone)]
 struct Graph(Vec<BTreeSet<usize>>);
 
-impl Graph {
+/// A graph, what fails in it, and what its plugins see.
+#[derive(Debug, Clone)]
+struct Case {
+    graph: Graph,
+    failing: Option<(String, Failure)>,
+    blind: BTreeSet<usize>,
+}
+
+impl Case {
     fn plan(&self) -> Plan {
         let mut text = String::from("format = 1\n[runbook]\nname = \"random\"\n[locks]\nexclusive = [\"lock\"]\n");
-        for (index, needs) in self.0.iter().enumerate() {
+        for (index, needs) in self.graph.0.iter().enumerate() {
             let needs: Vec<_> = needs.iter().map(|need| format!("\"s{need}\"")).collect();
-            write!(text, "[[step]]\nid = \"s{index}\"\nuses = \"test:do\"\nneeds = [{}]\nundo = \"auto\"\n", needs.join(", "))
+            let undo = if self.blind.contains(&index) { "{ uses = \"test:back\" }" } else { "\"auto\"" };
+            write!(text, "[[step]]\nid = \"s{index}\"\nuses = \"test:do\"\nneeds = [{}]\nundo = {undo}\n", needs.join(", "))
                 .unwrap();
         }
         let source = Source::new("random.toml", text);
         let runbook = parse(&source, None, &mut |_| Err(std::io::ErrorKind::NotFound.into())).unwrap();
-        let facts = Plugins::new(None).facts;
+        let facts = Plugins::new(self).facts;
         let all: BTreeMap<_, _> = runbook.use_sites().into_iter().map(|site| (site.step, facts.clone())).collect();
         Plan::build(&runbook, &resolve_params(&runbook, &[]).unwrap(), &all).unwrap()
     }
 }
 
-fn graphs() -> impl Strategy<Value = (Graph, Option<(String, Failure)>)> {
+fn cases() -> impl Strategy<Value = Case> {
     (1_usize..7).prop_flat_map(|n| {
         let edges = proptest::collection::vec(proptest::collection::vec(any::<bool>(), n), n);
         let failing = proptest::option::of((0..n, prop_oneof![Just(Failure::Clean), Just(Failure::AfterEffect)]));
-        (edges, failing).prop_map(|(edges, failing)| {
+        let blind = proptest::collection::btree_set(0..n, 0..=n);
+        (edges, failing, blind).prop_map(|(edges, failing, blind)| {
             let needs = |(index, row): (usize, Vec<bool>)| {
                 row.into_iter().take(index).enumerate().filter(|(_, on)| *on).map(|(need, _)| need).collect()
             };
-            (
-                Graph(edges.into_iter().enumerate().map(needs).collect()),
-                failing.map(|(index, failure)| (format!("s{index}"), failure)),
-            )
+            let graph = Graph(edges.into_iter().enumerate().map(needs).collect());
+            Case { graph, failing: failing.map(|(index, failure)| (format!("s{index}"), failure)), blind }
         })
     })
 }
@@ -192,7 +211,25 @@ fn check_undo_order(graph: &Graph, undone: &[String]) {
 
 fn check_end(graph: &Graph, plugins: &Plugins, journal: &Memory, end: RunEnd) {
     let world = plugins.world.lock().unwrap();
+    assert_eq!(
+        world.applied.iter().collect::<BTreeSet<_>>().len(),
+        world.applied.len(),
+        "an effect happened twice: {:?}",
+        world.applied
+    );
+    let refunded = |step: &&String| plugins.blind.contains(*step);
+    let refunds: Vec<_> = world.undone.iter().filter(refunded).collect();
+    assert_eq!(refunds.iter().collect::<BTreeSet<_>>().len(), refunds.len(), "an undo happened twice: {refunds:?}");
     match &plugins.failing {
+        // An undo was cut off of which nobody can say whether it happened. Whatever is left, it is of such a step.
+        Some(_) if end == RunEnd::Dirty => {
+            let state = fold(&*journal.records.lock().unwrap()).unwrap().unwrap();
+            let is_open = |step: &&str| {
+                state.step(&StepId::new(*step)).undo_fault.as_ref().is_some_and(|fault| fault.code == "engine.undo-cut-off")
+            };
+            assert!(state.steps.keys().any(|step| is_open(&step.as_str())), "dirty, and no undo was cut off");
+            assert!(world.done.iter().all(|step| is_open(&step.as_str())), "left: {:?}", world.done);
+        }
         None => {
             assert_eq!(world.done.len(), graph.0.len());
             assert!(matches!(end, RunEnd::Succeeded | RunEnd::SucceededWithWarnings), "{end:?}");
@@ -219,11 +256,13 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
 
     #[test]
-    fn a_run_does_all_or_nothing_in_the_order_of_dependence((graph, failing) in graphs()) {
-        let (plan, plugins, journal, run) = (graph.plan(), Plugins::new(failing), Memory::default(), RunId::generate());
+    fn a_run_does_all_or_nothing_in_the_order_of_dependence(case in cases()) {
+        let (plan, plugins, journal, run) = (case.plan(), Plugins::new(&case), Memory::default(), RunId::generate());
+        let graph = &case.graph;
         let outcome = run_whole(&plan, &plugins, &journal, run).unwrap();
         let Stopped::Ended { end, .. } = outcome.stopped else { panic!("it stopped: {:?}", outcome.stopped) };
-        check_end(&graph, &plugins, &journal, end);
+        prop_assert_ne!(end, RunEnd::Dirty);
+        check_end(graph, &plugins, &journal, end);
         let applied = plugins.world.lock().unwrap().applied.clone();
         for (index, needs) in graph.0.iter().enumerate() {
             let Some(own) = applied.iter().position(|step| *step == format!("s{index}")) else { continue };
@@ -236,13 +275,13 @@ proptest! {
     }
 
     #[test]
-    fn a_run_whose_journal_breaks_at_any_record_is_resumed_to_the_same_end((graph, failing) in graphs()) {
-        let plan = graph.plan();
+    fn a_run_whose_journal_breaks_at_any_record_is_resumed_to_the_same_end(case in cases()) {
+        let plan = case.plan();
         let whole = Memory::default();
-        run_whole(&plan, &Plugins::new(failing.clone()), &whole, RunId::generate()).unwrap();
+        run_whole(&plan, &Plugins::new(&case), &whole, RunId::generate()).unwrap();
         let n_records = whole.records.lock().unwrap().len() as u64;
         for breaks_at in 1..n_records {
-            let (plugins, journal, run) = (Plugins::new(failing.clone()), Memory::default(), RunId::generate());
+            let (plugins, journal, run) = (Plugins::new(&case), Memory::default(), RunId::generate());
             *journal.breaks_at.lock().unwrap() = Some(breaks_at);
             let stopped = run_whole(&plan, &plugins, &journal, run);
             assert!(matches!(stopped, Err(RunError::Journal { .. })), "{stopped:?}");
@@ -256,7 +295,7 @@ proptest! {
             *journal.breaks_at.lock().unwrap() = None;
             let end = resume_to_the_end(&plan, &plugins, &journal, run);
             prop_assert_eq!(counts(&plugins), applied_before, "a completed step ran again");
-            check_end(&graph, &plugins, &journal, end);
+            check_end(&case.graph, &plugins, &journal, end);
         }
     }
 }
@@ -264,7 +303,8 @@ proptest! {
 #[test]
 fn an_illegal_event_is_refused_with_both_states() {
     let graph = Graph(vec![BTreeSet::new()]);
-    let (plan, plugins, journal) = (graph.plan(), Plugins::new(None), Memory::default());
+    let case = Case { graph, failing: None, blind: BTreeSet::new() };
+    let (plan, plugins, journal) = (case.plan(), Plugins::new(&case), Memory::default());
     run_whole(&plan, &plugins, &journal, RunId::generate()).unwrap();
     let mut records = journal.records.lock().unwrap().clone();
     let ended = records.iter().position(|record| matches!(record.event, RunEvent::AttemptEnded { .. })).unwrap();
