@@ -91,7 +91,12 @@ fn what_cannot_be_told_is_never_healthy() {
     env.file("r.toml", "format = 1\n[runbook]\nname = \"r\"\n[targets.db]\nsql = \"sqlite:work.db\"\n[[step]]\nid = \"a\"\nuses = \"sqlite:integrity-check\"\nbind.db = \"db\"\n");
     env.run(&["check", "r.toml"]).status(3).err("is a runbook").err("runbook exec");
     env.run(&["exec", "shop.toml"]).status(2).err("runbook check");
-    env.run(&["check", "shop.toml", "--tag", "data", "--timeout", "1ms"]).status(3);
+    // A server that takes the connection and never answers.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    env.file("silent.toml", &suite(silent.local_addr().expect("it is bound").port(), runbook_tests::free_port()));
+    let since = std::time::Instant::now();
+    env.run(&["check", "silent.toml", "--tag", "web", "--timeout", "500ms"]).status(3).out("? api");
+    assert!(since.elapsed().as_secs() < 10, "it waited for {:?}", since.elapsed());
 }
 
 #[test]
