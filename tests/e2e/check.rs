@@ -137,7 +137,7 @@ fn a_file_for_a_collector_is_replaced_as_a_whole_and_nothing_is_kept() {
 fn it_goes_on_until_somebody_ends_it() {
     let (env, server) = prepared();
     let child = env.spawn(&["check", "shop.toml", "--tag", "web", "--watch", "100ms", "--format", "jsonl"]);
-    runbook_tests::wait_for("three times", || server.received().len() >= 3);
+    runbook_tests::wait_for("four times", || server.received().len() >= 4);
     let pid = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw).expect("a pid");
     rustix::process::kill_process(pid, rustix::process::Signal::INT).expect("it runs");
     let output = child.wait_with_output().expect("it ends");
@@ -192,4 +192,29 @@ fn a_mistake_in_the_waivers_is_said_and_waives_nothing() {
     // What is said of another suite is no matter of this one.
     env.file("waivers.toml", &waiver("x", "2099-12-31").replace("shop", "other"));
     env.run(&["check", "shop.toml", "--tag", "data"]).status(1);
+}
+
+#[test]
+fn a_watched_check_with_an_every_of_its_own_is_made_as_often_as_that() {
+    let (env, server) = (home(), Receiver::start());
+    let rare = Receiver::start();
+    let check = |id: &str, more: &str| {
+        format!("[[check]]\nid = \"{id}\"\nuses = \"http:get\"\nbind.target = \"{id}\"\nwith = {{ path = \"/\" }}\n{more}")
+    };
+    let targets = format!(
+        "[targets.often]\nhttp = \"http://127.0.0.1:{}\"\n[targets.rare]\nhttp = \"http://127.0.0.1:{}\"\n",
+        server.port, rare.port
+    );
+    let (often, rare_check) = (check("often", ""), check("rare", "every = \"1h\"\n"));
+    env.file("s.toml", &format!("format = 1\n[runbook]\nname = \"s\"\n{targets}{often}{rare_check}"));
+    let child = env.spawn(&["check", "s.toml", "--watch", "100ms", "--format", "jsonl"]);
+    runbook_tests::wait_for("four times", || server.received().len() >= 4);
+    let pid = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw).expect("a pid");
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).expect("it runs");
+    let output = child.wait_with_output().expect("it ends");
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    assert_eq!(rare.received().len(), 1, "an hour has not passed");
+    let told = String::from_utf8_lossy(&output.stdout);
+    let lines = |check: &str| told.lines().filter(|line| line.contains(&format!("\"check\":\"{check}\""))).count();
+    assert_eq!(lines("rare"), lines("often"), "what it found last is told each time: {told}");
 }

@@ -18,8 +18,10 @@ use runbook_engine::{Holder, OutsideWindow, Params, Plan, Record, RunId, Runbook
 use runbook_journal::{Location, SqlJournal};
 use runbook_report::Summary;
 use runbook_report::checks::{CheckFormat, CheckResult, Checks, Health, Stake};
-use std::path::Path;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
 /// The step that stands for a suite.
 const STEP: &str = "suite";
@@ -56,27 +58,91 @@ fn judged(found: Health, fail_on: FailOn) -> Health {
 fn watch(context: &Context, args: &CheckArgs) -> Result<Health, Failure> {
     execution::block_on(async {
         let brake = Brake::of(UnderWay::Checks)?;
+        let mut earlier = Earlier::default();
+        let mut last = None;
         loop {
-            let checks = make_all(context, args, &brake).await?;
+            let checks = make_all(context, args, &brake, &mut earlier).await?;
+            if let Some(last) = last.filter(|_| brake.is_pulled()) {
+                // What was stopped in the middle says nothing; what was found before does.
+                return Ok(last);
+            }
             write(args, &checks)?;
-            let Some(pause) = args.watch.filter(|_| !brake.is_pulled()) else { return Ok(checks.worst()) };
-            if !brake.sleep(pause).await {
+            last = Some(checks.worst());
+            let Some(pause) = args.watch else { return Ok(checks.worst()) };
+            if !brake.sleep(earlier.until_next(pause)).await {
                 return Ok(checks.worst());
             }
         }
     })
 }
 
-async fn make_all(context: &Context, args: &CheckArgs, brake: &Brake) -> Result<Checks, Failure> {
+/// What was found before, while suites are watched: a check with an `every` of its own is made as often as that.
+#[derive(Debug, Default)]
+struct Earlier(BTreeMap<(PathBuf, String), Found>);
+
+/// One check, and when it is made again.
+#[derive(Debug)]
+struct Found {
+    result: CheckResult,
+    at: Instant,
+    every: Option<Duration>,
+}
+
+impl Earlier {
+    /// The checks of a suite whose turn has not come, and that none whose turn has come depends on.
+    fn resting(&self, file: &Path, suite: &Runbook, interval: Option<Duration>) -> BTreeSet<StepId> {
+        let Some(interval) = interval else { return BTreeSet::new() };
+        let rests = |check: &&Step| {
+            let found = self.0.get(&(file.to_owned(), check.id.value.to_string()));
+            found.is_some_and(|found| found.at.elapsed() < found.every.unwrap_or(interval))
+        };
+        let mut resting: BTreeSet<StepId> =
+            suite.section(Section::Check).filter(rests).map(|check| check.id.value.clone()).collect();
+        loop {
+            let due = suite.section(Section::Check).filter(|check| !resting.contains(&check.id.value));
+            let needed: Vec<StepId> = due.flat_map(|check| check.needs.iter().flatten()).map(|need| need.value.clone()).collect();
+            let before = resting.len();
+            resting.retain(|check| !needed.contains(check));
+            if resting.len() == before {
+                return resting;
+            }
+        }
+    }
+
+    /// How long until the next check is due.
+    fn until_next(&self, interval: Duration) -> Duration {
+        let left = |found: &Found| found.every.unwrap_or(interval).saturating_sub(found.at.elapsed());
+        self.0.values().map(left).min().unwrap_or(interval)
+    }
+
+    /// Takes in what was made, and completes it with what was not.
+    fn complete(&mut self, file: &Path, suite: &Runbook, made: Vec<CheckResult>) -> Vec<CheckResult> {
+        for result in made {
+            let check = suite.section(Section::Check).find(|check| check.id.value.as_str() == result.check);
+            let every = check.and_then(|check| check.check.as_ref()?.every);
+            self.0.insert((file.to_owned(), result.check.clone()), Found { result, at: Instant::now(), every });
+        }
+        let found = suite.section(Section::Check).filter_map(|check| self.0.get(&(file.to_owned(), check.id.value.to_string())));
+        found.map(|found| found.result.clone()).collect()
+    }
+}
+
+async fn make_all(context: &Context, args: &CheckArgs, brake: &Brake, earlier: &mut Earlier) -> Result<Checks, Failure> {
     let at = jiff::Timestamp::now();
     let mut results = Vec::new();
     for file in &args.files {
-        results.extend(make(context, args, file, brake).await?);
+        results.extend(make(context, args, file, brake, earlier).await?);
     }
     Ok(Checks { at, results })
 }
 
-async fn make(context: &Context, args: &CheckArgs, file: &Path, brake: &Brake) -> Result<Vec<CheckResult>, Failure> {
+async fn make(
+    context: &Context,
+    args: &CheckArgs,
+    file: &Path,
+    brake: &Brake,
+    earlier: &mut Earlier,
+) -> Result<Vec<CheckResult>, Failure> {
     let environment = args.env.as_deref();
     let suite = prepare::from_file(context, file, environment)?.runbook;
     if suite.section(Section::Check).next().is_none() {
@@ -89,7 +155,10 @@ async fn make(context: &Context, args: &CheckArgs, file: &Path, brake: &Brake) -
     let mut prepared = prepare::prepare_with(context, &wrapper, folder, environment, &mut prepare::includes(folder))?;
     let waivers = Waivers::read(folder, &suite)?;
     let today = jiff::Timestamp::now().strftime("%Y-%m-%d").to_string();
-    leave_out(&mut prepared.runbook, &waivers, &today);
+    let resting = earlier.resting(file, &suite, args.watch);
+    leave_out(&mut prepared.runbook, |check| {
+        resting.contains(check) || matches!(waivers.standing(check.as_str(), &today), Standing::Waived(_))
+    });
     let plan = Plan::build(&prepared.runbook, &Params::from_journal(serde_json::Map::new()), &prepared.facts);
     let plan = plan.map_err(Failure::findings)?;
     let run = RunId::generate();
@@ -103,7 +172,7 @@ async fn make(context: &Context, args: &CheckArgs, file: &Path, brake: &Brake) -
     let mut tell = |record: &Record| summary.fold(record);
     let outcome = runbook_engine::execute(&plan, &operator, &journal, &SystemClock::new(), &mut tell, &options).await;
     outcome.map_err(Failure::engine)?;
-    Ok(results(&suite, &summary, &waivers, &today, &args.tag))
+    Ok(earlier.complete(file, &suite, results(&suite, &summary, &waivers, &today, &args.tag)))
 }
 
 /// A runbook whose only step is the suite. What it is given is of its parameters' types already.
@@ -127,16 +196,13 @@ fn wrapper(file: &Path, args: &CheckArgs, params: &Params) -> String {
     whole.to_string()
 }
 
-/// Takes what is waived out of the run. What depends on it is made: nobody said that it is not well.
-fn leave_out(runbook: &mut Runbook, waivers: &Waivers, today: &str) {
+/// Takes checks out of the run. What depends on one that is waived is made: nobody said that it is not well.
+fn leave_out(runbook: &mut Runbook, is_out: impl Fn(&StepId) -> bool) {
     let prefix = format!("{STEP}.");
-    let waived = |id: &StepId| {
-        let check = id.as_str().strip_prefix(&prefix);
-        check.is_some_and(|check| matches!(waivers.standing(check, today), Standing::Waived(_)))
-    };
-    runbook.steps.retain(|step| !waived(&step.id.value));
+    let is_out = |id: &StepId| id.as_str().strip_prefix(&prefix).is_some_and(|check| is_out(&StepId::new(check)));
+    runbook.steps.retain(|step| !is_out(&step.id.value));
     for needs in runbook.steps.iter_mut().filter_map(|step| step.needs.as_mut()) {
-        needs.retain(|need| !waived(&need.value));
+        needs.retain(|need| !is_out(&need.value));
     }
 }
 

@@ -4,6 +4,7 @@ use super::{Param, Runbook};
 use crate::ids::StepId;
 use runbook_document::{Located, Source, Table};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// `runbook = "FILE"` or `suite = "FILE"` of a step.
 #[derive(Debug, Clone)]
@@ -62,6 +63,8 @@ pub struct Check {
     pub weight: Weight,
     /// By what it can be selected.
     pub tags: Vec<String>,
+    /// How often who watches the suite makes it, if not as often as the others.
+    pub every: Option<Duration>,
 }
 
 /// What a check that fails means for its suite.

@@ -37,7 +37,9 @@ fn read(reader: &mut Reader<'_>) -> Option<Step> {
     let with = reader.optional::<Table>("with").map(|with| with.value);
     let timeout = reader.optional("timeout").map(|timeout| timeout.value);
     let retry = reader.section("retry", "`retry`", step::read_retry);
-    let poll = step::read_poll(reader);
+    // Without `until` an `every` is only for who watches the suite.
+    let asks_again = ["until", "within"].iter().any(|key| reader.table().get(key).is_some());
+    let poll = asks_again.then(|| step::read_poll(reader)).flatten();
     let expect = step::read_expect(reader);
     let when = reader.optional("when");
     let depends_on = reader.optional::<Vec<Located<String>>>("depends_on").map(|names| names.value).unwrap_or_default();
@@ -46,8 +48,9 @@ fn read(reader: &mut Reader<'_>) -> Option<Step> {
         Some(true) | None => Weight::Critical,
     };
     let tags = reader.optional::<Vec<String>>("tags").map(|tags| tags.value).unwrap_or_default();
-    // For who watches a suite; a run makes each check once.
-    reader.optional::<Duration>("every");
+    reader.knows("until");
+    reader.knows("within");
+    let every = reader.optional::<Duration>("every").map(|every| every.value);
     reader.optional::<Duration>("grace");
     let bare = step::bare(reader, Section::Check, id?.map(StepId::new), uses?);
     Some(Step {
@@ -60,7 +63,7 @@ fn read(reader: &mut Reader<'_>) -> Option<Step> {
         expect,
         when,
         needs: Some(depends_on.into_iter().map(|need| need.map(StepId::new)).collect()),
-        check: Some(Check { weight, tags }),
+        check: Some(Check { weight, tags, every }),
         ..bare
     })
 }
