@@ -47,11 +47,17 @@ fn copied(env: &TestEnv) -> bool {
     env.path().join("out/copy.db").exists()
 }
 
+/// Waits until the copy is made and recorded: killed before that, its outcome would be unknown.
+fn wait_for_the_copy(env: &TestEnv) {
+    wait_for("the copy is made", || copied(env));
+    wait_for("it is recorded", || env.run(&["show", &newest(env)]).stdout.contains("✓ copy"));
+}
+
 #[test]
 fn whoever_executes_it_ends_it_in_order() {
     let env = prepared();
     let child = env.spawn(&["exec", "r.toml", "--yes"]);
-    wait_for("the copy is made", || copied(&env));
+    wait_for_the_copy(&env);
     let run = newest(&env);
     env.run(&["cancel", &run]).status(0).err("was asked to end run");
     let output = child.wait_with_output().expect("it ends");
@@ -65,7 +71,7 @@ fn whoever_executes_it_ends_it_in_order() {
 fn a_run_that_nobody_executes_any_more_is_ended_from_here() {
     let env = prepared();
     let mut child = env.spawn(&["exec", "r.toml", "--yes"]);
-    wait_for("the copy is made", || copied(&env));
+    wait_for_the_copy(&env);
     child.kill().expect("it runs");
     child.wait().expect("it ends");
     let run = newest(&env);

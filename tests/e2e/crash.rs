@@ -158,6 +158,25 @@ fn a_run_is_followed_from_another_terminal_until_it_ends() {
 }
 
 #[test]
+fn who_follows_a_run_whose_process_died_is_told_so() {
+    let env = prepared();
+    let wait = "[[step]]\nid = \"wait\"\nuses = \"sql:query\"\nbind.db = \"db\"\nwith = { statement = \"select 1 as n\", row_count = 2 }\n\
+        until = \"outcome == 'pass'\"\nevery = \"100ms\"\nwithin = \"60s\"\n";
+    env.file("r.toml", &RUNBOOK.replace("[[verify]]", &format!("{wait}[[verify]]")));
+    let mut child = env.spawn(&["exec", "r.toml"]);
+    runbook_tests::wait_for("it waits", || env.path().join("out/copy.db").exists() && records(&env) > 14);
+    let run = newest(&env);
+    let watcher = env.spawn(&["show", &run, "--follow"]);
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    child.kill().expect("it runs");
+    child.wait().expect("it ends");
+    let told = watcher.wait_with_output().expect("it ends by itself");
+    assert_eq!(told.status.code(), Some(0));
+    assert!(String::from_utf8_lossy(&told.stderr).contains("nobody executes this run any more"), "{told:?}");
+    assert!(String::from_utf8_lossy(&told.stdout).contains(&format!("runbook resume {run}")), "{told:?}");
+}
+
+#[test]
 fn a_second_operator_is_told_who_holds_the_lock() {
     let env = prepared();
     let wait = "[[step]]\nid = \"wait\"\nuses = \"sql:query\"\nbind.db = \"db\"\nwith = { statement = \"select 1 as n\", row_count = 2 }\n\

@@ -70,12 +70,18 @@ fn run(env: &TestEnv, journal: &str, arguments: &[&str]) -> Finished {
     runbook_tests::env::finish(env.command(arguments).env("RUNBOOK_JOURNAL", journal).output().expect("the program starts"))
 }
 
-/// Starts the run, and waits until its first effect has happened.
+/// Starts the run, and waits until its first effect has happened and is recorded.
 fn begun(env: &TestEnv, journal: &str) -> Child {
     let mut command = env.command(&["exec", "r.toml", "--yes"]);
     command.env("RUNBOOK_JOURNAL", journal).stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
     let child = command.spawn().expect("the program starts");
     wait_for("the first effect", || effects(env) == ["first"]);
+    // And its record: killed before that, its outcome would be unknown.
+    let recorded = || {
+        let runs = run(env, journal, &["runs", "--limit", "1"]).stdout;
+        runs.split_whitespace().next().is_some_and(|id| run(env, journal, &["show", id]).stdout.contains("✓ first"))
+    };
+    wait_for("the first record", recorded);
     child
 }
 
@@ -189,7 +195,8 @@ fn a_full_disk_stops_a_run_before_its_next_effect_and_it_is_resumed_when_there_i
     command.args(["--map-root-user", "--mount", "sh", "-ec", ON_A_SMALL_DISK, "sh"]).arg(program.get_program());
     command.current_dir(env.path()).env_clear().envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));
     let mut child = command.spawn().expect("unshare is there");
-    wait_for("the first effect", || effects(&env) == ["first"]);
+    let told = || std::fs::read_to_string(env.path().join("exec.err")).unwrap_or_default();
+    wait_for("the first effect and its record", || told().contains("✓ first"));
     env.file("fill", "");
     wait_for("the disk is full", || env.path().join("filled").exists());
     say_go(&env);

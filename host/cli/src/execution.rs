@@ -14,6 +14,7 @@ use runbook_engine::{
 };
 use runbook_journal::SqlJournal;
 use runbook_report::{Format, Summary};
+use rustix::process::Pid;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -204,6 +205,28 @@ pub fn outside_window(given: bool) -> OutsideWindow {
 pub fn is_dead(host: &str, holder: &Holder) -> bool {
     let pid = i32::try_from(holder.pid).ok().and_then(rustix::process::Pid::from_raw);
     holder.host == host && pid.is_none_or(|pid| rustix::process::test_kill_process(pid) == Err(rustix::io::Errno::SRCH))
+}
+
+/// Who executes a run now.
+pub enum Executor {
+    /// A process of this machine.
+    Here(Pid),
+    /// A process of another one.
+    Elsewhere(Box<Holder>),
+    /// It is paused, or its process died.
+    Nobody,
+}
+
+/// Who executes a run now, as its lease says.
+pub async fn executor(context: &Context, journal: &SqlJournal, run: RunId) -> Result<Executor, Failure> {
+    let held = journal.holder(&format!("run:{run}")).await.map_err(Failure::engine)?;
+    let now = jiff::Timestamp::now();
+    let Some((holder, _)) = held.filter(|(_, expires)| *expires > now) else { return Ok(Executor::Nobody) };
+    if is_dead(&context.host, &holder) {
+        return Ok(Executor::Nobody);
+    }
+    let here = i32::try_from(holder.pid).ok().and_then(Pid::from_raw).filter(|_| holder.host == context.host);
+    Ok(here.map_or_else(|| Executor::Elsewhere(Box::new(holder)), Executor::Here))
 }
 
 /// Writes the reports that were asked for: each is tried, whatever happens to another.

@@ -3,24 +3,13 @@
 use super::resume::{self, BrakeBefore, Way, load};
 use crate::args::CancelArgs;
 use crate::context::Context;
-use crate::execution;
+use crate::execution::{self, Executor};
 use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
 use crate::ui;
-use runbook_engine::{Changes, Holder, RunId};
-use runbook_journal::SqlJournal;
+use runbook_engine::Changes;
 use runbook_report::Summary;
-use rustix::process::{Pid, Signal, kill_process};
-
-/// Who executes a run now.
-enum Executor {
-    /// A process of this machine.
-    Here(Pid),
-    /// A process of another one.
-    Elsewhere(Box<Holder>),
-    /// It is paused, or its process died.
-    Nobody,
-}
+use rustix::process::{Signal, kill_process};
 
 /// Cancels a run: whoever executes it is asked to end it in order; if nobody does, it is ended from here. Either way what was done is
 /// undone as the runbook says.
@@ -32,7 +21,7 @@ pub fn run(context: &Context, args: &CancelArgs) -> Result<ExitStatus, Failure> 
             return Err(Failure::usage(format!("run {} has ended: {}", run.short(), end.name()))
                 .hint("`runbook undo` undoes a finished run"));
         }
-        Ok((run, executor(context, &journal, run).await?))
+        Ok((run, execution::executor(context, &journal, run).await?))
     })?;
     match executor {
         Executor::Here(pid) => {
@@ -57,15 +46,4 @@ pub fn run(context: &Context, args: &CancelArgs) -> Result<ExitStatus, Failure> 
                 .map(|status| if status == ExitStatus::Interrupted { ExitStatus::Success } else { status })
         }
     }
-}
-
-async fn executor(context: &Context, journal: &SqlJournal, run: RunId) -> Result<Executor, Failure> {
-    let held = journal.holder(&format!("run:{run}")).await.map_err(Failure::engine)?;
-    let now = jiff::Timestamp::now();
-    let Some((holder, _)) = held.filter(|(_, expires)| *expires > now) else { return Ok(Executor::Nobody) };
-    if execution::is_dead(&context.host, &holder) {
-        return Ok(Executor::Nobody);
-    }
-    let here = i32::try_from(holder.pid).ok().and_then(Pid::from_raw).filter(|_| holder.host == context.host);
-    Ok(here.map_or_else(|| Executor::Elsewhere(Box::new(holder)), Executor::Here))
 }
