@@ -27,8 +27,8 @@ uses = "sql:query"
 bind.db = "db"
 with = { statement = "select '担当者の 名前は まだ ありません' as who", first_row = { who = "とても 長い 名前 が ここに あるはず です が ありません" } }
 until = "outcome == 'pass'"
-every = "200ms"
-within = "900ms"
+every = "400ms"
+within = "3s"
 "#;
 
 fn prepared() -> TestEnv {
