@@ -350,10 +350,7 @@ pub(crate) fn list(verbs: &[Verb]) -> String {
 }
 
 fn report_unknown(reader: &mut Reader<'_>, code: &'static str, typed: &Located<String>, noun: &str, known: &[&str]) {
-    let help = match runbook_document::nearest(&typed.value, known.iter().copied()) {
-        Some(near) => format!("did you mean `{near}`?"),
-        None => format!("known: {}", known.join(", ")),
-    };
+    let help = runbook_document::suggestion(&typed.value, known);
     reader.error_with_help(code, typed.span.clone(), format!("`{}` is not a {noun}", typed.value), "unknown", help);
 }
 

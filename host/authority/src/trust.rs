@@ -6,7 +6,7 @@
 use crate::digest::Digest;
 use crate::pattern_matches;
 use ring::signature::{ED25519, Ed25519KeyPair, KeyPair as _, UnparsedPublicKey};
-use runbook_document::{Diagnostics, Reader, Source, Value};
+use runbook_document::{Diagnostics, Reader, Source};
 use std::sync::Arc;
 
 /// The version of trust files and signature files.
@@ -248,19 +248,11 @@ fn read<T>(reader: &mut Reader<'_>, key: &'static str, expected: &str, parse: im
 /// A TOML date, without time.
 fn read_date(reader: &mut Reader<'_>) -> Option<String> {
     let node = reader.optional::<runbook_document::Node>("expires")?;
-    match &node.value.value {
-        Value::Datetime(date) if date.len() == 10 && !date.contains(':') => Some(date.clone()),
-        Value::Datetime(_)
-        | Value::String(_)
-        | Value::Integer(_)
-        | Value::Float(_)
-        | Value::Boolean(_)
-        | Value::Array(_)
-        | Value::Table(_) => {
-            reader.error("E0123", node.span, "`expires` must be a date", "such as 2027-01-31, without quotes");
-            None
-        }
+    let date = node.value.date();
+    if date.is_none() {
+        reader.error("E0123", node.span, "`expires` must be a date", "such as 2027-01-31, without quotes");
     }
+    date.map(str::to_owned)
 }
 
 fn to_hex(bytes: &[u8]) -> String {

@@ -49,7 +49,7 @@ pub enum Command {
     /// End a run in order, from another terminal
     ///
     /// One that nobody executes any more is ended from here. What it did is undone as its runbook says.
-    Cancel(CancelArgs),
+    Cancel(RunArgs),
     /// Say that a step may do what it says it would
     Approve(ApproveArgs),
     /// Say that it must not
@@ -171,14 +171,6 @@ pub enum FailOn {
     Warning,
     /// A critical check that failed; what could not be told counts, too
     Critical,
-}
-
-/// `runbook cancel`
-#[derive(Debug, ClapArgs)]
-pub struct CancelArgs {
-    /// Which run.
-    #[command(flatten)]
-    pub run: RunArgs,
 }
 
 /// `runbook fmt`
@@ -431,7 +423,7 @@ fn decision(text: &str) -> Result<(String, String), String> {
 
 fn format(text: &str) -> Result<runbook_report::Format, String> {
     let known: Vec<_> = runbook_report::FORMATS.iter().map(|(_, name, ..)| *name).collect();
-    runbook_report::Format::find(text).ok_or_else(|| format!("`{text}` is not a format; known: {}", known.join(", ")))
+    one_of(runbook_report::Format::find(text), text, &known)
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
@@ -441,7 +433,12 @@ fn duration(text: &str) -> Result<Duration, String> {
 
 fn check_format(text: &str) -> Result<CheckFormat, String> {
     let known: Vec<_> = runbook_report::checks::CHECK_FORMATS.iter().map(|(_, name)| *name).collect();
-    CheckFormat::find(text).ok_or_else(|| format!("`{text}` is not a format; known: {}", known.join(", ")))
+    one_of(CheckFormat::find(text), text, &known)
+}
+
+/// What was found by a name, or which names there are.
+pub fn one_of<T>(found: Option<T>, text: &str, known: &[&str]) -> Result<T, String> {
+    found.ok_or_else(|| format!("`{text}` is not a format; known: {}", known.join(", ")))
 }
 
 fn report(text: &str) -> Result<(runbook_report::Format, PathBuf), String> {

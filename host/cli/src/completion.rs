@@ -119,8 +119,7 @@ fn context() -> Option<Context> {
 
 fn from_journal<T, F: Future<Output = Result<T, Failure>>>(read: impl FnOnce(SqlJournal) -> F) -> Option<T> {
     let context = context()?;
-    // Completing makes no journal.
-    if context.journal.file().is_some_and(|path| !path.exists()) {
+    if !context.has_journal() {
         return None;
     }
     execution::block_on(async {

@@ -113,6 +113,11 @@ pub struct Context {
 }
 
 impl Context {
+    /// Whether there is a journal to look into. Looking makes none.
+    pub fn has_journal(&self) -> bool {
+        self.journal.file().is_none_or(Path::exists)
+    }
+
     /// Reads the environment, once.
     pub fn new(args: &GlobalArgs) -> Result<Self, Failure> {
         let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());

@@ -284,7 +284,7 @@ fn run_failure(error: RunError, summary: &Summary) -> Failure {
         RunError::Busy { .. } | RunError::LockBusy { .. } => Failure::refused(error),
         RunError::Changed { .. } => Failure::refused(error).hint("look at the difference, then continue with `--accept-changes`"),
         RunError::Journal { .. } => {
-            let run = summary.run.get(..13).unwrap_or_default().to_owned();
+            let run = runbook_report::short(&summary.run);
             // An error of the engine says that nothing was changed; this run is half done.
             let begun = summary.steps.iter().any(|step| step.section == Section::Step && step.attempts > 0);
             let status = if begun { ExitStatus::Waiting } else { ExitStatus::Engine };

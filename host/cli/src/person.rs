@@ -114,7 +114,7 @@ impl Person<'_> {
 
     async fn approvals(&self, live: &mut Live, mut state: RunState, steps: &[StepId]) -> Result<Next, Failure> {
         for step in steps {
-            let Some(approval) = self.approval(step) else { return Ok(Next::Leave) };
+            let Some(approval) = self.plan.approval(step) else { return Ok(Next::Leave) };
             let Some(asked) = state.step(step).asked.clone() else { return Ok(Next::Leave) };
             if self.may_approve(approval) {
                 let Some(verdict) = self.judge(step, &asked).await? else { return Ok(Next::Leave) };
@@ -123,12 +123,6 @@ impl Person<'_> {
             }
         }
         self.wait_for_others(state, steps).await
-    }
-
-    /// An item of a step asks for what its step asks for.
-    fn approval(&self, step: &StepId) -> Option<&Approval> {
-        let as_written = StepId::new(step.as_str().split('[').next().unwrap_or_default());
-        self.plan.step(step).or_else(|| self.plan.step(&as_written))?.approval.as_ref()
     }
 
     /// Who is asked here started the run.
@@ -156,7 +150,8 @@ impl Person<'_> {
     /// Waits at the terminal for those who approve elsewhere.
     async fn wait_for_others(&self, mut state: RunState, steps: &[StepId]) -> Result<Next, Failure> {
         let open = |state: &RunState| -> Vec<String> {
-            let open = steps.iter().filter(|step| !self.approval(step).is_none_or(|known| known.is_answered(state.step(step))));
+            let open =
+                steps.iter().filter(|step| !self.plan.approval(step).is_none_or(|known| known.is_answered(state.step(step))));
             open.map(|step| format!("`runbook approve {} {step}`", self.run.short())).collect()
         };
         let waiting = open(&state);

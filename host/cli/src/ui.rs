@@ -4,6 +4,7 @@ use crate::context::Context;
 use crate::failure::Failure;
 use miette::{GraphicalReportHandler, GraphicalTheme, LabeledSpan, NamedSource};
 use runbook_document::{Diagnostic, Diagnostics, Severity};
+pub use runbook_report::counted;
 use runbook_report::{Format, Summary};
 use runbook_secrets::SecretString;
 use std::fmt::Write as _;
@@ -101,11 +102,6 @@ pub fn render_diagnostics(diagnostics: &Diagnostics, color: bool) -> String {
         let _ = write!(text, ", {}", counted(warnings, "warning"));
     }
     text
-}
-
-/// `1 error`, `2 errors`.
-pub fn counted(count: usize, noun: &str) -> String {
-    if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
 }
 
 /// A word in colour, where colour is used.

@@ -1,7 +1,7 @@
 //! `waivers.toml` beside a suite: checks that are not made for a while, why, and until when.
 
 use crate::failure::Failure;
-use runbook_document::{Diagnostics, Node, Reader, Source, Value, nearest};
+use runbook_document::{Diagnostics, Node, Reader, Source, suggestion};
 use runbook_engine::{Runbook, Section};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -86,8 +86,7 @@ fn read_one(reader: &mut Reader<'_>, suite: &Runbook) -> Option<(String, Waiver)
     }
     let known: Vec<&str> = suite.section(Section::Check).map(|check| check.id.value.as_str()).collect();
     if !known.contains(&check.value.as_str()) {
-        let help = nearest(&check.value, known.iter().copied())
-            .map_or_else(|| format!("known: {}", known.join(", ")), |near| format!("did you mean `{near}`?"));
+        let help = suggestion(&check.value, &known);
         let message = format!("suite `{}` has no check `{}`", of.value, check.value);
         reader.error_with_help("E0234", check.span, message, "unknown", help);
         return None;
@@ -97,17 +96,9 @@ fn read_one(reader: &mut Reader<'_>, suite: &Runbook) -> Option<(String, Waiver)
 
 fn read_date(reader: &mut Reader<'_>) -> Option<String> {
     let node = reader.required::<Node>("expires")?;
-    match &node.value.value {
-        Value::Datetime(date) if date.len() == 10 && !date.contains(':') => Some(date.clone()),
-        Value::Datetime(_)
-        | Value::String(_)
-        | Value::Integer(_)
-        | Value::Float(_)
-        | Value::Boolean(_)
-        | Value::Array(_)
-        | Value::Table(_) => {
-            reader.error("E0234", node.span, "`expires` must be a date", "such as 2027-01-31, without quotes");
-            None
-        }
+    let date = node.value.date();
+    if date.is_none() {
+        reader.error("E0234", node.span, "`expires` must be a date", "such as 2027-01-31, without quotes");
     }
+    date.map(str::to_owned)
 }

@@ -40,6 +40,12 @@ pub fn nearest<'a>(typed: &str, known: impl IntoIterator<Item = &'a str>) -> Opt
         .map(|(_, name)| name)
 }
 
+/// What to do about a word that is none of `known`: the nearest one, or all of them.
+pub fn suggestion(typed: &str, known: &[&str]) -> String {
+    nearest(typed, known.iter().copied())
+        .map_or_else(|| format!("known: {}", known.join(", ")), |near| format!("did you mean `{near}`?"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

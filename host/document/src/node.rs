@@ -47,6 +47,16 @@ impl Value {
 }
 
 impl Node {
+    /// The date, such as `2027-01-31`, if it is one without a time.
+    pub fn date(&self) -> Option<&str> {
+        match &self.value {
+            Value::Datetime(text) => Some(text.as_str()).filter(|text| text.len() == 10 && !text.contains(':')),
+            Value::String(_) | Value::Integer(_) | Value::Float(_) | Value::Boolean(_) | Value::Array(_) | Value::Table(_) => {
+                None
+            }
+        }
+    }
+
     /// The value as JSON. Dates become strings, as JSON has none.
     pub fn to_json(&self) -> serde_json::Value {
         use serde_json::Value as Json;

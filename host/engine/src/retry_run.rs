@@ -1,10 +1,10 @@
 //! A new run that begins at a step of one that has ended: what that run has done, and not undone, is taken as done.
 
 use crate::event::{Assumed, RetryOf, Section, SkipReason};
+use crate::graph::Graph;
 use crate::ids::{RunId, StepId};
 use crate::plan::{Plan, PlannedStep};
 use crate::state::{RunState, StepPhase};
-use std::collections::BTreeSet;
 
 /// Why a run cannot be begun at a step.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -51,15 +51,20 @@ pub fn retry_of(plan: &Plan, run: RunId, old: &RunState, from: &StepId) -> Resul
         return Err(RetryError::NotEnded);
     }
     let own: Vec<&PlannedStep> = plan.section(Section::Step).filter(|step| step.group.is_none() && step.item.is_none()).collect();
-    if !own.iter().any(|step| step.id == *from) {
+    let Some(first) = own.iter().position(|step| step.id == *from) else {
         let known = own.iter().map(|step| step.id.to_string()).collect();
         return Err(RetryError::NoStep { step: from.clone(), known });
-    }
-    let (before, after) = (ancestors(&own, from), descendants(&own, from));
+    };
+    let graph = Graph::new(&own.iter().map(|step| (step.id.clone(), Some(step.needs.clone()))).collect::<Vec<_>>());
+    let before = graph.ancestors(first);
     let mut assumed = Vec::new();
-    for step in own.iter().filter(|step| step.id != *from && !after.contains(&step.id)) {
+    for (number, step) in own.iter().enumerate() {
+        if number == first || graph.ancestors(number).contains(&first) {
+            continue;
+        }
+        let is_needed = before.contains(&number);
         let Some(found) = old.steps.get(&step.id) else {
-            if before.contains(&step.id) {
+            if is_needed {
                 return Err(not_done(from, &step.id, "no part of that run"));
             }
             continue;
@@ -85,7 +90,7 @@ pub fn retry_of(plan: &Plan, run: RunId, old: &RunState, from: &StepId) -> Resul
             | StepPhase::Undoing
             | StepPhase::Undone
             | StepPhase::UndoFailed => {
-                if before.contains(&step.id) {
+                if is_needed {
                     return Err(not_done(from, &step.id, found.phase.name()));
                 }
             }
@@ -96,26 +101,4 @@ pub fn retry_of(plan: &Plan, run: RunId, old: &RunState, from: &StepId) -> Resul
 
 fn not_done(from: &StepId, needed: &StepId, phase: &'static str) -> RetryError {
     RetryError::NotDone { step: from.clone(), needed: needed.clone(), phase }
-}
-
-/// All that a step needs, and what that needs.
-fn ancestors(steps: &[&PlannedStep], of: &StepId) -> BTreeSet<StepId> {
-    let mut found: BTreeSet<StepId> = BTreeSet::new();
-    let mut open = vec![of];
-    while let Some(id) = open.pop() {
-        let needs = steps.iter().filter(|step| step.id == *id).flat_map(|step| &step.needs);
-        open.extend(needs.filter(|need| found.insert((*need).clone())));
-    }
-    found
-}
-
-/// All that needs a step, and what needs that.
-fn descendants(steps: &[&PlannedStep], of: &StepId) -> BTreeSet<StepId> {
-    let mut found: BTreeSet<StepId> = BTreeSet::new();
-    let mut open = vec![of];
-    while let Some(id) = open.pop() {
-        let needing = steps.iter().filter(|step| step.needs.contains(id)).map(|step| &step.id);
-        open.extend(needing.filter(|step| found.insert((*step).clone())));
-    }
-    found
 }

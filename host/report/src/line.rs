@@ -164,7 +164,8 @@ fn end_tone(end: runbook_engine::RunEnd) -> Tone {
 }
 
 /// The run id as people are shown it: 13 characters, which hold the time to the millisecond.
-pub(crate) fn short(run: &str) -> &str {
+/// As much of a run's id as people are shown: what [`runbook_engine::RunId::short`] gives.
+pub fn short(run: &str) -> &str {
     run.get(..13).unwrap_or(run)
 }
 
@@ -172,7 +173,8 @@ fn none_or(names: &[String]) -> String {
     if names.is_empty() { "nothing".to_owned() } else { names.join(", ") }
 }
 
-pub(crate) fn counted(count: usize, noun: &str) -> String {
+/// `1 error`, `2 errors`.
+pub fn counted(count: usize, noun: &str) -> String {
     if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
 }
 

@@ -162,7 +162,6 @@ fn read_arguments(reader: &mut Reader<'_>, key: &'static str) -> Option<Values> 
 }
 
 fn unknown(reader: &mut Reader<'_>, typed: &Located<String>, what: &str, known: &[&str]) {
-    let help = runbook_document::nearest(&typed.value, known.iter().copied())
-        .map_or_else(|| format!("known: {}", known.join(", ")), |near| format!("did you mean `{near}`?"));
+    let help = runbook_document::suggestion(&typed.value, known);
     reader.error_with_help("E0121", typed.span.clone(), format!("`{}` is not {what}", typed.value), "unknown", help);
 }

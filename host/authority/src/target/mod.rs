@@ -222,8 +222,7 @@ fn read_verb_list(reader: &mut Reader<'_>, capability: Capability) -> Option<Loc
             None => {
                 let known: Vec<_> = capability.verbs().map(|verb| verb.row().name).collect();
                 let message = format!("`{}` is not a verb of `{capability}`", name.value);
-                let help = runbook_document::nearest(&name.value, known.iter().copied())
-                    .map_or_else(|| format!("known: {}", known.join(", ")), |near| format!("did you mean `{near}`?"));
+                let help = runbook_document::suggestion(&name.value, &known);
                 reader.error_with_help("E0102", name.span.clone(), message, "unknown verb", help);
             }
         }

@@ -73,10 +73,7 @@ impl Question {
 /// Whether this operator may say anything about it.
 fn may_answer(context: &Context, stored: &StoredRun, step: &StepId) -> Result<(), Failure> {
     let (_, plan) = rebuild(context, stored, Changes::Refuse)?;
-    // An item of a step asks for what its step asks for.
-    let as_written = StepId::new(step.as_str().split('[').next().unwrap_or_default());
-    let approval = plan.step(step).or_else(|| plan.step(&as_written)).and_then(|step| step.approval.as_ref());
-    let Some(approval) = approval else { return Err(Failure::engine(format!("step `{step}` asks for no approval"))) };
+    let Some(approval) = plan.approval(step) else { return Err(Failure::engine(format!("step `{step}` asks for no approval"))) };
     if approval.oneself == Oneself::DoesNotCount && stored.header.operator == context.operator {
         return Err(Failure::refused(format!("{} started the run, and `not_self` asks for somebody else", context.operator)));
     }

@@ -200,15 +200,12 @@ fn wrapper(file: &Path, args: &CheckArgs, params: &Params) -> String {
 fn leave_out(runbook: &mut Runbook, is_out: impl Fn(&StepId) -> bool) {
     let prefix = format!("{STEP}.");
     let is_out = |id: &StepId| id.as_str().strip_prefix(&prefix).is_some_and(|check| is_out(&StepId::new(check)));
-    runbook.steps.retain(|step| !is_out(&step.id.value));
-    for needs in runbook.steps.iter_mut().filter_map(|step| step.needs.as_mut()) {
-        needs.retain(|need| !is_out(&need.value));
-    }
+    runbook.retain_steps(|step| !is_out(&step.id.value));
 }
 
 /// In file order: what the checks found, and what is waived of those that were selected.
 fn results(suite: &Runbook, summary: &Summary, waivers: &Waivers, today: &str, tags: &[String]) -> Vec<CheckResult> {
-    let name = &suite.name.value;
+    let (name, of_suite) = (&suite.name.value, StepId::new(STEP));
     let result = |step: &Step| {
         let id = step.id.value.as_str();
         let check = step.check.as_ref();
@@ -216,8 +213,7 @@ fn results(suite: &Runbook, summary: &Summary, waivers: &Waivers, today: &str, t
             Some(Weight::Minor) => Stake::Minor,
             Some(Weight::Critical) | None => Stake::Critical,
         };
-        let found =
-            summary.steps.iter().find(|step| step.id.strip_prefix(STEP).and_then(|rest| rest.strip_prefix('.')) == Some(id));
+        let found = summary.step(&of_suite.inner(&step.id.value));
         match (waivers.standing(id, today), found) {
             (Standing::Waived(waiver), _) => {
                 let is_selected = tags.is_empty() || check.is_some_and(|check| check.tags.iter().any(|tag| tags.contains(tag)));

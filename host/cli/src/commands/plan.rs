@@ -21,10 +21,7 @@ use std::fmt::Write as _;
 pub fn run(context: &Context, args: &PlanArgs) -> Result<ExitStatus, Failure> {
     let prepared = prepare::from_file(context, &args.runbook.file, args.runbook.env.as_deref())?;
     let params = resolve_params(&prepared.runbook, &args.runbook.set).map_err(Failure::findings)?;
-    let plan = Plan::build(&prepared.runbook, &params, &prepared.facts).map_err(Failure::findings)?;
-    if !plan.warnings.is_empty() {
-        ui::note(&ui::render_diagnostics(&plan.warnings, context.color_stderr));
-    }
+    let plan = super::exec::plan(context, &prepared, &params, &args.runbook.file)?;
     let audience = if args.offline { Audience::Nobody } else { Audience::Steps };
     let found = execution::block_on(async {
         let run = RunId::generate();

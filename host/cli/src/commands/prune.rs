@@ -11,7 +11,7 @@ use runbook_journal::{DirtyRuns, Pruning, SqlJournal};
 
 /// Removes runs that ended long ago from the journal.
 pub fn run(context: &Context, args: &PruneArgs) -> Result<ExitStatus, Failure> {
-    if context.journal.file().is_some_and(|path| !path.exists()) {
+    if !context.has_journal() {
         ui::note("no run has been made yet");
         return Ok(ExitStatus::Success);
     }

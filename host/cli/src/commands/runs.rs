@@ -12,7 +12,7 @@ use std::time::Duration;
 
 /// Lists runs, newest first.
 pub fn run(context: &Context, args: &RunsArgs) -> Result<ExitStatus, Failure> {
-    if context.journal.file().is_some_and(|path| !path.exists()) {
+    if !context.has_journal() {
         ui::note("no run has been made yet");
         return Ok(ExitStatus::Success);
     }

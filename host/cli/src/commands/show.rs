@@ -8,7 +8,7 @@ use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
 use crate::live::Live;
 use crate::ui;
-use runbook_engine::{Record, RunId, RunPhase, StoredRun};
+use runbook_engine::{RunId, RunPhase, StoredRun};
 use runbook_journal::SqlJournal;
 use runbook_report::Summary;
 use std::time::Duration;
@@ -60,10 +60,6 @@ async fn follow(context: &Context, journal: &SqlJournal, run: RunId, stored: Sto
             }
         }
         tokio::time::sleep(LOOK).await;
-        news = read_on(journal, run, next).await?;
+        news = journal.records_from(run, next).await.map_err(Failure::engine)?;
     }
-}
-
-async fn read_on(journal: &SqlJournal, run: RunId, next: u64) -> Result<Vec<Record>, Failure> {
-    journal.records_from(run, next).await.map_err(Failure::engine)
 }

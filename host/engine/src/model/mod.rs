@@ -23,6 +23,7 @@ pub use window::{Allowed, Days, Outside, Window};
 use crate::event::Section;
 use crate::ids::StepId;
 use runbook_document::{Diagnostics, Key, Located, Source, Span, Table};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -123,6 +124,15 @@ impl Runbook {
     /// The steps of one section, in file order.
     pub fn section(&self, section: Section) -> impl Iterator<Item = &Step> {
         self.steps.iter().filter(move |step| step.section == section)
+    }
+
+    /// Takes out all steps but these. What needed one of the others does not wait for it.
+    pub fn retain_steps(&mut self, keep: impl Fn(&Step) -> bool) {
+        let out: BTreeSet<StepId> = self.steps.iter().filter(|step| !keep(step)).map(|step| step.id.value.clone()).collect();
+        self.steps.retain(|step| !out.contains(&step.id.value));
+        for needs in self.steps.iter_mut().filter_map(|step| step.needs.as_mut()) {
+            needs.retain(|need| !out.contains(&need.value));
+        }
     }
 
     /// The step with this id.

@@ -1,10 +1,10 @@
 //! `[[guard]]`
 
-use super::{names, step};
+use super::names;
+use super::step::{self, Looking};
 use crate::event::Section;
-use crate::ids::StepId;
 use crate::model::{Guard, OnBreach, Step};
-use runbook_document::{Reader, Table};
+use runbook_document::Reader;
 use std::time::Duration;
 
 /// Between two looks, when the runbook says nothing.
@@ -17,17 +17,7 @@ pub(super) fn read_all(reader: &mut Reader<'_>) -> Vec<Guard> {
 }
 
 fn read(reader: &mut Reader<'_>) -> Option<Guard> {
-    let id = reader.required::<String>("id");
-    if let Some(id) = &id {
-        names::check_kebab(reader, &id.value, &id.span, "an id");
-    }
-    let uses = reader.required::<String>("uses");
-    if let Some(uses) = &uses {
-        step::check_uses(reader, uses);
-    }
-    let title = reader.optional("title").map(|title| title.value);
-    let bind = step::read_bind(reader);
-    let with = reader.optional::<Table>("with").map(|with| with.value);
+    let looking = Looking::read(reader);
     let expect = step::read_expect(reader);
     let timeout = reader.optional("timeout").map(|timeout| timeout.value);
     let every = reader.optional::<Duration>("every");
@@ -41,9 +31,9 @@ fn read(reader: &mut Reader<'_>) -> Option<Guard> {
         reader.error("E0226", none.span.clone(), message, "too few");
     }
     let on_breach = names::choice(reader, "on_breach", OnBreach::ALL).map(|on_breach| on_breach.value).unwrap_or_default();
-    let look = step::bare(reader, Section::Guard, id?.map(StepId::new), uses?);
+    let look = looking.into_step(reader, Section::Guard)?;
     Some(Guard {
-        look: Step { title, bind, with, timeout, expect, ..look },
+        look: Step { timeout, expect, ..look },
         every: every.map_or(EVERY, |every| every.value),
         in_a_row: in_a_row.map_or(1, |looks| looks.value),
         on_breach,

@@ -131,10 +131,7 @@ fn replace(parts: &mut Parts, over: Parts) {
 /// A TOML date without time: `expires = 2027-01-31`.
 fn read_date(reader: &mut Reader<'_>) -> Option<jiff::civil::Date> {
     let node = reader.optional::<runbook_document::Node>("expires")?;
-    let date = match &node.value.value {
-        Value::Datetime(text) => text.parse().ok().filter(|_| text.len() == 10),
-        Value::String(_) | Value::Integer(_) | Value::Float(_) | Value::Boolean(_) | Value::Array(_) | Value::Table(_) => None,
-    };
+    let date = node.value.date().and_then(|text| text.parse().ok());
     if date.is_none() {
         let message = format!("`expires` of {} must be a date", reader.subject());
         reader.error("E0203", node.span, message, "such as 2027-01-31, without quotes");

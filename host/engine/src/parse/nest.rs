@@ -110,14 +110,7 @@ fn select(inner: &mut Runbook, step: &Step, tags: &[String], diagnostics: &mut D
         });
     }
     let is_tagged = |step: &Step| step.check.as_ref().is_none_or(|check| check.tags.iter().any(|tag| tags.contains(tag)));
-    inner.steps.retain(is_tagged);
-    // What was depended on and is not selected is not waited for.
-    let left: Vec<StepId> = inner.steps.iter().map(|step| step.id.value.clone()).collect();
-    for step in &mut inner.steps {
-        if let Some(needs) = &mut step.needs {
-            needs.retain(|need| left.contains(&need.value));
-        }
-    }
+    inner.retain_steps(is_tagged);
 }
 
 /// A runbook that may run only in its window may be nested only where that window holds.

@@ -63,8 +63,39 @@ fn read_one(section: Section, reader: &mut Reader<'_>, unless_said: OnFailure) -
     Some(step)
 }
 
+/// What checks and guards, which only look, say first: who looks, and at what.
+pub(super) struct Looking {
+    id: Option<Located<String>>,
+    uses: Option<Located<String>>,
+    title: Option<String>,
+    bind: Vec<Bind>,
+    with: Option<Table>,
+}
+
+impl Looking {
+    pub(super) fn read(reader: &mut Reader<'_>) -> Self {
+        let id = reader.required::<String>("id");
+        if let Some(id) = &id {
+            names::check_kebab(reader, &id.value, &id.span, "an id");
+        }
+        let uses = reader.required::<String>("uses");
+        if let Some(uses) = &uses {
+            check_uses(reader, uses);
+        }
+        let title = reader.optional("title").map(|title| title.value);
+        let bind = read_bind(reader);
+        Self { id, uses, title, bind, with: reader.optional::<Table>("with").map(|with| with.value) }
+    }
+
+    /// A step that says no more than this; `None` if its id or what it uses is missing.
+    pub(super) fn into_step(self, reader: &Reader<'_>, section: Section) -> Option<Step> {
+        let bare = bare(reader, section, self.id?.map(StepId::new), self.uses?);
+        Some(Step { title: self.title, bind: self.bind, with: self.with, ..bare })
+    }
+}
+
 /// A step that says nothing but what it is.
-pub(super) fn bare(reader: &Reader<'_>, section: Section, id: Located<StepId>, uses: Located<String>) -> Step {
+fn bare(reader: &Reader<'_>, section: Section, id: Located<StepId>, uses: Located<String>) -> Step {
     Step {
         section,
         written_in: section,
@@ -142,7 +173,7 @@ fn read_uses(reader: &mut Reader<'_>) -> Option<Located<String>> {
     Some(uses)
 }
 
-pub(super) fn check_uses(reader: &mut Reader<'_>, uses: &Located<String>) {
+fn check_uses(reader: &mut Reader<'_>, uses: &Located<String>) {
     let parts: Vec<&str> = uses.value.rsplitn(2, ':').collect();
     if parts.len() != 2 || parts.iter().any(|part| part.trim().is_empty()) {
         let message = format!("`uses` of {} must be `plugin:operation`, not `{}`", reader.subject(), uses.value);
@@ -150,7 +181,7 @@ pub(super) fn check_uses(reader: &mut Reader<'_>, uses: &Located<String>) {
     }
 }
 
-pub(super) fn read_bind(reader: &mut Reader<'_>) -> Vec<Bind> {
+fn read_bind(reader: &mut Reader<'_>) -> Vec<Bind> {
     let Some(table) = reader.optional::<Table>("bind") else { return Vec::new() };
     let mut binds = Vec::new();
     for (slot, node) in &table.value.entries {

@@ -1,10 +1,10 @@
 //! `[[check]]`: a file that has it is a suite of checks, and holds nothing that changes anything.
 
-use super::{names, step};
+use super::step::{self, Looking};
 use crate::event::Section;
 use crate::ids::StepId;
 use crate::model::{Check, Step, Weight};
-use runbook_document::{Located, Reader, Table};
+use runbook_document::{Located, Reader};
 use std::time::Duration;
 
 /// What only a runbook has.
@@ -24,17 +24,7 @@ pub(super) fn read_all(reader: &mut Reader<'_>) -> Vec<Step> {
 }
 
 fn read(reader: &mut Reader<'_>) -> Option<Step> {
-    let id = reader.required::<String>("id");
-    if let Some(id) = &id {
-        names::check_kebab(reader, &id.value, &id.span, "an id");
-    }
-    let uses = reader.required::<String>("uses");
-    if let Some(uses) = &uses {
-        step::check_uses(reader, uses);
-    }
-    let title = reader.optional("title").map(|title| title.value);
-    let bind = step::read_bind(reader);
-    let with = reader.optional::<Table>("with").map(|with| with.value);
+    let looking = Looking::read(reader);
     let timeout = reader.optional("timeout").map(|timeout| timeout.value);
     let retry = reader.section("retry", "`retry`", step::read_retry);
     // Without `until` an `every` is only for who watches the suite.
@@ -52,11 +42,8 @@ fn read(reader: &mut Reader<'_>) -> Option<Step> {
     reader.knows("within");
     let every = reader.optional::<Duration>("every").map(|every| every.value);
     reader.optional::<Duration>("grace");
-    let bare = step::bare(reader, Section::Check, id?.map(StepId::new), uses?);
+    let look = looking.into_step(reader, Section::Check)?;
     Some(Step {
-        title,
-        bind,
-        with,
         timeout,
         retry,
         poll,
@@ -64,6 +51,6 @@ fn read(reader: &mut Reader<'_>) -> Option<Step> {
         when,
         needs: Some(depends_on.into_iter().map(|need| need.map(StepId::new)).collect()),
         check: Some(Check { weight, tags, every }),
-        ..bare
+        ..look
     })
 }

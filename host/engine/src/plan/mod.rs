@@ -265,7 +265,13 @@ impl Plan {
         self.index.position(id).map(|position| &*self.steps[position])
     }
 
-    /// The same, to be kept while the plan is replaced.
+    /// Whose approval a step waits for. An item of a step asks for what its step asks for.
+    pub fn approval(&self, id: &StepId) -> Option<&Approval> {
+        let as_written = || self.step(&StepId::new(id.as_str().split('[').next().unwrap_or_default()));
+        self.step(id).or_else(as_written)?.approval.as_ref()
+    }
+
+    /// A step, to be kept while the plan is replaced.
     pub(crate) fn shared(&self, id: &StepId) -> Option<Arc<PlannedStep>> {
         self.index.position(id).map(|position| Arc::clone(&self.steps[position]))
     }

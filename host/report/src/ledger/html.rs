@@ -1,6 +1,6 @@
 //! The ledger as one file for a browser.
 
-use super::counted;
+use crate::line::counted;
 use crate::page::{self, escape};
 use runbook_authority::ledger::{Ledger, PluginEntry, Row, RunbookEntry, Standing};
 use std::fmt::Write as _;

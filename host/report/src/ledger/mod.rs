@@ -44,8 +44,3 @@ pub fn render(format: LedgerFormat, ledger: &Ledger) -> String {
         LedgerFormat::Html => html::render(ledger),
     }
 }
-
-/// `1 finding`, `2 findings`.
-fn counted(count: usize, noun: &str) -> String {
-    if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
-}

@@ -1,6 +1,6 @@
 //! The ledger for a terminal, and for `git diff`: one line a fact, always in the same order.
 
-use super::counted;
+use crate::line::counted;
 use crate::table::table;
 use runbook_authority::ledger::{Finding, Ledger, PluginEntry, Row, RunbookEntry, Standing};
 use std::fmt::Write as _;

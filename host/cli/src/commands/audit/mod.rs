@@ -5,6 +5,7 @@ mod records;
 mod review;
 mod tighten;
 
+use crate::args::one_of;
 use crate::context::Context;
 use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
@@ -97,7 +98,7 @@ fn deliver(args: &AuditArgs, text: &str) -> Result<(), Failure> {
 
 fn format(text: &str) -> Result<LedgerFormat, String> {
     let known: Vec<_> = LEDGER_FORMATS.iter().map(|(_, name, _)| *name).collect();
-    LedgerFormat::find(text).ok_or_else(|| format!("`{text}` is not a format; known: {}", known.join(", ")))
+    one_of(LedgerFormat::find(text), text, &known)
 }
 
 fn risk(text: &str) -> Result<Risk, String> {
