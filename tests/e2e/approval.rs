@@ -34,7 +34,7 @@ fn waiting() -> (TestEnv, String) {
         .err("runbook approve")
         .err("paused: it waits for approval of `drop`")
         .out("waiting for a person");
-    let run = env.run(&["runs"]).status(0).stdout.split_whitespace().next().expect("there is a run").to_owned();
+    let run = env.newest_run();
     (env, run)
 }
 
@@ -104,7 +104,7 @@ fn a_person_answers_and_their_words_go_on() {
     let env = home();
     env.file("r.toml", BY_HAND);
     env.run(&["exec", "r.toml"]).status(5).err("a person must do this").err("Is replication caught up?").err("runbook answer");
-    let run = env.run(&["runs"]).status(0).stdout.split_whitespace().next().expect("there is a run").to_owned();
+    let run = env.newest_run();
     env.run(&["answer", &run, "look", "--set", "lag_ok=perhaps", "--choice", "run"])
         .status(2)
         .err("nothing was written")

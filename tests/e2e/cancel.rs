@@ -39,10 +39,6 @@ fn prepared() -> TestEnv {
     env
 }
 
-fn newest(env: &TestEnv) -> String {
-    env.run(&["runs", "--limit", "1"]).status(0).stdout.split_whitespace().next().expect("a run").to_owned()
-}
-
 fn copied(env: &TestEnv) -> bool {
     env.path().join("out/copy.db").exists()
 }
@@ -50,7 +46,7 @@ fn copied(env: &TestEnv) -> bool {
 /// Waits until the copy is made and recorded: killed before that, its outcome would be unknown.
 fn wait_for_the_copy(env: &TestEnv) {
     wait_for("the copy is made", || copied(env));
-    wait_for("it is recorded", || env.run(&["show", &newest(env)]).stdout.contains("✓ copy"));
+    wait_for("it is recorded", || env.run(&["show", &env.newest_run()]).stdout.contains("✓ copy"));
 }
 
 #[test]
@@ -58,7 +54,7 @@ fn whoever_executes_it_ends_it_in_order() {
     let env = prepared();
     let child = env.spawn(&["exec", "r.toml", "--yes"]);
     wait_for_the_copy(&env);
-    let run = newest(&env);
+    let run = env.newest_run();
     env.run(&["cancel", &run]).status(0).err("was asked to end run");
     let output = child.wait_with_output().expect("it ends");
     assert_eq!(output.status.code(), Some(130), "{}", String::from_utf8_lossy(&output.stderr));
@@ -74,7 +70,7 @@ fn a_run_that_nobody_executes_any_more_is_ended_from_here() {
     wait_for_the_copy(&env);
     child.kill().expect("it runs");
     child.wait().expect("it ends");
-    let run = newest(&env);
+    let run = env.newest_run();
     env.run(&["cancel", &run, "--yes"]).status(0).out("Cancelled.");
     assert!(!copied(&env), "what was done is undone");
     // The lock is free again.

@@ -138,8 +138,7 @@ fn it_goes_on_until_somebody_ends_it() {
     let (env, server) = prepared();
     let child = env.spawn(&["check", "shop.toml", "--tag", "web", "--watch", "100ms", "--format", "jsonl"]);
     runbook_tests::wait_for("four times", || server.received().len() >= 4);
-    let pid = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw).expect("a pid");
-    rustix::process::kill_process(pid, rustix::process::Signal::INT).expect("it runs");
+    runbook_tests::interrupt(&child);
     let output = child.wait_with_output().expect("it ends");
     assert_eq!(output.status.code(), Some(0), "{output:?}");
     assert!(String::from_utf8_lossy(&output.stdout).lines().count() >= 3);
@@ -209,8 +208,7 @@ fn a_watched_check_with_an_every_of_its_own_is_made_as_often_as_that() {
     env.file("s.toml", &format!("format = 1\n[runbook]\nname = \"s\"\n{targets}{often}{rare_check}"));
     let child = env.spawn(&["check", "s.toml", "--watch", "100ms", "--format", "jsonl"]);
     runbook_tests::wait_for("four times", || server.received().len() >= 4);
-    let pid = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw).expect("a pid");
-    rustix::process::kill_process(pid, rustix::process::Signal::INT).expect("it runs");
+    runbook_tests::interrupt(&child);
     let output = child.wait_with_output().expect("it ends");
     assert_eq!(output.status.code(), Some(0), "{output:?}");
     assert_eq!(rare.received().len(), 1, "an hour has not passed");

@@ -39,14 +39,10 @@ fn offered(env: &TestEnv, words: &[&str]) -> Vec<String> {
     finished.stdout.lines().filter(|line| !line.starts_with("--")).map(str::to_owned).collect()
 }
 
-fn newest(env: &TestEnv) -> String {
-    env.run(&["runs"]).status(0).stdout.split_whitespace().next().expect("a run").to_owned()
-}
-
 #[test]
 fn runs_and_the_steps_that_wait() {
     let env = prepared();
-    let run = newest(&env);
+    let run = env.newest_run();
     assert_eq!(offered(&env, &["show", ""]), [run.as_str()]);
     assert_eq!(offered(&env, &["resume", &run[..4]]), [run.as_str()]);
     assert_eq!(offered(&env, &["answer", &run, ""]), ["look"]);
@@ -92,5 +88,5 @@ fn bash_itself_completes() {
     let mut bash = Command::new("bash");
     bash.args(["-c", &script]).env_clear().env("HOME", env.path()).env("PATH", "/usr/bin:/bin").current_dir(env.path());
     let finished = runbook_tests::env::finish(bash.output().expect("bash starts")).status(0);
-    assert!(finished.stdout.contains(&newest(&env)), "{finished:?}");
+    assert!(finished.stdout.contains(&env.newest_run()), "{finished:?}");
 }

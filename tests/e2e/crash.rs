@@ -1,6 +1,6 @@
 //! Killed at every write of the journal and resumed: the same final state, no completed step twice.
 
-use crate::home;
+use crate::{home, texts};
 use runbook_tests::env::TestEnv;
 
 const RUNBOOK: &str = r#"
@@ -44,6 +44,13 @@ bind.db = "db"
 with = { statement = "select count(*) as n from effects", first_row = { n = 2 } }
 "#;
 
+/// The same with a wait before it ends, for what nobody brings about.
+fn waiting() -> String {
+    let wait = "[[step]]\nid = \"wait\"\nuses = \"sql:query\"\nbind.db = \"db\"\nwith = { statement = \"select 1 as n\", row_count = 2 }\n\
+        until = \"outcome == 'pass'\"\nevery = \"100ms\"\nwithin = \"60s\"\n";
+    RUNBOOK.replace("[[verify]]", &format!("{wait}[[verify]]"))
+}
+
 fn prepared() -> TestEnv {
     let env = home();
     env.file("r.toml", RUNBOOK);
@@ -54,9 +61,7 @@ fn prepared() -> TestEnv {
 }
 
 fn effects(env: &TestEnv) -> Vec<String> {
-    let database = rusqlite::Connection::open(env.path().join("crash.db")).expect("the database is there");
-    let mut statement = database.prepare("select name from effects order by name").expect("good SQL");
-    statement.query_map([], |row| row.get(0)).expect("the query works").map(|name| name.expect("text")).collect()
+    texts(env, "crash.db", "select name from effects order by name")
 }
 
 fn records(env: &TestEnv) -> i64 {
@@ -82,8 +87,7 @@ fn killed_after_each_record_the_run_is_resumed_to_the_same_end() {
             String::from_utf8_lossy(&killed.stderr)
         );
         assert_eq!(records(&env), stop);
-        let runs = env.run(&["runs"]).status(0).stdout;
-        let run = runs.split_whitespace().next().expect("there is a run").to_owned();
+        let run = env.newest_run();
         let resumed = env.run(&["resume", &run]);
         if resumed.status == 5 {
             // A write that is not idempotent and cannot be observed is never repeated by itself: the operator decides.
@@ -101,32 +105,23 @@ fn killed_after_each_record_the_run_is_resumed_to_the_same_end() {
     }
 }
 
-/// The run that the journal lists first.
-fn newest(env: &TestEnv) -> String {
-    let runs = env.run(&["runs"]).status(0).stdout;
-    runs.split_whitespace().next().expect("there is a run").to_owned()
-}
-
 #[test]
 fn a_finished_run_can_be_undone_later() {
     let env = prepared();
     env.run(&["exec", "r.toml"]).status(0);
     assert!(env.path().join("out/copy.db").exists());
-    env.run(&["undo", &newest(&env), "--yes"]).status(0).out("Undone, as asked.").err("removed `copy.db`");
+    env.run(&["undo", &env.newest_run(), "--yes"]).status(0).out("Undone, as asked.").err("removed `copy.db`");
     assert!(!env.path().join("out/copy.db").exists());
 }
 
 #[test]
 fn a_cancelled_run_is_undone_in_order() {
     let env = prepared();
-    let wait = "[[step]]\nid = \"wait\"\nuses = \"sql:query\"\nbind.db = \"db\"\nwith = { statement = \"select 1 as n\", row_count = 2 }\n\
-        until = \"outcome == 'pass'\"\nevery = \"100ms\"\nwithin = \"60s\"\n";
-    env.file("r.toml", &RUNBOOK.replace("[[verify]]", &format!("{wait}[[verify]]")));
+    env.file("r.toml", &waiting());
     let child = env.spawn(&["exec", "r.toml"]);
     runbook_tests::wait_for("the copy is made", || env.path().join("out/copy.db").exists());
     runbook_tests::wait_for("it waits", || records(&env) > 14);
-    let pid = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw).expect("a pid");
-    rustix::process::kill_process(pid, rustix::process::Signal::INT).expect("the program runs");
+    runbook_tests::interrupt(&child);
     let output = child.wait_with_output().expect("the program ends");
     let text = String::from_utf8_lossy(&output.stdout);
     assert_eq!(output.status.code(), Some(130), "{text}\n{}", String::from_utf8_lossy(&output.stderr));
@@ -137,16 +132,13 @@ fn a_cancelled_run_is_undone_in_order() {
 #[test]
 fn a_run_is_followed_from_another_terminal_until_it_ends() {
     let env = prepared();
-    let wait = "[[step]]\nid = \"wait\"\nuses = \"sql:query\"\nbind.db = \"db\"\nwith = { statement = \"select 1 as n\", row_count = 2 }\n\
-        until = \"outcome == 'pass'\"\nevery = \"100ms\"\nwithin = \"60s\"\n";
-    env.file("r.toml", &RUNBOOK.replace("[[verify]]", &format!("{wait}[[verify]]")));
+    env.file("r.toml", &waiting());
     let child = env.spawn(&["exec", "r.toml"]);
     runbook_tests::wait_for("it waits", || env.path().join("out/copy.db").exists() && records(&env) > 14);
-    let mut watcher = env.spawn(&["show", &newest(&env), "--follow"]);
+    let mut watcher = env.spawn(&["show", &env.newest_run(), "--follow"]);
     std::thread::sleep(std::time::Duration::from_millis(500));
     assert_eq!(watcher.try_wait().expect("it can be asked"), None, "it ends while the run goes on");
-    let pid = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw).expect("a pid");
-    rustix::process::kill_process(pid, rustix::process::Signal::INT).expect("the program runs");
+    runbook_tests::interrupt(&child);
     let run = child.wait_with_output().expect("the program ends");
     let told_of = watcher.wait_with_output().expect("the other terminal ends");
     assert_eq!(told_of.status.code(), Some(0));
@@ -160,12 +152,10 @@ fn a_run_is_followed_from_another_terminal_until_it_ends() {
 #[test]
 fn who_follows_a_run_whose_process_died_is_told_so() {
     let env = prepared();
-    let wait = "[[step]]\nid = \"wait\"\nuses = \"sql:query\"\nbind.db = \"db\"\nwith = { statement = \"select 1 as n\", row_count = 2 }\n\
-        until = \"outcome == 'pass'\"\nevery = \"100ms\"\nwithin = \"60s\"\n";
-    env.file("r.toml", &RUNBOOK.replace("[[verify]]", &format!("{wait}[[verify]]")));
+    env.file("r.toml", &waiting());
     let mut child = env.spawn(&["exec", "r.toml"]);
     runbook_tests::wait_for("it waits", || env.path().join("out/copy.db").exists() && records(&env) > 14);
-    let run = newest(&env);
+    let run = env.newest_run();
     let watcher = env.spawn(&["show", &run, "--follow"]);
     std::thread::sleep(std::time::Duration::from_millis(300));
     child.kill().expect("it runs");
@@ -179,9 +169,7 @@ fn who_follows_a_run_whose_process_died_is_told_so() {
 #[test]
 fn a_second_operator_is_told_who_holds_the_lock() {
     let env = prepared();
-    let wait = "[[step]]\nid = \"wait\"\nuses = \"sql:query\"\nbind.db = \"db\"\nwith = { statement = \"select 1 as n\", row_count = 2 }\n\
-        until = \"outcome == 'pass'\"\nevery = \"100ms\"\nwithin = \"60s\"\n";
-    env.file("r.toml", &RUNBOOK.replace("[[verify]]", &format!("{wait}[[verify]]")));
+    env.file("r.toml", &waiting());
     let mut first = env.spawn(&["exec", "r.toml"]);
     runbook_tests::wait_for("the first run holds the lock", || env.path().join("out/copy.db").exists());
     env.run(&["exec", "r.toml"]).status(6).out("lock `crash` is held by run").out(&format!("process {}", first.id()));
@@ -244,7 +232,7 @@ fn killed_after_each_record_every_item_is_done_once() {
         let mut command = env.command(&["exec", "r.toml"]);
         let killed = command.env("RUNBOOK_TEST_KILL", format!("record:{stop}")).output().expect("the program starts");
         assert!(killed.status.code().is_none(), "record {stop}: {}", String::from_utf8_lossy(&killed.stderr));
-        let run = newest(&env);
+        let run = env.newest_run();
         let mut resumed = env.run(&["resume", &run]);
         if resumed.status == 5 {
             let done = effects(&env);

@@ -1,8 +1,8 @@
 //! A runbook of twelve steps, killed at every record of its journal and at both ends of every host call, with its journal in SQLite
 //! and in PostgreSQL: the same final state and the same number of effects as if nothing had been.
 
-use crate::home;
-use runbook_tests::env::{Finished, TestEnv};
+use crate::{home, texts};
+use runbook_tests::env::{Finished, TestEnv, first_run};
 use runbook_tests::postgres::Postgres;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -89,9 +89,7 @@ fn run(env: &TestEnv, arguments: &[&str], kill: Option<(&str, u32)>) -> Finished
 }
 
 fn names(env: &TestEnv, table: &str) -> Vec<String> {
-    let database = rusqlite::Connection::open(env.path().join("work.db")).expect("the database is there");
-    let mut statement = database.prepare(&format!("select name from {table} order by name")).expect("good SQL");
-    statement.query_map([], |row| row.get(0)).expect("the query works").map(|name| name.expect("text")).collect()
+    texts(env, "work.db", &format!("select name from {table} order by name"))
 }
 
 fn copies(env: &TestEnv) -> Vec<String> {
@@ -166,9 +164,8 @@ fn kill_everywhere(end: End, journal: &dyn Fn() -> Option<String>) -> BTreeMap<&
 
 /// What the operator does after a kill.
 fn check_one(env: &TestEnv, end: End, moment: &str, number: u32) -> Finished {
-    let runs = run(env, &["runs", "--limit", "1"], None).status(0).stdout;
-    let id = runs.split_whitespace().next().unwrap_or_else(|| panic!("{end:?}, killed at {moment} {number}: there is no run"));
-    let (finished, asked) = resume(env, id);
+    let id = first_run(&run(env, &["runs", "--limit", "1"], None).status(0));
+    let (finished, asked) = resume(env, &id);
     assert!(asked.len() <= 1, "{end:?}, killed at {moment} {number}: asked about {asked:?}");
     let (ended, status) = match end {
         End::Succeeded => ("has ended: succeeded", 0),
@@ -237,8 +234,7 @@ fn killed_again_and_again(journal: &dyn Fn() -> Option<String>, seeds: std::ops:
                 break;
             }
             kills += 1;
-            let id = run(&env, &["runs", "--limit", "1"], None).status(0).stdout;
-            let id = id.split_whitespace().next().expect("there is a run").to_owned();
+            let id = first_run(&run(&env, &["runs", "--limit", "1"], None).status(0));
             let next = at(8);
             story.push(format!("{next:?}"));
             finished = resume_until(&env, &id, Some(next)).0;
@@ -315,8 +311,7 @@ fn an_undo_that_was_cut_off_is_never_made_twice() {
             let mut finished = run(&env, &["exec", "r.toml", "--yes"], Some((moment, number)));
             let was_killed = finished.status == -1;
             if was_killed {
-                let id = run(&env, &["runs", "--limit", "1"], None).status(0).stdout;
-                let id = id.split_whitespace().next().expect("there is a run").to_owned();
+                let id = first_run(&run(&env, &["runs", "--limit", "1"], None).status(0));
                 finished = run(&env, &["resume", &id], None);
                 if finished.status == 5 {
                     let decision = if names(&env, "effects").is_empty() { "pay=retry" } else { "pay=skip" };

@@ -1,7 +1,7 @@
 //! The journal when its place fails: a PostgreSQL server that goes away, a disk that is full; and when two operators use it at once.
 
-use crate::home;
-use runbook_tests::env::{Finished, TestEnv};
+use crate::{home, texts};
+use runbook_tests::env::{Finished, TestEnv, first_run};
 use runbook_tests::postgres::Postgres;
 use runbook_tests::wait_for;
 use std::process::Child;
@@ -57,9 +57,7 @@ fn database(env: &TestEnv) -> rusqlite::Connection {
 }
 
 fn effects(env: &TestEnv) -> Vec<String> {
-    let database = database(env);
-    let mut statement = database.prepare("select name from effects").expect("good SQL");
-    statement.query_map([], |row| row.get(0)).expect("the query works").map(|name| name.expect("text")).collect()
+    texts(env, "work.db", "select name from effects")
 }
 
 fn say_go(env: &TestEnv) {
@@ -90,7 +88,7 @@ fn end(child: Child) -> Finished {
 }
 
 fn newest(env: &TestEnv, journal: &str) -> String {
-    run(env, journal, &["runs", "--limit", "1"]).status(0).stdout.split_whitespace().next().expect("a run").to_owned()
+    first_run(&run(env, journal, &["runs", "--limit", "1"]).status(0))
 }
 
 #[test]

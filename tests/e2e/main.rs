@@ -38,6 +38,14 @@ fn home() -> TestEnv {
     TestEnv::new(env!("CARGO_BIN_EXE_runbook"))
 }
 
+/// The texts that a query finds in a SQLite database of a home.
+fn texts(env: &TestEnv, database: &str, query: &str) -> Vec<String> {
+    let database = rusqlite::Connection::open(env.path().join(database)).expect("the database is there");
+    database.busy_timeout(std::time::Duration::from_secs(5)).expect("it can wait");
+    let mut statement = database.prepare(query).expect("good SQL");
+    statement.query_map([], |row| row.get(0)).expect("the query works").map(|text| text.expect("text")).collect()
+}
+
 /// The repository.
 fn repository() -> std::path::PathBuf {
     std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().expect("the repository is there")

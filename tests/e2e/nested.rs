@@ -1,6 +1,6 @@
 //! A runbook that nests another and a suite, and is guarded: the real program on a real database.
 
-use crate::home;
+use crate::{home, texts};
 use runbook_tests::env::TestEnv;
 
 const SHARED: &str = r#"
@@ -108,9 +108,7 @@ fn database(env: &TestEnv) -> rusqlite::Connection {
 }
 
 fn effects(env: &TestEnv) -> Vec<String> {
-    let database = database(env);
-    let mut statement = database.prepare("select name from effects order by name").expect("good SQL");
-    statement.query_map([], |row| row.get(0)).expect("the query works").map(|name| name.expect("text")).collect()
+    texts(env, "shop.db", "select name from effects order by name")
 }
 
 const EXEC: &[&str] = &["exec", "day.toml", "--set", "day=42"];
@@ -176,7 +174,7 @@ fn killed_after_each_record_a_nested_run_ends_as_if_nothing_had_been() {
         let mut command = env.command(EXEC);
         command.env("RUNBOOK_TEST_KILL", format!("record:{stop}"));
         assert!(command.output().expect("the program starts").status.code().is_none(), "record {stop}: it was to be killed");
-        let run = env.run(&["runs"]).status(0).stdout.split_whitespace().next().expect("there is a run").to_owned();
+        let run = env.newest_run();
         let resumed = env.run(&["resume", &run]);
         if resumed.status == 5 {
             let step = if resumed.stderr.contains("`mark`") { "mark" } else { "archive.move" };

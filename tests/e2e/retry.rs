@@ -1,6 +1,6 @@
 //! `runbook retry RUN --from STEP`: after somebody has repaired what was in the way.
 
-use crate::home;
+use crate::{home, texts};
 use runbook_tests::env::TestEnv;
 
 const RUNBOOK: &str = r#"
@@ -36,13 +36,7 @@ irreversible = "counted"
 "#;
 
 fn effects(env: &TestEnv) -> Vec<String> {
-    let database = rusqlite::Connection::open(env.path().join("work.db")).expect("the database is there");
-    let mut statement = database.prepare("select name from effects order by rowid").expect("good SQL");
-    statement.query_map([], |row| row.get(0)).expect("the query works").map(|name| name.expect("text")).collect()
-}
-
-fn newest(env: &TestEnv) -> String {
-    env.run(&["runs", "--limit", "1"]).status(0).stdout.split_whitespace().next().expect("a run").to_owned()
+    texts(env, "work.db", "select name from effects order by rowid")
 }
 
 #[test]
@@ -52,7 +46,7 @@ fn a_run_is_begun_at_a_step_with_the_repaired_runbook_and_its_own_parameters() {
     database.execute_batch("create table effects (name text)").expect("good SQL");
     env.file("r.toml", RUNBOOK);
     env.run(&["exec", "r.toml", "--yes", "--set", "word=INC-42"]).status(7).out("no such table: missing");
-    let failed = newest(&env);
+    let failed = env.newest_run();
     env.run(&["retry", &failed, "--from", "third", "--yes"])
         .status(2)
         .err("`second`, which `third` needs, is not done")
@@ -64,7 +58,7 @@ fn a_run_is_begun_at_a_step_with_the_repaired_runbook_and_its_own_parameters() {
     assert_eq!(effects(&env), ["first INC-42", "second", "third after [1]"]);
     // What the run did is undone by it alone, and the other run is as it was.
     env.run(&["show", &failed]).status(0).out("DIRTY");
-    env.run(&["show", &newest(&env), "--format", "json"]).status(0).out("\"retry_of\"");
+    env.run(&["show", &env.newest_run(), "--format", "json"]).status(0).out("\"retry_of\"");
     env.file("r.toml", &RUNBOOK.replace("params.word", "params.other"));
     env.run(&["retry", &failed, "--from", "second", "--yes"]).status(2);
 }

@@ -1,6 +1,6 @@
 //! Mistakes that other tools are known for, each shown not to be made by the real program. `docs/traps.md` says which is which.
 
-use crate::home;
+use crate::{home, texts};
 use runbook_tests::env::TestEnv;
 use std::os::unix::fs::PermissionsExt as _;
 
@@ -42,13 +42,7 @@ fn journal(env: &TestEnv) -> rusqlite::Connection {
 }
 
 fn effects(env: &TestEnv) -> Vec<String> {
-    let database = database(env);
-    let mut statement = database.prepare("select name from effects order by name").expect("good SQL");
-    statement.query_map([], |row| row.get(0)).expect("the query works").map(|name| name.expect("text")).collect()
-}
-
-fn newest(env: &TestEnv) -> String {
-    env.run(&["runs", "--limit", "1"]).status(0).stdout.split_whitespace().next().expect("a run").to_owned()
+    texts(env, "work.db", "select name from effects order by name")
 }
 
 #[test]
@@ -67,7 +61,7 @@ fn an_undo_is_of_one_run_that_was_named_and_happens_once() {
     env.run(&["undo"]).status(2).err("RUN");
     env.run(&["undo", "0"]).status(2).err("runbook runs");
     assert_eq!(effects(&env), ["first", "second"], "nobody said which");
-    let second = newest(&env);
+    let second = env.newest_run();
     env.run(&["undo", &second, "--yes"]).status(0);
     assert_eq!(effects(&env), ["first"]);
     env.run(&["undo", &second, "--yes"]).without("removed");
@@ -78,7 +72,7 @@ fn an_undo_is_of_one_run_that_was_named_and_happens_once() {
 fn a_record_that_cannot_be_read_stops_its_own_run_only() {
     let env = prepared(RUNBOOK);
     env.run(&["exec", "r.toml", "--yes"]).status(0);
-    let broken = newest(&env);
+    let broken = env.newest_run();
     journal(&env).execute("update events set event = 'garbage' where seq = 3", []).expect("it can be damaged");
     env.run(&["show", &broken]).status(3).err(&broken).without("Succeeded");
     env.run(&["undo", &broken, "--yes"]).status(3);
@@ -86,7 +80,7 @@ fn a_record_that_cannot_be_read_stops_its_own_run_only() {
     // Others go on.
     env.run(&["runs"]).status(0).out(&broken);
     env.run(&["exec", "r.toml", "--yes", "--set", "word=two"]).status(0);
-    env.run(&["show", &newest(&env)]).status(0).out("Succeeded");
+    env.run(&["show", &env.newest_run()]).status(0).out("Succeeded");
 }
 
 #[test]
@@ -95,7 +89,7 @@ fn a_run_goes_on_as_it_began_or_says_what_changed() {
         let mut command = env.command(&["exec", "r.toml", "--yes"]);
         command.env("RUNBOOK_TEST_KILL", "record:5");
         assert_eq!(command.output().expect("the program starts").status.code(), None, "it is killed");
-        newest(env)
+        env.newest_run()
     };
     // The text that was begun with is in the journal: what is on the disk meanwhile changes nothing.
     let env = prepared(RUNBOOK);
@@ -115,10 +109,10 @@ fn a_run_goes_on_as_it_began_or_says_what_changed() {
 fn a_run_sees_nothing_of_another() {
     let env = prepared(RUNBOOK);
     env.run(&["exec", "r.toml", "--yes", "--set", "word=from-the-first"]).status(0);
-    let first = newest(&env);
+    let first = env.newest_run();
     database(&env).execute("delete from effects", []).expect("good SQL");
     env.run(&["exec", "r.toml", "--yes"]).status(0);
-    let second = newest(&env);
+    let second = env.newest_run();
     assert_ne!(first, second);
     env.run(&["show", &second, "--format", "json"]).status(0).without("from-the-first");
 }

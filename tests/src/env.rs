@@ -145,6 +145,14 @@ impl TestEnv {
         finish(child.wait_with_output().expect("the program ends"))
     }
 
+    /// The run that the journal of this home lists first, as people are shown it.
+    ///
+    /// # Panics
+    /// If there is none.
+    pub fn newest_run(&self) -> String {
+        first_run(&self.run(&["runs", "--limit", "1"]).status(0))
+    }
+
     /// Starts the program in the background.
     ///
     /// # Panics
@@ -152,6 +160,14 @@ impl TestEnv {
     pub fn spawn(&self, arguments: &[&str]) -> Child {
         self.command(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program starts")
     }
+}
+
+/// The first run of what `runbook runs` has printed.
+///
+/// # Panics
+/// If there is none.
+pub fn first_run(listed: &Finished) -> String {
+    listed.stdout.split_whitespace().next().unwrap_or_else(|| panic!("there is no run: {listed:?}")).to_owned()
 }
 
 /// How a command ended.

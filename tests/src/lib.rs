@@ -34,6 +34,15 @@ pub fn wait_for(what: &str, mut ready: impl FnMut() -> bool) {
     }
 }
 
+/// Presses Ctrl-C for a program.
+///
+/// # Panics
+/// If it does not run any more.
+pub fn interrupt(child: &std::process::Child) {
+    let pid = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw).expect("a process has a pid");
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).expect("the program runs");
+}
+
 /// The first of `candidates` that is there.
 ///
 /// # Panics
