@@ -5,14 +5,15 @@ use std::process::Command;
 
 /// Which crates of the host each crate of the host may depend on.
 const ALLOWED: &[(&str, &[&str])] = &[
-    ("runbook-document", &[]),
-    ("runbook-authority", &["runbook-document"]),
+    ("runbook-text", &[]),
+    ("runbook-document", &["runbook-text"]),
+    ("runbook-authority", &["runbook-document", "runbook-text"]),
     ("runbook-engine", &["runbook-document"]),
     ("runbook-journal", &["runbook-engine"]),
     ("runbook-secrets", &[]),
     ("runbook-pack", &["runbook-document", "runbook-authority"]),
-    ("runbook-runtime", &["runbook-document", "runbook-authority", "runbook-secrets"]),
-    ("runbook-report", &["runbook-document", "runbook-authority", "runbook-engine"]),
+    ("runbook-runtime", &["runbook-document", "runbook-authority", "runbook-secrets", "runbook-text"]),
+    ("runbook-report", &["runbook-document", "runbook-authority", "runbook-engine", "runbook-text"]),
     ("runbook-sdk", &[]),
 ];
 

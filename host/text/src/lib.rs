@@ -1,0 +1,211 @@
+//! Text of others as data.
+//!
+//! Plugins, servers and files write texts that people read on terminals, in reports and in the browser. Such a text must not steer
+//! the terminal, begin a line of its own, read in another order than it stands, or hold what nobody sees. This crate says which
+//! characters do that, and has one function for each place where text is shown: [`line`], [`lines`], [`json`], [`snippet`].
+//!
+//! What a function takes out is replaced by U+FFFD, so that a reader sees that something was there; a run of such characters
+//! becomes one. Text that is in order is borrowed and stays as it is: letters of every script, emoji and their joiners included.
+
+mod character;
+
+pub use character::describe;
+
+use character::{Kind, kind};
+use std::borrow::Cow;
+use std::fmt::Write as _;
+
+/// What stands in the place of characters that are not shown.
+const REPLACEMENT: char = char::REPLACEMENT_CHARACTER;
+
+/// Marks on one letter: no script needs more, and a flood of them covers the lines around.
+const MAX_MARKS: u32 = 8;
+
+/// What is done with one character.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    /// It is shown.
+    Shown,
+    /// It begins a line: `\n`, or `\r\n` (which is one).
+    Break,
+    /// A tab.
+    Tab,
+    /// It ends a line for some readers and not for others.
+    OddBreak,
+    /// It is not shown.
+    Hidden,
+}
+
+/// Each character with its place and what is done with it.
+fn judged(text: &str) -> impl Iterator<Item = (usize, char, Verdict)> + '_ {
+    let mut before = Before::Nothing;
+    let mut marks = 0;
+    let mut characters = text.char_indices().peekable();
+    std::iter::from_fn(move || {
+        let (at, c) = characters.next()?;
+        if c == '\r' && characters.peek().is_some_and(|(_, next)| *next == '\n') {
+            characters.next();
+            (before, marks) = (Before::Nothing, 0);
+            return Some((at, '\n', Verdict::Break));
+        }
+        let verdict = match kind(c) {
+            Kind::Plain => Verdict::Shown,
+            Kind::Break => Verdict::Break,
+            Kind::Tab => Verdict::Tab,
+            Kind::OddBreak => Verdict::OddBreak,
+            Kind::Hidden => Verdict::Hidden,
+            // They change how the letter before them looks, which is what they are for in scripts other than Latin, and in emoji.
+            Kind::Selector if before == Before::Foreign => Verdict::Shown,
+            Kind::Joiner if matches!(before, Before::Foreign | Before::Selector) => Verdict::Shown,
+            Kind::Joiner | Kind::Selector => Verdict::Hidden,
+            Kind::Mark => {
+                marks += 1;
+                if before == Before::Nothing || marks > MAX_MARKS { Verdict::Hidden } else { Verdict::Shown }
+            }
+        };
+        match (kind(c), verdict) {
+            (Kind::Mark, _) => {}
+            (Kind::Plain, _) => {
+                marks = 0;
+                before = if c.is_ascii() { Before::Other } else { Before::Foreign };
+            }
+            (Kind::Selector, Verdict::Shown) => before = Before::Selector,
+            (Kind::Joiner, Verdict::Shown) => before = Before::Other,
+            (_, _) => (before, marks) = (Before::Nothing, 0),
+        }
+        Some((at, c, verdict))
+    })
+}
+
+/// What stands before a character, as far as its own verdict depends on that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Before {
+    /// The beginning of a line.
+    Nothing,
+    /// A character of ASCII, or a joiner.
+    Other,
+    /// A letter or sign beyond ASCII.
+    Foreign,
+    /// The selector of such a sign.
+    Selector,
+}
+
+/// Text for a place of one line: breaks and tabs become a space.
+pub fn line(text: &str) -> Cow<'_, str> {
+    if text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+        return Cow::Borrowed(text);
+    }
+    rewritten(text, |out, c, verdict| match verdict {
+        Verdict::Shown => out.push(c),
+        Verdict::Break | Verdict::Tab | Verdict::OddBreak => out.push(' '),
+        Verdict::Hidden => replace(out),
+    })
+}
+
+/// Text for a place of several lines: `\n` and tabs stay, `\r\n` becomes `\n`.
+pub fn lines(text: &str) -> Cow<'_, str> {
+    if text.bytes().all(|byte| matches!(byte, b' '..=b'~' | b'\n')) {
+        return Cow::Borrowed(text);
+    }
+    rewritten(text, |out, c, verdict| match verdict {
+        Verdict::Shown | Verdict::Break | Verdict::Tab => out.push(c),
+        Verdict::OddBreak | Verdict::Hidden => replace(out),
+    })
+}
+
+/// JSON that was written already: in its strings, characters that are not to be shown become escapes. It says the same to every
+/// program that reads it.
+pub fn json(text: &str) -> Cow<'_, str> {
+    if text.bytes().all(|byte| matches!(byte, b' '..=b'~' | b'\n')) {
+        return Cow::Borrowed(text);
+    }
+    rewritten(text, |out, c, verdict| match verdict {
+        Verdict::Shown | Verdict::Break | Verdict::Tab => out.push(c),
+        Verdict::OddBreak | Verdict::Hidden => {
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                // Writing to a string cannot fail.
+                let _ = write!(out, "\\u{unit:04x}");
+            }
+        }
+    })
+}
+
+/// The text of a file of which a part is shown: as long as it was, byte by byte, so that places in it stay true.
+pub fn snippet(text: &str) -> Cow<'_, str> {
+    if is_plain(text) {
+        return Cow::Borrowed(text);
+    }
+    let mut out = String::with_capacity(text.len());
+    let mut done = 0;
+    for (at, c, verdict) in judged(text) {
+        // A `\r\n` was judged as one.
+        out.push_str(&text[done..at]);
+        done = at + c.len_utf8();
+        match verdict {
+            Verdict::Shown | Verdict::Tab => out.push(c),
+            Verdict::Break if text[at..].starts_with("\r\n") => {
+                out.push_str("\r\n");
+                done = at + 2;
+            }
+            Verdict::Break => out.push('\n'),
+            Verdict::OddBreak | Verdict::Hidden => out.push_str(["?", "¤", "\u{fffd}", "\u{fffd}?"][c.len_utf8() - 1]),
+        }
+    }
+    Cow::Owned(out)
+}
+
+/// A character that is not to be shown, and where it stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Found {
+    /// Bytes before it.
+    pub offset: usize,
+    /// The character; [`describe`] names it.
+    pub character: char,
+}
+
+/// The first character that [`lines`] would replace.
+pub fn first_hidden(text: &str) -> Option<Found> {
+    first(text, |verdict| matches!(verdict, Verdict::OddBreak | Verdict::Hidden))
+}
+
+/// The first character that has no place in text of one line.
+pub fn first_not_in_line(text: &str) -> Option<Found> {
+    first(text, |verdict| verdict != Verdict::Shown)
+}
+
+/// Whether [`lines`] would change nothing.
+pub fn is_plain(text: &str) -> bool {
+    !text.contains('\r') && first_hidden(text).is_none()
+}
+
+/// At most `cap` bytes of a text, with `…` where it was cut.
+pub fn shortened(text: &str, cap: usize) -> Cow<'_, str> {
+    if text.len() <= cap {
+        return Cow::Borrowed(text);
+    }
+    let end = text.floor_char_boundary(cap.saturating_sub('…'.len_utf8()));
+    Cow::Owned(format!("{}…", &text[..end]))
+}
+
+fn first(text: &str, wanted: impl Fn(Verdict) -> bool) -> Option<Found> {
+    if text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+        return None;
+    }
+    judged(text).find(|(.., verdict)| wanted(*verdict)).map(|(offset, character, _)| Found { offset, character })
+}
+
+fn rewritten<'t>(text: &'t str, mut write: impl FnMut(&mut String, char, Verdict)) -> Cow<'t, str> {
+    let mut out = String::with_capacity(text.len());
+    judged(text).for_each(|(_, c, verdict)| write(&mut out, c, verdict));
+    if out == text { Cow::Borrowed(text) } else { Cow::Owned(out) }
+}
+
+/// One sign, however many were there.
+fn replace(out: &mut String) {
+    if !out.ends_with(REPLACEMENT) {
+        out.push(REPLACEMENT);
+    }
+}
+
+#[cfg(test)]
+mod tests;

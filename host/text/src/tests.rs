@@ -1,0 +1,112 @@
+use super::*;
+use proptest::prelude::*;
+use unicode_general_category::{GeneralCategory, get_general_category};
+
+fn all() -> impl Iterator<Item = char> {
+    (0..=0x10_FFFF).filter_map(char::from_u32)
+}
+
+/// Format characters that are seen: signs of Arabic, Syriac and Kaithi that stand before or over a number.
+fn is_seen(c: char) -> bool {
+    matches!(c, '\u{600}'..='\u{605}' | '\u{6dd}' | '\u{70f}' | '\u{890}' | '\u{891}' | '\u{8e2}' | '\u{110bd}' | '\u{110cd}')
+}
+
+#[test]
+fn no_control_format_or_separator_character_of_unicode_passes() {
+    for c in all() {
+        let steers = match get_general_category(c) {
+            GeneralCategory::Control
+            | GeneralCategory::LineSeparator
+            | GeneralCategory::ParagraphSeparator
+            | GeneralCategory::Format => !is_seen(c),
+            _ => u32::from(c) & 0xFFFE == 0xFFFE || ('\u{fdd0}'..='\u{fdef}').contains(&c),
+        };
+        let text = format!("a{c}b");
+        if steers {
+            assert!(!line(&text).contains(c), "{c:?} passes as a line");
+            assert!(!lines(&text).contains(c) || matches!(c, '\n' | '\t'), "{c:?} passes as lines");
+            assert!(!json(&text).contains(c) || matches!(c, '\n' | '\t'), "{c:?} passes as JSON");
+            assert!(!snippet(&text).contains(c) || matches!(c, '\n' | '\t'), "{c:?} passes in a snippet");
+        }
+        assert_eq!(line(&text).lines().count(), 1, "{c:?} makes two lines of one");
+    }
+}
+
+#[test]
+fn text_of_every_script_stays_as_it_is() {
+    for text in [
+        "plain text",
+        "Größe, naïve, Ελληνικά, Русский, עברית, العربية, हिन्दी, ไทย, 한국어, 日本語, Tiếng Việt",
+        "decomposed: e\u{301}, o\u{302}\u{323}",
+        "Persian \u{645}\u{6cc}\u{200c}\u{62e}\u{648}\u{627}\u{647}\u{645}",
+        "क्\u{200d}ष",
+        "✓ ✗ ↩ ⚠\u{fe0f} 👍🏽 👩\u{200d}🚒 👁\u{fe0f}\u{200d}🗨\u{fe0f}",
+        "₂ ﷺ \u{e000}",
+    ] {
+        assert!(matches!(line(text), Cow::Borrowed(_)), "{:?} became {:?}", text, line(text));
+        assert!(is_plain(text) && first_not_in_line(text).is_none(), "{text:?}");
+    }
+}
+
+#[test]
+fn a_joiner_that_joins_nothing_hides_something() {
+    for text in ["pass\u{200d}word", "a\u{200c}b", "a\u{fe0f}b", "\u{200d}", "é\u{200d}\u{200d}é", "é\u{fe00}\u{fe01}"] {
+        assert!(line(text).contains(REPLACEMENT), "{text:?}");
+    }
+}
+
+#[test]
+fn a_line_stays_one_line_and_what_was_taken_out_is_seen() {
+    assert_eq!(line("a\nb\tc\r\nd"), "a b c d");
+    assert_eq!(line("a\u{1b}[2Jb\u{7}"), "a\u{fffd}[2Jb\u{fffd}");
+    assert_eq!(line("done\rfailed"), "done\u{fffd}failed");
+    assert_eq!(line("a\u{2028}b\u{85}c"), "a b c");
+    assert_eq!(lines("a\r\n\tb\rc\u{2028}"), "a\n\tb\u{fffd}c\u{fffd}");
+    assert_eq!(line("\u{202e}\u{202e}\u{200b}x"), "\u{fffd}x");
+}
+
+#[test]
+fn a_flood_of_marks_ends() {
+    let text = format!("a{}b", "\u{301}".repeat(1000));
+    assert_eq!(line(&text).chars().filter(|c| *c == '\u{301}').count(), 8);
+    assert!(line(&text).ends_with("\u{fffd}b"));
+    // At the beginning there is no letter: it would stand on whatever is printed before.
+    assert_eq!(line("\u{338}x"), "\u{fffd}x");
+}
+
+#[test]
+fn a_character_is_named_and_its_place_is_told() {
+    assert_eq!(first_hidden("ab\u{202e}c"), Some(Found { offset: 2, character: '\u{202e}' }));
+    assert_eq!(describe('\u{202e}'), "U+202E (direction embedding or override)");
+    assert_eq!(describe('\u{1b}'), "U+001B (escape)");
+    assert_eq!(describe('\u{e0041}'), "U+E0041 (tag or invisible selector)");
+    assert_eq!(first_hidden("a\nb\t"), None);
+    assert_eq!(first_not_in_line("a\nb"), Some(Found { offset: 1, character: '\n' }));
+}
+
+#[test]
+fn a_long_text_is_cut_between_characters() {
+    assert_eq!(shortened("ääääää", 8), "ää…");
+    assert_eq!(shortened("short", 8), "short");
+}
+
+proptest! {
+    #[test]
+    fn what_was_made_plain_once_is_plain(text in any::<String>()) {
+        for made in [line(&text), lines(&text), json(&text)] {
+            prop_assert!(is_plain(&made), "{:?}", made);
+        }
+        let once = line(&text).into_owned();
+        prop_assert_eq!(line(&once).into_owned(), once);
+    }
+
+    #[test]
+    fn a_snippet_is_as_long_as_its_text_and_has_the_same_lines(text in "[a-z\\r\\n\u{1b}\u{85}\u{ad}\u{202e}\u{e0041}é]{0,40}") {
+        let shown = snippet(&text);
+        prop_assert_eq!(shown.len(), text.len());
+        prop_assert_eq!(shown.matches('\n').count(), text.matches('\n').count());
+        let places = |text: &str| text.char_indices().filter(|(_, c)| *c == '\n').map(|(at, _)| at).collect::<Vec<_>>();
+        prop_assert_eq!(places(&shown), places(&text));
+        prop_assert!(first_hidden(&shown).is_none(), "{:?}", shown);
+    }
+}
