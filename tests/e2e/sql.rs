@@ -1,5 +1,7 @@
 //! Reading is reading, on every database, whatever the statement says; and every type arrives as a value.
 
+mod sqlite;
+
 use crate::home;
 use runbook_tests::env::TestEnv;
 use runbook_tests::mariadb::{self, MariaDb};

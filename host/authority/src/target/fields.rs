@@ -86,6 +86,7 @@ const ENFORCED: &[(Capability, &str, By)] = &[
     (Capability::Sql, "create", By::Test("a_database_file_is_made_only_where_the_target_says_so")),
     (Capability::Sql, "max_rows", By::Test("a_result_is_cut_at_the_rows_and_the_bytes_of_the_target")),
     (Capability::Sql, "max_bytes", By::Test("a_result_is_cut_at_the_rows_and_the_bytes_of_the_target")),
+    (Capability::Sql, "max_copy", By::Test("a_copy_that_becomes_larger_than_the_target_allows_is_not_restored")),
     (Capability::Sql, "timeout", By::Test("a_query_that_never_ends_is_stopped_at_its_deadline")),
     (Capability::Sql, "verbs", By::Test("a_grant_wider_than_declared_is_refused_at_the_target")),
     (Capability::Docker, "docker", By::Gate("docker = { name = \"other\" }", "docker = { name = \"orders-api\" }", container)),

@@ -62,6 +62,8 @@ pub struct SqlTarget {
     pub max_rows: u32,
     /// Bytes of one result.
     pub max_bytes: ByteSize,
+    /// The largest copy that a SQLite database is restored from, decompressed.
+    pub max_copy: ByteSize,
     /// For one statement; enforced by the server too.
     pub timeout: Duration,
 }
@@ -102,6 +104,10 @@ pub(super) fn read(reader: &mut Reader<'_>, base: &Path) -> Option<SqlTarget> {
     }
     let max_rows = reader.optional::<u32>("max_rows").map_or(10_000, |rows| rows.value);
     let max_bytes = reader.optional::<ByteSize>("max_bytes").map_or(ByteSize(8 << 20), |size| size.value);
+    let max_copy = reader.optional::<ByteSize>("max_copy");
+    if let (Some(max_copy), Some(SqlAddress::Server { .. })) = (&max_copy, &address) {
+        reader.error("E0103", max_copy.span.clone(), "`max_copy` is for SQLite files only", "remove this");
+    }
     let timeout = reader.optional::<Duration>("timeout").map_or(Duration::from_secs(30), |timeout| timeout.value);
     Some(SqlTarget {
         address: address?,
@@ -112,6 +118,7 @@ pub(super) fn read(reader: &mut Reader<'_>, base: &Path) -> Option<SqlTarget> {
         create: create.is_some_and(|flag| flag.value),
         max_rows,
         max_bytes,
+        max_copy: max_copy.map_or(ByteSize(4 << 30), |size| size.value),
         timeout,
     })
 }

@@ -1,59 +1,30 @@
 //! SQLite, by rusqlite on a blocking thread.
 //!
 //! A read has a read-only handle whose authorizer lets nothing through but SELECT, reading, functions and pragmas that only look
-//! (`read_only(true)` and `query_only` are not enough: `VACUUM INTO` writes a file and `ATTACH` opens one).
+//! (`read_only(true)` and `query_only` are not enough: `VACUUM INTO` writes a file and `ATTACH` opens one). A change has an
+//! authorizer, too, and no handle of a guest can attach a second database.
+
+mod authorizer;
+mod copy;
+
+pub(super) use copy::{backup, restore};
 
 use super::failure::mismatch;
-use super::{Access, Budget};
-use crate::bindings::runbook::sql::types::{Artifact, Column, Rows, Statement, Value};
+use super::{Access, Budget, words};
+use crate::bindings::runbook::sql::types::{Column, Rows, Statement, Value};
 use crate::blocking::{self, Stop};
-use crate::capabilities::files::FilesSlot;
-use crate::capabilities::files::directory::Existing;
 use crate::fault::{Fault, FaultClass};
+use runbook_authority::pattern::Dialect;
 use runbook_authority::target::{SqlAddress, SqlTarget};
-use rusqlite::backup::{Backup, StepResult};
 use rusqlite::fallible_iterator::FallibleIterator as _;
-use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
 use rusqlite::limits::Limit;
 use rusqlite::types::{ToSqlOutput, Value as Bound, ValueRef};
 use rusqlite::{Batch, Connection, ErrorCode, OpenFlags, TransactionBehavior, params_from_iter};
-use std::io;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// How long a statement waits for another writer.
 const BUSY: Duration = Duration::from_secs(5);
-
-/// Pragmas that only look, whatever their argument.
-const LOOKING: &[&str] = &[
-    "integrity_check",
-    "quick_check",
-    "foreign_key_check",
-    "foreign_key_list",
-    "table_info",
-    "table_xinfo",
-    "table_list",
-    "index_list",
-    "index_info",
-    "index_xinfo",
-    "database_list",
-    "collation_list",
-    "function_list",
-    "compile_options",
-];
-
-/// Pragmas that look when they have no argument and set something when they have one.
-const LOOKING_WITHOUT_VALUE: &[&str] = &[
-    "page_count",
-    "page_size",
-    "freelist_count",
-    "user_version",
-    "schema_version",
-    "application_id",
-    "journal_mode",
-    "encoding",
-    "auto_vacuum",
-];
 
 pub(super) async fn query(access: Access, statement: String, parameters: Vec<Value>) -> Result<Rows, Fault> {
     blocking::run(move |stop| {
@@ -119,6 +90,9 @@ pub(super) async fn transaction(access: Access, statements: Vec<Statement>) -> R
 
 /// Rows touched, or returned.
 fn run(connection: &Connection, statement: &str, parameters: &[Value]) -> Result<u64, Fault> {
+    // The one statement that needs a second database, which the authorizer sees to be its own.
+    let attached = i32::from(words::first(Dialect::Sqlite, statement) == "VACUUM");
+    limit(connection, Limit::SQLITE_LIMIT_ATTACHED, attached)?;
     let mut prepared = single(connection, statement)?;
     let parameters = params_from_iter(bound(parameters)?);
     if prepared.column_count() == 0 {
@@ -130,77 +104,6 @@ fn run(connection: &Connection, statement: &str, parameters: &[Value]) -> Result
         count += 1;
     }
     Ok(count)
-}
-
-pub(super) async fn backup(access: Access, files: FilesSlot, path: String) -> Result<Artifact, Fault> {
-    blocking::run(move |stop| {
-        let source = open(&access, Handle::Copy, stop)?;
-        let failed = |error: &io::Error| files.fault(&path, error);
-        let copy = tempfile::Builder::new().prefix(".runbook-").tempfile_in(files.root()).map_err(|error| failed(&error))?;
-        let mut target = Connection::open(copy.path()).map_err(|error| fault(&error))?;
-        pages(&source, &mut target, stop)?;
-        drop(target);
-        let mut writer =
-            files.open().and_then(|directory| directory.create(&path, Existing::Refuse)).map_err(|error| failed(&error))?;
-        pour(&mut copy.reopen().map_err(|error| failed(&error))?, &mut writer, stop).map_err(|error| failed(&error))?;
-        let written = writer.finish().map_err(|error| failed(&error))?;
-        Ok(Artifact { path: path.clone(), size_bytes: written.size, digest: written.digest.to_string() })
-    })
-    .await
-}
-
-pub(super) async fn restore(access: Access, files: FilesSlot, path: String) -> Result<(), Fault> {
-    blocking::run(move |stop| {
-        let failed = |error: &io::Error| files.fault(&path, error);
-        let database = file_of(access.sql());
-        // Beside the database, where its journal must be writable too.
-        let folder = database.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
-        let mut copy = tempfile::Builder::new().prefix(".runbook-").tempfile_in(folder).map_err(|error| failed(&error))?;
-        let mut reader = files.open().and_then(|directory| directory.reader(&path)).map_err(|error| failed(&error))?;
-        pour(&mut reader, copy.as_file_mut(), stop).map_err(|error| failed(&error))?;
-        copy.as_file().sync_all().map_err(|error| failed(&error))?;
-        let source = Connection::open_with_flags(copy.path(), OpenFlags::SQLITE_OPEN_READ_ONLY).map_err(|error| fault(&error))?;
-        let sound: String = source.query_row("pragma integrity_check(1)", [], |row| row.get(0)).map_err(|error| fault(&error))?;
-        if sound != "ok" {
-            return Err(Fault::new(
-                FaultClass::Conflict,
-                "sql.copy-damaged",
-                format!("the copy is damaged, so nothing was restored: {sound}"),
-            ));
-        }
-        let mut target = open(&access, Handle::Copy, stop)?;
-        pages(&source, &mut target, stop)
-    })
-    .await
-}
-
-/// Copies all pages, giving way to writers.
-fn pages(source: &Connection, target: &mut Connection, stop: &Stop) -> Result<(), Fault> {
-    let backup = Backup::new(source, target).map_err(|error| fault(&error))?;
-    loop {
-        if stop.is_set() {
-            return Err(fault_stopped());
-        }
-        match backup.step(1_000).map_err(|error| fault(&error))? {
-            StepResult::Done => return Ok(()),
-            StepResult::More => {}
-            _ => std::thread::sleep(Duration::from_millis(20)),
-        }
-    }
-}
-
-fn pour(reader: &mut impl io::Read, writer: &mut impl io::Write, stop: &Stop) -> io::Result<()> {
-    let mut chunk = vec![0; 256 << 10];
-    loop {
-        if stop.is_set() {
-            return Err(Stop::error());
-        }
-        let length = reader.read(&mut chunk)?;
-        if length == 0 {
-            return writer.flush();
-        }
-        writer.write_all(&chunk[..length])?;
-    }
 }
 
 /// What a connection is for.
@@ -237,52 +140,34 @@ fn open(access: &Access, handle: Handle, stop: &Stop) -> Result<Connection, Faul
         Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_EXRESCODE)
             .map_err(|error| fault(&error))?;
     connection.busy_timeout(BUSY.min(access.timeout)).map_err(|error| fault(&error))?;
-    connection.set_limit(Limit::SQLITE_LIMIT_LENGTH, 64 << 20).map_err(|error| fault(&error))?;
     let (deadline, stop) = (Instant::now() + access.timeout, stop.clone());
     connection
         .progress_handler(1_000, Some(move || stop.is_set() || Instant::now() >= deadline))
         .map_err(|error| fault(&error))?;
     match handle {
         Handle::Read => {
-            connection.set_limit(Limit::SQLITE_LIMIT_ATTACHED, 0).map_err(|error| fault(&error))?;
-            connection.authorizer(Some(may_read)).map_err(|error| fault(&error))?;
+            limit(&connection, Limit::SQLITE_LIMIT_LENGTH, largest_value(access.sql()))?;
+            limit(&connection, Limit::SQLITE_LIMIT_ATTACHED, 0)?;
+            connection.authorizer(Some(authorizer::may_read)).map_err(|error| fault(&error))?;
         }
-        Handle::Write => connection.authorizer(Some(may_write)).map_err(|error| fault(&error))?,
+        Handle::Write => {
+            limit(&connection, Limit::SQLITE_LIMIT_LENGTH, largest_value(access.sql()).max(64 << 20))?;
+            limit(&connection, Limit::SQLITE_LIMIT_ATTACHED, 0)?;
+            connection.authorizer(Some(authorizer::may_write)).map_err(|error| fault(&error))?;
+        }
         Handle::Copy => {}
     }
     Ok(connection)
 }
 
-fn verdict(allowed: bool) -> Authorization {
-    if allowed { Authorization::Allow } else { Authorization::Deny }
+fn limit(connection: &Connection, limit: Limit, most: i32) -> Result<(), Fault> {
+    connection.set_limit(limit, most).map(|_| ()).map_err(|error| fault(&error))
 }
 
-fn may_read(context: AuthContext<'_>) -> Authorization {
-    verdict(match context.action {
-        AuthAction::Select | AuthAction::Read { .. } | AuthAction::Recursive => true,
-        AuthAction::Function { function_name } => {
-            !matches!(function_name, "load_extension" | "fts3_tokenizer" | "writefile" | "edit")
-        }
-        AuthAction::Pragma { pragma_name, pragma_value } => {
-            let name = pragma_name.to_lowercase();
-            LOOKING.contains(&name.as_str()) || (pragma_value.is_none() && LOOKING_WITHOUT_VALUE.contains(&name.as_str()))
-        }
-        _ => false,
-    })
-}
-
-/// Everything in this database, and nothing outside of it. VACUUM attaches a nameless file of its own.
-fn may_write(context: AuthContext<'_>) -> Authorization {
-    verdict(match context.action {
-        AuthAction::Attach { filename } => filename.is_empty(),
-        AuthAction::Function { function_name } => {
-            !matches!(function_name, "load_extension" | "fts3_tokenizer" | "writefile" | "edit")
-        }
-        AuthAction::Pragma { pragma_name, .. } => {
-            !matches!(pragma_name.to_lowercase().as_str(), "writable_schema" | "temp_store_directory" | "data_store_directory")
-        }
-        _ => true,
-    })
+/// No value, and no row of a table, becomes larger than this in the host's memory. What the target lets through fits; a little more
+/// is left for what a statement makes of it on the way.
+fn largest_value(target: &SqlTarget) -> i32 {
+    i32::try_from(target.max_bytes.0.max(1 << 20)).unwrap_or(i32::MAX)
 }
 
 /// Exactly one statement.
@@ -357,12 +242,21 @@ fn fault(error: &rusqlite::Error) -> Fault {
         Some(ErrorCode::OperationInterrupted) => (FaultClass::Timeout, "sql.timeout"),
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => (FaultClass::Transient, "sql.locked"),
         Some(ErrorCode::ConstraintViolation) => (FaultClass::Conflict, "sql.constraint"),
-        Some(ErrorCode::CannotOpen) => (FaultClass::NotFound, "sql.no-such-database"),
+        // SQLite's own message tells the path, which is not the guest's business.
+        Some(ErrorCode::CannotOpen) => {
+            return Fault::new(FaultClass::NotFound, "sql.no-such-database", "the database file cannot be opened");
+        }
         Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => (FaultClass::Conflict, "sql.damaged"),
         Some(ErrorCode::DiskFull) => (FaultClass::Conflict, "sql.disk-full"),
         Some(ErrorCode::TooBig) => (FaultClass::Limit, "sql.too-big"),
         Some(_) | None => (FaultClass::Invalid, "sql.error"),
     };
-    // SQLite names no path in these messages.
-    Fault::new(class, name, error.to_string())
+    let message = match error {
+        _ if code == Some(ErrorCode::AuthorizationForStatementDenied) => {
+            "a query only looks, a change stays in this database, and the statement would do more".to_owned()
+        }
+        rusqlite::Error::InvalidPath(_) => "the path of the database is not text".to_owned(),
+        other => other.to_string(),
+    };
+    Fault::new(class, name, message)
 }
