@@ -62,3 +62,37 @@ fn a_run_is_begun_at_a_step_with_the_repaired_runbook_and_its_own_parameters() {
     env.file("r.toml", &RUNBOOK.replace("params.word", "params.other"));
     env.run(&["retry", &failed, "--from", "second", "--yes"]).status(2);
 }
+
+const REFUND: &str = r#"
+format = 1
+[runbook]
+name = "refund"
+on_failure = "stop"
+[targets.db]
+sql = "sqlite:work.db"
+[[step]]
+id = "refund"
+uses = "sql:transaction"
+bind.db = "db"
+for_each = ["1", "2", "3", "4"]
+with = { statements = ["insert into effects select name from customers where name = '{{ item }}'"] }
+irreversible = "money"
+"#;
+
+#[test]
+fn items_that_were_done_are_not_done_again_and_an_item_is_a_place_to_begin() {
+    let env = home();
+    let database = rusqlite::Connection::open(env.path().join("work.db")).expect("a file");
+    let tables = "create table effects (name text); create table customers (name text); \
+                  insert into customers values ('1'), ('2'), ('3'), ('4'); \
+                  create trigger broken before insert on effects when new.name = '3' begin select raise(abort, 'no'); end";
+    database.execute_batch(tables).expect("good SQL");
+    env.file("r.toml", REFUND);
+    env.run(&["exec", "r.toml", "--yes"]).status(7);
+    let failed = env.newest_run();
+    database.execute_batch("drop trigger broken").expect("good SQL");
+    env.run(&["retry", &failed, "--from", "refund[1]", "--yes"]).status(2).err("is done in that run").err("refund");
+    env.run(&["retry", &failed, "--from", "refund[3]", "--decide", "refund[1]=skip"]).status(2).err("nothing is to be decided");
+    env.run(&["retry", &failed, "--from", "refund[3]", "--yes"]).status(0).out("4 of 4 items done");
+    assert_eq!(effects(&env), ["1", "2", "3", "4"]);
+}

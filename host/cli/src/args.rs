@@ -124,9 +124,12 @@ pub struct RetryArgs {
     /// Which run.
     #[command(flatten)]
     pub run: RunArgs,
-    /// The first step to do
+    /// Where to begin: a step, a step of a nested runbook (`restore.load`) or an item (`vacuum[orders]`)
     #[arg(long, value_name = "STEP", add = ArgValueCompleter::new(completion::steps))]
     pub from: String,
+    /// Decide about a step whose outcome is unknown: `STEP=skip` (it took effect) or `STEP=retry` (it did not)
+    #[arg(long, value_name = "STEP=DECISION", value_parser = decision, add = ArgValueCompleter::new(completion::decisions))]
+    pub decide: Vec<(String, String)>,
     /// Run although the maintenance window is closed; the journal says who did
     #[arg(long)]
     pub outside_window: bool,

@@ -58,6 +58,12 @@ impl StepId {
         Self(format!("{}[{key}]", self.0))
     }
 
+    /// The step as written: of an item the step that it is an item of, otherwise the step itself. Ids have no bracket, keys may.
+    #[must_use]
+    pub fn as_written(&self) -> Self {
+        Self(self.0.split('[').next().unwrap_or_default().to_owned())
+    }
+
     /// A step of the file that this step stands for.
     #[must_use]
     pub fn inner(&self, id: &Self) -> Self {

@@ -1,10 +1,13 @@
-//! A new run that begins at a step of one that has ended: what that run has done, and not undone, is taken as done.
+//! A new run that begins at a step of one that has ended: what that run has done, and not undone, is taken as done, item by item and
+//! nested step by nested step.
 
 use crate::event::{Assumed, RetryOf, Section, SkipReason};
-use crate::graph::Graph;
+use crate::execute::Decision;
 use crate::ids::{RunId, StepId};
-use crate::plan::{Plan, PlannedStep};
-use crate::state::{RunState, StepPhase};
+use crate::operate::{Json, Kind};
+use crate::plan::{Plan, PlannedStep, Repeatable};
+use crate::state::{EffectState, RunState, StepPhase, StepState};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Why a run cannot be begun at a step.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -12,13 +15,21 @@ pub enum RetryError {
     /// It goes on, or waits.
     #[error("the run has not ended, so it is not tried again but continued")]
     NotEnded,
-    /// There is no such step, or it is part of another one.
-    #[error("`{step}` is not a `[[step]]` of the runbook; it has: {}", known.join(", "))]
+    /// There is no such step.
+    #[error("`{step}` is not a step of the runbook; it has: {}", known.join(", "))]
     NoStep {
         /// What was asked for.
         step: StepId,
         /// What there is.
         known: Vec<String>,
+    },
+    /// It is done, and would be done twice.
+    #[error("step `{step}` is done in that run and not undone, so it is not done again")]
+    Done {
+        /// Where to begin.
+        step: StepId,
+        /// What is not done.
+        open: Vec<String>,
     },
     /// What the step needs is not done.
     #[error("step `{needed}`, which `{step}` needs, is not done: it is {phase}")]
@@ -29,6 +40,24 @@ pub enum RetryError {
         needed: StepId,
         /// Where that stands.
         phase: &'static str,
+    },
+    /// Nobody can tell whether it has taken effect, and it must not take effect twice.
+    #[error("it cannot be told whether {} took effect in that run", quoted(steps))]
+    Doubtful {
+        /// The steps.
+        steps: Vec<StepId>,
+    },
+    /// Something was decided about a step of which it is known what it did.
+    #[error("nothing is to be decided about `{step}`: it is known what it did")]
+    NotAsked {
+        /// The step.
+        step: StepId,
+    },
+    /// A run that is tried again does a step or does not.
+    #[error("`{step}=fail` decides nothing here: say `{step}=skip` (it took effect) or `{step}=retry` (it did not)")]
+    NoWay {
+        /// The step.
+        step: StepId,
     },
     /// What is done is not what the plan would do.
     #[error("step `{step}` was `{was}` in that run and is `{is}` now")]
@@ -42,63 +71,305 @@ pub enum RetryError {
     },
 }
 
-/// What a new run takes as done that begins at `from`: each step that is done in the old run and is neither `from` nor after it.
+fn quoted(steps: &[StepId]) -> String {
+    steps.iter().map(|step| format!("`{step}`")).collect::<Vec<_>>().join(", ")
+}
+
+/// What a new run takes as done that begins at `from`, which may be a step, a step of a nested file, or an item.
+///
+/// Each effect that the old run has had and not undone is taken as done, wherever its step stands. What only looks is asked
+/// again from `from` on. `decisions` says of steps without a clear outcome whether they took effect.
 ///
 /// # Errors
 /// Every [`RetryError`].
-pub fn retry_of(plan: &Plan, run: RunId, old: &RunState, from: &StepId) -> Result<RetryOf, RetryError> {
+pub fn retry_of(
+    plan: &Plan,
+    run: RunId,
+    old: &RunState,
+    from: &StepId,
+    decisions: &BTreeMap<StepId, Decision>,
+) -> Result<RetryOf, RetryError> {
     if old.end.is_none() {
         return Err(RetryError::NotEnded);
     }
-    let own: Vec<&PlannedStep> = plan.section(Section::Step).filter(|step| step.group.is_none() && step.item.is_none()).collect();
-    let Some(first) = own.iter().position(|step| step.id == *from) else {
-        let known = own.iter().map(|step| step.id.to_string()).collect();
-        return Err(RetryError::NoStep { step: from.clone(), known });
-    };
-    let graph = Graph::new(&own.iter().map(|step| (step.id.clone(), Some(step.needs.clone()))).collect::<Vec<_>>());
-    let before = graph.ancestors(first);
-    let mut assumed = Vec::new();
-    for (number, step) in own.iter().enumerate() {
-        if number == first || graph.ancestors(number).contains(&first) {
-            continue;
-        }
-        let is_needed = before.contains(&number);
-        let Some(found) = old.steps.get(&step.id) else {
-            if is_needed {
-                return Err(not_done(from, &step.id, "no part of that run"));
-            }
-            continue;
-        };
-        match found.phase {
-            StepPhase::Succeeded | StepPhase::Skipped(SkipReason::Assumed | SkipReason::Operator) => {
-                let was = old.order.iter().find(|listing| listing.id == step.id).map(|listing| listing.uses.clone());
-                if let Some(was) = was.filter(|was| *was != step.uses) {
-                    return Err(RetryError::Other { step: step.id.clone(), was, is: step.uses.clone() });
-                }
-                assumed.push(Assumed { step: step.id.clone(), output: found.output.clone().unwrap_or_default() });
-            }
-            // Its `when` is asked again.
-            StepPhase::Skipped(SkipReason::Condition) => {}
-            StepPhase::Pending
-            | StepPhase::Skipped(SkipReason::Dependency | SkipReason::TimeIsUp)
-            | StepPhase::Repeating
-            | StepPhase::Running
-            | StepPhase::Asking
-            | StepPhase::Waiting
-            | StepPhase::Failed(_)
-            | StepPhase::Unknown
-            | StepPhase::Undoing
-            | StepPhase::Undone
-            | StepPhase::UndoFailed => {
-                if is_needed {
-                    return Err(not_done(from, &step.id, found.phase.name()));
-                }
-            }
-        }
-    }
-    Ok(RetryOf { run, assumed })
+    let retry = Retry::new(plan, old, from, decisions)?;
+    retry.check_decisions()?;
+    retry.check_doubts()?;
+    retry.check_from()?;
+    retry.check_before()?;
+    Ok(RetryOf { run, assumed: retry.assumed()? })
 }
 
-fn not_done(from: &StepId, needed: &StepId, phase: &'static str) -> RetryError {
-    RetryError::NotDone { step: from.clone(), needed: needed.clone(), phase }
+/// Where a step of the old run stands.
+enum Standing {
+    /// It is done, with this output.
+    Done(Json),
+    /// Its `when` was false, and is asked again.
+    Skipped,
+    /// It is not, and may be done.
+    Open(&'static str),
+    /// It may be.
+    Doubtful,
+}
+
+struct Retry<'a> {
+    plan: &'a Plan,
+    old: &'a RunState,
+    from: &'a StepId,
+    /// The step as written that `from` is, or is an item of.
+    written: &'a PlannedStep,
+    decisions: &'a BTreeMap<StepId, Decision>,
+    /// What comes after `from`, and `from` itself.
+    after: BTreeSet<&'a StepId>,
+}
+
+impl<'a> Retry<'a> {
+    fn new(
+        plan: &'a Plan,
+        old: &'a RunState,
+        from: &'a StepId,
+        decisions: &'a BTreeMap<StepId, Decision>,
+    ) -> Result<Self, RetryError> {
+        let is_place = |step: &&PlannedStep| matches!(step.section, Section::Step | Section::Verify);
+        let as_item = || plan.step(&from.as_written()).filter(|step| step.for_each.is_some() && old.steps.contains_key(from));
+        let Some(written) = plan.step(from).or_else(as_item).filter(is_place) else {
+            let known = plan.section(Section::Step).map(|step| step.id.to_string()).collect();
+            return Err(RetryError::NoStep { step: from.clone(), known });
+        };
+        Ok(Self { plan, old, from, written, decisions, after: after(plan, written) })
+    }
+
+    /// The steps as written, in file order, with what the old run knows of each.
+    fn steps(&self) -> impl Iterator<Item = (&'a PlannedStep, &'a StepState)> {
+        let old = self.old;
+        self.plan.section(Section::Step).filter_map(move |step| Some((step, old.steps.get(&step.id)?)))
+    }
+
+    /// The items of a step that the old run knew, with their ids.
+    fn items(&self, of: &'a PlannedStep) -> impl Iterator<Item = (StepId, &'a StepState)> {
+        let items = self.old.items.get(&of.id).map(Vec::as_slice).unwrap_or_default();
+        items.iter().map(|item| of.id.item(&item.key)).filter_map(|id| Some((id.clone(), self.old.steps.get(&id)?)))
+    }
+
+    fn standing(&self, id: &StepId, step: &PlannedStep, found: &StepState) -> Standing {
+        match (doubt(step, found), self.decisions.get(id)) {
+            (Doubt::Some, Some(Decision::Skip)) => Standing::Done(found.output.clone().unwrap_or_default()),
+            (Doubt::Some, Some(Decision::Retry)) => Standing::Open(found.phase.name()),
+            (Doubt::Some, Some(Decision::Fail) | None) => Standing::Doubtful,
+            (Doubt::None, _) => match found.phase {
+                StepPhase::Succeeded | StepPhase::Skipped(SkipReason::Assumed | SkipReason::Operator) => {
+                    match self.undone_part(step) {
+                        Some(phase) => Standing::Open(phase),
+                        None => Standing::Done(found.output.clone().unwrap_or_default()),
+                    }
+                }
+                StepPhase::Skipped(SkipReason::Condition) => Standing::Skipped,
+                StepPhase::Pending
+                | StepPhase::Skipped(SkipReason::Dependency | SkipReason::TimeIsUp)
+                | StepPhase::Repeating
+                | StepPhase::Running
+                | StepPhase::Asking
+                | StepPhase::Waiting
+                | StepPhase::Failed(_)
+                | StepPhase::Unknown
+                | StepPhase::Undoing
+                | StepPhase::Undone
+                | StepPhase::UndoFailed => Standing::Open(found.phase.name()),
+            },
+        }
+    }
+
+    /// Where a part of a step stands that is not done any more: of the file that it stands for, or one of its items.
+    fn undone_part(&self, step: &'a PlannedStep) -> Option<&'static str> {
+        let is_gone = |phase: StepPhase| matches!(phase, StepPhase::Undoing | StepPhase::Undone | StepPhase::UndoFailed);
+        let gone = |found: &StepState| is_gone(found.phase).then(|| found.phase.name());
+        if step.for_each.is_some() {
+            return self.items(step).find_map(|(_, found)| gone(found));
+        }
+        self.plan.groups.get(&step.id)?;
+        self.old.steps.iter().filter(|(id, _)| id.is_inside(&step.id)).find_map(|(_, found)| gone(found))
+    }
+
+    fn check_decisions(&self) -> Result<(), RetryError> {
+        for (id, decision) in self.decisions {
+            let step = self.plan.step(&id.as_written()).filter(|step| step.section == Section::Step);
+            let found = step.zip(self.old.steps.get(id));
+            if !found.is_some_and(|(step, found)| doubt(step, found) == Doubt::Some) {
+                return Err(RetryError::NotAsked { step: id.clone() });
+            }
+            if *decision == Decision::Fail {
+                return Err(RetryError::NoWay { step: id.clone() });
+            }
+        }
+        Ok(())
+    }
+
+    /// Whatever is not taken as done is done by the new run, so nothing may be in doubt.
+    fn check_doubts(&self) -> Result<(), RetryError> {
+        let mut steps = Vec::new();
+        for (step, found) in self.steps() {
+            if matches!(self.standing(&step.id, step, found), Standing::Doubtful) {
+                steps.push(step.id.clone());
+            }
+            let doubtful = self.items(step).filter(|(id, found)| matches!(self.standing(id, step, found), Standing::Doubtful));
+            steps.extend(doubtful.map(|(id, _)| id));
+        }
+        if steps.is_empty() { Ok(()) } else { Err(RetryError::Doubtful { steps }) }
+    }
+
+    /// What is done cannot be where a run begins, unless it only looks.
+    fn check_from(&self) -> Result<(), RetryError> {
+        let Some(found) = self.old.steps.get(self.from).filter(|_| self.written.section == Section::Step) else { return Ok(()) };
+        let done = matches!(self.standing(self.from, self.written, found), Standing::Done(_));
+        if !done || self.only_looks(self.written) {
+            return Ok(());
+        }
+        let open = self.steps().filter(|(step, found)| matches!(self.standing(&step.id, step, found), Standing::Open(_)));
+        Err(RetryError::Done { step: self.from.clone(), open: open.map(|(step, _)| step.id.to_string()).collect() })
+    }
+
+    fn check_before(&self) -> Result<(), RetryError> {
+        let not_done = |needed: &StepId, phase| RetryError::NotDone { step: self.from.clone(), needed: needed.clone(), phase };
+        for needed in before(self.plan, self.written) {
+            let Some(found) = self.old.steps.get(&needed.id) else { return Err(not_done(&needed.id, "no part of that run")) };
+            match self.standing(&needed.id, needed, found) {
+                Standing::Done(_) | Standing::Skipped => {}
+                Standing::Open(phase) => return Err(not_done(&needed.id, phase)),
+                Standing::Doubtful => return Err(RetryError::Doubtful { steps: vec![needed.id.clone()] }),
+            }
+        }
+        Ok(())
+    }
+
+    fn assumed(&self) -> Result<Vec<Assumed>, RetryError> {
+        let mut assumed = Vec::new();
+        for (step, found) in self.steps() {
+            let is_open = self.is_around_from(step) || (self.after.contains(&step.id) && self.has_parts(step));
+            let is_asked_again = self.after.contains(&step.id) && self.only_looks(step);
+            if let (Standing::Done(output), false, false) = (self.standing(&step.id, step, found), is_open, is_asked_again) {
+                self.check_same(step)?;
+                assumed.push(Assumed { step: step.id.clone(), output });
+            }
+            if !is_asked_again {
+                // Also of a step that is done as a whole: the next run that tries this one again may begin before it.
+                assumed.extend(self.done_items(step)?);
+            }
+        }
+        Ok(assumed)
+    }
+
+    /// The items that the old run has done, or knew to be done.
+    fn done_items(&self, step: &'a PlannedStep) -> Result<Vec<Assumed>, RetryError> {
+        let done = self.items(step).filter_map(|(id, found)| match self.standing(&id, step, found) {
+            Standing::Done(output) => Some(Assumed { step: id, output }),
+            Standing::Skipped | Standing::Open(_) | Standing::Doubtful => None,
+        });
+        let known =
+            self.old.assumed_items.iter().filter(|(id, _)| id.as_written() == step.id && !self.old.steps.contains_key(id));
+        let items: Vec<Assumed> =
+            done.chain(known.map(|(id, output)| Assumed { step: id.clone(), output: output.clone() })).collect();
+        if !items.is_empty() {
+            self.check_same(step)?;
+        }
+        Ok(items)
+    }
+
+    /// Whether it stands for the file in which the run begins, or is the step whose item it begins with.
+    fn is_around_from(&self, step: &PlannedStep) -> bool {
+        self.from.is_inside(&step.id) || (step.id == self.written.id && step.id != *self.from)
+    }
+
+    fn has_parts(&self, step: &PlannedStep) -> bool {
+        step.for_each.is_some() || self.plan.groups.contains_key(&step.id)
+    }
+
+    /// Whether a step, with all that it stands for, changes nothing.
+    fn only_looks(&self, step: &PlannedStep) -> bool {
+        let acts = |step: &PlannedStep| step.facts.kind == Kind::Step || step.manual.is_some();
+        !acts(step) && !self.plan.section(Section::Step).any(|part| part.id.is_inside(&step.id) && acts(part))
+    }
+
+    /// What is done must be what the plan would do.
+    fn check_same(&self, step: &PlannedStep) -> Result<(), RetryError> {
+        let was = self.old.order.iter().find(|listing| listing.id == step.id).map(|listing| listing.uses.clone());
+        match was.filter(|was| *was != step.uses) {
+            Some(was) => Err(RetryError::Other { step: step.id.clone(), was, is: step.uses.clone() }),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Whether an effect may have happened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Doubt {
+    /// It is known, or does no harm when it happens twice.
+    None,
+    /// It may.
+    Some,
+}
+
+fn doubt(step: &PlannedStep, found: &StepState) -> Doubt {
+    let unclear = match found.phase {
+        StepPhase::Failed(_) | StepPhase::Unknown | StepPhase::Running | StepPhase::Waiting => {
+            found.effect == EffectState::Ambiguous
+        }
+        StepPhase::Undoing | StepPhase::UndoFailed => true,
+        StepPhase::Pending
+        | StepPhase::Skipped(_)
+        | StepPhase::Repeating
+        | StepPhase::Asking
+        | StepPhase::Succeeded
+        | StepPhase::Undone => false,
+    };
+    if unclear && step.idempotent == Repeatable::No { Doubt::Some } else { Doubt::None }
+}
+
+/// A step, all that comes after it, and all that is part of one of these.
+fn after<'a>(plan: &'a Plan, from: &'a PlannedStep) -> BTreeSet<&'a StepId> {
+    let mut waiting: BTreeMap<&StepId, Vec<&'a PlannedStep>> = BTreeMap::new();
+    let mut parts: BTreeMap<&StepId, Vec<&'a PlannedStep>> = BTreeMap::new();
+    for step in plan.section(Section::Step) {
+        for need in &step.needs {
+            waiting.entry(need).or_default().push(step);
+        }
+        if let Some(group) = &step.group {
+            parts.entry(group).or_default().push(step);
+        }
+    }
+    let mut found = BTreeSet::new();
+    let mut open = vec![from];
+    while let Some(step) = open.pop() {
+        if !found.insert(&step.id) {
+            continue;
+        }
+        open.extend(waiting.get(&step.id).into_iter().flatten());
+        open.extend(parts.get(&step.id).into_iter().flatten());
+        // What waits for the whole file waits for each of its steps.
+        let mut group = step.group.as_ref();
+        while let Some(id) = group {
+            open.extend(waiting.get(id).into_iter().flatten());
+            group = plan.step(id).and_then(|step| step.group.as_ref());
+        }
+    }
+    found
+}
+
+/// All that must be done before a step: what it needs, and what the files need in which it stands.
+fn before<'a>(plan: &'a Plan, from: &'a PlannedStep) -> Vec<&'a PlannedStep> {
+    if from.section == Section::Verify {
+        return plan.section(Section::Step).filter(|step| step.group.is_none() && step.item.is_none()).collect();
+    }
+    let mut seen = BTreeSet::new();
+    let mut found = Vec::new();
+    let mut open = vec![from];
+    while let Some(step) = open.pop() {
+        for need in step.needs.iter().filter_map(|need| plan.step(need)) {
+            if seen.insert(&need.id) {
+                found.push(need);
+                open.push(need);
+            }
+        }
+        open.extend(step.group.as_ref().and_then(|group| plan.step(group)));
+    }
+    found
 }

@@ -22,12 +22,12 @@ fn failed() -> Run {
 
 fn again(old: &Run, from: &str) -> Run {
     let mut run = Run::new(THREE, World::default());
-    run.options.retry_of = Some(retry_of(&run.plan, old.options.run, &old.state(), &from.into()).unwrap());
+    run.options.retry_of = Some(retry_of(&run.plan, old.options.run, &old.state(), &from.into(), &BTreeMap::new()).unwrap());
     run
 }
 
 fn refused(old: &Run, from: &str) -> RetryError {
-    retry_of(&old.plan, old.options.run, &old.state(), &from.into()).unwrap_err()
+    retry_of(&old.plan, old.options.run, &old.state(), &from.into(), &BTreeMap::new()).unwrap_err()
 }
 
 #[test]
@@ -103,7 +103,7 @@ fn a_branch_that_is_done_stays_done_and_one_that_is_not_is_done() {
     let old = Run::new(text, World::default().with("right", [Reply::Fails(ErrorClass::Assertion)]));
     end(old.execute());
     let mut run = Run::new(text, World::default());
-    run.options.retry_of = Some(retry_of(&run.plan, old.options.run, &old.state(), &"right".into()).unwrap());
+    run.options.retry_of = Some(retry_of(&run.plan, old.options.run, &old.state(), &"right".into(), &BTreeMap::new()).unwrap());
     assert_eq!(end(run.execute()).0, RunEnd::Succeeded);
     assert_eq!(run.world.applied(), ["right", "last"]);
 }
@@ -117,4 +117,68 @@ fn what_cannot_be_tried_again_is_said() {
     *open.journal.breaks_at.lock().unwrap() = Some(3);
     assert!(open.execute().is_err());
     assert_eq!(refused(&open, "b"), RetryError::NotEnded);
+}
+
+/// Four customers; the third one fails.
+const REFUND: &str = "on_failure = \"stop\"\n\
+    [[step]]\nid = \"refund\"\nuses = \"test:move\"\nirreversible = \"money\"\nfor_each = [\"1\", \"2\", \"3\", \"4\"]\n";
+
+#[test]
+fn no_customer_is_refunded_twice() {
+    let old = Run::new(REFUND, World::default().with("refund[3]", [Reply::Fails(ErrorClass::Conflict)]));
+    assert_eq!(end(old.execute()).0, RunEnd::Dirty);
+    for from in ["refund", "refund[3]", "refund[4]"] {
+        let mut run = Run::new(REFUND, World::default());
+        run.options.retry_of = Some(retry_of(&run.plan, old.options.run, &old.state(), &from.into(), &BTreeMap::new()).unwrap());
+        assert_eq!(end(run.execute()).0, RunEnd::Succeeded);
+        assert_eq!(run.world.applied(), ["refund[3]", "refund[4]"], "from {from}");
+        let state = run.state();
+        let refund = state.step(&"refund".into());
+        assert_eq!(refund.summary, "4 of 4 items done");
+        let keys: Vec<_> = refund.output.as_ref().unwrap().as_object().unwrap().keys().cloned().collect();
+        assert_eq!(keys, ["1", "2", "3", "4"], "the outputs of the other run are there");
+    }
+    assert!(matches!(refused(&old, "refund[1]"), RetryError::Done { .. }));
+    assert!(matches!(refused(&old, "refund[9]"), RetryError::NoStep { .. }));
+}
+
+#[test]
+fn what_may_have_happened_is_asked_about_and_not_done_twice() {
+    let old = Run::new(REFUND, World::default().with("refund[3]", [Reply::FailsLate(ErrorClass::Timeout)]));
+    end(old.execute());
+    assert_eq!(refused(&old, "refund"), RetryError::Doubtful { steps: vec!["refund[3]".into()] });
+    let with = |step: &str, decision| {
+        let decisions = BTreeMap::from([(StepId::from(step), decision)]);
+        retry_of(&old.plan, old.options.run, &old.state(), &"refund".into(), &decisions)
+    };
+    let applied = |decision| {
+        let mut run = Run::new(REFUND, World::default());
+        run.options.retry_of = Some(with("refund[3]", decision).unwrap());
+        end(run.execute());
+        run.world.applied()
+    };
+    assert_eq!(applied(Decision::Skip), ["refund[4]"]);
+    assert_eq!(applied(Decision::Retry), ["refund[3]", "refund[4]"]);
+    assert_eq!(with("refund[3]", Decision::Fail), Err(RetryError::NoWay { step: "refund[3]".into() }));
+    assert_eq!(with("refund[1]", Decision::Skip), Err(RetryError::NotAsked { step: "refund[1]".into() }));
+}
+
+#[test]
+fn a_step_of_a_nested_file_is_a_place_to_begin() {
+    let outer = "on_failure = \"stop\"\n[[step]]\nid = \"nest\"\nrunbook = \"inner.toml\"\n";
+    let inner = "on_failure = \"stop\"\n[[step]]\nid = \"one\"\nuses = \"test:do\"\nundo = \"auto\"\n\
+        [[step]]\nid = \"two\"\nuses = \"test:do\"\nundo = \"auto\"\nwith.seen = \"{{ steps.one.output }}\"\n";
+    let files = &[("inner.toml", inner)];
+    let old = Run::nesting(outer, files, World::default().with("nest.two", [Reply::Fails(ErrorClass::Conflict)]));
+    end(old.execute());
+    for from in ["nest", "nest.two"] {
+        let mut run = Run::nesting(outer, files, World::default());
+        run.options.retry_of = Some(retry_of(&run.plan, old.options.run, &old.state(), &from.into(), &BTreeMap::new()).unwrap());
+        assert_eq!(end(run.execute()).0, RunEnd::Succeeded);
+        assert_eq!(run.world.applied(), ["nest.two"], "from {from}");
+    }
+    assert_eq!(
+        refused(&old, "nest.one"),
+        RetryError::Done { step: "nest.one".into(), open: vec!["nest".into(), "nest.two".into()] }
+    );
 }

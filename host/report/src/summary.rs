@@ -8,6 +8,7 @@ use runbook_engine::{
     UndoResult, Verdict, WindowVerdict, describe_closed,
 };
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// What there is to say about a run.
@@ -49,6 +50,9 @@ pub struct Summary {
     pub steps: Vec<StepSummary>,
     /// The run that it tries again.
     pub retry_of: Option<String>,
+    /// Items that the other run has done, with their outputs.
+    #[serde(skip)]
+    assumed_items: BTreeMap<StepId, serde_json::Value>,
     /// That it runs outside its maintenance window.
     pub window: Option<String>,
     /// Locks that it held.
@@ -182,6 +186,7 @@ impl Summary {
             to_continue: None,
             steps: Vec::new(),
             retry_of: None,
+            assumed_items: BTreeMap::new(),
             window: None,
             locks: Vec::new(),
             timeline: Timeline::default(),
@@ -288,10 +293,9 @@ impl Summary {
     fn retry(&mut self, retry: &RetryOf) {
         self.retry_of = Some(retry.run.to_string());
         for assumed in &retry.assumed {
-            if let Some(step) = self.steps.iter_mut().find(|step| step.id == assumed.step.as_str()) {
-                step.state = StepState::Skipped;
-                step.summary = format!("done in run {}", retry.run.short());
-                step.output = assumed.output.clone();
+            match self.steps.iter_mut().find(|step| step.id == assumed.step.as_str()) {
+                Some(step) => step.assume(&retry.run.short(), &assumed.output),
+                None => drop(self.assumed_items.insert(assumed.step.clone(), assumed.output.clone())),
             }
         }
     }
@@ -302,7 +306,13 @@ impl Summary {
         let parent = &mut self.steps[position];
         parent.state = StepState::Running;
         parent.summary = format!("{} to do", crate::line::counted(items.len(), "item"));
-        let new: Vec<StepSummary> = items.iter().map(|item| parent.item(of, item)).collect();
+        let mut new: Vec<StepSummary> = items.iter().map(|item| parent.item(of, item)).collect();
+        let retried = self.retry_of.as_deref().map(crate::line::short).unwrap_or_default();
+        for (item, step) in items.iter().zip(&mut new) {
+            if let Some(output) = self.assumed_items.get(&of.item(&item.key)) {
+                step.assume(retried, output);
+            }
+        }
         self.steps.splice(position + 1..=position, new);
     }
 
@@ -354,6 +364,13 @@ impl StepSummary {
         let (id, title) = (of.item(&item.key), format!("{}: {}", self.title, item.key));
         let (section, uses, digest) = (self.section, self.uses.clone(), self.digest.clone());
         Self::new(&runbook_engine::StepListing { id, title, section, uses, digest })
+    }
+
+    /// Another run has done it.
+    fn assume(&mut self, run: &str, output: &serde_json::Value) {
+        self.state = StepState::Skipped;
+        self.summary = format!("done in run {run}");
+        self.output = output.clone();
     }
 
     fn fold(&mut self, event: &RunEvent) {

@@ -108,7 +108,8 @@ fn kept(sources: &[(String, String)], wanted: &str) -> std::io::Result<std::sync
     found.map(|(name, text)| Source::new(name.as_str(), text.as_str())).ok_or_else(|| std::io::ErrorKind::NotFound.into())
 }
 
-fn decisions(typed: &[(String, String)]) -> Result<BTreeMap<StepId, Decision>, Failure> {
+/// What `--decide` says.
+pub fn decisions(typed: &[(String, String)]) -> Result<BTreeMap<StepId, Decision>, Failure> {
     let decision = |text: &str| match text {
         "retry" => Some(Decision::Retry),
         "skip" => Some(Decision::Skip),

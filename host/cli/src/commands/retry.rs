@@ -1,14 +1,15 @@
 //! `runbook retry`
 
 use super::exec::{self, Start};
-use super::resume::load;
+use super::resume::{decisions, load};
 use crate::args::RetryArgs;
 use crate::context::Context;
 use crate::execution;
 use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
 use crate::prepare;
-use runbook_engine::{Params, RetryError, RunId, StepId, StoredRun, fold, retry_of};
+use runbook_engine::{Decision, Params, Plan, RetryError, RetryOf, RunId, StepId, StoredRun, fold, retry_of};
+use std::collections::BTreeMap;
 use std::path::Path;
 
 /// Begins a new run at a step of one that has ended, with the runbook as it is now and the parameters of then.
@@ -34,20 +35,41 @@ pub fn run(context: &Context, args: &RetryArgs) -> Result<ExitStatus, Failure> {
         .hint(format!("begin anew: `runbook exec {}`", file.display())));
     }
     let plan = exec::plan(context, &prepared, &Params::from_journal(header.params.clone()), file)?;
-    let retry = retry(&stored, run, &plan, &StepId::new(args.from.as_str()))?;
+    let from = StepId::new(args.from.as_str());
+    let retry = retry(&stored, run, &plan, &from, &decisions(&args.decide)?)?;
     exec::confirm(context, &prepared.runbook, args.run.yes)?;
     let outside = execution::outside_window(args.outside_window);
     exec::begin(context, &prepared, &plan, Start { environment, outside, report: &args.run.report, retry_of: Some(retry) })
 }
 
-fn retry(stored: &StoredRun, run: RunId, plan: &runbook_engine::Plan, from: &StepId) -> Result<runbook_engine::RetryOf, Failure> {
+fn retry(
+    stored: &StoredRun,
+    run: RunId,
+    plan: &Plan,
+    from: &StepId,
+    decisions: &BTreeMap<StepId, Decision>,
+) -> Result<RetryOf, Failure> {
     let state = fold(&stored.records).map_err(Failure::engine)?;
     let state = state.ok_or_else(|| Failure::usage(format!("run {} never began", run.short())))?;
-    retry_of(plan, run, &state, from).map_err(|error| {
+    retry_of(plan, run, &state, from, decisions).map_err(|error| {
         let hint = match &error {
             RetryError::NotEnded => format!("`runbook resume {}`", run.short()),
-            RetryError::NoStep { .. } => "name one of them".to_owned(),
+            RetryError::NoStep { .. } => "name one of them, or an item of one: `STEP[KEY]`".to_owned(),
             RetryError::NotDone { needed, .. } => format!("begin with it: `--from {needed}`"),
+            RetryError::Done { open, .. } if open.is_empty() => {
+                "all its steps are done; name a `[[verify]]` to look again, or begin anew with `runbook exec`".to_owned()
+            }
+            RetryError::Done { open, .. } => {
+                format!("begin with what is not done: {}; or undo it first: `runbook undo {}`", open.join(", "), run.short())
+            }
+            RetryError::Doubtful { steps } => {
+                let step = steps.first().map_or("STEP", StepId::as_str);
+                format!(
+                    "look whether it did, then say so: `--decide {step}=skip` (it did) or `--decide {step}=retry` (it did not)"
+                )
+            }
+            RetryError::NotAsked { step } => format!("leave out `--decide {step}=…`"),
+            RetryError::NoWay { step } => format!("`--decide {step}=skip` or `--decide {step}=retry`"),
             RetryError::Other { .. } => "begin anew with `runbook exec`".to_owned(),
         };
         Failure::usage(error).hint(hint)

@@ -2,7 +2,7 @@
 
 use super::{RunError, Runner, scope};
 use crate::clock::Clock;
-use crate::event::{AttemptResult, Item, RunEvent, Section, Then};
+use crate::event::{AttemptResult, Item, RunEvent, Section, SkipReason, Then};
 use crate::ids::StepId;
 use crate::journal::Journal;
 use crate::model::{NestedKind, OnFailure, Weight};
@@ -110,7 +110,8 @@ fn joined(parts: &[Part<'_>], noun: &str) -> AttemptResult {
     let mut outcome = Outcome::Pass;
     for part in parts {
         match part.state.phase {
-            StepPhase::Succeeded => {
+            // Done by the run that this one tries again, it is done.
+            StepPhase::Succeeded | StepPhase::Skipped(SkipReason::Assumed) => {
                 done += 1;
                 output.insert(part.key.to_owned(), part.state.output.clone().unwrap_or_default());
                 outcome = outcome.max(part.state.outcome.unwrap_or(Outcome::Pass));

@@ -73,6 +73,8 @@ pub struct RunState {
     pub steps: BTreeMap<StepId, StepState>,
     /// The items of steps with `for_each`, once they are known.
     pub items: BTreeMap<StepId, Vec<Item>>,
+    /// Items that the run which this one tries again has done, with their outputs.
+    pub assumed_items: BTreeMap<StepId, Json>,
     /// The nested files that have begun, by the step that stands for them: what their steps see as `params`.
     pub groups: BTreeMap<StepId, serde_json::Map<String, Json>>,
     /// What is known of each guard.
@@ -146,12 +148,16 @@ fn first(record: &Record) -> Result<RunState, IllegalEvent> {
     let (guards, forward): (Vec<StepListing>, Vec<StepListing>) =
         steps.iter().cloned().partition(|step| step.section == Section::Guard);
     let mut states: BTreeMap<StepId, StepState> = forward.iter().map(|step| (step.id.clone(), StepState::new())).collect();
+    let mut assumed_items = BTreeMap::new();
     for assumed in retry_of.iter().flat_map(|retry| &retry.assumed) {
-        let Some(state) = states.get_mut(&assumed.step) else {
+        if let Some(state) = states.get_mut(&assumed.step) {
+            state.assume(assumed.output.clone());
+        } else if states.contains_key(&assumed.step.as_written()) {
+            assumed_items.insert(assumed.step.clone(), assumed.output.clone());
+        } else {
             let event = format!("step `{}` is taken as done", assumed.step);
             return Err(IllegalEvent { seq: record.seq, event, state: "the run has no such step".to_owned() });
-        };
-        state.assume(assumed.output.clone());
+        }
     }
     Ok(RunState {
         runbook: runbook.clone(),
@@ -165,6 +171,7 @@ fn first(record: &Record) -> Result<RunState, IllegalEvent> {
         order: forward,
         guards: guards.into_iter().map(|guard| (guard.id.clone(), GuardState::new(guard))).collect(),
         items: BTreeMap::new(),
+        assumed_items,
         groups: BTreeMap::new(),
         group_effects: BTreeMap::new(),
         window: None,
@@ -309,7 +316,12 @@ impl RunState {
     fn list_items(&mut self, of: &StepId, items: &[Item]) -> Option<()> {
         for item in items {
             // A key that is there twice would be one step done twice.
-            let known = self.steps.insert(of.item(&item.key), StepState::new());
+            let id = of.item(&item.key);
+            let mut state = StepState::new();
+            if let Some(output) = self.assumed_items.get(&id) {
+                state.assume(output.clone());
+            }
+            let known = self.steps.insert(id, state);
             self.when(known.is_none())?;
         }
         let known = self.items.insert(of.clone(), items.to_vec());

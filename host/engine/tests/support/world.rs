@@ -59,6 +59,13 @@ impl World {
         self
     }
 
+    /// A world in which these have taken effect already.
+    #[must_use]
+    pub fn having_done<'a>(self, steps: impl IntoIterator<Item = &'a String>) -> Self {
+        self.state.lock().unwrap().done.extend(steps.into_iter().cloned());
+        self
+    }
+
     /// The same for a world that is in use.
     pub fn tell(&self, step: &str, replies: impl IntoIterator<Item = Reply>) {
         self.state.lock().unwrap().replies.insert(step.to_owned(), replies.into_iter().collect());
