@@ -151,7 +151,7 @@ fn the_findings_are_sarif() {
     assert!(
         results
             .iter()
-            .any(|result| result["ruleId"] == "RB004"
+            .any(|result| result["ruleId"] == "RB003"
                 && result["locations"][0]["physicalLocation"]["region"]["startLine"].is_u64())
     );
 }

@@ -62,7 +62,7 @@ fn the_review_guide_shows_what_comes_out() {
     env.file("boundary.toml", blocks[0]);
     let runbook = repository().join("runbooks/emergency-db.toml").display().to_string();
     let found = env.run(&["audit", "--boundary", "boundary.toml", &runbook]).status(6).stdout;
-    assert!(found.contains("RB004 unpinned-program") && found.contains("BEYOND THE BOUNDARY"), "{found}");
+    assert!(found.contains("RB016 system-program") && found.contains("BEYOND THE BOUNDARY"), "{found}");
     let shown = text.split("```\nFindings\n").nth(1).and_then(|rest| rest.split("```").next()).expect("an example");
     let plain = env.run(&["audit", &runbook]).status(0).stdout.replace(&runbook, "emergency-db.toml");
     for line in shown.lines().filter(|line| !line.trim().is_empty()) {

@@ -2,6 +2,7 @@
 
 mod approval;
 mod audit_log;
+mod audit_review;
 mod authority;
 mod bad_input;
 mod cancel;
@@ -61,6 +62,20 @@ pub struct Bundled {
 }
 
 include!(concat!(env!("OUT_DIR"), "/bundled.rs"));
+
+/// The component of a bundled plugin under another name of the same length, as a team's own plugin.
+fn renamed(name: &str, to: &str) -> Vec<u8> {
+    assert_eq!(name.len(), to.len(), "a section keeps its length");
+    let component = bundled(name);
+    let written = [format!("name = \"{name}\""), format!("\"name\":\"{name}\"")];
+    let (at, before) = written
+        .iter()
+        .find_map(|text| Some((component.windows(text.len()).position(|found| found == text.as_bytes())?, text)))
+        .expect("the manifest says the name");
+    let mut changed = component.to_vec();
+    changed[at..at + before.len()].copy_from_slice(before.replace(name, to).as_bytes());
+    changed
+}
 
 /// The component of a bundled plugin.
 fn bundled(name: &str) -> &'static [u8] {

@@ -132,6 +132,14 @@ impl TestEnv {
         finish(self.command(arguments).output().expect("the program starts"))
     }
 
+    /// Runs the program in a folder below the home.
+    ///
+    /// # Panics
+    /// If it cannot be started.
+    pub fn run_in(&self, folder: &str, arguments: &[&str]) -> Finished {
+        finish(self.command(arguments).current_dir(self.path().join(folder)).output().expect("the program starts"))
+    }
+
     /// Runs the program with a text on stdin.
     ///
     /// # Panics

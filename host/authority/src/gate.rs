@@ -170,6 +170,31 @@ impl<'a> Operation<'a> {
     }
 }
 
+impl<'a> Operation<'a> {
+    /// The secrets slots whose values the call would carry, unseen by the plugin.
+    pub fn secret_slots(&self) -> Vec<&'a str> {
+        match self {
+            Self::Http { headers, .. } => {
+                let slot_of = |(_, value): &(&str, HeaderValue<'a>)| match value {
+                    HeaderValue::Plain(_) => None,
+                    HeaderValue::Secret(slot) => Some(*slot),
+                };
+                headers.iter().filter_map(slot_of).collect()
+            }
+            Self::Connect { .. }
+            | Self::Redirect { .. }
+            | Self::Sql { .. }
+            | Self::Docker { .. }
+            | Self::Container { .. }
+            | Self::Image { .. }
+            | Self::Exec { .. }
+            | Self::Secret { .. }
+            | Self::Files { .. }
+            | Self::Process { .. } => Vec::new(),
+        }
+    }
+}
+
 /// The gate's answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Decision {

@@ -1,5 +1,6 @@
 //! The audit log as runs write it: what the runtime and the operator tell, as members of JSON records.
 
+use crate::audited;
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::fault;
@@ -28,10 +29,13 @@ impl Trail {
     pub fn open(context: &Context, prepared: &Prepared, run: RunId) -> Result<Self, Failure> {
         let runbook = json(prepared.runbook.source().name());
         let (name, operator) = (json(&prepared.runbook.name.value), json(&context.operator));
+        let audited = audited::of(prepared);
+        let (file, prefix) = (json(&audited.at.file), json(&audited.prefix));
+        let environment = audited.at.environment.as_deref().map_or_else(|| "null".to_owned(), json);
         let opened = AuditLog::new(&context.audit_log, Rotation::default()).open_run(
             &run.to_string(),
             format_args!(
-                "\"runbook\":{runbook},\"name\":{name},\"operator\":{operator},\"version\":\"{}\"",
+                "\"runbook\":{runbook},\"path\":{file},\"environment\":{environment},\"prefix\":{prefix},\"name\":{name},\"operator\":{operator},\"version\":\"{}\"",
                 env!("CARGO_PKG_VERSION")
             ),
         );
@@ -91,7 +95,7 @@ fn write(run: &RunAudit, record: &AuditRecord<'_>) -> Result<(), AuditError> {
         AuditEvent::Returned { .. } => fault::on_return(),
     }
     match record.event {
-        AuditEvent::Judged { slot, verb, operation, decision } => {
+        AuditEvent::Judged { slot, verb, operation, secrets, decision } => {
             let (word, rule) = match decision {
                 Decision::Allow => ("allow", String::new()),
                 Decision::Deny(denial) => {
@@ -104,11 +108,17 @@ fn write(run: &RunAudit, record: &AuditRecord<'_>) -> Result<(), AuditError> {
                 (Decision::Allow, Effect::Change) | (Decision::Deny(_), _) => Urgency::Flushed,
             };
             let (verb, slot, operation) = (verb.row(), json(slot), json(operation));
+            let secrets = if secrets.is_empty() {
+                String::new()
+            } else {
+                let slots: Vec<String> = secrets.iter().map(|slot| json(slot)).collect();
+                format!(",\"secrets\":[{}]", slots.join(","))
+            };
             let (family, verb) = (verb.capability.name(), verb.name);
             run.append(
                 urgency,
                 format_args!(
-                    "\"kind\":\"judged\",\"step\":{step},\"attempt\":{attempt},\"plugin\":{plugin},\"digest\":\"{digest}\",\"slot\":{slot},\"function\":\"{family}.{verb}\",\"operation\":{operation},\"decision\":\"{word}\"{rule}"
+                    "\"kind\":\"judged\",\"step\":{step},\"attempt\":{attempt},\"plugin\":{plugin},\"digest\":\"{digest}\",\"slot\":{slot},\"function\":\"{family}.{verb}\",\"operation\":{operation}{secrets},\"decision\":\"{word}\"{rule}"
                 ),
             )
         }

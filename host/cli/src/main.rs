@@ -2,6 +2,7 @@
 
 mod args;
 mod audit_log;
+mod audited;
 mod boundary;
 mod commands;
 mod completion;

@@ -36,6 +36,8 @@ pub struct Prepared {
     pub runbook: Runbook,
     /// Its folder: relative paths are below it.
     pub folder: PathBuf,
+    /// The environment whose targets were taken.
+    pub environment: Option<String>,
     /// Its call sites.
     pub sites: BTreeMap<StepId, Site>,
     /// What the engine needs to know of each.
@@ -152,7 +154,7 @@ fn prepare_within(
         }
     }
     refuse(diagnostics)?;
-    Ok(Prepared { runbook, folder: folder.to_owned(), sites, facts })
+    Ok(Prepared { runbook, folder: folder.to_owned(), environment: environment.map(str::to_owned), sites, facts })
 }
 
 /// Errors of authority end the program with another status than mistakes in the text.

@@ -74,18 +74,30 @@ fn read(file: &Path) -> Result<Option<Signature>, Failure> {
     }
 }
 
-/// What is known of the signature beside a component, in one line.
-pub fn state(context: &Context, file: &Path, name: &str, digest: &Digest) -> Result<String, Failure> {
-    let Some(signature) = read(file)? else { return Ok("none".to_owned()) };
+/// What is known of the signature beside a component.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SignatureState {
+    /// In one line, for a person.
+    pub text: String,
+    /// Whether the trust file in force accepts it.
+    pub is_trusted: bool,
+}
+
+/// What is known of the signature beside a component, under the trust file in force.
+pub fn state(trust: Option<&Trust>, file: &Path, name: &str, digest: &Digest) -> Result<SignatureState, Failure> {
+    let not_trusted = |text: String| SignatureState { text, is_trusted: false };
+    let Some(signature) = read(file)? else { return Ok(not_trusted("none".to_owned())) };
     if let Err(untrusted) = signature.check(digest) {
-        return Ok(format!("NOT good: {untrusted}"));
+        return Ok(not_trusted(format!("NOT good: {untrusted}")));
     }
     let by = format!("good, by key {}", signature.key);
-    Ok(match load(context)? {
-        None => format!("{by}; no trust file is in force"),
+    Ok(match trust {
+        None => not_trusted(format!("{by}; no trust file is in force")),
         Some(trust) => match trust.judge(name, digest, Some(&signature), &today()) {
-            Ok(key) => format!("{by}, which is `{}`, accepted for this plugin", key.name),
-            Err(untrusted) => format!("NOT trusted: {untrusted}"),
+            Ok(key) => {
+                SignatureState { text: format!("{by}, which is `{}`, accepted for this plugin", key.name), is_trusted: true }
+            }
+            Err(untrusted) => not_trusted(format!("NOT trusted: {untrusted}")),
         },
     })
 }

@@ -221,7 +221,8 @@ impl Host {
         let canonical = operation.canonical(dialect);
         let scrubber = self.services.scrubber.current();
         let clean = scrubber.text(&canonical);
-        let event = AuditEvent::Judged { slot, verb, operation: &clean, decision };
+        let secrets = operation.secret_slots();
+        let event = AuditEvent::Judged { slot, verb, operation: &clean, secrets: &secrets, decision };
         audit(&AuditRecord { call: self.audit_call(), event }).map_err(|error| {
             Fault::new(FaultClass::Limit, "audit.unavailable", format!("{error}; nothing is done without its record"))
         })?;

@@ -124,6 +124,8 @@ pub enum AuditEvent<'a> {
         verb: Verb,
         /// The call in one line, with every known secret removed.
         operation: &'a str,
+        /// The secrets slots whose values the host would put into the call.
+        secrets: &'a [&'a str],
         /// The gate's answer.
         decision: &'a Decision,
     },

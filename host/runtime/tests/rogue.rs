@@ -199,7 +199,7 @@ async fn the_audit_is_told_of_every_judged_call() {
     let seen = Arc::new(Mutex::new(Vec::new()));
     let sink = Arc::clone(&seen);
     let audit: AuditSink = Arc::new(move |record: &AuditRecord<'_>| {
-        if let AuditEvent::Judged { slot, verb, operation, decision } = record.event {
+        if let AuditEvent::Judged { slot, verb, operation, decision, .. } = record.event {
             let allowed = matches!(decision, runbook_authority::Decision::Allow);
             sink.lock().unwrap().push(format!("{} {slot} {} {operation} {allowed}", record.call.step, verb.full_name()));
         }

@@ -1,6 +1,7 @@
 //! What somebody should look at: one table of rules, one finding for each place where a rule holds.
 
-use super::{Place, PluginEntry, Row, RunbookEntry, Standing};
+use super::open_grant::OpenGrant;
+use super::{Origin, Place, PluginEntry, Row, RunbookEntry, Standing};
 use crate::capability::Risk;
 use crate::ledger::flow::{SinkKind, SourceKind};
 use crate::pattern::AddressClass;
@@ -31,6 +32,16 @@ pub enum FindingRule {
     DeclaredUnused,
     /// A WASI with nothing in it is needed.
     InertWasi,
+    /// A program that runs what its arguments say, with an argument that is open.
+    OpenInterpreter,
+    /// A directory that holds the system, everybody's files or keys.
+    SystemDirectory,
+    /// Every container of the engine.
+    EveryContainer,
+    /// A plugin file that no accepted key has signed.
+    Unsigned,
+    /// A program of the system's packages is run, and its file is not pinned.
+    SystemProgram,
 }
 
 /// One row of the table.
@@ -71,6 +82,11 @@ rules! {
     MetadataAddress "RB009" "metadata-address" Critical "A metadata service of a cloud, which hands out credentials, may be reached." "Remove `metadata` from the target's `addresses`.";
     DeclaredUnused "RB010" "declared-unused" Low "A slot declares a verb that the code cannot use." "Ask the author to remove it from plugin.toml.";
     InertWasi "RB011" "inert-wasi" Info "The component imports WASI and is given one with nothing in it." "Nothing, if that is expected of its toolchain.";
+    OpenInterpreter "RB012" "open-interpreter" Critical "A program that runs what its arguments say is given an argument that is open: that is any command." "Fix each argument, or grant the program that is meant instead of the interpreter. A `sha256` does not help here.";
+    SystemDirectory "RB013" "system-directory" High "A directory is granted that holds the system, everybody's files, or keys." "Grant the folder below it that is meant.";
+    EveryContainer "RB014" "every-container" High "The filter lets every container of the engine through." "Name the containers by `name`, `label` or `project`.";
+    SystemProgram "RB016" "system-program" Low "A program of the system's packages is run, whose file changes with each upgrade. Only root can exchange it." "Add its `sha256` if an upgrade must be reviewed, too.";
+    Unsigned "RB015" "unsigned-plugin" Medium "A plugin file bears no signature of a key that the trust file accepts." "Have it reviewed and signed: `runbook plugin sign FILE --key KEY`.";
 }
 
 impl FindingRule {
@@ -97,8 +113,30 @@ pub struct Finding {
     pub subject: String,
     /// What was found, in one line.
     pub message: String,
-    /// Where, if it has a place in a file.
-    pub place: Option<Place>,
+    /// Where.
+    pub location: Location,
+}
+
+/// Where a finding is to be looked at.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Location {
+    /// A line of a file.
+    Line(Place),
+    /// A component file as a whole.
+    File(String),
+    /// A plugin inside this program, by its name.
+    Bundled(String),
+}
+
+impl std::fmt::Display for Location {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Line(place) => write!(f, "{}:{}", place.file, place.line),
+            Self::File(file) => f.write_str(file),
+            Self::Bundled(name) => write!(f, "`{name}`, bundled with this program"),
+        }
+    }
 }
 
 /// All findings, the riskiest first.
@@ -109,21 +147,27 @@ pub(super) fn find(plugins: &[PluginEntry], runbooks: &[RunbookEntry]) -> Vec<Fi
     findings
 }
 
-fn finding(rule: FindingRule, subject: &str, message: String, place: Option<Place>) -> Finding {
-    Finding { rule, risk: rule.row().risk, subject: subject.to_owned(), message, place }
+fn finding(rule: FindingRule, subject: &str, message: String, location: Location) -> Finding {
+    Finding { rule, risk: rule.row().risk, subject: subject.to_owned(), message, location }
 }
 
 fn of_plugin(plugin: &PluginEntry) -> Vec<Finding> {
     let subject = format!("plugin `{}`", plugin.reference);
+    let location = match &plugin.origin {
+        Origin::Bundled => Location::Bundled(plugin.name.clone()),
+        Origin::File { path, .. } => Location::File(path.clone()),
+    };
     let mut findings = Vec::new();
+    let mut push = |rule, message| findings.push(finding(rule, &subject, message, location.clone()));
     if plugin.needs_inert_wasi {
-        findings.push(finding(FindingRule::InertWasi, &subject, "needs inert WASI".to_owned(), None));
+        push(FindingRule::InertWasi, "needs inert WASI".to_owned());
     }
-    for row in &plugin.rows {
-        if row.imported.is_empty() {
-            let message = format!("declares `{}` on slot `{}` and imports no function for it", row.verb, row.slot);
-            findings.push(finding(FindingRule::DeclaredUnused, &subject, message, None));
-        }
+    if let Origin::File { signature, is_trusted: false, .. } = &plugin.origin {
+        push(FindingRule::Unsigned, format!("signature: {signature}"));
+    }
+    for row in plugin.rows.iter().filter(|row| row.imported.is_empty()) {
+        let message = format!("declares `{}` on slot `{}` and imports no function for it", row.verb, row.slot);
+        push(FindingRule::DeclaredUnused, message);
     }
     findings
 }
@@ -141,7 +185,9 @@ fn of_runbook(runbook: &RunbookEntry) -> Vec<Finding> {
         };
         if worth_protecting && flow.sink.kind == SinkKind::Network {
             let subject = format!("step `{}` of {}", flow.steps.last().map_or("", String::as_str), runbook.file);
-            findings.push(finding(FindingRule::DataLeaves, &subject, flow.sentence(), flow.sink.place.clone()));
+            let whole_file = || Location::File(runbook.file.clone());
+            let location = flow.sink.place.clone().map_or_else(whole_file, Location::Line);
+            findings.push(finding(FindingRule::DataLeaves, &subject, flow.sentence(), location));
         }
     }
     findings
@@ -149,7 +195,7 @@ fn of_runbook(runbook: &RunbookEntry) -> Vec<Finding> {
 
 fn of_row(subject: &str, row: &Row) -> Vec<Finding> {
     let Some(granted) = &row.granted else { return Vec::new() };
-    let place = || Some(granted.place.clone());
+    let place = || Location::Line(granted.place.clone());
     let mut findings = Vec::new();
     if let Some(Standing::Exceeded { witness }) = &row.boundary {
         let message = if witness.is_empty() {
@@ -163,8 +209,26 @@ fn of_row(subject: &str, row: &Row) -> Vec<Finding> {
     let has = |key: &str, word: &str| reach(key).iter().any(|found| found == word);
     let mut push = |rule, message: String| findings.push(finding(rule, subject, message, place()));
     let changes = super::changes(&row.verb);
+    for open in &row.open {
+        match open {
+            OpenGrant::Interpreter { program, argument } => push(
+                FindingRule::OpenInterpreter,
+                format!("slot `{}` may run `{program}` with {argument} as an argument: any command", row.slot),
+            ),
+            OpenGrant::SystemDirectory { directory } => {
+                push(FindingRule::SystemDirectory, format!("slot `{}` may `{}` below `{directory}`", row.slot, row.verb));
+            }
+            OpenGrant::EveryContainer => {
+                push(FindingRule::EveryContainer, format!("slot `{}` may `{}` every container", row.slot, row.verb));
+            }
+        }
+    }
     match row.verb.as_str() {
         "secrets.reveal" => push(FindingRule::RevealsSecret, format!("slot `{}` {}", row.slot, row.sentence)),
+        "process.run" if has("sha256", "*") && reach("programs").iter().all(|program| is_of_the_system(program)) => {
+            let message = format!("slot `{}` {}; its file belongs to the system's packages", row.slot, row.sentence);
+            push(FindingRule::SystemProgram, message);
+        }
         "process.run" if has("sha256", "*") => {
             push(FindingRule::UnpinnedProgram, format!("slot `{}` {}", row.slot, row.sentence));
         }
@@ -190,4 +254,10 @@ fn of_row(subject: &str, row: &Row) -> Vec<Finding> {
         push(FindingRule::MetadataAddress, format!("slot `{}` is bound to {}", row.slot, granted.what));
     }
     findings
+}
+
+/// Whether a program lies where only the system's packages put files.
+fn is_of_the_system(program: &str) -> bool {
+    const FOLDERS: &[&str] = &["/bin/", "/sbin/", "/usr/bin/", "/usr/sbin/", "/usr/lib/"];
+    FOLDERS.iter().any(|folder| program.strip_prefix(folder).is_some_and(|rest| !rest.contains(['*', '?'])))
 }

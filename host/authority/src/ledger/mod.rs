@@ -5,15 +5,18 @@
 
 pub mod finding;
 pub mod flow;
+mod open_grant;
 #[cfg(test)]
 mod tests;
+mod used;
 
-pub use finding::{FINDING_RULES, Finding, FindingRow, FindingRule};
+pub use finding::{FINDING_RULES, Finding, FindingRow, FindingRule, Location};
 pub use flow::{Flow, FlowStep, SinkKind, SourceKind, flows};
+pub use used::{Used, UsedAt};
 
 use crate::boundary::Boundary;
 use crate::capability::{Effect, Risk, Verb, functions_of};
-use crate::extent::{Dimension, Extent, Shape, Text, Values};
+use crate::extent::{Dimension, Extent, Text, Values};
 use crate::grant::{Effective, Grant};
 use crate::manifest::Manifest;
 use crate::target::Target;
@@ -54,8 +57,36 @@ pub struct PluginEntry {
     pub size_bytes: u64,
     /// Whether it is given a WASI with nothing in it.
     pub needs_inert_wasi: bool,
+    /// Where its bytes come from.
+    pub origin: Origin,
     /// One row for each verb of each slot.
     pub rows: Vec<Row>,
+}
+
+/// Where the bytes of a plugin come from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Origin {
+    /// A part of this program.
+    Bundled,
+    /// A component file.
+    File {
+        /// The file, as a person would name it from the current folder.
+        path: String,
+        /// What is known of the signature beside it, in one line: `none`, or by which key and whether that key is trusted.
+        signature: String,
+        /// Whether the trust file in force accepts the signature. True where none is in force: then nothing is asked for.
+        is_trusted: bool,
+    },
+}
+
+/// One fact that the runbook's text says about a call, so that a reviewer need not open the file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Detail {
+    /// What it is about: `with.statement`, `undo`, `approval`.
+    pub name: String,
+    /// What is written there. Several lines where the text has several, as SQL does.
+    pub text: String,
 }
 
 /// One runbook.
@@ -67,6 +98,8 @@ pub struct RunbookEntry {
     pub name: String,
     /// The environment whose targets were taken.
     pub environment: Option<String>,
+    /// What holds for the whole runbook: owner, risk, locks, limits.
+    pub details: Vec<Detail>,
     /// Its calls, in file order.
     pub steps: Vec<StepEntry>,
     /// What can reach what.
@@ -80,6 +113,8 @@ pub struct StepEntry {
     pub step: String,
     /// `plugin:operation`.
     pub uses: String,
+    /// Inputs, condition, approval, undo and time limits, as the runbook writes them.
+    pub details: Vec<Detail>,
     /// One row for each verb of each bound slot.
     pub rows: Vec<Row>,
 }
@@ -105,8 +140,11 @@ pub struct Row {
     pub granted: Option<Granted>,
     /// Where it stands to the boundary; `None` if none is in force or nothing is granted.
     pub boundary: Option<Standing>,
-    /// How often the audit log saw it used; `None` if no log was asked.
+    /// How often the audit log saw it used here; `None` if no log was asked.
     pub used: Option<u64>,
+    /// What is too open about the grant.
+    #[serde(skip)]
+    open: Vec<open_grant::OpenGrant>,
 }
 
 /// What a verb is granted on.
@@ -154,9 +192,6 @@ pub enum Standing {
     },
 }
 
-/// How often verbs were used: by plugin name, slot and verb.
-pub type Used = BTreeMap<(String, String, Verb), u64>;
-
 /// What a ledger is made with.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Lens<'a> {
@@ -181,6 +216,21 @@ pub struct Component<'a> {
     pub imports: &'a BTreeSet<String>,
     /// Whether it is given a WASI with nothing in it.
     pub needs_inert_wasi: bool,
+    /// Where its bytes come from.
+    pub origin: &'a Origin,
+}
+
+/// One call of a runbook, as the ledger names it.
+#[derive(Debug, Clone)]
+pub struct CallSite<'a> {
+    /// The step's id.
+    pub step: &'a str,
+    /// `plugin:operation`.
+    pub uses: &'a str,
+    /// What the runbook's text says about the call.
+    pub details: Vec<Detail>,
+    /// The runbook under which the audit log counts the call.
+    pub used_at: &'a UsedAt,
 }
 
 impl PluginEntry {
@@ -198,7 +248,8 @@ impl PluginEntry {
                 declared: true,
                 granted: None,
                 boundary: None,
-                used: lens.used.map(|used| used.get(&(manifest.name.clone(), name.clone(), *verb)).copied().unwrap_or(0)),
+                used: lens.used.map(|used| used.by_plugin(component.digest, name, *verb)),
+                open: Vec::new(),
             })
         });
         Self {
@@ -209,6 +260,7 @@ impl PluginEntry {
             digest: component.digest.to_string(),
             size_bytes: component.size_bytes,
             needs_inert_wasi: component.needs_inert_wasi,
+            origin: component.origin.clone(),
             rows: rows.collect(),
         }
     }
@@ -220,19 +272,20 @@ fn imported(verb: Verb, imports: &BTreeSet<String>) -> Vec<String> {
 
 impl StepEntry {
     /// What one call is granted. Relative paths are below `folder`, which is absolute.
-    pub fn new(
-        (step, uses): (&str, &str),
-        component: &Component<'_>,
-        effective: &Effective,
-        folder: &Path,
-        lens: &Lens<'_>,
-    ) -> Self {
-        let rows = effective.iter().flat_map(|grant| rows_of(grant, component, effective, folder, lens));
-        Self { step: step.to_owned(), uses: uses.to_owned(), rows: rows.collect() }
+    pub fn new(call: CallSite<'_>, component: &Component<'_>, effective: &Effective, folder: &Path, lens: &Lens<'_>) -> Self {
+        let rows = effective.iter().flat_map(|grant| rows_of(&call, grant, component, effective, folder, lens)).collect();
+        Self { step: call.step.to_owned(), uses: call.uses.to_owned(), details: call.details, rows }
     }
 }
 
-fn rows_of(grant: &Grant, component: &Component<'_>, effective: &Effective, folder: &Path, lens: &Lens<'_>) -> Vec<Row> {
+fn rows_of(
+    call: &CallSite<'_>,
+    grant: &Grant,
+    component: &Component<'_>,
+    effective: &Effective,
+    folder: &Path,
+    lens: &Lens<'_>,
+) -> Vec<Row> {
     let plugin = &component.manifest.name;
     let extent = Extent::of(plugin, grant, effective, folder);
     let reach: BTreeMap<_, _> =
@@ -250,7 +303,8 @@ fn rows_of(grant: &Grant, component: &Component<'_>, effective: &Effective, fold
         declared: true,
         granted: Some(granted.clone()),
         boundary: lens.boundary.map(|boundary| standing(boundary, &extent, verb)),
-        used: lens.used.map(|used| used.get(&(plugin.clone(), grant.slot.clone(), verb)).copied().unwrap_or(0)),
+        used: lens.used.map(|used| used.by_step(call.used_at, call.step, &grant.slot, verb)),
+        open: open_grant::of(&grant.target.kind, verb),
     };
     grant.verbs.iter().map(|verb| row(*verb)).collect()
 }
@@ -294,9 +348,19 @@ fn narrowed(extent: &Extent, verb: Verb) -> String {
         .filter(|dimension| is_telling(**dimension))
         .filter_map(|dimension| extent.get(*dimension).map(|values| (*dimension, values)))
         .filter(|(dimension, values)| !is_open(*dimension, values))
-        .map(|(dimension, values)| format!("{} {}", dimension.key(), words(values, dimension.row().shape)))
+        .map(|(dimension, values)| (dimension.key(), values.words(dimension.row().shape)))
         .collect();
-    if parts.is_empty() { String::new() } else { format!("; only {}", parts.join(", ")) }
+    let (none, some): (Vec<_>, Vec<_>) = parts.into_iter().partition(|(_, words)| words.is_empty());
+    let mut text = String::new();
+    if !some.is_empty() {
+        let some: Vec<_> = some.iter().map(|(key, words)| format!("{key} {}", words.join(" "))).collect();
+        text.push_str(&format!("; only {}", some.join(", ")));
+    }
+    if !none.is_empty() {
+        let none: Vec<_> = none.iter().map(|(key, _)| format!("no {key}")).collect();
+        text.push_str(&format!("; {}", none.join(", ")));
+    }
+    text
 }
 
 fn is_everything(text: &Text) -> bool {
@@ -307,17 +371,13 @@ fn is_everything(text: &Text) -> bool {
     }
 }
 
-fn words(values: &Values, shape: Shape) -> String {
-    let words = values.words(shape);
-    if words.is_empty() { "none".to_owned() } else { words.join(" ") }
-}
-
 impl Ledger {
     /// A ledger with everything that somebody should look at.
     pub fn new(mut plugins: Vec<PluginEntry>, mut runbooks: Vec<RunbookEntry>) -> Self {
         plugins.sort_by(|a, b| a.reference.cmp(&b.reference));
         plugins.dedup_by(|a, b| a.reference == b.reference && a.digest == b.digest);
         runbooks.sort_by(|a, b| (&a.file, &a.environment).cmp(&(&b.file, &b.environment)));
+        runbooks.dedup_by(|a, b| a.file == b.file && a.environment == b.environment);
         let findings = finding::find(&plugins, &runbooks);
         Self { format: FORMAT, plugins, runbooks, findings }
     }

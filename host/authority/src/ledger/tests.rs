@@ -20,6 +20,7 @@ fn entry(capability: &str, verbs: &[&str], target: &str, boundary: Option<&str>)
         size_bytes: 1,
         imports: &imports,
         needs_inert_wasi: false,
+        origin: &Origin::Bundled,
     };
     let effective = effective_for(capability, verbs, target);
     let mut diagnostics = Diagnostics::default();
@@ -27,9 +28,18 @@ fn entry(capability: &str, verbs: &[&str], target: &str, boundary: Option<&str>)
         Boundary::parse(&Source::new("boundary.toml", format!("format = 1\n{text}")), &mut diagnostics).expect("good")
     });
     let lens = Lens { boundary: boundary.as_ref(), used: None };
-    let step = StepEntry::new(("one", "p:o"), &component, &effective, Path::new("/base"), &lens);
+    let used_at = UsedAt { file: "/base/r.toml".to_owned(), environment: None };
+    let call = CallSite { step: "one", uses: "p:o", details: Vec::new(), used_at: &used_at };
+    let step = StepEntry::new(call, &component, &effective, Path::new("/base"), &lens);
     let steps = [FlowStep { step: "one", effective: &effective, inputs_from: &BTreeSet::new() }];
-    RunbookEntry { file: "r.toml".to_owned(), name: "r".to_owned(), environment: None, steps: vec![step], flows: flows(&steps) }
+    RunbookEntry {
+        file: "r.toml".to_owned(),
+        name: "r".to_owned(),
+        environment: None,
+        details: Vec::new(),
+        steps: vec![step],
+        flows: flows(&steps),
+    }
 }
 
 fn rules(capability: &str, verbs: &[&str], target: &str, boundary: Option<&str>) -> Vec<&'static str> {
@@ -41,7 +51,7 @@ fn rules(capability: &str, verbs: &[&str], target: &str, boundary: Option<&str>)
 fn every_rule_has_a_row_with_an_id_of_its_own() {
     let ids: BTreeSet<_> = FINDING_RULES.iter().map(|row| row.id).collect();
     assert_eq!(ids.len(), FINDING_RULES.len());
-    assert_eq!(FINDING_RULES.len(), FindingRule::InertWasi as usize + 1);
+    assert_eq!(FINDING_RULES.len(), FindingRule::SystemProgram as usize + 1);
     for row in FINDING_RULES {
         assert_eq!(row.rule.row().id, row.id);
     }
@@ -61,7 +71,8 @@ fn a_row_is_one_plain_sentence_with_its_place() {
 #[test]
 fn each_rule_of_a_grant_finds_what_it_is_about_and_not_its_narrow_counterpart() {
     for (capability, verbs, target, rule) in [
-        ("process", ["run"], "process = \"/bin/x\"", "unpinned-program"),
+        ("process", ["run"], "process = \"/opt/x\"", "unpinned-program"),
+        ("process", ["run"], "process = \"/usr/bin/x\"", "system-program"),
         ("http", ["post"], "http = \"secret:hook\"", "hidden-destination"),
         ("sql", ["query"], "sql = \"postgres://a@h/d\"\nsuperuser = true", "superuser"),
         ("sql", ["execute"], "sql = \"postgres://a@h/d\"", "any-statement"),
@@ -69,6 +80,18 @@ fn each_rule_of_a_grant_finds_what_it_is_about_and_not_its_narrow_counterpart() 
         ("http", ["get"], "http = \"https://h\"\naddresses = [\"metadata\"]", "metadata-address"),
         ("http", ["get"], "http = \"http://169.254.169.254\"", "metadata-address"),
         ("secrets", ["reveal"], "secret = \"x\"", "reveals-secret"),
+        ("process", ["run"], "process = \"/bin/sh\"\narguments = [\"-c\", { regex = \".*\" }]", "open-interpreter"),
+        (
+            "process",
+            ["run"],
+            "process = \"/usr/bin/python3.11\"\narguments = [{ regex = \"[a-z/]+\\\\.py\" }]",
+            "open-interpreter",
+        ),
+        ("docker", ["exec"], "docker = { name = \"a\" }\ncommand = [\"bash\", \"-c\", { regex = \".+\" }]", "open-interpreter"),
+        ("docker", ["exec"], "docker = { name = \"a\" }\ncommand = [{ regex = \".+\" }]", "open-interpreter"),
+        ("docker", ["stop"], "docker = { pattern = \"*\" }", "every-container"),
+        ("files", ["read"], "files = \"/\"", "system-directory"),
+        ("files", ["read"], "files = \"/etc/\"", "system-directory"),
     ] {
         assert!(rules(capability, &verbs, target, None).contains(&rule), "{rule}: {:?}", rules(capability, &verbs, target, None));
     }
@@ -82,6 +105,17 @@ fn each_rule_of_a_grant_finds_what_it_is_about_and_not_its_narrow_counterpart() 
         ("sql", ["execute"], "sql = \"postgres://a@h/d\"\nrelations = [\"a\"]", "any-statement"),
         ("http", ["delete"], "http = \"https://h\"\npaths = [\"/a\"]", "any-path"),
         ("http", ["get"], "http = \"https://h\"", "any-path"),
+        ("process", ["run"], "process = \"/bin/sh\"\narguments = [\"-c\", \"date\"]", "open-interpreter"),
+        (
+            "process",
+            ["run"],
+            "process = \"/usr/bin/psql\"\narguments = [{ regex = \"--dbname=[a-z]{1,20}\" }]",
+            "open-interpreter",
+        ),
+        ("process", ["run"], "process = \"/usr/bin/pg_dump\"\narguments = [{ regex = \".*\" }]", "open-interpreter"),
+        ("docker", ["stop"], "docker = { pattern = \"app-*\" }", "every-container"),
+        ("docker", ["stop"], "docker = { name = \"app\" }", "every-container"),
+        ("files", ["read"], "files = \"/var/backups/orders\"", "system-directory"),
     ] {
         assert!(!rules(capability, &verbs, target, None).contains(&rule), "{rule}");
     }
@@ -115,6 +149,7 @@ fn a_declared_verb_without_an_import_is_found() {
         size_bytes: 1,
         imports: &imports,
         needs_inert_wasi: true,
+        origin: &Origin::Bundled,
     };
     let ledger = Ledger::new(vec![PluginEntry::new(&component, &Lens::default())], Vec::new());
     let found: Vec<_> = ledger.findings.iter().map(|finding| finding.message.as_str()).collect();

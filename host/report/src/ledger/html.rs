@@ -2,7 +2,7 @@
 
 use crate::line::counted;
 use crate::page::{self, escape};
-use runbook_authority::ledger::{Ledger, PluginEntry, Row, RunbookEntry, Standing};
+use runbook_authority::ledger::{Detail, Ledger, Origin, PluginEntry, Row, RunbookEntry, Standing};
 use std::fmt::Write as _;
 
 const STYLE: &str = ".r{font-weight:600;white-space:nowrap}.critical{color:#a40e26}.high{color:#bc4c00}.medium{color:#7d4e00}.low,.info{color:#57606a}.why{color:#57606a}\
@@ -14,10 +14,11 @@ pub(super) fn render(ledger: &Ledger) -> String {
     page.push_str("<h1>What may run here</h1>\n");
     let _ = writeln!(
         page,
-        "<p>{}, {}, {}. The highest risk is <span class=\"r {1}\">{1}</span>.</p>",
-        format_args!("{}, {}", counted(ledger.runbooks.len(), "runbook"), counted(ledger.plugins.len(), "plugin")),
-        ledger.worst().name(),
+        "<p>{}, {}, {}. The highest risk is <span class=\"r {3}\">{3}</span>.</p>",
+        counted(ledger.runbooks.len(), "runbook"),
+        counted(ledger.plugins.len(), "plugin"),
         counted(ledger.findings.len(), "finding"),
+        ledger.worst().name(),
     );
     push_findings(&mut page, ledger);
     if !ledger.runbooks.is_empty() {
@@ -39,7 +40,7 @@ fn push_findings(page: &mut String, ledger: &Ledger) {
     page.push_str("<h2>Findings</h2>\n<table><tr><th>Risk<th>Rule<th>Where<th>What<th>What to do</tr>\n");
     for finding in &ledger.findings {
         let row = finding.rule.row();
-        let place = finding.place.as_ref().map(|place| format!("<br><code>{}:{}</code>", escape(&place.file), place.line));
+        let location = format!("<br><code>{}</code>", escape(&finding.location.to_string()));
         let _ = writeln!(
             page,
             "<tr><td class=\"r {0}\">{0}<td><code>{1}</code> {2}<td>{3}{4}<td>{5}<td>{6}</tr>",
@@ -47,7 +48,7 @@ fn push_findings(page: &mut String, ledger: &Ledger) {
             row.id,
             row.name,
             escape(&finding.subject),
-            place.unwrap_or_default(),
+            location,
             escape(&finding.message),
             row.help
         );
@@ -58,9 +59,11 @@ fn push_findings(page: &mut String, ledger: &Ledger) {
 fn push_runbook(page: &mut String, runbook: &RunbookEntry) {
     let environment = runbook.environment.as_ref().map(|name| format!(", environment {}", escape(name))).unwrap_or_default();
     let _ = writeln!(page, "<h3><code>{}</code> ({}{environment})</h3>", escape(&runbook.file), escape(&runbook.name));
+    push_details(page, &runbook.details);
     for step in &runbook.steps {
         let _ = writeln!(page, "<details open><summary>{} <code>{}</code></summary>", escape(&step.step), escape(&step.uses));
         push_rows(page, &step.rows);
+        push_details(page, &step.details);
         page.push_str("</details>\n");
     }
     if !runbook.flows.is_empty() {
@@ -72,11 +75,27 @@ fn push_runbook(page: &mut String, runbook: &RunbookEntry) {
     }
 }
 
+/// What the runbook's text says.
+fn push_details(page: &mut String, details: &[Detail]) {
+    if details.is_empty() {
+        return;
+    }
+    page.push_str("<table>\n");
+    for detail in details {
+        let _ = writeln!(page, "<tr><td><code>{}</code><td><pre>{}</pre></tr>", escape(&detail.name), escape(&detail.text));
+    }
+    page.push_str("</table>\n");
+}
+
 fn push_plugin(page: &mut String, plugin: &PluginEntry) {
     let wasi = if plugin.needs_inert_wasi { ", needs inert WASI" } else { "" };
+    let origin = match &plugin.origin {
+        Origin::Bundled => "Bundled with this program.".to_owned(),
+        Origin::File { path, signature, .. } => format!("File <code>{}</code>, signature: {}.", escape(path), escape(signature)),
+    };
     let _ = writeln!(
         page,
-        "<details><summary>{} {}: {}</summary><p><code>{}</code>, {} bytes{wasi}</p>",
+        "<details><summary>{} {}: {}</summary><p><code>{}</code>, {} bytes{wasi}</p><p>{origin}</p>",
         escape(&plugin.reference),
         escape(&plugin.version),
         escape(&plugin.description),
@@ -88,20 +107,24 @@ fn push_plugin(page: &mut String, plugin: &PluginEntry) {
 }
 
 fn push_rows(page: &mut String, rows: &[Row]) {
-    page.push_str("<table><tr><th>Risk<th>Slot<th>Verb<th>What it may do<th>Granted at<th>Imported<th>Boundary<th>Used</tr>\n");
+    // A column that nobody asked for is not there: an empty one would read as "no".
+    let (is_compared, is_counted) = (rows.iter().any(|row| row.boundary.is_some()), rows.iter().any(|row| row.used.is_some()));
+    page.push_str("<table><tr><th>Risk<th>Slot<th>Verb<th>What it may do<th>Granted at<th>Imported");
+    page.push_str(if is_compared { "<th>Boundary" } else { "" });
+    page.push_str(if is_counted { "<th>Used</tr>\n" } else { "</tr>\n" });
     for row in rows {
         let place =
             row.granted.as_ref().map(|granted| format!("<code>{}:{}</code>", escape(&granted.place.file), granted.place.line));
         let boundary = match &row.boundary {
             None => String::new(),
-            Some(Standing::Within) => "within".to_owned(),
-            Some(Standing::Exceeded { witness }) => format!("<span class=\"r critical\">beyond</span> {}", escape(witness)),
+            Some(Standing::Within) => "<td>within".to_owned(),
+            Some(Standing::Exceeded { witness }) => format!("<td><span class=\"r critical\">beyond</span> {}", escape(witness)),
         };
         let imported = if row.imported.is_empty() { "no" } else { "yes" };
-        let used = row.used.map(|count| count.to_string()).unwrap_or_default();
+        let used = row.used.map(|count| format!("<td>{count}")).unwrap_or_default();
         let _ = writeln!(
             page,
-            "<tr><td class=\"r {0}\">{0}<td>{1}<td><code>{2}</code><td>{3}<div class=\"why\">{4}</div><td>{5}<td>{imported}<td>{boundary}<td>{used}</tr>",
+            "<tr><td class=\"r {0}\">{0}<td>{1}<td><code>{2}</code><td>{3}<div class=\"why\">{4}</div><td>{5}<td>{imported}{boundary}{used}</tr>",
             row.risk.name(),
             escape(&row.slot),
             row.verb,

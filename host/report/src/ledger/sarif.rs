@@ -1,7 +1,7 @@
 //! The findings as SARIF 2.1.0, which code scanning services read.
 
 use runbook_authority::Risk;
-use runbook_authority::ledger::{FINDING_RULES, Finding, FindingRow, Ledger};
+use runbook_authority::ledger::{FINDING_RULES, Finding, FindingRow, Ledger, Location};
 use serde_json::{Value, json};
 use std::fmt::Write as _;
 
@@ -34,21 +34,30 @@ fn rule(row: &FindingRow) -> Value {
 fn result(finding: &Finding) -> Value {
     let row = finding.rule.row();
     let index = FINDING_RULES.iter().position(|known| known.rule == finding.rule);
-    let mut result = json!({
+    json!({
         "ruleId": row.id,
         "ruleIndex": index,
         "level": level(finding.risk),
         "message": { "text": format!("{}: {}", finding.subject, finding.message) },
-    });
-    if let Some(place) = &finding.place {
-        result["locations"] = json!([{
+        "locations": [location(&finding.location)],
+    })
+}
+
+/// Where a finding is. Code scanning services show a result only with a location that has an artifact.
+fn location(location: &Location) -> Value {
+    match location {
+        Location::Line(place) => json!({
             "physicalLocation": {
                 "artifactLocation": { "uri": uri(&place.file) },
                 "region": { "startLine": place.line, "startColumn": place.column },
             },
-        }]);
+        }),
+        Location::File(file) => json!({ "physicalLocation": { "artifactLocation": { "uri": uri(file) } } }),
+        Location::Bundled(name) => json!({
+            "physicalLocation": { "artifactLocation": { "uri": format!("bundled/{}", uri(name)) } },
+            "logicalLocations": [{ "name": name, "kind": "module" }],
+        }),
     }
-    result
 }
 
 fn level(risk: Risk) -> &'static str {

@@ -2,7 +2,7 @@
 
 use crate::line::counted;
 use crate::table::table;
-use runbook_authority::ledger::{Finding, Ledger, PluginEntry, Row, RunbookEntry, Standing};
+use runbook_authority::ledger::{Detail, Finding, Ledger, Origin, PluginEntry, Row, RunbookEntry, Standing};
 use std::fmt::Write as _;
 
 /// Findings, then runbooks, then plugins.
@@ -30,20 +30,20 @@ fn push_finding(text: &mut String, finding: &Finding) {
     let row = finding.rule.row();
     let _ = writeln!(text, "  {:<8}  {} {}  {}", finding.risk.name(), row.id, row.name, finding.subject);
     let _ = writeln!(text, "            {}", finding.message);
-    if let Some(place) = &finding.place {
-        let _ = writeln!(text, "            at {}:{}", place.file, place.line);
-    }
+    let _ = writeln!(text, "            at {}", finding.location);
 }
 
 fn push_runbook(text: &mut String, runbook: &RunbookEntry) {
     let environment = runbook.environment.as_ref().map(|name| format!(", environment {name}")).unwrap_or_default();
     let _ = writeln!(text, "Runbook {} ({}{environment})", runbook.file, runbook.name);
+    push_details(text, "  ", &runbook.details);
     for step in &runbook.steps {
         let _ = writeln!(text, "  {}  {}", step.step, step.uses);
         if step.rows.is_empty() {
             text.push_str("    nothing: it is given no slot\n");
         }
         push_rows(text, &step.rows);
+        push_details(text, "    ", &step.details);
     }
     if !runbook.flows.is_empty() {
         text.push_str("  Flows: what can reach what\n");
@@ -57,6 +57,10 @@ fn push_plugin(text: &mut String, plugin: &PluginEntry) {
     let _ = writeln!(text, "Plugin {} ({} {}): {}", plugin.reference, plugin.name, plugin.version, plugin.description);
     let wasi = if plugin.needs_inert_wasi { ", needs inert WASI" } else { "" };
     let _ = writeln!(text, "  {}, {} bytes{wasi}", plugin.digest, plugin.size_bytes);
+    let _ = match &plugin.origin {
+        Origin::Bundled => writeln!(text, "  bundled with this program"),
+        Origin::File { path, signature, .. } => writeln!(text, "  file {path}, signature: {signature}"),
+    };
     push_rows(text, &plugin.rows);
     text.push('\n');
 }
@@ -69,6 +73,17 @@ fn push_rows(text: &mut String, rows: &[Row]) {
     for row in rows.iter().filter(|row| !row.reason.is_empty()) {
         if slot.replace(&row.slot) != Some(&row.slot) {
             let _ = writeln!(text, "    why `{}`: {}", row.slot, row.reason);
+        }
+    }
+}
+
+/// What the runbook's text says, one line each. Of a text with several lines, each following line begins with `|`.
+fn push_details(text: &mut String, indent: &str, details: &[Detail]) {
+    for detail in details {
+        let mut lines = detail.text.lines();
+        let _ = writeln!(text, "{indent}{}: {}", detail.name, lines.next().unwrap_or_default());
+        for line in lines {
+            let _ = writeln!(text, "{indent}  | {line}");
         }
     }
 }

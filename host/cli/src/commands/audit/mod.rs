@@ -1,5 +1,6 @@
 //! `runbook audit`: what plugins and runbooks may do. Nothing is run and nothing is contacted.
 
+mod details;
 mod difference;
 mod records;
 mod review;

@@ -1,13 +1,17 @@
 //! The ledger of plugins and runbooks.
 
-use super::AuditArgs;
+use super::{AuditArgs, details};
+use crate::commands::exec::folder_of;
 use crate::context::Context;
 use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
-use crate::plugins::Plugins;
-use crate::prepare::{self, Prepared, Scrutiny, Site};
-use crate::{boundary, lock, ui};
-use runbook_authority::ledger::{Component, FlowStep, Ledger, Lens, PluginEntry, RunbookEntry, StepEntry, flows};
+use crate::plugins::{self, Plugins};
+use crate::prepare::{self, Prepared, Scrutiny};
+use crate::{audited, boundary, lock, signatures, ui};
+use runbook_authority::ledger::{
+    CallSite, Component, FlowStep, Ledger, Lens, Origin, PluginEntry, RunbookEntry, StepEntry, flows,
+};
+use runbook_authority::trust::Trust;
 use runbook_runtime::Verified;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -19,6 +23,7 @@ pub(super) fn run(context: &Context, args: &AuditArgs) -> Result<ExitStatus, Fai
     let boundary = boundary::load(context)?;
     let used = if args.used { Some(super::records::used(context)?) } else { None };
     let lens = Lens { boundary: boundary.as_ref(), used: used.as_ref() };
+    let trust = signatures::load(context)?;
     let mut plugins = Vec::new();
     let mut runbooks = Vec::new();
     let mut worst = ExitStatus::Success;
@@ -29,13 +34,15 @@ pub(super) fn run(context: &Context, args: &AuditArgs) -> Result<ExitStatus, Fai
     for subject in &subjects {
         match subject {
             Subject::Plugin(reference) => match Plugins::default().get(reference, Path::new(".")) {
-                Ok(plugin) => plugins.push(plugin_entry(reference, &plugin, &lens)),
+                Ok(plugin) => plugins.push(plugin_entry(reference, Path::new("."), &plugin, trust.as_ref(), &lens)?),
                 Err(failure) => failed(&failure),
             },
             Subject::Runbook(path) => match prepare::unlocked(context, path, args.env.as_deref(), Scrutiny::Report) {
                 Ok(prepared) => {
-                    plugins.extend(prepared.sites.values().map(|site| plugin_entry(&site.reference, &site.plugin, &lens)));
-                    runbooks.push(runbook_entry(path, args.env.as_deref(), &prepared, &lens));
+                    for site in prepared.sites.values() {
+                        plugins.push(plugin_entry(&site.reference, folder_of(path), &site.plugin, trust.as_ref(), &lens)?);
+                    }
+                    runbooks.push(runbook_entry(path, &prepared, &lens));
                 }
                 Err(failure) => failed(&failure),
             },
@@ -96,9 +103,9 @@ fn walk(folder: &Path, subjects: &mut Vec<Subject>) -> Result<(), Failure> {
         if path.is_dir() && !path.is_symlink() && !hidden && path.file_name().is_some_and(|name| name != "target") {
             walk(&path, subjects)?;
         } else if path.extension().is_some_and(|extension| extension == "wasm") {
-            subjects.push(Subject::Plugin(format!("{}", Path::new(".").join(&path).display())));
+            subjects.push(Subject::Plugin(Path::new(".").join(plain(&path)).display().to_string()));
         } else if path.extension().is_some_and(|extension| extension == "toml") && is_runbook(&path) {
-            subjects.push(Subject::Runbook(path.strip_prefix("./").unwrap_or(&path).to_owned()));
+            subjects.push(Subject::Runbook(plain(&path)));
         }
     }
     Ok(())
@@ -115,7 +122,7 @@ pub(super) fn imports(plugin: &Verified) -> BTreeSet<String> {
     lock::plugin_facts(plugin).imports
 }
 
-fn component<'a>(reference: &'a str, plugin: &'a Verified, imports: &'a BTreeSet<String>) -> Component<'a> {
+fn component<'a>(reference: &'a str, plugin: &'a Verified, imports: &'a BTreeSet<String>, origin: &'a Origin) -> Component<'a> {
     Component {
         reference,
         manifest: plugin.manifest(),
@@ -123,45 +130,80 @@ fn component<'a>(reference: &'a str, plugin: &'a Verified, imports: &'a BTreeSet
         size_bytes: plugin.size() as u64,
         imports,
         needs_inert_wasi: plugin.needs_inert_wasi(),
+        origin,
     }
 }
 
-fn plugin_entry(reference: &str, plugin: &Arc<Verified>, lens: &Lens<'_>) -> PluginEntry {
+/// The entry of a plugin, named as from the current folder, so that one file is one entry whoever uses it.
+fn plugin_entry(
+    reference: &str,
+    folder: &Path,
+    plugin: &Arc<Verified>,
+    trust: Option<&Trust>,
+    lens: &Lens<'_>,
+) -> Result<PluginEntry, Failure> {
     let imports = imports(plugin);
-    PluginEntry::new(&component(reference, plugin, &imports), lens)
+    let (shown, origin) = if plugins::is_file(reference) {
+        let file = from_here(&folder.join(reference));
+        let state = signatures::state(trust, &file, &plugin.manifest().name, plugin.digest())?;
+        let path = file.display().to_string();
+        (path.clone(), Origin::File { path, signature: state.text, is_trusted: trust.is_none() || state.is_trusted })
+    } else {
+        (reference.to_owned(), Origin::Bundled)
+    };
+    Ok(PluginEntry::new(&component(&shown, plugin, &imports, &origin), lens))
 }
 
-fn runbook_entry(path: &Path, environment: Option<&str>, prepared: &Prepared, lens: &Lens<'_>) -> RunbookEntry {
+/// A file as a person in the current folder names it, so that one file has one name whoever refers to it.
+fn from_here(file: &Path) -> PathBuf {
+    let resolved = || Some((file.canonicalize().ok()?, std::env::current_dir().ok()?.canonicalize().ok()?));
+    match resolved() {
+        Some((file, here)) => file.strip_prefix(&here).map(Path::to_owned).unwrap_or(file),
+        None => plain(file),
+    }
+}
+
+/// A path without `.` in it, so that `./a`, `././a` and `a` are one file.
+fn plain(path: &Path) -> PathBuf {
+    path.components().filter(|part| *part != std::path::Component::CurDir).collect()
+}
+
+fn runbook_entry(path: &Path, prepared: &Prepared, lens: &Lens<'_>) -> RunbookEntry {
     let folder = std::path::absolute(&prepared.folder).unwrap_or_else(|_| prepared.folder.clone());
     let inputs: BTreeMap<_, BTreeSet<String>> = runbook_engine::inputs_from(&prepared.runbook)
         .into_iter()
         .map(|(step, from)| (step, from.iter().map(|step| step.as_str().to_owned()).collect()))
         .collect();
     let nothing = BTreeSet::new();
-    let in_file_order: Vec<(_, &Site)> = prepared
+    let used_at = audited::of(prepared).at;
+    let in_file_order: Vec<_> = prepared
         .runbook
         .use_sites()
         .into_iter()
-        .filter_map(|site| prepared.sites.get(&site.step).map(|found| (site.step, found)))
+        .filter_map(|written| prepared.sites.get(&written.step).map(|site| (written, site)))
         .collect();
-    let steps = in_file_order.iter().map(|(step, site)| {
+    let steps = in_file_order.iter().map(|(written, site)| {
         let imports = imports(&site.plugin);
         let uses = format!("{}:{}", site.reference, site.operation);
-        let component = component(&site.reference, &site.plugin, &imports);
-        StepEntry::new((step.as_str(), &uses), &component, &site.effective, &folder, lens)
+        // What a step of the ledger shows is what may be done; where its plugin comes from stands in the plugin's entry.
+        let component = component(&site.reference, &site.plugin, &imports, &Origin::Bundled);
+        let details = details::of_call(&prepared.runbook, written);
+        let call = CallSite { step: written.step.as_str(), uses: &uses, details, used_at: &used_at };
+        StepEntry::new(call, &component, &site.effective, &folder, lens)
     });
     let flow_steps: Vec<FlowStep<'_>> = in_file_order
         .iter()
-        .map(|(step, site)| FlowStep {
-            step: step.as_str(),
+        .map(|(written, site)| FlowStep {
+            step: written.step.as_str(),
             effective: &site.effective,
-            inputs_from: inputs.get(step).unwrap_or(&nothing),
+            inputs_from: inputs.get(&written.step).unwrap_or(&nothing),
         })
         .collect();
     RunbookEntry {
-        file: path.display().to_string(),
+        file: plain(path).display().to_string(),
         name: prepared.runbook.name.value.clone(),
-        environment: environment.map(str::to_owned),
+        environment: prepared.environment.clone(),
+        details: details::of_runbook(&prepared.runbook),
         steps: steps.collect(),
         flows: flows(&flow_steps),
     }

@@ -1,6 +1,7 @@
 //! `runbook audit tighten`: the least grant that covers what was used, to be reviewed and written into the runbook.
 
-use super::records;
+use super::records::{self, UsedCall};
+use crate::audited;
 use crate::context::Context;
 use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
@@ -12,30 +13,45 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::Arc;
 
+/// What the runs of a runbook did with one target.
+#[derive(Default)]
+struct UseOfTarget {
+    /// Each call in one line.
+    operations: BTreeSet<String>,
+    /// Whether it was used at all, also where no call names it: a secret that the host put into a request.
+    was_used: bool,
+}
+
 /// Proposes narrower targets.
 pub(super) fn run(context: &Context, file: &Path, environment: Option<&str>) -> Result<ExitStatus, Failure> {
     let prepared = prepare::unlocked(context, file, environment, Scrutiny::Report)?;
-    let steps: Vec<&str> = prepared.sites.keys().map(runbook_engine::StepId::as_str).collect();
-    let used = records::operations(context, &steps, &prepared.runbook.name.value)?;
-    if used.is_empty() {
-        return Err(Failure::usage(format!("no run of `{}` is in the audit log", prepared.runbook.name.value))
+    let at = audited::of(&prepared).at;
+    let calls: Vec<UsedCall> = records::used_calls(context)?.into_iter().filter(|call| call.at == at).collect();
+    if calls.is_empty() {
+        return Err(Failure::usage(format!("no run of `{}` is in the audit log", file.display()))
             .hint("run it first, in all the ways in which it is meant to run"));
     }
-    let mut targets: BTreeMap<String, (Arc<Target>, BTreeSet<String>)> = BTreeMap::new();
+    let mut targets: BTreeMap<String, (Arc<Target>, UseOfTarget)> = BTreeMap::new();
     for site in prepared.sites.values() {
         for grant in site.effective.iter() {
-            targets.entry(grant.target.name.clone()).or_insert_with(|| (Arc::clone(&grant.target), BTreeSet::new()));
+            targets.entry(grant.target.name.clone()).or_insert_with(|| (Arc::clone(&grant.target), UseOfTarget::default()));
         }
     }
-    for (step, slot, operation) in used {
-        let grant = prepared.sites.iter().find(|(id, _)| id.as_str() == step).and_then(|(_, site)| site.effective.get(&slot));
-        if let Some((_, operations)) = grant.and_then(|grant| targets.get_mut(&grant.target.name)) {
-            operations.insert(operation);
+    for call in &calls {
+        let Some((_, site)) = prepared.sites.iter().find(|(id, _)| id.as_str() == call.step) else { continue };
+        for slot in std::iter::once(&call.slot).chain(&call.secrets) {
+            let Some(grant) = site.effective.get(slot) else { continue };
+            let Some((_, of_target)) = targets.get_mut(&grant.target.name) else { continue };
+            of_target.was_used = true;
+            if *slot == call.slot {
+                of_target.operations.insert(call.operation.clone());
+            }
         }
     }
+    let written: String = prepared.runbook.sources.iter().map(|source| source.text()).collect();
     let mut text = String::new();
-    for (target, operations) in targets.values() {
-        push_proposal(&mut text, target, operations);
+    for (target, of_target) in targets.values() {
+        push_proposal(&mut text, target, of_target, &written);
     }
     if text.is_empty() {
         text.push_str("nothing can be narrower: every limit that a target has was needed");
@@ -49,11 +65,11 @@ pub(super) fn run(context: &Context, file: &Path, environment: Option<&str>) -> 
 }
 
 /// The lines to add to one target, with its place; nothing if there is nothing to add.
-fn push_proposal(text: &mut String, target: &Target, operations: &BTreeSet<String>) {
-    let lines = if operations.is_empty() {
-        vec!["# never used: remove it and what is bound to it".to_owned()]
+fn push_proposal(text: &mut String, target: &Target, of_target: &UseOfTarget, written: &str) {
+    let lines = if of_target.was_used {
+        proposal(target, &of_target.operations, written)
     } else {
-        proposal(target, operations)
+        vec!["# never used: remove it and what is bound to it".to_owned()]
     };
     if lines.is_empty() {
         return;
@@ -66,11 +82,13 @@ fn push_proposal(text: &mut String, target: &Target, operations: &BTreeSet<Strin
     text.push('\n');
 }
 
-fn proposal(target: &Target, operations: &BTreeSet<String>) -> Vec<String> {
+fn proposal(target: &Target, operations: &BTreeSet<String>, written: &str) -> Vec<String> {
     let behind = |prefix: &str| -> BTreeSet<&str> { operations.iter().filter_map(|line| line.strip_prefix(prefix)).collect() };
     match &target.kind {
         TargetKind::Http(http) => {
-            let paths: BTreeSet<&str> = operations.iter().filter_map(|line| requested_path(line)).collect();
+            let requested: BTreeSet<&str> = operations.iter().filter_map(|line| requested_path(line)).collect();
+            let patterns = path_patterns(&requested, written);
+            let paths: BTreeSet<&str> = patterns.iter().map(String::as_str).collect();
             let now: BTreeSet<&str> = http.paths.iter().map(runbook_authority::pattern::PathPattern::as_str).collect();
             if paths.is_empty() || paths == now { Vec::new() } else { vec![format!("paths = {}", list(&paths))] }
         }
@@ -127,6 +145,58 @@ fn requested_path(line: &str) -> Option<&str> {
     (is_method && path.starts_with('/')).then_some(path)
 }
 
+/// The paths to allow. A part of a path that no text of the runbook names, and that looks like an id or stood in several forms at the
+/// same place, was made by a run or a server: another run has another one, so the pattern says `*` there.
+fn path_patterns(requested: &BTreeSet<&str>, written: &str) -> BTreeSet<String> {
+    let split: Vec<Vec<&str>> = requested.iter().map(|path| path.split('/').collect()).collect();
+    let varies = |path: &[&str], index: usize| {
+        let rest_is_the_same =
+            |other: &&Vec<&str>| other.len() == path.len() && (0..path.len()).all(|at| at == index || other[at] == path[at]);
+        split.iter().filter(rest_is_the_same).any(|other| other[index] != path[index] && !is_written(other[index], written))
+    };
+    let pattern = |path: &Vec<&str>| {
+        let part = |(index, part): (usize, &&str)| {
+            let is_made = !is_written(part, written) && (looks_like_an_id(part) || varies(path, index));
+            if is_made { "*".to_owned() } else { (*part).to_owned() }
+        };
+        path.iter().enumerate().map(part).collect::<Vec<_>>().join("/")
+    };
+    split.iter().map(pattern).collect()
+}
+
+/// Whether a text of the runbook names this part of a path.
+fn is_written(part: &str, written: &str) -> bool {
+    part.is_empty() || written.contains(part)
+}
+
+/// Whether a part of a path looks like what a program makes: it has a digit, or is long.
+fn looks_like_an_id(part: &str) -> bool {
+    part.len() >= 20 || part.chars().any(|c| c.is_ascii_digit())
+}
+
 fn list(words: &BTreeSet<&str>) -> String {
     format!("[{}]", words.iter().map(|word| format!("{word:?}")).collect::<Vec<_>>().join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_that_a_run_made_is_never_proposed_as_a_path() {
+        let requested = BTreeSet::from([
+            "/session",
+            "/things",
+            "/things/062bd806",
+            "/things/6e5a1134",
+            "/orders/0190aa11-22bb-7c3d-8e4f-5a6b7c8d9e0f/lines/17",
+            "/users/grace",
+            "/users/linus",
+            "/v2/health",
+        ]);
+        let written = "http = \"https://h/v2\"\npath = \"/v2/health\" users things session orders lines";
+        let patterns = path_patterns(&requested, written);
+        let expected = ["/orders/*/lines/*", "/session", "/things", "/things/*", "/users/*", "/v2/health"];
+        assert_eq!(patterns.iter().map(String::as_str).collect::<Vec<_>>(), expected);
+    }
 }

@@ -1,0 +1,119 @@
+//! What a runbook's text says about each call, so that a reviewer need not open the file: inputs with their SQL and arguments,
+//! conditions, approvals, undo, limits.
+
+use runbook_authority::ledger::Detail;
+use runbook_document::{Table, format_duration};
+use runbook_engine::model::{Approval, Items, OnFailure, Oneself, Risk, Step, UndoDeclaration};
+use runbook_engine::{Runbook, UseSite};
+use serde_json::Value;
+use std::time::Duration;
+
+/// What holds for the whole runbook.
+pub(super) fn of_runbook(runbook: &Runbook) -> Vec<Detail> {
+    let risk = runbook.risk.as_ref().map(|risk| name_in(Risk::ALL, risk.value));
+    let locks = (!runbook.locks.exclusive.is_empty()).then(|| runbook.locks.exclusive.join(", "));
+    let effects = runbook.limits.max_effects.iter().map(|(capability, most)| format!("{capability} {most}"));
+    let effects: Vec<_> = effects.collect();
+    let params = runbook.params.iter().map(|param| format!("{} ({})", param.name.name, param.kind.name()));
+    let params: Vec<_> = params.collect();
+    [
+        ("owner", runbook.owner.clone()),
+        ("risk", risk.map(str::to_owned)),
+        ("timeout", runbook.timeout.map(format_duration)),
+        ("params", (!params.is_empty()).then(|| params.join(", "))),
+        ("exclusive locks", locks),
+        ("max_effects", (!effects.is_empty()).then(|| effects.join(", "))),
+    ]
+    .into_iter()
+    .filter_map(|(name, text)| text.map(|text| detail(name, text)))
+    .collect()
+}
+
+/// What the text says about one call. The conditions of a step hold for the step's own call; its undo is a call of its own.
+pub(super) fn of_call(runbook: &Runbook, call: &UseSite<'_>) -> Vec<Detail> {
+    let mut details = Vec::new();
+    if let Some(step) = runbook.step(&call.step) {
+        push_conditions(&mut details, step);
+    }
+    if let Some(with) = call.with {
+        push_input(&mut details, with);
+    }
+    if let Some(step) = runbook.step(&call.step) {
+        push_consequences(&mut details, step);
+    }
+    details
+}
+
+fn push_conditions(details: &mut Vec<Detail>, step: &Step) {
+    if let Some(when) = &step.when {
+        details.push(detail("when", when.value.clone()));
+    }
+    if let Some(for_each) = &step.for_each {
+        let items = match &for_each.items {
+            Items::Expression(expression) => expression.value.clone(),
+            Items::Literal(node) => node.value.to_json().to_string(),
+        };
+        details.push(detail("for_each", items));
+    }
+    if let Some(approval) = &step.approval {
+        details.push(detail("approval", approval_text(&approval.value)));
+    }
+}
+
+/// The input, one line for each value at its path.
+fn push_input(details: &mut Vec<Detail>, with: &Table) {
+    push_value(details, "with", &with.to_json());
+}
+
+fn push_value(details: &mut Vec<Detail>, path: &str, value: &Value) {
+    match value {
+        Value::Object(members) => {
+            members.iter().for_each(|(key, value)| push_value(details, &format!("{path}.{key}"), value));
+        }
+        Value::Array(items) if items.iter().any(|item| item.is_object() || item.is_array()) => {
+            let numbered = items.iter().enumerate();
+            numbered.for_each(|(index, item)| push_value(details, &format!("{path}[{index}]"), item));
+        }
+        Value::String(text) => details.push(detail(path, text.trim_end().to_owned())),
+        Value::Array(_) | Value::Null | Value::Bool(_) | Value::Number(_) => details.push(detail(path, value.to_string())),
+    }
+}
+
+fn push_consequences(details: &mut Vec<Detail>, step: &Step) {
+    match &step.undo {
+        Some(UndoDeclaration::Auto { .. }) => details.push(detail("undo", "by the plugin itself".to_owned())),
+        Some(UndoDeclaration::Explicit { uses, .. }) => {
+            details.push(detail("undo", format!("{}, shown as `{}`", uses.value, step.id.value.undo())));
+        }
+        Some(UndoDeclaration::Irreversible { reason }) => details.push(detail("irreversible", reason.value.clone())),
+        None => {}
+    }
+    if step.on_failure != OnFailure::default() {
+        details.push(detail("on_failure", name_in(OnFailure::ALL, step.on_failure).to_owned()));
+    }
+    if let Some(retry) = &step.retry {
+        details.push(detail("retry", format!("{} attempts", retry.attempts)));
+    }
+    if let Some(timeout) = step.timeout {
+        details.push(detail("timeout", format_duration(timeout)));
+    }
+}
+
+fn approval_text(approval: &Approval) -> String {
+    let people = if approval.quorum == 1 { "1 person".to_owned() } else { format!("{} people", approval.quorum) };
+    let among = if approval.approvers.is_empty() { String::new() } else { format!(" of {}", approval.approvers.join(", ")) };
+    let oneself = match approval.oneself {
+        Oneself::Counts => "",
+        Oneself::DoesNotCount => ", not the operator who started the run",
+    };
+    let expires = approval.expires.map(|after: Duration| format!(", expires after {}", format_duration(after)));
+    format!("{people}{among}{oneself}{}", expires.unwrap_or_default())
+}
+
+fn name_in<T: PartialEq>(all: &[(T, &'static str)], value: T) -> &'static str {
+    all.iter().find(|(known, _)| *known == value).map_or("", |(_, name)| *name)
+}
+
+fn detail(name: &str, text: String) -> Detail {
+    Detail { name: name.to_owned(), text }
+}

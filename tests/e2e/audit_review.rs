@@ -1,0 +1,161 @@
+//! What a reviewer is told: uses counted for exactly the runbook that had them, texts beside each call, every plugin once, a location
+//! for each finding.
+
+use crate::{home, renamed, repository};
+use runbook_tests::env::TestEnv;
+use runbook_tests::http::Receiver;
+
+/// Two runbooks with the same name, step, plugin and slot.
+fn twins() -> TestEnv {
+    let env = home();
+    for folder in ["a", "b"] {
+        env.file(
+            &format!("{folder}/r.toml"),
+            "format = 1\n[runbook]\nname = \"twin\"\n[targets.db]\nsql = \"sqlite:work.db\"\ncreate = true\n\
+             [[step]]\nid = \"make\"\nuses = \"sql:execute\"\nbind.db = \"db\"\nirreversible = \"a scratch table\"\n\
+             with = { statement = \"create table if not exists t (n int)\" }\n\
+             [[step]]\nid = \"each\"\nuses = \"sql:execute\"\nbind.db = \"db\"\nirreversible = \"a scratch table\"\nfor_each = [1, 2, 3]\n\
+             with = { statement = \"insert into t values (1)\" }\n",
+        );
+    }
+    env
+}
+
+/// The lines of one runbook in a review.
+fn part<'a>(review: &'a str, runbook: &str) -> &'a str {
+    let start = review.find(&format!("Runbook {runbook} ")).unwrap_or_else(|| panic!("no `{runbook}` in\n{review}"));
+    let rest = &review[start..];
+    &rest[..rest.find("\n\n").unwrap_or(rest.len())]
+}
+
+#[test]
+fn uses_count_for_the_runbook_that_ran_wherever_it_is_reviewed_from() {
+    let env = twins();
+    env.run(&["exec", "a/r.toml"]).status(0);
+    for (folder, arguments, used, unused) in [
+        (".", vec!["audit", "--used", "a/r.toml", "b/r.toml"], "a/r.toml", "b/r.toml"),
+        ("a", vec!["audit", "--used", "r.toml", "../b/r.toml"], "r.toml", "../b/r.toml"),
+        ("b", vec!["audit", "--used", "../a/r.toml", "r.toml"], "../a/r.toml", "r.toml"),
+    ] {
+        let review = env.run_in(folder, &arguments).status(0).stdout;
+        let (used, unused) = (part(&review, used), part(&review, unused));
+        assert!(used.contains("used 3 times"), "each item counts for its step:\n{used}");
+        assert!(!unused.contains("used once") && !unused.contains(" times"), "it never ran:\n{unused}");
+        assert!(unused.contains("never used"), "{unused}");
+    }
+    env.run(&["audit", "tighten", "b/r.toml"]).status(2).err("no run of `b/r.toml` is in the audit log");
+    env.run(&["audit", "tighten", "a/r.toml"]).status(0).out("statements = [");
+}
+
+#[test]
+fn uses_of_a_suite_count_for_the_suite() {
+    let env = home();
+    env.file(
+        "s.toml",
+        "format = 1\n[runbook]\nname = \"suite\"\n[targets.db]\nsql = \"sqlite:work.db\"\ncreate = true\n\
+         [[check]]\nid = \"one\"\nuses = \"sql:query\"\nbind.db = \"db\"\nwith = { statement = \"select 1 as n\" }\n",
+    );
+    env.file("work.db", "");
+    env.run(&["check", "s.toml"]).status(0);
+    let review = env.run(&["audit", "--used", "s.toml"]).status(0).stdout;
+    assert!(part(&review, "s.toml").contains("used "), "{review}");
+    assert!(!part(&review, "s.toml").contains("never used"), "{review}");
+}
+
+#[test]
+fn a_secret_that_the_host_puts_into_a_request_is_used_and_a_made_id_is_no_path() {
+    let receiver = Receiver::answering("200 OK", "{\"id\":\"062bd806\"}");
+    let env = home();
+    env.run(&["secret", "keygen"]).status(0);
+    env.run_with_input(&["secret", "set", "s.age#login"], "hunter2-hunter2").status(0);
+    env.file(
+        "r.toml",
+        &format!(
+            "format = 1\n[runbook]\nname = \"t\"\n[secrets.login]\nsource = \"age:s.age#login\"\n\
+             [targets.api]\nhttp = \"http://127.0.0.1:{}\"\n\
+             [targets.login]\nsecret = \"login\"\npositions = [{{ slot = \"target\", header = \"authorization\", format = \"Bearer {{}}\" }}]\n\
+             [[step]]\nid = \"smoke\"\nuses = \"smoke:run\"\nbind = {{ target = \"api\", token = \"login\" }}\nirreversible = \"it cleans up\"\n\
+             [[step.with.cases]]\nname = \"make\"\nmethod = \"POST\"\npath = \"/things\"\nauth = true\ncapture = {{ id = \"id\" }}\n\
+             [[step.with.cleanup]]\nname = \"remove\"\nmethod = \"DELETE\"\npath = \"/things/${{id}}\"\nauth = true\n",
+            receiver.port
+        ),
+    );
+    env.run(&["exec", "r.toml"]).status(0);
+    let review = env.run(&["audit", "--used", "r.toml"]).status(0).stdout;
+    let token = part(&review, "r.toml").lines().find(|line| line.contains("secrets.use")).expect("a row").to_owned();
+    assert!(token.contains("used 2 times"), "{token}");
+    let proposal = env.run(&["audit", "tighten", "r.toml"]).status(0).stdout;
+    assert!(proposal.contains("paths = [\"/things\", \"/things/*\"]"), "{proposal}");
+    assert!(!proposal.contains("never used") && !proposal.contains("062bd806"), "{proposal}");
+}
+
+#[test]
+fn what_a_call_is_given_and_what_follows_stands_beside_it() {
+    let env = home();
+    env.file(
+        "r.toml",
+        "format = 1\n[runbook]\nname = \"t\"\nowner = \"dba\"\n[targets.db]\nsql = \"sqlite:work.db\"\ncreate = true\n\
+         [[step]]\nid = \"drop\"\nuses = \"sql:execute\"\nbind.db = \"db\"\ntimeout = \"5m\"\nirreversible = \"nobody reads it\"\n\
+         approval = { quorum = 2, expires = \"1h\" }\nwhen = \"run.id != ''\"\n\
+         with = { statement = \"\"\"\ndrop table\n  old_orders\"\"\" }\n\
+         [[step]]\nid = \"make\"\nuses = \"sql:execute\"\nbind.db = \"db\"\nwith = { statement = \"create table t (n int)\" }\n\
+         undo = { uses = \"sql:execute\", bind.db = \"db\", with = { statement = \"drop table t\" } }\n",
+    );
+    let review = env.run(&["audit", "r.toml"]).status(0).stdout;
+    for line in [
+        "  owner: dba",
+        "    with.statement: drop table",
+        "      |   old_orders",
+        "    when: run.id != ''",
+        "    approval: 2 people, expires after 1 h 00 m",
+        "    irreversible: nobody reads it",
+        "    timeout: 5 m 00 s",
+        "    undo: sql:execute, shown as `make/undo`",
+        "    with.statement: drop table t",
+    ] {
+        assert!(review.lines().any(|found| found == line), "no line `{line}` in\n{review}");
+    }
+    let page = env.run(&["audit", "--format", "html", "r.toml"]).status(0).stdout;
+    assert!(page.contains("<pre>drop table\n  old_orders</pre>"), "{page}");
+}
+
+#[test]
+fn a_plugin_is_listed_once_with_where_it_comes_from_and_who_signed_it() {
+    let env = home();
+    env.file(
+        "checks/r.toml",
+        "format = 1\n[runbook]\nname = \"t\"\n[targets.db]\nsql = \"sqlite:work.db\"\ncreate = true\n\
+         [[preflight]]\nid = \"own\"\nuses = \"../plugins/mine.wasm:query\"\nbind.db = \"db\"\nwith = { statement = \"select 1 as n\" }\n\
+         [[preflight]]\nid = \"ours\"\nuses = \"sql:query\"\nbind.db = \"db\"\nwith = { statement = \"select 1 as n\" }\n",
+    );
+    std::fs::create_dir_all(env.path().join("plugins")).expect("a folder");
+    std::fs::write(env.path().join("plugins/mine.wasm"), renamed("sql", "our")).expect("written");
+    let review = env.run(&["audit", "."]).status(0).stdout;
+    let plugins: Vec<&str> = review.lines().filter(|line| line.starts_with("Plugin ")).collect();
+    assert_eq!(plugins.len(), 2, "{plugins:#?}");
+    assert!(plugins[0].starts_with("Plugin plugins/mine.wasm (our "), "{plugins:#?}");
+    assert!(review.contains("  file plugins/mine.wasm, signature: none"), "{review}");
+    assert!(review.contains("  bundled with this program"), "{review}");
+    assert!(review.contains("1 runbook, 2 plugins,"), "{review}");
+    // With a trust file in force, that nobody signed it is a finding; without one nobody asked for it.
+    assert!(!review.contains("RB015"), "{review}");
+    env.file("trust.toml", "format = 1\n");
+    let review = env.run(&["audit", "--trust", "trust.toml", "."]).stdout;
+    assert!(review.contains("RB015 unsigned-plugin  plugin `plugins/mine.wasm`"), "{review}");
+}
+
+#[test]
+fn every_finding_in_sarif_has_a_location() {
+    let env = home();
+    std::fs::write(env.path().join("mine.wasm"), renamed("smoke", "smock")).expect("written");
+    let shipped = repository().join("runbooks").display().to_string();
+    let all: Vec<&str> = crate::BUNDLED.iter().map(|plugin| plugin.name).collect();
+    let arguments = [&["audit", "--format", "sarif", &shipped, "./mine.wasm"], all.as_slice()].concat();
+    let sarif: serde_json::Value = serde_json::from_str(&env.run(&arguments).stdout).expect("JSON");
+    let results = sarif["runs"][0]["results"].as_array().expect("results");
+    assert!(!results.is_empty());
+    for result in results {
+        let uri = &result["locations"][0]["physicalLocation"]["artifactLocation"]["uri"];
+        assert!(uri.as_str().is_some_and(|uri| !uri.is_empty()), "{result:#}");
+    }
+}
