@@ -1,12 +1,18 @@
 //! Removes known secrets from text before anybody sees it.
 //!
 //! A secret is found plain, in hexadecimal, in base64 (standard and URL-safe, padded or not, at any offset inside of
-//! longer encoded data, wrapped or not), percent-encoded and JSON-escaped, and in one of these within another. It is a net under
-//! the other measures, not a wall: a guest that may reveal a secret can always transform it in a way that nobody foresees.
+//! longer encoded data, wrapped or not), percent-encoded and JSON-escaped, and in one of these within another; letters of ASCII
+//! may be large or small, because names of headers and some messages are. It is a net under the other measures, not a wall: a
+//! guest that may reveal a secret can always transform it in a way that nobody foresees.
+//!
+//! Text that was cut off may end within a secret. [`Scrubber::cut_text`] and [`Scrubber::cut_bytes`] are for such text: what
+//! could be the beginning of a secret at its end is taken out too, so that whoever chooses where the cut falls learns no more
+//! than [`MIN_LEN`] - 1 bytes of it. Fewer bytes are the beginning of many words.
 //!
 //! The searching machine keeps its own copy of the values, which is not wiped when it is dropped: it lives as long as the
 //! process that uses the secrets.
 
+mod cut;
 mod pattern;
 mod view;
 
@@ -64,6 +70,7 @@ impl Scrubber {
         // Overlapping matches are wanted: the end of one secret may be the beginning of another.
         let search = AhoCorasickBuilder::new()
             .match_kind(MatchKind::Standard)
+            .ascii_case_insensitive(true)
             .build(patterns.iter().map(|pattern| pattern.bytes.as_slice()))
             .expect("secrets are far smaller than the 2 GiB that the automaton can hold");
         let overlap = MAX_EXPANSION * patterns.iter().map(|pattern| pattern.bytes.len()).max().unwrap_or(0);
@@ -82,18 +89,27 @@ impl Scrubber {
 
     /// The text without secrets; borrowed if there were none.
     pub fn text<'t>(&self, text: &'t str) -> Cow<'t, str> {
-        let Some((machine, mut hits)) = self.hits(text.as_bytes()) else { return Cow::Borrowed(text) };
-        for hit in &mut hits {
-            // A secret of arbitrary bytes may begin or end within a character.
-            hit.range = text.floor_char_boundary(hit.range.start)..text.ceil_char_boundary(hit.range.end);
-        }
-        let bytes = machine.replace(text.as_bytes(), hits);
-        Cow::Owned(String::from_utf8(bytes).expect("text was cut at the boundaries of characters only"))
+        let Some((machine, hits)) = self.hits(text.as_bytes()) else { return Cow::Borrowed(text) };
+        machine.replaced_text(text, hits)
     }
 
     /// The bytes without secrets; borrowed if there were none.
     pub fn bytes<'t>(&self, bytes: &'t [u8]) -> Cow<'t, [u8]> {
         match self.hits(bytes) {
+            Some((machine, hits)) => Cow::Owned(machine.replace(bytes, hits)),
+            None => Cow::Borrowed(bytes),
+        }
+    }
+
+    /// What is left of a text that was cut off: without secrets, and without what may be the beginning of one at its end.
+    pub fn cut_text<'t>(&self, text: &'t str) -> Cow<'t, str> {
+        let Some((machine, hits)) = self.hits_of_cut(text.as_bytes()) else { return Cow::Borrowed(text) };
+        machine.replaced_text(text, hits)
+    }
+
+    /// Like [`cut_text`](Self::cut_text), for bytes.
+    pub fn cut_bytes<'t>(&self, bytes: &'t [u8]) -> Cow<'t, [u8]> {
+        match self.hits_of_cut(bytes) {
             Some((machine, hits)) => Cow::Owned(machine.replace(bytes, hits)),
             None => Cow::Borrowed(bytes),
         }
@@ -130,9 +146,25 @@ impl Scrubber {
         let hits = machine.find(bytes);
         (!hits.is_empty()).then_some((machine, hits))
     }
+
+    fn hits_of_cut(&self, bytes: &[u8]) -> Option<(&Machine, Vec<Hit>)> {
+        let machine = self.0.as_deref()?;
+        let mut hits = machine.find(bytes);
+        hits.extend(machine.beginning_at_end(bytes));
+        (!hits.is_empty()).then_some((machine, hits))
+    }
 }
 
 impl Machine {
+    fn replaced_text<'t>(&self, text: &'t str, mut hits: Vec<Hit>) -> Cow<'t, str> {
+        for hit in &mut hits {
+            // A secret of arbitrary bytes may begin or end within a character.
+            hit.range = text.floor_char_boundary(hit.range.start)..text.ceil_char_boundary(hit.range.end);
+        }
+        let bytes = self.replace(text.as_bytes(), hits);
+        Cow::Owned(String::from_utf8(bytes).expect("text was cut at the boundaries of characters only"))
+    }
+
     /// Every place that shows a secret, in no order, possibly overlapping.
     fn find(&self, bytes: &[u8]) -> Vec<Hit> {
         let mut hits = Vec::new();

@@ -41,6 +41,18 @@ impl Pattern {
     }
 }
 
+impl Pattern {
+    /// Where the beginning of this pattern stands at the end of a text, if at least `least` bytes of it and not all of them do.
+    pub(super) fn beginning_at_end(&self, text: &[u8], least: usize) -> Option<usize> {
+        let longest = text.len().min(self.bytes.len() - 1);
+        let length = (least..=longest).rev().find(|length| {
+            let (end, beginning) = (&text[text.len() - length..], &self.bytes[..*length]);
+            end.eq_ignore_ascii_case(beginning)
+        })?;
+        Some(self.widen(text, text.len() - length..text.len()).start)
+    }
+}
+
 /// Everything to look for so that this secret is found.
 pub(super) fn of_secret(secret: &[u8], marker: usize) -> Vec<Pattern> {
     let mut patterns = of_value(secret, marker);
@@ -59,7 +71,7 @@ fn of_value(value: &[u8], marker: usize) -> Vec<Pattern> {
         write!(hex, "{byte:02x}").expect("writing to a string cannot fail");
         hex
     });
-    let mut patterns = vec![sharp(value.to_vec()), sharp(hex.to_ascii_uppercase().into_bytes()), sharp(hex.into_bytes())];
+    let mut patterns = vec![sharp(value.to_vec()), sharp(hex.into_bytes())];
     for offset in 0..3 {
         let (core, edges) = base64_core(value, offset);
         let url_safe: Vec<u8> = core

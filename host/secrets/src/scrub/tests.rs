@@ -122,6 +122,66 @@ fn surroundings() -> impl Strategy<Value = String> {
     "[a-zA-Z0-9%\\\\+/= \"\n€{}_-]{0,24}"
 }
 
+/// A secret as it may be written, and how many bytes of it one byte of the secret takes at most.
+struct Form {
+    text: Vec<u8>,
+    unit: usize,
+}
+
+fn forms(secret: &[u8]) -> Vec<Form> {
+    let form = |text: String, unit| Form { text: text.into_bytes(), unit };
+    let mut forms = vec![
+        Form { text: secret.to_vec(), unit: 1 },
+        form(STANDARD.encode(secret), 1),
+        form(URL_SAFE_NO_PAD.encode(secret), 1),
+        form(hex(secret), 1),
+        form(hex(secret).to_uppercase(), 1),
+        form(percent(secret, |byte| byte.is_ascii_alphanumeric()), 3),
+        form(percent(percent(secret, |_| false).as_bytes(), |byte| byte.is_ascii_alphanumeric()), 5),
+    ];
+    if let Ok(text) = std::str::from_utf8(secret) {
+        let escaped: String = text.encode_utf16().map(|unit| format!("\\u{unit:04x}")).collect();
+        forms.push(form(escaped.replace('\\', "\\\\"), 7));
+        forms.push(form(percent(escaped.as_bytes(), |byte| byte.is_ascii_alphanumeric()), 8));
+        forms.push(form(escaped, 6));
+    }
+    forms
+}
+
+fn without_markers(mut bytes: &[u8]) -> Vec<u8> {
+    const MARKER: &[u8] = b"[secret s]";
+    let mut left = Vec::new();
+    while let Some((first, rest)) = bytes.split_first() {
+        if let Some(rest) = bytes.strip_prefix(MARKER) {
+            // What stands on both sides of it does not stand together.
+            left.push(0);
+            bytes = rest;
+        } else {
+            left.push(*first);
+            bytes = rest;
+        }
+    }
+    left
+}
+
+#[test]
+fn a_secret_in_large_or_small_letters_is_found() {
+    check("S3cr3t-T0ken", "x-s3cr3t-t0ken: 1, X-S3CR3T-T0KEN", "x-[secret db]: 1, X-[secret db]");
+}
+
+#[test]
+fn what_may_be_the_beginning_of_a_secret_is_taken_from_the_end_of_cut_text_only() {
+    let scrubber = scrubber(&[("db", b"hunter2secret")]);
+    assert_eq!(scrubber.cut_text("the password is hunter2sec"), "the password is [secret db]");
+    assert_eq!(scrubber.cut_text("a hunter2secret and hun"), "a [secret db] and hun");
+    assert_eq!(scrubber.cut_text("hunter went home"), "hunter went home");
+    assert_eq!(scrubber.text("the password is hunter2sec"), "the password is hunter2sec");
+    let header = STANDARD.encode("admin:hunter2secret");
+    let scrubbed = scrubber.cut_text(&header[..header.len() - 6]).into_owned();
+    assert_eq!(scrubbed, format!("{}[secret db]", STANDARD.encode("admin:")));
+    assert!(matches!(scrubber.cut_text("nothing"), Cow::Borrowed(_)));
+}
+
 proptest! {
     #[test]
     fn no_form_of_a_secret_survives(
@@ -160,6 +220,7 @@ proptest! {
         let scrubbed = scrubber.bytes(&text);
         let shows = |bytes: &[u8], part: &[u8]| bytes.windows(part.len()).any(|window| window == part);
         prop_assert!(shows(&scrubbed, b"[secret s]"));
+        prop_assert!(!shows(&without_markers(&scrubbed), &secret), "{:?} is left in {:?}", secret, scrubbed);
     }
 
     #[test]
@@ -175,5 +236,34 @@ proptest! {
         // No form of a value of `Z` alone can be made of these characters: not plain, not hex (5a5a), not base64 (WlpaWlpa…).
         let scrubber = scrubber(&[("s", b"ZZZZZZZZ")]);
         prop_assert!(matches!(scrubber.text(&text), Cow::Borrowed(_)));
+    }
+}
+
+proptest! {
+    // Each case is cut at every place of every form.
+    #![proptest_config(ProptestConfig { cases: 12, ..ProptestConfig::default() })]
+
+    #[test]
+    fn wherever_a_text_is_cut_no_beginning_of_a_secret_is_left(
+        secret in prop_oneof!["[ -~]{8,40}".prop_map(String::into_bytes), "[äöü€😀a-z]{6,12}".prop_map(String::into_bytes), proptest::collection::vec(any::<u8>(), 8..40)],
+        before in "[a-z ]{0,12}",
+    ) {
+        let scrubber = scrubber(&[("s", &secret)]);
+        for Form { text, unit } in forms(&secret) {
+            // Of each form that many bytes may be left: three bytes of the secret, and in Base64 the bits of a fourth.
+            let left = (MIN_LEN - 1) * unit + unit;
+            for cut in left + 1..=text.len() {
+                let whole = [before.as_bytes(), b"|", &text[..cut]].concat();
+                let scrubbed = scrubber.cut_bytes(&whole);
+                let shown = without_markers(&scrubbed);
+                prop_assert!(
+                    !shown.windows(left + 1).any(|window| window == &text[..=left]),
+                    "cut at {}: {:?} is left in {:?}", cut, String::from_utf8_lossy(&text[..cut]), String::from_utf8_lossy(&scrubbed)
+                );
+                if let Ok(whole) = std::str::from_utf8(&whole) {
+                    prop_assert_eq!(scrubber.cut_text(whole).into_owned().into_bytes(), scrubbed.to_vec());
+                }
+            }
+        }
     }
 }
