@@ -4,6 +4,7 @@
 
 pub mod docker;
 pub mod env;
+pub mod hostile_text;
 pub mod http;
 pub mod mariadb;
 pub mod postgres;

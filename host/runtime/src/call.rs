@@ -2,18 +2,17 @@
 
 use crate::answer::{Answer, CallFault, CallFaultClass, CallOutcome, CallRequest, Phase};
 use crate::bindings::runbook::plugin::types::{self as wit, Job};
-use crate::capabilities::{clock, log::LogLine};
+use crate::capabilities::clock;
 use crate::compile::{PrepareError, Prepared};
 use crate::fault::Fault;
 use crate::host::{CallId, Host, Remains};
 use crate::limits::{LimitReached, Limits};
+use crate::outgoing::Outgoing;
 use crate::place::Place;
 use crate::receive::{Received, Receiver};
 use crate::services::Services;
 use crate::value::Schema;
-use runbook_authority::gate::Denial;
 use runbook_authority::{Effective, Mode, OperationKind};
-use runbook_secrets::Scrubber;
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
@@ -225,31 +224,15 @@ impl LinkedInner {
         CallFault::new(CallFaultClass::Invalid, "call.phase", message)
     }
 
-    /// Removes secrets from everything that leaves.
+    /// Cleans everything that leaves.
     fn outcome(&self, result: Result<Answer, CallFault>, remains: Remains) -> CallOutcome {
         let scrubber = self.services.scrubber.current();
-        let logs = remains.log;
-        if scrubber.is_empty() {
-            return CallOutcome { result, logs, denials: remains.denials, host_calls: remains.calls };
-        }
-        let line = |line: LogLine| LogLine { message: clean(&scrubber, &line.message), ..line };
-        let denial =
-            |denial: Denial| Denial { reason: clean(&scrubber, &denial.reason), slot: clean(&scrubber, &denial.slot), ..denial };
-        CallOutcome {
-            result: result.map(|answer| answer.scrubbed(&scrubber)).map_err(|fault| CallFault {
-                code: clean(&scrubber, &fault.code),
-                message: clean(&scrubber, &fault.message),
-                ..fault
-            }),
-            logs: logs.into_iter().map(line).collect(),
-            denials: remains.denials.into_iter().map(denial).collect(),
-            host_calls: remains.calls,
-        }
+        let outgoing = Outgoing::new(&scrubber);
+        let mut logs = remains.log.into_lines(&outgoing);
+        let result = result.and_then(|answer| outgoing.answer(answer, &mut logs)).map_err(|fault| outgoing.fault(&fault));
+        let denials = remains.denials.into_iter().map(|denial| outgoing.denial(denial)).collect();
+        CallOutcome { result, logs, denials, host_calls: remains.calls }
     }
-}
-
-fn clean(scrubber: &Scrubber, text: &str) -> String {
-    scrubber.text(text).into_owned()
 }
 
 /// Why the engine has no answer of the guest.
@@ -283,13 +266,8 @@ fn timed_out(operation: &str, timeout: Duration) -> CallFault {
     CallFault::new(CallFaultClass::Timeout, "timeout", message)
 }
 
-/// A fault as a guest gives it: it may be as long as memory allows.
 fn fault_of_guest(fault: Fault) -> CallFault {
-    let short = |mut text: String, cap: usize| {
-        text.truncate(text.floor_char_boundary(cap));
-        text
-    };
-    CallFault::new(fault.class.into(), short(fault.code, 128), short(fault.message, 4 << 10))
+    CallFault::new(fault.class.into(), fault.code, fault.message)
 }
 
 fn stopped_by_engine(error: &wasmtime::Error) -> CallFault {

@@ -3,10 +3,11 @@
 //! Invariant: no file in `capabilities/` judges a call itself. Each host function tells `enter` what it is about to do, before it
 //! touches anything, and goes on only if `enter` lets it.
 
-use crate::capabilities::log::{Log, LogLine};
+use crate::capabilities::log::Log;
 use crate::capabilities::wasi::Wasi;
 use crate::fault::{Fault, FaultClass};
 use crate::limits::{Growth, Limits};
+use crate::outgoing::Outgoing;
 use crate::services::{AuditCall, AuditEvent, AuditRecord, Services};
 use runbook_authority::gate::{self, Denial};
 use runbook_authority::{Decision, Effective, Mode, Operation, Target, TargetKind, Verb};
@@ -97,7 +98,7 @@ pub(crate) struct Host {
 /// What a call leaves behind.
 #[derive(Default)]
 pub(crate) struct Remains {
-    pub(crate) log: Vec<LogLine>,
+    pub(crate) log: Log,
     pub(crate) calls: Vec<HostCalls>,
     pub(crate) denials: Vec<Denial>,
 }
@@ -188,6 +189,11 @@ impl Host {
         self.services.scrubber.current()
     }
 
+    /// A fault as a guest sees it: a server may quote what it was sent.
+    pub(crate) fn shown_fault(&self, fault: Fault) -> Fault {
+        Fault { message: self.scrubber().text(&fault.message).into_owned(), ..fault }
+    }
+
     /// The time that is left, at most `cap`. A host function that can take long ends by itself within it, with a fault that says
     /// what it was doing; one that does not is cut off (its future is dropped).
     pub(crate) fn remaining(&self, cap: Duration) -> Duration {
@@ -198,7 +204,7 @@ impl Host {
         if let Some(wasi) = self.wasi.take() {
             wasi.into_inner().unwrap_or_else(PoisonError::into_inner).drain(&mut self.log);
         }
-        Remains { log: self.log.into_lines(), calls: self.calls, denials: self.denials }
+        Remains { log: self.log, calls: self.calls, denials: self.denials }
     }
 
     /// Counts data that goes out to the world, or comes in from it.
@@ -220,9 +226,11 @@ impl Host {
         });
         let canonical = operation.canonical(dialect);
         let scrubber = self.services.scrubber.current();
-        let clean = scrubber.text(&canonical);
+        let outgoing = Outgoing::new(&scrubber);
+        // The slot is a guest's word until the gate has found it.
+        let (named, clean) = (outgoing.line(slot), outgoing.line(&canonical));
         let secrets = operation.secret_slots();
-        let event = AuditEvent::Judged { slot, verb, operation: &clean, secrets: &secrets, decision };
+        let event = AuditEvent::Judged { slot: &named, verb, operation: &clean, secrets: &secrets, decision };
         audit(&AuditRecord { call: self.audit_call(), event }).map_err(|error| {
             Fault::new(FaultClass::Limit, "audit.unavailable", format!("{error}; nothing is done without its record"))
         })?;

@@ -20,6 +20,7 @@ mod inspect;
 mod limits;
 mod link;
 mod net;
+mod outgoing;
 mod place;
 mod receive;
 mod services;

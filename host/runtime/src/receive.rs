@@ -1,10 +1,10 @@
-//! What a guest answered, checked before anybody reads it: size, JSON, schema.
+//! What a guest answered, checked before anybody reads it: size, JSON, schema. Its texts are as they came; see
+//! [`outgoing`](crate::outgoing).
 
 use crate::answer::{Answer, CallFault, CallFaultClass, Completion, Effect, Measurement, Proposal, Report, Verdict};
 use crate::bindings::runbook::plugin::types as wit;
 use crate::limits::Limits;
 use crate::value::Schema;
-use runbook_secrets::Scrubber;
 use serde_json::Value;
 use std::time::Duration;
 
@@ -35,14 +35,14 @@ impl Receiver<'_> {
         Ok(match received {
             Received::Report(report) => Answer::Report(Report {
                 outcome: report.outcome.into(),
-                summary: one_line(report.summary),
+                summary: report.summary,
                 output: self.output(&report.output)?,
                 measurements: measurements(report.measurements),
             }),
             Received::Verdicts(verdicts) => Answer::Verdicts(verdicts.into_iter().map(Verdict::from).collect()),
             Received::Proposal(proposal) => Answer::Proposal(Proposal {
                 effects: proposal.effects.into_iter().map(Effect::from).collect(),
-                summary: one_line(proposal.summary),
+                summary: proposal.summary,
                 before: self.json("before", &proposal.before)?,
             }),
             Received::Observation(text) => Answer::Observation(self.json("observation", &text)?),
@@ -77,16 +77,11 @@ impl Receiver<'_> {
 
 fn finish(completion: wit::Completion, output: Value) -> Completion {
     Completion {
-        summary: one_line(completion.summary),
+        summary: completion.summary,
         output,
         changed: completion.changed,
         measurements: measurements(completion.measurements),
     }
-}
-
-/// A summary is one line: what a plugin writes must not forge a second one in a report.
-fn one_line(text: String) -> String {
-    if text.contains(char::is_control) { text.replace(char::is_control, " ") } else { text }
 }
 
 fn measurements(measurements: Vec<wit::Measurement>) -> Vec<Measurement> {
@@ -123,7 +118,7 @@ fn size(received: &Received) -> usize {
 impl From<wit::Verdict> for Verdict {
     fn from(verdict: wit::Verdict) -> Self {
         Self {
-            name: one_line(verdict.name),
+            name: verdict.name,
             outcome: verdict.outcome.into(),
             detail: verdict.detail,
             duration: Duration::from_millis(verdict.duration_ms),
@@ -133,7 +128,7 @@ impl From<wit::Verdict> for Verdict {
 
 impl From<wit::Effect> for Effect {
     fn from(effect: wit::Effect) -> Self {
-        Self { verb: one_line(effect.verb), target: one_line(effect.target), summary: one_line(effect.summary) }
+        Self { verb: effect.verb, target: effect.target, summary: effect.summary }
     }
 }
 
@@ -148,48 +143,6 @@ impl From<&Proposal> for wit::Proposal {
             effects: proposal.effects.iter().map(effect).collect(),
             summary: proposal.summary.clone(),
             before: proposal.before.to_string(),
-        }
-    }
-}
-
-impl Answer {
-    /// Without secrets.
-    pub(crate) fn scrubbed(self, scrubber: &Scrubber) -> Self {
-        let text = |text: String| scrubber.text(&text).into_owned();
-        let measured = |measurements: Vec<Measurement>| {
-            let one = |m: Measurement| Measurement { label: text(m.label), unit: text(m.unit), ..m };
-            measurements.into_iter().map(one).collect()
-        };
-        match self {
-            Self::Report(report) => Self::Report(Report {
-                summary: text(report.summary),
-                output: scrubber.json(report.output),
-                measurements: measured(report.measurements),
-                ..report
-            }),
-            Self::Verdicts(verdicts) => {
-                let one = |verdict: Verdict| Verdict { name: text(verdict.name), detail: text(verdict.detail), ..verdict };
-                Self::Verdicts(verdicts.into_iter().map(one).collect())
-            }
-            Self::Proposal(proposal) => {
-                let one = |effect: Effect| Effect {
-                    verb: text(effect.verb),
-                    target: text(effect.target),
-                    summary: text(effect.summary),
-                };
-                Self::Proposal(Proposal {
-                    effects: proposal.effects.into_iter().map(one).collect(),
-                    summary: text(proposal.summary),
-                    before: scrubber.json(proposal.before),
-                })
-            }
-            Self::Observation(value) => Self::Observation(scrubber.json(value)),
-            Self::Completion(completion) => Self::Completion(Completion {
-                summary: text(completion.summary),
-                output: scrubber.json(completion.output),
-                measurements: measured(completion.measurements),
-                ..completion
-            }),
         }
     }
 }

@@ -57,18 +57,33 @@ impl reader::Host for HostCall<'_> {
         let (engine, inspected) = self.container(&slot, Verb::DockerLogs, &name).await?;
         let options = LogsOptionsBuilder::default().stdout(true).stderr(true).tail(&tail.min(MAX_LINES).to_string()).build();
         let mut stream = engine.docker.logs(&id_of(&inspected), Some(options));
-        let (mut lines, mut bytes) = (Vec::new(), 0);
+        let (mut pieces, mut bytes): (Vec<(bool, Vec<u8>)>, usize) = (Vec::new(), 0);
         while let Some(output) = stream.next().await {
             let output = output.map_err(|error| engine.fault(&error))?;
             let stderr = matches!(output, LogOutput::StdErr { .. });
-            let text = String::from_utf8_lossy(&output.into_bytes()).trim_end().to_owned();
-            bytes += text.len();
+            let piece = output.into_bytes();
+            bytes += piece.len();
             if bytes > MAX_OUTPUT {
                 break;
             }
-            lines.push(LogLine { stderr, text });
+            // The engine parts what a container writes wherever it likes, also within a secret.
+            match pieces.last_mut() {
+                Some((kind, last)) if *kind == stderr => last.extend_from_slice(&piece),
+                Some(_) | None => pieces.push((stderr, piece.to_vec())),
+            }
         }
-        Ok(lines)
+        let scrubber = self.scrubber();
+        let cut = bytes > MAX_OUTPUT;
+        let last = pieces.len().saturating_sub(1);
+        Ok(pieces
+            .iter()
+            .enumerate()
+            .flat_map(|(index, (stderr, piece))| {
+                let clean = if cut && index == last { scrubber.cut_bytes(piece) } else { scrubber.bytes(piece) };
+                let text = String::from_utf8_lossy(&clean).into_owned();
+                text.lines().map(|line| LogLine { stderr: *stderr, text: line.trim_end().to_owned() }).collect::<Vec<_>>()
+            })
+            .collect())
     }
 
     async fn stats(&mut self, slot: String, name: String) -> Result<Usage, Fault> {
@@ -196,18 +211,24 @@ impl exec::Host for HostCall<'_> {
         let made = engine.docker.create_exec(&id_of(&inspected), config).await.map_err(|error| engine.fault(&error))?;
         let started = engine.docker.start_exec(&made.id, None).await.map_err(|error| engine.fault(&error))?;
         let mut output = ExecOutput { exit_code: -1, stdout: Vec::new(), stderr: Vec::new(), truncated: false };
+        let most = MAX_OUTPUT + self.scrubber().lookahead();
         if let StartExecResults::Attached { output: mut stream, .. } = started {
             while let Some(part) = stream.next().await {
                 let part = part.map_err(|error| engine.fault(&error))?;
                 let sink = if matches!(part, LogOutput::StdErr { .. }) { &mut output.stderr } else { &mut output.stdout };
                 let bytes = part.into_bytes();
-                let room = MAX_OUTPUT - sink.len();
+                let room = most - sink.len();
                 output.truncated |= bytes.len() > room;
                 sink.extend_from_slice(&bytes[..bytes.len().min(room)]);
             }
         }
         let ended = engine.docker.inspect_exec(&made.id).await.map_err(|error| engine.fault(&error))?;
         output.exit_code = ended.exit_code.unwrap_or(-1);
+        output.truncated |= output.stdout.len() > MAX_OUTPUT || output.stderr.len() > MAX_OUTPUT;
+        let scrubber = self.scrubber();
+        for sink in [&mut output.stdout, &mut output.stderr] {
+            *sink = scrubber.first_bytes(sink, MAX_OUTPUT).into_owned();
+        }
         Ok(output)
     }
 }

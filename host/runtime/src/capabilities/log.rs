@@ -3,6 +3,7 @@
 use crate::bindings::runbook::base::log::{self as wit, Level};
 use crate::host::HostCall;
 use crate::limits::Limits;
+use crate::outgoing::Outgoing;
 
 /// How important a line is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,53 +28,77 @@ pub struct LogLine {
 }
 
 /// The log of one call: the first lines are kept, because they say how it began to go wrong.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Log {
-    lines: Vec<LogLine>,
-    lines_left: usize,
+    messages: Vec<Message>,
+    lines: usize,
     bytes_left: usize,
     line_cap: usize,
-    dropped: u64,
+    dropped: usize,
+}
+
+/// What a guest wrote at once, as it came.
+#[derive(Debug)]
+struct Message {
+    level: LogLevel,
+    text: String,
+    kept: Kept,
+}
+
+/// How much of a text was kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kept {
+    /// All of it.
+    Whole,
+    /// There was more.
+    Beginning,
 }
 
 impl Log {
     pub(crate) fn new(limits: &Limits) -> Self {
         Self {
-            lines: Vec::new(),
-            lines_left: limits.log_lines,
+            messages: Vec::new(),
+            lines: limits.log_lines,
             bytes_left: limits.log_bytes,
             line_cap: limits.log_line,
             dropped: 0,
         }
     }
 
-    pub(crate) fn add(&mut self, level: LogLevel, mut message: String) {
-        cut(&mut message, self.line_cap);
-        if self.lines_left == 0 || message.len() > self.bytes_left {
+    pub(crate) fn add(&mut self, level: LogLevel, text: String) {
+        self.add_kept(level, text, Kept::Whole);
+    }
+
+    /// Adds a text that may be a part of what was written.
+    pub(crate) fn add_kept(&mut self, level: LogLevel, mut text: String, mut kept: Kept) {
+        if text.len() > self.line_cap {
+            text.truncate(text.floor_char_boundary(self.line_cap));
+            text.shrink_to_fit();
+            kept = Kept::Beginning;
+        }
+        if self.messages.len() == self.lines || text.len() > self.bytes_left {
             self.dropped += 1;
             return;
         }
-        self.lines_left -= 1;
-        self.bytes_left -= message.len();
-        self.lines.push(LogLine { level, message });
+        self.bytes_left -= text.len();
+        self.messages.push(Message { level, text, kept });
     }
 
     /// The lines, with a note of how many were dropped.
-    pub(crate) fn into_lines(self) -> Vec<LogLine> {
-        let mut lines = self.lines;
-        if self.dropped > 0 {
-            lines.push(LogLine { level: LogLevel::Warn, message: format!("… {} more lines were dropped", self.dropped) });
+    pub(crate) fn into_lines(self, outgoing: &Outgoing<'_>) -> Vec<LogLine> {
+        let mut lines = Vec::new();
+        let mut dropped = self.dropped;
+        for Message { level, text, kept } in self.messages {
+            let mut more = outgoing.log(level, &text, kept);
+            // A message of many lines counts as many.
+            dropped += more.len().saturating_sub(self.lines - lines.len());
+            more.truncate(self.lines - lines.len());
+            lines.append(&mut more);
+        }
+        if dropped > 0 {
+            lines.push(LogLine { level: LogLevel::Warn, message: format!("… {dropped} more lines were dropped") });
         }
         lines
-    }
-}
-
-/// Cuts a text at a character's boundary and says so.
-fn cut(text: &mut String, cap: usize) {
-    if text.len() > cap {
-        text.truncate(text.floor_char_boundary(cap.saturating_sub('…'.len_utf8())));
-        text.push('…');
-        text.shrink_to_fit();
     }
 }
 
@@ -93,28 +118,54 @@ impl wit::Host for HostCall<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use runbook_secrets::{Scrubber, Secret};
+
+    fn lines(log: Log) -> Vec<LogLine> {
+        log.into_lines(&Outgoing::new(&Scrubber::default()))
+    }
 
     #[test]
     fn a_flood_keeps_the_first_lines_and_counts_the_rest() {
         let mut log = Log::new(&Limits { log_lines: 3, ..Limits::default() });
         (0..1000).for_each(|n| log.add(LogLevel::Info, format!("line {n}")));
-        let lines = log.into_lines();
+        let lines = lines(log);
         assert_eq!(lines.len(), 4);
         assert_eq!(lines[2].message, "line 2");
         assert_eq!(lines[3].message, "… 997 more lines were dropped");
     }
 
     #[test]
+    fn a_message_of_several_lines_is_several_lines() {
+        let mut log = Log::new(&Limits { log_lines: 3, ..Limits::default() });
+        log.add(LogLevel::Error, "panicked at lib.rs:5:\n\n  no \u{1b}[2Jqueue\r\nthird\nfourth".to_owned());
+        let messages: Vec<_> = lines(log).into_iter().map(|line| line.message).collect();
+        let dropped = "… 1 more lines were dropped";
+        assert_eq!(messages, ["panicked at lib.rs:5:", "  no \u{fffd}[2Jqueue", "third", dropped]);
+    }
+
+    #[test]
     fn a_long_line_is_cut_between_characters() {
-        let mut log = Log::new(&Limits { log_line: 10, ..Limits::default() });
+        let mut log = Log::new(&Limits { log_line: 7, ..Limits::default() });
         log.add(LogLevel::Info, "ääääääääää".to_owned());
-        assert_eq!(log.into_lines()[0].message, "äää…");
+        assert_eq!(lines(log)[0].message, "äää…");
     }
 
     #[test]
     fn all_lines_together_stay_below_the_cap() {
         let mut log = Log::new(&Limits { log_bytes: 100, ..Limits::default() });
         (0..50).for_each(|_| log.add(LogLevel::Info, "x".repeat(30)));
-        assert_eq!(log.into_lines().len(), 3 + 1);
+        assert_eq!(lines(log).len(), 3 + 1);
+    }
+
+    #[test]
+    fn wherever_a_line_is_cut_no_beginning_of_a_secret_is_left() {
+        let secret = Secret::from("s3cr3t-t0ken");
+        let scrubber = Scrubber::new([("token", &secret)]);
+        for cap in 6..30 {
+            let mut log = Log::new(&Limits { log_line: cap, ..Limits::default() });
+            log.add(LogLevel::Info, "pass: s3cr3t-t0ken, and more than may be kept".to_owned());
+            let lines = log.into_lines(&Outgoing::new(&scrubber));
+            assert!(!lines[0].message.contains("s3cr"), "cut at {cap}: {}", lines[0].message);
+        }
     }
 }

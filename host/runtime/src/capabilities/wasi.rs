@@ -3,7 +3,7 @@
 //!
 //! The clock and the random numbers in it are real: a language that seeds its hash tables needs them, and they give nothing away.
 
-use crate::capabilities::log::{Log, LogLevel};
+use crate::capabilities::log::{Kept, Log, LogLevel};
 use crate::host::Host;
 use std::io;
 use std::pin::Pin;
@@ -54,7 +54,15 @@ impl Wasi {
     pub(crate) fn drain(&self, log: &mut Log) {
         for (printed, level) in [(&self.stdout, LogLevel::Info), (&self.stderr, LogLevel::Warn)] {
             let bytes = std::mem::take(&mut *printed.lock());
-            String::from_utf8_lossy(&bytes).lines().for_each(|line| log.add(level, line.to_owned()));
+            let full = bytes.len() == KEPT;
+            // The last character may have been cut in two.
+            let text = String::from_utf8_lossy(&bytes);
+            let text = if full { text.trim_end_matches(char::REPLACEMENT_CHARACTER) } else { &text };
+            let mut lines = text.lines().peekable();
+            while let Some(line) = lines.next() {
+                let kept = if full && lines.peek().is_none() { Kept::Beginning } else { Kept::Whole };
+                log.add_kept(level, line.to_owned(), kept);
+            }
         }
     }
 }

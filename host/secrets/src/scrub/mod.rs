@@ -5,9 +5,12 @@
 //! may be large or small, because names of headers and some messages are. It is a net under the other measures, not a wall: a
 //! guest that may reveal a secret can always transform it in a way that nobody foresees.
 //!
-//! Text that was cut off may end within a secret. [`Scrubber::cut_text`] and [`Scrubber::cut_bytes`] are for such text: what
-//! could be the beginning of a secret at its end is taken out too, so that whoever chooses where the cut falls learns no more
-//! than [`MIN_LEN`] - 1 bytes of it. Fewer bytes are the beginning of many words.
+//! Text that is cut off may end within a secret, and who chooses where the cut falls would read all of it but the end.
+//! - Where more can be read than is shown, [`Scrubber::first_bytes`] looks at what stands behind the cut (as much as
+//!   [`Scrubber::lookahead`] says), so that nothing of a secret is left. This is for what a guest sees.
+//! - Where it cannot, [`Scrubber::cut_text`] takes out what may be the beginning of a secret at the end: at most three bytes of it
+//!   are left, because fewer than four are the beginning of many words. This is for what a guest wrote and does not see again: it
+//!   would tell a guest whether a guess of the beginning was right.
 //!
 //! The searching machine keeps its own copy of the values, which is not wiped when it is dropped: it lives as long as the
 //! process that uses the secrets.
@@ -113,6 +116,29 @@ impl Scrubber {
             Some((machine, hits)) => Cow::Owned(machine.replace(bytes, hits)),
             None => Cow::Borrowed(bytes),
         }
+    }
+
+    /// How many bytes behind a cut must be known for [`first_bytes`](Self::first_bytes); 0 if nothing is ever replaced.
+    pub fn lookahead(&self) -> usize {
+        self.0.as_ref().map_or(0, |machine| machine.overlap)
+    }
+
+    /// The first `cap` bytes of what `bytes` begins with, without secrets; of one that lies across the cut nothing is left.
+    pub fn first_bytes<'t>(&self, bytes: &'t [u8], cap: usize) -> Cow<'t, [u8]> {
+        let shown = &bytes[..bytes.len().min(cap)];
+        let Some((machine, mut hits)) = self.hits(bytes) else { return Cow::Borrowed(shown) };
+        hits.retain(|hit| hit.range.start < shown.len());
+        for hit in &mut hits {
+            hit.range.end = hit.range.end.min(shown.len());
+        }
+        if hits.is_empty() { Cow::Borrowed(shown) } else { Cow::Owned(machine.replace(shown, hits)) }
+    }
+
+    /// Whether the bytes show a secret in any form, and the name of one that they show.
+    pub fn shown_in(&self, bytes: &[u8]) -> Option<&str> {
+        let (machine, hits) = self.hits(bytes)?;
+        let marker = hits.first().map(|hit| machine.markers[hit.marker].as_str())?;
+        marker.strip_prefix("[secret ").and_then(|name| name.strip_suffix(']'))
     }
 
     /// The JSON value without secrets: in strings, keys, and numbers that show one (which become strings).

@@ -1,6 +1,7 @@
 //! The files below the one directory that a slot is bound to.
 
 pub(crate) mod directory;
+mod secret;
 pub(crate) mod stream;
 
 use crate::bindings::runbook::files::types::{FileInfo, FileKind};
@@ -25,13 +26,15 @@ impl types::Host for HostCall<'_> {}
 impl reader::Host for HostCall<'_> {
     async fn read(&mut self, slot: String, path: String) -> Result<Vec<u8>, Fault> {
         let slot = self.files(&slot, Verb::FilesRead, &path)?;
-        let read = slot.run(path, |slot, path| {
+        let scrubber = self.scrubber();
+        let read = slot.run(path, move |slot, path| {
             let cap = slot.files().max_bytes.0;
             let mut content = Vec::new();
             slot.open()?.file(path)?.take(cap + 1).read_to_end(&mut content)?;
             if content.len() as u64 > cap {
                 return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("it has more than {cap} bytes")));
             }
+            secret::refuse(&content, &scrubber)?;
             Ok(content)
         });
         let content = read.await?;
@@ -148,6 +151,9 @@ fn classify(error: &io::Error) -> (FaultClass, &'static str, String) {
         Some(Errno::NOSPC | Errno::DQUOT) => (FaultClass::Conflict, "files.no-space", "the disk is full".to_owned()),
         Some(Errno::NOSYS) => (FaultClass::Conflict, "files.kernel", "this needs `openat2` (Linux 5.6 or newer)".to_owned()),
         Some(_) => (FaultClass::Unknown, "files.io", error.to_string()),
+        None if error.get_ref().is_some_and(|inner| inner.is::<secret::Shown>()) => {
+            (FaultClass::Denied, "files.secret", error.to_string())
+        }
         None if error.kind() == io::ErrorKind::FileTooLarge => (FaultClass::Limit, "files.too-large", error.to_string()),
         None => (FaultClass::Invalid, "files.content", error.to_string()),
     }

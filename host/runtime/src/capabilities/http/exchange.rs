@@ -24,8 +24,26 @@ use url::{Position, Url};
 /// The head of an answer is never larger than this.
 const MAX_HEAD: usize = 64 << 10;
 
+/// How long it is waited for what stands behind the part of a body that is shown.
+const WAIT_BEHIND: Duration = Duration::from_secs(1);
+
+/// The body of an answer, as far as it was read.
+pub(super) struct Body {
+    pub(super) bytes: Vec<u8>,
+    pub(super) end: BodyEnd,
+}
+
+/// Where the reading of a body ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum BodyEnd {
+    /// At its end, or where enough of it was read.
+    Known,
+    /// Behind the part that is shown, because no more came.
+    Silent,
+}
+
 /// Bytes of a request body that are copied before it is sent.
-type Body = Full<Bytes>;
+type Sent = Full<Bytes>;
 
 enum Stream {
     Plain(TcpStream),
@@ -47,15 +65,17 @@ pub(super) struct Exchange<'a> {
     pub(super) url: &'a Url,
     pub(super) headers: &'a HeaderMap,
     pub(super) body: &'a [u8],
-    pub(super) max_body: u64,
+    /// Bytes of the answer's body that are shown to the guest.
+    pub(super) shown: usize,
+    /// Bytes behind them that are read if they come, and not shown.
+    pub(super) behind: usize,
 }
 
 /// What came back.
 pub(super) struct Answered {
     pub(super) status: u16,
-    pub(super) headers: Vec<(String, String)>,
-    pub(super) body: Vec<u8>,
-    pub(super) truncated: bool,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Body,
     pub(super) peer: SocketAddr,
     pub(super) dns: Duration,
     pub(super) connect: Duration,
@@ -143,16 +163,12 @@ impl Exchange<'_> {
         }
         .map_err(|error| if marks.sent() { Failure::Broken(error) } else { Failure::Unsent(error) })?;
         let (head, body) = response.into_parts();
-        let (body, truncated) = take(body, self.max_body).await.map_err(Failure::Broken)?;
+        let body = take(body, self.shown, self.behind).await.map_err(Failure::Broken)?;
         drop(driver);
-        let header = |(name, value): (&hyper::header::HeaderName, &HeaderValue)| {
-            (name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned())
-        };
         Ok(Answered {
             status: head.status.as_u16(),
-            headers: head.headers.iter().map(header).collect(),
+            headers: head.headers,
             body,
-            truncated,
             peer,
             dns,
             connect,
@@ -166,7 +182,7 @@ impl Exchange<'_> {
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
         let builder = http1::Builder::new().max_buf_size(MAX_HEAD).max_headers(100).clone();
-        let (mut sender, connection) = builder.handshake::<_, Body>(TokioIo::new(stream)).await?;
+        let (mut sender, connection) = builder.handshake::<_, Sent>(TokioIo::new(stream)).await?;
         let driver = Driver(tokio::spawn(async move {
             // What goes wrong here is reported to the sender or to the reader of the body too.
             let _ = connection.await;
@@ -175,7 +191,7 @@ impl Exchange<'_> {
         Ok((response, driver))
     }
 
-    fn request(&self) -> Request<Body> {
+    fn request(&self) -> Request<Sent> {
         let mut request = Request::new(Full::new(Bytes::copy_from_slice(self.body)));
         self.method.clone_into(request.method_mut());
         let path = &self.url[Position::BeforePath..Position::AfterQuery];
@@ -192,16 +208,26 @@ impl Exchange<'_> {
     }
 }
 
-/// The first `cap` bytes of a body, and whether there were more.
-async fn take(mut body: Incoming, cap: u64) -> Result<(Vec<u8>, bool), hyper::Error> {
+/// The first `shown` bytes of a body and, if they come, `behind` more. What is wrong behind what is shown is no error.
+async fn take(mut body: Incoming, shown: usize, behind: usize) -> Result<Body, hyper::Error> {
+    let cap = shown.saturating_add(behind);
     let mut bytes = Vec::new();
-    while let Some(frame) = body.frame().await {
-        let Ok(data) = frame?.into_data() else { continue };
-        let left = usize::try_from(cap).unwrap_or(usize::MAX) - bytes.len();
+    loop {
+        let frame = if bytes.len() <= shown {
+            body.frame().await.transpose()?
+        } else {
+            match tokio::time::timeout(WAIT_BEHIND, body.frame()).await {
+                Ok(Some(Ok(frame))) => Some(frame),
+                Ok(None) => None,
+                Ok(Some(Err(_))) | Err(_) => return Ok(Body { bytes, end: BodyEnd::Silent }),
+            }
+        };
+        let Some(frame) = frame else { return Ok(Body { bytes, end: BodyEnd::Known }) };
+        let Ok(data) = frame.into_data() else { continue };
+        let left = cap - bytes.len();
         bytes.extend_from_slice(&data[..data.len().min(left)]);
-        if data.len() > left {
-            return Ok((bytes, true));
+        if bytes.len() == cap {
+            return Ok(Body { bytes, end: BodyEnd::Known });
         }
     }
-    Ok((bytes, false))
 }

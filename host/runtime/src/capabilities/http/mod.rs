@@ -8,13 +8,13 @@ use crate::bindings::runbook::http::{reader, types, writer};
 use crate::fault::{Fault, FaultClass};
 use crate::host::{Host, HostCall};
 use crate::net::resolve::resolve;
-use exchange::{Answered, Connection, Exchange, Failure};
+use exchange::{Answered, Body, BodyEnd, Connection, Exchange, Failure};
 use hyper::Method;
 use hyper::header::{HeaderMap, HeaderName, HeaderValue as Value};
 use runbook_authority::gate::HeaderValue as GateValue;
 use runbook_authority::target::{HttpBase, HttpTarget, parse_base};
 use runbook_authority::{Effect, Operation, Target, TargetKind, Verb};
-use runbook_secrets::Secret;
+use runbook_secrets::{Scrubber, Secret};
 use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -74,16 +74,8 @@ impl Host {
             Err(Fault::new(FaultClass::Timeout, "http.timeout", message))
         });
         self.moved(request.body.len() + response.as_ref().map_or(0, |response| response.body.len()));
-        // A server may send back what it was sent; a message may quote it.
-        let scrubber = self.scrubber();
-        match response {
-            Ok(response) => Ok(Response {
-                headers: response.headers.into_iter().map(|(name, value)| (name, scrubber.text(&value).into_owned())).collect(),
-                body: scrubber.bytes(&response.body).into_owned(),
-                ..response
-            }),
-            Err(fault) => Err(Fault { message: scrubber.text(&fault.message).into_owned(), ..fault }),
-        }
+        // A message may quote what was sent.
+        response.map_err(|fault| self.shown_fault(fault))
     }
 
     /// One request and the redirects that the target allows.
@@ -98,7 +90,7 @@ impl Host {
         loop {
             let answered = self.exchange(http, target, request, &base, &url, &headers).await?;
             let Some(to) = next_hop(http, request.verb, &url, &answered) else {
-                return Ok(response(answered, started.elapsed()));
+                return Ok(response(answered, http, &self.scrubber(), started.elapsed()));
             };
             hop += 1;
             let redirect = Operation::Redirect { slot: &request.slot, verb: request.verb, base: &base, to: &to, hop };
@@ -123,7 +115,10 @@ impl Host {
         let dns = started.elapsed();
         let addresses = self.judge_addresses(request, base, addresses)?;
         let connection = Connection::open(url, &addresses, http.ca.as_deref(), dns).await.map_err(failed)?;
-        let exchange = Exchange { method: &request.method, url, headers, body: &request.body, max_body: http.max_body.0 };
+        // One byte more tells that there is more.
+        let behind = self.scrubber().lookahead() + 1;
+        let shown = most_shown(http);
+        let exchange = Exchange { method: &request.method, url, headers, body: &request.body, shown, behind };
         exchange.run(connection).await.map_err(failed)
     }
 
@@ -238,17 +233,30 @@ fn next_hop(http: &HttpTarget, verb: Verb, url: &Url, answered: &Answered) -> Op
     if !follows {
         return None;
     }
-    let location = answered.headers.iter().find(|(name, _)| name == "location").map(|(_, value)| value.as_str())?;
-    url.join(location).ok()
+    let location = answered.headers.get(hyper::header::LOCATION)?;
+    url.join(&String::from_utf8_lossy(location.as_bytes())).ok()
 }
 
-fn response(answered: Answered, total: Duration) -> Response {
+/// Bytes of a body that a guest sees.
+fn most_shown(http: &HttpTarget) -> usize {
+    usize::try_from(http.max_body.0).unwrap_or(usize::MAX)
+}
+
+/// What the guest sees of an answer: a server may send back what it was sent.
+fn response(answered: Answered, http: &HttpTarget, scrubber: &Scrubber, total: Duration) -> Response {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(&scrubber.bytes(bytes)).into_owned();
+    let most = most_shown(http);
+    let Body { bytes: body, end } = answered.body;
     let micros = |duration: Duration| u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
     Response {
         status: answered.status,
-        headers: answered.headers,
-        body: answered.body,
-        truncated: answered.truncated,
+        headers: answered.headers.iter().map(|(name, value)| (text(name.as_str().as_bytes()), text(value.as_bytes()))).collect(),
+        truncated: body.len() > most,
+        body: match end {
+            BodyEnd::Known => scrubber.first_bytes(&body, most),
+            BodyEnd::Silent => scrubber.cut_bytes(&body[..body.len().min(most)]),
+        }
+        .into_owned(),
         peer: answered.peer.to_string(),
         timing: Timing {
             dns_us: micros(answered.dns),

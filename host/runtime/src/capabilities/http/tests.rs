@@ -81,6 +81,43 @@ async fn secrets_go_where_the_target_says_and_never_come_back() {
 }
 
 #[tokio::test]
+async fn wherever_a_body_is_cut_nothing_of_a_secret_is_left() {
+    let echo = "x".repeat(1024 - 8) + "Bearer s3cr3t-t0ken, czNjcjN0LXQwa2Vu, s3cr3t%2Dt0ken and so on" + &"y".repeat(3000);
+    for before in 0..70 {
+        let (address, _) = server(ok(&echo[before..])).await;
+        let targets = target(address, "headers = { Authorization = \"Bearer secret:token\" }\nmax_body = \"1KiB\"");
+        let response = get(&targets, "/").await.unwrap();
+        let body = String::from_utf8(response.body).unwrap();
+        assert!(response.truncated && !body.contains("s3") && !body.contains("czN"), "{before}: {}", &body[900..]);
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_stops_within_a_secret_ends_before_it() {
+    // Less than the length that it promised, and then nothing more, for as long as anybody waits.
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let _ = stream.read(&mut [0; 1000]).await;
+        let body = "x".repeat(1024 - 9) + "s3cr3t-t0";
+        let _ = stream.write_all(format!("HTTP/1.1 200 OK\r\nContent-Length: 9000\r\n\r\n{body}k").as_bytes()).await;
+        std::future::pending::<()>().await;
+    });
+    let targets = target(address, "headers = { Authorization = \"Bearer secret:token\" }\nmax_body = \"1KiB\"");
+    let response = get(&targets, "/").await.unwrap();
+    let body = String::from_utf8(response.body).unwrap();
+    assert!(response.truncated && body.ends_with("x[secret token]"), "{}", &body[1000..]);
+}
+
+#[tokio::test]
+async fn a_secret_in_the_name_of_a_header_does_not_come_back() {
+    let (address, _) = server("HTTP/1.1 200 OK\r\nX-S3cr3t-T0ken-X: 1\r\nContent-Length: 0\r\n\r\n").await;
+    let response = get(&target(address, "headers = { Authorization = \"Bearer secret:token\" }"), "/").await.unwrap();
+    assert!(response.headers.contains(&("x-[secret token]-x".to_owned(), "1".to_owned())), "{:?}", response.headers);
+}
+
+#[tokio::test]
 async fn a_secret_slot_is_placed_only_where_its_target_allows() {
     let (address, requests) = server(ok("")).await;
     let targets = format!(

@@ -27,8 +27,8 @@ impl runner::Host for HostCall<'_> {
         let target = self.target(&slot)?;
         let process = process_target(&target)?;
         let source = self.source(stdin)?;
-        let (sink, file) = self.sink(stdout, process)?;
         let environment = self.environment(process).await?;
+        let (sink, file) = self.sink(stdout, process)?;
         let timeout = self.remaining(process.timeout.unwrap_or(Duration::MAX));
         let child = Child {
             program: Program::new(process),
@@ -37,7 +37,7 @@ impl runner::Host for HostCall<'_> {
             directory: process.directory.clone(),
             source,
             sink,
-            max_output: process.max_output.0,
+            max_output: process.max_output.0.saturating_add(self.scrubber().lookahead() as u64),
             timeout,
         };
         let group = Group::default();
@@ -47,14 +47,11 @@ impl runner::Host for HostCall<'_> {
         let scrubber = self.scrubber();
         match ended {
             Ok(ended) => {
-                let output = output(ended, &scrubber);
+                let output = output(ended, usize::try_from(process.max_output.0).unwrap_or(usize::MAX), &scrubber);
                 self.moved(usize::try_from(output.produced_bytes).unwrap_or(usize::MAX).saturating_add(output.stderr.len()));
                 Ok(output)
             }
-            Err(failure) => {
-                let fault = fault(&failure, &target, file.as_ref(), timeout);
-                Err(Fault { message: scrubber.text(&fault.message).into_owned(), ..fault })
-            }
+            Err(failure) => Err(self.shown_fault(fault(&failure, &target, file.as_ref(), timeout))),
         }
     }
 }
@@ -71,7 +68,7 @@ impl Host {
     /// Where the output goes, and the file again for messages.
     fn sink(&mut self, sink: Sink, process: &ProcessTarget) -> Result<(Out, Option<(FilesSlot, String)>), Fault> {
         Ok(match sink {
-            Sink::Capture => (Out::Capture(process.max_output.0), None),
+            Sink::Capture => (Out::Capture(process.max_output.0.saturating_add(self.scrubber().lookahead() as u64)), None),
             Sink::File(file) => {
                 let slot = self.files(&file.slot, Verb::FilesWrite, &file.path)?;
                 (Out::File(slot.clone(), file.path.clone()), Some((slot, file.path)))
@@ -149,14 +146,15 @@ fn process_target(target: &Target) -> Result<&ProcessTarget, Fault> {
     }
 }
 
-fn output(ended: Ended, scrubber: &runbook_secrets::Scrubber) -> Output {
+/// What the guest sees of a program: `most` bytes of each stream, of which more was kept to see the secrets that lie across the cut.
+fn output(ended: Ended, most: usize, scrubber: &runbook_secrets::Scrubber) -> Output {
     let Ended { exit_code, stdout, stderr, file } = ended;
     Output {
         exit_code,
-        truncated: stdout.truncated || stderr.truncated,
+        truncated: [&stdout, &stderr].into_iter().any(|stream| stream.truncated || stream.kept.len() > most),
         produced_bytes: stdout.produced,
-        stdout: scrubber.bytes(&stdout.kept).into_owned(),
-        stderr: scrubber.bytes(&stderr.kept).into_owned(),
+        stdout: scrubber.first_bytes(&stdout.kept, most).into_owned(),
+        stderr: scrubber.first_bytes(&stderr.kept, most).into_owned(),
         size_bytes: file.as_ref().map_or(0, |file| file.size),
         digest: file.map_or_else(String::new, |file| file.digest.to_string()),
     }

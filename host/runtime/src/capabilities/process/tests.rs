@@ -1,3 +1,4 @@
+use crate::bindings::runbook::files::reader::Host as _;
 use crate::bindings::runbook::process::runner::Host as _;
 use crate::bindings::runbook::process::types::{File, Input, Output, Sink};
 use crate::fault::{Fault, FaultClass};
@@ -92,6 +93,35 @@ async fn the_environment_is_what_the_target_says_and_nothing_else() {
         ],
         "and a secret that the program prints is scrubbed"
     );
+}
+
+#[tokio::test]
+async fn wherever_output_is_cut_nothing_of_a_secret_is_left() {
+    for before in (1024 - 20..1024).step_by(3) {
+        let script = format!("for n in 1 2; do head -c {before} /dev/zero | tr '\\0' x; echo \"$TOKEN\"; exec >&2; done");
+        let more = "environment = { TOKEN = \"secret:token\", PATH = \"/usr/bin:/bin\" }\nmax_output = \"1KiB\"";
+        let output = Bench::new(&script, more).run(&[], Input::Nothing, Sink::Capture).await.unwrap();
+        for stream in [&output.stdout, &output.stderr] {
+            assert!(text(stream).starts_with("xxx") && !text(stream).contains("s3"), "{before}: {}", text(stream));
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_a_program_printed_into_a_file_is_not_read_back_with_a_secret_in_it() {
+    let bench = Bench::new("echo \"user=me token=$TOKEN\"", "environment = { TOKEN = \"secret:token\" }");
+    for name in ["plain.txt", "packed.zst"] {
+        let mut host = host(SLOTS, &bench.targets, bench.folder.path());
+        let run = HostCall::new(&mut host).run("program".to_owned(), Vec::new(), Input::Nothing, Sink::File(file(name))).await;
+        assert_eq!(run.unwrap().exit_code, 0);
+        let fault = HostCall::new(&mut host).read("files".to_owned(), name.to_owned()).await.unwrap_err();
+        assert_eq!((fault.class, fault.code.as_str()), (FaultClass::Denied, "files.secret"), "{}", fault.message);
+        assert!(fault.message.contains("`token`") && !fault.message.contains("s3"), "{}", fault.message);
+        // The file itself is what the program printed.
+        assert!(std::fs::metadata(bench.out(name)).unwrap().len() > 20);
+        std::fs::write(bench.out(name), "nothing secret").unwrap();
+        assert_eq!(HostCall::new(&mut host).read("files".to_owned(), name.to_owned()).await.unwrap(), b"nothing secret");
+    }
 }
 
 #[tokio::test]

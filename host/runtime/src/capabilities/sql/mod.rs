@@ -9,14 +9,15 @@ mod postgres;
 mod sqlite;
 mod words;
 
-use crate::bindings::runbook::sql::types::{Artifact, Driver, Rows, Statement, Value};
+use crate::bindings::runbook::sql::types::{Artifact, Driver, Element, Rows, Statement, Value};
 use crate::bindings::runbook::sql::{reader, snapshot, types, writer};
 use crate::fault::{Fault, FaultClass};
 use crate::host::{Host, HostCall};
 use runbook_authority::pattern::Dialect;
 use runbook_authority::target::SqlTarget;
 use runbook_authority::{Operation, Target, TargetKind, Verb};
-use runbook_secrets::Secret;
+use runbook_secrets::{Scrubber, Secret};
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,30 +39,33 @@ impl reader::Host for HostCall<'_> {
             Dialect::Postgres => postgres::query(&access, &statement, &parameters).await,
             Dialect::MySql => mysql::query(&access, &statement, &parameters).await,
             Dialect::Sqlite => sqlite::query(access, statement, parameters).await,
-        }?;
+        };
+        let rows = rows.map_err(|fault| self.shown_fault(fault))?;
         self.moved(rows.rows.iter().flatten().map(size_of).sum());
-        Ok(rows)
+        Ok(shown(rows, &self.scrubber()))
     }
 }
 
 impl writer::Host for HostCall<'_> {
     async fn execute(&mut self, slot: String, statement: String, parameters: Vec<Value>) -> Result<u64, Fault> {
         let access = self.sql(&slot, Verb::SqlExecute, &[&statement]).await?;
-        match access.sql().dialect() {
+        let done = match access.sql().dialect() {
             Dialect::Postgres => postgres::execute(&access, &statement, &parameters).await,
             Dialect::MySql => mysql::execute(&access, &statement, &parameters).await,
             Dialect::Sqlite => sqlite::execute(access, statement, parameters).await,
-        }
+        };
+        done.map_err(|fault| self.shown_fault(fault))
     }
 
     async fn transaction(&mut self, slot: String, statements: Vec<Statement>) -> Result<Vec<u64>, Fault> {
         let texts: Vec<&str> = statements.iter().map(|statement| statement.text.as_str()).collect();
         let access = self.sql(&slot, Verb::SqlTransaction, &texts).await?;
-        match access.sql().dialect() {
+        let done = match access.sql().dialect() {
             Dialect::Postgres => postgres::transaction(&access, &statements).await,
             Dialect::MySql => mysql::transaction(&access, &statements).await,
             Dialect::Sqlite => sqlite::transaction(access, statements).await,
-        }
+        };
+        done.map_err(|fault| self.shown_fault(fault))
     }
 }
 
@@ -81,6 +85,43 @@ impl snapshot::Host for HostCall<'_> {
         only_sqlite(access.sql())?;
         sqlite::restore(access, files, path).await
     }
+}
+
+/// Rows as a guest sees them: a database knows what its clients sent. A row is cut off whole, so no secret lies across a cut.
+fn shown(mut rows: Rows, scrubber: &Scrubber) -> Rows {
+    if scrubber.is_empty() {
+        return rows;
+    }
+    let clean = |text: &mut String| {
+        if let Cow::Owned(clean) = scrubber.text(text) {
+            *text = clean;
+        }
+    };
+    rows.columns.iter_mut().for_each(|column| clean(&mut column.name));
+    for value in rows.rows.iter_mut().flatten() {
+        match value {
+            Value::Null | Value::Boolean(_) | Value::Integer(_) | Value::Float(_) => {}
+            Value::Decimal(text)
+            | Value::Text(text)
+            | Value::Timestamp(text)
+            | Value::Date(text)
+            | Value::Time(text)
+            | Value::Uuid(text)
+            | Value::Json(text)
+            | Value::Other((_, text)) => clean(text),
+            Value::Bytes(bytes) => {
+                if let Cow::Owned(clean) = scrubber.bytes(bytes) {
+                    *bytes = clean;
+                }
+            }
+            Value::Sequence(items) => items.iter_mut().for_each(|item| {
+                if let Element::Text(text) = item {
+                    clean(text);
+                }
+            }),
+        }
+    }
+    rows
 }
 
 /// Bytes of a value, roughly: for the audit.

@@ -1,0 +1,120 @@
+//! What leaves a call, as people and reports get it: without secrets, and every text as nothing but text.
+//!
+//! Secrets are looked for in the text as it came. Only then it is made one line and cut: what was replaced or cut before would not
+//! be recognised any more.
+
+use crate::answer::{Answer, CallFault, CallFaultClass, Completion, Effect, Measurement, Proposal, Report, Verdict};
+use crate::capabilities::log::{Kept, LogLevel, LogLine};
+use runbook_authority::gate::Denial;
+use runbook_secrets::Scrubber;
+use runbook_text::{line, shortened};
+
+/// Bytes of a name: a case, a label, a verb, the code of a fault.
+const NAME: usize = 256;
+
+/// Bytes of one line of text.
+const LINE: usize = 4 << 10;
+
+/// Cleans what leaves one call.
+pub(crate) struct Outgoing<'a> {
+    scrubber: &'a Scrubber,
+}
+
+impl<'a> Outgoing<'a> {
+    pub(crate) fn new(scrubber: &'a Scrubber) -> Self {
+        Self { scrubber }
+    }
+
+    /// A text for a place of one line.
+    pub(crate) fn line(&self, text: &str) -> String {
+        self.short(text, LINE)
+    }
+
+    fn name(&self, text: &str) -> String {
+        self.short(text, NAME)
+    }
+
+    fn short(&self, text: &str, cap: usize) -> String {
+        shortened(&line(&self.scrubber.text(text)), cap).into_owned()
+    }
+
+    /// The lines of what was logged at once.
+    pub(crate) fn log(&self, level: LogLevel, message: &str, kept: Kept) -> Vec<LogLine> {
+        let clean = match kept {
+            Kept::Whole => self.scrubber.text(message).into_owned(),
+            Kept::Beginning => format!("{}…", self.scrubber.cut_text(message)),
+        };
+        let lines = clean.lines().filter(|text| !text.trim().is_empty());
+        lines.map(|text| LogLine { level, message: line(text).into_owned() }).collect()
+    }
+
+    pub(crate) fn denial(&self, denial: Denial) -> Denial {
+        Denial { reason: self.line(&denial.reason), slot: self.name(&denial.slot), ..denial }
+    }
+
+    pub(crate) fn fault(&self, fault: &CallFault) -> CallFault {
+        CallFault { class: fault.class, code: self.name(&fault.code), message: self.line(&fault.message) }
+    }
+
+    /// The answer; what is said beside it goes to `notes`.
+    ///
+    /// # Errors
+    /// A check that measured what is no number saw nothing, and no data is never healthy. What a step did is done, whatever it
+    /// measured: there such a number is left out and told.
+    pub(crate) fn answer(&self, answer: Answer, notes: &mut Vec<LogLine>) -> Result<Answer, CallFault> {
+        Ok(match answer {
+            Answer::Report(report) => {
+                let measurements = self.measurements(report.measurements);
+                if let Some(none) = measurements.iter().find(|measured| !measured.value.is_finite()) {
+                    let message =
+                        format!("the check measured `{}` and answered with {}, which is no number", none.label, none.value);
+                    return Err(CallFault::new(CallFaultClass::Invalid, "output.measurement", message));
+                }
+                let output = self.scrubber.json(report.output);
+                Answer::Report(Report { summary: self.line(&report.summary), output, measurements, ..report })
+            }
+            Answer::Verdicts(verdicts) => Answer::Verdicts(verdicts.into_iter().map(|verdict| self.verdict(verdict)).collect()),
+            Answer::Proposal(proposal) => Answer::Proposal(Proposal {
+                effects: proposal.effects.iter().map(|effect| self.effect(effect)).collect(),
+                summary: self.line(&proposal.summary),
+                before: self.scrubber.json(proposal.before),
+            }),
+            Answer::Observation(value) => Answer::Observation(self.scrubber.json(value)),
+            Answer::Completion(completion) => {
+                let (measurements, none): (Vec<_>, Vec<_>) =
+                    self.measurements(completion.measurements).into_iter().partition(|measured| measured.value.is_finite());
+                notes.extend(none.into_iter().map(|Measurement { label, value, .. }| LogLine {
+                    level: LogLevel::Warn,
+                    message: format!(
+                        "the plugin measured `{label}` and answered with {value}, which is no number; it is left out"
+                    ),
+                }));
+                let output = self.scrubber.json(completion.output);
+                Answer::Completion(Completion { summary: self.line(&completion.summary), output, measurements, ..completion })
+            }
+        })
+    }
+
+    fn measurements(&self, measurements: Vec<Measurement>) -> Vec<Measurement> {
+        let range = |range: Option<String>| range.map(|range| self.name(&range));
+        let one = |Measurement { label, value, unit, warn, crit }| Measurement {
+            label: self.name(&label),
+            value,
+            unit: self.name(&unit),
+            warn: range(warn),
+            crit: range(crit),
+        };
+        measurements.into_iter().map(one).collect()
+    }
+
+    fn verdict(&self, verdict: Verdict) -> Verdict {
+        Verdict { name: self.name(&verdict.name), detail: self.line(&verdict.detail), ..verdict }
+    }
+
+    fn effect(&self, effect: &Effect) -> Effect {
+        Effect { verb: self.name(&effect.verb), target: self.line(&effect.target), summary: self.line(&effect.summary) }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,125 @@
+use super::*;
+use crate::answer::Outcome;
+use runbook_secrets::Secret;
+use std::time::Duration;
+
+const SECRET: &str = "s3cr3t\nt0ken\u{9b}";
+
+fn scrubber() -> Scrubber {
+    Scrubber::new([("token", &Secret::from(SECRET))])
+}
+
+fn measurement(text: &str, value: f64) -> Measurement {
+    let text = text.to_owned();
+    Measurement { label: text.clone(), value, unit: text.clone(), warn: Some(text.clone()), crit: Some(text) }
+}
+
+/// Every kind of answer, with `text` in every field that is text.
+fn answers(text: &str) -> Vec<Answer> {
+    let owned = || text.to_owned();
+    let json = || serde_json::json!({ text: [text] });
+    let effect = Effect { verb: owned(), target: owned(), summary: owned() };
+    let verdict = Verdict { name: owned(), outcome: Outcome::Fail, detail: owned(), duration: Duration::ZERO };
+    let measurements = || vec![measurement(text, 1.0)];
+    let (summary, output) = (owned(), json());
+    vec![
+        Answer::Report(Report { outcome: Outcome::Pass, summary, output, measurements: measurements() }),
+        Answer::Verdicts(vec![verdict]),
+        Answer::Proposal(Proposal { effects: vec![effect], summary: owned(), before: json() }),
+        Answer::Observation(json()),
+        Answer::Completion(Completion { summary: owned(), output: json(), changed: true, measurements: measurements() }),
+    ]
+}
+
+/// Every text of an answer that people read as it is, and every value. Nothing is left out: each field is named.
+fn parts(answer: Answer) -> (Vec<String>, Vec<serde_json::Value>) {
+    let of_measurements = |measurements: Vec<Measurement>| -> Vec<String> {
+        let one = |Measurement { label, value: _, unit, warn, crit }| [Some(label), Some(unit), warn, crit].into_iter().flatten();
+        measurements.into_iter().flat_map(one).collect()
+    };
+    match answer {
+        Answer::Report(Report { outcome: _, summary, output, measurements }) => {
+            ([vec![summary], of_measurements(measurements)].concat(), vec![output])
+        }
+        Answer::Verdicts(verdicts) => {
+            let one = |Verdict { name, outcome: _, detail, duration: _ }| [name, detail];
+            (verdicts.into_iter().flat_map(one).collect(), Vec::new())
+        }
+        Answer::Proposal(Proposal { effects, summary, before }) => {
+            let one = |Effect { verb, target, summary }| [verb, target, summary];
+            let mut texts: Vec<_> = effects.into_iter().flat_map(one).collect();
+            texts.push(summary);
+            (texts, vec![before])
+        }
+        Answer::Observation(value) => (Vec::new(), vec![value]),
+        Answer::Completion(Completion { summary, output, changed: _, measurements }) => {
+            ([vec![summary], of_measurements(measurements)].concat(), vec![output])
+        }
+    }
+}
+
+#[track_caller]
+fn check_line(text: &str, from: &str) {
+    assert_eq!(runbook_text::first_not_in_line(text), None, "{from:?} left as {text:?}");
+    assert!(text.len() <= LINE, "{} bytes of {from:.20}", text.len());
+}
+
+#[test]
+fn no_text_of_a_plugin_leaves_as_more_than_a_line_of_text() {
+    let scrubber = scrubber();
+    let outgoing = Outgoing::new(&scrubber);
+    for hostile in runbook_tests::hostile_text::texts() {
+        for answer in answers(&hostile) {
+            let answer = outgoing.answer(answer, &mut Vec::new()).unwrap();
+            parts(answer).0.iter().for_each(|text| check_line(text, &hostile));
+        }
+        let CallFault { class: _, code, message } =
+            outgoing.fault(&CallFault::new(CallFaultClass::Invalid, hostile.clone(), hostile.clone()));
+        for kept in [Kept::Whole, Kept::Beginning] {
+            let logged = outgoing.log(LogLevel::Info, &hostile, kept);
+            for LogLine { level: _, message } in logged {
+                assert_eq!(runbook_text::first_not_in_line(&message), None, "{hostile:?} left as {message:?}");
+            }
+        }
+        [code, message].iter().for_each(|text| check_line(text, &hostile));
+    }
+}
+
+#[test]
+fn no_text_of_a_plugin_leaves_with_a_secret_in_it() {
+    let scrubber = scrubber();
+    let outgoing = Outgoing::new(&scrubber);
+    // Around it there is as much as makes every cap fall before, within and behind it.
+    for before in (0..24).chain(NAME - 24..NAME + 8).chain(LINE - 24..LINE + 8) {
+        let text = format!("{}{SECRET}.", "x".repeat(before));
+        let shows = |text: &str| text.contains("s3cr") || text.contains("t0ken");
+        for answer in answers(&text) {
+            let (texts, values) = parts(outgoing.answer(answer, &mut Vec::new()).unwrap());
+            assert!(!texts.iter().any(|text| shows(text)), "after {before}: {texts:?}");
+            assert!(!values.iter().any(|value| shows(&value.to_string())), "after {before}: {values:?}");
+        }
+        let fault = outgoing.fault(&CallFault::new(CallFaultClass::Invalid, text.clone(), text));
+        assert!(!shows(&fault.to_string()), "after {before}: {fault}");
+    }
+}
+
+#[test]
+fn a_number_that_is_none_is_no_measurement() {
+    let scrubber = Scrubber::default();
+    let outgoing = Outgoing::new(&scrubber);
+    for value in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
+        let [report, _, _, _, completion]: [Answer; 5] = answers("lag").try_into().unwrap();
+        let (Answer::Report(report), Answer::Completion(completion)) = (report, completion) else { unreachable!() };
+        let measurements = vec![measurement("good", 1.0), measurement("lag", value)];
+        let report = Answer::Report(Report { measurements: measurements.clone(), ..report });
+        let fault = outgoing.answer(report, &mut Vec::new()).unwrap_err();
+        assert_eq!((fault.class, fault.code.as_str()), (CallFaultClass::Invalid, "output.measurement"));
+        assert!(fault.message.contains("`lag`"), "{fault}");
+        // What was done is done.
+        let mut notes = Vec::new();
+        let done = outgoing.answer(Answer::Completion(Completion { measurements, ..completion }), &mut notes).unwrap();
+        let Answer::Completion(Completion { measurements, .. }) = done else { unreachable!() };
+        assert_eq!((measurements.len(), measurements[0].label.as_str()), (1, "good"));
+        assert!(notes[0].message.contains("`lag`") && notes[0].level == LogLevel::Warn, "{notes:?}");
+    }
+}
