@@ -351,16 +351,11 @@ fn narrowed(extent: &Extent, verb: Verb) -> String {
         .map(|(dimension, values)| (dimension.key(), values.words(dimension.row().shape)))
         .collect();
     let (none, some): (Vec<_>, Vec<_>) = parts.into_iter().partition(|(_, words)| words.is_empty());
-    let mut text = String::new();
-    if !some.is_empty() {
-        let some: Vec<_> = some.iter().map(|(key, words)| format!("{key} {}", words.join(" "))).collect();
-        text.push_str(&format!("; only {}", some.join(", ")));
-    }
-    if !none.is_empty() {
-        let none: Vec<_> = none.iter().map(|(key, _)| format!("no {key}")).collect();
-        text.push_str(&format!("; {}", none.join(", ")));
-    }
-    text
+    let some: Vec<_> = some.iter().map(|(key, words)| format!("{key} {}", words.join(" "))).collect();
+    let only = if some.is_empty() { String::new() } else { format!("; only {}", some.join(", ")) };
+    let none: Vec<_> = none.iter().map(|(key, _)| format!("no {key}")).collect();
+    let no = if none.is_empty() { String::new() } else { format!("; {}", none.join(", ")) };
+    only + &no
 }
 
 fn is_everything(text: &Text) -> bool {
