@@ -65,17 +65,28 @@ impl Emergency {
 fn the_emergency_runs_end_to_end() {
     let emergency = Emergency::new("main");
     let mut sleeper = emergency.postgres.sleeper();
+    // The jam: a transaction that is never idle, never long in one query, and holds the table that others and the dump need.
+    let script = "begin;\nlock table orders in access exclusive mode;\nselect 1 \\watch 0.3\n";
+    let mut chatty = emergency.postgres.named_session("billing-worker", script);
+    let holds = "select count(*) from pg_locks where mode = 'AccessExclusiveLock' and granted and relation = 'orders'::regclass";
+    runbook_tests::wait_for("the table is locked", || emergency.postgres.psql("orders", holds) == "1");
+    let mut waiter = emergency.postgres.session("select count(*) from orders");
+    let waits = "select count(distinct pid) from pg_locks where not granted";
+    runbook_tests::wait_for("somebody waits", || emergency.postgres.psql("orders", waits) == "1");
     std::thread::sleep(Duration::from_millis(1_500));
     let started = emergency.app.started_at();
     emergency
         .exec(&["--set", "max_query_age=1s"])
         .status(0)
         .out("Succeeded. Everything was done.")
-        .out("1 terminated")
+        .out("1 terminated, for which 1 waited")
+        .out("terminate       done")
         .without(PASSWORD);
     assert!(emergency.app.answers(), "the application serves again");
     assert_ne!(emergency.app.started_at(), started, "it was stopped and started");
     assert!(!sleeper.wait().expect("psql ends").success(), "the old query was terminated");
+    assert!(!chatty.wait().expect("psql ends").success(), "the blocker was terminated");
+    assert!(waiter.wait().expect("psql ends").success(), "who waited was served");
     let messages = emergency.messages();
     assert!(messages.len() == 2 && messages[0].contains("INC-42") && messages[1].contains("is done"), "{messages:?}");
     assert_eq!(emergency.ops.received()[0].line, "POST /hooks/ops");

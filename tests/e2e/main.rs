@@ -5,6 +5,7 @@ mod audit_log;
 mod audit_review;
 mod authority;
 mod bad_input;
+mod blockers;
 mod cancel;
 mod check;
 mod command_line;
@@ -29,6 +30,7 @@ mod sql;
 mod telemetry;
 mod terminal;
 mod traps;
+mod truncation;
 mod window;
 mod wrong_runbooks;
 

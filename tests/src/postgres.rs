@@ -54,7 +54,7 @@ fn as_server_user(command: &mut Command) -> &mut Command {
 fn launch(folder: &TempDir, port: u16) -> Child {
     let log = fs::OpenOptions::new().create(true).append(true).open(folder.path().join("log")).expect("a log can be made");
     as_server_user(Command::new(programs().join("postgres")).current_dir("/"))
-        .args(["-c", "listen_addresses=127.0.0.1", "-c", "fsync=off", "-c", "autovacuum=off", "-c", "max_connections=50"])
+        .args(["-c", "listen_addresses=127.0.0.1", "-c", "fsync=off", "-c", "autovacuum=off", "-c", "max_connections=200"])
         .args(["-c", &format!("port={port}"), "-c", &format!("unix_socket_directories={}", folder.path().display()), "-D"])
         .arg(folder.path().join("data"))
         .stdin(Stdio::null())
@@ -174,10 +174,27 @@ impl Postgres {
     /// # Panics
     /// If psql cannot be started.
     pub fn sleeper(&self) -> Child {
+        self.session("select pg_sleep(600)")
+    }
+
+    /// A session of `orders_admin` that runs SQL, statement by statement.
+    ///
+    /// # Panics
+    /// If psql cannot be started.
+    pub fn session(&self, sql: &str) -> Child {
+        self.named_session("psql", sql)
+    }
+
+    /// A session of `orders_admin` that calls itself `application` and does what a script of psql says.
+    ///
+    /// # Panics
+    /// If psql cannot be started.
+    pub fn named_session(&self, application: &str, script: &str) -> Child {
         let mut command = self.client("psql");
-        command.env("PGUSER", "orders_admin").env("PGPASSWORD", PASSWORD);
+        command.env("PGUSER", "orders_admin").env("PGPASSWORD", PASSWORD).env("PGAPPNAME", application);
         command
-            .args(["-XAt", "-d", "orders", "-c", "select pg_sleep(600)"])
+            .args(["-XAt", "-d", "orders"])
+            .stdin(pipe(script.as_bytes()))
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()

@@ -1,8 +1,6 @@
 //! `docker:restart`
 
 use crate::{containers, is_running, state_word};
-use runbook_sdk::duration::Span;
-use runbook_sdk::operation::effect;
 use runbook_sdk::prelude::*;
 use std::time::Duration;
 

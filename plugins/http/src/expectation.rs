@@ -1,7 +1,6 @@
 //! What an answer must be.
 
 use runbook_sdk::assertion::start_of;
-use runbook_sdk::duration::Span;
 use runbook_sdk::http::Response;
 use runbook_sdk::prelude::*;
 use std::collections::BTreeMap;
@@ -73,10 +72,10 @@ impl Expectation<'_> {
         let paths = self.json.filter(|paths| !paths.is_empty());
         // A part of a body proves what is in it, but not that a text is missing, nor that the JSON is broken.
         let found_already = self.contains.is_none_or(|text| response.text().contains(text));
-        if response.truncated && (!found_already || self.body_equals.is_some() || paths.is_some()) {
-            let kept = response.body.len();
-            assertions
-                .holds(false, || format!("the body is longer than the {kept} bytes that the target's `max_body` lets through"));
+        if let Err(fault) = response.whole()
+            && (!found_already || self.body_equals.is_some() || paths.is_some())
+        {
+            assertions.holds(false, || fault.message);
             return;
         }
         if let Some(expected) = self.contains {

@@ -1,9 +1,8 @@
 //! `http:get` and `http:head`
 
+use crate::body::Body;
 use crate::expectation::{Expectation, Header, Status, verdict};
-use runbook_sdk::duration::Span;
 use runbook_sdk::http::{Endpoint, Response, Timing};
-use runbook_sdk::operation::measurement;
 use runbook_sdk::prelude::*;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -44,11 +43,11 @@ pub(crate) struct Output {
     peer: String,
     /// Milliseconds in all.
     total_ms: f64,
-    /// The body, if it is JSON and smaller than 64 KiB.
+    /// The body, if it is JSON.
     body: Option<Json>,
+    /// Whether it is JSON and too long to be kept: then `body` is absent, and the summary says why.
+    truncated: bool,
 }
-
-const KEPT: usize = 64 << 10;
 
 pub(crate) fn get(_job: &Job, input: Input) -> Result<Report<Output>> {
     let answer = Endpoint::slot("target").get(&input.path);
@@ -79,10 +78,22 @@ pub(crate) struct HeadInput {
     crit: Option<Span>,
 }
 
-pub(crate) fn head(_job: &Job, input: HeadInput) -> Result<Report<Output>> {
+/// What was answered, without a body.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct HeadOutput {
+    /// Status code; 0 if nobody answered.
+    status: u16,
+    /// Who answered, as `ip:port`.
+    peer: String,
+    /// Milliseconds in all.
+    total_ms: f64,
+}
+
+pub(crate) fn head(_job: &Job, input: HeadInput) -> Result<Report<HeadOutput>> {
     let answer = Endpoint::slot("target").head(&input.path);
     let expectation = Expectation { status: input.status.as_ref(), headers: input.headers.as_ref(), ..Expectation::default() };
-    report(answer, &expectation, input.warn, input.crit)
+    let report = report(answer, &expectation, input.warn, input.crit)?;
+    Ok(report.map(|Output { status, peer, total_ms, .. }| HeadOutput { status, peer, total_ms }))
 }
 
 /// Judges an answer, or that there was none.
@@ -96,16 +107,21 @@ fn report(
         Ok(response) => response,
         // A service that is away is what a probe is for to find: a failed check, not a broken one.
         Err(fault) if matches!(fault.class, FaultClass::Transient | FaultClass::Timeout) => {
-            return Ok(Report::fail(fault.message, Output { status: 0, peer: String::new(), total_ms: 0.0, body: None }));
+            return Ok(Report::fail(
+                fault.message,
+                Output { status: 0, peer: String::new(), total_ms: 0.0, body: None, truncated: false },
+            ));
         }
         Err(fault) => return Err(fault),
     };
     let took = Duration::from_micros(response.timing.total_us);
     let (outcome, problem) = verdict(&expectation.compare(&response), took, warn, crit);
     let total_ms = milliseconds(response.timing.total_us);
-    let body = if response.body.len() <= KEPT { serde_json::from_slice(&response.body).ok() } else { None };
-    let summary = problem.unwrap_or_else(|| format!("{} in {total_ms} ms", response.status));
-    let report = Report::new(outcome, summary, Output { status: response.status, peer: response.peer, total_ms, body });
+    let body = Body::of(&response);
+    let summary = body.note(problem.unwrap_or_else(|| format!("{} in {total_ms} ms", response.status)));
+    let truncated = body.is_truncated();
+    let output = Output { status: response.status, peer: response.peer, total_ms, body: body.json, truncated };
+    let report = Report::new(outcome, summary, output);
     let total = Measurement { warn: warn.map(at_most), crit: crit.map(at_most), ..measurement("total", total_ms, "ms") };
     Ok(parts(&response.timing)
         .into_iter()

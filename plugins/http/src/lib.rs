@@ -1,5 +1,6 @@
 //! The bundled plugin `http`: asks an HTTP endpoint and compares the answer with what is expected.
 
+mod body;
 mod expectation;
 mod get;
 mod post;

@@ -1,8 +1,8 @@
 //! `http:post`
 
+use crate::body::Body;
 use crate::expectation::{Expectation, Header, Status};
 use runbook_sdk::http::Endpoint;
-use runbook_sdk::operation::effect;
 use runbook_sdk::prelude::*;
 use std::collections::BTreeMap;
 
@@ -38,6 +38,8 @@ pub(crate) struct Output {
     status: u16,
     /// The answer, if it is JSON.
     body: Option<Json>,
+    /// Whether it is JSON and too long to be kept: then `body` is absent, and the summary says why.
+    truncated: bool,
 }
 
 pub(crate) struct Post;
@@ -65,7 +67,9 @@ impl Step for Post {
         if !assertions.all_hold() {
             return Err(Fault::assertion("http.answer", assertions.failures().join("; ")));
         }
-        let output = Output { status: response.status, body: serde_json::from_slice(&response.body).ok() };
-        Ok(Completion::changed(format!("answered {}", response.status), output))
+        let body = Body::of(&response);
+        let summary = body.note(format!("answered {}", response.status));
+        let output = Output { status: response.status, truncated: body.is_truncated(), body: body.json };
+        Ok(Completion::changed(summary, output))
     }
 }

@@ -1,7 +1,6 @@
 //! `postgres:dump`
 
 use crate::{database, directory, last_line, program};
-use runbook_sdk::operation::effect;
 use runbook_sdk::prelude::*;
 
 /// Where to.
@@ -65,7 +64,7 @@ impl Step for Dump {
         let program = input.arguments.iter().fold(program(), runbook_sdk::process::Program::argument);
         let written = program.run_to_file("directory", &input.file)?;
         if written.exit_code != 0 {
-            let message = format!("the program ended with {}: {}", written.exit_code, last_line(&written.stderr));
+            let message = format!("the program ended with {}: {}", written.exit_code, last_line(&written));
             return Err(Fault::assertion("postgres.dump-failed", message));
         }
         if written.produced_bytes == 0 {
@@ -102,10 +101,20 @@ impl Step for Dump {
 #[cfg(test)]
 mod tests {
     use crate::last_line;
+    use runbook_sdk::process::Output;
+
+    fn output(stderr: &[u8], truncated: bool) -> Output {
+        let digest = String::new();
+        Output { exit_code: 1, stdout: Vec::new(), stderr: stderr.to_vec(), truncated, size_bytes: 0, produced_bytes: 0, digest }
+    }
 
     #[test]
     fn the_last_line_says_why_a_program_failed() {
-        assert_eq!(last_line(b"notice\npg_dump: error: no such database\n\n"), "pg_dump: error: no such database");
-        assert_eq!(last_line(b"\n"), "it said nothing");
+        assert_eq!(
+            last_line(&output(b"notice\npg_dump: error: no such database\n\n", false)),
+            "pg_dump: error: no such database"
+        );
+        assert_eq!(last_line(&output(b"\n", false)), "it said nothing");
+        assert!(last_line(&output(b"notice\n", true)).contains("`max_output`"), "the reason may be in what was cut");
     }
 }

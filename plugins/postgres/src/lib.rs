@@ -1,9 +1,12 @@
 //! The bundled plugin `postgres`: checks, dumps, restores and tidies a PostgreSQL database.
 
+mod blockers;
 mod dump;
 mod ping;
 mod queries;
 mod restore;
+mod sessions;
+mod terminate;
 mod vacuum;
 
 use runbook_sdk::files::Directory;
@@ -23,15 +26,18 @@ fn program() -> Program {
 }
 
 /// The last line that a program wrote to stderr: where it says why it failed.
-fn last_line(stderr: &[u8]) -> String {
-    let text = String::from_utf8_lossy(stderr);
-    text.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("it said nothing").trim().to_owned()
+fn last_line(output: &runbook_sdk::process::Output) -> String {
+    let text = String::from_utf8_lossy(&output.stderr);
+    let line = text.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("it said nothing").trim().to_owned();
+    // What was cut is the end, and the reason with it.
+    if output.truncated { format!("it wrote more than the target's `max_output` lets through, at last: {line}") } else { line }
 }
 
 runbook_sdk::plugin! {
     probes: { "ping" => ping::ping, "long-running" => queries::long_running },
     steps: {
         "terminate-queries" => queries::Terminate,
+        "terminate-blockers" => blockers::TerminateBlockers,
         "vacuum" => vacuum::Vacuum,
         "dump" => dump::Dump,
         "restore" => restore::Restore,

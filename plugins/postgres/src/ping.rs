@@ -1,8 +1,6 @@
 //! `postgres:ping`
 
 use crate::database;
-use runbook_sdk::duration::Span;
-use runbook_sdk::operation::measurement;
 use runbook_sdk::prelude::*;
 
 /// How quick it must be.

@@ -1,80 +1,72 @@
 //! `postgres:long-running` and `postgres:terminate-queries`
 
-use crate::database;
-use runbook_sdk::duration::Span;
-use runbook_sdk::operation::{effect, measurement};
+use crate::sessions::{By, Look, Session, look, unseen};
+use crate::terminate::{end, named};
+use runbook_sdk::assertion::start_of;
 use runbook_sdk::prelude::*;
 
 /// Which queries.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct LongRunningInput {
-    /// Those that run longer than this.
+    /// Those that are older than this.
     older_than: Span,
+    /// What is that old.
+    #[serde(default)]
+    by: By,
     /// More than this many are a failure; 0 if absent.
     #[serde(default)]
     max: u64,
 }
 
-/// One query.
-#[derive(Serialize, JsonSchema)]
-pub(crate) struct Running {
-    /// The server's process.
-    pid: i64,
-    /// Who runs it.
-    user: String,
-    /// How long, in seconds.
-    age_s: i64,
-    /// Its first 80 characters.
-    query: String,
-}
-
 /// What runs too long.
 #[derive(Serialize, JsonSchema)]
 pub(crate) struct LongRunning {
-    /// How many.
+    /// How many there are.
     count: u64,
-    /// The oldest first, at most 50.
-    queries: Vec<Running>,
-}
-
-/// Client queries of this database but our own. Ages are compared by the server's clock.
-fn running(older_than: Span) -> Result<Vec<Running>> {
-    let statement = "select pid::bigint as pid, coalesce(usename, '') as who, extract(epoch from now() - query_start)::bigint as age_s, \
-        left(regexp_replace(query, '\\s+', ' ', 'g'), 80) as query from pg_stat_activity \
-        where backend_type = 'client backend' and state <> 'idle' and pid <> pg_backend_pid() and datname = current_database() \
-        and query_start < now() - make_interval(secs => $1::float8) order by query_start limit 50";
-    let rows = database().query(statement, params![older_than.0.as_secs_f64()])?;
-    rows.iter()
-        .map(|row| {
-            Ok(Running {
-                pid: row.get("pid")?,
-                user: row.get::<String>("who")?,
-                age_s: row.get("age_s")?,
-                query: row.get("query")?,
-            })
-        })
-        .collect()
+    /// The oldest first.
+    queries: Vec<Session>,
+    /// Whether `queries` leaves some out: the target's `max_rows` or `max_bytes`, or the size of a result.
+    truncated: bool,
+    /// Sessions of other roles, of which this role is told nothing without `pg_read_all_stats`.
+    unseen: u64,
 }
 
 pub(crate) fn long_running(_job: &Job, input: LongRunningInput) -> Result<Report<LongRunning>> {
-    let queries = running(input.older_than)?;
-    let count = queries.len() as u64;
-    let summary = match queries.first() {
-        None => "no query runs that long".to_owned(),
-        Some(oldest) => format!("{count} queries, the oldest for {} s by {}", oldest.age_s, oldest.user),
+    let Look { sessions, total, unseen: n_unseen } = look(input.by, input.older_than, &[])?;
+    let listed = Kept::of(sessions, total);
+    let summary = match listed.items.first() {
+        None => format!("no {} is that old{}", input.by.noun(), unseen(n_unseen)),
+        Some(oldest) => format!("{}{}", describe(input.by, oldest, &listed), unseen(n_unseen)),
     };
-    #[expect(clippy::cast_precision_loss, reason = "at most 50")]
-    let number = measurement("long_running", count as f64, "");
-    Ok(Report::pass_if(count <= input.max, summary, LongRunning { count, queries }).measure(number))
+    let count = total as u64;
+    let outcome = match (count <= input.max, n_unseen) {
+        (false, _) => Outcome::Fail,
+        (true, 0) => Outcome::Pass,
+        // What cannot be seen may be the one that is looked for.
+        (true, _) => Outcome::Unknown,
+    };
+    #[expect(clippy::cast_precision_loss, reason = "a server has fewer sessions than a float has digits")]
+    let number = measurement("long_running", total as f64, "");
+    let output = LongRunning { count, truncated: listed.is_truncated(), queries: listed.items, unseen: n_unseen };
+    Ok(Report::new(outcome, summary, output).measure(number))
+}
+
+fn describe(by: By, oldest: &Session, listed: &Kept<Session>) -> String {
+    let noun = if listed.total == 1 { by.noun() } else { by.nouns() };
+    let cut = if listed.is_truncated() { format!("; {} are listed", listed.count()) } else { String::new() };
+    format!("{} {noun}, the oldest for {} s by {}{cut}", listed.total, oldest.age_s, oldest.user)
 }
 
 /// Which queries.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct TerminateInput {
-    /// Those that run longer than this. Only clients of this database, never this connection.
+    /// Those that are older than this. Only clients of this database, never this connection.
     older_than: Span,
+    /// What is that old.
+    #[serde(default)]
+    by: By,
 }
 
 /// What was terminated.
@@ -82,48 +74,83 @@ pub(crate) struct TerminateInput {
 pub(crate) struct Terminated {
     /// How many.
     count: u64,
-    /// The server's processes.
+    /// The server's processes, all of them.
     pids: Vec<i64>,
+    /// Whether `pids` leaves some out.
+    truncated: bool,
 }
 
 pub(crate) struct Terminate;
+
+/// After so many rounds there are new ones as fast as they are ended.
+const ROUNDS: usize = 20;
 
 impl Step for Terminate {
     type Input = TerminateInput;
     type Output = Terminated;
 
     fn plan(_job: &Job, input: &TerminateInput) -> Result<Proposal> {
-        let queries = running(input.older_than)?;
-        if queries.is_empty() {
-            return Ok(Proposal::nothing("no query runs that long", Json::Null));
+        let Look { sessions, total, unseen: n_unseen } = look(input.by, input.older_than, &[])?;
+        if total == 0 {
+            return Ok(Proposal::nothing(format!("no {} is that old{}", input.by.noun(), unseen(n_unseen)), Json::Null));
         }
-        let describe =
-            |query: &Running| format!("terminate process {} of {} ({} s): {}", query.pid, query.user, query.age_s, query.query);
-        let effects: Vec<_> =
-            queries.iter().map(|query| effect("sql.execute", format!("process {}", query.pid), describe(query))).collect();
-        Ok(Proposal { summary: format!("terminate {} of the server's processes", effects.len()), effects, before: Json::Null })
+        let effects: Vec<_> = sessions.iter().map(termination).collect();
+        let listed = if effects.len() < total { format!(" ({} of {total} are listed)", effects.len()) } else { String::new() };
+        let summary = format!("terminate {total} of the server's processes{listed}{}", unseen(n_unseen));
+        Ok(Proposal { summary, effects, before: Json::Null })
     }
 
     fn apply(_job: &Job, input: &TerminateInput, _proposal: &Proposal) -> Result<Completion<Terminated>> {
-        // Looked at again: a query of the proposal may have ended, and its process may serve another by now.
-        let mut pids = Vec::new();
-        for query in running(input.older_than)? {
-            // The materialized part is a fence: without it the planner may ask `pg_terminate_backend` before the other conditions,
-            // and so for every process, this one included.
-            let statement = "with old as materialized (select pid from pg_stat_activity where pid = $1::int4 and state <> 'idle' \
-                and pid <> pg_backend_pid() and query_start < now() - make_interval(secs => $2::float8)) \
-                select pg_terminate_backend(pid) from old";
-            if database().execute(statement, params![query.pid, input.older_than.0.as_secs_f64()])? > 0 {
-                info!("terminated process {} of {}, {} s: {}", query.pid, query.user, query.age_s, query.query);
-                pids.push(query.pid);
+        let (mut gone, mut left) = (Vec::new(), Vec::<(i64, String)>::new());
+        let mut n_unseen = 0;
+        // Looked at again: a query of the proposal may have ended, and a look may show only some of them.
+        for _ in 0..ROUNDS {
+            let except: Vec<i64> = left.iter().map(|(pid, _)| *pid).collect();
+            let found = look(input.by, input.older_than, &except)?;
+            n_unseen = found.unseen;
+            if found.sessions.is_empty() {
+                break;
             }
+            for session in &found.sessions {
+                info!(
+                    "terminating process {} of {}, {} s: {}",
+                    session.pid,
+                    session.user,
+                    session.age_s,
+                    start_of(&session.query)
+                );
+            }
+            let processes: Vec<i64> = found.sessions.iter().map(|session| session.pid).collect();
+            let ending = end(&processes, &input.by.condition(), params![input.older_than.0.as_secs_f64()])?;
+            gone.extend(ending.gone);
+            left.extend(ending.left);
         }
-        let count = pids.len() as u64;
-        let output = Terminated { count, pids };
-        Ok(if count == 0 {
-            Completion::unchanged("no query runs that long", output)
+        let remaining = look(input.by, input.older_than, &[])?.total;
+        if remaining > 0 {
+            let why = if left.is_empty() { "new ones grow old as fast as they are ended".to_owned() } else { named(&left) };
+            let message = format!("{} terminated, {remaining} left: {why}", gone.len());
+            return Err(Fault::assertion("postgres.left", message));
+        }
+        let listed = Kept::of(gone, 0);
+        let output = Terminated { count: listed.total as u64, truncated: listed.is_truncated(), pids: listed.items };
+        Ok(if output.count == 0 {
+            Completion::unchanged(format!("no {} is that old{}", input.by.noun(), unseen(n_unseen)), output)
         } else {
-            Completion::changed(format!("{count} terminated"), output)
+            Completion::changed(format!("{} terminated{}", output.count, unseen(n_unseen)), output)
         })
     }
+}
+
+/// What a plan says of one session.
+fn termination(session: &Session) -> Effect {
+    let application = if session.application.is_empty() { String::new() } else { format!(" (`{}`)", session.application) };
+    let summary = format!(
+        "terminate process {} of {}{application}, {}, {} s: {}",
+        session.pid,
+        session.user,
+        session.state,
+        session.age_s,
+        start_of(&session.query)
+    );
+    effect("sql.execute", format!("process {}", session.pid), summary)
 }

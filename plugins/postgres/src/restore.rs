@@ -1,7 +1,6 @@
 //! `postgres:restore`
 
 use crate::{directory, last_line, program};
-use runbook_sdk::operation::effect;
 use runbook_sdk::prelude::*;
 
 /// From where.
@@ -54,7 +53,7 @@ impl Step for Restore {
         let program = input.arguments.iter().fold(program(), runbook_sdk::process::Program::argument);
         let output = program.input_file("directory", &input.file).run()?;
         if output.exit_code != 0 {
-            let message = format!("the program ended with {}: {}", output.exit_code, last_line(&output.stderr));
+            let message = format!("the program ended with {}: {}", output.exit_code, last_line(&output));
             return Err(Fault::assertion("postgres.restore-failed", message));
         }
         Ok(Completion::changed(format!("restored from `{}`", input.file), Output { file: input.file.clone(), digest }))

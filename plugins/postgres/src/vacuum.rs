@@ -1,7 +1,6 @@
 //! `postgres:vacuum`
 
 use crate::database;
-use runbook_sdk::operation::effect;
 use runbook_sdk::prelude::*;
 
 /// What to vacuum.

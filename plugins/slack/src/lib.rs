@@ -1,7 +1,6 @@
 //! The bundled plugin `slack`: posts a message to a channel's incoming webhook.
 
 use runbook_sdk::assertion::start_of;
-use runbook_sdk::operation::effect;
 use runbook_sdk::prelude::*;
 
 /// What to say.

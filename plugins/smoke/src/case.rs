@@ -122,7 +122,11 @@ impl Case {
         let expected = self.expect.status.map_or_else(|| "200 to 299".to_owned(), |status| status.to_string());
         assertions.holds(good, || format!("status is {}, expected {expected}", response.status));
         if let Some(text) = &self.expect.contains {
-            assertions.contains("the body", &response.text(), text);
+            match response.whole() {
+                // A part of a body proves what is in it, but not that a text is missing.
+                Err(fault) if !response.text().contains(text.as_str()) => assertions.holds(false, || fault.message),
+                Ok(_) | Err(_) => assertions.contains("the body", &response.text(), text),
+            };
         }
         if !self.expect.json.is_empty() || !self.capture.is_empty() {
             self.judge_json(response, values, &mut assertions);
@@ -169,12 +173,36 @@ mod tests {
     }
 
     fn judged(rest: &Json, status: u16, body: &str) -> (Outcome, String, Values) {
-        let timing = Timing { dns_us: 0, connect_us: 0, tls_us: 0, first_byte_us: 0, total_us: 0 };
-        let body = body.as_bytes().to_vec();
-        let response = Response { status, headers: Vec::new(), body, truncated: false, peer: String::new(), timing };
+        judge(rest, Response { status, ..whole(body) })
+    }
+
+    fn judge(rest: &Json, response: Response) -> (Outcome, String, Values) {
         let mut values = Values::default();
         let (outcome, reason) = case(rest).judge(&response, &mut values);
         (outcome, reason, values)
+    }
+
+    fn whole(body: &str) -> Response {
+        let timing = Timing { dns_us: 0, connect_us: 0, tls_us: 0, first_byte_us: 0, total_us: 0 };
+        let body = body.as_bytes().to_vec();
+        Response { status: 200, headers: Vec::new(), body, truncated: false, peer: String::new(), timing }
+    }
+
+    #[test]
+    fn a_body_that_was_cut_proves_only_what_is_in_it() {
+        let cut = Response { truncated: true, ..whole("{\"item\":\"book\"") };
+        let said = "the body is longer than the 14 bytes that the target's `max_body` lets through";
+        let asking = [
+            json!({ "expect": { "contains": "pen" } }),
+            json!({ "expect": { "json": { "item": "book" } } }),
+            json!({ "capture": { "item": "item" } }),
+        ];
+        for rest in asking {
+            let (outcome, reason, _) = judge(&rest, cut.clone());
+            assert_eq!((outcome, reason.as_str()), (Outcome::Fail, said), "{rest}");
+        }
+        assert_eq!(judge(&json!({ "expect": { "contains": "book" } }), cut.clone()).0, Outcome::Pass);
+        assert_eq!(judge(&json!({}), cut).0, Outcome::Pass, "who asks nothing of the body does not mind");
     }
 
     #[test]

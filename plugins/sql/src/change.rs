@@ -2,7 +2,6 @@
 
 use crate::parameter;
 use runbook_sdk::assertion::{counted, start_of};
-use runbook_sdk::operation::effect;
 use runbook_sdk::prelude::*;
 use runbook_sdk::sql::{Database, Value};
 

@@ -1,7 +1,6 @@
 //! `sqlite:backup`
 
 use crate::{database, directory};
-use runbook_sdk::operation::effect;
 use runbook_sdk::prelude::*;
 
 /// Where to.

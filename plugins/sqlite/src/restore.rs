@@ -1,7 +1,6 @@
 //! `sqlite:restore`
 
 use crate::{database, directory};
-use runbook_sdk::operation::effect;
 use runbook_sdk::prelude::*;
 
 /// From where.

@@ -1,7 +1,6 @@
 //! `sqlite:vacuum`
 
 use crate::database;
-use runbook_sdk::operation::effect;
 use runbook_sdk::prelude::*;
 
 /// Nothing to say.

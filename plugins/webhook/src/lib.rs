@@ -1,7 +1,6 @@
 //! The bundled plugin `webhook`: sends a message to a webhook.
 
 use runbook_sdk::assertion::start_of;
-use runbook_sdk::operation::effect;
 use runbook_sdk::prelude::*;
 
 /// What to send.

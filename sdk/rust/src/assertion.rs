@@ -65,9 +65,14 @@ pub fn counted(count: u64, noun: &str) -> String {
     if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
 }
 
-/// The first characters of a text, on one line.
+/// The first 80 characters of a text, on one line; `…` at its end says that it is longer.
 pub fn start_of(text: &str) -> String {
-    text.chars().take(80).map(|c| if c.is_control() { ' ' } else { c }).collect()
+    let mut characters = text.chars().map(|c| if c.is_control() { ' ' } else { c });
+    let mut start: String = characters.by_ref().take(80).collect();
+    if characters.next().is_some() {
+        start.push('…');
+    }
+    start
 }
 
 /// The value at a path such as `orders[0].id`; `""` and `$` are the whole.
@@ -106,6 +111,13 @@ mod tests {
                 "there is no `orders[1].id`, expected 2"
             ]
         );
+    }
+
+    #[test]
+    fn the_start_of_a_longer_text_says_that_there_is_more() {
+        assert_eq!(start_of("a\nb"), "a b");
+        assert_eq!(start_of(&"ä".repeat(80)), "ä".repeat(80));
+        assert_eq!(start_of(&"ä".repeat(81)), format!("{}…", "ä".repeat(80)));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use crate::bindings::runbook::docker::{control, exec, lifecycle, reader, types};
 use crate::fault::Result;
 use std::time::Duration;
 
-pub use types::{Container, ContainerSpec, ContainerState, ExecOutput, Health, LogLine, Usage};
+pub use types::{Container, ContainerSpec, ContainerState, ExecOutput, Health, LogLine, LogTail, Usage};
 
 /// The slot of some containers. A name may be `""` when the slot is bound to exactly one.
 #[derive(Debug, Clone)]
@@ -28,8 +28,8 @@ impl Containers {
         reader::inspect(&self.slot, name)
     }
 
-    /// The last lines of its log.
-    pub fn logs(&self, name: &str, tail: u32) -> Result<Vec<LogLine>> {
+    /// The last lines of its log, and whether the host left some out.
+    pub fn logs(&self, name: &str, tail: u32) -> Result<LogTail> {
         reader::logs(&self.slot, name, tail)
     }
 

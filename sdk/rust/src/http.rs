@@ -99,14 +99,24 @@ impl Response {
         self.headers.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
     }
 
-    /// The body as text; what is not UTF-8 is replaced.
+    /// The body, if all of it is here; a fault that says so if the target's `max_body` cut it.
+    pub fn whole(&self) -> Result<&[u8]> {
+        if self.truncated {
+            let kept = self.body.len();
+            let message = format!("the body is longer than the {kept} bytes that the target's `max_body` lets through");
+            return Err(Fault::limit("http.truncated", message));
+        }
+        Ok(&self.body)
+    }
+
+    /// The body as text; what is not UTF-8 is replaced. It may have been cut, see [`whole`](Self::whole).
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 
-    /// The body as JSON.
+    /// The body as JSON. A body that was cut is not taken for one that is broken: see [`whole`](Self::whole).
     pub fn json<T: DeserializeOwned>(&self) -> Result<T> {
-        serde_json::from_slice(&self.body)
+        serde_json::from_slice(self.whole()?)
             .map_err(|error| Fault::assertion("http.not-json", format!("the body is not the expected JSON: {error}")))
     }
 }
@@ -139,5 +149,8 @@ mod tests {
         let fault = response(200, b"<p>").json::<Vec<u8>>().expect_err("it is no JSON");
         assert_eq!((fault.class, fault.code.as_str()), (crate::FaultClass::Assertion, "http.not-json"));
         assert_eq!(response(200, b"a\xff").text(), "a\u{fffd}");
+        let cut = Response { truncated: true, ..response(200, b"[1,2]") };
+        let fault = cut.json::<Vec<u8>>().expect_err("there was more");
+        assert_eq!((fault.class, fault.code.as_str()), (crate::FaultClass::Limit, "http.truncated"));
     }
 }

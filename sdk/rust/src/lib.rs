@@ -42,6 +42,7 @@ pub mod files;
 #[doc(hidden)]
 pub mod guest;
 pub mod http;
+pub mod kept;
 pub mod log;
 pub mod operation;
 pub mod process;
@@ -54,7 +55,11 @@ pub use operation::{Completion, Effect, Job, Measurement, Outcome, Proposal, Rep
 /// Everything that a small plugin needs.
 pub mod prelude {
     pub use crate::assertion::Assertions;
-    pub use crate::operation::{Completion, Effect, Job, Measurement, Outcome, Proposal, Report, Step, Verdict};
+    pub use crate::duration::Span;
+    pub use crate::kept::Kept;
+    pub use crate::operation::{
+        Completion, Effect, Job, Measurement, Outcome, Proposal, Report, Step, Verdict, effect, measurement,
+    };
     pub use crate::{
         Fault, FaultClass, Result, clock, debug, docker, error, files, http, info, params, process, secrets, sql, warn,
     };

@@ -67,6 +67,12 @@ impl<O> Report<O> {
         Self { outcome, summary: summary.into(), output, measurements: Vec::new() }
     }
 
+    /// The same, with another output.
+    pub fn map<P>(self, other: impl FnOnce(O) -> P) -> Report<P> {
+        let Self { outcome, summary, output, measurements } = self;
+        Report { outcome, summary, output: other(output), measurements }
+    }
+
     /// Adds a number.
     #[must_use]
     pub fn measure(mut self, measurement: Measurement) -> Self {

@@ -1,7 +1,6 @@
 //! A plugin with an operation of each kind, called the way that the host calls it.
 
 use runbook_sdk::guest::{Info, Probe, RawJob, RawProposal, SmokeTest, StepExport};
-use runbook_sdk::operation::{effect, measurement};
 use runbook_sdk::prelude::*;
 
 #[derive(Deserialize, JsonSchema)]

@@ -3,7 +3,9 @@
 //! A name is resolved to an id once, the gate judges the container as inspected, and the id is acted on: a name that moves
 //! meanwhile changes nothing. The environment of a container is never read into a plugin.
 
-use crate::bindings::runbook::docker::types::{Container, ContainerSpec, ContainerState, ExecOutput, Health, LogLine, Usage};
+use crate::bindings::runbook::docker::types::{
+    Container, ContainerSpec, ContainerState, ExecOutput, Health, LogLine, LogTail, Usage,
+};
 use crate::bindings::runbook::docker::{control, exec, lifecycle, reader, types};
 use crate::fault::{Fault, FaultClass};
 use crate::host::{Host, HostCall};
@@ -22,7 +24,8 @@ use bollard::query_parameters::{
 use futures_util::StreamExt as _;
 use runbook_authority::target::{ContainerFacts, DockerTarget};
 use runbook_authority::{Operation, Target, TargetKind, Verb};
-use std::collections::HashMap;
+use runbook_secrets::Scrubber;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 /// Lines of one `logs`.
@@ -53,37 +56,19 @@ impl reader::Host for HostCall<'_> {
         Ok(container(inspected))
     }
 
-    async fn logs(&mut self, slot: String, name: String, tail: u32) -> Result<Vec<LogLine>, Fault> {
+    async fn logs(&mut self, slot: String, name: String, tail: u32) -> Result<LogTail, Fault> {
         let (engine, inspected) = self.container(&slot, Verb::DockerLogs, &name).await?;
-        let options = LogsOptionsBuilder::default().stdout(true).stderr(true).tail(&tail.min(MAX_LINES).to_string()).build();
+        // One more than may be kept, to see whether there are more.
+        let asked = tail.min(MAX_LINES + 1).to_string();
+        let options = LogsOptionsBuilder::default().stdout(true).stderr(true).tail(&asked).build();
         let mut stream = engine.docker.logs(&id_of(&inspected), Some(options));
-        let (mut pieces, mut bytes): (Vec<(bool, Vec<u8>)>, usize) = (Vec::new(), 0);
+        let mut newest = Newest::default();
         while let Some(output) = stream.next().await {
             let output = output.map_err(|error| engine.fault(&error))?;
             let stderr = matches!(output, LogOutput::StdErr { .. });
-            let piece = output.into_bytes();
-            bytes += piece.len();
-            if bytes > MAX_OUTPUT {
-                break;
-            }
-            // The engine parts what a container writes wherever it likes, also within a secret.
-            match pieces.last_mut() {
-                Some((kind, last)) if *kind == stderr => last.extend_from_slice(&piece),
-                Some(_) | None => pieces.push((stderr, piece.to_vec())),
-            }
+            newest.add(stderr, &output.into_bytes());
         }
-        let scrubber = self.scrubber();
-        let cut = bytes > MAX_OUTPUT;
-        let last = pieces.len().saturating_sub(1);
-        Ok(pieces
-            .iter()
-            .enumerate()
-            .flat_map(|(index, (stderr, piece))| {
-                let clean = if cut && index == last { scrubber.cut_bytes(piece) } else { scrubber.bytes(piece) };
-                let text = String::from_utf8_lossy(&clean).into_owned();
-                text.lines().map(|line| LogLine { stderr: *stderr, text: line.trim_end().to_owned() }).collect::<Vec<_>>()
-            })
-            .collect())
+        Ok(newest.into_tail(&self.scrubber()))
     }
 
     async fn stats(&mut self, slot: String, name: String) -> Result<Usage, Fault> {
@@ -97,6 +82,61 @@ impl reader::Host for HostCall<'_> {
                 Err(Fault::new(FaultClass::Conflict, "docker.not-running", "it does not run, so there is nothing to measure"))
             }
         }
+    }
+}
+
+/// The end of a log, as it comes.
+#[derive(Default)]
+struct Newest {
+    /// Whether it is of stderr, and what was written there until the other stream was.
+    pieces: VecDeque<(bool, Vec<u8>)>,
+    bytes: usize,
+    truncated: bool,
+}
+
+impl Newest {
+    /// The engine parts what a container writes wherever it likes, also within a secret: what belongs together is joined.
+    fn add(&mut self, stderr: bool, written: &[u8]) {
+        match self.pieces.back_mut() {
+            Some((kind, last)) if *kind == stderr => last.extend_from_slice(written),
+            Some(_) | None => self.pieces.push_back((stderr, written.to_vec())),
+        }
+        self.bytes += written.len();
+        // Half as much again as is ever shown stays, so that what is left of a secret at the beginning is not.
+        if self.bytes > 2 * MAX_OUTPUT {
+            self.drop_first(self.bytes - MAX_OUTPUT - MAX_OUTPUT / 2);
+            self.truncated = true;
+        }
+    }
+
+    fn drop_first(&mut self, mut bytes: usize) {
+        self.bytes -= bytes;
+        while let Some((_, piece)) = self.pieces.front_mut() {
+            if piece.len() > bytes {
+                piece.drain(..bytes);
+                return;
+            }
+            bytes -= piece.len();
+            self.pieces.pop_front();
+        }
+    }
+
+    /// The newest lines, without secrets.
+    fn into_tail(self, scrubber: &Scrubber) -> LogTail {
+        let mut lines = Vec::new();
+        for (stderr, piece) in &self.pieces {
+            let clean = scrubber.bytes(piece);
+            let text = String::from_utf8_lossy(&clean);
+            lines.extend(text.lines().map(|line| LogLine { stderr: *stderr, text: line.trim_end().to_owned() }));
+        }
+        let mut left = MAX_OUTPUT;
+        let fits = lines.iter().rev().take(MAX_LINES as usize).take_while(|line| {
+            let rest = left.checked_sub(line.text.len());
+            left = rest.unwrap_or(0);
+            rest.is_some()
+        });
+        let dropped = lines.len() - fits.count();
+        LogTail { lines: lines.split_off(dropped), truncated: self.truncated || dropped > 0 }
     }
 }
 

@@ -112,11 +112,34 @@ async fn logs_are_the_last_lines_of_both_streams() {
     let name = names.run("logs", &[], &["/bin/sh", "-c", "echo one; echo two; echo three >&2"]);
     runbook_tests::wait_for("it has ended", || state(&name) == "exited");
     let mut host = names.all();
-    let mut lines = HostCall::new(&mut host).logs(slot(), name.clone(), 10).await.unwrap();
+    let found = HostCall::new(&mut host).logs(slot(), name.clone(), 10).await.unwrap();
+    assert!(!found.truncated);
+    let mut lines = found.lines;
     lines.sort_by(|a, b| a.text.cmp(&b.text));
     let lines: Vec<_> = lines.iter().map(|line| (line.text.as_str(), line.stderr)).collect();
     assert_eq!(lines, [("one", false), ("three", true), ("two", false)]);
-    assert_eq!(HostCall::new(&mut host).logs(slot(), name, 1).await.unwrap().len(), 1);
+    let last = HostCall::new(&mut host).logs(slot(), name, 1).await.unwrap();
+    assert_eq!((last.lines.len(), last.truncated), (1, false), "who asks for one line misses nothing");
+}
+
+#[tokio::test]
+async fn a_log_that_is_longer_than_its_limits_keeps_the_newest_lines_and_says_that_there_are_more() {
+    let names = Names::new();
+    let many = names.run("many", &[], &["/bin/sh", "-c", "i=0; while [ $i -lt 1500 ]; do i=$((i + 1)); echo line $i; done"]);
+    let wide = "x=$(printf %010000d 0); i=0; while [ $i -lt 150 ]; do i=$((i + 1)); echo $i $x; done";
+    let wide = names.run("wide", &[], &["/bin/sh", "-c", wide]);
+    for name in [&many, &wide] {
+        runbook_tests::wait_for("it has ended", || state(name) == "exited");
+    }
+    let mut host = names.all();
+    let found = HostCall::new(&mut host).logs(slot(), many.clone(), 5_000).await.unwrap();
+    let ends = (found.lines.first().unwrap().text.as_str(), found.lines.last().unwrap().text.as_str());
+    assert_eq!((found.lines.len(), found.truncated, ends), (1_000, true, ("line 501", "line 1500")));
+    let found = HostCall::new(&mut host).logs(slot(), many, 1_000).await.unwrap();
+    assert_eq!((found.lines.len(), found.truncated), (1_000, false), "all that was asked for");
+    let found = HostCall::new(&mut host).logs(slot(), wide, 1_000).await.unwrap();
+    assert!(found.truncated && found.lines.len() > 50, "{} lines", found.lines.len());
+    assert!(found.lines.last().unwrap().text.starts_with("150 "), "the newest is there");
 }
 
 #[tokio::test]

@@ -1,0 +1,129 @@
+//! The sessions of the database's clients, as the server shows them. Ages are compared by the server's clock.
+
+use crate::database;
+use runbook_sdk::prelude::*;
+use runbook_sdk::sql::{Element, Value};
+
+/// What is old: the statement, or the transaction that it is part of.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum By {
+    /// The last statement began that long ago.
+    #[default]
+    Query,
+    /// The transaction began that long ago, whatever it does now: also one that sends a short statement again and again.
+    Transaction,
+}
+
+impl By {
+    /// The column that tells the beginning.
+    fn column(self) -> &'static str {
+        match self {
+            Self::Query => "query_start",
+            Self::Transaction => "xact_start",
+        }
+    }
+
+    /// What is counted.
+    pub(crate) fn noun(self) -> &'static str {
+        match self {
+            Self::Query => "query",
+            Self::Transaction => "transaction",
+        }
+    }
+
+    /// Several of them.
+    pub(crate) fn nouns(self) -> &'static str {
+        match self {
+            Self::Query => "queries",
+            Self::Transaction => "transactions",
+        }
+    }
+
+    /// Client sessions of this database but our own in which something is older than `$1` seconds.
+    pub(crate) fn condition(self) -> String {
+        format!(
+            "backend_type = 'client backend' and state <> 'idle' and pid <> pg_backend_pid() and datname = current_database() \
+             and {} < now() - make_interval(secs => $1::float8)",
+            self.column()
+        )
+    }
+}
+
+/// One session.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct Session {
+    /// The server's process.
+    pub(crate) pid: i64,
+    /// Who it is.
+    pub(crate) user: String,
+    /// What it calls itself.
+    pub(crate) application: String,
+    /// `active`, `idle in transaction` and so on.
+    pub(crate) state: String,
+    /// How long, in seconds.
+    pub(crate) age_s: i64,
+    /// Its last statement, on one line, as the server keeps it (`track_activity_query_size`).
+    pub(crate) query: String,
+}
+
+/// What a look at the sessions shows.
+pub(crate) struct Look {
+    /// The oldest first, as many as the target's limits let through.
+    pub(crate) sessions: Vec<Session>,
+    /// How many there are.
+    pub(crate) total: usize,
+    /// Sessions of other roles, of which this role is told nothing.
+    pub(crate) unseen: u64,
+}
+
+/// The sessions that are older than `older_than`, but those in `except`.
+pub(crate) fn look(by: By, older_than: Span, except: &[i64]) -> Result<Look> {
+    let statement = format!(
+        "with old as (select pid::bigint as pid, coalesce(usename, '') as who, coalesce(application_name, '') as application, \
+         coalesce(state, '') as state, extract(epoch from now() - {column})::bigint as age_s, \
+         regexp_replace(query, '\\s+', ' ', 'g') as query, {column} as began, count(*) over () as total \
+         from pg_stat_activity where {condition} and pid::bigint <> all($2::int8[])), \
+         unseen as (select count(*) as n from pg_stat_activity \
+         where datname = current_database() and query = '<insufficient privilege>') \
+         select old.*, unseen.n as unseen from unseen left join old on true order by old.began, old.pid",
+        column = by.column(),
+        condition = by.condition()
+    );
+    let rows = database().query(&statement, params![older_than.0.as_secs_f64(), pids(except)])?;
+    let first = rows.first()?;
+    let total = first.get::<Option<i64>>("total")?.unwrap_or(0);
+    let unseen = count(first.get("unseen")?);
+    let sessions = if total == 0 { Vec::new() } else { rows.iter().map(|row| session(&row)).collect::<Result<_>>()? };
+    Ok(Look { sessions, total: usize::try_from(total).unwrap_or(usize::MAX), unseen })
+}
+
+fn session(row: &runbook_sdk::sql::Row<'_>) -> Result<Session> {
+    Ok(Session {
+        pid: row.get("pid")?,
+        user: row.get("who")?,
+        application: row.get("application")?,
+        state: row.get("state")?,
+        age_s: row.get("age_s")?,
+        query: row.get("query")?,
+    })
+}
+
+/// A count of the server's.
+pub(crate) fn count(number: i64) -> u64 {
+    u64::try_from(number).unwrap_or(0)
+}
+
+/// Processes as a parameter.
+pub(crate) fn pids(pids: &[i64]) -> Value {
+    Value::Sequence(pids.iter().copied().map(Element::Integer).collect())
+}
+
+/// What is said of sessions that nothing is known of.
+pub(crate) fn unseen(count: u64) -> String {
+    match count {
+        0 => String::new(),
+        1 => "; 1 session of another role cannot be seen (grant `pg_read_all_stats`)".to_owned(),
+        more => format!("; {more} sessions of other roles cannot be seen (grant `pg_read_all_stats`)"),
+    }
+}

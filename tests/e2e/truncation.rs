@@ -1,0 +1,211 @@
+//! What an operation leaves out, it says: `truncated = true` in its output, "50 of 120" in its summary. Each operation is given more
+//! than any limit lets through, by a real service.
+
+use crate::{BUNDLED, home};
+use runbook_tests::env::TestEnv;
+use runbook_tests::http::Receiver;
+use runbook_tests::postgres::{PASSWORD, Postgres};
+use serde_json::Value as Json;
+
+/// Operations whose output can hold a list, with the test that gives them more than fits.
+const CASES: &[(&str, fn())] = &[
+    ("http:get", http_get),
+    ("http:post", http_post),
+    ("postgres:long-running", long_running),
+    ("postgres:terminate-queries", terminate_queries),
+    ("postgres:terminate-blockers", terminate_blockers),
+    ("sqlite:integrity-check", integrity_check),
+];
+
+/// Operations whose output holds a list that is never cut, and why; and one that has a test of its own.
+const WHOLE: &[(&str, &str)] = &[
+    ("sql:transaction", "one number for each statement that the runbook writes"),
+    ("sql:query", "has tests of its own, beside the other tests of SQL"),
+];
+
+/// Whether a value of this schema can hold an array.
+fn can_hold_a_list(schema: &Json, definitions: &Json) -> bool {
+    match schema {
+        // Anything fits.
+        Json::Bool(any) => *any,
+        Json::Object(entries) => {
+            let is_array = |kind: &Json| kind == "array" || kind.as_array().is_some_and(|kinds| kinds.contains(&"array".into()));
+            let referred = entries.get("$ref").and_then(Json::as_str).and_then(|name| name.rsplit('/').next());
+            entries.get("type").is_some_and(is_array)
+                || referred.is_some_and(|name| can_hold_a_list(&definitions[name], definitions))
+                || ["anyOf", "oneOf", "allOf"].iter().filter_map(|key| entries.get(*key)?.as_array()).flatten().any(|one| can_hold_a_list(one, definitions))
+                || entries.get("properties").and_then(Json::as_object).is_some_and(|properties| properties.values().any(|one| can_hold_a_list(one, definitions)))
+                || entries.get("additionalProperties").is_some_and(|one| can_hold_a_list(one, definitions))
+                // A description alone says nothing of the type, so anything fits.
+                || !["type", "$ref", "anyOf", "oneOf", "allOf", "enum", "const"].iter().any(|key| entries.contains_key(*key))
+        }
+        Json::Null | Json::Number(_) | Json::String(_) | Json::Array(_) => true,
+    }
+}
+
+#[test]
+fn every_output_that_can_be_cut_says_whether_it_was_and_is_tried_with_more_than_fits() {
+    let mut found = 0;
+    for bundled in BUNDLED {
+        let inspected = runbook_runtime::inspect(bundled.component).expect("it is a plugin");
+        for (name, operation) in &inspected.manifest.operations {
+            let reference = format!("{}:{name}", bundled.name);
+            let schema = &operation.output;
+            // A smoke test answers verdicts, all of them.
+            if operation.kind.name() == "smoke-test" || !can_hold_a_list(schema, &schema["$defs"]) {
+                continue;
+            }
+            found += 1;
+            if WHOLE.iter().any(|(known, _)| *known == reference) {
+                continue;
+            }
+            assert_eq!(schema["properties"]["truncated"]["type"], "boolean", "`{reference}` can hold a list: {schema}");
+            let required = schema["required"].as_array().is_some_and(|required| required.contains(&"truncated".into()));
+            assert!(required, "`{reference}` need not say whether it was cut");
+            assert!(CASES.iter().any(|(known, _)| *known == reference), "`{reference}` is not tried with more than fits");
+        }
+    }
+    assert_eq!(found, CASES.len() + WHOLE.len(), "an operation in a table is no longer there");
+    for (_, case) in CASES {
+        case();
+    }
+}
+
+/// Runs one operation and gives back its step of the report.
+fn step(env: &TestEnv, targets: &str, uses: &str, slot: &str, with: &str, more: &str) -> Json {
+    let text = format!(
+        "format = 1\n[runbook]\nname = \"t\"\n[secrets.word]\nsource = \"age:s.age#word\"\n[targets.it]\n{targets}\n\
+         [[step]]\nid = \"it\"\nuses = \"{uses}\"\nbind.{slot} = \"it\"\nwith = {with}\n{more}\n"
+    );
+    env.file("t.toml", &text);
+    let finished = env.run(&["exec", "t.toml", "--report", "json=t.json"]);
+    let report: Json = serde_json::from_str(&env.read("t.json")).unwrap_or_else(|error| panic!("{error}\n{finished:?}"));
+    report["steps"][0].clone()
+}
+
+/// The entries of a list of the output, whether it says that it was cut, and the summary.
+fn found(step: &Json, list: &str) -> (usize, bool, String) {
+    let entries = step["output"][list].as_array().unwrap_or_else(|| panic!("there is no `{list}`: {step}"));
+    let truncated = step["output"]["truncated"].as_bool().unwrap_or_else(|| panic!("nothing says whether it was cut: {step}"));
+    (entries.len(), truncated, step["summary"].as_str().unwrap_or_default().to_owned())
+}
+
+/// A JSON list of so many entries, from a server. It has twice as many bytes.
+fn server(entries: usize) -> (Receiver, String) {
+    let body = format!("[{}0]", "0,".repeat(entries - 1));
+    let server = Receiver::answering("200 OK", Box::leak(body.into_boxed_str()));
+    let target = format!("http = \"http://127.0.0.1:{}\"", server.port);
+    (server, target)
+}
+
+fn answers(uses: &str, with: &str, more: &str) {
+    let env = home();
+    let (_server, small) = server(50_000);
+    let whole = step(&env, &small, uses, "target", with, more);
+    assert_eq!(found(&whole, "body").0, 50_000, "what fits is kept");
+    assert_eq!(whole["output"]["truncated"], false);
+    for (entries, limit) in [(450_000, "an output holds"), (1_500_000, "`max_body`")] {
+        let (_server, target) = server(entries);
+        let cut = step(&env, &target, uses, "target", with, more);
+        assert_eq!((&cut["output"]["body"], &cut["output"]["truncated"]), (&Json::Null, &Json::Bool(true)), "{entries}: {cut}");
+        assert!(cut["summary"].as_str().is_some_and(|summary| summary.contains(limit)), "{entries}: {cut}");
+    }
+}
+
+fn http_get() {
+    answers("http:get", "{}", "");
+}
+
+fn http_post() {
+    answers("http:post", "{ body = 1 }", "irreversible = \"it is a test\"");
+}
+
+/// A server with so many sessions that sleep, and a home whose target may see them.
+fn crowded(sessions: usize) -> (Postgres, Vec<std::process::Child>, TestEnv, String) {
+    let postgres = Postgres::start(1);
+    let sleepers = (0..sessions).map(|_| postgres.sleeper()).collect();
+    let asleep = "select count(*) from pg_stat_activity where usename = 'orders_admin' and wait_event = 'PgSleep'";
+    runbook_tests::wait_for("all sleep", || postgres.psql("orders", asleep) == sessions.to_string());
+    // Older than a second, by the server's clock.
+    postgres.psql("orders", "select pg_sleep(1.5)");
+    let env = home();
+    env.run(&["secret", "keygen"]).status(0);
+    env.run_with_input(&["secret", "set", "s.age#word"], PASSWORD).status(0);
+    let target = format!("sql = \"postgres://orders_admin@127.0.0.1:{}/orders\"\npassword = \"secret:word\"", postgres.port);
+    (postgres, sleepers, env, target)
+}
+
+fn end_all(sleepers: Vec<std::process::Child>) {
+    for mut sleeper in sleepers {
+        let _ = sleeper.kill();
+        let _ = sleeper.wait();
+    }
+}
+
+fn long_running() {
+    let (_postgres, sleepers, env, target) = crowded(120);
+    let with = "{ older_than = \"1s\", max = 500 }";
+    let whole = step(&env, &target, "postgres:long-running", "db", with, "");
+    assert_eq!((found(&whole, "queries").0, &whole["output"]["count"], found(&whole, "queries").1), (120, &120.into(), false));
+    let cut = step(&env, &format!("{target}\nmax_rows = 50"), "postgres:long-running", "db", with, "");
+    let (entries, truncated, summary) = found(&cut, "queries");
+    assert_eq!((entries, &cut["output"]["count"], truncated), (50, &120.into(), true), "{cut}");
+    assert!(summary.contains("120 queries") && summary.contains("50 of 120"), "{summary}");
+    end_all(sleepers);
+}
+
+fn terminate_queries() {
+    let (postgres, sleepers, env, target) = crowded(120);
+    let more = "irreversible = \"clients connect again\"";
+    let target = format!("{target}\nmax_rows = 50");
+    let done = step(&env, &target, "postgres:terminate-queries", "db", "{ older_than = \"1s\" }", more);
+    assert_eq!((found(&done, "pids").0, &done["output"]["count"], found(&done, "pids").1), (120, &120.into(), false), "{done}");
+    assert!(found(&done, "pids").2.contains("120 terminated"), "{done}");
+    let left = postgres.psql("orders", "select count(*) from pg_stat_activity where usename = 'orders_admin'");
+    assert_eq!(left, "0", "none is left");
+    end_all(sleepers);
+}
+
+fn terminate_blockers() {
+    let (postgres, sleepers, env, target) = crowded(0);
+    postgres.psql(
+        "orders",
+        "create table many (n int); alter table many owner to orders_admin; insert into many select generate_series(1, 12)",
+    );
+    let lock = |n: u32| format!("begin; update many set n = n where n = {n}; select pg_sleep(600)");
+    let mut sessions: Vec<_> = (1..=12).map(|n| postgres.session(&lock(n))).collect();
+    let asleep = "select count(*) from pg_stat_activity where usename = 'orders_admin' and wait_event = 'PgSleep'";
+    runbook_tests::wait_for("all hold their rows", || postgres.psql("orders", asleep) == "12");
+    sessions.extend((1..=12).map(|n| postgres.session(&format!("update many set n = n where n = {n}"))));
+    let waiting = "select count(*) from pg_locks where not granted";
+    runbook_tests::wait_for("all wait", || postgres.psql("orders", waiting) == "12");
+    postgres.psql("orders", "select pg_sleep(1.5)");
+    let more = "irreversible = \"clients connect again\"";
+    let with = "{ older_than = \"1s\" }";
+    let refused = step(&env, &format!("{target}\nmax_rows = 5"), "postgres:terminate-blockers", "db", with, more);
+    assert!(refused.to_string().contains("5 of 12 blockers"), "{refused}");
+    assert_eq!(postgres.psql("orders", waiting), "12", "a part of them is not ended");
+    let done = step(&env, &target, "postgres:terminate-blockers", "db", with, more);
+    assert_eq!((found(&done, "ended").0, &done["output"]["count"], found(&done, "ended").1), (12, &12.into(), false), "{done}");
+    assert_eq!(done["output"]["still_waiting"], 0, "{done}");
+    end_all(sleepers);
+    end_all(sessions);
+}
+
+fn integrity_check() {
+    let env = home();
+    rusqlite::Connection::open(env.path().join("data.db"))
+        .expect("a database can be made")
+        .execute_batch(
+            "create table t (a); \
+             with recursive n (i) as (select 1 union all select i + 1 from n where i < 500) insert into t select null from n; \
+             pragma writable_schema = 1; update sqlite_schema set sql = 'create table t (a not null)'",
+        )
+        .expect("good SQL");
+    for (limit, kept) in [("", 100), ("max_rows = 50", 50)] {
+        let cut = step(&env, &format!("sql = \"sqlite:data.db\"\n{limit}"), "sqlite:integrity-check", "db", "{}", "");
+        let (entries, truncated, summary) = found(&cut, "problems");
+        assert_eq!((entries, truncated), (kept, true), "{cut}");
+        assert!(summary.contains(&format!("{kept} problems or more")), "{summary}");
+    }
+}
