@@ -18,6 +18,7 @@ mod explain;
 mod fmt;
 mod journal_place;
 mod layers;
+mod leases;
 mod nested;
 mod person;
 mod prune;

@@ -3,7 +3,10 @@
 //! Invariant: pure. No I/O, no clock, no state. What it answers depends on its arguments alone, so that reports, tests and the
 //! runtime cannot disagree.
 
+mod approved;
 mod canonical;
+
+pub use approved::{Approved, ApprovedEffect};
 
 use crate::capability::{Effect, Verb};
 use crate::grant::{Effective, Grant};
@@ -235,6 +238,10 @@ pub enum Rule {
     File,
     /// Where a secret would go.
     Position,
+    /// What was approved.
+    Approval,
+    /// The locks of the run.
+    Lease,
 }
 
 const RULES: &[(Rule, &str)] = &[
@@ -252,6 +259,8 @@ const RULES: &[(Rule, &str)] = &[
     (Rule::Argument, "argument"),
     (Rule::File, "file"),
     (Rule::Position, "position"),
+    (Rule::Approval, "approval"),
+    (Rule::Lease, "lease"),
 ];
 
 impl Rule {

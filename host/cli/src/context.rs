@@ -1,6 +1,8 @@
 //! Everything that the program takes from its surroundings, read once: directories, terminal, operator.
 
 use crate::failure::Failure;
+use crate::process;
+use runbook_engine::ProcessIdentity;
 use runbook_journal::Location;
 use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
@@ -110,6 +112,8 @@ pub struct Context {
     pub operator: String,
     /// This machine's name.
     pub host: String,
+    /// What tells this process from every other one, if the system says.
+    pub process: Option<ProcessIdentity>,
 }
 
 impl Context {
@@ -156,6 +160,7 @@ impl Context {
             cache: args.cache.clone().map_or_else(|| directory("XDG_CACHE_HOME", ".cache"), Ok)?,
             operator: format!("{user}@{host}"),
             host,
+            process: process::identity(),
         })
     }
 }

@@ -3,22 +3,24 @@
 use crate::context::Context;
 use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
+use crate::fault;
 use crate::live::Live;
 use crate::operate::Operator;
 use crate::person::{Next, Person};
+use crate::process;
 use crate::telemetry;
 use crate::ui;
 use runbook_engine::{
-    CancelLevel, CancelToken, Cause, Changes, Clock, Holder, Options, OutsideWindow, PauseReason, Plan, RunEnd, RunError, RunId,
-    RunOutcome, Section, Stopped, Trigger,
+    CancelLevel, CancelToken, Cause, Changes, Clock, Holder, LEASE_TTL, Options, OutsideWindow, PauseReason, Plan, RunEnd,
+    RunError, RunId, RunOutcome, Section, Stopped, Trigger,
 };
 use runbook_journal::SqlJournal;
 use runbook_report::{Format, Summary};
-use rustix::process::Pid;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use uuid::Uuid;
 
 /// Runs a future on a runtime of its own.
 pub fn block_on<T>(future: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
@@ -36,13 +38,20 @@ pub async fn open_journal(context: &Context) -> Result<SqlJournal, Failure> {
 
 /// The clocks of this machine.
 #[derive(Debug)]
-pub struct SystemClock(Instant);
+pub struct SystemClock;
 
 impl SystemClock {
-    /// Starts the monotonic clock.
+    /// All of them show the same.
     pub fn new() -> Self {
-        Self(Instant::now())
+        Self
     }
+}
+
+/// Time since the machine started, its sleep included: a lease goes on while a laptop sleeps.
+pub fn monotonic() -> Duration {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    let seconds = u64::try_from(now.tv_sec).unwrap_or_default();
+    Duration::new(seconds, u32::try_from(now.tv_nsec).unwrap_or_default())
 }
 
 impl Clock for SystemClock {
@@ -51,7 +60,7 @@ impl Clock for SystemClock {
     }
 
     fn monotonic(&self) -> Duration {
-        self.0.elapsed()
+        monotonic()
     }
 
     async fn sleep(&self, duration: Duration) {
@@ -170,8 +179,11 @@ pub fn options<'a>(
         run,
         operator: context.operator.clone(),
         environment: environment.map(str::to_owned),
+        executor: Uuid::now_v7(),
         host: context.host.clone(),
         pid: std::process::id(),
+        process: context.process.clone(),
+        lease_ttl: fault::lease_ttl().unwrap_or(LEASE_TTL),
         cancel: brake.cancel.clone(),
         usual: None,
         retry_of: None,
@@ -201,32 +213,50 @@ pub fn outside_window(given: bool) -> OutsideWindow {
     if given { OutsideWindow::Override } else { OutsideWindow::AsWritten }
 }
 
-/// Whether the process that holds a lease is certainly gone: it was on this machine, and there is no such process.
-pub fn is_dead(host: &str, holder: &Holder) -> bool {
-    let pid = i32::try_from(holder.pid).ok().and_then(rustix::process::Pid::from_raw);
-    holder.host == host && pid.is_none_or(|pid| rustix::process::test_kill_process(pid) == Err(rustix::io::Errno::SRCH))
+/// Whether the process that holds a lease is proven dead.
+pub fn is_dead(context: &Context, holder: &Holder) -> bool {
+    process::is_dead(context.process.as_ref(), holder)
 }
 
 /// Who executes a run now.
 pub enum Executor {
-    /// A process of this machine.
-    Here(Pid),
-    /// A process of another one.
-    Elsewhere(Box<Holder>),
+    /// A process that lives, as far as can be known.
+    Somebody {
+        /// Who.
+        holder: Box<Holder>,
+        /// How long its lease lives, unless it is renewed.
+        left: Duration,
+    },
     /// It is paused, or its process died.
     Nobody,
 }
 
 /// Who executes a run now, as its lease says.
 pub async fn executor(context: &Context, journal: &SqlJournal, run: RunId) -> Result<Executor, Failure> {
-    let held = journal.holder(&format!("run:{run}")).await.map_err(Failure::engine)?;
-    let now = jiff::Timestamp::now();
-    let Some((holder, _)) = held.filter(|(_, expires)| *expires > now) else { return Ok(Executor::Nobody) };
-    if is_dead(&context.host, &holder) {
-        return Ok(Executor::Nobody);
-    }
-    let here = i32::try_from(holder.pid).ok().and_then(Pid::from_raw).filter(|_| holder.host == context.host);
-    Ok(here.map_or_else(|| Executor::Elsewhere(Box::new(holder)), Executor::Here))
+    let held = journal.holder(&format!("run:{run}"), jiff::Timestamp::now()).await.map_err(Failure::engine)?;
+    let living = held.filter(|(holder, _)| !is_dead(context, holder));
+    Ok(living.map_or(Executor::Nobody, |(holder, left)| Executor::Somebody { holder: Box::new(holder), left }))
+}
+
+/// How often it is looked whether somebody asks that the run be ended.
+const CANCEL_LOOK: Duration = Duration::from_millis(500);
+
+/// Pulls the brake when somebody asks, by `runbook cancel`, that this execution of a run be ended.
+pub fn heed_cancel(journal: &SqlJournal, options: &Options<'_>, brake: &Brake) {
+    let (journal, brake, run, executor) = (journal.clone(), brake.clone(), options.run, options.executor);
+    tokio::spawn(async move {
+        loop {
+            tokio::time::sleep(CANCEL_LOOK).await;
+            // A journal that cannot be read now stops the run elsewhere, if it must.
+            if let Ok(Some(operator)) = journal.cancel_request(run, executor).await {
+                if !brake.is_pulled() {
+                    ui::note(&format!("{operator} cancels the run: the current step ends, then what was done is undone"));
+                    brake.cancel.cancel();
+                }
+                return;
+            }
+        }
+    });
 }
 
 /// Writes the reports that were asked for: each is tried, whatever happens to another.
@@ -281,7 +311,24 @@ pub async fn conclude(
 
 fn run_failure(error: RunError, summary: &Summary) -> Failure {
     match &error {
-        RunError::Busy { .. } | RunError::LockBusy { .. } => Failure::refused(error),
+        RunError::Busy { run, left, .. } => {
+            let (id, left) = (run.short(), in_seconds(*left));
+            Failure::refused(error)
+                .hint(format!("`runbook show {id} --follow` shows how it goes, and `runbook cancel {id}` asks to end it"))
+                .hint(format!("if that process is dead, its lease ends in {left}: then `runbook resume {id}`"))
+        }
+        RunError::LockBusy { left, .. } => {
+            let (run, left) = (runbook_report::short(&summary.run), in_seconds(*left));
+            let again = match summary.end {
+                Some(_) => format!("`runbook undo {run}`"),
+                None => format!("`runbook resume {run}`"),
+            };
+            Failure::refused(error).hint(format!("when it is free (in {left}, if its holder is dead): {again}"))
+        }
+        RunError::TakenOver { run } => {
+            let hint = format!("`runbook show {} --follow` shows who goes on with it, and how", run.short());
+            Failure::Error { status: ExitStatus::Waiting, error: error.into(), hints: vec![hint] }
+        }
         RunError::Changed { .. } => Failure::refused(error).hint("look at the difference, then continue with `--accept-changes`"),
         RunError::Journal { .. } => {
             let run = runbook_report::short(&summary.run);
@@ -292,8 +339,13 @@ fn run_failure(error: RunError, summary: &Summary) -> Failure {
             Failure::Error { status, error: error.into(), hints: vec![hint] }
         }
         RunError::AlreadyEnded { .. } | RunError::NotEnded { .. } | RunError::Empty { .. } => Failure::usage(error),
-        RunError::Illegal { .. } => Failure::engine(error),
+        RunError::Illegal { .. } | RunError::LockLost { .. } => Failure::engine(error),
     }
+}
+
+/// Whole seconds, never too few.
+pub fn in_seconds(left: Duration) -> String {
+    format!("{} s", left.as_millis().div_ceil(1000))
 }
 
 /// The exit status of an outcome.

@@ -1,9 +1,16 @@
-//! Faults on demand, for the crash tests: kills the program as `kill -9` does, at a moment that a test asks for. Not in release builds.
+//! Faults on demand, for the crash tests: kills the program as `kill -9` does, or stops it as Ctrl-Z would, at a moment that a test
+//! asks for. Not in release builds.
 
+use rustix::process::{Signal, getpid, kill_process};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 /// Set by the crash tests to `MOMENT:N`: the N-th such moment of the process (a record of the journal: the N-th of its run), from 1.
-const VARIABLE: &str = "RUNBOOK_TEST_KILL";
+const KILL: &str = "RUNBOOK_TEST_KILL";
+/// The same: the program stands still there until somebody sends SIGCONT.
+const STOP: &str = "RUNBOOK_TEST_STOP";
+/// How long leases live, in milliseconds: a test that waits for the end of one need not wait for long.
+const LEASE: &str = "RUNBOOK_TEST_LEASE_MS";
 
 /// Moments at which the program can be killed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,32 +37,48 @@ impl Moment {
 static ENTERED: AtomicU64 = AtomicU64::new(0);
 static RETURNED: AtomicU64 = AtomicU64::new(0);
 
-/// Kills the program, if record `seq` (counted from 0) is the one that a test asked for.
+/// Kills or stops the program, if record `seq` (counted from 0) is the one that a test asked for.
 pub fn after_record(seq: u64) {
-    kill_if_asked(Moment::Record, seq + 1);
+    fail_if_asked(Moment::Record, seq + 1);
 }
 
-/// Kills the program, if the host call that was let in is the one that a test asked for.
+/// Kills or stops the program, if the host call that was let in is the one that a test asked for.
 pub fn on_entry() {
-    kill_if_asked(Moment::Entered, ENTERED.fetch_add(1, Ordering::SeqCst) + 1);
+    fail_if_asked(Moment::Entered, ENTERED.fetch_add(1, Ordering::SeqCst) + 1);
 }
 
-/// Kills the program, if the host call that comes back is the one that a test asked for.
+/// Kills or stops the program, if the host call that comes back is the one that a test asked for.
 pub fn on_return() {
-    kill_if_asked(Moment::Returned, RETURNED.fetch_add(1, Ordering::SeqCst) + 1);
+    fail_if_asked(Moment::Returned, RETURNED.fetch_add(1, Ordering::SeqCst) + 1);
 }
 
-fn kill_if_asked(moment: Moment, number: u64) {
+/// How long leases live, if a test says so.
+pub fn lease_ttl() -> Option<Duration> {
+    if !cfg!(debug_assertions) {
+        return None;
+    }
+    std::env::var(LEASE).ok()?.parse().ok().map(Duration::from_millis)
+}
+
+fn fail_if_asked(moment: Moment, number: u64) {
     if !cfg!(debug_assertions) {
         return;
     }
-    let wanted = std::env::var(VARIABLE).ok();
-    let wanted = wanted.as_deref().and_then(|text| text.split_once(':'));
-    if wanted.is_some_and(|(name, n)| name == moment.name() && n.parse() == Ok(number)) {
-        let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
+    let is_wanted = |variable: &str| {
+        let wanted = std::env::var(variable).ok();
+        let wanted = wanted.as_deref().and_then(|text| text.split_once(':'));
+        wanted.is_some_and(|(name, n)| name == moment.name() && n.parse() == Ok(number))
+    };
+    if is_wanted(KILL) {
+        let _ = kill_process(getpid(), Signal::KILL);
         // The signal may take a moment; nothing more may happen meanwhile.
         loop {
             std::thread::park();
         }
+    }
+    if is_wanted(STOP) {
+        let _ = kill_process(getpid(), Signal::STOP);
+        // Other threads may be stopped first; this one does nothing until it is, too.
+        std::thread::sleep(Duration::from_millis(50));
     }
 }

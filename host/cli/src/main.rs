@@ -17,6 +17,7 @@ mod operate;
 mod person;
 mod plugins;
 mod prepare;
+mod process;
 mod schemas;
 mod signatures;
 mod telemetry;

@@ -2,17 +2,19 @@
 
 use crate::audit_log::Trail;
 use crate::context::Context;
+use crate::execution::monotonic;
 use crate::failure::Failure;
 use crate::prepare::Prepared;
 use crate::vault;
+use runbook_authority::gate::{ApprovedEffect, Rule};
 use runbook_document::{Diagnostic, Located};
 use runbook_engine::{
-    Answer, Answered, Call, Effect, ErrorClass, Fault, LogLevel, LogLine, Measurement, Mode, Operate, OperationFacts, Outcome,
-    Phase, Proposal, RunId, Runbook, StepId, Verdict,
+    Answer, Answered, Call, Drift, Effect, ErrorClass, Fault, LEASE_LOST, LogLevel, LogLine, Measurement, Mode, Operate,
+    OperationFacts, Outcome, Phase, Proposal, RunId, Runbook, StepId, Verdict,
 };
 use runbook_runtime::{
-    self as runtime, BoxFuture, CallFault, CallFaultClass, CallOutcome, CallRequest, CodeOrigin, Limits, Linked, Runtime,
-    RuntimeConfig, SecretFacts, SecretSource, SecretUnavailable, Services, SharedScrubber,
+    self as runtime, BoxFuture, CallFault, CallFaultClass, CallOutcome, CallRequest, CodeOrigin, InTime, Limits, Linked, Permit,
+    Runtime, RuntimeConfig, SecretFacts, SecretSource, SecretUnavailable, Services, SharedScrubber,
 };
 use runbook_secrets::{Secret, Source, Store};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -70,6 +72,9 @@ impl Operate for Operator {
         let acted: Vec<String> = acted.into_iter().collect();
         let mut logs: Vec<LogLine> = outcome.logs.into_iter().map(log_line).collect();
         logs.extend(outcome.denials.iter().map(|denial| LogLine { level: LogLevel::Error, message: denial.to_string() }));
+        if let Some(denial) = outcome.denials.iter().find(|denial| denial.rule == Rule::Lease) {
+            return Err(Fault { class: ErrorClass::Unknown, code: LEASE_LOST.to_owned(), message: denial.to_string(), logs });
+        }
         match outcome.result {
             Ok(result) => Ok(Answered { answer: answer(result), logs, acted }),
             Err(CallFault { class, code, message }) => Err(Fault { class: class_of(class), code, message, logs }),
@@ -225,6 +230,12 @@ fn entries(runbook: &Runbook, folder: &std::path::Path) -> Result<HashMap<String
 }
 
 fn request(call: Call) -> CallRequest {
+    let leases = call.leases;
+    let in_time: InTime = Arc::new(move || leases.holds(monotonic()));
+    let approved = match &call.phase {
+        Phase::Apply { proposal, drift: Drift::Refused } => Some(approved(proposal)),
+        Phase::Apply { drift: Drift::Told, .. } | Phase::Check | Phase::Plan | Phase::Observe | Phase::Undo { .. } => None,
+    };
     CallRequest {
         run: call.run.to_string(),
         step: call.step.to_string(),
@@ -232,7 +243,7 @@ fn request(call: Call) -> CallRequest {
         phase: match call.phase {
             Phase::Check => runtime::Phase::Check,
             Phase::Plan => runtime::Phase::Plan,
-            Phase::Apply { proposal } => runtime::Phase::Apply { proposal: to_runtime(proposal) },
+            Phase::Apply { proposal, .. } => runtime::Phase::Apply { proposal: to_runtime(proposal) },
             Phase::Observe => runtime::Phase::Observe,
             Phase::Undo { before } => runtime::Phase::Undo { before },
         },
@@ -242,7 +253,13 @@ fn request(call: Call) -> CallRequest {
             Mode::ReadOnly => runbook_authority::Mode::ReadOnly,
         },
         timeout: call.timeout,
+        permit: Permit { in_time: Some(in_time), approved },
     }
+}
+
+fn approved(proposal: &Proposal) -> Vec<ApprovedEffect> {
+    let effects = proposal.effects.iter();
+    effects.map(|effect| ApprovedEffect { verb: effect.verb.clone(), target: effect.target.clone() }).collect()
 }
 
 fn to_runtime(proposal: Proposal) -> runtime::Proposal {

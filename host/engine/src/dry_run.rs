@@ -3,6 +3,7 @@
 
 use crate::event::Section;
 use crate::ids::{RunId, StepId};
+use crate::lease_watch::LeaseWatch;
 use crate::operate::{Answer, Call, Fault, Json, Kind, Mode, Operate, Outcome, Phase, Proposal};
 use crate::plan::{ListError, ParamsError, Plan, PlannedGroup, PlannedStep};
 use crate::template::{self, Scope, StepView, TemplateError};
@@ -249,6 +250,7 @@ impl<O: Operate> Dry<'_, O> {
             input,
             mode: Mode::ReadOnly,
             timeout: step.timeout,
+            leases: LeaseWatch::unlimited(),
         };
         match self.operate.call(call).await {
             Ok(answered) => judge(answered.answer),

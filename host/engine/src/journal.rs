@@ -67,10 +67,60 @@ pub struct Holder {
     pub run: RunId,
     /// One execution of the program: a resumed run has another.
     pub executor: Uuid,
-    /// The machine.
+    /// The machine's name, for people: two machines may have the same.
     pub host: String,
-    /// The process on that machine.
+    /// The process, as it calls itself.
     pub pid: u32,
+    /// What tells the process from every other one; `None` if its system does not say.
+    pub process: Option<ProcessIdentity>,
+}
+
+/// What tells a process from every other one, on every machine and at every time, together with its pid.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProcessIdentity {
+    /// The id that the system was installed with. Cloned machines share it, and containers may have none.
+    pub machine: String,
+    /// The id of the running kernel, made when it started.
+    pub boot: String,
+    /// The namespaces that pids and times are counted in.
+    pub namespaces: String,
+    /// When the process started, in ticks of that kernel since it started.
+    pub started: u64,
+}
+
+impl ProcessIdentity {
+    /// Whether this process sees the other one's pid as that one does: only then is a pid that is not there a process that died.
+    pub fn sees(&self, other: &Self) -> bool {
+        !self.boot.is_empty()
+            && !self.namespaces.is_empty()
+            && self.machine == other.machine
+            && self.boot == other.boot
+            && self.namespaces == other.namespaces
+    }
+}
+
+/// What a process sees of a pid.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sighting {
+    /// There is no such process.
+    Missing,
+    /// There is one, which started then.
+    Started(u64),
+    /// There is one, and nothing more can be seen.
+    Hidden,
+}
+
+impl Holder {
+    /// Whether the holder is proven dead: its pid is seen as it saw it itself, and is nobody's, or that of a younger process.
+    pub fn is_dead(&self, seen_by: Option<&ProcessIdentity>, look: impl FnOnce(u32) -> Sighting) -> bool {
+        let (Some(own), Some(process)) = (seen_by, &self.process) else { return false };
+        own.sees(process)
+            && match look(self.pid) {
+                Sighting::Missing => true,
+                Sighting::Started(started) => started > process.started,
+                Sighting::Hidden => false,
+            }
+    }
 }
 
 impl std::fmt::Display for Holder {
@@ -116,8 +166,31 @@ pub enum Acquired {
         holder: Holder,
         /// Its token, for [`LeaseRequest::steal`].
         token: u64,
-        /// Until when, unless it is renewed.
-        expires: Timestamp,
+        /// How long it lives without a renewal, by the journal's clock.
+        left: Duration,
+    },
+}
+
+/// The leases that must still be held for a record to be written.
+#[derive(Debug, Clone, Copy)]
+pub struct Fence<'a> {
+    /// All of them; none may have been taken by somebody else.
+    pub leases: &'a [&'a Lease],
+    /// The caller's clock.
+    pub now: Timestamp,
+    /// How long they live from then on.
+    pub ttl: Duration,
+}
+
+/// What came of [`Journal::append_fenced`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Appended {
+    /// The record is durable, and each lease lives for [`Fence::ttl`] from now.
+    Kept,
+    /// A lease is somebody else's, or was given back; nothing was written.
+    Lost {
+        /// Which.
+        lease: String,
     },
 }
 
@@ -140,6 +213,15 @@ pub trait Journal: Sync {
 
     /// Keeps one record. Durable when it returns. A `seq` that is there already is an error, never overwritten.
     fn append(&self, run: RunId, record: &Record) -> impl Future<Output = Result<(), Self::Error>> + Send;
+
+    /// Keeps one record as [`append`](Self::append) does, if every lease of the fence is still held, and renews them: all in one
+    /// transaction, so that nobody can take a lease between the look and the record.
+    fn append_fenced(
+        &self,
+        run: RunId,
+        record: &Record,
+        fence: &Fence<'_>,
+    ) -> impl Future<Output = Result<Appended, Self::Error>> + Send;
 
     /// A run with all its records.
     fn load(&self, run: RunId) -> impl Future<Output = Result<StoredRun, Self::Error>> + Send;

@@ -16,6 +16,7 @@ mod graph;
 mod ids;
 mod journal;
 mod judge;
+mod lease_watch;
 pub mod model;
 mod operate;
 mod params;
@@ -35,7 +36,11 @@ pub use dry_run::{Audience, DryFinding, DryStep, dry_run};
 pub use event::*;
 pub use execute::*;
 pub use ids::{RunId, StepId};
-pub use journal::{Acquired, Holder, Journal, Lease, LeaseRequest, Renewed, RunHeader, RunSummary, StoredRun};
+pub use journal::{
+    Acquired, Appended, Fence, Holder, Journal, Lease, LeaseRequest, ProcessIdentity, Renewed, RunHeader, RunSummary, Sighting,
+    StoredRun,
+};
+pub use lease_watch::LeaseWatch;
 pub use model::{Runbook, UseSite};
 pub use operate::*;
 pub use params::{Params, resolve_params};

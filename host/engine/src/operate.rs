@@ -2,6 +2,7 @@
 //! hidden behind [`Operate`].
 
 use crate::ids::{RunId, StepId};
+use crate::lease_watch::LeaseWatch;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -160,6 +161,10 @@ impl Fault {
     }
 }
 
+/// The code of a [`Fault`] of a call in which something was denied because its run may not hold its locks any more: the call is as
+/// good as cut off, and whether it took effect is found out as after a crash.
+pub const LEASE_LOST: &str = "engine.lease-lost";
+
 /// One thing that a step would do.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Effect {
@@ -223,6 +228,8 @@ pub enum Phase {
     Apply {
         /// What `plan` answered just before; in the journal already.
         proposal: Proposal,
+        /// What happens to an effect that is not in it.
+        drift: Drift,
     },
     /// Step: what is there now, in the shape of `before`?
     Observe,
@@ -231,6 +238,15 @@ pub enum Phase {
         /// What `plan` saw before the first attempt.
         before: Json,
     },
+}
+
+/// What happens to an effect that a step's proposal did not name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Drift {
+    /// It is denied before it happens: a person has approved the proposal.
+    Refused,
+    /// It happens if it is granted, and the operator is told.
+    Told,
 }
 
 /// Whether a call may have an effect. The host enforces it, whatever the plugin does.
@@ -243,7 +259,7 @@ pub enum Mode {
 }
 
 /// One call of one operation.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct Call {
     /// The run.
     pub run: RunId,
@@ -261,6 +277,8 @@ pub struct Call {
     pub mode: Mode,
     /// How long the call may take. The engine drops the call's future shortly after it.
     pub timeout: Duration,
+    /// Until when the call may begin to change something: its run holds its locks no longer.
+    pub leases: LeaseWatch,
 }
 
 /// What a call was answered; the variant fits the [`Phase`] of the call.

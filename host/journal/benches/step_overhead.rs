@@ -73,6 +73,9 @@ async fn main() {
             usual: None,
             retry_of: None,
             cancel: CancelToken::new(),
+            executor: uuid::Uuid::now_v7(),
+            process: None,
+            lease_ttl: runbook_engine::LEASE_TTL,
             is_dead: &|_| false,
             outside_window: runbook_engine::OutsideWindow::AsWritten,
         };

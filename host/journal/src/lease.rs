@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 use runbook_engine::{Holder, LeaseRequest};
+use std::time::Duration;
 
 /// A lease as stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,7 +19,7 @@ pub(crate) enum Decision {
     /// Give it with this token; if it was not released, from whom and why it may be taken.
     Give { token: u64, from: Option<(Holder, TakeoverReason)> },
     /// Somebody else holds it.
-    Busy { holder: Holder, token: u64, expires: Timestamp },
+    Busy { holder: Holder, token: u64, left: Duration },
 }
 
 /// Why a lease was taken from a holder that had not released it.
@@ -69,19 +70,23 @@ pub(crate) fn decide(stored: Option<&Stored>, request: &LeaseRequest) -> Decisio
         Some(expires) if expires <= request.now => take(TakeoverReason::Expired),
         Some(_) if request.steal == Some(stored.token) => take(TakeoverReason::Stolen),
         Some(_) if stored.holder.run == request.holder.run && !request.name.starts_with("run:") => take(TakeoverReason::SameRun),
-        Some(expires) => Decision::Busy { holder: stored.holder.clone(), token: stored.token, expires },
+        Some(expires) => Decision::Busy { holder: stored.holder.clone(), token: stored.token, left: left(expires, request.now) },
     }
+}
+
+/// How long a lease lives from `now` on.
+pub(crate) fn left(expires: Timestamp, now: Timestamp) -> Duration {
+    Duration::try_from(expires.duration_since(now)).unwrap_or_default()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use runbook_engine::RunId;
-    use std::time::Duration;
     use uuid::Uuid;
 
     fn holder(run: u128, executor: u128) -> Holder {
-        Holder { run: RunId(Uuid::from_u128(run)), executor: Uuid::from_u128(executor), host: "h".into(), pid: 7 }
+        Holder { run: RunId(Uuid::from_u128(run)), executor: Uuid::from_u128(executor), host: "h".into(), pid: 7, process: None }
     }
 
     fn at(second: i64) -> Timestamp {
@@ -102,8 +107,9 @@ mod tests {
 
     #[test]
     fn a_lease_is_given_only_to_those_who_may_have_it() {
-        let busy = Decision::Busy { holder: holder(1, 1), token: 4, expires: at(100) };
-        assert_eq!(check("lock:a", holder(2, 2), 99, None), busy);
+        let busy_for = |seconds| Decision::Busy { holder: holder(1, 1), token: 4, left: Duration::from_secs(seconds) };
+        let busy = busy_for(50);
+        assert_eq!(check("lock:a", holder(2, 2), 99, None), busy_for(1));
         assert_eq!(check("lock:a", holder(2, 2), 100, None), taken(TakeoverReason::Expired));
         assert_eq!(check("lock:a", holder(2, 2), 50, Some(4)), taken(TakeoverReason::Stolen));
         assert_eq!(check("lock:a", holder(2, 2), 50, Some(3)), busy, "the proof is about another holder");

@@ -12,6 +12,7 @@
 pub mod audit;
 mod connect;
 mod error;
+mod fence;
 mod lease;
 mod location;
 mod measure;

@@ -43,20 +43,26 @@ pub(crate) const COUNT_RUNS: &str = "SELECT count(*) AS n FROM runs";
 /// The server's clock.
 pub(crate) const SELECT_CLOCK: &str = "SELECT CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS BIGINT) * 1000 AS now_ns";
 
-pub(crate) const SELECT_LEASE: &str = "SELECT token, run, executor, host, pid, expires_ns FROM leases WHERE name = $1";
-pub(crate) const INSERT_LEASE: &str = "INSERT INTO leases (name, token, run, executor, host, pid, expires_ns) \
-    VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (name) DO NOTHING";
-/// Only from token `$8`: whoever was faster wins, also where transactions do not exclude each other.
-pub(crate) const TAKE_LEASE: &str = "UPDATE leases SET token = $2, run = $3, executor = $4, host = $5, pid = $6, expires_ns = $7 \
-    WHERE name = $1 AND token = $8";
+pub(crate) const SELECT_LEASE: &str = "SELECT token, run, executor, host, pid, process, expires_ns FROM leases WHERE name = $1";
+pub(crate) const INSERT_LEASE: &str = "INSERT INTO leases (name, token, run, executor, host, pid, process, expires_ns) \
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (name) DO NOTHING";
+/// Only from token `$9` that ends at `$10` (-1 if it was given back): whoever was faster wins, whether they took it or renewed it,
+/// also where transactions do not exclude each other.
+pub(crate) const TAKE_LEASE: &str = "UPDATE leases SET token = $2, run = $3, executor = $4, host = $5, pid = $6, process = $7, expires_ns = $8 \
+    WHERE name = $1 AND token = $9 AND COALESCE(expires_ns, -1) = $10";
 pub(crate) const RENEW_LEASE: &str =
     "UPDATE leases SET expires_ns = $3 WHERE name = $1 AND token = $2 AND expires_ns IS NOT NULL";
 pub(crate) const RELEASE_LEASE: &str = "UPDATE leases SET expires_ns = NULL WHERE name = $1 AND token = $2";
 pub(crate) const INSERT_TAKEOVER: &str = "INSERT INTO takeovers \
-    (name, token, at_ns, reason, run, from_token, from_run, from_executor, from_host, from_pid) \
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
-pub(crate) const SELECT_TAKEOVERS: &str = "SELECT name, token, at_ns, reason, from_run, from_executor, from_host, from_pid \
-    FROM takeovers WHERE name = $1 ORDER BY token";
+    (name, token, at_ns, reason, run, from_token, from_run, from_executor, from_host, from_pid, from_process) \
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
+pub(crate) const SELECT_TAKEOVERS: &str = "SELECT name, token, at_ns, reason, from_run, from_executor, from_host, from_pid, \
+    from_process FROM takeovers WHERE name = $1 ORDER BY token";
+
+pub(crate) const INSERT_CANCEL: &str = "INSERT INTO cancel_requests (run, executor, at_ns, operator) VALUES ($1, $2, $3, $4) \
+    ON CONFLICT (run, executor) DO NOTHING";
+pub(crate) const SELECT_CANCEL: &str = "SELECT operator FROM cancel_requests WHERE run = $1 AND executor = $2";
+pub(crate) const DELETE_CANCELS: &str = "DELETE FROM cancel_requests WHERE run = $1";
 
 /// A time as stored. Times beyond the year 2262 are stored as the last one that fits.
 pub(crate) fn nanoseconds(at: Timestamp) -> i64 {
@@ -107,7 +113,7 @@ pub(crate) fn summary(row: &AnyRow) -> Read<RunSummary> {
 
 pub(crate) fn lease(row: &AnyRow) -> Read<Stored> {
     let expires: Option<i64> = column(row, "expires_ns")?;
-    let holder = holder(row, ["run", "executor", "host", "pid"])?;
+    let holder = holder(row, ["run", "executor", "host", "pid", "process"])?;
     Ok(Stored { token: number(row, "token")?, holder, expires: expires.map(timestamp) })
 }
 
@@ -119,16 +125,18 @@ pub(crate) fn takeover(row: &AnyRow) -> Read<Takeover> {
         token: number(row, "token")?,
         at: time(row, "at_ns")?,
         reason: reason.ok_or_else(|| not_understood("the reason of a takeover"))?,
-        from: holder(row, ["from_run", "from_executor", "from_host", "from_pid"])?,
+        from: holder(row, ["from_run", "from_executor", "from_host", "from_pid", "from_process"])?,
     })
 }
 
-fn holder(row: &AnyRow, [run, executor, host, pid]: [&str; 4]) -> Read<Holder> {
+fn holder(row: &AnyRow, [run, executor, host, pid, process]: [&str; 5]) -> Read<Holder> {
+    let process = Some(text(row, process)?).filter(|process| !process.is_empty());
     Ok(Holder {
         run: run_id(&text(row, run)?)?,
         executor: Uuid::try_parse(&text(row, executor)?).map_err(|_| not_understood("the holder of a lease"))?,
         host: text(row, host)?,
         pid: u32::try_from(number(row, pid)?).map_err(|_| not_understood("the process of a lease"))?,
+        process: process.map(|process| json(&process, || "the process of a lease".to_owned())).transpose()?,
     })
 }
 

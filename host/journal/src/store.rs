@@ -2,17 +2,19 @@
 
 use crate::connect::{self, Pools};
 use crate::error::JournalError;
-use crate::lease::{Decision, Stored, Takeover, TakeoverReason, decide};
+use crate::lease::{self, Decision, Stored, Takeover, TakeoverReason, decide};
 use crate::location::Location;
 use crate::place::{self, Reserve};
 use crate::sql;
 use jiff::{SignedDuration, Timestamp};
 use runbook_engine::{
-    Acquired, Holder, Journal, Lease, LeaseRequest, Record, Renewed, RunEnd, RunHeader, RunId, RunPhase, RunSummary, StoredRun,
+    Acquired, Appended, Fence, Holder, Journal, Lease, LeaseRequest, Record, Renewed, RunEnd, RunHeader, RunId, RunPhase,
+    RunSummary, StoredRun,
 };
-use sqlx::{Any, AnyConnection, Transaction};
+use sqlx::{Any, AnyConnection, AnyPool, Transaction};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use uuid::Uuid;
 
 /// How long a write waits for another process. Writes take milliseconds; who waits longer than this waits for something stuck.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
@@ -90,11 +92,13 @@ impl SqlJournal {
         rows.map_err(|source| self.failed(source))?.iter().map(|row| sql::record(run, row)).collect()
     }
 
-    /// Who holds a lease and until when, if anybody does. It may have expired.
-    pub async fn holder(&self, name: &str) -> Result<Option<(Holder, Timestamp)>, JournalError> {
+    /// Who holds a lease and how long it lives at `now` without a renewal, if anybody does.
+    pub async fn holder(&self, name: &str, now: Timestamp) -> Result<Option<(Holder, Duration)>, JournalError> {
         let row = sqlx::query(sql::SELECT_LEASE).bind(name).fetch_optional(&self.pools.readers).await;
         let stored = row.map_err(|source| self.failed(source))?.as_ref().map(sql::lease).transpose()?;
-        Ok(stored.and_then(|stored| Some((stored.holder, stored.expires?))))
+        let Some((holder, expires)) = stored.and_then(|stored| Some((stored.holder, stored.expires?))) else { return Ok(None) };
+        let left = lease::left(expires, self.now(now).await?);
+        Ok((!left.is_zero()).then_some((holder, left)))
     }
 
     /// Every time that this lease was taken from a holder that had not released it.
@@ -103,20 +107,44 @@ impl SqlJournal {
         rows.map_err(|source| self.failed(source))?.iter().map(sql::takeover).collect()
     }
 
-    fn failed(&self, source: sqlx::Error) -> JournalError {
+    /// Asks whoever executes a run, as `executor`, to end it in order. Once is enough.
+    pub async fn request_cancel(&self, run: RunId, executor: Uuid, operator: &str, now: Timestamp) -> Result<(), JournalError> {
+        self.patiently(async |_| {
+            let insert = sqlx::query(sql::INSERT_CANCEL)
+                .bind(run.to_string())
+                .bind(executor.to_string())
+                .bind(sql::nanoseconds(now))
+                .bind(operator);
+            insert.execute(&self.pools.writer).await.map(drop).map_err(|source| self.failed(source))
+        })
+        .await
+    }
+
+    /// Who asked this execution of a run to end it, if anybody did.
+    pub async fn cancel_request(&self, run: RunId, executor: Uuid) -> Result<Option<String>, JournalError> {
+        let select = sqlx::query(sql::SELECT_CANCEL).bind(run.to_string()).bind(executor.to_string());
+        let row = select.fetch_optional(&self.pools.readers).await.map_err(|source| self.failed(source))?;
+        row.map(|row| sql::text(&row, "operator")).transpose()
+    }
+
+    pub(crate) fn writer(&self) -> &AnyPool {
+        &self.pools.writer
+    }
+
+    pub(crate) fn failed(&self, source: sqlx::Error) -> JournalError {
         JournalError::of(&self.location, source)
     }
 
     /// A transaction that writes.
-    async fn begin(&self) -> Result<Transaction<'static, Any>, JournalError> {
+    pub(crate) async fn begin(&self) -> Result<Transaction<'static, Any>, JournalError> {
         self.pools.writer.begin_with(connect::begin(&self.location)).await.map_err(|source| self.failed(source))
     }
 
-    async fn commit(&self, transaction: Transaction<'static, Any>) -> Result<(), JournalError> {
+    pub(crate) async fn commit(&self, transaction: Transaction<'static, Any>) -> Result<(), JournalError> {
         transaction.commit().await.map_err(|source| self.failed(source))
     }
 
-    fn append_error(&self, run: RunId, seq: u64, source: sqlx::Error) -> JournalError {
+    pub(crate) fn append_error(&self, run: RunId, seq: u64, source: sqlx::Error) -> JournalError {
         match source.as_database_error().map(sqlx::error::DatabaseError::kind) {
             Some(sqlx::error::ErrorKind::UniqueViolation) => JournalError::RecordExists { run, seq },
             Some(sqlx::error::ErrorKind::ForeignKeyViolation) => JournalError::NoRun { run: run.to_string() },
@@ -126,7 +154,7 @@ impl SqlJournal {
 
     /// Whose clock judges leases: this machine's for a file, which only this machine has; the server's for a database, because
     /// the clocks of two machines differ, and the faster one would take the other's leases.
-    async fn now(&self, caller: Timestamp) -> Result<Timestamp, JournalError> {
+    pub(crate) async fn now(&self, caller: Timestamp) -> Result<Timestamp, JournalError> {
         if self.location.file().is_some() {
             return Ok(caller);
         }
@@ -157,7 +185,7 @@ impl SqlJournal {
         let row = sqlx::query(sql::SELECT_LEASE).bind(&request.name).fetch_optional(&mut *transaction).await;
         let stored = row.map_err(|source| self.failed(source))?.as_ref().map(sql::lease).transpose()?;
         let (token, from) = match decide(stored.as_ref(), request) {
-            Decision::Busy { holder, token, expires } => return Ok(Some(Acquired::Busy { holder, token, expires })),
+            Decision::Busy { holder, token, left } => return Ok(Some(Acquired::Busy { holder, token, left })),
             Decision::Give { token, from } => (token, from),
         };
         if !write_lease(&mut transaction, request, stored.as_ref(), token).await.map_err(|source| self.failed(source))? {
@@ -210,22 +238,29 @@ impl SqlJournal {
     }
 
     async fn insert_record(&self, run: RunId, record: &Record) -> Result<(), JournalError> {
-        let failed = |source| self.append_error(run, record.seq, source);
-        let insert = sqlx::query(sql::INSERT_EVENT)
-            .bind(run.to_string())
-            .bind(sql::stored(record.seq))
-            .bind(sql::nanoseconds(record.at))
-            .bind(json(&record.event));
-        let Some(phase) = record.event.phase() else {
+        if record.event.phase().is_none() {
             // One statement is a transaction of its own: the common case costs one trip to the database.
-            return insert.execute(&self.pools.writer).await.map(drop).map_err(failed);
-        };
-        let ended = matches!(phase, RunPhase::Ended(_)).then(|| sql::nanoseconds(record.at));
+            let inserted = insert_event(run, record).execute(&self.pools.writer).await;
+            return inserted.map(drop).map_err(|source| self.append_error(run, record.seq, source));
+        }
         let mut transaction = self.begin().await?;
-        insert.execute(&mut *transaction).await.map_err(failed)?;
-        let update = sqlx::query(sql::SET_PHASE).bind(run.to_string()).bind(json(&phase)).bind(ended);
-        update.execute(&mut *transaction).await.map_err(failed)?;
+        self.insert_with_phase(&mut transaction, run, record).await?;
         self.commit(transaction).await
+    }
+
+    /// Inserts a record, and the phase that follows from it.
+    pub(crate) async fn insert_with_phase(
+        &self,
+        transaction: &mut Transaction<'static, Any>,
+        run: RunId,
+        record: &Record,
+    ) -> Result<(), JournalError> {
+        let failed = |source| self.append_error(run, record.seq, source);
+        insert_event(run, record).execute(&mut **transaction).await.map_err(failed)?;
+        let Some(phase) = record.event.phase() else { return Ok(()) };
+        let ended = matches!(phase, RunPhase::Ended(_)).then(|| sql::nanoseconds(record.at));
+        let update = sqlx::query(sql::SET_PHASE).bind(run.to_string()).bind(json(&phase)).bind(ended);
+        update.execute(&mut **transaction).await.map(drop).map_err(failed)
     }
 
     /// How long the last runs of a runbook took that succeeded, at most `limit` of them, newest first.
@@ -296,6 +331,19 @@ impl Journal for SqlJournal {
                 if self.records_from(run, record.seq).await?.first() == Some(record) =>
             {
                 Ok(())
+            }
+            (_, result) => result,
+        })
+        .await
+    }
+
+    async fn append_fenced(&self, run: RunId, record: &Record, fence: &Fence<'_>) -> Result<Appended, JournalError> {
+        self.patiently(async |this| match (this, self.insert_fenced(run, record, fence).await) {
+            // As above; the leases were held when it was written.
+            (Try::Again, Err(JournalError::RecordExists { .. }))
+                if self.records_from(run, record.seq).await?.first() == Some(record) =>
+            {
+                Ok(Appended::Kept)
             }
             (_, result) => result,
         })
@@ -377,9 +425,19 @@ impl Pruning {
     }
 }
 
+fn insert_event(run: RunId, record: &Record) -> Query<'static> {
+    sqlx::query(sql::INSERT_EVENT)
+        .bind(run.to_string())
+        .bind(sql::stored(record.seq))
+        .bind(sql::nanoseconds(record.at))
+        .bind(json(&record.event))
+}
+
 /// Removes one run with all that is kept of it; whether it was there and had ended.
 async fn remove(connection: &mut AnyConnection, id: &str) -> Result<bool, sqlx::Error> {
-    sqlx::query(sql::DELETE_EVENTS).bind(id).execute(&mut *connection).await?;
+    for statement in [sql::DELETE_EVENTS, sql::DELETE_CANCELS] {
+        sqlx::query(statement).bind(id).execute(&mut *connection).await?;
+    }
     let removed = sqlx::query(sql::DELETE_RUN).bind(id).execute(&mut *connection).await?.rows_affected() == 1;
     let lease = format!("run:{id}");
     for statement in [sql::DELETE_LEASE, sql::DELETE_TAKEOVERS] {
@@ -402,9 +460,10 @@ async fn write_lease(
         .bind(request.holder.executor.to_string())
         .bind(&request.holder.host)
         .bind(i64::from(request.holder.pid))
+        .bind(process(&request.holder))
         .bind(sql::nanoseconds(expiry(request.now, request.ttl)));
     let query = match stored {
-        Some(stored) => query.bind(sql::stored(stored.token)),
+        Some(stored) => query.bind(sql::stored(stored.token)).bind(stored.expires.map_or(-1, sql::nanoseconds)),
         None => query,
     };
     Ok(query.execute(connection).await?.rows_affected() == 1)
@@ -428,16 +487,22 @@ async fn write_takeover(
         .bind(from.executor.to_string())
         .bind(&from.host)
         .bind(i64::from(from.pid))
+        .bind(process(from))
         .execute(connection)
         .await
         .map(drop)
 }
 
-fn expiry(now: Timestamp, ttl: Duration) -> Timestamp {
+/// What tells a process from others, as stored.
+fn process(holder: &Holder) -> String {
+    holder.process.as_ref().map(json).unwrap_or_default()
+}
+
+pub(crate) fn expiry(now: Timestamp, ttl: Duration) -> Timestamp {
     now.saturating_add(SignedDuration::try_from(ttl).unwrap_or(SignedDuration::MAX)).unwrap_or(Timestamp::MAX)
 }
 
-fn json(value: &impl serde::Serialize) -> String {
+pub(crate) fn json(value: &impl serde::Serialize) -> String {
     serde_json::to_string(value).expect("our own types have string keys and no failing serializers")
 }
 

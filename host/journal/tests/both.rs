@@ -7,7 +7,9 @@
 
 mod support;
 
-use runbook_engine::{Acquired, Journal, Lease, LeaseRequest, Record, Renewed, RunEnd, RunEvent, RunId, RunPhase};
+use runbook_engine::{
+    Acquired, Appended, Fence, Journal, Lease, LeaseRequest, Record, Renewed, RunEnd, RunEvent, RunId, RunPhase,
+};
 use runbook_journal::{DirtyRuns, JournalError, Location, Pruning, SqlJournal, TakeoverReason};
 use runbook_tests::postgres::Postgres;
 use std::panic::AssertUnwindSafe;
@@ -33,6 +35,9 @@ const OF_BOTH: &[(&str, Check)] = checks![
     of_many_who_want_a_lease_at_once_exactly_one_gets_it,
     a_call_that_is_dropped_in_the_middle_leaves_the_journal_usable,
     a_lease_is_busy_until_it_is_released_or_not_renewed,
+    each_record_needs_every_lease_of_its_fence_and_renews_them,
+    a_record_and_a_takeover_at_one_moment_are_one_after_the_other,
+    a_cancel_is_asked_of_one_execution_of_a_run,
     a_journal_of_the_first_version_is_brought_up_to_date,
     a_journal_of_a_newer_program_is_refused,
     only_runs_that_have_ended_long_ago_are_pruned,
@@ -261,7 +266,10 @@ async fn a_lease_is_busy_until_it_is_released_or_not_renewed(place: Location) {
     let second = held(journal.acquire(&wish(2, None)).await.unwrap());
     assert_eq!((second.token, &second.taken_from), (2, &None));
     journal.release(&first).await.unwrap();
-    assert!(journal.holder("lock:db").await.unwrap().is_some(), "a late release of an old holder frees nothing");
+    assert!(
+        journal.holder("lock:db", jiff::Timestamp::now()).await.unwrap().is_some(),
+        "a late release of an old holder frees nothing"
+    );
     tokio::time::sleep(Duration::from_millis(500)).await;
     let third = held(journal.acquire(&wish(3, None)).await.unwrap());
     assert_eq!(third.taken_from.as_ref().map(|holder| holder.run), Some(RunId(Uuid::from_u128(2))));
@@ -271,6 +279,94 @@ async fn a_lease_is_busy_until_it_is_released_or_not_renewed(place: Location) {
     assert_eq!(reasons, [TakeoverReason::Expired, TakeoverReason::Stolen]);
 }
 
+/// By each way in which a lease goes, for each lease, for records that change the run's phase and those that do not.
+async fn each_record_needs_every_lease_of_its_fence_and_renews_them(place: Location) {
+    let journal = open(&place).await;
+    let long = Duration::from_secs(30);
+    let now = jiff::Timestamp::now;
+    let wish = |name: &str, run, ttl, steal| LeaseRequest { now: now(), ttl, steal, ..request(name, run, run, 0) };
+    let phases: [fn(u64) -> Record; 2] = [plain, |seq| Record { event: RunEvent::Resumed { by: "x".into() }, ..plain(seq) }];
+    for record in phases {
+        for lost in 0..3 {
+            for way in ["expired", "released", "stolen"] {
+                let run = RunId::generate();
+                journal.create(&header(run, 0)).await.unwrap();
+                let names = [format!("run:{run}"), format!("lock:a:{run}"), format!("lock:b:{run}")];
+                let mut leases = Vec::new();
+                for name in &names {
+                    leases.push(held(journal.acquire(&wish(name, 1, long, None)).await.unwrap()));
+                }
+                let all: Vec<&Lease> = leases.iter().collect();
+                // It is renewed for a moment only, so that it ends soon.
+                let short = Fence { leases: &all, now: now(), ttl: Duration::from_millis(1) };
+                assert_eq!(journal.append_fenced(run, &record(0), &short).await.unwrap(), Appended::Kept);
+                match way {
+                    "expired" => loop {
+                        if let Acquired::Held(_) = journal.acquire(&wish(&names[lost], 2, long, None)).await.unwrap() {
+                            break;
+                        }
+                    },
+                    "released" => journal.release(&leases[lost]).await.unwrap(),
+                    _ => drop(held(journal.acquire(&wish(&names[lost], 2, long, Some(leases[lost].token))).await.unwrap())),
+                }
+                let fence = Fence { leases: &all, now: now(), ttl: long };
+                let refused = journal.append_fenced(run, &record(1), &fence).await.unwrap();
+                assert_eq!(refused, Appended::Lost { lease: names[lost].clone() }, "{way}");
+                assert_eq!(journal.load(run).await.unwrap().records, [record(0)], "{way}");
+                // The others are still held, and a record that needs no more than them is written and renews them.
+                let others: Vec<&Lease> = leases.iter().filter(|lease| lease.name != names[lost]).collect();
+                let fence = Fence { leases: &others, now: now(), ttl: long };
+                assert_eq!(journal.append_fenced(run, &record(1), &fence).await.unwrap(), Appended::Kept, "{way}");
+                for lease in others {
+                    let (_, left) = journal.holder(&lease.name, now()).await.unwrap().unwrap();
+                    assert!(left > Duration::from_secs(1), "{way}: {left:?}");
+                }
+            }
+        }
+    }
+}
+
+/// One process writes as fast as it can with leases that live for a moment; another takes the lock as soon as it may.
+async fn a_record_and_a_takeover_at_one_moment_are_one_after_the_other(place: Location) {
+    let (writer, taker) = (open(&place).await, open(&place).await);
+    for round in 0..30u64 {
+        let run = RunId::generate();
+        writer.create(&header(run, 0)).await.unwrap();
+        let (name, ttl) = (format!("lock:{run}"), Duration::from_micros(500 + round * 200));
+        let wish = |run| LeaseRequest { now: jiff::Timestamp::now(), ttl, ..request(&name, run, run, 0) };
+        let lease = held(writer.acquire(&wish(1)).await.unwrap());
+        let journal = writer.clone();
+        let writing = tokio::spawn(async move {
+            for seq in 0.. {
+                let fence = Fence { leases: &[&lease], now: jiff::Timestamp::now(), ttl };
+                if let Appended::Lost { .. } = journal.append_fenced(run, &plain(seq), &fence).await.unwrap() {
+                    return seq;
+                }
+                tokio::time::sleep(Duration::from_micros(seq * 300)).await;
+            }
+            unreachable!("the lease is lost at some time")
+        });
+        while matches!(taker.acquire(&wish(2)).await.unwrap(), Acquired::Busy { .. }) {}
+        let at_takeover = taker.load(run).await.unwrap().records.len() as u64;
+        let written = writing.await.unwrap();
+        assert_eq!(at_takeover, written, "round {round}: nothing is written by whom the lock was taken from");
+    }
+}
+
+async fn a_cancel_is_asked_of_one_execution_of_a_run(place: Location) {
+    let (journal, run, now) = (open(&place).await, RunId::generate(), at(0));
+    let [first, second] = [Uuid::from_u128(1), Uuid::from_u128(2)];
+    assert_eq!(journal.cancel_request(run, first).await.unwrap(), None);
+    journal.request_cancel(run, first, "ada", now).await.unwrap();
+    journal.request_cancel(run, first, "bob", now).await.unwrap();
+    assert_eq!(journal.cancel_request(run, first).await.unwrap().as_deref(), Some("ada"));
+    assert_eq!(
+        journal.cancel_request(run, second).await.unwrap(),
+        None,
+        "a run that is resumed is not cancelled by what was asked before"
+    );
+}
+
 /// As the first version of the program left it: its tables, its runs, and nothing of what came later.
 async fn a_journal_of_the_first_version_is_brought_up_to_date(place: Location) {
     let journal = open(&place).await;
@@ -278,12 +374,18 @@ async fn a_journal_of_the_first_version_is_brought_up_to_date(place: Location) {
     journal.create(&header(run, 0)).await.unwrap();
     journal.append(run, &plain(0)).await.unwrap();
     journal.close().await;
-    sql(&place, "DROP INDEX runs_by_end; DROP INDEX runs_by_name; DELETE FROM _sqlx_migrations WHERE version > 1;").await;
+    sql(&place, &format!("{} DELETE FROM _sqlx_migrations WHERE version > 1;", of_later_versions())).await;
     let journal = open(&place).await;
     assert_eq!(journal.load(run).await.unwrap().records, [plain(0)]);
     journal.append(run, &Record { at: at(10), ..ended(1, RunEnd::Succeeded) }).await.unwrap();
     journal.close().await;
-    sql(&place, "DROP INDEX runs_by_end; DROP INDEX runs_by_name;").await;
+    sql(&place, of_later_versions()).await;
+}
+
+/// Takes away what versions after the first have made.
+fn of_later_versions() -> &'static str {
+    "DROP INDEX runs_by_end; DROP INDEX runs_by_name; DROP TABLE cancel_requests; \
+     ALTER TABLE leases DROP COLUMN process; ALTER TABLE takeovers DROP COLUMN from_process;"
 }
 
 async fn a_journal_of_a_newer_program_is_refused(place: Location) {

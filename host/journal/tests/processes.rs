@@ -256,7 +256,7 @@ fn on_full_disk(path: &Path) {
         assert!(path.with_file_name("journal.db-reserve").exists());
         for lease in &leases {
             journal.release(lease).await.unwrap();
-            assert_eq!(journal.holder(&lease.name).await.unwrap(), None, "the lock is free for others");
+            assert_eq!(journal.holder(&lease.name, at(0)).await.unwrap(), None, "the lock is free for others");
         }
         assert!(!path.with_file_name("journal.db-reserve").exists(), "ten releases do not fit without the reserve");
 
@@ -271,7 +271,7 @@ fn on_full_disk(path: &Path) {
 }
 
 async fn hold_lease(journal: &SqlJournal, run: RunId, n: u32) -> Lease {
-    let holder = Holder { run, executor: Uuid::from_u128(1), host: "bastion".into(), pid: 1 };
+    let holder = Holder { run, executor: Uuid::from_u128(1), host: "bastion".into(), pid: 1, process: None };
     let request = LeaseRequest { name: format!("lock:{n}"), holder, now: at(0), ttl: Duration::from_secs(30), steal: None };
     match journal.acquire(&request).await.unwrap() {
         Acquired::Held(lease) => lease,

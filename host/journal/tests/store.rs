@@ -5,7 +5,7 @@
 mod support;
 
 use proptest::prelude::*;
-use runbook_engine::{Acquired, Journal, Lease, Record, Renewed, RunEnd, RunEvent, RunId};
+use runbook_engine::{Acquired, Appended, Fence, Journal, Lease, LeaseRequest, Record, Renewed, RunEnd, RunEvent, RunId};
 use runbook_journal::{JournalError, Location, SqlJournal, TakeoverReason, bare_commits};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -47,20 +47,20 @@ async fn a_lease_is_held_renewed_released_and_its_token_only_grows() {
     let first = held(journal.acquire(&request("lock:db", 1, 1, 0)).await.unwrap());
     assert_eq!((first.token, &first.taken_from), (1, &None));
     let busy = journal.acquire(&request("lock:db", 2, 2, 29)).await.unwrap();
-    assert_eq!(busy, Acquired::Busy { holder: request("lock:db", 1, 1, 0).holder, token: 1, expires: at(30) });
+    assert_eq!(busy, Acquired::Busy { holder: request("lock:db", 1, 1, 0).holder, token: 1, left: Duration::from_secs(1) });
 
     assert_eq!(journal.renew(&first, at(29), Duration::from_secs(30)).await.unwrap(), Renewed::Held);
     assert!(
-        matches!(journal.acquire(&request("lock:db", 2, 2, 58)).await.unwrap(), Acquired::Busy { expires, .. } if expires == at(59))
+        matches!(journal.acquire(&request("lock:db", 2, 2, 58)).await.unwrap(), Acquired::Busy { left, .. } if left == Duration::from_secs(1))
     );
     journal.release(&first).await.unwrap();
-    assert_eq!(journal.holder("lock:db").await.unwrap(), None);
+    assert_eq!(journal.holder("lock:db", at(0)).await.unwrap(), None);
     assert_eq!(journal.renew(&first, at(30), Duration::from_secs(30)).await.unwrap(), Renewed::Lost, "released is released");
 
     let second = held(journal.acquire(&request("lock:db", 2, 2, 58)).await.unwrap());
     assert_eq!((second.token, &second.taken_from), (2, &None));
     journal.release(&first).await.unwrap();
-    assert!(journal.holder("lock:db").await.unwrap().is_some(), "a late release of an old holder frees nothing");
+    assert!(journal.holder("lock:db", at(0)).await.unwrap().is_some(), "a late release of an old holder frees nothing");
     assert!(journal.takeovers("lock:db").await.unwrap().is_empty());
 }
 
@@ -208,5 +208,145 @@ proptest! {
             journal.load(run).await.unwrap()
         });
         prop_assert_eq!(stored.records, [record]);
+    }
+}
+
+/// What one of several processes does with one of two leases of one run or another.
+#[derive(Debug, Clone)]
+enum Act {
+    Acquire {
+        process: usize,
+        lease: usize,
+        steal: bool,
+    },
+    Renew {
+        process: usize,
+        lease: usize,
+    },
+    Release {
+        process: usize,
+        lease: usize,
+    },
+    /// A record that needs both leases.
+    Append {
+        process: usize,
+    },
+    /// The clock goes on, or back.
+    Clock {
+        seconds: i64,
+    },
+}
+
+const NAMES: [&str; 2] = ["run:1", "lock:db"];
+/// Each process is an executor of its own; the first two execute the same run.
+const RUNS: [u128; 3] = [1, 1, 2];
+const TTL: i64 = 30;
+
+fn act() -> impl Strategy<Value = Act> {
+    let (process, lease) = (0..RUNS.len(), 0..NAMES.len());
+    prop_oneof![
+        4 => (process.clone(), lease.clone(), prop::bool::weighted(0.2))
+            .prop_map(|(process, lease, steal)| Act::Acquire { process, lease, steal }),
+        1 => (process.clone(), lease.clone()).prop_map(|(process, lease)| Act::Renew { process, lease }),
+        1 => (process.clone(), lease).prop_map(|(process, lease)| Act::Release { process, lease }),
+        3 => process.prop_map(|process| Act::Append { process }),
+        2 => (-40i64..40).prop_map(|seconds| Act::Clock { seconds }),
+    ]
+}
+
+/// What a lease is, told as simply as it can be.
+#[derive(Debug, Default, Clone)]
+struct Told {
+    token: u64,
+    holder: Option<usize>,
+    expires: i64,
+}
+
+impl Told {
+    fn may_take(&self, process: usize, lease: usize, now: i64, steal: bool) -> bool {
+        self.holder.is_none_or(|holder| {
+            let same_run = RUNS[holder] == RUNS[process] && lease != 0;
+            holder == process || self.expires <= now || steal || same_run
+        })
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(60))]
+    /// Whatever happens in whatever order, with clocks that jump: the journal gives and keeps leases as the few lines above say,
+    /// and a record is written by nobody but who holds every lease that it needs.
+    #[test]
+    fn leases_follow_their_model_and_only_their_holders_write(acts in prop::collection::vec(act(), 1..60)) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let (folder, run, ttl) = (Folder::new(), RunId::generate(), Duration::from_secs(30));
+            let journal = folder.journal().await;
+            journal.create(&header(run, 0)).await.unwrap();
+            let mut told = [Told::default(), Told::default()];
+            let mut own: [[Option<Lease>; 2]; 3] = Default::default();
+            let (mut now, mut seq) = (0, 0);
+            for act in acts {
+                match act {
+                    Act::Clock { seconds } => now += seconds,
+                    Act::Acquire { process, lease, steal } => {
+                        let (number, known) = (process as u128, &mut told[lease]);
+                        let steal = steal.then_some(known.token);
+                        let request = LeaseRequest { steal, ..request(NAMES[lease], RUNS[process], number, now) };
+                        let expected = known.may_take(process, lease, now, steal.is_some());
+                        match journal.acquire(&request).await.unwrap() {
+                            Acquired::Held(held) => {
+                                assert!(expected, "{process} took it");
+                                *known = Told { token: known.token + 1, holder: Some(process), expires: now + TTL };
+                                assert_eq!(held.token, known.token);
+                                own[process][lease] = Some(held);
+                            }
+                            Acquired::Busy { token, left, .. } => {
+                                assert!(!expected, "{process} did not get it");
+                                let seconds = u64::try_from(known.expires - now).unwrap();
+                                assert_eq!((token, left), (known.token, Duration::from_secs(seconds)));
+                            }
+                        }
+                    }
+                    Act::Renew { process, lease } => {
+                        let (Some(held), known) = (&own[process][lease], &mut told[lease]) else { continue };
+                        let is_held = known.token == held.token && known.holder == Some(process);
+                        let renewed = journal.renew(held, at(now), ttl).await.unwrap();
+                        assert_eq!(renewed == Renewed::Held, is_held);
+                        if is_held {
+                            known.expires = now + TTL;
+                        }
+                    }
+                    Act::Release { process, lease } => {
+                        let (Some(held), known) = (&own[process][lease], &mut told[lease]) else { continue };
+                        journal.release(held).await.unwrap();
+                        if known.token == held.token {
+                            known.holder = None;
+                        }
+                    }
+                    Act::Append { process } => {
+                        let [Some(first), Some(second)] = &own[process] else { continue };
+                        let leases = [first, second];
+                        let is_held = |index: usize| {
+                            told[index].token == leases[index].token && told[index].holder == Some(process)
+                        };
+                        let expected = (0..2).find(|index| !is_held(*index));
+                        let fence = Fence { leases: &leases, now: at(now), ttl };
+                        let record = Record { at: at(0), ..plain(seq) };
+                        match journal.append_fenced(run, &record, &fence).await.unwrap() {
+                            Appended::Kept => {
+                                assert_eq!(expected, None);
+                                seq += 1;
+                                told.iter_mut().for_each(|known| known.expires = now + TTL);
+                            }
+                            Appended::Lost { lease } => {
+                                assert_eq!(Some(lease.as_str()), expected.map(|index| NAMES[index]));
+                            }
+                        }
+                    }
+                }
+                let seen = journal.records_from(run, 0).await.unwrap().len() as u64;
+                assert_eq!(seen, seq, "nothing is written that was refused");
+            }
+        });
     }
 }

@@ -22,7 +22,7 @@ pub mod trace;
 pub use fit::fit;
 pub use format::{FORMATS, Format, render};
 pub use line::{Line, Tone, counted, lines, short};
-pub use summary::{StepState, StepSummary, Summary, cause_text};
+pub use summary::{Execution, StepState, StepSummary, Summary, cause_text};
 pub use table::table;
 pub use text::plan_table;
 pub use timeline::{Activity, Span, SpanEnd, Timeline};

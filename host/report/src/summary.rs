@@ -46,6 +46,9 @@ pub struct Summary {
     pub paused: Option<String>,
     /// What the operator does then, with the commands to type.
     pub to_continue: Option<String>,
+    /// Who executes it, if it has neither ended nor paused.
+    #[serde(skip)]
+    pub execution: Execution,
     /// Its steps, in file order.
     pub steps: Vec<StepSummary>,
     /// The run that it tries again.
@@ -59,6 +62,18 @@ pub struct Summary {
     pub locks: Vec<String>,
     /// What went on when.
     pub timeline: Timeline,
+}
+
+/// Whether anybody executes a run that has neither ended nor paused. Its records do not say.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Execution {
+    /// It was not asked.
+    #[default]
+    Unknown,
+    /// Somebody does, told for people.
+    By(String),
+    /// Its process died.
+    Nobody,
 }
 
 /// What there is to say about a step.
@@ -184,6 +199,7 @@ impl Summary {
             verdict: "Failed.",
             paused: None,
             to_continue: None,
+            execution: Execution::Unknown,
             steps: Vec::new(),
             retry_of: None,
             assumed_items: BTreeMap::new(),
@@ -197,7 +213,25 @@ impl Summary {
         summary
     }
 
-    /// How long it took.
+    /// Says whether anybody executes it at `now`. A run that has ended or paused needs nobody.
+    pub fn is_executed(&mut self, execution: Execution, now: Timestamp) {
+        if self.end.is_some() || self.paused.is_some() {
+            return;
+        }
+        match &execution {
+            Execution::Unknown => {}
+            Execution::By(_) => {
+                self.duration_ms = u64::try_from(now.duration_since(self.started).as_millis()).unwrap_or(self.duration_ms);
+            }
+            Execution::Nobody => {
+                "interrupted".clone_into(&mut self.state);
+                self.to_continue = Some(format!("continue with `runbook resume {}`", crate::line::short(&self.run)));
+            }
+        }
+        self.execution = execution;
+    }
+
+    /// How long it took, or takes until now.
     pub fn duration(&self) -> Duration {
         Duration::from_millis(self.duration_ms)
     }

@@ -1,7 +1,7 @@
 //! The report for a person's terminal.
 
 use crate::line::short;
-use crate::summary::{StepState, StepSummary, Summary};
+use crate::summary::{Execution, StepState, StepSummary, Summary};
 use crate::table::table;
 use runbook_document::format_duration;
 use runbook_engine::Section;
@@ -35,7 +35,12 @@ fn head(summary: &Summary) -> String {
         format!("run {}", short(&summary.run)),
         format!("started {} by {}", summary.started.strftime("%Y-%m-%d %H:%M:%S UTC"), summary.operator),
     ];
-    parts.push(format!("took {}", format_duration(summary.duration())));
+    let took = format_duration(summary.duration());
+    parts.push(match &summary.execution {
+        Execution::Unknown => format!("took {took}"),
+        Execution::By(_) => format!("for {took} until now"),
+        Execution::Nobody => format!("interrupted after {took}"),
+    });
     if let Some(environment) = &summary.environment {
         parts.push(format!("environment {environment}"));
     }
@@ -95,11 +100,22 @@ fn conclusion(summary: &Summary) -> String {
             let next = summary.to_continue.as_deref().unwrap_or_default();
             format!("Paused: {reason}.\nNext: {next}.")
         }
-        (None, None) => format!(
-            "Not ended: {}. If nothing executes it any more, continue with `runbook resume {}`.",
-            summary.state,
-            short(&summary.run)
-        ),
+        (None, None) => unfinished(summary),
+    }
+}
+
+fn unfinished(summary: &Summary) -> String {
+    let (state, run) = (&summary.state, short(&summary.run));
+    match &summary.execution {
+        Execution::Unknown => {
+            format!("Not ended: {state}. If nothing executes it any more, continue with `runbook resume {run}`.")
+        }
+        Execution::By(who) => format!("Not ended: {state}, executed by {who}. `runbook show {run} --follow` shows how it goes."),
+        Execution::Nobody => {
+            format!(
+                "Interrupted: nobody executes it any more.\nNext: continue with `runbook resume {run}`, or end it with `runbook cancel {run}`."
+            )
+        }
     }
 }
 

@@ -4,6 +4,7 @@ use crate::bindings::runbook::plugin::types as wit;
 use crate::capabilities::log::LogLine;
 use crate::fault::FaultClass;
 use crate::host::HostCalls;
+use crate::permit::Permit;
 use runbook_authority::Mode;
 use runbook_authority::gate::Denial;
 use serde_json::Value;
@@ -26,6 +27,8 @@ pub struct CallRequest {
     pub mode: Mode,
     /// For the whole call, the wait for its turn included.
     pub timeout: Duration,
+    /// What it may begin, beside what is granted.
+    pub permit: Permit,
 }
 
 /// What an operation is asked.

@@ -8,6 +8,7 @@ use crate::fault::Fault;
 use crate::host::{CallId, Host, Remains};
 use crate::limits::{LimitReached, Limits};
 use crate::outgoing::Outgoing;
+use crate::permit::Permitted;
 use crate::place::Place;
 use crate::receive::{Received, Receiver};
 use crate::services::Services;
@@ -142,6 +143,7 @@ impl LinkedInner {
             id,
             deadline,
         );
+        let host = host.permitting(Permitted::new(&request.permit, &self.effective));
         let mut store = Store::new(place.instance.engine(), host);
         store.limiter(|host| &mut host.growth);
         store.set_hostcall_fuel(self.limits.host_call_bytes);

@@ -8,9 +8,10 @@ use crate::capabilities::wasi::Wasi;
 use crate::fault::{Fault, FaultClass};
 use crate::limits::{Growth, Limits};
 use crate::outgoing::Outgoing;
+use crate::permit::Permitted;
 use crate::services::{AuditCall, AuditEvent, AuditRecord, Services};
-use runbook_authority::gate::{self, Denial};
-use runbook_authority::{Decision, Effective, Mode, Operation, Target, TargetKind, Verb};
+use runbook_authority::gate::{self, Denial, Rule};
+use runbook_authority::{Decision, Effect, Effective, Mode, Operation, Target, TargetKind, Verb};
 use runbook_secrets::{Scrubber, Secret};
 use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -80,6 +81,7 @@ struct Open {
 pub(crate) struct Host {
     effective: Arc<Effective>,
     mode: Mode,
+    permit: Permitted,
     services: Arc<Services>,
     limits: Arc<Limits>,
     id: CallId,
@@ -120,6 +122,7 @@ impl Host {
         Self {
             effective,
             mode,
+            permit: Permitted::unlimited(),
             services,
             limits,
             id,
@@ -135,16 +138,33 @@ impl Host {
         }
     }
 
-    /// The one door. Gate, then limits, then audit; `Ok` lets the host function go on. A denial is a value for the guest, without
+    /// The same, with less than what is granted.
+    pub(crate) fn permitting(self, permit: Permitted) -> Self {
+        Self { permit, ..self }
+    }
+
+    /// The one door. Gate, then what was approved, then limits, then audit, then the locks of the run; `Ok` lets the host function go on. A denial is a value for the guest, without
     /// the reason, which is kept for the operator.
     pub(crate) fn enter(&mut self, operation: &Operation<'_>) -> Result<(), Fault> {
-        let decision = gate::decide(&self.effective, self.mode, operation);
+        let decision = match gate::decide(&self.effective, self.mode, operation) {
+            Decision::Allow => self.permit.decide(operation),
+            denied @ Decision::Deny(_) => denied,
+        };
         self.entered = self.entered.saturating_add(1);
         if self.entered > self.limits.host_calls {
             let message = format!("the plugin made more than {} host calls", self.limits.host_calls);
             return Err(Fault::new(FaultClass::Limit, "limit.host-calls", message));
         }
         self.audit(operation, &decision)?;
+        // Last of all: between this and the effect nothing may take time.
+        let decision = match decision {
+            Decision::Allow if operation.verb().effect() == Effect::Change && !self.permit.is_in_time() => {
+                let late = Decision::Deny(out_of_time(operation));
+                self.audit(operation, &late)?;
+                late
+            }
+            decision => decision,
+        };
         self.count(operation, &decision);
         match decision {
             Decision::Allow => Ok(()),
@@ -282,6 +302,11 @@ fn is_second_look(operation: &Operation<'_>) -> bool {
         | Operation::Files { .. }
         | Operation::Process { .. } => false,
     }
+}
+
+fn out_of_time(operation: &Operation<'_>) -> Denial {
+    let reason = "the run's locks were not renewed in time, and somebody else may hold them by now".to_owned();
+    Denial { rule: Rule::Lease, slot: operation.slot().to_owned(), verb: operation.verb(), reason, place: String::new() }
 }
 
 fn secret_fault(error: &crate::SecretUnavailable) -> Fault {

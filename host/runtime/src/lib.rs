@@ -21,6 +21,7 @@ mod limits;
 mod link;
 mod net;
 mod outgoing;
+mod permit;
 mod place;
 mod receive;
 mod services;
@@ -41,6 +42,7 @@ pub use config::Allocation;
 pub use host::HostCalls;
 pub use inspect::{Import, InspectError, Inspected, MAX_SIZE, inspect};
 pub use limits::Limits;
+pub use permit::{InTime, Permit};
 pub use services::{
     AuditCall, AuditEvent, AuditRecord, AuditSink, AuditUnavailable, BoxFuture, NoSecrets, SecretFacts, SecretSource,
     SecretUnavailable, Services, SharedScrubber,

@@ -7,9 +7,9 @@ use crate::execution::{self, Executor};
 use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
 use crate::ui;
-use runbook_engine::Changes;
+use runbook_engine::{Changes, Holder, RunId};
 use runbook_report::Summary;
-use rustix::process::{Signal, kill_process};
+use std::time::Duration;
 
 /// Cancels a run: whoever executes it is asked to end it in order; if nobody does, it is ended from here. Either way what was done is
 /// undone as the runbook says.
@@ -24,17 +24,7 @@ pub fn run(context: &Context, args: &RunArgs) -> Result<ExitStatus, Failure> {
         Ok((run, execution::executor(context, &journal, run).await?))
     })?;
     match executor {
-        Executor::Here(pid) => {
-            kill_process(pid, Signal::INT).map_err(|error| Failure::engine(std::io::Error::from(error)))?;
-            let (pid, run) = (pid.as_raw_nonzero(), run.short());
-            ui::note(&format!(
-                "process {pid} was asked to end run {run} in order; `runbook show {run} --follow` tells how it goes"
-            ));
-            Ok(ExitStatus::Success)
-        }
-        Executor::Elsewhere(holder) => {
-            Err(Failure::refused(format!("{holder} executes it")).hint(format!("cancel it on {}", holder.host)))
-        }
+        Executor::Somebody { holder, left } => ask(context, run, &holder, left),
         Executor::Nobody => {
             let question = format!("Nobody executes run {} now. End it, and undo what it did as its runbook says?", run.short());
             if !args.yes && context.interactive && !ui::confirm(context, &question)? {
@@ -46,4 +36,20 @@ pub fn run(context: &Context, args: &RunArgs) -> Result<ExitStatus, Failure> {
                 .map(|status| if status == ExitStatus::Interrupted { ExitStatus::Success } else { status })
         }
     }
+}
+
+/// Asks through the journal: whoever executes the run looks there, on whatever machine. Nobody else is touched.
+fn ask(context: &Context, run: RunId, holder: &Holder, left: Duration) -> Result<ExitStatus, Failure> {
+    execution::block_on(async {
+        let journal = execution::open_journal(context).await?;
+        let asked = journal.request_cancel(run, holder.executor, &context.operator, jiff::Timestamp::now()).await;
+        asked.map_err(Failure::engine)
+    })?;
+    let (id, Holder { pid, host, .. }) = (run.short(), holder);
+    ui::note(&format!(
+        "process {pid} on {host} was asked to end run {id} in order; `runbook show {id} --follow` tells how it goes"
+    ));
+    let left = execution::in_seconds(left);
+    ui::note(&format!("if that process is dead, its lease ends in {left}; then `runbook cancel {id}` ends the run from here"));
+    Ok(ExitStatus::Success)
 }

@@ -163,7 +163,7 @@ async fn make(
     let plan = plan.map_err(Failure::findings)?;
     let run = RunId::generate();
     let operator = Operator::new(context, &prepared, run)?;
-    let dead = |holder: &Holder| execution::is_dead(&context.host, holder);
+    let dead = |holder: &Holder| execution::is_dead(context, holder);
     let options = execution::options(context, run, environment, brake, OutsideWindow::AsWritten, &dead);
     let kept_by_nobody = tempfile::tempdir()?;
     let journal = Location::File(kept_by_nobody.path().join("journal.db"));

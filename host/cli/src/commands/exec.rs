@@ -67,10 +67,11 @@ pub fn begin(context: &Context, prepared: &Prepared, plan: &Plan, start: Start<'
         let operator = Operator::new(context, prepared, run)?;
         let journal = execution::open_journal(context).await?;
         let brake = Brake::new()?;
-        let dead = |holder: &Holder| execution::is_dead(&context.host, holder);
+        let dead = |holder: &Holder| execution::is_dead(context, holder);
         let mut options = execution::options(context, run, environment, &brake, start.outside, &dead);
         options.usual = execution::usual(&journal, plan).await?;
         options.retry_of = start.retry_of;
+        execution::heed_cancel(&journal, &options, &brake);
         let mut live = Live::new(context, &header(context, run, plan, environment), &[]);
         let clock = SystemClock::new();
         let outcome = runbook_engine::execute(plan, &operator, &journal, &clock, &mut live, &options).await;

@@ -62,8 +62,9 @@ pub fn go_on(context: &Context, args: &RunArgs, way: &Way) -> Result<ExitStatus,
             BrakeBefore::Free => {}
             BrakeBefore::Pulled => brake.cancel.cancel(),
         }
-        let dead = |holder: &Holder| execution::is_dead(&context.host, holder);
+        let dead = |holder: &Holder| execution::is_dead(context, holder);
         let options = execution::options(context, run, stored.header.environment.as_deref(), &brake, way.outside, &dead);
+        execution::heed_cancel(&journal, &options, &brake);
         let mut live = Live::new(context, &stored.header, &stored.records);
         let clock = SystemClock::new();
         let changes = way.changes;

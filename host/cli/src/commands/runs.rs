@@ -2,12 +2,13 @@
 
 use crate::args::RunsArgs;
 use crate::context::Context;
-use crate::execution;
+use crate::execution::{self, Executor};
 use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
 use crate::ui;
 use runbook_document::format_duration;
-use runbook_engine::{Journal as _, RunSummary};
+use runbook_engine::{Journal as _, RunPhase, RunSummary};
+use runbook_journal::SqlJournal;
 use std::time::Duration;
 
 /// Lists runs, newest first.
@@ -18,29 +19,67 @@ pub fn run(context: &Context, args: &RunsArgs) -> Result<ExitStatus, Failure> {
     }
     let runs = execution::block_on(async {
         let journal = execution::open_journal(context).await?;
-        journal.list(args.limit).await.map_err(Failure::engine)
+        let mut listed = Vec::new();
+        for run in journal.list(args.limit).await.map_err(Failure::engine)? {
+            let standing = standing(context, &journal, &run).await?;
+            listed.push((run, standing));
+        }
+        Ok(listed)
     })?;
     if runs.is_empty() {
         ui::note(&format!("there is no run in {}", context.journal));
         return Ok(ExitStatus::Success);
     }
     if args.json {
-        for run in &runs {
-            ui::data(&serde_json::to_string(run).expect("a run has string keys only"))?;
+        for (run, standing) in &runs {
+            let mut run = serde_json::to_value(run).expect("a run has string keys only");
+            run["interrupted"] = (*standing == Standing::Interrupted).into();
+            ui::data(&run.to_string())?;
         }
         return Ok(ExitStatus::Success);
     }
     let rows: Vec<_> = runs.iter().map(row).collect();
     ui::text(&runbook_report::table(&rows))?;
+    for (run, _) in runs.iter().filter(|(_, standing)| *standing == Standing::Interrupted) {
+        let id = run.run.short();
+        ui::note(&format!(
+            "nobody executes run {id} any more: `runbook resume {id}` continues it, `runbook cancel {id}` ends it"
+        ));
+    }
     Ok(ExitStatus::Success)
 }
 
-fn row(run: &RunSummary) -> Vec<String> {
+/// Where a run stands, by its journal and its lease.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    /// As its last record says.
+    AsRecorded,
+    /// It would go on, and nobody executes it: its process died.
+    Interrupted,
+}
+
+async fn standing(context: &Context, journal: &SqlJournal, run: &RunSummary) -> Result<Standing, Failure> {
+    match run.phase {
+        RunPhase::Paused | RunPhase::Ended(_) => Ok(Standing::AsRecorded),
+        RunPhase::Waiting | RunPhase::Running | RunPhase::Undoing => {
+            Ok(match execution::executor(context, journal, run.run).await? {
+                Executor::Somebody { .. } => Standing::AsRecorded,
+                Executor::Nobody => Standing::Interrupted,
+            })
+        }
+    }
+}
+
+fn row((run, standing): &(RunSummary, Standing)) -> Vec<String> {
+    let phase = match standing {
+        Standing::AsRecorded => run.phase.name(),
+        Standing::Interrupted => "interrupted",
+    };
     let took = run.ended.map(|ended| u64::try_from(ended.as_millisecond() - run.started.as_millisecond()).unwrap_or(0));
     vec![
         run.run.short(),
         run.started.strftime("%Y-%m-%d %H:%M:%S UTC").to_string(),
-        run.phase.name().to_owned(),
+        phase.to_owned(),
         took.map(|ms| format_duration(Duration::from_millis(ms))).unwrap_or_default(),
         run.operator.clone(),
         run.name.clone(),

@@ -10,7 +10,7 @@ use crate::live::Live;
 use crate::ui;
 use runbook_engine::{RunId, RunPhase, StoredRun};
 use runbook_journal::SqlJournal;
-use runbook_report::Summary;
+use runbook_report::{Execution, Summary};
 use std::time::Duration;
 
 /// How often the journal is looked at while a run is followed.
@@ -24,7 +24,17 @@ pub fn run(context: &Context, args: &ShowArgs) -> Result<ExitStatus, Failure> {
     let summary = execution::block_on(async {
         let journal = execution::open_journal(context).await?;
         let (run, stored) = load(&journal, &args.run).await?;
-        if args.follow { follow(context, &journal, run, stored).await } else { Ok(Summary::of(&stored.header, &stored.records)) }
+        let mut summary = if args.follow {
+            follow(context, &journal, run, stored).await?
+        } else {
+            Summary::of(&stored.header, &stored.records)
+        };
+        let execution = match execution::executor(context, &journal, run).await? {
+            Executor::Somebody { holder, .. } => Execution::By(format!("process {} on {}", holder.pid, holder.host)),
+            Executor::Nobody => Execution::Nobody,
+        };
+        summary.is_executed(execution, jiff::Timestamp::now());
+        Ok(summary)
     })?;
     ui::report(args.format, &summary)?;
     Ok(ExitStatus::Success)
@@ -52,7 +62,7 @@ async fn follow(context: &Context, journal: &SqlJournal, run: RunId, stored: Sto
         if quiet >= QUIET_LOOKS {
             quiet = 0;
             match execution::executor(context, journal, run).await? {
-                Executor::Here(_) | Executor::Elsewhere(_) => {}
+                Executor::Somebody { .. } => {}
                 Executor::Nobody => {
                     ui::note("nobody executes this run any more");
                     return Ok(live.summary().clone());

@@ -22,9 +22,10 @@ pub fn run(context: &Context, args: &RunArgs) -> Result<ExitStatus, Failure> {
         }
         let operator = Operator::new(context, &prepared, run)?;
         let brake = Brake::new()?;
-        let dead = |holder: &Holder| execution::is_dead(&context.host, holder);
+        let dead = |holder: &Holder| execution::is_dead(context, holder);
         let environment = stored.header.environment.as_deref();
         let options = execution::options(context, run, environment, &brake, OutsideWindow::AsWritten, &dead);
+        execution::heed_cancel(&journal, &options, &brake);
         let mut live = Live::new(context, &stored.header, &stored.records);
         let clock = SystemClock::new();
         let outcome = runbook_engine::undo_run(&plan, &operator, &journal, &clock, &mut live, &options, Changes::Refuse).await;

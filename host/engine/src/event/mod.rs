@@ -317,6 +317,42 @@ impl RunEvent {
 }
 
 impl RunEvent {
+    /// Whether an effect follows this record: of a plugin, or of a person who is asked for it.
+    pub fn begins_effect(&self) -> bool {
+        match self {
+            Self::AttemptStarted { .. } | Self::UndoStarted { .. } | Self::NotifyStarted { .. } | Self::ManualAsked { .. } => {
+                true
+            }
+            Self::RunStarted { .. }
+            | Self::LockWaiting { .. }
+            | Self::WindowChecked { .. }
+            | Self::StepsBegan { .. }
+            | Self::LocksRetaken { .. }
+            | Self::GuardLooked { .. }
+            | Self::Stopping { .. }
+            | Self::StepSkipped { .. }
+            | Self::ItemsListed { .. }
+            | Self::GroupBegan { .. }
+            | Self::ItemsEnded { .. }
+            | Self::ApprovalAsked { .. }
+            | Self::ApprovalGiven { .. }
+            | Self::ManualAnswered { .. }
+            | Self::AttemptRefused { .. }
+            | Self::AttemptEnded { .. }
+            | Self::Recovered { .. }
+            | Self::VerifyBegan
+            | Self::UndoBegan { .. }
+            | Self::UndoEnded { .. }
+            | Self::UndoChecked { .. }
+            | Self::FinallyBegan { .. }
+            | Self::NotifyEnded { .. }
+            | Self::Paused { .. }
+            | Self::Resumed { .. }
+            | Self::UndoRequested { .. }
+            | Self::RunEnded { .. } => false,
+        }
+    }
+
     /// The step that this event is about.
     pub fn step(&self) -> Option<&StepId> {
         match self {

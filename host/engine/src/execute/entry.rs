@@ -17,7 +17,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
-use uuid::Uuid;
 
 /// Why the engine could not go on. A failed step is no error: it is an outcome.
 #[derive(Debug, thiserror::Error)]
@@ -36,21 +35,37 @@ pub enum RunError {
         #[from]
         source: IllegalEvent,
     },
-    /// Somebody else executes the run.
-    #[error("run {run} is executed by {holder}; wait for it, or stop it first")]
+    /// Somebody else executes the run, or did a moment ago: a dead process is not always known to be dead.
+    #[error("run {} is executed by process {} on {}, as far as the journal knows", run.short(), holder.pid, holder.host)]
     Busy {
         /// The run.
         run: RunId,
         /// Who.
         holder: Box<Holder>,
+        /// When nobody executes it any more, unless they renew their lease before.
+        left: Duration,
     },
     /// A lock is needed to go on with the run, and somebody else holds it.
-    #[error("lock `{name}` is held by {holder}; resume when it is free")]
+    #[error("lock `{name}` is held by {holder}")]
     LockBusy {
         /// The lock.
         name: String,
         /// Who.
         holder: Box<Holder>,
+        /// When it is free, unless they renew their lease before.
+        left: Duration,
+    },
+    /// A lock is somebody else's by now; no effect was begun. Inside the loop only: the run pauses.
+    #[error("the lease on lock `{name}` was lost")]
+    LockLost {
+        /// The lock.
+        name: String,
+    },
+    /// Somebody else executes the run by now: this process was stopped for longer than its lease lived.
+    #[error("run {} is not executed here any more: its lease ended while this process stood still, and somebody else took it", run.short())]
+    TakenOver {
+        /// The run.
+        run: RunId,
     },
     /// The definition or a plugin is not what the run started with.
     #[error("the run cannot go on with changed parts: {}", what.join(", "))]
@@ -221,7 +236,6 @@ impl<'a, O: Operate, J: Journal, C: Clock> Runner<'a, O, J, C> {
             clock,
             reporter,
             options,
-            executor: Uuid::now_v7(),
             state: None,
             flights: FuturesUnordered::new(),
             in_flight: BTreeMap::<StepId, InFlight>::new(),
@@ -234,6 +248,14 @@ impl<'a, O: Operate, J: Journal, C: Clock> Runner<'a, O, J, C> {
             seen_cancel: CancelLevel::None,
             decisions: BTreeMap::new(),
         }
+    }
+
+    /// Reads the state from the journal again, after a record that was not written.
+    pub(super) async fn reload(&mut self) -> Result<(), RunError> {
+        let run = self.options.run;
+        let stored = self.journal.load(run).await.map_err(RunError::journal)?;
+        self.state = Some(fold(&stored.records)?.ok_or(RunError::Empty { run })?);
+        Ok(())
     }
 
     /// Loads and folds the records, and checks that the plan is what the run started with.
@@ -323,7 +345,7 @@ impl<'a, O: Operate, J: Journal, C: Clock> Runner<'a, O, J, C> {
     async fn retake_locks(&mut self) -> Result<Vec<crate::event::HeldLock>, RunError> {
         match self.take_locks().await? {
             Taken::All(locks) => Ok(locks),
-            Taken::Busy { name, holder } => Err(RunError::LockBusy { name, holder: Box::new(holder) }),
+            Taken::Busy { name, holder, left } => Err(RunError::LockBusy { name, holder: Box::new(holder), left }),
         }
     }
 

@@ -6,7 +6,7 @@ use crate::event::Trigger;
 use crate::ids::StepId;
 use crate::journal::Journal;
 use crate::model::OnCancel;
-use crate::operate::{Answer, Answered, Call, ErrorClass, Fault, Json, Kind, Mode, Operate, Phase, Proposal};
+use crate::operate::{Answer, Answered, Call, Drift, ErrorClass, Fault, Json, Kind, Mode, Operate, Phase, Proposal};
 use crate::{event::Section, judge};
 use futures_util::future::{AbortHandle, Either, abortable, select};
 use std::pin::{Pin, pin};
@@ -118,20 +118,22 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
     pub(super) fn launch(&mut self, launch: Launch) {
         let (operate, clock, run) = (self.operate, self.clock, self.options.run);
         let Launch { step, site, caller, purpose, phase, attempt, input, timeout } = launch;
+        let leases = self.leases.watch();
         let call = move |phase: Phase| {
             // Only these two phases have a reason to change something.
             let mode = match phase {
                 Phase::Apply { .. } | Phase::Undo { .. } | Phase::Check => Mode::Effects,
                 Phase::Plan | Phase::Observe => Mode::ReadOnly,
             };
-            Call { run, site: site.clone(), step: caller.clone(), phase, attempt, input: input.clone(), mode, timeout }
+            let (site, step, input, leases) = (site.clone(), caller.clone(), input.clone(), leases.clone());
+            Call { run, site, step, phase, attempt, input, mode, timeout, leases }
         };
         let work = async move {
             match phase {
                 LaunchPhase::One(phase) => bounded(operate, clock, call(phase)).await,
                 LaunchPhase::PlanAndApply => {
                     let proposal = proposal_of(bounded(operate, clock, call(Phase::Plan)).await)?;
-                    bounded(operate, clock, call(Phase::Apply { proposal })).await
+                    bounded(operate, clock, call(Phase::Apply { proposal, drift: Drift::Told })).await
                 }
             }
         };

@@ -9,7 +9,7 @@ use crate::event::{AttemptResult, Recovery, RunEvent, Then, UndoFinding, UndoRes
 use crate::ids::StepId;
 use crate::journal::Journal;
 use crate::judge::{self, Finding};
-use crate::operate::{Answer, Answered, ErrorClass, Fault, Json, LogLine, Operate, Outcome, Proposal};
+use crate::operate::{Answer, Answered, ErrorClass, Fault, Json, LEASE_LOST, LogLine, Operate, Outcome, Proposal};
 use crate::plan::{PlannedPoll, PlannedStep, Repeatable};
 use crate::retry::Reach;
 use crate::template::{self, Scope};
@@ -23,6 +23,12 @@ const UNDO_DELAY_MS: u64 = 1_000;
 impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
     pub(super) async fn land(&mut self, landing: Landing) -> Result<(), RunError> {
         let Landing { step, purpose, answer, duration } = landing;
+        let is_cut_off = answer.as_ref().err().is_some_and(|fault| fault.code == LEASE_LOST);
+        if is_cut_off && matches!(purpose, Purpose::Attempt | Purpose::Undo) {
+            // Its intent stays without a result, as after a crash: what came of it is looked up, now or by `resume`.
+            self.may_begin().await?;
+            return Ok(());
+        }
         match purpose {
             Purpose::Plan { input } => self.land_plan(&step, input, answer).await,
             Purpose::Attempt => self.land_attempt(&step, answer, duration).await,

@@ -26,7 +26,7 @@ use crate::cancel::{CancelLevel, CancelToken};
 use crate::clock::Clock;
 use crate::event::{Cause, PauseReason, Record, RetryOf, RunEnd, RunEvent};
 use crate::ids::{RunId, StepId};
-use crate::journal::{Holder, Journal};
+use crate::journal::{Holder, Journal, ProcessIdentity};
 use crate::operate::Operate;
 use crate::plan::{Plan, PlannedStep};
 use crate::state::{RunState, Stage, next};
@@ -60,10 +60,16 @@ pub struct Options<'a> {
     pub operator: String,
     /// `--env`, if one was given.
     pub environment: Option<String>,
+    /// One execution of the program: a resumed run has another.
+    pub executor: Uuid,
     /// This machine, for whoever waits for a lock.
     pub host: String,
     /// This process.
     pub pid: u32,
+    /// What tells this process from every other one, if the system says.
+    pub process: Option<ProcessIdentity>,
+    /// How long a lease lives without a renewal: [`LEASE_TTL`], but for tests.
+    pub lease_ttl: Duration,
     /// The brake.
     pub cancel: CancelToken,
     /// How long runs of this runbook take as a rule, if that is known: twice that is slow.
@@ -72,7 +78,7 @@ pub struct Options<'a> {
     pub retry_of: Option<RetryOf>,
     /// Whether a closed window stops the run.
     pub outside_window: OutsideWindow,
-    /// Whether the holder of a lease is proven dead, so that its lease may be taken at once: same host, and no such process.
+    /// Whether the holder of a lease is proven dead ([`Holder::is_dead`]), so that its lease may be taken at once.
     pub is_dead: &'a (dyn Fn(&Holder) -> bool + Sync),
 }
 
@@ -85,7 +91,6 @@ struct Runner<'a, O, J, C> {
     clock: &'a C,
     reporter: &'a mut dyn Reporter,
     options: &'a Options<'a>,
-    executor: Uuid,
     /// `None` only before the first record.
     state: Option<RunState>,
     flights: FuturesUnordered<Flight<'a>>,
@@ -121,19 +126,31 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
     /// Runs until the end, or until it must stop without one.
     async fn drive(&mut self) -> Result<Stopped, RunError> {
         loop {
-            self.heartbeat().await?;
-            self.decide_to_stop().await?;
-            self.look_at_the_clock();
-            if let Flow::Stop(stopped) = self.obey().await? {
-                return Ok(stopped);
-            }
-            if !self.act().await? {
-                if let Some(end) = self.ended() {
-                    return Ok(end);
-                }
-                self.wait().await?;
+            match self.turn().await {
+                Ok(Flow::Continue) => {}
+                Ok(Flow::Stop(stopped)) => return Ok(stopped),
+                // Nothing was written and nothing begun; from here on nothing begins, and the run pauses.
+                Err(RunError::LockLost { .. }) => self.reload().await?,
+                Err(error) => return Err(error),
             }
         }
+    }
+
+    /// One turn of the loop.
+    async fn turn(&mut self) -> Result<Flow, RunError> {
+        self.heartbeat().await?;
+        self.decide_to_stop().await?;
+        self.look_at_the_clock();
+        if let Flow::Stop(stopped) = self.obey().await? {
+            return Ok(Flow::Stop(stopped));
+        }
+        if !self.act().await? {
+            if let Some(end) = self.ended() {
+                return Ok(Flow::Stop(end));
+            }
+            self.wait().await?;
+        }
+        Ok(Flow::Continue)
     }
 
     fn ended(&self) -> Option<Stopped> {
@@ -263,7 +280,7 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
         let record = Record { seq, at: self.clock.now(), event };
         // Folding first shows an illegal event before it is in the journal for ever.
         let state = next(self.state.take(), &record)?;
-        self.journal.append(self.options.run, &record).await.map_err(RunError::journal)?;
+        self.append(&record).await?;
         self.state = Some(state);
         self.note_delays(&record);
         self.reporter.report(&record);

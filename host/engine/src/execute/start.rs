@@ -9,7 +9,7 @@ use crate::digest;
 use crate::event::{ApprovalVerdict, Recovery, RunEvent, Section, Then, Trigger, UndoFinding, UndoPlan, UndoResult};
 use crate::ids::StepId;
 use crate::journal::Journal;
-use crate::operate::{ErrorClass, Fault, Json, Kind, Operate, Phase, Proposal};
+use crate::operate::{Drift, ErrorClass, Fault, Json, Kind, LEASE_LOST, Operate, Phase, Proposal};
 use crate::plan::{Plan, PlannedStep, PlannedUndo, Repeatable};
 use crate::retry::{self, Failure, Reach};
 use crate::state::{StepPhase, StepState, count_effects};
@@ -146,7 +146,8 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
         input: Json,
         proposal: Option<Proposal>,
     ) -> Result<(), RunError> {
-        let phase = proposal.clone().map_or(Phase::Check, |proposal| Phase::Apply { proposal });
+        let drift = if step.approval.is_some() { Drift::Refused } else { Drift::Told };
+        let phase = proposal.clone().map_or(Phase::Check, |proposal| Phase::Apply { proposal, drift });
         let undo = match step.undo {
             PlannedUndo::NotNeeded => UndoPlan::NotNeeded,
             PlannedUndo::Auto => UndoPlan::Auto,
@@ -157,6 +158,10 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
         let intent =
             RunEvent::AttemptStarted { step: step.id.clone(), attempt, input: input.clone(), input_digest, proposal, undo };
         self.record(intent).await?;
+        if !self.may_begin().await? {
+            let (step, decision) = (step.id.clone(), Recovery::DidNotHappen);
+            return self.record(RunEvent::Recovered { step, attempt, decision }).await;
+        }
         let timeout = self.attempt_timeout(step);
         self.call(step, Purpose::Attempt, phase, attempt, input, timeout);
         Ok(())
@@ -267,6 +272,11 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
         let attempt = found.undo_attempts + 1;
         let (input, before) = (found.input.clone(), found.before.clone().unwrap_or(Json::Null));
         self.record(RunEvent::UndoStarted { step: id.clone(), attempt }).await?;
+        if !self.may_begin().await? {
+            let result = UndoResult::Failed { fault: lease_fault() };
+            let then = Then::Retry { delay_ms: 0 };
+            return self.record(RunEvent::UndoEnded { step: id.clone(), attempt, result, then, duration_ms: 0 }).await;
+        }
         let Some(timeout) = self.cleanup_left(step.timeout) else {
             let fault = Fault::new(ErrorClass::Timeout, "engine.cleanup-timeout", "`cleanup_timeout` is over");
             return self.fail_undo(id, attempt, fault).await;
@@ -318,6 +328,9 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
         let notify = plan.notifies.iter().find(|notify| notify.id == *id).expect("`advance` names notifications of the plan");
         let word = Trigger::ALL.iter().find(|(trigger, _)| *trigger == on).map_or("", |(_, name)| *name);
         self.record(RunEvent::NotifyStarted { notify: id.clone(), on }).await?;
+        if !self.may_begin().await? {
+            return self.record(RunEvent::NotifyEnded { notify: id.clone(), on, fault: Some(lease_fault()) }).await;
+        }
         match self.with_scope(word, |scope| template::render(&notify.with, scope)) {
             Ok(input) => {
                 let phase = LaunchPhase::whole(notify.facts.kind);
@@ -378,6 +391,11 @@ fn rejection(step: &StepState) -> Option<Fault> {
             Some(Fault::new(ErrorClass::Denied, "engine.rejected", message))
         }
     })
+}
+
+/// Of what was not begun, because somebody else may hold the lock by now.
+fn lease_fault() -> Fault {
+    Fault::new(ErrorClass::Cancelled, LEASE_LOST, "the lease on a lock was lost before it began, so it did not happen")
 }
 
 pub(super) fn template_fault(key: &str, error: &TemplateError) -> Fault {

@@ -19,6 +19,16 @@ pub struct Memory {
     pub records: Mutex<Vec<Record>>,
     pub leases: Mutex<BTreeMap<String, (Lease, Holder)>>,
     pub breaks_at: Mutex<Option<u64>>,
+    /// From this record on (counted from 0) somebody else holds the lease of this name.
+    pub taken_at: Mutex<Option<(u64, String)>>,
+}
+
+impl Memory {
+    /// Whether somebody else holds the lease by the time the next record is written.
+    fn is_taken(&self, name: &str) -> bool {
+        let next = self.records.lock().unwrap().len() as u64;
+        self.taken_at.lock().unwrap().as_ref().is_some_and(|(at, taken)| next >= *at && name == taken)
+    }
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -44,6 +54,14 @@ impl Journal for Memory {
         Ok(())
     }
 
+    async fn append_fenced(&self, run: RunId, record: &Record, fence: &Fence<'_>) -> Result<Appended, Full> {
+        assert!(!fence.leases.is_empty(), "each record needs the right to execute the run");
+        match fence.leases.iter().find(|lease| self.is_taken(&lease.name)) {
+            Some(lease) => Ok(Appended::Lost { lease: lease.name.clone() }),
+            None => self.append(run, record).await.map(|()| Appended::Kept),
+        }
+    }
+
     async fn load(&self, _run: RunId) -> Result<StoredRun, Full> {
         Ok(StoredRun { header: self.header.lock().unwrap().clone().unwrap(), records: self.records.lock().unwrap().clone() })
     }
@@ -58,8 +76,8 @@ impl Journal for Memory {
         Ok(Acquired::Held(lease))
     }
 
-    async fn renew(&self, _lease: &Lease, _now: Timestamp, _ttl: Duration) -> Result<Renewed, Full> {
-        Ok(Renewed::Held)
+    async fn renew(&self, lease: &Lease, _now: Timestamp, _ttl: Duration) -> Result<Renewed, Full> {
+        Ok(if self.is_taken(&lease.name) { Renewed::Lost } else { Renewed::Held })
     }
 
     async fn release(&self, lease: &Lease) -> Result<(), Full> {
@@ -116,8 +134,11 @@ pub fn options(run: RunId) -> Options<'static> {
         run,
         operator: "tester".to_owned(),
         environment: None,
+        executor: uuid::Uuid::now_v7(),
         host: "test".to_owned(),
         pid: 1,
+        process: None,
+        lease_ttl: LEASE_TTL,
         cancel: CancelToken::new(),
         usual: None,
         retry_of: None,

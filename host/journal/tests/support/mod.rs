@@ -1,6 +1,6 @@
 //! What the tests of the journal share.
 
-use runbook_engine::{Holder, LeaseRequest, Record, RunEnd, RunEvent, RunHeader, RunId};
+use runbook_engine::{Holder, LeaseRequest, ProcessIdentity, Record, RunEnd, RunEvent, RunHeader, RunId};
 use std::time::Duration;
 use uuid::Uuid;
 
@@ -37,7 +37,8 @@ pub fn ended(seq: u64, end: RunEnd) -> Record {
 
 /// A request of run `run` by process `executor` at `second`, for 30 s.
 pub fn request(name: &str, run: u128, executor: u128, second: i64) -> LeaseRequest {
-    let holder =
-        Holder { run: RunId(Uuid::from_u128(run)), executor: Uuid::from_u128(executor), host: "bastion".into(), pid: 4711 };
+    let process = ProcessIdentity { machine: "m".into(), boot: "b".into(), namespaces: "pid:[1]".into(), started: 7 };
+    let (run, executor) = (RunId(Uuid::from_u128(run)), Uuid::from_u128(executor));
+    let holder = Holder { run, executor, host: "bastion".into(), pid: 4711, process: Some(process) };
     LeaseRequest { name: name.into(), holder, now: at(second), ttl: Duration::from_secs(30), steal: None }
 }

@@ -5,7 +5,7 @@ use runbook_authority::grant::{self, UseSite};
 use runbook_authority::{Binding, Effective, Manifest, Mode, Targets};
 use runbook_document::{Diagnostics, Located, Source, Value};
 use runbook_runtime::{
-    CallOutcome, CallRequest, Limits, Linked, Phase, Prepared, Runtime, RuntimeConfig, Services, inspect, verify,
+    CallOutcome, CallRequest, Limits, Linked, Permit, Phase, Prepared, Runtime, RuntimeConfig, Services, inspect, verify,
 };
 use std::path::Path;
 use std::time::Duration;
@@ -150,6 +150,7 @@ pub fn request(phase: Phase) -> CallRequest {
         input: serde_json::json!({}),
         mode: Mode::Effects,
         timeout: Duration::from_secs(20),
+        permit: Permit::default(),
     }
 }
 

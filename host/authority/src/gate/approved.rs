@@ -1,0 +1,114 @@
+//! What a person has approved, and nothing beyond it: asked after the grant, for each change of a step that asked for approval.
+
+use super::{Decision, Denial, Operation, Rule};
+use crate::capability::{Effect, Verb};
+use std::collections::BTreeSet;
+
+/// One effect that was shown to the person who approved.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ApprovedEffect {
+    /// Capability and verb: `files.write`.
+    pub verb: String,
+    /// What it is done to, as the plugin named it: `orders.csv`, `container api`, `/v1/refunds`; with `SLOT:` before it where the
+    /// verb is granted on several slots.
+    pub target: String,
+}
+
+/// All that was approved, and the slots that it may be about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Approved {
+    effects: Vec<ApprovedEffect>,
+    /// Each verb with each slot that grants it.
+    slots: BTreeSet<(String, String)>,
+}
+
+/// What an operation is done to, as far as an approval can name it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Object<'a> {
+    /// All that the slot is bound to: what a statement or a program does is bounded by the grant alone. Also what is not known yet.
+    Slot,
+    /// One thing below it.
+    Named(&'a str),
+}
+
+/// What may stand before a name, for people.
+const KINDS: &[&str] = &["container ", "image ", "file "];
+
+impl Approved {
+    /// The effects of an approved proposal, in a step with these grants.
+    pub fn new(effects: Vec<ApprovedEffect>, effective: &crate::grant::Effective) -> Self {
+        let slots = effective.iter().flat_map(|grant| grant.verbs.iter().map(|verb| (verb.full_name(), grant.slot.clone())));
+        Self { effects, slots: slots.collect() }
+    }
+
+    /// Whether an operation is within what was approved. Reading always is.
+    pub fn decide(&self, operation: &Operation<'_>) -> Decision {
+        let verb = operation.verb();
+        if verb.effect() == Effect::Read || self.effects.iter().any(|effect| self.names(effect, operation)) {
+            return Decision::Allow;
+        }
+        let approved: Vec<String> =
+            self.effects.iter().map(|effect| format!("`{}` on `{}`", effect.verb, effect.target.escape_debug())).collect();
+        let approved = if approved.is_empty() { "no effect at all".to_owned() } else { approved.join(", ") };
+        let asked = match object(operation) {
+            Object::Slot => String::new(),
+            Object::Named(name) => format!(" on `{}`", name.escape_debug()),
+        };
+        let several = if self.slots_of(&verb.full_name()).len() > 1 {
+            "; several slots grant it, so an effect names its own, as in `SLOT:TARGET`"
+        } else {
+            ""
+        };
+        let name = verb.full_name();
+        let reason = format!("`{name}`{asked} is beyond what was approved: {approved}{several}");
+        Decision::Deny(Denial { rule: Rule::Approval, slot: operation.slot().to_owned(), verb, reason, place: String::new() })
+    }
+
+    fn names(&self, effect: &ApprovedEffect, operation: &Operation<'_>) -> bool {
+        let (verb, slot) = (operation.verb().full_name(), operation.slot());
+        if effect.verb != verb {
+            return false;
+        }
+        let Some(target) = self.on_slot(effect, &verb, slot) else { return false };
+        match object(operation) {
+            Object::Slot => true,
+            Object::Named(object) => {
+                target == object || KINDS.iter().any(|kind| target.strip_prefix(kind).is_some_and(|name| name == object))
+            }
+        }
+    }
+
+    fn slots_of(&self, verb: &str) -> Vec<&str> {
+        self.slots.iter().filter(|(known, _)| known == verb).map(|(_, slot)| slot.as_str()).collect()
+    }
+
+    /// What the effect names below this slot; `None` if it is about another one, or does not say about which of several.
+    fn on_slot<'e>(&self, effect: &'e ApprovedEffect, verb: &str, slot: &str) -> Option<&'e str> {
+        let granting = self.slots_of(verb);
+        match effect.target.split_once(':') {
+            Some((named, rest)) if granting.contains(&named) => (named == slot).then_some(rest),
+            Some(_) | None => (granting == [slot]).then_some(effect.target.as_str()),
+        }
+    }
+}
+
+fn object<'a>(operation: &Operation<'a>) -> Object<'a> {
+    match operation {
+        Operation::Http { path, .. } => Object::Named(path),
+        Operation::Redirect { base, to, .. } => {
+            let prefix = base.path().trim_end_matches('/');
+            Object::Named(to.path().strip_prefix(prefix).filter(|rest| !rest.is_empty()).unwrap_or("/"))
+        }
+        Operation::Container { container, .. } => Object::Named(container.name),
+        // What is created is a container.
+        Operation::Image { verb: Verb::DockerCreate, .. } => Object::Slot,
+        Operation::Image { image, .. } => Object::Named(image),
+        Operation::Files { path, .. } => Object::Named(path),
+        Operation::Connect { .. }
+        | Operation::Sql { .. }
+        | Operation::Docker { .. }
+        | Operation::Exec { .. }
+        | Operation::Secret { .. }
+        | Operation::Process { .. } => Object::Slot,
+    }
+}

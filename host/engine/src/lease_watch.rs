@@ -1,0 +1,54 @@
+//! Until when a run may begin effects, as its own process knows without asking the journal.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+/// Until when the leases of a run certainly live, by the monotonic clock. Shared by the loop, which renews them, with the calls
+/// under way, which begin nothing after it.
+///
+/// A process that was stopped, or whose machine slept, finds here that somebody else may hold its locks by now.
+#[derive(Debug, Clone)]
+pub struct LeaseWatch(Arc<AtomicU64>);
+
+impl LeaseWatch {
+    /// Of what needs no lease: a check, a dry run.
+    pub fn unlimited() -> Self {
+        Self(Arc::new(AtomicU64::new(u64::MAX)))
+    }
+
+    /// Whether an effect may begin now.
+    pub fn holds(&self, now: Duration) -> bool {
+        nanoseconds(now) < self.0.load(Ordering::SeqCst)
+    }
+
+    /// They live until then.
+    pub(crate) fn set(&self, until: Duration) {
+        self.0.store(nanoseconds(until), Ordering::SeqCst);
+    }
+
+    /// One is lost.
+    pub(crate) fn end(&self) {
+        self.0.store(0, Ordering::SeqCst);
+    }
+}
+
+/// 64 bits of nanoseconds are 584 years.
+fn nanoseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_effect_may_begin_before_the_end_and_not_at_it() {
+        let watch = LeaseWatch::unlimited();
+        assert!(watch.holds(Duration::from_hours(24 * 365)));
+        watch.set(Duration::from_secs(30));
+        assert_eq!((watch.holds(Duration::from_millis(29_999)), watch.holds(Duration::from_secs(30))), (true, false));
+        watch.end();
+        assert!(!watch.holds(Duration::ZERO));
+    }
+}

@@ -1,0 +1,51 @@
+//! What one call may begin, of all that its step is granted: what was approved, and as long as its run holds its locks.
+
+use runbook_authority::gate::{Approved, ApprovedEffect};
+use runbook_authority::{Decision, Effective, Operation};
+use std::fmt;
+use std::sync::Arc;
+
+/// Asked right before each change.
+pub type InTime = Arc<dyn Fn() -> bool + Send + Sync>;
+
+/// What a call may begin, beside what is granted.
+#[derive(Clone, Default)]
+pub struct Permit {
+    /// Whether a change may begin now; always, if absent.
+    pub in_time: Option<InTime>,
+    /// The effects that a person approved, and nothing else may happen; absent where nobody was asked.
+    pub approved: Option<Vec<ApprovedEffect>>,
+}
+
+impl fmt::Debug for Permit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Permit").field("approved", &self.approved).finish_non_exhaustive()
+    }
+}
+
+/// The same, for a step with its grants.
+pub(crate) struct Permitted {
+    in_time: Option<InTime>,
+    approved: Option<Approved>,
+}
+
+impl Permitted {
+    pub(crate) fn unlimited() -> Self {
+        Self { in_time: None, approved: None }
+    }
+
+    pub(crate) fn new(limit: &Permit, effective: &Effective) -> Self {
+        let approved = limit.approved.as_ref().map(|effects| Approved::new(effects.clone(), effective));
+        Self { in_time: limit.in_time.clone(), approved }
+    }
+
+    /// Whether it was approved.
+    pub(crate) fn decide(&self, operation: &Operation<'_>) -> Decision {
+        self.approved.as_ref().map_or(Decision::Allow, |approved| approved.decide(operation))
+    }
+
+    /// Whether a change may begin now.
+    pub(crate) fn is_in_time(&self) -> bool {
+        self.in_time.as_ref().is_none_or(|in_time| in_time())
+    }
+}

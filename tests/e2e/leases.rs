@@ -1,0 +1,255 @@
+//! Who holds a lock, when processes cannot see each other, and when one of them stands still: effects of two never overlap.
+
+use crate::{home, texts};
+use runbook_tests::env::{Finished, TestEnv, finish, first_run};
+use runbook_tests::postgres::Postgres;
+use runbook_tests::wait_for;
+use rustix::process::{Pid, Signal, kill_process};
+use std::process::{Child, Command, Stdio};
+
+/// Two effects under a lock; the second waits for somebody to say `go`, if the runbook says so.
+const RUNBOOK: &str = r#"
+format = 1
+[runbook]
+name = "locked"
+[params.who]
+type = "string"
+required = true
+[targets.db]
+sql = "sqlite:work.db"
+[locks]
+exclusive = ["thing"]
+[[step]]
+id = "first"
+uses = "sql:transaction"
+bind.db = "db"
+with.statements = ["insert into effects values ('{{ params.who }} first')"]
+irreversible = "counted"
+[[step]]
+id = "second"
+uses = "sql:transaction"
+bind.db = "db"
+with.statements = ["insert into effects values ('{{ params.who }} second')"]
+irreversible = "counted"
+"#;
+
+const WAIT: &str = r#"
+[[step]]
+id = "wait"
+uses = "sql:query"
+bind.db = "db"
+with = { statement = "select name from said", row_count = 1 }
+until = "outcome == 'pass'"
+every = "100ms"
+within = "120s"
+"#;
+
+/// Leases of whoever is stopped end soon; long enough for a busy machine to renew them.
+const SHORT: &str = "3000";
+
+fn prepared(wait: &str) -> TestEnv {
+    let env = home();
+    let (before, after) = RUNBOOK.split_at(RUNBOOK.rfind("[[step]]").expect("two steps"));
+    env.file("r.toml", &format!("{before}{wait}{after}"));
+    database(&env).execute_batch("create table effects (name text not null); create table said (name text)").expect("good SQL");
+    env
+}
+
+fn database(env: &TestEnv) -> rusqlite::Connection {
+    let database = rusqlite::Connection::open(env.path().join("work.db")).expect("a database can be made");
+    database.busy_timeout(std::time::Duration::from_secs(5)).expect("it can wait");
+    database
+}
+
+fn effects(env: &TestEnv) -> Vec<String> {
+    texts(env, "work.db", "select name from effects order by rowid")
+}
+
+/// The journals that two operators share.
+fn journals(postgres: &Postgres, name: &str) -> [(&'static str, String); 2] {
+    [("SQLite", "shared.db".to_owned()), ("PostgreSQL", postgres.database(name))]
+}
+
+fn run(env: &TestEnv, journal: &str, arguments: &[&str]) -> Finished {
+    finish(env.command(arguments).env("RUNBOOK_JOURNAL", journal).output().expect("the program starts"))
+}
+
+/// The program in a pid namespace of its own, on the same machine: what a container is to its host.
+fn contained(env: &TestEnv, journal: &str, arguments: &[&str]) -> Command {
+    let plain = env.command(arguments);
+    let mut command = Command::new("unshare");
+    command.args(["--map-root-user", "--pid", "--fork", "--kill-child", "--mount-proc"]).arg(plain.get_program()).args(arguments);
+    command.env_clear().current_dir(env.path()).stdin(Stdio::null());
+    command.envs(plain.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    command.env("RUNBOOK_JOURNAL", journal).env("RUNBOOK_TEST_LEASE_MS", SHORT);
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+/// Host names and pids are the same in both, and each sees no process of the other.
+#[test]
+fn an_operator_in_another_pid_namespace_takes_no_lock_and_no_run_from_one_who_lives() {
+    let postgres = Postgres::start(1);
+    for (name, journal) in journals(&postgres, "namespaces") {
+        let env = prepared(WAIT);
+        let mut first = contained(&env, &journal, &["exec", "r.toml", "--set", "who=a"]).spawn().expect("`unshare` is there");
+        wait_for("the first effect", || effects(&env) == ["a first"]);
+        let second = || finish(contained(&env, &journal, &["exec", "r.toml", "--set", "who=b"]).output().expect("it starts"));
+        second().status(6).out("lock `thing` is held by run");
+        wait_for("the run is recorded", || run(&env, &journal, &["runs"]).stdout.contains("running"));
+        let runs = run(&env, &journal, &["runs"]).status(0);
+        let line = runs.stdout.lines().find(|line| line.contains("running")).expect("a run goes on").to_owned();
+        let id = line.split_whitespace().next().expect("an id").to_owned();
+        finish(contained(&env, &journal, &["resume", &id]).output().expect("it starts"))
+            .status(6)
+            .err("is executed by process")
+            .err("its lease ends in")
+            .err(&format!("`runbook resume {id}`"))
+            .without("kill");
+        // Not from the same namespace as the test either, and whoever lives is asked to end through the journal.
+        run(&env, &journal, &["resume", &id]).status(6);
+        assert_eq!(effects(&env), ["a first"], "{name}: nothing of the second operator happened");
+        run(&env, &journal, &["cancel", &id]).status(0).err("was asked to end run");
+        wait_for("it ends", || first.try_wait().expect("it can be asked").is_some());
+        let output = finish(first.wait_with_output().expect("it has ended"));
+        output.err("cancels the run");
+        database(&env).execute("insert into said values ('go')", []).expect("it can be written");
+        second().status(0);
+        assert_eq!(effects(&env), ["a first", "b first", "b second"], "{name}");
+    }
+}
+
+/// A dead process of another namespace cannot be told from one that lives: its lease is waited for, and no longer.
+#[test]
+fn the_lock_of_a_dead_operator_in_another_pid_namespace_is_free_when_its_lease_ends() {
+    let env = prepared(WAIT);
+    let mut first = contained(&env, "shared.db", &["exec", "r.toml", "--set", "who=a"]).spawn().expect("`unshare` is there");
+    wait_for("the first effect", || effects(&env) == ["a first"]);
+    wait_for("it is recorded", || run(&env, "shared.db", &["runs"]).stdout.contains("running"));
+    let id = first_run(&run(&env, "shared.db", &["runs"]));
+    wait_for("it is recorded", || run(&env, "shared.db", &["show", &id]).stdout.contains("✓ first"));
+    first.kill().expect("it runs");
+    first.wait().expect("it ends");
+    wait_for("its lease ends", || run(&env, "shared.db", &["runs"]).stdout.contains("interrupted"));
+    run(&env, "shared.db", &["show", &id]).status(0).out("interrupted").out(&format!("runbook resume {id}"));
+    database(&env).execute("insert into said values ('go')", []).expect("it can be written");
+    run(&env, "shared.db", &["resume", &id]).status(0);
+    assert_eq!(effects(&env), ["a first", "a second"]);
+}
+
+/// A run that stands still at a moment, as after Ctrl-Z, or on a machine that sleeps.
+struct Stopped {
+    env: TestEnv,
+    journal: String,
+    moment: String,
+    child: Child,
+    run: String,
+}
+
+impl Stopped {
+    fn at(moment: String, journal: String) -> Self {
+        let env = prepared("");
+        let mut command = env.command(&["exec", "r.toml", "--set", "who=a"]);
+        command.env("RUNBOOK_JOURNAL", &journal).env("RUNBOOK_TEST_STOP", &moment).env("RUNBOOK_TEST_LEASE_MS", SHORT);
+        let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program starts");
+        wait_for(&format!("{moment}: it stands still"), || state_of(&child) == 'T');
+        let run = first_run(&run(&env, &journal, &["runs"]));
+        Self { env, journal, moment, child, run }
+    }
+
+    /// It goes on, and ends.
+    fn go_on(self) -> (TestEnv, String, String, Finished) {
+        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).expect("a process has a pid");
+        kill_process(pid, Signal::CONT).expect("it runs");
+        let output = finish(self.child.wait_with_output().expect("it ends"));
+        (self.env, self.journal, self.run, output)
+    }
+}
+
+fn state_of(child: &Child) -> char {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", child.id())).unwrap_or_default();
+    stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next()).unwrap_or('?')
+}
+
+/// Every moment at which the program can be made to stand still: after each record, and as each host call begins and returns.
+fn moments() -> Vec<String> {
+    let env = prepared("");
+    run(&env, "shared.db", &["exec", "r.toml", "--set", "who=a"]).status(0);
+    let n_records: i64 = rusqlite::Connection::open(env.path().join("shared.db"))
+        .and_then(|journal| journal.query_row("select count(*) from events", [], |row| row.get(0)))
+        .expect("the journal is there");
+    let records = (1..n_records).map(|n| format!("record:{n}"));
+    // Each of the two steps asks which database it is, and changes it.
+    records.chain((1..=2).flat_map(|n| [format!("entered:{n}"), format!("returned:{n}")])).collect()
+}
+
+/// Resumes a run to its end; what cannot be told is decided by what is there.
+fn resumed(env: &TestEnv, journal: &str, run_id: &str) -> Finished {
+    let mut finished = run(env, journal, &["resume", run_id]);
+    for _ in 0..2 {
+        if finished.status != 5 {
+            break;
+        }
+        let step = if finished.stderr.contains("`second`") { "second" } else { "first" };
+        let is_done = effects(env).iter().any(|effect| *effect == format!("a {step}"));
+        let decision = format!("{step}={}", if is_done { "skip" } else { "retry" });
+        finished = run(env, journal, &["resume", run_id, "--decide", &decision]);
+    }
+    finished
+}
+
+#[test]
+fn stopped_at_any_moment_for_longer_than_its_lease_a_run_does_nothing_more_once_its_lock_is_anothers() {
+    let postgres = Postgres::start(1);
+    for (index, moment) in moments().into_iter().enumerate() {
+        for (name, journal) in journals(&postgres, &format!("lock_{index}")) {
+            let stopped = Stopped::at(moment.clone(), journal);
+            let (env, moment) = (&stopped.env, &stopped.moment);
+            let before = effects(env);
+            // Busy as long as the lease lives: the process is there, and may go on at any time.
+            wait_for("the lease ends", || run(env, &stopped.journal, &["exec", "r.toml", "--set", "who=b"]).status == 0);
+            let of_b = ["b first".to_owned(), "b second".to_owned()];
+            let both: Vec<String> = before.into_iter().chain(of_b).collect();
+            assert_eq!(effects(env), both, "{name} {moment}");
+            let moment = moment.clone();
+            let (env, journal, id, output) = stopped.go_on();
+            // What had no lock yet when it stood still takes it now; what was done when it stood still is done.
+            let had_lock = moment != "record:1";
+            if had_lock && output.status != 0 {
+                assert_eq!(effects(&env), both, "{name} {moment}: {output:?}");
+                assert_eq!(output.status, 5, "{name} {moment}: {output:?}");
+                let said = format!("{}{}", output.stdout, output.stderr);
+                assert!(said.contains("the lease on lock `thing` was lost"), "{name} {moment}: {said}");
+                let finished = resumed(&env, &journal, &id);
+                assert_eq!(finished.status, 0, "{name} {moment}: {finished:?}");
+            }
+            let after = effects(&env);
+            let of_a: Vec<&String> = after.iter().filter(|effect| effect.starts_with('a')).collect();
+            assert_eq!(of_a, ["a first", "a second"], "{name} {moment}: each once: {after:?}");
+            let at = |effect: &str| after.iter().position(|done| done == effect).expect("it happened");
+            assert_eq!(at("b second"), at("b first") + 1, "{name} {moment}: nothing between: {after:?}");
+        }
+    }
+}
+
+#[test]
+fn stopped_at_any_moment_for_longer_than_its_lease_a_run_that_another_resumed_writes_and_does_nothing_more() {
+    let postgres = Postgres::start(1);
+    for (index, moment) in moments().into_iter().enumerate() {
+        for (name, journal) in journals(&postgres, &format!("run_{index}")) {
+            let stopped = Stopped::at(moment.clone(), journal);
+            let (env, journal) = (&stopped.env, &stopped.journal);
+            wait_for("the lease ends", || run(env, journal, &["resume", &stopped.run]).status != 6);
+            let finished = resumed(env, journal, &stopped.run);
+            let is_over = finished.status == 0 || finished.stderr.contains("has ended");
+            assert!(is_over, "{name} {moment}: {finished:?}");
+            let done = effects(env);
+            let shown = run(env, journal, &["show", &stopped.run]).status(0).stdout;
+            let (env, journal, id, output) = stopped.go_on();
+            assert_eq!(effects(&env), done, "{name} {moment}: {output:?}");
+            assert_eq!(done, ["a first", "a second"], "{name} {moment}");
+            output.status(5).err("is not executed here any more").err("runbook show");
+            assert_eq!(run(&env, &journal, &["show", &id]).stdout, shown, "{name} {moment}: nothing was written");
+        }
+    }
+}
