@@ -1,6 +1,8 @@
 //! Reading is reading, on every database, whatever the statement says; and every type arrives as a value.
 
+mod narrow;
 mod sqlite;
+mod wire;
 
 use crate::home;
 use runbook_tests::env::TestEnv;
@@ -183,6 +185,58 @@ fn a_superuser_is_refused_because_nothing_is_read_only_for_one() {
     query(&env, &format!("{target}\nsuperuser = true"), "select 1 as one").status(0);
 }
 
+#[test]
+fn roles_as_good_as_a_superuser_are_refused_on_postgresql() {
+    let postgres = Postgres::start(1);
+    let env = with_secret(PASSWORD);
+    let target = format!("sql = \"postgres://orders_admin@127.0.0.1:{}/orders\"\npassword = \"secret:word\"", postgres.port);
+    query(&env, &target, "select 1").status(0);
+    postgres.psql("postgres", "create role middle; create role top superuser");
+    for (give, take, reason) in [
+        ("alter role orders_admin createrole", "alter role orders_admin nocreaterole", "CREATEROLE"),
+        ("alter role orders_admin bypassrls", "alter role orders_admin nobypassrls", "BYPASSRLS"),
+        ("alter role orders_admin replication", "alter role orders_admin noreplication", "REPLICATION"),
+        ("grant pg_execute_server_program to orders_admin", "revoke pg_execute_server_program from orders_admin", "run programs"),
+        ("grant pg_write_server_files to orders_admin", "revoke pg_write_server_files from orders_admin", "write files"),
+        ("grant pg_read_server_files to orders_admin", "revoke pg_read_server_files from orders_admin", "read files"),
+        (
+            "grant pg_execute_server_program to middle; grant middle to orders_admin",
+            "revoke middle from orders_admin",
+            "run programs",
+        ),
+        ("alter role orders_admin noinherit; grant top to orders_admin", "revoke top from orders_admin", "superuser"),
+    ] {
+        postgres.psql("postgres", give);
+        query(&env, &target, "select 1").status(4).err(reason);
+        query(&env, &format!("{target}\nsuperuser = true"), "select 1").status(0);
+        postgres.psql("postgres", take);
+        query(&env, &target, "select 1").status(0);
+    }
+}
+
+#[test]
+fn users_as_good_as_a_superuser_are_refused_on_mariadb() {
+    let server = MariaDb::start();
+    let env = with_secret(mariadb::PASSWORD);
+    let target = format!("sql = \"mysql://shop@127.0.0.1:{}/shop\"\npassword = \"secret:word\"", server.port);
+    query(&env, &target, "select 1").status(0);
+    server.sql("create role middle; create role top; grant file on *.* to top; grant top to middle");
+    for (give, take) in [
+        ("grant file on *.* to shop@'127.0.0.1'", "revoke file on *.* from shop@'127.0.0.1'"),
+        ("grant super on *.* to shop@'127.0.0.1'", "revoke super on *.* from shop@'127.0.0.1'"),
+        ("grant create user on *.* to shop@'127.0.0.1'", "revoke create user on *.* from shop@'127.0.0.1'"),
+        ("grant update on *.* to shop@'127.0.0.1'", "revoke update on *.* from shop@'127.0.0.1'"),
+        ("grant insert on mysql.* to shop@'127.0.0.1'", "revoke insert on mysql.* from shop@'127.0.0.1'"),
+        ("grant middle to shop@'127.0.0.1'", "revoke middle from shop@'127.0.0.1'"),
+    ] {
+        server.sql(give);
+        query(&env, &target, "select 1").status(4).err("privilege");
+        query(&env, &format!("{target}\nsuperuser = true"), "select 1").status(0);
+        server.sql(take);
+        query(&env, &target, "select 1").status(0);
+    }
+}
+
 const SQLITE_WRITES: &[&str] = &[
     "update t set a = 2",
     "delete from t",
@@ -353,9 +407,10 @@ const MARIADB_WRITES: &[&str] = &[
 #[test]
 fn no_statement_writes_through_a_query_on_mariadb() {
     let server = MariaDb::start();
-    server.sql("create table shop.t (a int); insert into shop.t values (1)");
+    // With the privilege to write files, so that nothing but our own walls is tried.
+    server.sql("create table shop.t (a int); insert into shop.t values (1); grant file on *.* to shop@'127.0.0.1'");
     let env = with_secret(mariadb::PASSWORD);
-    let target = format!("sql = \"mysql://shop@127.0.0.1:{}/shop\"\npassword = \"secret:word\"", server.port);
+    let target = format!("sql = \"mysql://shop@127.0.0.1:{}/shop\"\npassword = \"secret:word\"\nsuperuser = true", server.port);
     query(&env, &target, "select a from t").status(0);
     query(&env, &target, "show tables").status(0);
     for statement in HONEST_READS.iter().filter(|statement| !statement.contains("\"update\"") && !statement.contains("FROM T")) {

@@ -53,7 +53,7 @@ impl MariaDb {
             .expect("mariadbd starts");
         let server = Self { server, folder, port };
         wait_for("MariaDB answers", || server.try_sql("select 1").is_ok());
-        server.sql(&format!("create database shop; create user shop@'127.0.0.1' identified by '{PASSWORD}'; grant all on shop.* to shop@'127.0.0.1'; grant file on *.* to shop@'127.0.0.1'"));
+        server.sql(&format!("create database shop; create user shop@'127.0.0.1' identified by '{PASSWORD}'; grant all on shop.* to shop@'127.0.0.1'"));
         server
     }
 

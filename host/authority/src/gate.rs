@@ -460,27 +460,23 @@ fn judge_statement(target: &SqlTarget, statement: &str) -> Judged {
     let Some(facts) = classify(target.dialect(), statement) else {
         return Err((
             Rule::Statement,
-            "the target allows only named classes or relations, and this is not one statement that can be read".to_owned(),
+            "the target allows only named classes or relations, and this is not one statement that every reader takes alike"
+                .to_owned(),
         ));
     };
-    if let Some(classes) = target.statements.as_ref().filter(|classes| !classes.contains(&facts.class)) {
-        let allowed: Vec<_> = classes.iter().map(|class| format!("`{}`", class.name())).collect();
-        return Err((Rule::Statement, format!("a `{}` statement is none of {}", facts.class.name(), allowed.join(", "))));
+    let allows = |class: &StatementClass| target.statements.as_ref().is_none_or(|classes| classes.contains(class));
+    if let Some(class) = facts.classes.iter().find(|class| !allows(class)) {
+        let allowed: Vec<_> = target.statements.iter().flatten().map(|class| format!("`{}`", class.name())).collect();
+        return Err((Rule::Statement, format!("a `{}` statement is none of {}", class.name(), allowed.join(", "))));
     }
     let Some(relations) = &target.relations else { return Ok(()) };
     // What changes something and names nothing (`vacuum`), or is not understood, may be about everything.
-    let may_be_anything = match facts.class {
-        StatementClass::Select => false,
-        StatementClass::Insert
-        | StatementClass::Update
-        | StatementClass::Delete
-        | StatementClass::Define
-        | StatementClass::Maintain => facts.relations.is_empty(),
-        StatementClass::Other => true,
-    };
-    if may_be_anything {
+    let only_reads = facts.classes.iter().all(|class| *class == StatementClass::Select);
+    let may_be_anything = facts.classes.contains(&StatementClass::Other) || (!only_reads && facts.relations.is_empty());
+    if may_be_anything || facts.relations.contains("*") {
+        let classes: Vec<_> = facts.classes.iter().map(|class| class.name()).collect();
         let message =
-            format!("a `{}` statement that may be about every relation; the target names relations", facts.class.name());
+            format!("a `{}` statement that may be about every relation; the target names relations", classes.join("`, `"));
         return Err((Rule::Relation, message));
     }
     match facts.relations.iter().find(|relation| !relations.contains(relation)) {

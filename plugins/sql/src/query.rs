@@ -1,6 +1,7 @@
 //! `sql:query`
 
 use crate::parameter;
+use runbook_sdk::assertion::counted;
 use runbook_sdk::prelude::*;
 use runbook_sdk::sql::{Database, Rows, to_json};
 use std::collections::BTreeMap;
@@ -33,24 +34,22 @@ pub(crate) struct Input {
 pub(crate) struct Output {
     /// How many rows there are; at most as many as the target allows.
     row_count: u64,
-    /// The first 100 rows: column and value.
+    /// All of them: column and value.
     rows: Vec<serde_json::Map<String, Json>>,
-    /// Whether the target's limit cut the result.
+    /// Whether the target's `max_rows` or `max_bytes` cut the result, so that there are more rows than these.
     truncated: bool,
 }
-
-const KEPT: usize = 100;
 
 pub(crate) fn query(_job: &Job, input: Input) -> Result<Report<Output>> {
     let parameters = input.parameters.iter().map(parameter).collect::<Result<Vec<_>>>()?;
     let rows = Database::slot("db").query(&input.statement, &parameters)?;
     let found = as_json(&rows);
     let assertions = assertions(&input, &found, rows.truncated);
-    let output =
-        Output { row_count: found.len() as u64, rows: found.into_iter().take(KEPT).collect(), truncated: rows.truncated };
+    let output = Output { row_count: found.len() as u64, rows: found, truncated: rows.truncated };
     let summary = match assertions.failures() {
         [] if output.rows.len() == 1 => describe(&output.rows[0]),
-        [] => runbook_sdk::assertion::counted(output.row_count, "row"),
+        [] if output.truncated => format!("{} or more, the target's limit cut them", counted(output.row_count, "row")),
+        [] => counted(output.row_count, "row"),
         failures => failures.join("; "),
     };
     Ok(Report::pass_if(assertions.all_hold(), summary, output))
@@ -64,6 +63,10 @@ fn assertions(input: &Input, rows: &[serde_json::Map<String, Json>], truncated: 
     let mut assertions = Assertions::new();
     let count = rows.len() as u64;
     if let Some(expected) = input.row_count {
+        // Of a result that was cut nobody knows how many there are.
+        assertions.holds(!truncated || count > expected, || {
+            format!("there are {count} rows or more, which the target's limit cut; expected {expected}")
+        });
         assertions.equals("the number of rows", &count, &expected);
     }
     if let Some(least) = input.min_rows {
@@ -82,6 +85,7 @@ fn assertions(input: &Input, rows: &[serde_json::Map<String, Json>], truncated: 
     }
     if !input.every_row.is_empty() {
         assertions.holds(!rows.is_empty(), || "there is no row".to_owned());
+        assertions.holds(!truncated, || "the target's limit cut the rows, so not every row was seen".to_owned());
         for (index, row) in rows.iter().enumerate() {
             compare(&mut assertions, &format!("row {}", index + 1), row, &input.every_row);
         }

@@ -43,8 +43,9 @@ impl Operation<'_> {
 
 fn statement_in_one_line(statement: &str, dialect: Option<Dialect>) -> String {
     let facts = dialect.and_then(|dialect| classify(dialect, statement));
-    let (class, relations) = facts.map_or(("unread", String::new()), |facts| {
-        (facts.class.name(), facts.relations.into_iter().collect::<Vec<_>>().join(","))
+    let (class, relations) = facts.map_or(("unread".to_owned(), String::new()), |facts| {
+        let classes: Vec<_> = facts.classes.into_iter().map(crate::pattern::StatementClass::name).collect();
+        (classes.join("+"), facts.relations.into_iter().collect::<Vec<_>>().join(","))
     });
     format!("statement {class} [{relations}] {}", Digest::of(statement.as_bytes()).short())
 }

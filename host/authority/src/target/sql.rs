@@ -1,7 +1,7 @@
 //! A database.
 
 use super::{below, secret_reference};
-use crate::pattern::{Dialect, StatementClass};
+use crate::pattern::{Dialect, StatementClass, relation_of};
 use runbook_document::{ByteSize, Located, Reader};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -68,13 +68,25 @@ pub struct SqlTarget {
     pub timeout: Duration,
 }
 
+impl SqlAddress {
+    /// Which SQL is spoken there.
+    pub fn dialect(&self) -> Dialect {
+        match self {
+            Self::Server { dialect, .. } => *dialect,
+            Self::File(_) => Dialect::Sqlite,
+        }
+    }
+}
+
 impl SqlTarget {
     /// Which SQL it speaks.
     pub fn dialect(&self) -> Dialect {
-        match &self.address {
-            SqlAddress::Server { dialect, .. } => *dialect,
-            SqlAddress::File(_) => Dialect::Sqlite,
-        }
+        self.address.dialect()
+    }
+
+    /// Whether it allows less than every statement on every relation.
+    pub fn is_narrowed(&self) -> bool {
+        self.statements.is_some() || self.relations.is_some()
     }
 
     pub(super) fn describe(&self) -> String {
@@ -95,8 +107,7 @@ pub(super) fn read(reader: &mut Reader<'_>, base: &Path) -> Option<SqlTarget> {
         name
     });
     let statements = read_statements(reader);
-    let relations =
-        reader.optional::<Vec<String>>("relations").map(|list| list.value.iter().map(|name| name.to_lowercase()).collect());
+    let relations = read_relations(reader, address.as_ref());
     let superuser = reader.optional::<bool>("superuser").is_some_and(|flag| flag.value);
     let create = reader.optional::<bool>("create");
     if let (Some(create), Some(SqlAddress::Server { .. })) = (&create, &address) {
@@ -121,6 +132,26 @@ pub(super) fn read(reader: &mut Reader<'_>, base: &Path) -> Option<SqlTarget> {
         max_copy: max_copy.map_or(ByteSize(4 << 30), |size| size.value),
         timeout,
     })
+}
+
+fn read_relations(reader: &mut Reader<'_>, address: Option<&SqlAddress>) -> Option<Vec<String>> {
+    let written = reader.optional::<Vec<Located<String>>>("relations")?;
+    let dialect = address.map_or(Dialect::Postgres, SqlAddress::dialect);
+    let mut relations = Vec::new();
+    for text in written.value {
+        match relation_of(dialect, &text.value) {
+            Some(relation) => relations.push(relation),
+            None => reader.error_with_help(
+                "E0103",
+                text.span.clone(),
+                format!("`{}` is not the name of a table or view", text.value),
+                "not a name",
+                "write `orders`, `public.orders`, or in quotes if the name has other characters than letters, digits and `_`"
+                    .to_owned(),
+            ),
+        }
+    }
+    Some(relations)
 }
 
 fn read_statements(reader: &mut Reader<'_>) -> Option<Vec<StatementClass>> {

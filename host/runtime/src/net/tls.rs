@@ -1,9 +1,11 @@
-//! TLS by rustls with ring. The certificate is always checked; there is no switch that turns this off.
+//! TLS by rustls with ring. The certificate is always checked, but for a database whose target says `sslmode=prefer` or `require`.
 
 use crate::blocking;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use std::io;
 use std::sync::{Arc, OnceLock};
 use tokio::net::TcpStream;
@@ -17,6 +19,64 @@ pub(crate) async fn encrypt(stream: TcpStream, host: &str, ca: Option<&str>) -> 
     let bare = host.trim_start_matches('[').trim_end_matches(']').to_owned();
     let name = ServerName::try_from(bare).map_err(io::Error::other)?;
     TlsConnector::from(config).connect(name, stream).await
+}
+
+/// Encrypts a connection to a database, whose certificate one of the system's authorities must have signed for `host`.
+pub(crate) async fn encrypt_verified(stream: TcpStream, host: &str) -> io::Result<TlsStream<TcpStream>> {
+    let bare = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+    let name = ServerName::try_from(bare).map_err(io::Error::other)?;
+    let mut config = (*blocking::run(|_| system_config()).await?).clone();
+    config.alpn_protocols.clear();
+    TlsConnector::from(Arc::new(config)).connect(name, stream).await
+}
+
+/// Encrypts a connection to whoever answers. Only for databases whose target says that the certificate does not count.
+pub(crate) async fn encrypt_unverified(stream: TcpStream, host: &str) -> io::Result<TlsStream<TcpStream>> {
+    let bare = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+    let name = ServerName::try_from(bare).map_err(io::Error::other)?;
+    let mut config = (*config(RootCertStore::empty())).clone();
+    config.alpn_protocols.clear();
+    config.dangerous().set_certificate_verifier(Arc::new(Anybody(rustls::crypto::ring::default_provider())));
+    TlsConnector::from(Arc::new(config)).connect(name, stream).await
+}
+
+/// Takes every certificate, but only from whoever holds its key.
+#[derive(Debug)]
+struct Anybody(CryptoProvider);
+
+impl ServerCertVerifier for Anybody {
+    fn verify_server_cert(
+        &self,
+        _end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
 }
 
 /// Reading the system's authorities takes milliseconds, so it is done once.

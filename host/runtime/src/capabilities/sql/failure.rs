@@ -95,6 +95,14 @@ pub(super) fn mismatch(position: usize, expected: &str) -> Fault {
     Fault::new(FaultClass::Invalid, "sql.parameter", format!("parameter {position} must be a `{expected}`"))
 }
 
+/// A user against whom nothing is read only.
+pub(super) fn as_good_as_superuser(reason: &str) -> Fault {
+    let message = format!(
+        "{reason}; against a superuser, or one as good, nothing is read only: use a role of its own, or write `superuser = true` into the target"
+    );
+    Fault::new(FaultClass::Denied, "sql.superuser", message)
+}
+
 /// A `query` that would do more than read.
 pub(super) fn not_a_read(reason: &str) -> Fault {
     Fault::new(FaultClass::Denied, "sql.read-only", one_line(reason))

@@ -17,14 +17,6 @@ pub(super) fn first(dialect: Dialect, statement: &str) -> String {
     }
 }
 
-/// Every word in lower case: of names, keywords, comments and literals alike, so that none hides from the one who reads this.
-pub(super) fn all(statement: &str) -> impl Iterator<Item = String> + '_ {
-    statement
-        .split(|c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == '$'))
-        .filter(|word| !word.is_empty())
-        .map(str::to_ascii_lowercase)
-}
-
 /// What follows the comment that `text` begins with.
 fn after_comment(dialect: Dialect, text: &str) -> Option<&str> {
     let line = |text: &'_ str| -> usize { text.find('\n').map_or(text.len(), |at| at + 1) };
@@ -78,11 +70,5 @@ mod tests {
         ] {
             assert_eq!(first(dialect, statement), word, "{statement}");
         }
-    }
-
-    #[test]
-    fn no_word_hides() {
-        let words: Vec<_> = all("SELECT \"pg_Sleep\"('a b')/*c*/+pg_catalog.x$1").collect();
-        assert_eq!(words, ["select", "pg_sleep", "a", "b", "c", "pg_catalog", "x$1"]);
     }
 }

@@ -3,16 +3,23 @@
 //! A read: a statement that begins with a reading word and names no file, one at a time by the prepared protocol, in
 //! `START TRANSACTION READ ONLY`, which the server holds writes and definitions off with; then `ROLLBACK`.
 
+mod connect;
+
 use super::failure::{ends_transaction, fault_of, fault_of_write, mismatch, not_a_read, within};
 use super::{Access, Budget, words};
 use crate::bindings::runbook::sql::types::{Column, Rows, Statement, Value};
 use crate::fault::{Fault, FaultClass};
+use connect::connect;
 use futures_util::TryStreamExt as _;
-use runbook_authority::pattern::Dialect;
-use runbook_authority::target::{SqlAddress, TlsMode};
-use sqlx::mysql::{MySqlArguments, MySqlConnectOptions, MySqlConnection, MySqlRow, MySqlSslMode};
+use runbook_authority::pattern::{Dialect, StatementClass, acting_word, classify, words as sql_words};
+use runbook_authority::target::SqlTarget;
+use sqlx::mysql::{MySqlArguments, MySqlConnection, MySqlRow};
 use sqlx::types::{BigDecimal, chrono};
-use sqlx::{AssertSqlSafe, Column as _, ConnectOptions, Connection as _, Row as _, TypeInfo as _, ValueRef as _};
+use sqlx::{AssertSqlSafe, Column as _, Connection as _, Row as _, TypeInfo as _, ValueRef as _};
+
+/// How the server reads a text that the gate has judged.
+const PLAIN_MODE: &str =
+    "SET SESSION sql_mode = 'STRICT_TRANS_TABLES,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION,PIPES_AS_CONCAT'";
 
 /// Words that a reading statement begins with.
 const READING: &[&str] = &["SELECT", "WITH", "VALUES", "TABLE", "SHOW", "DESCRIBE", "DESC", "EXPLAIN"];
@@ -30,30 +37,16 @@ pub(super) async fn query(access: &Access, statement: &str, parameters: &[Value]
     .await
 }
 
-/// What a read-only transaction does not stop: files, settings of the server, other sessions, and locks that outlive a statement.
-const ACTING: &[&str] = &[
-    "benchmark",
-    "dumpfile",
-    "get_lock",
-    "into",
-    "lastval",
-    "load_file",
-    "master_pos_wait",
-    "nextval",
-    "outfile",
-    "release_all_locks",
-    "release_lock",
-    "setval",
-    "sys_eval",
-    "sys_exec",
-];
+/// Words with which a SELECT writes a file or a variable.
+const INTO: &[&str] = &["dumpfile", "into", "outfile"];
 
 fn refuse_writes(statement: &str) -> Result<(), Fault> {
     let first = words::first(Dialect::MySql, statement);
     if !READING.contains(&first.as_str()) && !statement.trim_start().starts_with('(') {
         return Err(not_a_read("only a statement that returns rows and changes nothing can be queried"));
     }
-    if let Some(word) = words::all(statement).find(|word| ACTING.contains(&word.as_str())) {
+    let writes = || sql_words(statement).find(|word| INTO.contains(&word.as_str()));
+    if let Some(word) = acting_word(Dialect::MySql, statement).or_else(writes) {
         let reason = format!("`{word}` does more than read, so it is for `execute`, not for `query`");
         return Err(not_a_read(&reason));
     }
@@ -90,9 +83,24 @@ fn sizes(row: &MySqlRow) -> impl Iterator<Item = usize> + '_ {
     (0..row.len()).map(|index| row.try_get_unchecked::<&[u8], _>(index).map_or(0, <[u8]>::len))
 }
 
+/// Whether the target's classes say that a statement does nothing but read.
+fn only_reads(target: &SqlTarget, statement: &str) -> bool {
+    target.is_narrowed()
+        && classify(Dialect::MySql, statement)
+            .is_some_and(|facts| facts.classes.iter().all(|class| *class == StatementClass::Select))
+}
+
 pub(super) async fn execute(access: &Access, statement: &str, parameters: &[Value]) -> Result<u64, Fault> {
+    let only_reads = only_reads(access.sql(), statement);
     within(access, async {
         let mut connection = connect(access).await?;
+        if only_reads {
+            run(&mut connection, "START TRANSACTION READ ONLY").await?;
+            let count = change(&mut connection, statement, parameters, fault_of).await;
+            let _ = run(&mut connection, "ROLLBACK").await;
+            let _ = connection.close().await;
+            return count;
+        }
         let count = change(&mut connection, statement, parameters, fault_of_write).await;
         let _ = connection.close().await;
         count
@@ -112,7 +120,8 @@ pub(super) async fn transaction(access: &Access, statements: &[Statement]) -> Re
     }
     within(access, async {
         let mut connection = connect(access).await?;
-        run(&mut connection, "START TRANSACTION").await?;
+        let only_reads = statements.iter().all(|statement| only_reads(access.sql(), &statement.text));
+        run(&mut connection, if only_reads { "START TRANSACTION READ ONLY" } else { "START TRANSACTION" }).await?;
         let mut counts = Vec::new();
         for Statement { text, parameters } in statements {
             // Whatever happens to the connection here: nothing was committed.
@@ -138,38 +147,6 @@ async fn change(
 
 async fn run(connection: &mut MySqlConnection, statement: &'static str) -> Result<(), Fault> {
     sqlx::raw_sql(statement).execute(connection).await.map(|_| ()).map_err(|error| fault_of(&error))
-}
-
-async fn connect(access: &Access) -> Result<MySqlConnection, Fault> {
-    let SqlAddress::Server { host, port, user, database, tls, .. } = &access.sql().address else {
-        unreachable!("only MySQL targets come here");
-    };
-    let tls = match tls {
-        TlsMode::Prefer => MySqlSslMode::Preferred,
-        TlsMode::Disable => MySqlSslMode::Disabled,
-        TlsMode::Require => MySqlSslMode::Required,
-        TlsMode::VerifyFull => MySqlSslMode::VerifyIdentity,
-    };
-    let mut options = MySqlConnectOptions::new()
-        .port(*port)
-        .username(user)
-        .database(database)
-        .ssl_mode(tls)
-        .timezone(Some("+00:00".to_owned()));
-    options = if host.starts_with('/') { options.socket(format!("{host}/mysqld.sock")) } else { options.host(host) };
-    if let Some(password) = &access.password {
-        let text =
-            password.expose_text().ok_or_else(|| Fault::new(FaultClass::Invalid, "sql.password", "the password is not text"))?;
-        options = options.password(text);
-    }
-    let mut connection = options.disable_statement_logging().connect().await.map_err(|error| fault_of(&error))?;
-    // MariaDB counts seconds, MySQL milliseconds of SELECTs; each refuses the other's name, so one of the two works.
-    let seconds = format!("SET SESSION max_statement_time = {}", access.timeout.as_secs_f64().max(0.001));
-    let milliseconds = format!("SET SESSION max_execution_time = {}", access.timeout.as_millis().max(1));
-    if sqlx::raw_sql(AssertSqlSafe(seconds)).execute(&mut connection).await.is_err() {
-        sqlx::raw_sql(AssertSqlSafe(milliseconds)).execute(&mut connection).await.map_err(|error| fault_of(&error))?;
-    }
-    Ok(connection)
 }
 
 fn arguments(parameters: &[Value]) -> Result<MySqlArguments, Fault> {

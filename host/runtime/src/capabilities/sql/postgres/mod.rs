@@ -5,73 +5,28 @@
 //! that every type arrives as text with its name; `ROLLBACK`. Tried against the corpus in `tests/`.
 
 mod bind;
+mod connect;
+mod touched;
 mod value;
+mod wire;
 
 use super::failure::{ends_transaction, fault_of, fault_of_write, not_a_read, within};
 use super::{Access, Budget, words};
 use crate::bindings::runbook::sql::types::{Column, Rows, Statement, Value};
-use crate::fault::{Fault, FaultClass};
+use crate::fault::Fault;
+use connect::connect;
 use futures_util::TryStreamExt as _;
-use runbook_authority::pattern::Dialect;
-use runbook_authority::target::{SqlAddress, TlsMode};
-use sqlx::postgres::{PgArguments, PgConnectOptions, PgConnection, PgRow, PgSslMode};
+use runbook_authority::pattern::{Dialect, StatementClass, acting_word, classify};
+use runbook_authority::target::SqlTarget;
+use sqlx::postgres::{PgArguments, PgConnection, PgRow};
 use sqlx::{
-    AssertSqlSafe, Column as _, ConnectOptions, Connection as _, Executor as _, Row as _, SqlSafeStr as _, Statement as _,
-    TypeInfo as _,
+    AssertSqlSafe, Column as _, Connection as _, Executor as _, Row as _, SqlSafeStr as _, Statement as _, TypeInfo as _,
 };
+use touched::Watch;
+use wire::Wire;
 
 /// Rows of one FETCH.
 const BATCH: u32 = 500;
-
-/// Functions that act although the transaction only reads: on other sessions, the server, its files, another database, or the
-/// limits of this session; and those that run SQL given as text, in which none of these words would be seen. A function that a
-/// database's owner made to do the same is not known here: it needs a role that may not call it.
-const ACTING: &[&str] = &[
-    "connectby",
-    "cursor_to_xml",
-    "lo_export",
-    "lo_import",
-    "normal_rand",
-    "pg_backup_start",
-    "pg_backup_stop",
-    "pg_cancel_backend",
-    "pg_create_restore_point",
-    "pg_import_system_collations",
-    "pg_log_backend_memory_contexts",
-    "pg_logical_emit_message",
-    "pg_notify",
-    "pg_prewarm",
-    "pg_promote",
-    "pg_reload_conf",
-    "pg_start_backup",
-    "pg_stop_backup",
-    "pg_switch_wal",
-    "pg_terminate_backend",
-    "set_config",
-    "ts_rewrite",
-    "ts_stat",
-    "xpath_table",
-];
-
-/// Beginnings of the names of such functions.
-const ACTING_FAMILIES: &[&str] = &[
-    "binary_upgrade_",
-    "crosstab",
-    "dblink",
-    "pg_copy_logical_",
-    "pg_copy_physical_",
-    "pg_create_logical_",
-    "pg_create_physical_",
-    "pg_drop_replication_",
-    "pg_file_",
-    "pg_logical_slot_",
-    "pg_replication_",
-    "pg_rotate_logfile",
-    "pg_stat_reset",
-    "pg_stat_statements_reset",
-    "pg_wal_replay_",
-    "query_to_xml",
-];
 
 /// Words with which a statement would begin or end a transaction.
 const TRANSACTION: &[&str] = &["BEGIN", "START", "COMMIT", "END", "ROLLBACK", "ABORT", "PREPARE", "SAVEPOINT", "RELEASE"];
@@ -79,10 +34,15 @@ const TRANSACTION: &[&str] = &["BEGIN", "START", "COMMIT", "END", "ROLLBACK", "A
 pub(super) async fn query(access: &Access, statement: &str, parameters: &[Value]) -> Result<Rows, Fault> {
     refuse_acting(statement)?;
     within(access, async {
-        let mut connection = connect(access).await?;
+        let (mut connection, wire) = connect(access).await?;
         run(&mut connection, "BEGIN READ ONLY").await?;
         run(&mut connection, "SELECT 1").await?;
-        let rows = read(&mut connection, access, statement, parameters).await;
+        let mut watch = Watch::begin(&mut connection, access.sql()).await?;
+        let rows = match read(&mut connection, &wire, access, statement, parameters).await {
+            Ok(rows) => judged(watch.as_mut(), &mut connection).await.map(|()| rows),
+            Err(fault) => Err(fault),
+        };
+        drop(watch);
         // After a cut result the rest is still on its way: dropping the connection ends it, reading on to its end would not.
         if !rows.as_ref().is_ok_and(|rows| rows.truncated) {
             let _ = run(&mut connection, "ROLLBACK").await;
@@ -93,9 +53,16 @@ pub(super) async fn query(access: &Access, statement: &str, parameters: &[Value]
     .await
 }
 
+/// What was touched is asked of the server once more, if the target allows less than everything.
+async fn judged(watch: Option<&mut Watch<'_>>, connection: &mut PgConnection) -> Result<(), Fault> {
+    match watch {
+        Some(watch) => watch.judge(connection).await,
+        None => Ok(()),
+    }
+}
+
 fn refuse_acting(statement: &str) -> Result<(), Fault> {
-    let acts = |word: &String| ACTING.contains(&word.as_str()) || ACTING_FAMILIES.iter().any(|family| word.starts_with(family));
-    if let Some(word) = words::all(statement).find(acts) {
+    if let Some(word) = acting_word(Dialect::Postgres, statement) {
         let reason = format!("`{word}` does more than read, or hides what it does, so it is for `execute`, not for `query`");
         return Err(not_a_read(&reason));
     }
@@ -106,7 +73,13 @@ fn refuse_acting(statement: &str) -> Result<(), Fault> {
     Ok(())
 }
 
-async fn read(connection: &mut PgConnection, access: &Access, statement: &str, parameters: &[Value]) -> Result<Rows, Fault> {
+async fn read(
+    connection: &mut PgConnection,
+    wire: &Wire,
+    access: &Access,
+    statement: &str,
+    parameters: &[Value],
+) -> Result<Rows, Fault> {
     let prepared =
         connection.prepare(AssertSqlSafe(statement.to_owned()).into_sql_str()).await.map_err(|error| fault_of(&error))?;
     let columns = prepared
@@ -137,6 +110,11 @@ async fn read(connection: &mut PgConnection, access: &Access, statement: &str, p
             }
             rows.rows.push(value::values(&row)?);
         }
+        drop(found);
+        if wire.is_cut() {
+            rows.truncated = true;
+            return Ok(rows);
+        }
         if received < count {
             return Ok(rows);
         }
@@ -157,12 +135,54 @@ fn not_readable(error: &sqlx::Error) -> Fault {
     fault
 }
 
+/// How one statement by itself runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Alone {
+    /// As a read does: the target's classes say that it is nothing more.
+    ReadOnly,
+    /// In a transaction, at whose end the server is asked what was touched.
+    Watched,
+    /// Outside of any transaction: some statements (VACUUM) need that.
+    Outside,
+}
+
+fn alone(target: &SqlTarget, statement: &str) -> Alone {
+    if !target.is_narrowed() {
+        return Alone::Outside;
+    }
+    let classes = classify(Dialect::Postgres, statement).map(|facts| facts.classes).unwrap_or_default();
+    let only = |class| classes.iter().all(|other| *other == class) && !classes.is_empty();
+    if only(StatementClass::Select) {
+        Alone::ReadOnly
+    } else if only(StatementClass::Maintain) {
+        Alone::Outside
+    } else {
+        Alone::Watched
+    }
+}
+
 pub(super) async fn execute(access: &Access, statement: &str, parameters: &[Value]) -> Result<u64, Fault> {
+    let how = alone(access.sql(), statement);
     within(access, async {
-        let mut connection = connect(access).await?;
-        let count = change(&mut connection, statement, parameters).await;
+        let (mut connection, _wire) = connect(access).await?;
+        let count = match how {
+            Alone::Outside => change(&mut connection, statement, parameters).await.map_err(Failed::for_good),
+            Alone::ReadOnly => {
+                run(&mut connection, "BEGIN READ ONLY").await?;
+                run(&mut connection, "SELECT 1").await?;
+                let mut watch = Watch::begin(&mut connection, access.sql()).await?;
+                let count = change(&mut connection, statement, parameters).await.map_err(Failed::undone)?;
+                judged(watch.as_mut(), &mut connection).await?;
+                run(&mut connection, "ROLLBACK").await?;
+                Ok(count)
+            }
+            Alone::Watched => {
+                let statement = Statement { text: statement.to_owned(), parameters: parameters.to_vec() };
+                in_transaction(&mut connection, access, std::slice::from_ref(&statement)).await.map(|counts| counts.iter().sum())
+            }
+        };
         let _ = connection.close().await;
-        count.map_err(Failed::for_good)
+        count
     })
     .await
 }
@@ -175,16 +195,31 @@ pub(super) async fn transaction(access: &Access, statements: &[Statement]) -> Re
         }
     }
     within(access, async {
-        let mut connection = connect(access).await?;
-        run(&mut connection, "BEGIN").await?;
-        let counts = all(&mut connection, statements).await;
-        if counts.is_err() {
-            let _ = run(&mut connection, "ROLLBACK").await;
-        }
+        let (mut connection, _wire) = connect(access).await?;
+        let counts = in_transaction(&mut connection, access, statements).await;
         let _ = connection.close().await;
         counts
     })
     .await
+}
+
+async fn in_transaction(connection: &mut PgConnection, access: &Access, statements: &[Statement]) -> Result<Vec<u64>, Fault> {
+    run(connection, "BEGIN").await?;
+    let mut watch = Watch::begin(connection, access.sql()).await?;
+    let counts = match all(connection, statements).await {
+        Ok(counts) => judged(watch.as_mut(), connection).await.map(|()| counts),
+        Err(fault) => Err(fault),
+    };
+    match counts {
+        Ok(counts) => {
+            sqlx::raw_sql("COMMIT").execute(connection).await.map_err(|error| fault_of_write(&error))?;
+            Ok(counts)
+        }
+        Err(fault) => {
+            let _ = run(connection, "ROLLBACK").await;
+            Err(fault)
+        }
+    }
 }
 
 async fn all(connection: &mut PgConnection, statements: &[Statement]) -> Result<Vec<u64>, Fault> {
@@ -193,7 +228,6 @@ async fn all(connection: &mut PgConnection, statements: &[Statement]) -> Result<
         // Whatever happened to the connection: nothing was committed.
         counts.push(change(connection, text, parameters).await.map_err(Failed::undone)?);
     }
-    sqlx::raw_sql("COMMIT").execute(connection).await.map_err(|error| fault_of_write(&error))?;
     Ok(counts)
 }
 
@@ -235,60 +269,4 @@ async fn change(connection: &mut PgConnection, statement: &str, parameters: &[Va
 
 async fn run(connection: &mut PgConnection, statement: &'static str) -> Result<(), Fault> {
     sqlx::raw_sql(statement).execute(connection).await.map(|_| ()).map_err(|error| fault_of(&error))
-}
-
-async fn connect(access: &Access) -> Result<PgConnection, Fault> {
-    let SqlAddress::Server { host, port, user, database, tls, .. } = &access.sql().address else {
-        unreachable!("only PostgreSQL targets come here");
-    };
-    let tls = match tls {
-        TlsMode::Prefer => PgSslMode::Prefer,
-        TlsMode::Disable => PgSslMode::Disable,
-        TlsMode::Require => PgSslMode::Require,
-        TlsMode::VerifyFull => PgSslMode::VerifyFull,
-    };
-    let timeout = access.timeout.as_millis().max(1).to_string();
-    let mut options = PgConnectOptions::new_without_pgpass()
-        .port(*port)
-        .username(user)
-        .database(database)
-        .ssl_mode(tls)
-        .application_name("runbook")
-        .options([
-            ("statement_timeout", timeout.as_str()),
-            ("lock_timeout", timeout.as_str()),
-            ("idle_in_transaction_session_timeout", timeout.as_str()),
-            ("TimeZone", "UTC"),
-            ("DateStyle", "ISO, YMD"),
-            ("IntervalStyle", "iso_8601"),
-            ("bytea_output", "hex"),
-            ("extra_float_digits", "1"),
-        ]);
-    options = if host.starts_with('/') { options.socket(host) } else { options.host(host) };
-    if let Some(password) = &access.password {
-        let text =
-            password.expose_text().ok_or_else(|| Fault::new(FaultClass::Invalid, "sql.password", "the password is not text"))?;
-        options = options.password(text);
-    }
-    let mut connection = options.disable_statement_logging().connect().await.map_err(|error| fault_of(&error))?;
-    if !access.sql().superuser {
-        refuse_superuser(&mut connection).await?;
-    }
-    // A statement whose call is over (cancelled, cut off) ends on the server too. Older servers and other systems have no such
-    // setting; there the statement timeout is the end.
-    let _ = run(&mut connection, "SET client_connection_check_interval = '500ms'").await;
-    Ok(connection)
-}
-
-/// Read-only cannot hold against a role that may write files on the server, or become one that may.
-async fn refuse_superuser(connection: &mut PgConnection) -> Result<(), Fault> {
-    let question =
-        "SELECT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolsuper AND pg_catalog.pg_has_role(session_user, oid, 'MEMBER'))";
-    let row = sqlx::raw_sql(question).fetch_one(connection).await.map_err(|error| fault_of(&error))?;
-    let is_superuser = row.try_get_raw(0).ok().and_then(|value| value.as_str().ok().map(|text| text == "t"));
-    if is_superuser == Some(false) {
-        return Ok(());
-    }
-    let message = "the role is a superuser or may become one, against whom nothing is read only; use a role of its own, or write `superuser = true` into the target";
-    Err(Fault::new(FaultClass::Denied, "sql.superuser", message))
 }

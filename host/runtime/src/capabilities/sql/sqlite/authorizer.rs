@@ -3,6 +3,8 @@
 //! Both lists name what is allowed. What SQLite does not name (an `ATTACH` whose file is an expression comes without one) and what a
 //! later SQLite may bring is denied.
 
+use runbook_authority::pattern::StatementClass;
+use runbook_authority::target::SqlTarget;
 use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
 
 /// Pragmas that only look, whatever their argument. `database_list` is none of them: it tells the host's path.
@@ -75,6 +77,57 @@ const MODULES: &[&str] = &["fts3", "fts4", "fts5", "fts5vocab", "fts4aux", "rtre
 /// Functions that load code, or write or open a file.
 const ACTING: &[&str] = &["load_extension", "fts3_tokenizer", "writefile", "readfile", "edit", "fsdir", "lsmode", "zipfile"];
 
+/// What the target's `relations` and `statements` leave of a database. SQLite names each table that a statement comes to, also by a
+/// view or a trigger, so that it is the one who decides.
+pub(super) struct Scope {
+    relations: Option<Vec<String>>,
+    classes: Option<Vec<StatementClass>>,
+}
+
+impl Scope {
+    pub(super) fn of(target: &SqlTarget) -> Self {
+        // An attached database there is none, so the last part is the name.
+        let name = |relation: &String| relation.rsplit('.').next().unwrap_or(relation).trim_matches('"').to_owned();
+        let relations = target.relations.as_ref().map(|relations| relations.iter().map(name).collect());
+        Self { relations, classes: target.statements.clone() }
+    }
+
+    /// Whether the action stays within the target, whatever the verb.
+    pub(super) fn allows(&self, context: &AuthContext<'_>) -> bool {
+        let (table, class) = match context.action {
+            AuthAction::Read { table_name, .. } => (table_name, None),
+            AuthAction::Insert { table_name } => (table_name, Some(StatementClass::Insert)),
+            AuthAction::Update { table_name, .. } => (table_name, Some(StatementClass::Update)),
+            AuthAction::Delete { table_name } => (table_name, Some(StatementClass::Delete)),
+            _ => return true,
+        };
+        // A definition writes the schema itself.
+        if table.starts_with("sqlite_") {
+            return true;
+        }
+        let by_class = match (&self.classes, class) {
+            (Some(classes), Some(class)) => classes.contains(&class) || classes.contains(&StatementClass::Define),
+            (Some(_), None) | (None, _) => true,
+        };
+        by_class && self.names(table, context.accessor)
+    }
+
+    /// A view that is named reads for those who read it; a module of a named table keeps its words in tables beside it.
+    fn names(&self, table: &str, view: Option<&str>) -> bool {
+        let Some(relations) = &self.relations else { return true };
+        let (table, view) = (table.to_lowercase(), view.map(str::to_lowercase));
+        relations.iter().any(|name| {
+            *name == table
+                || view.as_ref() == Some(name)
+                || table.strip_prefix(name.as_str()).is_some_and(|part| MODULE_TABLES.contains(&part))
+        })
+    }
+}
+
+/// Ends of the names of the tables in which FTS and R*Tree keep what belongs to one of theirs.
+const MODULE_TABLES: &[&str] =
+    &["_content", "_data", "_idx", "_docsize", "_config", "_segments", "_segdir", "_stat", "_node", "_parent", "_rowid"];
+
 fn verdict(allowed: bool) -> Authorization {
     if allowed { Authorization::Allow } else { Authorization::Deny }
 }
@@ -84,13 +137,16 @@ fn is_harmless_function(name: &str) -> bool {
 }
 
 /// Looking at this database.
-pub(super) fn may_read(context: AuthContext<'_>) -> Authorization {
-    verdict(match context.action {
-        AuthAction::Select | AuthAction::Read { .. } | AuthAction::Recursive => true,
-        AuthAction::Function { function_name } => is_harmless_function(function_name),
-        AuthAction::Pragma { pragma_name, pragma_value } => only_looks(&pragma_name.to_lowercase(), pragma_value),
-        _ => false,
-    })
+pub(super) fn may_read(scope: &Scope, context: &AuthContext<'_>) -> Authorization {
+    verdict(
+        scope.allows(context)
+            && match context.action {
+                AuthAction::Select | AuthAction::Read { .. } | AuthAction::Recursive => true,
+                AuthAction::Function { function_name } => is_harmless_function(function_name),
+                AuthAction::Pragma { pragma_name, pragma_value } => only_looks(&pragma_name.to_lowercase(), pragma_value),
+                _ => false,
+            },
+    )
 }
 
 fn only_looks(pragma: &str, value: Option<&str>) -> bool {
@@ -98,44 +154,47 @@ fn only_looks(pragma: &str, value: Option<&str>) -> bool {
 }
 
 /// Everything in this database, and nothing outside of it.
-pub(super) fn may_write(context: AuthContext<'_>) -> Authorization {
-    verdict(match context.action {
-        AuthAction::Select
-        | AuthAction::Read { .. }
-        | AuthAction::Recursive
-        | AuthAction::Insert { .. }
-        | AuthAction::Update { .. }
-        | AuthAction::Delete { .. }
-        | AuthAction::CreateIndex { .. }
-        | AuthAction::CreateTable { .. }
-        | AuthAction::CreateTempIndex { .. }
-        | AuthAction::CreateTempTable { .. }
-        | AuthAction::CreateTempTrigger { .. }
-        | AuthAction::CreateTempView { .. }
-        | AuthAction::CreateTrigger { .. }
-        | AuthAction::CreateView { .. }
-        | AuthAction::DropIndex { .. }
-        | AuthAction::DropTable { .. }
-        | AuthAction::DropTempIndex { .. }
-        | AuthAction::DropTempTable { .. }
-        | AuthAction::DropTempTrigger { .. }
-        | AuthAction::DropTempView { .. }
-        | AuthAction::DropTrigger { .. }
-        | AuthAction::DropView { .. }
-        | AuthAction::DropVtable { .. }
-        | AuthAction::AlterTable { .. }
-        | AuthAction::Reindex { .. }
-        | AuthAction::Analyze { .. }
-        | AuthAction::Transaction { .. }
-        | AuthAction::Savepoint { .. } => true,
-        AuthAction::CreateVtable { module_name, .. } => MODULES.contains(&module_name.to_lowercase().as_str()),
-        AuthAction::Function { function_name } => is_harmless_function(function_name),
-        AuthAction::Pragma { pragma_name, pragma_value } => {
-            let name = pragma_name.to_lowercase();
-            only_looks(&name, pragma_value) || CHANGING.contains(&name.as_str())
-        }
-        // VACUUM attaches a file of its own, which has no name. Anybody else's is held off by the limit of attached databases.
-        AuthAction::Attach { filename } => filename.is_empty(),
-        _ => false,
-    })
+pub(super) fn may_write(scope: &Scope, context: &AuthContext<'_>) -> Authorization {
+    verdict(
+        scope.allows(context)
+            && match context.action {
+                AuthAction::Select
+                | AuthAction::Read { .. }
+                | AuthAction::Recursive
+                | AuthAction::Insert { .. }
+                | AuthAction::Update { .. }
+                | AuthAction::Delete { .. }
+                | AuthAction::CreateIndex { .. }
+                | AuthAction::CreateTable { .. }
+                | AuthAction::CreateTempIndex { .. }
+                | AuthAction::CreateTempTable { .. }
+                | AuthAction::CreateTempTrigger { .. }
+                | AuthAction::CreateTempView { .. }
+                | AuthAction::CreateTrigger { .. }
+                | AuthAction::CreateView { .. }
+                | AuthAction::DropIndex { .. }
+                | AuthAction::DropTable { .. }
+                | AuthAction::DropTempIndex { .. }
+                | AuthAction::DropTempTable { .. }
+                | AuthAction::DropTempTrigger { .. }
+                | AuthAction::DropTempView { .. }
+                | AuthAction::DropTrigger { .. }
+                | AuthAction::DropView { .. }
+                | AuthAction::DropVtable { .. }
+                | AuthAction::AlterTable { .. }
+                | AuthAction::Reindex { .. }
+                | AuthAction::Analyze { .. }
+                | AuthAction::Transaction { .. }
+                | AuthAction::Savepoint { .. } => true,
+                AuthAction::CreateVtable { module_name, .. } => MODULES.contains(&module_name.to_lowercase().as_str()),
+                AuthAction::Function { function_name } => is_harmless_function(function_name),
+                AuthAction::Pragma { pragma_name, pragma_value } => {
+                    let name = pragma_name.to_lowercase();
+                    only_looks(&name, pragma_value) || CHANGING.contains(&name.as_str())
+                }
+                // VACUUM attaches a file of its own, which has no name. Anybody else's is held off by the limit of attached databases.
+                AuthAction::Attach { filename } => filename.is_empty(),
+                _ => false,
+            },
+    )
 }

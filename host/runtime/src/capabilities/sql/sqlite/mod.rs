@@ -14,9 +14,11 @@ use super::{Access, Budget, words};
 use crate::bindings::runbook::sql::types::{Column, Rows, Statement, Value};
 use crate::blocking::{self, Stop};
 use crate::fault::{Fault, FaultClass};
+use authorizer::Scope;
 use runbook_authority::pattern::Dialect;
 use runbook_authority::target::{SqlAddress, SqlTarget};
 use rusqlite::fallible_iterator::FallibleIterator as _;
+use rusqlite::hooks::AuthContext;
 use rusqlite::limits::Limit;
 use rusqlite::types::{ToSqlOutput, Value as Bound, ValueRef};
 use rusqlite::{Batch, Connection, ErrorCode, OpenFlags, TransactionBehavior, params_from_iter};
@@ -144,16 +146,21 @@ fn open(access: &Access, handle: Handle, stop: &Stop) -> Result<Connection, Faul
     connection
         .progress_handler(1_000, Some(move || stop.is_set() || Instant::now() >= deadline))
         .map_err(|error| fault(&error))?;
+    let scope = Scope::of(access.sql());
     match handle {
         Handle::Read => {
             limit(&connection, Limit::SQLITE_LIMIT_LENGTH, largest_value(access.sql()))?;
             limit(&connection, Limit::SQLITE_LIMIT_ATTACHED, 0)?;
-            connection.authorizer(Some(authorizer::may_read)).map_err(|error| fault(&error))?;
+            connection
+                .authorizer(Some(move |context: AuthContext<'_>| authorizer::may_read(&scope, &context)))
+                .map_err(|error| fault(&error))?;
         }
         Handle::Write => {
             limit(&connection, Limit::SQLITE_LIMIT_LENGTH, largest_value(access.sql()).max(64 << 20))?;
             limit(&connection, Limit::SQLITE_LIMIT_ATTACHED, 0)?;
-            connection.authorizer(Some(authorizer::may_write)).map_err(|error| fault(&error))?;
+            connection
+                .authorizer(Some(move |context: AuthContext<'_>| authorizer::may_write(&scope, &context)))
+                .map_err(|error| fault(&error))?;
         }
         Handle::Copy => {}
     }

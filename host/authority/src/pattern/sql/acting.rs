@@ -1,0 +1,206 @@
+//! Functions that act although no table is written to, and those that read what no parser sees.
+
+use super::Dialect;
+
+/// Functions of PostgreSQL that act although the transaction only reads: on other sessions, the server, its files, another database,
+/// sequences, locks that outlive the statement, or the limits of this session; and those that run SQL given as text, in which none
+/// of these words would be seen. A function that a database's owner made to do the same is not known here.
+const POSTGRES: &[&str] = &[
+    "connectby",
+    "cursor_to_xml",
+    "lo_creat",
+    "lo_create",
+    "lo_export",
+    "lo_from_bytea",
+    "lo_get",
+    "lo_import",
+    "lo_open",
+    "lo_put",
+    "lo_truncate",
+    "lo_truncate64",
+    "lo_unlink",
+    "loread",
+    "lowrite",
+    "nextval",
+    "normal_rand",
+    "pg_backup_start",
+    "pg_backup_stop",
+    "pg_cancel_backend",
+    "pg_create_restore_point",
+    "pg_export_snapshot",
+    "pg_import_system_collations",
+    "pg_log_backend_memory_contexts",
+    "pg_logical_emit_message",
+    "pg_notify",
+    "pg_prewarm",
+    "pg_promote",
+    "pg_reload_conf",
+    "pg_start_backup",
+    "pg_stat_file",
+    "pg_stop_backup",
+    "pg_switch_wal",
+    "pg_terminate_backend",
+    "set_config",
+    "setval",
+    "ts_rewrite",
+    "ts_stat",
+    "xpath_table",
+];
+
+/// Beginnings of the names of such functions.
+const POSTGRES_FAMILIES: &[&str] = &[
+    "binary_upgrade_",
+    "brin_desummarize_",
+    "brin_summarize_",
+    "crosstab",
+    "dblink",
+    "gin_clean_pending_",
+    "pg_advisory_",
+    "pg_copy_logical_",
+    "pg_copy_physical_",
+    "pg_create_logical_",
+    "pg_create_physical_",
+    "pg_drop_replication_",
+    "pg_file_",
+    "pg_logical_slot_",
+    "pg_ls_",
+    "pg_read_binary_file",
+    "pg_read_file",
+    "pg_replication_",
+    "pg_rotate_logfile",
+    "pg_stat_reset",
+    "pg_stat_statements_reset",
+    "pg_try_advisory_",
+    "pg_wal_replay_",
+    "query_to_xml",
+];
+
+/// What a read-only transaction of MySQL and MariaDB does not stop: files, other sessions, and locks that outlive a statement.
+const MYSQL: &[&str] = &[
+    "benchmark",
+    "get_lock",
+    "lastval",
+    "load_file",
+    "master_gtid_wait",
+    "master_pos_wait",
+    "nextval",
+    "release_all_locks",
+    "release_lock",
+    "setval",
+    "sys_eval",
+    "sys_exec",
+    "sys_get",
+    "sys_set",
+];
+
+const SQLITE: &[&str] = &["edit", "fts3_tokenizer", "load_extension", "readfile", "writefile"];
+
+/// The first word of the statement, in lower case, that is the name of a function that acts. Of names, keywords, comments and literals
+/// alike, so that none hides from the one who reads this.
+pub fn acting_word(dialect: Dialect, statement: &str) -> Option<String> {
+    let (names, families): (&[&str], &[&str]) = match dialect {
+        Dialect::Postgres => (POSTGRES, POSTGRES_FAMILIES),
+        Dialect::MySql => (MYSQL, &[]),
+        Dialect::Sqlite => (SQLITE, &[]),
+    };
+    let acts = |word: &String| names.contains(&word.as_str()) || families.iter().any(|family| word.starts_with(family));
+    words(statement).find(acts)
+}
+
+/// Every word in lower case: of names, keywords, comments and literals alike.
+pub fn words(statement: &str) -> impl Iterator<Item = String> + '_ {
+    statement
+        .split(|c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == '$'))
+        .filter(|word| !word.is_empty())
+        .map(str::to_ascii_lowercase)
+}
+
+/// Beginnings of the names of functions that read relations which are given to them as texts, where no parser sees them.
+const READING_BY_TEXT: &[&str] = &[
+    "cursor_to_xml",
+    "database_to_xml",
+    "dblink",
+    "lo_get",
+    "load_file",
+    "pg_read_",
+    "query_to_xml",
+    "schema_to_xml",
+    "table_to_xml",
+    "ts_stat",
+];
+
+pub(super) fn reads_by_text(statement: &str) -> bool {
+    words(statement).any(|word| READING_BY_TEXT.iter().any(|name| word.starts_with(name)))
+}
+
+/// Functions in FROM that make rows of their arguments alone.
+const ROWS_OF_ARGUMENTS: &[&str] = &[
+    "generate_series",
+    "json_array_elements",
+    "json_array_elements_text",
+    "json_each",
+    "json_each_text",
+    "json_tree",
+    "jsonb_array_elements",
+    "jsonb_array_elements_text",
+    "jsonb_each",
+    "jsonb_each_text",
+    "regexp_matches",
+    "regexp_split_to_table",
+    "string_to_table",
+    "unnest",
+];
+
+pub(super) fn makes_rows_of_its_arguments(name: &str) -> bool {
+    ROWS_OF_ARGUMENTS.contains(&name)
+}
+
+/// Functions of MySQL and MariaDB that read their arguments alone. Every other one may be stored in the database, and no question to
+/// the server tells what it reads.
+const BUILT_IN: &str = " abs acos adddate addtime any_value ascii asin atan atan2 avg bin bin_to_uuid bit_and bit_count bit_length \
+    bit_or bit_xor cast ceil ceiling char char_length character_length charset coalesce coercibility collation concat concat_ws \
+    connection_id conv convert convert_tz cos cot count crc32 cume_dist curdate current_date current_role current_time \
+    current_timestamp current_user curtime database date date_add date_format date_sub datediff day dayname dayofmonth dayofweek \
+    dayofyear degrees dense_rank elt exp export_set extract field find_in_set first_value floor format format_bytes from_base64 \
+    from_days from_unixtime get_format greatest group_concat grouping hex hour if ifnull inet6_aton inet6_ntoa inet_aton inet_ntoa \
+    insert instr interval is_ipv4 is_ipv6 is_uuid isnull json_array json_array_append json_array_insert json_arrayagg json_compact \
+    json_contains json_contains_path json_depth json_detailed json_equals json_exists json_extract json_insert json_keys json_length \
+    json_loose json_merge_patch json_merge_preserve json_normalize json_object json_objectagg json_overlaps json_pretty json_query \
+    json_quote json_remove json_replace json_schema_valid json_search json_set json_type json_unquote json_valid json_value lag \
+    last_day last_value lcase lead least left length ln localtime localtimestamp locate log log10 log2 lower lpad ltrim makedate \
+    maketime max md5 median microsecond mid min minute mod month monthname natural_sort_key now nth_value ntile nullif nvl nvl2 oct \
+    octet_length ord percent_rank percentile_cont percentile_disc period_add period_diff pi position pow power quarter quote radians \
+    rand rank regexp_instr regexp_like regexp_replace regexp_substr repeat replace reverse right round row_count row_number rpad \
+    rtrim schema sec_to_time second session_user sha sha1 sha2 sign sin soundex space sqrt std stddev stddev_pop stddev_samp \
+    str_to_date strcmp subdate substr substring substring_index subtime sum sysdate system_user tan time time_format time_to_sec \
+    timediff timestamp timestampadd timestampdiff to_base64 to_char to_days to_seconds trim truncate ucase unhex unix_timestamp upper \
+    user utc_date utc_time utc_timestamp uuid uuid_short uuid_to_bin values var_pop var_samp variance version week weekday weekofyear \
+    weight_string year yearweek ";
+
+/// Whether nothing but its arguments is read by a function, as far as its name says.
+pub(super) fn reads_its_arguments_alone(dialect: Dialect, name: &str) -> bool {
+    match dialect {
+        Dialect::MySql => BUILT_IN.contains(&format!(" {name} ")),
+        // What a function of PostgreSQL touches is asked of the server; SQLite stores none.
+        Dialect::Postgres | Dialect::Sqlite => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_word_hides() {
+        let words: Vec<_> = words("SELECT \"pg_Sleep\"('a b')/*c*/+pg_catalog.x$1").collect();
+        assert_eq!(words, ["select", "pg_sleep", "a", "b", "c", "pg_catalog", "x$1"]);
+    }
+
+    #[test]
+    fn names_are_known_whole() {
+        assert!(reads_its_arguments_alone(Dialect::MySql, "count") && reads_its_arguments_alone(Dialect::MySql, "abs"));
+        assert!(!reads_its_arguments_alone(Dialect::MySql, "coun") && !reads_its_arguments_alone(Dialect::MySql, ""));
+        assert_eq!(acting_word(Dialect::Postgres, "select PG_READ_FILE('x')").as_deref(), Some("pg_read_file"));
+        assert_eq!(acting_word(Dialect::Postgres, "select read from files"), None);
+    }
+}

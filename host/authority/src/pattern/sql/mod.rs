@@ -1,0 +1,337 @@
+//! What a SQL statement is: its class and the relations that it names.
+//!
+//! This labels plans and narrows grants that name classes or relations. Reads are read only by the way in which the host runs them,
+//! whatever this parser thinks; and PostgreSQL is asked afterwards what a statement touched. MySQL and MariaDB cannot be asked, so
+//! there this is the wall: only texts that every reader takes alike, and only parts of the language that the walk knows.
+
+mod acting;
+mod maintenance;
+mod plain;
+mod walk;
+
+pub use acting::{acting_word, words};
+
+use plain::is_plain;
+use sqlparser::ast::{ObjectName, ObjectNamePart};
+use sqlparser::dialect::{MySqlDialect, PostgreSqlDialect, SQLiteDialect};
+use sqlparser::parser::Parser;
+use std::collections::BTreeSet;
+use walk::Walk;
+
+/// Which database's SQL.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dialect {
+    /// `PostgreSQL`.
+    Postgres,
+    /// `MySQL` and `MariaDB`.
+    MySql,
+    /// `SQLite`.
+    Sqlite,
+}
+
+/// The class of a statement, as grants name it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum StatementClass {
+    /// SELECT, VALUES, EXPLAIN, SHOW.
+    Select,
+    /// INSERT, and what else adds rows.
+    Insert,
+    /// UPDATE and MERGE.
+    Update,
+    /// DELETE and TRUNCATE.
+    Delete,
+    /// CREATE, ALTER, DROP, GRANT.
+    Define,
+    /// VACUUM, ANALYZE, REINDEX, OPTIMIZE.
+    Maintain,
+    /// Everything else.
+    Other,
+}
+
+const CLASSES: &[(StatementClass, &str)] = &[
+    (StatementClass::Select, "select"),
+    (StatementClass::Insert, "insert"),
+    (StatementClass::Update, "update"),
+    (StatementClass::Delete, "delete"),
+    (StatementClass::Define, "define"),
+    (StatementClass::Maintain, "maintain"),
+    (StatementClass::Other, "other"),
+];
+
+impl StatementClass {
+    /// Its name in grants.
+    pub fn name(self) -> &'static str {
+        CLASSES.iter().find(|(class, _)| *class == self).map_or("", |(_, name)| *name)
+    }
+
+    /// The class called `name`.
+    pub fn find(name: &str) -> Option<Self> {
+        CLASSES.iter().find(|(_, known)| *known == name).map(|(class, _)| *class)
+    }
+
+    /// The names that a grant may use.
+    pub fn names() -> Vec<&'static str> {
+        CLASSES.iter().map(|(_, name)| *name).collect()
+    }
+}
+
+/// What is known of a statement.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StatementFacts {
+    /// Its classes: an INSERT that overwrites what is there already is an UPDATE, too. A grant must have all of them.
+    pub classes: BTreeSet<StatementClass>,
+    /// The tables and views that it names, as [`relation_of`] writes them; `*` if it may be about others.
+    pub relations: BTreeSet<String>,
+}
+
+/// Reads one statement; `None` if it is not exactly one that every reader takes alike.
+pub fn classify(dialect: Dialect, statement: &str) -> Option<StatementFacts> {
+    if !is_plain(dialect, statement) {
+        return None;
+    }
+    if let Some(facts) = maintenance::classify(dialect, statement) {
+        return Some(facts);
+    }
+    let parsed = match dialect {
+        Dialect::Postgres => Parser::parse_sql(&PostgreSqlDialect {}, statement),
+        Dialect::MySql => Parser::parse_sql(&MySqlDialect {}, statement),
+        Dialect::Sqlite => Parser::parse_sql(&SQLiteDialect {}, statement),
+    };
+    let mut statements = parsed.ok()?.into_iter();
+    let (Some(parsed), None) = (statements.next(), statements.next()) else { return None };
+    let Walk { mut classes, mut relations, .. } = Walk::over(dialect, &parsed);
+    if acting_word(dialect, statement).is_some() {
+        classes.insert(StatementClass::Other);
+    }
+    if acting::reads_by_text(statement) {
+        relations.insert(EVERYTHING.to_owned());
+    }
+    Some(StatementFacts { classes, relations })
+}
+
+/// Stands for what cannot be listed, such as `all tables in schema public`: no grant names it.
+const EVERYTHING: &str = "*";
+
+/// The one spelling of the name of a relation, from a grant or a statement: without quotes that change nothing, and with them where
+/// they do (`"Orders"` is another table than `orders` in PostgreSQL). `None` if the text is no such name.
+pub fn relation_of(dialect: Dialect, text: &str) -> Option<String> {
+    let mut parts = Vec::new();
+    let mut rest = text;
+    loop {
+        let (part, after) = first_part(dialect, rest)?;
+        parts.push(part);
+        match after.strip_prefix('.') {
+            Some(more) => rest = more,
+            None if after.is_empty() => return Some(parts.join(".")),
+            None => return None,
+        }
+    }
+}
+
+/// The first part of a dotted name, in its one spelling, and what follows it.
+fn first_part(dialect: Dialect, text: &str) -> Option<(String, &str)> {
+    let quote = text
+        .chars()
+        .next()
+        .filter(|c| matches!((c, dialect), ('"', Dialect::Postgres | Dialect::Sqlite) | ('`', Dialect::MySql | Dialect::Sqlite)));
+    let Some(quote) = quote else {
+        let end = text.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).unwrap_or(text.len());
+        let (word, rest) = text.split_at(end);
+        return (!word.is_empty()).then(|| (spelling(dialect, word, Quoted::No), rest));
+    };
+    let inner = &text[1..];
+    let end = inner.find(quote).filter(|end| *end > 0 && !inner[end + 1..].starts_with(quote))?;
+    Some((spelling(dialect, &inner[..end], Quoted::Yes), &inner[end + 1..]))
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Quoted {
+    Yes,
+    No,
+}
+
+/// PostgreSQL folds what is not quoted, SQLite everything, MySQL nothing (on a server that folds, write names as the runbook does).
+fn spelling(dialect: Dialect, name: &str, quoted: Quoted) -> String {
+    let folded = match (dialect, quoted) {
+        (Dialect::Postgres, Quoted::No) | (Dialect::Sqlite, Quoted::Yes | Quoted::No) => name.to_lowercase(),
+        (Dialect::Postgres, Quoted::Yes) | (Dialect::MySql, Quoted::Yes | Quoted::No) => name.to_owned(),
+    };
+    let is_plain = folded.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+        && (dialect != Dialect::Postgres || !folded.contains(|c: char| c.is_ascii_uppercase()));
+    if is_plain { folded } else { format!("\"{}\"", folded.replace('"', "\"\"")) }
+}
+
+fn relation_name(dialect: Dialect, name: &ObjectName) -> String {
+    let part = |part: &ObjectNamePart| match part {
+        ObjectNamePart::Identifier(name) => {
+            spelling(dialect, &name.value, if name.quote_style.is_some() { Quoted::Yes } else { Quoted::No })
+        }
+        ObjectNamePart::Function(_) => EVERYTHING.to_owned(),
+    };
+    name.0.iter().map(part).collect::<Vec<_>>().join(".")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn classes_of(dialect: Dialect, statement: &str) -> Option<String> {
+        let facts = classify(dialect, statement)?;
+        Some(facts.classes.into_iter().map(StatementClass::name).collect::<Vec<_>>().join("+"))
+    }
+
+    fn class(statement: &str) -> Option<String> {
+        classes_of(Dialect::Postgres, statement)
+    }
+
+    fn relations_of(dialect: Dialect, statement: &str) -> Option<String> {
+        classify(dialect, statement).map(|facts| facts.relations.into_iter().collect::<Vec<_>>().join(","))
+    }
+
+    #[test]
+    fn statements_have_a_class_and_their_relations() {
+        let facts = classify(Dialect::Postgres, "select * from public.orders o join \"Items\" i on true").expect("parses");
+        assert_eq!(facts.classes, BTreeSet::from([StatementClass::Select]));
+        assert_eq!(facts.relations.into_iter().collect::<Vec<_>>(), ["\"Items\"", "public.orders"]);
+        assert_eq!(class("update orders set a = 1").as_deref(), Some("update"));
+        assert_eq!(class("drop table orders").as_deref(), Some("define"));
+        assert_eq!(class("VACUUM (ANALYZE) orders").as_deref(), Some("maintain"));
+    }
+
+    #[test]
+    fn every_relation_that_is_changed_is_named() {
+        for (statement, expected) in [
+            ("drop table a, b", "a,b"),
+            ("drop table a cascade", "*,a"),
+            ("drop view v", "v"),
+            ("drop schema s", "*,s"),
+            ("truncate a, b", "a,b"),
+            ("truncate a cascade", "*,a"),
+            ("alter table a add x int", "a"),
+            ("alter table a add x int references b (x)", "*,a"),
+            ("alter table a rename to b", "*,a"),
+            ("create table c as select * from a", "a,c"),
+            ("create table c (like a)", "*,c"),
+            ("create table c (x int references a)", "*,c"),
+            ("create table c () inherits (a)", "*,c"),
+            ("create index i on a (x)", "a"),
+            ("create view v as select * from a", "a,v"),
+            ("grant all on a to b", "a"),
+            ("grant all on all tables in schema public to b", "*"),
+            ("revoke all on a from b", "a"),
+            ("insert into a select * from b", "a,b"),
+            ("insert into a table b", "*,a"),
+            ("update a set x = (select 1 from b)", "a,b"),
+            ("delete from a using b", "a,b"),
+            ("merge into a using b on true when matched then delete", "a,b"),
+            ("vacuum a", "a"),
+            ("vacuum full secrets, a", "a,secrets"),
+            ("analyze verbose a", "a"),
+            ("reindex table a", "a"),
+            ("reindex schema public", "*"),
+            ("select table_to_xml('secrets', true, true, '')", "*"),
+            ("select * from a, dblink('dbname=x', 'select 1') as d(x int)", "*,a,dblink"),
+            ("select * from a union all table secrets", "*,a"),
+            ("table secrets", "*"),
+            ("select * from generate_series(1, 3) as n, a", "a"),
+            ("select (select max(x) from b) from a", "a,b"),
+            ("select * from a where exists (select 1 from b) order by (select 1 from c)", "a,b,c"),
+            ("with w as (select 1 from b) select * from w", "b,w"),
+            ("copy a to stdout", "*"),
+            ("lock table a", "*"),
+        ] {
+            assert_eq!(relations_of(Dialect::Postgres, statement).as_deref(), Some(expected), "{statement}");
+        }
+        for (statement, expected) in [
+            ("select a.x from a join b using (x)", "a,b"),
+            ("delete a from a join b on a.x = b.x", "a,b"),
+            ("update a join b on a.x = b.x set b.y = 1", "a,b"),
+            ("show index from secrets", "*"),
+            ("show columns from secrets", "*"),
+            ("show create table secrets", "*"),
+            ("describe secrets", "secrets"),
+            ("explain select * from secrets", "secrets"),
+            ("select stored(1) from a", "*,a"),
+            ("select count(*), max(x) from a", "a"),
+            ("optimize table secrets, a", "a,secrets"),
+            ("create table c (x int) engine = merge union = (a, b)", "*,c"),
+        ] {
+            assert_eq!(relations_of(Dialect::MySql, statement).as_deref(), Some(expected), "{statement}");
+        }
+    }
+
+    #[test]
+    fn a_statement_has_every_class_that_it_needs() {
+        for (statement, expected) in [
+            ("with x as (update orders set a = 1 returning 1) select * from x", "select+update"),
+            ("select * into copy_of from orders", "select+other"),
+            ("select * from orders for update", "select+other"),
+            ("select * from orders for share", "select+other"),
+            ("select 'delete from x' as \"update\"", "select"),
+            ("insert into a values (1)", "insert"),
+            ("insert into a values (1) on conflict do nothing", "insert"),
+            ("insert into a values (1) on conflict (x) do update set x = 2", "insert+update"),
+            ("merge into a using b on true when matched then delete", "update+delete"),
+            ("explain select 1", "select"),
+            ("explain (verbose, format json) delete from a", "select"),
+            ("explain analyze delete from a", "delete+other"),
+            ("explain (analyze) create table evil as select 1", "select+other"),
+            ("explain (analyze false) select 1", "select+other"),
+            ("select nextval('s')", "select+other"),
+            ("select setval('s', 1)", "select+other"),
+            ("select lo_from_bytea(0, 'x')", "select+other"),
+            ("select pg_notify('a', 'b')", "select+other"),
+            ("select pg_read_file('/etc/passwd')", "select+other"),
+            ("select pg_advisory_lock(1)", "select+other"),
+            ("select pg_export_snapshot()", "select+other"),
+            ("call f()", "other"),
+            ("show work_mem", "select"),
+        ] {
+            assert_eq!(class(statement).as_deref(), Some(expected), "{statement}");
+        }
+        for (statement, expected) in [
+            ("replace into a values (1)", "insert+update+delete"),
+            ("insert into a values (1) on duplicate key update x = 2", "insert+update"),
+            ("show processlist", "select"),
+            ("select get_lock('a', 1)", "select+other"),
+        ] {
+            assert_eq!(classes_of(Dialect::MySql, statement).as_deref(), Some(expected), "{statement}");
+        }
+        assert_eq!(classes_of(Dialect::Sqlite, "insert or replace into a values (1)").as_deref(), Some("insert+update+delete"));
+    }
+
+    #[test]
+    fn what_does_not_parse_or_is_more_than_one_has_no_class() {
+        for statement in ["select 1; drop table orders", "selec 1", "", "vacuum; drop table x", "do $$ begin end $$"] {
+            assert_eq!(class(statement), None, "{statement}");
+        }
+        for statement in [
+            "/*M! insert into log */ select v from orders",
+            "select v from orders /*! into outfile '/x' */",
+            "analyze update secrets set v = 'x' # orders",
+            "analyze update secrets set v = 'x'",
+            "select \"v\" from orders",
+        ] {
+            assert_eq!(classes_of(Dialect::MySql, statement), None, "{statement}");
+        }
+    }
+
+    #[test]
+    fn a_name_has_one_spelling() {
+        for (dialect, text, expected) in [
+            (Dialect::Postgres, "Public.Orders", Some("public.orders")),
+            (Dialect::Postgres, "\"orders\"", Some("orders")),
+            (Dialect::Postgres, "\"Orders\"", Some("\"Orders\"")),
+            (Dialect::Postgres, "\"public.orders\"", Some("\"public.orders\"")),
+            (Dialect::MySql, "shop.`Orders`", Some("shop.Orders")),
+            (Dialect::Sqlite, "`Orders`", Some("orders")),
+            (Dialect::Postgres, "orders(v)", None),
+            (Dialect::Postgres, "a b", None),
+            (Dialect::Postgres, "", None),
+            (Dialect::Postgres, "a.", None),
+            (Dialect::Postgres, "*", None),
+        ] {
+            assert_eq!(relation_of(dialect, text).as_deref(), expected, "{text}");
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! Whether a text is read alike by everybody.
+//!
+//! A database and a parser that disagree about where a string or a comment ends see different statements. This accepts only texts in
+//! which they cannot disagree; it knows nothing of grammar. What it refuses can be written in another way.
+
+use super::Dialect;
+
+/// Whether strings, quoted names and comments of `text` begin and end in one place for every reader.
+pub(super) fn is_plain(dialect: Dialect, text: &str) -> bool {
+    Scanner { dialect, bytes: text.as_bytes(), at: 0, word: 0 }.run().is_some()
+}
+
+struct Scanner<'a> {
+    dialect: Dialect,
+    bytes: &'a [u8],
+    at: usize,
+    /// Where the word that ends at `at` begins; `at` itself if none does.
+    word: usize,
+}
+
+impl Scanner<'_> {
+    fn run(&mut self) -> Option<()> {
+        while let Some(byte) = self.peek(0) {
+            let step = self.step(byte)?;
+            self.at += step;
+            let is_word = step == 1 && (byte.is_ascii_alphanumeric() || byte == b'_');
+            if !is_word {
+                self.word = self.at;
+            }
+        }
+        Some(())
+    }
+
+    /// How many bytes belong together here; `None` if readers may differ.
+    fn step(&self, byte: u8) -> Option<usize> {
+        match (byte, self.dialect) {
+            (b'\'', _) => self.string(),
+            (b'"', Dialect::Postgres | Dialect::Sqlite) if !self.follows_an_escape_prefix() => self.quoted(b'"', false),
+            (b'`', Dialect::MySql | Dialect::Sqlite) => self.quoted(b'`', false),
+            (b'[', Dialect::Sqlite) => self.find(b"]").map(|end| end + 1 - self.at),
+            (b'[', Dialect::MySql) => None,
+            (b'-', dialect) if self.peek(1) == Some(b'-') => self.line_comment(dialect),
+            (b'/', _) if self.peek(1) == Some(b'*') => self.block_comment(),
+            (b'#', Dialect::Postgres) => Some(1),
+            (b'$', Dialect::Postgres) => self.placeholder(),
+            (b':', Dialect::MySql) if self.peek(1) == Some(b'=') => None,
+            (b';', _) => self.bytes[self.at + 1..].iter().all(|byte| matches!(byte, b' ' | b'\n' | b'\t' | b';')).then_some(1),
+            (b'\r', _) => (self.peek(1) == Some(b'\n')).then_some(1),
+            (b'"' | b'`' | b'#' | b'$' | b'\\' | b'{' | b'}', _) => None,
+            (b' ' | b'\n' | b'\t' | 0x21..=0x7e, _) => Some(1),
+            // Other control characters, and letters that only some count as part of a name or as space.
+            (_, _) => None,
+        }
+    }
+
+    fn peek(&self, ahead: usize) -> Option<u8> {
+        self.bytes.get(self.at + ahead).copied()
+    }
+
+    fn find(&self, needle: &[u8]) -> Option<usize> {
+        let rest = &self.bytes[self.at..];
+        rest.windows(needle.len()).position(|window| window == needle).map(|offset| self.at + offset)
+    }
+
+    /// `e'…'`, `n'…'`, `_utf8'…'` and `u&'…'` have rules of their own.
+    fn string(&self) -> Option<usize> {
+        let word = self.bytes[self.word..self.at].to_ascii_lowercase();
+        if matches!(word.as_slice(), b"e" | b"n") || word.starts_with(b"_") || self.follows_an_escape_prefix() {
+            return None;
+        }
+        // With a backslash in it, the end depends on a setting of the server.
+        self.quoted(b'\'', self.dialect == Dialect::MySql)
+    }
+
+    fn follows_an_escape_prefix(&self) -> bool {
+        self.at >= 2 && self.bytes[self.at - 1] == b'&' && self.bytes[self.at - 2].eq_ignore_ascii_case(&b'u')
+    }
+
+    /// To the end of what `quote` opens; twice, it stands for itself.
+    fn quoted(&self, quote: u8, refuse_backslash: bool) -> Option<usize> {
+        let mut at = self.at + 1;
+        loop {
+            match self.bytes.get(at)? {
+                byte if *byte == quote && self.bytes.get(at + 1) == Some(&quote) => at += 2,
+                byte if *byte == quote => return Some(at + 1 - self.at),
+                b'\\' if refuse_backslash => return None,
+                0 => return None,
+                _ => at += 1,
+            }
+        }
+    }
+
+    fn line_comment(&self, dialect: Dialect) -> Option<usize> {
+        if dialect == Dialect::MySql && !matches!(self.peek(2), None | Some(b' ' | b'\n' | b'\t')) {
+            return None;
+        }
+        let end = self.find(b"\n").unwrap_or(self.bytes.len());
+        let comment = &self.bytes[self.at..end];
+        let comment = comment.strip_suffix(b"\r").unwrap_or(comment);
+        comment.iter().all(|byte| *byte >= b' ' || *byte == b'\t').then_some(end - self.at)
+    }
+
+    fn block_comment(&self) -> Option<usize> {
+        let end = self.find(b"*/")?;
+        // `/*! … */` and `/*M! … */` run, `/*+ … */` are hints, and only some databases nest.
+        let inside = &self.bytes.get(self.at + 2..end)?;
+        let runs = matches!(inside.first(), Some(b'!' | b'+' | b'M' | b'm'));
+        let nests = inside.windows(2).any(|pair| pair == b"/*") || inside.last() == Some(&b'/');
+        (!runs && !nests).then_some(end + 2 - self.at)
+    }
+
+    /// `$1`, and not `$tag$…$tag$` or `name$1`.
+    fn placeholder(&self) -> Option<usize> {
+        let digits = self.bytes[self.at + 1..].iter().take_while(|byte| byte.is_ascii_digit()).count();
+        let next = self.peek(1 + digits);
+        let goes_on = next.is_some_and(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'$'));
+        (digits > 0 && !goes_on && self.word == self.at).then_some(1 + digits)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ordinary_statements_are_plain() {
+        for (dialect, text) in [
+            (Dialect::Postgres, "select \"A\", 'it''s', $1::int # 2 from t where a = '\\' -- end"),
+            (Dialect::Postgres, "select date'2026-01-01' /* why */ from t;"),
+            (Dialect::MySql, "select `a`, 'it''s' from t where b = ? -- end\n and c > 1"),
+            (Dialect::Sqlite, "select [a], \"b\", `c`, 'd' from t"),
+            (Dialect::Postgres, "select 1\r\nfrom t"),
+            (Dialect::Postgres, "select 'Grüße'"),
+        ] {
+            assert!(is_plain(dialect, text), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_readers_may_take_differently_is_not_plain() {
+        for (dialect, text) in [
+            (Dialect::MySql, "select /*! 1 */ 2"),
+            (Dialect::MySql, "select /*M! 1 */ 2"),
+            (Dialect::MySql, "select 1 # 2"),
+            (Dialect::MySql, "select \"a\""),
+            (Dialect::MySql, "select 'a\\'"),
+            (Dialect::MySql, "select 1--1"),
+            (Dialect::MySql, "select @a := 1"),
+            (Dialect::MySql, "select _utf8'a'"),
+            (Dialect::MySql, "select {d '2026-01-01'}"),
+            (Dialect::Postgres, "select e'a\\''"),
+            (Dialect::Postgres, "select u&\"a\""),
+            (Dialect::Postgres, "select $a$ ' $a$"),
+            (Dialect::Postgres, "select /* /* */ */ 1"),
+            (Dialect::Postgres, "select 1; select 2"),
+            (Dialect::Postgres, "select 'open"),
+            (Dialect::Postgres, "select 1 -- a\rselect 2"),
+            (Dialect::Postgres, "select\u{a0}1"),
+            (Dialect::Postgres, "select/**/1/*"),
+            (Dialect::Sqlite, "select 1 /*/ 2"),
+            (Dialect::Sqlite, "select '\0'"),
+        ] {
+            assert!(!is_plain(dialect, text), "{text}");
+        }
+    }
+}

@@ -1,0 +1,224 @@
+//! The connection to a PostgreSQL server, between the driver and the network.
+//!
+//! The driver reads its options from the environment of the process (`PGOPTIONS`, `PGPASSWORD`, `PGSSLROOTCERT`) and takes a message
+//! of any size into memory. So it is not let near the server: it speaks to a socket of our own, in a directory that nobody else may
+//! enter, and what it would say first is replaced by what the target says. TLS is ours, too. Rows that are larger than the target
+//! allows are dropped on their way, before anybody has them in memory.
+
+use super::super::Access;
+use crate::fault::{Fault, FaultClass};
+use crate::net::tls;
+use runbook_authority::target::{SqlAddress, TlsMode};
+use std::io;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use tempfile::TempDir;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::{TcpStream, UnixListener, UnixStream};
+
+/// Asks a server whether it can do TLS.
+const TLS_REQUEST: [u8; 8] = [0, 0, 0, 8, 4, 210, 22, 47];
+
+/// Version 3.0 of the protocol.
+const PROTOCOL: u32 = 196_608;
+
+/// The largest message that is no row: an error, a description of columns, a notice.
+const MOST_BESIDE_ROWS: usize = 1 << 20;
+
+/// The least that a row may have, whatever the target says: the host asks questions of its own.
+const LEAST_ROW: usize = 64 << 10;
+
+/// A server, or what stands in its place in a test.
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+
+/// What happened on the way.
+#[derive(Debug, Default)]
+struct Seen {
+    cut: AtomicBool,
+    refused: Mutex<Option<Fault>>,
+}
+
+/// The way to one server, for one connection of the driver.
+pub(super) struct Wire {
+    folder: TempDir,
+    seen: Arc<Seen>,
+    relay: tokio::task::JoinHandle<()>,
+}
+
+impl Drop for Wire {
+    fn drop(&mut self) {
+        self.relay.abort();
+    }
+}
+
+impl Wire {
+    /// Connects to the server of a target, and waits for the driver at [`folder`](Self::folder).
+    pub(super) async fn open(access: &Access, settings: &[(&str, &str)]) -> Result<Self, Fault> {
+        let SqlAddress::Server { host, port, user, database, tls, .. } = &access.sql().address else {
+            unreachable!("only PostgreSQL targets come here");
+        };
+        let local =
+            |error: io::Error| Fault::new(FaultClass::Transient, "sql.connect", format!("no socket can be made: {error}"));
+        let folder = tempfile::Builder::new().prefix("runbook-sql-").tempdir().map_err(local)?;
+        let listener = UnixListener::bind(folder.path().join(".s.PGSQL.5432")).map_err(local)?;
+        let server = reach(host, *port, *tls).await?;
+        let seen = Arc::new(Seen::default());
+        let startup = startup(&[&[("user", user.as_str()), ("database", database.as_str())], settings].concat());
+        let relay = Relay {
+            seen: Arc::clone(&seen),
+            most: usize::try_from(access.sql().max_bytes.0).unwrap_or(usize::MAX).max(LEAST_ROW),
+            has_password: access.password.is_some(),
+        };
+        let relay = tokio::spawn(async move {
+            // Whatever ends it, both sides see the end of their stream.
+            let Ok((driver, _)) = listener.accept().await else { return };
+            let _ = relay.run(driver, server, startup).await;
+        });
+        Ok(Self { folder, seen, relay })
+    }
+
+    /// The directory of the socket at which the driver finds the server, at the port 5432.
+    pub(super) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Whether a row was dropped because it is larger than the target allows.
+    pub(super) fn is_cut(&self) -> bool {
+        self.seen.cut.load(Ordering::Acquire)
+    }
+
+    /// Why the connection was ended from this side; `otherwise` if it was not.
+    pub(super) fn reason(&self, otherwise: Fault) -> Fault {
+        self.seen.refused.lock().unwrap_or_else(PoisonError::into_inner).take().unwrap_or(otherwise)
+    }
+}
+
+/// The first message of a session: who asks for what.
+fn startup(parameters: &[(&str, &str)]) -> Vec<u8> {
+    let mut body = PROTOCOL.to_be_bytes().to_vec();
+    for text in parameters.iter().flat_map(|(name, value)| [name, value]) {
+        body.extend_from_slice(text.as_bytes());
+        body.push(0);
+    }
+    body.push(0);
+    let length = u32::try_from(body.len() + 4).unwrap_or(u32::MAX);
+    [length.to_be_bytes().as_slice(), &body].concat()
+}
+
+async fn reach(host: &str, port: u16, mode: TlsMode) -> Result<Box<dyn Stream>, Fault> {
+    let away =
+        |error: io::Error| Fault::new(FaultClass::Transient, "sql.connect", format!("the database cannot be reached: {error}"));
+    if host.starts_with('/') {
+        let path = Path::new(host).join(format!(".s.PGSQL.{port}"));
+        return Ok(Box::new(UnixStream::connect(path).await.map_err(away)?));
+    }
+    let mut stream = TcpStream::connect((host, port)).await.map_err(away)?;
+    let _ = stream.set_nodelay(true);
+    if mode == TlsMode::Disable {
+        return Ok(Box::new(stream));
+    }
+    stream.write_all(&TLS_REQUEST).await.map_err(away)?;
+    let answer = stream.read_u8().await.map_err(away)?;
+    let failed = |error: &dyn std::fmt::Display| Fault::new(FaultClass::Invalid, "sql.tls", error.to_string());
+    match (answer, mode) {
+        (b'S', TlsMode::VerifyFull) => Ok(Box::new(tls::encrypt_verified(stream, host).await.map_err(|error| failed(&error))?)),
+        (b'S', TlsMode::Prefer | TlsMode::Require) => {
+            Ok(Box::new(tls::encrypt_unverified(stream, host).await.map_err(|error| failed(&error))?))
+        }
+        (b'N', TlsMode::Prefer) => Ok(Box::new(stream)),
+        (b'N', _) => Err(failed(&"the server does not encrypt, and `sslmode` of the target demands it")),
+        (_, _) => Err(Fault::new(FaultClass::Transient, "sql.protocol", "what answers there is no PostgreSQL server")),
+    }
+}
+
+/// Carries messages to and fro.
+struct Relay {
+    seen: Arc<Seen>,
+    /// The largest row.
+    most: usize,
+    has_password: bool,
+}
+
+impl Relay {
+    async fn run(&self, mut driver: UnixStream, mut server: Box<dyn Stream>, startup: Vec<u8>) -> io::Result<()> {
+        let length = driver.read_u32().await?;
+        let mut said = vec![0; usize::try_from(length).unwrap_or(0).saturating_sub(4).min(MOST_BESIDE_ROWS)];
+        driver.read_exact(&mut said).await?;
+        server.write_all(&startup).await?;
+        server.flush().await?;
+        let (mut from_driver, mut to_driver) = driver.split();
+        let (mut from_server, mut to_server) = tokio::io::split(server);
+        let up = async {
+            let mut chunk = vec![0; 16 << 10];
+            loop {
+                let length = from_driver.read(&mut chunk).await?;
+                if length == 0 {
+                    return to_server.shutdown().await;
+                }
+                to_server.write_all(&chunk[..length]).await?;
+                to_server.flush().await?;
+            }
+        };
+        let down = self.down(&mut from_server, &mut to_driver);
+        // When either side is gone, so is the other: a server learns at once that nobody waits for it any more.
+        tokio::select! {
+            done = up => done,
+            done = down => done,
+        }
+    }
+
+    async fn down(&self, server: &mut (impl AsyncRead + Unpin), driver: &mut (impl AsyncWrite + Unpin)) -> io::Result<()> {
+        let mut server = tokio::io::BufReader::with_capacity(64 << 10, server);
+        let mut drops = false;
+        loop {
+            let kind = server.read_u8().await?;
+            let length = server.read_u32().await?;
+            let body = usize::try_from(length).unwrap_or(usize::MAX).checked_sub(4).ok_or(io::ErrorKind::InvalidData)?;
+            match kind {
+                // After one that was dropped the rest of this result would have a hole before it.
+                b'D' if drops || body > self.most => {
+                    drops = true;
+                    self.seen.cut.store(true, Ordering::Release);
+                    skip(&mut server, body).await?;
+                    continue;
+                }
+                b'D' => {}
+                b'N' | b'A' => {
+                    // Nobody reads notices.
+                    skip(&mut server, body).await?;
+                    continue;
+                }
+                _ if body > MOST_BESIDE_ROWS => {
+                    let message = format!("the server sent a message of {body} bytes that is no row, which is too much");
+                    return Err(self.refuse(FaultClass::Limit, "sql.too-big", message));
+                }
+                b'C' | b's' | b'E' | b'Z' => drops = false,
+                _ => {}
+            }
+            let mut rest = body;
+            driver.write_all(&[&[kind][..], &length.to_be_bytes()].concat()).await?;
+            if kind == b'R' && body >= 4 {
+                let method = server.read_u32().await?;
+                if matches!(method, 3 | 5 | 10) && !self.has_password {
+                    let message = "the server asks for a password, and the target names none; write `password = \"secret:NAME\"`";
+                    return Err(self.refuse(FaultClass::Denied, "sql.login", message.to_owned()));
+                }
+                driver.write_all(&method.to_be_bytes()).await?;
+                rest -= 4;
+            }
+            tokio::io::copy(&mut (&mut server).take(rest as u64), driver).await?;
+        }
+    }
+
+    fn refuse(&self, class: FaultClass, code: &str, message: String) -> io::Error {
+        *self.seen.refused.lock().unwrap_or_else(PoisonError::into_inner) = Some(Fault::new(class, code, message));
+        io::ErrorKind::ConnectionAborted.into()
+    }
+}
+
+async fn skip(server: &mut (impl AsyncRead + Unpin), length: usize) -> io::Result<()> {
+    tokio::io::copy(&mut server.take(length as u64), &mut tokio::io::sink()).await.map(|_| ())
+}

@@ -1,0 +1,163 @@
+//! What goes over the wire is what the target says, whatever the environment of the process holds, and no more comes back than fits.
+
+use super::with_secret;
+use runbook_tests::env::{Finished, TestEnv, finish};
+use runbook_tests::postgres::{PASSWORD, Postgres};
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::thread::JoinHandle;
+
+/// Variables that drivers and libraries of PostgreSQL and MySQL read, all set to what must not be taken.
+const ENVIRONMENT: &[(&str, &str)] = &[
+    ("PGPASSWORD", "ambient-word-1"),
+    ("PGPASSFILE", "passfile"),
+    ("PGOPTIONS", "-c application_name=ambient-word-2"),
+    ("PGAPPNAME", "ambient-word-3"),
+    ("PGUSER", "ambient-word-4"),
+    ("PGDATABASE", "ambient-word-5"),
+    ("PGHOST", "ambient-host.invalid"),
+    ("PGHOSTADDR", "192.0.2.1"),
+    ("PGPORT", "1"),
+    ("PGSERVICE", "ambient-word-6"),
+    ("PGSSLMODE", "verify-full"),
+    ("PGSSLROOTCERT", "/nonexistent/ambient-root.pem"),
+    ("PGSSLCERT", "/nonexistent/ambient-cert.pem"),
+    ("PGSSLKEY", "/nonexistent/ambient-key.pem"),
+    ("MYSQL_PWD", "ambient-word-7"),
+    ("MYSQL_HOST", "ambient-host.invalid"),
+    ("HTTP_PROXY", "http://127.0.0.1:1"),
+    ("HTTPS_PROXY", "http://127.0.0.1:1"),
+    ("ALL_PROXY", "http://127.0.0.1:1"),
+];
+
+fn file(env: &TestEnv, target: &str, statement: &str) {
+    let quoted = serde_json::to_string(statement).expect("text is JSON, and a TOML string");
+    env.file(
+        "w.toml",
+        &format!(
+            "format = 1\n[runbook]\nname = \"w\"\n[secrets.word]\nsource = \"age:s.age#word\"\n[targets.db]\n{target}\n\
+             [[preflight]]\nid = \"q\"\nuses = \"sql:query\"\nbind.db = \"db\"\nwith = {{ statement = {quoted} }}\n"
+        ),
+    );
+}
+
+fn exec(env: &TestEnv, arguments: &[&str]) -> Finished {
+    finish(env.command(arguments).envs(ENVIRONMENT.iter().copied()).output().expect("the program runs"))
+}
+
+/// A server that says `questions` one after another, each after something was said to it, and returns all that it was told.
+fn fake_server(questions: Vec<Vec<u8>>) -> (u16, JoinHandle<Vec<u8>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    let port = listener.local_addr().expect("it has an address").port();
+    let serve = move || {
+        let (mut stream, _) = listener.accept().expect("somebody comes");
+        let mut told = Vec::new();
+        let mut chunk = [0; 4096];
+        let mut questions = questions.into_iter();
+        loop {
+            let length = stream.read(&mut chunk).unwrap_or(0);
+            if length == 0 {
+                return told;
+            }
+            told.extend_from_slice(&chunk[..length]);
+            if let Some(question) = questions.next() {
+                let _ = stream.write_all(&question);
+            }
+        }
+    };
+    (port, std::thread::spawn(serve))
+}
+
+#[test]
+fn the_environment_of_the_process_says_nothing_to_a_database_server() {
+    let clear_text = vec![b'R', 0, 0, 0, 8, 0, 0, 0, 3];
+    let md5 = vec![b'R', 0, 0, 0, 12, 0, 0, 0, 5, 1, 2, 3, 4];
+    let sasl = [vec![b'R', 0, 0, 0, 23, 0, 0, 0, 10], b"SCRAM-SHA-256\0\0".to_vec()].concat();
+    for question in [clear_text, md5, sasl] {
+        let (port, server) = fake_server(vec![question]);
+        let env = with_secret("unused");
+        file(&env, &format!("sql = \"postgres://asker@127.0.0.1:{port}/orders?sslmode=disable\""), "select 1");
+        env.file("passfile", "*:*:*:*:ambient-word-8\n");
+        exec(&env, &["exec", "w.toml"]).status(4).err("the target names none");
+        let told = server.join().expect("the server ends");
+        let text = String::from_utf8_lossy(&told);
+        assert!(text.contains("asker") && text.contains("orders"), "{text:?}");
+        assert!(!text.contains("ambient"), "the server was told {text:?}");
+        // Who asks for what, and nothing more.
+        let length = told.first_chunk().map(|length| u32::from_be_bytes(*length));
+        assert_eq!(length.map(u64::from), Some(told.len() as u64), "more was sent than the first message: {text:?}");
+    }
+}
+
+#[test]
+fn a_database_is_reached_as_its_target_says_whatever_the_environment_holds() {
+    let postgres = Postgres::start(1);
+    let env = with_secret(PASSWORD);
+    let target = format!("sql = \"postgres://orders_admin@127.0.0.1:{}/orders\"\npassword = \"secret:word\"", postgres.port);
+    file(&env, &target, "select current_setting('application_name') || current_user || current_database() as who");
+    exec(&env, &["exec", "w.toml", "--report", "json=w.json"]).status(0);
+    assert!(env.read("w.json").contains("runbookorders_adminorders"), "{}", env.read("w.json"));
+}
+
+/// The most memory that a child of this process has had so far, in KiB.
+fn peak_of(env: &TestEnv, arguments: &[&str]) -> (i32, u64) {
+    let mut child = env.spawn(arguments);
+    let status = format!("/proc/{}/status", child.id());
+    let mut peak = 0;
+    loop {
+        if let Ok(text) = std::fs::read_to_string(&status) {
+            let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+            let found = line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok());
+            peak = found.unwrap_or(0).max(peak);
+        }
+        if let Some(status) = child.try_wait().expect("a child of ours") {
+            return (status.code().unwrap_or(-1), peak);
+        }
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn a_value_of_hundreds_of_megabytes_takes_no_more_memory_than_the_target_allows() {
+    let postgres = Postgres::start(1);
+    let env = with_secret(PASSWORD);
+    let target = format!(
+        "sql = \"postgres://orders_admin@127.0.0.1:{}/orders\"\npassword = \"secret:word\"\nmax_bytes = \"1MiB\"",
+        postgres.port
+    );
+    file(&env, &target, "select 'small'");
+    let (code, small) = peak_of(&env, &["exec", "w.toml"]);
+    assert_eq!(code, 0);
+    for statement in [
+        "select repeat('x', 300000000) as v",
+        "select v from (values (1, 'before'), (2, repeat('x', 300000000)), (3, 'after')) as t(i, v) order by i",
+    ] {
+        file(&env, &target, statement);
+        let (code, large) = peak_of(&env, &["exec", "w.toml", "--report", "json=w.json"]);
+        let report: serde_json::Value = serde_json::from_str(&env.read("w.json")).expect("the report is JSON");
+        let output = &report["steps"][0]["output"];
+        assert_eq!((code, &output["truncated"]), (0, &serde_json::Value::Bool(true)), "{statement}: {report}");
+        assert!(!output["rows"].to_string().contains("after"), "what follows the hole is not told: {output}");
+        assert!(large < small + (64 << 10), "{statement}: {large} KiB, and {small} KiB for a small value");
+    }
+    // The rows of a change are counted, and nobody keeps them.
+    env.file(
+        "e.toml",
+        &format!(
+            "format = 1\n[runbook]\nname = \"e\"\n[secrets.word]\nsource = \"age:s.age#word\"\n[targets.db]\n{target}\n[[step]]\nid = \"s\"\n\
+             uses = \"sql:execute\"\nbind.db = \"db\"\nwith = {{ statement = \"select repeat('x', 300000000)\" }}\nirreversible = \"a test\"\n"
+        ),
+    );
+    let (code, large) = peak_of(&env, &["exec", "e.toml", "-y"]);
+    assert!(code == 0 && large < small + (64 << 10), "exit {code}, {large} KiB, and {small} KiB for a small value");
+}
+
+#[test]
+fn what_is_no_postgresql_server_is_said_to_be_none() {
+    let (port, server) = fake_server(vec![b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec()]);
+    let env = with_secret("unused");
+    file(&env, &format!("sql = \"postgres://asker@127.0.0.1:{port}/orders\""), "select 1");
+    env.run(&["exec", "w.toml"]).status(4).err("no PostgreSQL server");
+    drop(TcpStream::connect(("127.0.0.1", port)));
+    server.join().expect("the server ends");
+}
