@@ -141,3 +141,39 @@ fn a_journal_that_cannot_be_written_stops_the_run_before_the_first_effect() {
     env.run(&["--journal", "not-a-folder/journal.db", "exec", "r.toml"]).status(3).err("not-a-folder");
     assert!(hook.received().is_empty());
 }
+
+/// What `--set` gives to a parameter of type list, and the list that it is; `None` is a mistake.
+const LISTS: &[(&[&str], Option<&str>)] = &[
+    (&["hosts=a,b"], Some("a+b")),
+    (&["hosts=a, b ,"], Some("a+b")),
+    (&["hosts=a", "hosts=b"], Some("a+b")),
+    (&["hosts=a,b", "hosts=c"], Some("a+b+c")),
+    (&["hosts=[\"a\",\"b, c\"]"], Some("a+b, c")),
+    (&["hosts=[\"a\"]", "hosts=b"], Some("a+b")),
+    (&["hosts="], Some("")),
+    (&["hosts=[\"a\",1]"], None),
+    (&["hosts=[a,b]"], None),
+    (&["hosts=[::1]:80,b"], None),
+    (&["word=a", "word=b"], None),
+];
+
+#[test]
+fn no_set_is_dropped_and_a_list_has_one_meaning() {
+    let env = crate::home();
+    rusqlite::Connection::open(env.path().join("work.db")).expect("a file").execute_batch("vacuum").expect("a database");
+    env.file(
+        "r.toml",
+        "format = 1\n[runbook]\nname = \"lists\"\n[params.hosts]\ntype = \"list\"\ndefault = []\n[params.word]\ntype = \"string\"\ndefault = \"x\"\n\
+         [targets.db]\nsql = \"sqlite:work.db\"\ncreate = true\n[[step]]\nid = \"look\"\nuses = \"sql:query\"\nbind.db = \"db\"\n\
+         with = { statement = \"select '{{ params.hosts | join('+') }}' as found\", first_row = { found = \"{{ params.hosts | join('+') }}\" } }\n",
+    );
+    for (sets, expected) in LISTS {
+        let mut arguments = vec!["exec", "r.toml"];
+        arguments.extend(sets.iter().flat_map(|set| ["--set", set]));
+        let finished = env.run(&arguments);
+        match expected {
+            Some(list) => drop(finished.status(0).out(format!("found = {list}").trim_end())),
+            None => drop(finished.status(2).err("--set")),
+        }
+    }
+}

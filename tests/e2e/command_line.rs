@@ -1,10 +1,126 @@
-use crate::home;
+use crate::{home, repository};
+use exit_status::{CHECK_STATUSES, EXIT_STATUSES};
+use runbook_tests::terminal::{Control, Terminal};
+
+/// The program's own table.
+#[path = "../../host/cli/src/exit_status.rs"]
+#[expect(dead_code, reason = "the program uses the rest")]
+mod exit_status;
 
 #[test]
-fn every_exit_status_is_documented() {
+fn every_exit_status_is_printed_and_in_the_documents() {
     let out = home().run(&["help", "exit-codes"]).status(0).stdout;
-    for code in ["  0  ", "  1  ", "  2  ", "  3  ", "  4  ", "  5  ", "  6  ", "  7  ", "124  ", "130  ", "143  "] {
-        assert!(out.contains(code), "{code:?} in\n{out}");
+    let documents = std::fs::read_to_string(repository().join("docs/runbooks.md")).expect("it is there");
+    let (of_runs, of_checks) = out.split_once("\ncheck:\n").expect("two families");
+    let is_line = |text: &str, code: u8, meaning: &str| text.lines().any(|line| line.trim() == format!("{code}  {meaning}"));
+    for (_, code, meaning) in EXIT_STATUSES {
+        assert!(is_line(of_runs, *code, meaning), "{code} in\n{out}");
+        assert!(documents.lines().any(|line| line.starts_with(&format!("| {code} |"))), "{code} is not in docs/runbooks.md");
+    }
+    for (_, code, meaning) in CHECK_STATUSES {
+        assert!(is_line(of_checks, *code, meaning), "{code} in\n{out}");
+    }
+}
+
+#[test]
+fn a_mistake_on_the_command_line_of_check_ends_with_its_own_code() {
+    for line in [&["--color", "never", "check", "--bogus"][..], &["check", "--bogus"], &["--journal=x://y", "check", "x.toml"]] {
+        home().run(line).status(3);
+    }
+    home().run(&["--color", "never", "exec", "--bogus"]).status(2);
+}
+
+/// A runbook that says that it destroys something.
+const DESTRUCTIVE: &str = r#"
+format = 1
+[runbook]
+name = "drop"
+risk = "destructive"
+[targets.db]
+sql = "sqlite:work.db"
+create = true
+[[step]]
+id = "drop"
+uses = "sql:transaction"
+bind.db = "db"
+with = { statements = ["create table dropped (a)"] }
+irreversible = "an example"
+"#;
+
+#[test]
+fn where_nobody_can_be_asked_only_yes_is_a_yes() {
+    let is_done = |env: &runbook_tests::env::TestEnv| env.path().join("work.db").exists();
+    for no_input in [&[][..], &["--no-input"]] {
+        for terminal in [false, true].iter().filter(|terminal| !**terminal || !no_input.is_empty()) {
+            for yes in [false, true] {
+                let env = home();
+                env.file("r.toml", DESTRUCTIVE);
+                let mut line = no_input.to_vec();
+                line.extend(["exec", "r.toml"]);
+                line.extend(yes.then_some("--yes"));
+                let status = if *terminal {
+                    Terminal::open().spawn(&env.command(&line), Control::None).wait().expect("it ends").code()
+                } else {
+                    Some(env.run(&line).status)
+                };
+                assert_eq!((status, is_done(&env)), (Some(if yes { 0 } else { 2 }), yes), "{line:?} on a terminal: {terminal}");
+            }
+        }
+    }
+}
+
+#[test]
+fn so_it_is_with_every_other_question() {
+    let env = home();
+    env.file(
+        "r.toml",
+        &DESTRUCTIVE.replace("risk = \"destructive\"\n", "").replace(
+            "irreversible = \"an example\"",
+            "undo = { uses = \"sql:transaction\", bind.db = \"db\", with = { statements = [\"drop table dropped\"] } }",
+        ),
+    );
+    env.run(&["exec", "r.toml"]).status(0);
+    let run = env.newest_run();
+    for line in [&["undo", &run][..], &["--no-input", "undo", &run], &["prune", "--older-than", "0s"]] {
+        env.run(line).status(2).err("--yes");
+    }
+    env.run(&["show", &run]).status(0).out("Succeeded.");
+    env.run(&["undo", &run, "--yes"]).status(0);
+}
+
+#[test]
+fn doctor_shows_every_option_of_every_command_with_its_origin() {
+    let env = home();
+    let help = env.run(&["runs", "--help"]).status(0).stdout;
+    let (_, shared) = help.split_once("Options of every command:").expect("they have a heading");
+    let names: Vec<_> = shared.lines().filter_map(|line| line.trim().strip_prefix("--")?.split_whitespace().next()).collect();
+    assert!(names.len() >= 10, "{names:?}");
+    let shown = env.run(&["doctor", "--locked", "--cache", "other"]);
+    for name in names {
+        let row = shown.stdout.lines().find(|line| line.split_whitespace().next() == Some(name));
+        let row = row.unwrap_or_else(|| panic!("{name} is not in\n{}", shown.stdout));
+        let origin = if ["locked", "cache"].contains(&name) { format!("from --{name}") } else { "default".to_owned() };
+        assert!(row.ends_with(&origin), "{row}");
+    }
+    let mut command = env.command(&["doctor"]);
+    let shown = command.env("RUNBOOK_AUDIT_LOG", "/elsewhere").output().expect("it starts");
+    assert!(String::from_utf8_lossy(&shown.stdout).contains("from RUNBOOK_AUDIT_LOG"), "{shown:?}");
+}
+
+#[test]
+fn help_explains_a_command_in_a_command() {
+    let env = home();
+    env.run(&["help", "secret", "set"]).status(0).out("Usage: runbook secret set");
+    env.run(&["help", "secret", "sett"]).status(2).err("did you mean `set`?");
+    env.run(&["help", "undo"]).status(0).out("before undoing").without("Do not ask before starting");
+    env.run(&["help", "resume"]).status(0).without("Do not ask");
+}
+
+#[test]
+fn an_empty_run_is_no_run() {
+    let env = home();
+    for line in [&["show", ""][..], &["audit", "log", ""], &["resume", ""], &["approve", "x", ""]] {
+        env.run(line).status(2).err("a value is required");
     }
 }
 

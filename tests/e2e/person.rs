@@ -72,11 +72,17 @@ fn rows(env: &TestEnv) -> i64 {
 fn a_manual_step_is_asked_for_until_its_form_fits() {
     let env = home();
     env.file("r.toml", &format!("{HEAD}{MANUAL}"));
-    let (status, seen) = typed(&env, &["exec", "r.toml"], "perhaps\ngo\nI looked\nyes\ngo\nI looked\n");
+    let (status, seen) = typed(&env, &["exec", "r.toml"], "perhaps\nyes\nrun\ngo\nI look\nI looked\n");
     assert_eq!(status, 0, "{seen}");
-    for text in
-        ["lag_ok (bool):", "choose one of go, stop:", "must be of type bool, not `perhaps`", "answered by tester@", "Succeeded."]
-    {
+    for text in [
+        "lag_ok (bool):",
+        "choose one of go, stop:",
+        "must be of type bool, not `perhaps`",
+        "`run` is no choice",
+        "that is not `I looked`",
+        "answered by tester@",
+        "Succeeded.",
+    ] {
         assert!(seen.contains(text), "no `{text}` in\n{seen}");
     }
 }
@@ -137,4 +143,39 @@ fn without_a_terminal_or_with_no_input_nobody_is_asked() {
     let (status, seen) = typed(&env, &["--no-input", "exec", "r.toml"], "");
     assert_eq!(status, 5, "{seen}");
     assert!(!seen.contains("choose one of"), "{seen}");
+}
+
+/// Three lines, the last of which is what matters.
+const FAILOVER: &str = "\n[[step]]\nid = \"failover\"\ntitle = \"Move the address\"\nmanual = { instructions = \"\"\"Move the address:\n1. run failover on lb1\n2. NEVER while the replica lags\n\"\"\", confirm = \"moved\" }\n";
+
+#[test]
+fn who_resumes_a_run_sees_all_that_is_to_be_done() {
+    let env = home();
+    env.file("r.toml", &format!("{HEAD}{FAILOVER}"));
+    env.run(&["exec", "r.toml"]).status(5);
+    let run = env.newest_run();
+    let last = "2. NEVER while the replica lags";
+    for line in
+        [&["show", &run][..], &["report", &run], &["report", &run, "--format", "markdown"], &["report", &run, "--format", "html"]]
+    {
+        env.run(line).status(0).out(last).out("Move the address");
+    }
+    let (status, seen) = typed(&env, &["resume", &run], "moved\n");
+    assert!(status == 0 && seen.contains(last), "{status}\n{seen}");
+}
+
+#[test]
+fn a_question_goes_on_below_at_a_word() {
+    let env = home();
+    env.file("r.toml", &format!("{HEAD}{}", approval("quorum = 1")));
+    let mut terminal = runbook_tests::terminal::Terminal::open();
+    let mut child = terminal.spawn(&env.command(&["exec", "r.toml"]), runbook_tests::terminal::Control::None);
+    runbook_tests::wait_for("it asks", || terminal.shown().contains("leaves it"));
+    terminal.type_keys("\n");
+    assert_eq!(child.wait().expect("it ends").code(), Some(5));
+    terminal.close();
+    let shown = terminal.shown();
+    let (_, question) = shown.split_once("type `approve empty`").expect("it asks");
+    let first = question.lines().next().expect("a line");
+    assert!("  type `approve empty`".len() + first.trim_end().chars().count() <= 80, "{shown}");
 }

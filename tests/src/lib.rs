@@ -9,6 +9,7 @@ pub mod http;
 pub mod mariadb;
 pub mod postgres;
 pub mod registry;
+pub mod terminal;
 
 use std::net::TcpListener;
 use std::path::Path;
@@ -40,8 +41,16 @@ pub fn wait_for(what: &str, mut ready: impl FnMut() -> bool) {
 /// # Panics
 /// If it does not run any more.
 pub fn interrupt(child: &std::process::Child) {
-    let pid = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw).expect("a process has a pid");
-    rustix::process::kill_process(pid, rustix::process::Signal::INT).expect("the program runs");
+    send(child, "INT");
+}
+
+/// Sends a signal, by its number or its name without `SIG`; those for real time have no constants.
+///
+/// # Panics
+/// If the program does not run any more.
+pub fn send(child: &std::process::Child, signal: &str) {
+    let sent = std::process::Command::new("kill").args(["-s", signal, &child.id().to_string()]).status();
+    assert!(sent.expect("`kill` is there").success(), "the program runs");
 }
 
 /// The first of `candidates` that is there.

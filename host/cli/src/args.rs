@@ -4,11 +4,16 @@ use crate::commands::plugin::PluginCommand;
 use crate::commands::secret::SecretCommand;
 use crate::completion;
 use crate::context::GlobalArgs;
+use crate::events::Events;
+use crate::exit_status::{ExitStatus, Family};
+use crate::failure::Failure;
 use crate::schemas::FileKind;
-use clap::{Args as ClapArgs, Parser, Subcommand};
+use clap::builder::NonEmptyStringValueParser;
+use clap::{Args as ClapArgs, CommandFactory as _, Parser, Subcommand};
 use clap_complete::ArgValueCompleter;
 use runbook_report::checks::CheckFormat;
-use std::path::PathBuf;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Runs health probes, smoke tests and runbook steps in sandboxed plugins, survives crashes, and undoes what failed.
@@ -45,11 +50,11 @@ pub enum Command {
     /// What that one has done and not undone is not done again. The runbook is as it is now, the parameters as they were.
     Retry(RetryArgs),
     /// Undo a finished run, last step first
-    Undo(RunArgs),
+    Undo(UndoArgs),
     /// End a run in order, from another terminal
     ///
     /// One that nobody executes any more is ended from here. What it did is undone as its runbook says.
-    Cancel(RunArgs),
+    Cancel(CancelArgs),
     /// Say that a step may do what it says it would
     Approve(ApproveArgs),
     /// Say that it must not
@@ -111,11 +116,44 @@ pub enum Command {
     },
     /// Check what is needed, and show every setting
     Doctor,
-    /// Explain a topic: exit-codes
+    /// Explain a command, or a topic: exit-codes
     Help {
-        /// The topic
-        topic: Option<String>,
+        /// The topic, or a command, such as `secret set`
+        topic: Vec<String>,
     },
+}
+
+impl Command {
+    /// What its exit codes mean.
+    pub fn family(&self) -> Family {
+        if matches!(self, Self::Check(_)) { Family::Check } else { Family::Run }
+    }
+}
+
+/// How the program ends when its command line is wrong. No command was parsed, so it is looked for among the words.
+pub fn status_of_a_usage_error(error: &clap::Error, words: impl Iterator<Item = OsString>) -> u8 {
+    match error.exit_code() {
+        0 => ExitStatus::Success.code(),
+        _ => ExitStatus::Usage.code_in(family_of(words)),
+    }
+}
+
+/// The first word that is a command, and neither an option nor its value.
+fn family_of(words: impl Iterator<Item = OsString>) -> Family {
+    let command = Args::command();
+    let takes_value = |word: &str| {
+        let of_word = |option: &&clap::Arg| option.get_long().is_some_and(|long| word.strip_prefix("--") == Some(long));
+        command.get_arguments().find(of_word).is_some_and(|option| option.get_action().takes_values())
+    };
+    let mut words = words.map(|word| word.to_string_lossy().into_owned());
+    while let Some(word) = words.next() {
+        if takes_value(&word) {
+            words.next();
+        } else if command.get_subcommands().any(|known| known.get_name() == word) {
+            return if word == "check" { Family::Check } else { Family::Run };
+        }
+    }
+    Family::Run
 }
 
 /// `runbook retry`
@@ -124,8 +162,11 @@ pub struct RetryArgs {
     /// Which run.
     #[command(flatten)]
     pub run: RunArgs,
+    /// Do not ask before starting
+    #[arg(long, short = 'y')]
+    pub yes: bool,
     /// Where to begin: a step, a step of a nested runbook (`restore.load`) or an item (`vacuum[orders]`)
-    #[arg(long, value_name = "STEP", add = ArgValueCompleter::new(completion::steps))]
+    #[arg(long, value_name = "STEP", value_parser = NonEmptyStringValueParser::new(), add = ArgValueCompleter::new(completion::steps))]
     pub from: String,
     /// Decide about a step whose outcome is unknown: `STEP=skip` (it took effect) or `STEP=retry` (it did not)
     #[arg(long, value_name = "STEP=DECISION", value_parser = decision, add = ArgValueCompleter::new(completion::decisions))]
@@ -156,6 +197,9 @@ pub struct CheckArgs {
     /// Where to; replaced as a whole, for a textfile collector [default: stdout]
     #[arg(long, short, value_name = "FILE")]
     pub output: Option<PathBuf>,
+    /// Write what happens while it happens, one line of JSON an event; `-` is stdout, which then has nothing else
+    #[arg(long, value_name = "FILE")]
+    pub events: Option<PathBuf>,
     /// From which state on the exit code is not 0: warning or critical
     #[arg(long, value_enum, default_value = "warning")]
     pub fail_on: FailOn,
@@ -231,15 +275,15 @@ pub struct ExecArgs {
     /// Show what would happen: probes look, steps say what they would do, and every effect is refused
     #[arg(long)]
     pub dry_run: bool,
-    /// Do not ask before starting
-    #[arg(long, short = 'y', env = "RUNBOOK_YES")]
+    /// Do not ask before starting what cannot be undone; without a terminal such a runbook needs it
+    #[arg(long, short = 'y')]
     pub yes: bool,
     /// Run although the maintenance window is closed; the journal says who did
     #[arg(long)]
     pub outside_window: bool,
-    /// Write a report, such as `junit=report.xml`; may be given several times; `-` is stdout
-    #[arg(long, value_name = "FORMAT=PATH", value_parser = report)]
-    pub report: Vec<(runbook_report::Format, PathBuf)>,
+    /// What is told.
+    #[command(flatten)]
+    pub told: Told,
 }
 
 /// `runbook plan`
@@ -278,17 +322,67 @@ pub struct ValidateArgs {
     pub env: Option<String>,
 }
 
-/// A run.
+/// A run, and what is told of it.
 #[derive(Debug, ClapArgs)]
 pub struct RunArgs {
     /// The run's id, or as much of it as is unambiguous
-    #[arg(add = ArgValueCompleter::new(completion::runs))]
+    #[arg(value_parser = NonEmptyStringValueParser::new(), add = ArgValueCompleter::new(completion::runs))]
     pub run: String,
-    /// Write a report, such as `junit=report.xml`; may be given several times; `-` is stdout
+    /// What is told.
+    #[command(flatten)]
+    pub told: Told,
+}
+
+/// What is told of a run beside what is shown.
+#[derive(Debug, ClapArgs)]
+pub struct Told {
+    /// Write a report of the run when it ends or waits, such as `junit=report.xml`; may be given several times; `-` is stdout
     #[arg(long, value_name = "FORMAT=PATH", value_parser = report)]
     pub report: Vec<(runbook_report::Format, PathBuf)>,
-    /// Do not ask before starting
-    #[arg(long, short = 'y', env = "RUNBOOK_YES")]
+    /// Write what happens while it happens, one line of JSON an event (`runbook schema events`); `-` is stdout, which then has nothing else
+    #[arg(long, value_name = "FILE")]
+    pub events: Option<PathBuf>,
+}
+
+impl Told {
+    /// Whether stdout belongs to a report or to events, so that nothing else is written to it.
+    pub fn has_stdout(&self) -> bool {
+        let stdout = Path::new("-");
+        self.events.as_deref() == Some(stdout) || self.report.iter().any(|(_, path)| path == stdout)
+    }
+
+    /// Opens what events are written to.
+    ///
+    /// # Errors
+    /// It cannot be opened, or a report goes to stdout as well.
+    pub fn open(&self) -> Result<Option<Events>, Failure> {
+        let stdout = Path::new("-");
+        if self.events.as_deref() == Some(stdout) && self.report.iter().any(|(_, path)| path == stdout) {
+            return Err(Failure::usage("events and a report are both to go to stdout").hint("write one of them to a file"));
+        }
+        self.events.as_deref().map(Events::open).transpose()
+    }
+}
+
+/// `runbook undo`
+#[derive(Debug, ClapArgs)]
+pub struct UndoArgs {
+    /// Which run.
+    #[command(flatten)]
+    pub run: RunArgs,
+    /// Do not ask before undoing
+    #[arg(long, short = 'y')]
+    pub yes: bool,
+}
+
+/// `runbook cancel`
+#[derive(Debug, ClapArgs)]
+pub struct CancelArgs {
+    /// Which run.
+    #[command(flatten)]
+    pub run: RunArgs,
+    /// Do not ask before ending a run that nobody executes any more
+    #[arg(long, short = 'y')]
     pub yes: bool,
 }
 
@@ -313,10 +407,10 @@ pub struct ResumeArgs {
 #[derive(Debug, ClapArgs)]
 pub struct ApproveArgs {
     /// The run's id, or as much of it as is unambiguous
-    #[arg(add = ArgValueCompleter::new(completion::runs))]
+    #[arg(value_parser = NonEmptyStringValueParser::new(), add = ArgValueCompleter::new(completion::runs))]
     pub run: String,
     /// The step
-    #[arg(add = ArgValueCompleter::new(completion::steps))]
+    #[arg(value_parser = NonEmptyStringValueParser::new(), add = ArgValueCompleter::new(completion::steps))]
     pub step: String,
     /// Do not ask; what is approved is shown all the same
     #[arg(long, short = 'y')]
@@ -327,10 +421,10 @@ pub struct ApproveArgs {
 #[derive(Debug, ClapArgs)]
 pub struct AnswerArgs {
     /// The run's id, or as much of it as is unambiguous
-    #[arg(add = ArgValueCompleter::new(completion::runs))]
+    #[arg(value_parser = NonEmptyStringValueParser::new(), add = ArgValueCompleter::new(completion::runs))]
     pub run: String,
     /// The step
-    #[arg(add = ArgValueCompleter::new(completion::steps))]
+    #[arg(value_parser = NonEmptyStringValueParser::new(), add = ArgValueCompleter::new(completion::steps))]
     pub step: String,
     /// A value of its form; may be given several times
     #[arg(long, value_name = "NAME=VALUE", value_parser = parameter)]
@@ -347,13 +441,13 @@ pub struct AnswerArgs {
 #[derive(Debug, ClapArgs)]
 pub struct RejectArgs {
     /// The run's id, or as much of it as is unambiguous
-    #[arg(add = ArgValueCompleter::new(completion::runs))]
+    #[arg(value_parser = NonEmptyStringValueParser::new(), add = ArgValueCompleter::new(completion::runs))]
     pub run: String,
     /// The step
-    #[arg(add = ArgValueCompleter::new(completion::steps))]
+    #[arg(value_parser = NonEmptyStringValueParser::new(), add = ArgValueCompleter::new(completion::steps))]
     pub step: String,
     /// Why, for those who read the report
-    #[arg(long)]
+    #[arg(long, value_parser = NonEmptyStringValueParser::new())]
     pub reason: String,
 }
 
@@ -372,7 +466,7 @@ pub struct RunsArgs {
 #[derive(Debug, ClapArgs)]
 pub struct ReportArgs {
     /// The run's id, or as much of it as is unambiguous
-    #[arg(add = ArgValueCompleter::new(completion::runs))]
+    #[arg(value_parser = NonEmptyStringValueParser::new(), add = ArgValueCompleter::new(completion::runs))]
     pub run: String,
     /// text, json, junit, markdown or html [default: by the ending of `--output`, else text]
     #[arg(long, value_parser = format)]
@@ -395,7 +489,7 @@ pub struct PruneArgs {
     #[arg(long)]
     pub dry_run: bool,
     /// Do not ask
-    #[arg(long, short = 'y', env = "RUNBOOK_YES")]
+    #[arg(long, short = 'y')]
     pub yes: bool,
 }
 
@@ -403,14 +497,29 @@ pub struct PruneArgs {
 #[derive(Debug, ClapArgs)]
 pub struct ShowArgs {
     /// The run's id, or as much of it as is unambiguous
-    #[arg(add = ArgValueCompleter::new(completion::runs))]
+    #[arg(value_parser = NonEmptyStringValueParser::new(), add = ArgValueCompleter::new(completion::runs))]
     pub run: String,
-    /// text, json, junit, markdown or html
-    #[arg(long, default_value = "text", value_parser = format)]
-    pub format: runbook_report::Format,
+    /// text, json, junit, markdown, html, or jsonl: each event as a line of JSON (`runbook schema events`)
+    #[arg(long, default_value = "text", value_parser = shown)]
+    pub format: Shown,
     /// Tell what happens as it happens, from the start, until the run ends or waits for somebody
     #[arg(long)]
     pub follow: bool,
+}
+
+/// What `runbook show` writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shown {
+    /// How the run stands.
+    Report(runbook_report::Format),
+    /// All that happened in it.
+    Events,
+}
+
+fn shown(text: &str) -> Result<Shown, String> {
+    let known: Vec<_> = runbook_report::FORMATS.iter().map(|(_, name, ..)| *name).chain(["jsonl"]).collect();
+    let found = if text == "jsonl" { Some(Shown::Events) } else { runbook_report::Format::find(text).map(Shown::Report) };
+    one_of(found, text, &known)
 }
 
 fn parameter(text: &str) -> Result<(String, String), String> {
@@ -452,10 +561,79 @@ fn report(text: &str) -> Result<(runbook_report::Format, PathBuf), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory as _;
 
     #[test]
     fn the_command_line_is_consistent() {
         Args::command().debug_assert();
+    }
+
+    /// Every command, with the words that lead to it.
+    fn commands(command: &clap::Command, words: &[String]) -> Vec<(Vec<String>, clap::Command)> {
+        let mut found = vec![(words.to_vec(), command.clone())];
+        for below in command.get_subcommands() {
+            let words: Vec<_> = words.iter().cloned().chain([below.get_name().to_owned()]).collect();
+            found.extend(commands(below, &words));
+        }
+        found
+    }
+
+    #[test]
+    fn an_empty_name_of_a_run_or_a_step_is_refused_by_every_command() {
+        let mut seen = 0;
+        for (words, command) in commands(&Args::command(), &["runbook".to_owned()]) {
+            let names: Vec<_> = command.get_positionals().map(|argument| argument.get_id().to_string()).collect();
+            for (empty, name) in names.iter().enumerate().filter(|(_, name)| ["run", "step"].contains(&name.as_str())) {
+                let given = names.iter().enumerate().map(|(index, _)| if index == empty { "" } else { "x" }.to_owned());
+                let line: Vec<String> = words.iter().cloned().chain(given).collect();
+                let error = Args::try_parse_from(&line).expect_err("it is empty").to_string();
+                assert!(error.contains(&format!("'<{}>'", name.to_uppercase())) || error.contains("[RUN]"), "{line:?}: {error}");
+                seen += 1;
+            }
+        }
+        assert!(seen >= 12, "only {seen}");
+    }
+
+    #[test]
+    fn what_every_command_has_stands_below_its_own_options() {
+        for (words, mut command) in commands(&Args::command(), &["runbook".to_owned()]) {
+            command.build();
+            for option in command.get_opts().filter(|option| option.is_global_set()) {
+                assert_eq!(option.get_help_heading(), Some("Options of every command"), "{words:?} --{}", option.get_id());
+            }
+        }
+    }
+
+    #[test]
+    fn no_variable_of_the_environment_says_yes() {
+        for (words, command) in commands(&Args::command(), &["runbook".to_owned()]) {
+            for option in command.get_arguments().filter(|option| option.get_id() == "yes") {
+                assert_eq!(option.get_env(), None, "{words:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_mistake_on_the_command_line_of_check_is_told_in_its_own_exit_codes_wherever_options_stand() {
+        let mut lines = vec![vec!["check", "--bogus"], vec!["--no-input", "check"], vec!["--bogus", "check"]];
+        let command = Args::command();
+        let names: Vec<String> = command
+            .get_opts()
+            .filter(|option| option.get_action().takes_values())
+            .filter_map(|option| Some(format!("--{}", option.get_long()?)))
+            .collect();
+        assert!(names.len() >= 8, "{names:?}");
+        for name in &names {
+            lines.push(vec![name, "exec", "check", "--bogus"]);
+        }
+        let with_value: Vec<String> = names.iter().map(|name| format!("{name}=never")).collect();
+        for name in &with_value {
+            lines.push(vec![name, "check", "--bogus"]);
+        }
+        for line in lines {
+            assert_eq!(family_of(line.iter().map(OsString::from)), Family::Check, "{line:?}");
+        }
+        for line in [&["exec", "check"][..], &["--journal", "check", "exec"], &["--color=check"], &[]] {
+            assert_eq!(family_of(line.iter().map(OsString::from)), Family::Run, "{line:?}");
+        }
     }
 }

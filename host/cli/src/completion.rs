@@ -113,8 +113,9 @@ fn typed() -> Option<ArgMatches> {
 
 /// The surroundings that the command line names.
 fn context() -> Option<Context> {
-    let global = crate::context::GlobalArgs::from_arg_matches(&typed()?).ok()?;
-    Context::new(&global).ok()
+    let typed = typed()?;
+    let global = crate::context::GlobalArgs::from_arg_matches(&typed).ok()?;
+    Context::new(&global, &typed).ok()
 }
 
 fn from_journal<T, F: Future<Output = Result<T, Failure>>>(read: impl FnOnce(SqlJournal) -> F) -> Option<T> {

@@ -2,8 +2,12 @@
 
 use crate::failure::Failure;
 use crate::process;
+use clap::builder::BoolishValueParser;
+use clap::parser::ValueSource;
+use clap::{ArgMatches, CommandFactory as _};
 use runbook_engine::ProcessIdentity;
 use runbook_journal::Location;
+use std::collections::BTreeMap;
 use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 
@@ -20,12 +24,13 @@ pub enum Color {
 
 /// Options that every command has.
 #[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "Options of every command")]
 pub struct GlobalArgs {
     /// When to use colour
     #[arg(long, global = true, value_enum, default_value = "auto", env = "RUNBOOK_COLOR")]
     pub color: Color,
     /// Never ask a question; a question that would be needed is an error
-    #[arg(long, global = true, env = "RUNBOOK_NO_INPUT")]
+    #[arg(long, global = true, env = "RUNBOOK_NO_INPUT", value_parser = BoolishValueParser::new())]
     pub no_input: bool,
     /// The journal of runs: a file, or `postgres://user@host/database` [default: runbook/journal.db in the state directory]
     #[arg(long, global = true, value_name = "FILE|URL", env = "RUNBOOK_JOURNAL", hide_env_values = true)]
@@ -46,7 +51,7 @@ pub struct GlobalArgs {
     #[arg(long, global = true, value_name = "FILE", env = "RUNBOOK_TRUST")]
     pub trust: Option<PathBuf>,
     /// Refuse every runbook that has no lock entry: for CI
-    #[arg(long, global = true, env = "RUNBOOK_LOCKED")]
+    #[arg(long, global = true, env = "RUNBOOK_LOCKED", value_parser = BoolishValueParser::new())]
     pub locked: bool,
     /// Where compiled plugins are kept [default: runbook in the cache directory]
     #[arg(long, global = true, value_name = "DIR", env = "RUNBOOK_CACHE")]
@@ -84,6 +89,8 @@ pub struct Context {
     pub color_stderr: bool,
     /// Whether progress may be drawn on stderr.
     pub live: bool,
+    /// Whether stdout and stderr are one terminal: what is said on one need not be said on the other.
+    pub one_terminal: bool,
     /// Whether a question can be asked.
     pub interactive: bool,
     /// Where the journal is.
@@ -114,6 +121,8 @@ pub struct Context {
     pub host: String,
     /// What tells this process from every other one, if the system says.
     pub process: Option<ProcessIdentity>,
+    /// Where each option of every command comes from, for people.
+    pub origins: BTreeMap<String, String>,
 }
 
 impl Context {
@@ -123,14 +132,14 @@ impl Context {
     }
 
     /// Reads the environment, once.
-    pub fn new(args: &GlobalArgs) -> Result<Self, Failure> {
-        let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        let colored = |terminal: bool| match args.color {
-            Color::Auto => terminal && !no_color,
+    pub fn new(args: &GlobalArgs, matches: &ArgMatches) -> Result<Self, Failure> {
+        let stderr_terminal = std::io::stderr().is_terminal();
+        let moves = std::env::var("TERM").is_ok_and(|term| !term.is_empty() && term != "dumb");
+        let color_stderr = match args.color {
+            Color::Auto => wants_color(|name| std::env::var(name).ok()).unwrap_or(stderr_terminal && moves),
             Color::Always => true,
             Color::Never => false,
         };
-        let stderr_terminal = std::io::stderr().is_terminal();
         let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
         let user = std::env::var("USER")
             .or_else(|_| std::env::var("LOGNAME"))
@@ -141,8 +150,9 @@ impl Context {
             args.identity.clone()
         };
         Ok(Self {
-            color_stderr: colored(stderr_terminal),
-            live: stderr_terminal && std::env::var("TERM").is_ok_and(|term| term != "dumb"),
+            color_stderr,
+            one_terminal: stderr_terminal && std::io::stdout().is_terminal() && is_one_device(),
+            live: stderr_terminal && moves,
             interactive: !args.no_input && stderr_terminal && std::io::stdin().is_terminal(),
             journal: journal(args.journal.as_deref())?,
             identities,
@@ -161,7 +171,45 @@ impl Context {
             operator: format!("{user}@{host}"),
             host,
             process: process::identity(),
+            origins: origins(matches),
         })
+    }
+}
+
+/// Where each option of every command comes from: its flag, its variable, or nowhere.
+fn origins(matches: &ArgMatches) -> BTreeMap<String, String> {
+    let command = crate::args::Args::command();
+    // What is given after a subcommand is known there, and what is given before it, too.
+    let mut deepest = matches;
+    while let Some((_, below)) = deepest.subcommand() {
+        deepest = below;
+    }
+    let origin = |option: &clap::Arg| match deepest.value_source(option.get_id().as_str()) {
+        Some(ValueSource::CommandLine) => format!("from --{}", option.get_long().unwrap_or_default()),
+        Some(ValueSource::EnvVariable) => format!("from {}", option.get_env().unwrap_or_default().to_string_lossy()),
+        _ => "default".to_owned(),
+    };
+    let global = command.get_opts().filter(|option| option.is_global_set());
+    global.filter_map(|option| Some((option.get_long()?.to_owned(), origin(option)))).collect()
+}
+
+/// What the environment says of colour, wherever stderr leads; `None` if nothing. `NO_COLOR` is the strongest.
+fn wants_color(variable: impl Fn(&str) -> Option<String>) -> Option<bool> {
+    let is_on = |name: &str| variable(name).is_some_and(|value| !value.is_empty() && value != "0");
+    if variable("NO_COLOR").is_some_and(|value| !value.is_empty()) {
+        return Some(false);
+    }
+    if is_on("FORCE_COLOR") || is_on("CLICOLOR_FORCE") {
+        return Some(true);
+    }
+    variable("CLICOLOR").is_some_and(|value| value == "0").then_some(false)
+}
+
+/// Whether stdout and stderr lead to one device.
+fn is_one_device() -> bool {
+    match (rustix::fs::fstat(std::io::stdout()), rustix::fs::fstat(std::io::stderr())) {
+        (Ok(stdout), Ok(stderr)) => stdout.st_rdev == stderr.st_rdev,
+        (Err(_), _) | (_, Err(_)) => false,
     }
 }
 
@@ -180,5 +228,29 @@ fn directory(variable: &str, below_home: &str) -> Result<PathBuf, Failure> {
     match set.or_else(home) {
         Some(base) => Ok(base.join("runbook")),
         None => Err(Failure::usage(format!("neither `{variable}` nor `HOME` is set")).hint(format!("set `{variable}`"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::wants_color;
+
+    #[test]
+    fn of_the_variables_about_colour_the_one_that_says_no_is_the_strongest() {
+        let table: &[(&[(&str, &str)], Option<bool>)] = &[
+            (&[], None),
+            (&[("NO_COLOR", "")], None),
+            (&[("NO_COLOR", "1")], Some(false)),
+            (&[("FORCE_COLOR", "1")], Some(true)),
+            (&[("FORCE_COLOR", "0")], None),
+            (&[("CLICOLOR_FORCE", "1")], Some(true)),
+            (&[("CLICOLOR", "0")], Some(false)),
+            (&[("CLICOLOR", "0"), ("CLICOLOR_FORCE", "1")], Some(true)),
+            (&[("NO_COLOR", "1"), ("FORCE_COLOR", "1"), ("CLICOLOR_FORCE", "1")], Some(false)),
+        ];
+        for (set, expected) in table {
+            let variable = |name: &str| set.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned());
+            assert_eq!(wants_color(variable), *expected, "{set:?}");
+        }
     }
 }

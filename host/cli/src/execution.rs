@@ -1,5 +1,6 @@
 //! Runs a plan: the clock, the signals, the journal and the reports of one execution, and how the program ends after it.
 
+use crate::args::Told;
 use crate::context::Context;
 use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
@@ -8,17 +9,17 @@ use crate::live::Live;
 use crate::operate::Operator;
 use crate::person::{Next, Person};
 use crate::process;
+use crate::signals::{Asking, ORDERLY};
+pub use crate::signals::{Brake, UnderWay};
 use crate::telemetry;
 use crate::ui;
 use runbook_engine::{
-    CancelLevel, CancelToken, Cause, Changes, Clock, Holder, LEASE_TTL, Options, OutsideWindow, PauseReason, Plan, RunEnd,
-    RunError, RunId, RunOutcome, Section, Stopped, Trigger,
+    Cause, Changes, Clock, Holder, LEASE_TTL, Options, OutsideWindow, PauseReason, Plan, RunEnd, RunError, RunId, RunOutcome,
+    Section, Stopped, Trigger,
 };
 use runbook_journal::SqlJournal;
 use runbook_report::{Format, Summary};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use uuid::Uuid;
 
@@ -65,104 +66,6 @@ impl Clock for SystemClock {
 
     async fn sleep(&self, duration: Duration) {
         tokio::time::sleep(duration).await;
-    }
-}
-
-/// Whether a person is asked, and nothing is under way.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Asking {
-    /// Ctrl-C leaves the question open.
-    Yes,
-    /// Ctrl-C stops what is under way.
-    No,
-}
-
-/// The brake, and which signal pulled it.
-#[derive(Debug, Clone)]
-pub struct Brake {
-    /// What the engine looks at.
-    pub cancel: CancelToken,
-    terminated: Arc<AtomicBool>,
-    /// Nothing is under way: a person is asked.
-    asking: Arc<AtomicBool>,
-}
-
-/// How long a pause is cut into: the brake ends it at once.
-const SLICE: Duration = Duration::from_millis(100);
-
-/// What is under way.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum UnderWay {
-    /// A run, which is undone as it says.
-    Run,
-    /// Checks, which change nothing.
-    Checks,
-}
-
-impl Brake {
-    /// Listens for Ctrl-C and SIGTERM: the first asks for an orderly end, the second for a stop now.
-    pub fn new() -> Result<Self, Failure> {
-        Self::of(UnderWay::Run)
-    }
-
-    /// The same, with the words for what is under way.
-    pub fn of(under_way: UnderWay) -> Result<Self, Failure> {
-        use tokio::signal::unix::{SignalKind, signal};
-        let flag = || Arc::new(AtomicBool::new(false));
-        let brake = Self { cancel: CancelToken::new(), terminated: flag(), asking: flag() };
-        let mut interrupts = signal(SignalKind::interrupt())?;
-        let mut terminations = signal(SignalKind::terminate())?;
-        let listener = brake.clone();
-        tokio::spawn(async move {
-            loop {
-                tokio::select! {
-                    _ = interrupts.recv() => {}
-                    _ = terminations.recv() => listener.terminated.store(true, Ordering::SeqCst),
-                }
-                listener.cancel.cancel();
-                if under_way == UnderWay::Checks {
-                    continue;
-                }
-                match listener.cancel.level() {
-                    CancelLevel::None | CancelLevel::Orderly if listener.asking.load(Ordering::SeqCst) => {
-                        ui::note("\nleft open; the run waits");
-                    }
-                    CancelLevel::None | CancelLevel::Orderly => {
-                        ui::note("cancelling: the current step ends, then what was done is undone; once more to stop at once");
-                    }
-                    CancelLevel::Now => ui::note("stopping at once; nothing more is undone; `runbook resume` continues the run"),
-                }
-            }
-        });
-        Ok(brake)
-    }
-
-    /// Says whether a person is asked now, while nothing is under way.
-    pub fn ask(&self, asking: Asking) {
-        self.asking.store(asking == Asking::Yes, Ordering::SeqCst);
-    }
-
-    /// Whether somebody pulled it.
-    pub fn is_pulled(&self) -> bool {
-        self.cancel.level() != CancelLevel::None
-    }
-
-    /// Waits; `false` if it was pulled meanwhile.
-    pub async fn sleep(&self, pause: Duration) -> bool {
-        let end = tokio::time::Instant::now() + pause;
-        while tokio::time::Instant::now() < end && !self.is_pulled() {
-            tokio::time::sleep_until(end.min(tokio::time::Instant::now() + SLICE)).await;
-        }
-        !self.is_pulled()
-    }
-
-    /// How the program ends if it was pulled.
-    fn status(&self) -> Option<ExitStatus> {
-        match (self.cancel.level(), self.terminated.load(Ordering::SeqCst)) {
-            (CancelLevel::None, _) => None,
-            (CancelLevel::Orderly | CancelLevel::Now, true) => Some(ExitStatus::Terminated),
-            (CancelLevel::Orderly | CancelLevel::Now, false) => Some(ExitStatus::Interrupted),
-        }
     }
 }
 
@@ -250,7 +153,7 @@ pub fn heed_cancel(journal: &SqlJournal, options: &Options<'_>, brake: &Brake) {
             // A journal that cannot be read now stops the run elsewhere, if it must.
             if let Ok(Some(operator)) = journal.cancel_request(run, executor).await {
                 if !brake.is_pulled() {
-                    ui::note(&format!("{operator} cancels the run: the current step ends, then what was done is undone"));
+                    ui::note(&format!("{operator} cancels the run: {ORDERLY}"));
                     brake.cancel.cancel();
                 }
                 return;
@@ -260,16 +163,15 @@ pub fn heed_cancel(journal: &SqlJournal, options: &Options<'_>, brake: &Brake) {
 }
 
 /// Writes the reports that were asked for: each is tried, whatever happens to another.
-pub fn write_reports(summary: &Summary, reports: &[(Format, PathBuf)]) -> Result<(), Failure> {
+pub fn write_reports(summary: &Summary, reports: &[(Format, PathBuf)]) {
     for (format, path) in reports {
         let text = runbook_report::render(*format, summary);
         if path == Path::new("-") {
-            ui::data(&text)?;
+            ui::not_told(ui::data(&text), REPORT);
         } else if let Err(error) = std::fs::write(path, text) {
             ui::note(&format!("warning: report `{}` could not be written: {error}", path.display()));
         }
     }
-    Ok(())
 }
 
 /// Goes on with a run as long as it waits for something that a person at the terminal can say.
@@ -297,17 +199,25 @@ pub async fn conclude(
     outcome: Result<RunOutcome, RunError>,
     live: &Live,
     brake: &Brake,
-    reports: &[(Format, PathBuf)],
+    told: &Told,
 ) -> Result<ExitStatus, Failure> {
     let outcome = outcome.map_err(|error| run_failure(error, live.summary()))?;
+    let status = status_of(&outcome, brake);
     let summary = live.summary();
-    if !reports.iter().any(|(_, path)| path == Path::new("-")) {
-        ui::report(Format::Text, summary)?;
-    }
-    write_reports(summary, reports)?;
     telemetry::send(summary).await;
-    Ok(status_of(&outcome, brake))
+    // From here on a signal ends the program: nothing is left but to say how it was.
+    brake.release();
+    live.flush();
+    if !told.has_stdout() {
+        ui::not_told(live.conclude(), REPORT);
+    }
+    write_reports(summary, &told.report);
+    ui::flush();
+    Ok(status)
 }
+
+/// What could not be told; the run is as it is, and the journal has it.
+const REPORT: &str = "the report of the run (`runbook show` shows it again)";
 
 fn run_failure(error: RunError, summary: &Summary) -> Failure {
     match &error {

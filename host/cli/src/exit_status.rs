@@ -31,6 +31,15 @@ pub enum ExitStatus {
     Checked(Health),
 }
 
+/// Commands whose numbers mean the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Family {
+    /// `runbook check`, as monitoring knows it.
+    Check,
+    /// Every other command.
+    Run,
+}
+
 /// Every status: number, name and meaning.
 pub const EXIT_STATUSES: &[(ExitStatus, u8, &str)] = &[
     (ExitStatus::Success, 0, "succeeded"),
@@ -65,6 +74,14 @@ impl ExitStatus {
             return CHECK_STATUSES.iter().find(|(health, ..)| *health == found).map_or(3, |(_, code, _)| *code);
         }
         EXIT_STATUSES.iter().find(|(status, ..)| *status == self).map_or(3, |(_, code, _)| *code)
+    }
+
+    /// The number in a family: whatever stops `runbook check`, nothing was found out.
+    pub fn code_in(self, family: Family) -> u8 {
+        match family {
+            Family::Check if !matches!(self, Self::Checked(_)) => Self::Checked(Health::Unknown).code(),
+            Family::Check | Family::Run => self.code(),
+        }
     }
 }
 

@@ -1,46 +1,53 @@
 //! What the operator sees while a run goes on: plain lines for what has happened, and on a terminal a moving line for each step
 //! under way. Both come from the same events as the report.
 
+use crate::args;
 use crate::context::Context;
+use crate::events::Events;
+use crate::failure::Failure;
+use crate::screen::{Moving, MovingLine, Progress};
 use crate::ui;
-use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
-use runbook_engine::{AttemptResult, LogLine, Record, Reporter, RunEvent, RunHeader, Section, StepId, Then};
-use runbook_report::{StepSummary, Summary, Tone, lines};
-use std::collections::{BTreeMap, VecDeque};
+use runbook_engine::{AttemptResult, LogLine, Record, Reporter, RunEvent, RunHeader, RunId, Section, StepId, Then};
+use runbook_report::{Format, StepSummary, Summary, Tone, lines};
 use std::time::{Duration, Instant};
 
 /// Tells the operator.
 pub struct Live {
     summary: Summary,
     color: bool,
-    bars: Option<MultiProgress>,
-    running: BTreeMap<StepId, ProgressBar>,
-    /// What is under way and has no line: there is not room for all.
-    unseen: VecDeque<Unseen>,
-    /// Below them: how much of the run is over.
-    total: Option<ProgressBar>,
+    /// Where a moving view can be drawn.
+    view: Option<View>,
+    told: Told,
+    /// Questions stand below what was told.
+    asked: bool,
+    run: RunId,
+    events: Option<Events>,
 }
 
-/// A step under way without a line.
-struct Unseen {
-    step: StepId,
-    message: String,
+/// What of the run the operator has been told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Told {
+    /// All of it, on the terminal on which the report is shown.
+    Here,
+    /// Not all of it, or elsewhere.
+    Elsewhere,
+}
+
+/// What moves.
+struct View {
+    /// In the order in which they began.
+    under_way: Vec<(StepId, MovingLine)>,
     since: Instant,
+    /// Steps that are over, and all; and when they were counted.
+    counted: (usize, usize),
+    at: Option<Instant>,
 }
 
 /// How many steps under way have a line of their own: more than that nobody reads, and a terminal has 24.
 const LINES: usize = 8;
 
-/// How often the view moves.
-const TICK: Duration = Duration::from_millis(120);
-
-fn total_bar() -> ProgressBar {
-    let style =
-        ProgressStyle::with_template("  {bar:24} {pos} of {len} steps, {elapsed}{msg}").expect("the template is well formed");
-    let bar = ProgressBar::new(0).with_style(style.progress_chars("━╸─"));
-    bar.enable_steady_tick(TICK);
-    bar
-}
+/// How often it is counted at most: a run may have ten thousand steps.
+const COUNTED_EVERY: Duration = Duration::from_millis(120);
 
 /// Whether a step is one of those that the operator waits for.
 fn counts(step: &StepSummary) -> bool {
@@ -53,14 +60,43 @@ fn counts(step: &StepSummary) -> bool {
 impl Live {
     /// A view of a run, with what happened before (of a resumed run) folded in silently.
     pub fn new(context: &Context, header: &RunHeader, records: &[Record]) -> Self {
-        let bars = context.live.then(|| MultiProgress::with_draw_target(ProgressDrawTarget::stderr()));
+        let view = context.live.then(|| View { under_way: Vec::new(), since: Instant::now(), counted: (0, 0), at: None });
+        let told = if context.one_terminal && records.is_empty() { Told::Here } else { Told::Elsewhere };
         Self {
             summary: Summary::of(header, records),
             color: context.color_stderr,
-            bars,
-            running: BTreeMap::new(),
-            unseen: VecDeque::new(),
-            total: None,
+            view,
+            told,
+            asked: false,
+            run: header.run,
+            events: None,
+        }
+    }
+
+    /// The same view, which writes events for programs, too. Of a resumed run those that are new.
+    ///
+    /// # Errors
+    /// They cannot be written to where they are to go.
+    pub fn telling(self, told: &args::Told) -> Result<Self, Failure> {
+        Ok(Self { events: told.open()?, ..self })
+    }
+
+    /// Waits until all events are written.
+    pub fn flush(&self) {
+        if let Some(events) = &self.events {
+            events.flush();
+        }
+    }
+
+    /// Shows how the run ended or where it stands: the whole report, or what the lines above it have not said.
+    ///
+    /// # Errors
+    /// Stdout cannot be written to.
+    pub fn conclude(&self) -> Result<(), Failure> {
+        match self.told {
+            Told::Here if self.summary.paused.is_some() && !self.asked => Ok(()),
+            Told::Here => ui::text(&runbook_report::closing(&self.summary)),
+            Told::Elsewhere => ui::report(Format::Text, &self.summary),
         }
     }
 
@@ -69,13 +105,35 @@ impl Live {
         &self.summary
     }
 
+    /// The same, when nothing more is told.
+    pub fn into_summary(self) -> Summary {
+        self.summary
+    }
+
     /// Tells one more thing that happened.
     pub fn tell(&mut self, record: &Record) {
         self.summary.fold(record);
+        if let Some(events) = &self.events {
+            events.write(self.run, record);
+        }
         self.follow(&record.event);
+        if self.told == Told::Here && matches!(record.event, RunEvent::RunEnded { .. }) {
+            // `conclude` says it.
+            return;
+        }
         for line in lines(&self.summary, record) {
             self.print(line.tone, &line.text);
         }
+    }
+
+    /// Says that a person is asked from here on.
+    pub fn ask(&mut self) {
+        self.asked = true;
+    }
+
+    /// The whole instructions of a manual step that was asked for.
+    pub fn instructions(&self, step: &StepId) -> &str {
+        self.summary.step(step).and_then(|step| step.instructions.as_deref()).unwrap_or_default()
     }
 
     fn print(&self, tone: Tone, text: &str) {
@@ -87,11 +145,7 @@ impl Live {
             Tone::Bad => "31",
         };
         let text = ui::fitted(text);
-        let text = if code.is_empty() { text } else { ui::paint(&text, code, self.color) };
-        match &self.bars {
-            Some(bars) => bars.suspend(|| ui::note(&text)),
-            None => ui::note(&text),
-        }
+        ui::note(&if code.is_empty() { text } else { ui::paint(&text, code, self.color) });
     }
 
     /// A moving line for a step that began, none for one that ended.
@@ -137,37 +191,26 @@ impl Live {
         }
     }
 
-    fn start(&mut self, step: &StepId, message: String) {
-        if self.bars.is_none() {
-            return;
-        }
-        if let Some(bar) = self.running.get(step) {
-            bar.set_message(message);
-        } else {
-            let known = self.unseen.iter().find(|unseen| unseen.step == *step).map(|unseen| unseen.since);
-            self.unseen.retain(|unseen| unseen.step != *step);
-            self.unseen.push_back(Unseen { step: step.clone(), message, since: known.unwrap_or_else(Instant::now) });
+    fn start(&mut self, step: &StepId, text: String) {
+        let Some(view) = &mut self.view else { return };
+        match view.under_way.iter_mut().find(|(known, _)| known == step) {
+            Some((_, line)) => line.text = text,
+            None => view.under_way.push((step.clone(), MovingLine { text, since: Instant::now() })),
         }
         self.draw();
     }
 
     /// Gives a line to each step under way, as far as there is room, and counts.
     fn draw(&mut self) {
-        let Some(bars) = &self.bars else { return };
-        let total = self.total.get_or_insert_with(|| bars.add(total_bar()));
-        while self.running.len() < LINES {
-            let Some(Unseen { step, message, since }) = self.unseen.pop_front() else { break };
-            let style = ProgressStyle::with_template("  {spinner} {wide_msg} {elapsed:>4}").expect("the template is well formed");
-            let bar = ProgressBar::new_spinner().with_style(style).with_message(message).with_elapsed(since.elapsed());
-            let bar = bars.insert_before(total, bar);
-            bar.enable_steady_tick(TICK);
-            self.running.insert(step, bar);
+        let Some(view) = &mut self.view else { return };
+        if view.at.is_none_or(|at| at.elapsed() >= COUNTED_EVERY) {
+            let counted = self.summary.steps.iter().filter(|step| counts(step));
+            view.counted = counted.fold((0, 0), |(over, all), step| (over + usize::from(step.is_over()), all + 1));
+            view.at = Some(Instant::now());
         }
-        let over: Vec<_> = self.summary.steps.iter().filter(|step| counts(step)).map(StepSummary::is_over).collect();
-        total.set_length(over.len() as u64);
-        total.set_position(over.iter().filter(|over| **over).count() as u64);
-        let more = self.unseen.len();
-        total.set_message(if more == 0 { String::new() } else { format!(", {more} more under way") });
+        let ((over, all), more) = (view.counted, view.under_way.len().saturating_sub(LINES));
+        let lines = view.under_way.iter().take(LINES).map(|(_, line)| line.clone()).collect();
+        ui::show(Moving { lines, progress: Some(Progress { over, all, more, since: view.since }) });
     }
 
     /// Between two attempts: what was wrong with the last one, and the last thing that it logged.
@@ -182,20 +225,15 @@ impl Live {
     }
 
     fn stop(&mut self, step: &StepId) {
-        self.unseen.retain(|unseen| unseen.step != *step);
-        if let Some(bar) = self.running.remove(step) {
-            bar.finish_and_clear();
-            self.draw();
-        }
+        let Some(view) = &mut self.view else { return };
+        view.under_way.retain(|(known, _)| known != step);
+        self.draw();
     }
 
     fn stop_all(&mut self) {
-        self.unseen.clear();
-        for (_, bar) in std::mem::take(&mut self.running) {
-            bar.finish_and_clear();
-        }
-        if let Some(total) = self.total.take() {
-            total.finish_and_clear();
+        if let Some(view) = &mut self.view {
+            view.under_way.clear();
+            ui::show(Moving::default());
         }
     }
 }

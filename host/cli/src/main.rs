@@ -7,10 +7,12 @@ mod boundary;
 mod commands;
 mod completion;
 mod context;
+mod events;
 mod execution;
 mod exit_status;
 mod failure;
 mod fault;
+mod input;
 mod live;
 mod lock;
 mod operate;
@@ -19,6 +21,8 @@ mod plugins;
 mod prepare;
 mod process;
 mod schemas;
+mod screen;
+mod signals;
 mod signatures;
 mod telemetry;
 mod ui;
@@ -26,31 +30,41 @@ mod vault;
 mod waivers;
 mod whole_file;
 
-use clap::{CommandFactory as _, Parser as _};
+use clap::{CommandFactory as _, FromArgMatches as _};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
     // A shell that completes a command line sets `COMPLETE`, gets its answer, and nothing else happens.
     clap_complete::CompleteEnv::with_factory(args::Args::command).complete();
-    let args = match args::Args::try_parse() {
-        Ok(args) => args,
+    let status = run();
+    ui::flush();
+    ExitCode::from(status)
+}
+
+/// Runs what the command line says, and gives the number that the program exits with.
+fn run() -> u8 {
+    let parsed =
+        args::Args::command().try_get_matches().and_then(|matches| Ok((args::Args::from_arg_matches(&matches)?, matches)));
+    let (args, matches) = match parsed {
+        Ok(parsed) => parsed,
         Err(error) => {
             let _ = error.print();
-            return commands::check::status_of_a_usage_error(&error);
+            return args::status_of_a_usage_error(&error, std::env::args_os().skip(1));
         }
     };
-    let context = match context::Context::new(&args.global) {
+    let family = args.command.family();
+    let context = match context::Context::new(&args.global, &matches) {
         Ok(context) => context,
         Err(failure) => {
             ui::failure(None, &failure);
-            return ExitCode::from(failure.status().code());
+            return failure.status().code_in(family);
         }
     };
     match commands::run(&context, args.command) {
-        Ok(status) => ExitCode::from(status.code()),
+        Ok(status) => status.code(),
         Err(failure) => {
             ui::failure(Some(&context), &failure);
-            ExitCode::from(failure.status().code())
+            failure.status().code_in(family)
         }
     }
 }

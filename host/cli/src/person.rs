@@ -3,9 +3,10 @@
 
 use crate::commands::word;
 use crate::context::Context;
-use crate::execution::Brake;
 use crate::failure::Failure;
+use crate::input::{self, Typed as Line};
 use crate::live::Live;
+use crate::signals::Brake;
 use crate::ui;
 use runbook_engine::model::{Approval, Manual, Oneself, Typed};
 use runbook_engine::{
@@ -45,9 +46,10 @@ pub struct Person<'a> {
 impl Person<'_> {
     /// Asks for all that a paused run waits for.
     pub async fn ask(&self, live: &mut Live, state: RunState) -> Result<Next, Failure> {
-        if !self.context.interactive || self.brake.cancel.level() != CancelLevel::None {
+        if !self.context.interactive || !self.brake.has_terminal() || self.brake.is_pulled() {
             return Ok(Next::Leave);
         }
+        live.ask();
         match state.paused.clone() {
             Some(PauseReason::Manual { steps }) => self.manual(live, state, &steps).await,
             Some(PauseReason::Approval { steps }) => self.approvals(live, state, &steps).await,
@@ -66,48 +68,54 @@ impl Person<'_> {
         for step in steps {
             let Some(manual) = self.plan.step(step).and_then(|step| step.manual.as_ref()) else { return Ok(Next::Leave) };
             let left = left(manual, state.step(step).manual_asked);
-            let Ok(values) = tokio::time::timeout(left, self.fill_in(step, manual)).await else {
+            let instructions = live.instructions(step).to_owned();
+            let Ok(values) = tokio::time::timeout(left, self.fill_in(step, manual, &instructions)).await else {
                 // The run itself says what follows from that.
                 return Ok(Next::GoOn(BTreeMap::new()));
             };
-            let Some(values) = values? else { return Ok(Next::Leave) };
+            let Some(values) = values else { return Ok(Next::Leave) };
             let event = RunEvent::ManualAnswered { step: step.clone(), by: self.context.operator.clone(), values };
             state = self.say(live, state, event).await?;
         }
         Ok(Next::GoOn(BTreeMap::new()))
     }
 
-    /// The answer as the form wants it; asked again until it fits. `None` if the person leaves it open.
-    async fn fill_in(&self, step: &StepId, manual: &Manual) -> Result<Option<runbook_engine::Json>, Failure> {
-        ui::note(&format!("\nStep `{step}` is yours. Ctrl-C leaves it open; the run then waits."));
+    /// The answer as the form wants it: each part asked again until it fits. `None` if the person leaves it open.
+    async fn fill_in(&self, step: &StepId, manual: &Manual, instructions: &str) -> Option<runbook_engine::Json> {
+        let indented: String = instructions.lines().map(|line| format!("\n    {line}")).collect();
+        ui::note(&ui::fitted(&format!("\nStep `{step}` is yours:{indented}\nCtrl-C leaves it open; the run then waits.")));
+        let mut values: Vec<(String, String)> = Vec::new();
+        for (name, kind) in &manual.form {
+            let question = format!("  {name} ({}): ", kind.name());
+            let text = self.until(&question, |text| manual.read_field(name, text).map(drop)).await?;
+            values.push((name.clone(), text));
+        }
+        let choice = if manual.choices.is_empty() {
+            None
+        } else {
+            let question = format!("  choose one of {}: ", manual.choices.join(", "));
+            Some(self.until(&question, |text| manual.read_choice(text).map(drop)).await?)
+        };
+        let wanted = manual.confirm.as_deref().unwrap_or("done");
+        let typed = |text: &str| if text == wanted { Ok(()) } else { Err(format!("that is not `{wanted}`")) };
+        let confirm = self.until(&format!("  type `{wanted}` when it is done: "), typed).await?;
+        let confirm = manual.confirm.is_some().then_some(confirm);
+        match manual.read(&Typed { values: &values, choice: choice.as_deref(), confirm: confirm.as_deref() }) {
+            Ok(values) => Some(values),
+            Err(wrong) => {
+                ui::note(&format!("  nothing was written: {}", wrong.join("; ")));
+                None
+            }
+        }
+    }
+
+    /// Asks until the answer fits.
+    async fn until(&self, question: &str, fits: impl Fn(&str) -> Result<(), String>) -> Option<String> {
         loop {
-            let mut values = Vec::new();
-            for (name, kind) in &manual.form {
-                let Some(text) = self.line(&format!("  {name} ({}): ", kind.name())).await? else { return Ok(None) };
-                values.push((name.clone(), text));
-            }
-            let choice = match manual.choices.as_slice() {
-                [] => None,
-                choices => {
-                    let Some(text) = self.line(&format!("  choose one of {}: ", choices.join(", "))).await? else {
-                        return Ok(None);
-                    };
-                    Some(text)
-                }
-            };
-            let asked = match &manual.confirm {
-                Some(wanted) => format!("  type `{wanted}` when it is done: "),
-                None => "  type `done` when it is done: ".to_owned(),
-            };
-            let Some(confirm) = self.line(&asked).await? else { return Ok(None) };
-            if manual.confirm.is_none() && confirm != "done" {
-                ui::note("  that is not `done`; nothing was written");
-                continue;
-            }
-            let confirm = manual.confirm.as_ref().map(|_| confirm.as_str());
-            match manual.read(&Typed { values: &values, choice: choice.as_deref(), confirm }) {
-                Ok(values) => return Ok(Some(values)),
-                Err(wrong) => ui::note(&format!("  nothing was written: {}", wrong.join("; "))),
+            let text = self.line(question).await?;
+            match fits(&text) {
+                Ok(()) => return Some(text),
+                Err(why) => ui::note(&ui::fitted(&format!("  {why}; nothing was written"))),
             }
         }
     }
@@ -117,7 +125,7 @@ impl Person<'_> {
             let Some(approval) = self.plan.approval(step) else { return Ok(Next::Leave) };
             let Some(asked) = state.step(step).asked.clone() else { return Ok(Next::Leave) };
             if self.may_approve(approval) {
-                let Some(verdict) = self.judge(step, &asked).await? else { return Ok(Next::Leave) };
+                let Some(verdict) = self.judge(step, &asked).await else { return Ok(Next::Leave) };
                 let (digest, by) = (asked.digest, self.context.operator.clone());
                 state = self.say(live, state, RunEvent::ApprovalGiven { step: step.clone(), digest, by, verdict }).await?;
             }
@@ -130,18 +138,20 @@ impl Person<'_> {
         approval.oneself == Oneself::Counts && approval.may_answer(&self.context.operator)
     }
 
-    async fn judge(&self, step: &StepId, asked: &Asked) -> Result<Option<ApprovalVerdict>, Failure> {
-        ui::note(&format!("\n{}", shown(step, self.run, asked)));
+    /// What the person says of a step. `None` if they leave it open.
+    async fn judge(&self, step: &StepId, asked: &Asked) -> Option<ApprovalVerdict> {
+        ui::note(&ui::fitted(&format!("\n{}", shown(step, self.run, asked))));
+        let approve = format!("approve {step}");
         loop {
-            let question = format!("  type `approve {step}` to let it happen, `reject` to refuse it; Enter leaves it open: ");
-            let Some(text) = self.line(&question).await? else { return Ok(None) };
-            match text.as_str() {
-                "" => return Ok(None),
+            let question = format!("  type `{approve}` to let it happen, `reject` to refuse it; Enter leaves it open: ");
+            match self.line(&question).await?.as_str() {
+                "" => return None,
                 "reject" => {
-                    let Some(reason) = self.line("  why, for those who read the report: ").await? else { return Ok(None) };
-                    return Ok(Some(ApprovalVerdict::Rejected { reason }));
+                    let is_said = |text: &str| if text.is_empty() { Err("a reason is needed".to_owned()) } else { Ok(()) };
+                    let reason = self.until("  why, for those who read the report: ", is_said).await?;
+                    return Some(ApprovalVerdict::Rejected { reason });
                 }
-                text if text == format!("approve {step}") => return Ok(Some(ApprovalVerdict::Approved)),
+                text if text == approve => return Some(ApprovalVerdict::Approved),
                 _ => ui::note("  that is none of them; nothing was written"),
             }
         }
@@ -162,6 +172,7 @@ impl Person<'_> {
             tokio::select! {
                 () = tokio::time::sleep(LOOK) => {}
                 () = self.brake.cancel.above(CancelLevel::None) => return Ok(Next::Leave),
+                () = self.brake.hung_up() => return Ok(Next::Leave),
             }
             let stored = self.journal.load(self.run).await.map_err(Failure::engine)?;
             state = fold(&stored.records).map_err(Failure::engine)?.ok_or_else(|| Failure::engine("the run has no record"))?;
@@ -176,7 +187,7 @@ impl Person<'_> {
             let question =
                 format!("  is `{step}` done? type `skip` (it is done), `retry` (do it again), `fail`; Enter leaves it open: ");
             let decision = loop {
-                let Some(text) = self.line(&question).await? else { return Ok(Next::Leave) };
+                let Some(text) = self.line(&question).await else { return Ok(Next::Leave) };
                 match text.as_str() {
                     "" => return Ok(Next::Leave),
                     "skip" => break Decision::Skip,
@@ -197,19 +208,20 @@ impl Person<'_> {
         Ok(state)
     }
 
-    /// One line, without the space around it; `None` at the end of input and when Ctrl-C is pressed.
-    async fn line(&self, question: &str) -> Result<Option<String>, Failure> {
-        ui::prompt(question)?;
-        let (sender, receiver) = tokio::sync::oneshot::channel();
-        // A thread of its own: one that waits for a key cannot be stopped, and must not hold the program at its end.
-        std::thread::spawn(move || {
-            let mut text = String::new();
-            let read = std::io::stdin().read_line(&mut text);
-            drop(sender.send(read.map(|length| (length > 0).then(|| text.trim().to_owned()))));
-        });
-        tokio::select! {
-            read = receiver => Ok(read.ok().transpose()?.flatten()),
-            () = self.brake.cancel.above(CancelLevel::None) => Ok(None),
+    /// One line, without the space around it; `None` if nobody will answer: the terminal is gone, or Ctrl-C was pressed.
+    async fn line(&self, question: &str) -> Option<String> {
+        loop {
+            ui::prompt(question);
+            let typed = tokio::select! {
+                typed = input::next_line() => typed,
+                () = self.brake.cancel.above(CancelLevel::None) => return None,
+                () = self.brake.hung_up() => return None,
+            };
+            match typed {
+                Line::Line(text) => return Some(text),
+                Line::NotText => ui::note("  that is not text; nothing was written"),
+                Line::Gone => return None,
+            }
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The JSON Schemas of the files that people write.
+//! The JSON Schemas of the files that people write, and of what is written for programs.
 
 use serde_json::Value as Json;
 
@@ -17,6 +17,10 @@ pub enum FileKind {
     Trust,
     /// What `runbook audit --format json` prints
     Audit,
+    /// What `runbook report --format json` prints
+    Report,
+    /// One line of what `--events` and `runbook show --format jsonl` write
+    Events,
 }
 
 /// The schema of a kind of file, as published in `schema/`.
@@ -28,6 +32,8 @@ pub fn schema(file: FileKind) -> Json {
         FileKind::Plugin => runbook_authority::schema::plugin(),
         FileKind::Boundary => runbook_authority::schema::boundary(),
         FileKind::Trust => runbook_authority::schema::trust(),
+        FileKind::Report => runbook_report::report_schema(),
+        FileKind::Events => runbook_report::event_schema(),
     }
 }
 

@@ -1,23 +1,39 @@
-//! The only file that prints or prompts. Data goes to stdout, everything else to stderr.
+//! The only file that prints or prompts. Data goes to stdout, everything else to stderr, which a thread of its own writes.
 
 use crate::context::Context;
 use crate::failure::Failure;
+use crate::input::{self, Typed};
+use crate::screen::{Moving, Screen, Stderr, write_whole};
 use miette::{GraphicalReportHandler, GraphicalTheme, LabeledSpan, NamedSource};
 use runbook_document::{Diagnostic, Diagnostics, Severity};
 pub use runbook_report::counted;
 use runbook_report::{Format, Summary};
 use runbook_secrets::SecretString;
 use std::fmt::Write as _;
-use std::io::Write as _;
+use std::io::{IsTerminal as _, Write as _};
+use std::sync::LazyLock;
+
+/// Stderr of the program.
+static SCREEN: LazyLock<Screen> = LazyLock::new(|| Screen::new(Stderr));
 
 /// Writes data to stdout.
 pub fn data(text: &str) -> Result<(), Failure> {
-    let mut out = std::io::stdout().lock();
-    out.write_all(text.as_bytes())?;
-    if !text.ends_with('\n') {
-        out.write_all(b"\n")?;
+    let end = if text.ends_with('\n') { "" } else { "\n" };
+    raw_data(format!("{text}{end}").as_bytes())
+}
+
+/// Says on stdout what was done. That it cannot be said does not make it undone, so it is no failure of the command.
+pub fn said(text: &str) {
+    not_told(data(text), "what was done");
+}
+
+/// A warning on stderr in place of a failure: what was to be told could not be.
+pub fn not_told(told: Result<(), Failure>, what: &str) {
+    match told {
+        Ok(()) | Err(Failure::BrokenPipe) => {}
+        Err(Failure::Error { error, .. }) => note(&format!("warning: {what} could not be written to stdout: {error}")),
+        Err(Failure::Findings { .. }) => note(&format!("warning: {what} could not be written to stdout")),
     }
-    Ok(out.flush()?)
 }
 
 /// Writes text for people to stdout: on a terminal, no line is wider than it.
@@ -38,7 +54,7 @@ pub fn report(format: Format, summary: &Summary) -> Result<(), Failure> {
 }
 
 /// How wide a terminal is; `None` if there is none.
-fn columns(stream: impl std::os::fd::AsFd) -> Option<usize> {
+pub fn columns(stream: impl std::os::fd::AsFd) -> Option<usize> {
     let size = rustix::termios::tcgetwinsize(stream).ok()?;
     (size.ws_col > 0).then(|| usize::from(size.ws_col))
 }
@@ -50,15 +66,33 @@ pub fn fitted(text: &str) -> String {
 
 /// Writes bytes to stdout as they are.
 pub fn raw_data(bytes: &[u8]) -> Result<(), Failure> {
+    if std::io::stdout().is_terminal() {
+        // Both are the same terminal mostly, and what was said before stands before it.
+        flush();
+    }
     let mut out = std::io::stdout().lock();
-    out.write_all(bytes)?;
-    Ok(out.flush()?)
+    out.flush()?;
+    Ok(write_whole(rustix::stdio::stdout(), bytes)?)
 }
 
-/// Writes a line for the operator to stderr. Nothing can be done if that fails, and a run must not stop for it.
+/// Writes a line for the operator to stderr. Nothing can be done if that fails, and a run must neither stop nor wait for it.
 pub fn note(text: &str) {
-    let mut err = std::io::stderr().lock();
-    let _ = writeln!(err, "{text}");
+    SCREEN.print(text);
+}
+
+/// Draws lines that move below all that is noted.
+pub fn show(moving: Moving) {
+    SCREEN.show(moving);
+}
+
+/// Waits until everything noted is written.
+pub fn flush() {
+    SCREEN.flush();
+}
+
+/// Whether there is still somebody to read stderr: its terminal was not closed.
+pub fn is_read() -> bool {
+    !SCREEN.is_gone()
 }
 
 /// Shows a failure.
@@ -109,24 +143,45 @@ pub fn paint(text: &str, code: &str, color: bool) -> String {
     if color { format!("\u{1b}[{code}m{text}\u{1b}[0m") } else { text.to_owned() }
 }
 
-/// Asks a question that only `y` or `yes` answers with yes.
-pub fn confirm(context: &Context, question: &str) -> Result<bool, Failure> {
+/// Whether a person has agreed already, by `--yes`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Agreed {
+    /// They have: nobody is asked.
+    Yes,
+    /// They are asked.
+    NotYet,
+}
+
+impl Agreed {
+    /// What `--yes` means.
+    pub fn by_flag(yes: bool) -> Self {
+        if yes { Self::Yes } else { Self::NotYet }
+    }
+}
+
+/// Asks a question that only `y` or `yes` answers with yes. Where nobody can be asked, `--yes` is the only yes.
+///
+/// # Errors
+/// There is no terminal, or `--no-input` was given.
+pub fn confirm(context: &Context, question: &str, agreed: Agreed) -> Result<bool, Failure> {
+    if agreed == Agreed::Yes {
+        return Ok(true);
+    }
     if !context.interactive {
         return Err(Failure::usage(format!("a person must answer: {question}")).hint("run on a terminal, or give `--yes`"));
     }
-    let mut err = std::io::stderr().lock();
-    write!(err, "{question} [y/N] ")?;
-    err.flush()?;
-    let mut answer = String::new();
-    std::io::stdin().read_line(&mut answer)?;
-    Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
+    prompt(&format!("{question} [y/N] "));
+    flush();
+    Ok(match input::line() {
+        Typed::Line(answer) => matches!(answer.to_lowercase().as_str(), "y" | "yes"),
+        Typed::NotText | Typed::Gone => false,
+    })
 }
 
-/// The beginning of a line that a person is to finish.
-pub fn prompt(question: &str) -> Result<(), Failure> {
-    let mut err = std::io::stderr().lock();
-    write!(err, "{question}")?;
-    Ok(err.flush()?)
+/// The beginning of a line that a person is to finish; too wide for the terminal, it goes on below, at a word.
+pub fn prompt(question: &str) {
+    let end = &question[question.trim_end().len()..];
+    SCREEN.prompt(&format!("{}{end}", fitted(question.trim_end())));
 }
 
 /// Asks for a secret without showing it. `None` if nobody can be asked.
@@ -134,6 +189,7 @@ pub fn ask_secret(context: &Context, question: &str) -> Option<SecretString> {
     if !context.interactive {
         return None;
     }
+    flush();
     rpassword::prompt_password(format!("{question}: ")).ok().map(SecretString::from)
 }
 

@@ -5,7 +5,7 @@ use std::fmt;
 use uuid::Uuid;
 
 /// The id of one run: a `UUIDv7`, so that ids sort by the time at which their runs started.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(transparent)]
 pub struct RunId(pub Uuid);
 
@@ -36,7 +36,7 @@ impl fmt::Display for RunId {
 ///
 /// Preflights, steps, verifies and finallies carry the `id` of the file. An explicit undo is `STEP/undo`; a notification
 /// is `notify/N`, counted from 1; an item of `for_each` is `STEP[KEY]`; a step of a nested file is `STEP.ID`.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(transparent)]
 pub struct StepId(String);
 

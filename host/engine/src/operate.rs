@@ -10,7 +10,7 @@ use std::time::Duration;
 pub type Json = serde_json::Value;
 
 /// What an operation is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Kind {
     /// Observes and changes nothing.
@@ -22,7 +22,7 @@ pub enum Kind {
 }
 
 /// What a check found. The order is from best to worst.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Outcome {
     /// As it should be.
@@ -51,7 +51,7 @@ impl Outcome {
 }
 
 /// Why something did not work. The list is closed: the class decides what the engine does next.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum ErrorClass {
     /// The input, or what was found, makes no sense for the operation.
@@ -118,7 +118,7 @@ impl ErrorClass {
 }
 
 /// One line of a plugin's log; secrets are removed already.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct LogLine {
     /// How important it is.
     pub level: LogLevel,
@@ -127,7 +127,7 @@ pub struct LogLine {
 }
 
 /// How important a [`LogLine`] is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum LogLevel {
     /// For the author of the plugin.
@@ -141,7 +141,7 @@ pub enum LogLevel {
 }
 
 /// A call that did not work.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Fault {
     /// What the engine does next depends on this.
     pub class: ErrorClass,
@@ -166,7 +166,7 @@ impl Fault {
 pub const LEASE_LOST: &str = "engine.lease-lost";
 
 /// One thing that a step would do.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Effect {
     /// Capability and verb: `docker.stop`.
     pub verb: String,
@@ -177,7 +177,7 @@ pub struct Effect {
 }
 
 /// What a step would do.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Proposal {
     /// Empty: nothing would change.
     pub effects: Vec<Effect>,
@@ -188,7 +188,7 @@ pub struct Proposal {
 }
 
 /// A number with its unit and thresholds, as monitoring plugins write it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Measurement {
     /// What is measured.
     pub label: String,
@@ -205,7 +205,7 @@ pub struct Measurement {
 }
 
 /// One case of a smoke test.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Verdict {
     /// The case.
     pub name: String,

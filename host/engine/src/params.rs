@@ -1,8 +1,8 @@
 //! The parameters of a run: what `--set` says, typed and checked, over the defaults.
 
-use crate::model::{Param, Runbook};
+use crate::model::{Param, ParamType, Runbook};
 use crate::operate::Json;
-use crate::parse::{parse_param_json, parse_param_text};
+use crate::parse::{parse_param_json, parse_param_text, parse_param_texts};
 use crate::template::has_markers;
 use runbook_document::{Diagnostic, Diagnostics, nearest};
 
@@ -44,24 +44,34 @@ pub fn resolve_params(runbook: &Runbook, set: &[(String, String)]) -> Result<Par
     if diagnostics.is_empty() { Ok(Params(values)) } else { Err(diagnostics) }
 }
 
-/// The last `--set` of a name wins, as on other command lines.
+/// A name is given once. Lists grow with each `--set`: to drop one of them in silence would leave a host out.
 fn value_of(runbook: &Runbook, param: &Param, set: &[(String, String)]) -> Result<Option<Json>, Box<Diagnostic>> {
     let name = &param.name.name;
-    match set.iter().rev().find(|(given, _)| given == name) {
-        Some((_, text)) => parse_param_text(param, text).map(Some).map_err(|problem| {
-            let message = format!("`--set {name}={text}`: {problem}");
-            let diagnostic = Diagnostic::error("E0216", runbook.source(), param.name.span.clone(), message);
-            let help = param.help.clone().unwrap_or_else(|| format!("give a {}", param.kind.name()));
-            Box::new(diagnostic.label("declared here").help(help))
-        }),
-        None if param.required => {
-            let message = format!("parameter `{name}` is required");
-            let diagnostic = Diagnostic::error("E0215", runbook.source(), param.name.span.clone(), message);
-            let about = param.help.as_ref().map(|help| format!(" ({help})")).unwrap_or_default();
-            Err(Box::new(diagnostic.label("has no value").help(format!("add `--set {name}={}`{about}", param.kind.example()))))
+    let given: Vec<&str> = set.iter().filter(|(given, _)| given == name).map(|(_, text)| text.as_str()).collect();
+    let wrong = |text: &str, why: String, help: String| {
+        let message = format!("`--set {name}={text}`: {why}");
+        let diagnostic = Diagnostic::error("E0216", runbook.source(), param.name.span.clone(), message);
+        Box::new(diagnostic.label("declared here").help(help))
+    };
+    let help = || param.help.clone().unwrap_or_else(|| format!("give a {}", param.kind.name()));
+    match (param.kind, given.as_slice()) {
+        (_, []) => {}
+        (ParamType::List, texts) => {
+            return parse_param_texts(param, texts).map(Some).map_err(|(text, why)| wrong(&text, why, help()));
         }
-        None => Ok(param.default.clone()),
+        (_, [text]) => return parse_param_text(param, text).map(Some).map_err(|why| wrong(text, why, help())),
+        (_, [first, .., last]) => {
+            let why = format!("`{name}` was given before, as `{first}`, and is no list");
+            return Err(wrong(last, why, "give it once".to_owned()));
+        }
     }
+    if !param.required {
+        return Ok(param.default.clone());
+    }
+    let message = format!("parameter `{name}` is required");
+    let diagnostic = Diagnostic::error("E0215", runbook.source(), param.name.span.clone(), message);
+    let about = param.help.as_ref().map(|help| format!(" ({help})")).unwrap_or_default();
+    Err(Box::new(diagnostic.label("has no value").help(format!("add `--set {name}={}`{about}", param.kind.example()))))
 }
 
 /// What is done about a value that is a template.

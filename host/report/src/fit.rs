@@ -13,6 +13,27 @@ pub fn fit(text: &str, columns: usize) -> String {
     fitted.join("\n")
 }
 
+/// The beginning of a text that is no wider than `columns`, on one line; `…` stands for what is left out.
+pub fn cut(text: &str, columns: usize) -> String {
+    let one_line = text.replace(char::is_control, " ");
+    if one_line.width() <= columns {
+        return one_line;
+    }
+    let mut kept = String::new();
+    let mut width = 0;
+    for c in one_line.chars() {
+        width += unicode_width::UnicodeWidthChar::width(c).unwrap_or(0);
+        if width + 1 > columns {
+            break;
+        }
+        kept.push(c);
+    }
+    if columns > 0 {
+        kept.push('…');
+    }
+    kept
+}
+
 fn fit_line(line: &str, columns: usize) -> String {
     if line.width() <= columns {
         return line.to_owned();
@@ -50,7 +71,7 @@ fn hanging(line: &str, columns: usize) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::fit;
+    use super::{cut, fit};
     use unicode_width::UnicodeWidthStr as _;
 
     #[test]
@@ -85,6 +106,17 @@ mod tests {
     fn what_has_no_place_to_break_is_left_whole() {
         let digest = format!("digest  sha256:{}", "0".repeat(64));
         assert!(fit(&digest, 40).contains(&"0".repeat(64)));
+    }
+
+    #[test]
+    fn what_is_cut_is_never_wider_than_it_may_be() {
+        for text in ["", "short", "a longer text that goes on", "確認 注文 の 件数", "two\nlines\tand \u{1b}[1m more"] {
+            for columns in 0..40 {
+                let kept = cut(text, columns);
+                assert!(kept.width() <= columns && !kept.contains(char::is_control), "{columns}: {kept:?}");
+            }
+        }
+        assert_eq!((cut("abcdef", 6), cut("abcdef", 5)), ("abcdef".to_owned(), "abcd…".to_owned()));
     }
 
     #[test]

@@ -159,6 +159,9 @@ fn push_step(page: &mut String, step: &StepSummary) {
             escape(&fault.code)
         );
     }
+    if let Some(instructions) = &step.instructions {
+        let _ = writeln!(page, "<p>What a person does</p><pre>{}</pre>", escape(instructions));
+    }
     if !step.approved_by.is_empty() {
         let _ = writeln!(page, "<p>Said to be right by {}.</p>", escape(&step.approved_by.join(", ")));
     }

@@ -4,6 +4,7 @@
 //! finished run fold the same events and therefore say the same.
 
 pub mod checks;
+mod events;
 mod fit;
 mod format;
 mod html;
@@ -19,10 +20,12 @@ mod text;
 mod timeline;
 pub mod trace;
 
-pub use fit::fit;
+pub use events::{event_line, event_schema};
+pub use fit::{cut, fit};
 pub use format::{FORMATS, Format, render};
+pub use json::schema as report_schema;
 pub use line::{Line, Tone, counted, lines, short};
 pub use summary::{Execution, StepState, StepSummary, Summary, cause_text};
 pub use table::table;
-pub use text::plan_table;
+pub use text::{closing, plan_table};
 pub use timeline::{Activity, Span, SpanEnd, Timeline};

@@ -32,15 +32,21 @@ pub(crate) fn render(summary: &Summary) -> String {
         if step.attempts == 0 && step.summary.is_empty() {
             continue;
         }
-        let what = step.undo.as_ref().unwrap_or(&step.summary);
+        let what = step.titled();
         let _ = writeln!(
             text,
             "| {} | {} | {} | {} |",
             escape(&step.id),
             step.state.word(),
             format_duration(step.duration()),
-            escape(what)
+            escape(&what)
         );
+    }
+    for step in summary.steps.iter().filter(|step| step.is_for_a_person()) {
+        let _ = writeln!(text, "\nTo do, step `{}`:\n", step.id);
+        for line in step.instructions.iter().flat_map(|text| text.lines()) {
+            let _ = writeln!(text, "> {}  ", escape(line));
+        }
     }
     text
 }

@@ -12,8 +12,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// What there is to say about a run.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, schemars::JsonSchema)]
 pub struct Summary {
+    /// The version of this form.
+    pub format: u8,
     /// Its id, whole.
     pub run: String,
     /// `name` of the runbook.
@@ -77,7 +79,7 @@ pub enum Execution {
 }
 
 /// What there is to say about a step.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, schemars::JsonSchema)]
 pub struct StepSummary {
     /// Its id.
     pub id: String,
@@ -111,6 +113,8 @@ pub struct StepSummary {
     pub measurements: Vec<Measurement>,
     /// Cases of a smoke test.
     pub cases: Vec<Verdict>,
+    /// What a person is asked to do, all lines of it.
+    pub instructions: Option<String>,
     /// One line: what came of its undo.
     pub undo: Option<String>,
     /// The log of its last attempt.
@@ -127,7 +131,7 @@ pub struct StepSummary {
 }
 
 /// Where a step stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum StepState {
     /// Its turn has not come.
@@ -184,6 +188,7 @@ impl Summary {
     /// Folds the records of a run.
     pub fn of(header: &RunHeader, records: &[Record]) -> Self {
         let mut summary = Self {
+            format: 1,
             run: header.run.to_string(),
             name: header.name.clone(),
             title: header.title.clone(),
@@ -385,6 +390,7 @@ impl StepSummary {
             outcome: None,
             measurements: Vec::new(),
             cases: Vec::new(),
+            instructions: None,
             undo: None,
             logs: Vec::new(),
             undo_plan: None,
@@ -426,7 +432,13 @@ impl StepSummary {
             }
             RunEvent::ManualAsked { instructions, .. } => {
                 self.state = StepState::WaitingForPerson;
-                instructions.lines().next().unwrap_or_default().clone_into(&mut self.summary);
+                instructions
+                    .lines()
+                    .find(|line| !line.trim().is_empty())
+                    .unwrap_or_default()
+                    .trim()
+                    .clone_into(&mut self.summary);
+                self.instructions = Some(instructions.clone());
             }
             RunEvent::ManualAnswered { by, .. } => self.approved_by.push(by.clone()),
             RunEvent::ApprovalGiven { by, verdict, .. } => match verdict {
@@ -580,6 +592,26 @@ impl StepSummary {
     /// How long its attempts took.
     pub fn duration(&self) -> Duration {
         Duration::from_millis(self.duration_ms)
+    }
+
+    /// Whether a person is to do it now: whoever comes next must see all that is to be done.
+    pub fn is_for_a_person(&self) -> bool {
+        self.state == StepState::WaitingForPerson && self.instructions.is_some()
+    }
+
+    /// What people call it, and what came of it or of its undo. Most steps have no title of their own.
+    pub fn titled(&self) -> String {
+        let said = self.undo.as_ref().unwrap_or(&self.summary);
+        match (self.has_title(), said.as_str()) {
+            (false, said) => said.to_owned(),
+            (true, "") => self.title.clone(),
+            (true, said) => format!("{}: {said}", self.title),
+        }
+    }
+
+    /// Whether people call it something else than its id.
+    pub fn has_title(&self) -> bool {
+        self.title != self.id && !self.id.ends_with(&format!(".{}", self.title))
     }
 
     /// Whether nothing more is to be done about it.

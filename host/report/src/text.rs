@@ -16,17 +16,24 @@ pub(crate) fn render(summary: &Summary) -> String {
     for step in summary.steps.iter().filter(|step| needs_detail(step)) {
         let _ = write!(text, "\n{}", step_detail(step));
     }
-    let stays: Vec<_> = summary
-        .steps
-        .iter()
-        .filter(|step| step.stays() && step.state != StepState::Undone)
-        .map(|step| step.id.as_str())
-        .collect();
-    if !stays.is_empty() && summary.cause.is_some() {
-        let _ = writeln!(text, "\nStays, as the runbook says it cannot be undone: {}", stays.join(", "));
-    }
-    let _ = write!(text, "\n{}", conclusion(summary));
+    let _ = write!(text, "{}\n{}", stays(summary), conclusion(summary));
     text
+}
+
+/// How a run ended, for somebody who was told line by line what it did.
+pub fn closing(summary: &Summary) -> String {
+    let took = format_duration(summary.duration());
+    format!("{}\n{}\nrun {}, took {took}", stays(summary), conclusion(summary), short(&summary.run))
+}
+
+/// What a failed run has changed for good; empty if nothing.
+fn stays(summary: &Summary) -> String {
+    let stays = summary.steps.iter().filter(|step| step.stays() && step.state != StepState::Undone);
+    let stays: Vec<_> = stays.map(|step| step.id.as_str()).collect();
+    if stays.is_empty() || summary.cause.is_none() {
+        return String::new();
+    }
+    format!("\nStays, as the runbook says it cannot be undone: {}\n", stays.join(", "))
 }
 
 /// `run …, started … by …, took …`.
@@ -70,16 +77,18 @@ fn rows(summary: &Summary) -> Vec<Vec<String>> {
 fn row(step: &StepSummary) -> Vec<String> {
     let took = if step.attempts == 0 { String::new() } else { format_duration(step.duration()) };
     let attempts = if step.attempts > 1 { format!("{} attempts", step.attempts) } else { String::new() };
-    let said = step.undo.as_ref().unwrap_or(&step.summary);
-    vec![format!("{} {}", step.state.sign(), step.id), step.state.word().to_owned(), took, attempts, said.clone()]
+    vec![format!("{} {}", step.state.sign(), step.id), step.state.word().to_owned(), took, attempts, step.titled()]
 }
 
 fn needs_detail(step: &StepSummary) -> bool {
-    step.fault.is_some() || step.cases.iter().any(|case| case.outcome != runbook_engine::Outcome::Pass)
+    step.is_for_a_person() || step.fault.is_some() || step.cases.iter().any(|case| case.outcome != runbook_engine::Outcome::Pass)
 }
 
 fn step_detail(step: &StepSummary) -> String {
     let mut text = format!("{}: {}\n", step.id, step.title);
+    for line in step.instructions.iter().flat_map(|text| text.lines()) {
+        let _ = writeln!(text, "  {line}");
+    }
     if let Some(fault) = &step.fault {
         let _ = writeln!(text, "  {} ({}, {})", fault.message, fault.class.name(), fault.code);
     }

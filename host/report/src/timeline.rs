@@ -7,7 +7,7 @@ use runbook_engine::{
 use serde::Serialize;
 
 /// What went on between two moments.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 pub struct Span {
     /// The step; `None` for the run itself.
     pub step: Option<String>,
@@ -24,7 +24,7 @@ pub struct Span {
 }
 
 /// What went on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case", tag = "type", content = "number")]
 pub enum Activity {
     /// An attempt, counted from 1.
@@ -46,7 +46,7 @@ pub enum Activity {
 }
 
 /// How it ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum SpanEnd {
     /// It has not ended.
@@ -91,7 +91,7 @@ impl Activity {
 }
 
 /// The spans of a run, in the order in which they began.
-#[derive(Debug, Clone, Default, Serialize)]
+#[derive(Debug, Clone, Default, Serialize, schemars::JsonSchema)]
 #[serde(transparent)]
 pub struct Timeline {
     spans: Vec<Span>,

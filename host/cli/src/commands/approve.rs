@@ -17,7 +17,8 @@ pub fn approve(context: &Context, args: &ApproveArgs) -> Result<ExitStatus, Fail
         let journal = execution::open_journal(context).await?;
         let question = Question::find(context, &journal, &args.run, &args.step).await?;
         ui::note(&person::shown(&question.step, question.run, &question.asked));
-        if !args.yes && !ui::confirm(context, &format!("Approve this for step `{}`?", question.step))? {
+        let asked = format!("Approve this for step `{}`?", question.step);
+        if !ui::confirm(context, &asked, ui::Agreed::by_flag(args.yes))? {
             return Err(Failure::usage("nothing was said, as you answered"));
         }
         question.answer(context, &journal, ApprovalVerdict::Approved).await

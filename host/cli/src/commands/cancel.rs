@@ -1,7 +1,7 @@
 //! `runbook cancel`
 
 use super::resume::{self, BrakeBefore, Way, load};
-use crate::args::RunArgs;
+use crate::args::CancelArgs;
 use crate::context::Context;
 use crate::execution::{self, Executor};
 use crate::exit_status::ExitStatus;
@@ -13,10 +13,10 @@ use std::time::Duration;
 
 /// Cancels a run: whoever executes it is asked to end it in order; if nobody does, it is ended from here. Either way what was done is
 /// undone as the runbook says.
-pub fn run(context: &Context, args: &RunArgs) -> Result<ExitStatus, Failure> {
+pub fn run(context: &Context, args: &CancelArgs) -> Result<ExitStatus, Failure> {
     let (run, executor) = execution::block_on(async {
         let journal = execution::open_journal(context).await?;
-        let (run, stored) = load(&journal, &args.run).await?;
+        let (run, stored) = load(&journal, &args.run.run).await?;
         if let Some(end) = Summary::of(&stored.header, &stored.records).end {
             return Err(Failure::usage(format!("run {} has ended: {}", run.short(), end.name()))
                 .hint("`runbook undo` undoes a finished run"));
@@ -27,12 +27,12 @@ pub fn run(context: &Context, args: &RunArgs) -> Result<ExitStatus, Failure> {
         Executor::Somebody { holder, left } => ask(context, run, &holder, left),
         Executor::Nobody => {
             let question = format!("Nobody executes run {} now. End it, and undo what it did as its runbook says?", run.short());
-            if !args.yes && context.interactive && !ui::confirm(context, &question)? {
+            if !ui::confirm(context, &question, ui::Agreed::by_flag(args.yes))? {
                 return Err(Failure::usage("not cancelled, as you answered"));
             }
             let way = Way { brake: BrakeBefore::Pulled, ..Way::new(Changes::Refuse) };
             // It ended as was asked for here, by nobody's Ctrl-C.
-            resume::go_on(context, args, &way)
+            resume::go_on(context, &args.run, &way)
                 .map(|status| if status == ExitStatus::Interrupted { ExitStatus::Success } else { status })
         }
     }

@@ -4,6 +4,7 @@
 use crate::args::{CheckArgs, FailOn};
 use crate::commands::exec::folder_of;
 use crate::context::Context;
+use crate::events::Events;
 use crate::execution::{self, Brake, SystemClock, UnderWay};
 use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
@@ -20,7 +21,6 @@ use runbook_report::Summary;
 use runbook_report::checks::{CheckFormat, CheckResult, Checks, Health, Stake};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 /// The step that stands for a suite.
@@ -37,17 +37,6 @@ pub fn run(context: &Context, args: &CheckArgs) -> ExitStatus {
     }
 }
 
-/// How the program ends when the command line is wrong: for a check that is "could not be told".
-pub fn status_of_a_usage_error(error: &clap::Error) -> ExitCode {
-    let is_check = std::env::args_os().nth(1).is_some_and(|word| word == "check");
-    match u8::try_from(error.exit_code()) {
-        Ok(0) => ExitCode::SUCCESS,
-        Ok(_) if is_check => ExitCode::from(ExitStatus::Checked(Health::Unknown).code()),
-        Ok(code) => ExitCode::from(code),
-        Err(_) => ExitCode::FAILURE,
-    }
-}
-
 fn judged(found: Health, fail_on: FailOn) -> Health {
     match (found, fail_on) {
         (Health::Warning, FailOn::Critical) => Health::Healthy,
@@ -58,15 +47,23 @@ fn judged(found: Health, fail_on: FailOn) -> Health {
 fn watch(context: &Context, args: &CheckArgs) -> Result<Health, Failure> {
     execution::block_on(async {
         let brake = Brake::of(UnderWay::Checks)?;
+        let events = args.events.as_deref().map(Events::open).transpose()?;
         let mut earlier = Earlier::default();
         let mut last = None;
         loop {
-            let checks = make_all(context, args, &brake, &mut earlier).await?;
+            let checks = make_all(context, args, &brake, events.as_ref(), &mut earlier).await?;
             if let Some(last) = last.filter(|_| brake.is_pulled()) {
                 // What was stopped in the middle says nothing; what was found before does.
                 return Ok(last);
             }
-            write(args, &checks)?;
+            if let Some(events) = &events {
+                events.flush();
+            }
+            let written = write(args, &checks);
+            // Whoever reads only the first line has been told.
+            if !matches!(written, Err(Failure::BrokenPipe)) {
+                written?;
+            }
             last = Some(checks.worst());
             let Some(pause) = args.watch else { return Ok(checks.worst()) };
             if !brake.sleep(earlier.until_next(pause)).await {
@@ -127,11 +124,17 @@ impl Earlier {
     }
 }
 
-async fn make_all(context: &Context, args: &CheckArgs, brake: &Brake, earlier: &mut Earlier) -> Result<Checks, Failure> {
+async fn make_all(
+    context: &Context,
+    args: &CheckArgs,
+    brake: &Brake,
+    events: Option<&Events>,
+    earlier: &mut Earlier,
+) -> Result<Checks, Failure> {
     let at = jiff::Timestamp::now();
     let mut results = Vec::new();
     for file in &args.files {
-        results.extend(make(context, args, file, brake, earlier).await?);
+        results.extend(make(context, args, file, brake, events, earlier).await?);
     }
     Ok(Checks { at, results })
 }
@@ -141,6 +144,7 @@ async fn make(
     args: &CheckArgs,
     file: &Path,
     brake: &Brake,
+    events: Option<&Events>,
     earlier: &mut Earlier,
 ) -> Result<Vec<CheckResult>, Failure> {
     let environment = args.env.as_deref();
@@ -169,7 +173,12 @@ async fn make(
     let journal = Location::File(kept_by_nobody.path().join("journal.db"));
     let journal = SqlJournal::open(&journal).await.map_err(Failure::engine)?;
     let mut summary = Summary::of(&super::exec::header(context, run, &plan, environment), &[]);
-    let mut tell = |record: &Record| summary.fold(record);
+    let mut tell = |record: &Record| {
+        summary.fold(record);
+        if let Some(events) = events {
+            events.write(run, record);
+        }
+    };
     let outcome = runbook_engine::execute(&plan, &operator, &journal, &SystemClock::new(), &mut tell, &options).await;
     outcome.map_err(Failure::engine)?;
     Ok(earlier.complete(file, &suite, results(&suite, &summary, &waivers, &today, &args.tag)))
@@ -235,6 +244,7 @@ fn write(args: &CheckArgs, checks: &Checks) -> Result<(), Failure> {
     let text = args.format.render(checks);
     match (&args.output, args.format) {
         (Some(path), _) => whole_file::replace(path, &text, Rights::Everybody),
+        (None, _) if args.events.as_deref() == Some(Path::new("-")) => Ok(()),
         (None, CheckFormat::Table) => ui::text(&text),
         (
             None,

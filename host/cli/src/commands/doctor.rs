@@ -1,38 +1,78 @@
 //! `runbook doctor`
 
-use crate::context::Context;
+use crate::context::{Context, LockPolicy};
 use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
 use crate::plugins::BUNDLED;
 use crate::{execution, ui, vault};
+use std::io::{Read as _, Write as _};
+use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::time::Duration;
+
+/// How long the Docker engine may take to answer.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Where the Docker engine of this host listens.
+const DOCKER: &str = "/var/run/docker.sock";
 
 /// Shows every setting with its origin, and tries what runs need.
 pub fn run(context: &Context) -> Result<ExitStatus, Failure> {
-    let identities: Vec<_> = context.identities.iter().map(|path| path.display().to_string()).collect();
-    let settings = [
-        setting("journal", &context.journal.to_string(), "RUNBOOK_JOURNAL"),
-        setting("identity", &identities.join(":"), "RUNBOOK_IDENTITY"),
-        setting("cache", &context.cache.display().to_string(), "RUNBOOK_CACHE"),
-        setting("operator", &context.operator, "USER"),
-    ];
     let (checks, status) = checks(context);
     let mut text =
         format!("runbook {}, {} bundled\n\nSettings\n", env!("CARGO_PKG_VERSION"), ui::counted(BUNDLED.len(), "plugin"));
-    text.push_str(&runbook_report::table(&settings));
+    text.push_str(&runbook_report::table(&settings(context)));
     text.push_str("\n\nChecks\n");
     text.push_str(&runbook_report::table(&checks));
     ui::text(&text)?;
     Ok(status)
 }
 
-fn setting(name: &str, value: &str, variable: &str) -> Vec<String> {
-    let origin = if std::env::var_os(variable).is_some_and(|value| !value.is_empty()) {
-        format!("from {variable}")
-    } else {
-        "default, or a flag".to_owned()
+/// Every option of every command, as it is now and where that comes from. A test compares it with the command line.
+fn settings(context: &Context) -> Vec<Vec<String>> {
+    let yes_no = |yes: bool| if yes { "yes" } else { "no" }.to_owned();
+    let file = |path: &Path| if path.exists() { path.display().to_string() } else { format!("{} (not there)", path.display()) };
+    let identities: Vec<_> = context.identities.iter().map(|path| file(path)).collect();
+    let values = [
+        ("color", format!("{} on stderr", if context.color_stderr { "used" } else { "not used" })),
+        ("no-input", format!("questions: {}", if context.interactive { "asked here" } else { "nobody can be asked" })),
+        ("journal", context.journal.to_string()),
+        ("identity", identities.join(":")),
+        ("passphrase-file", context.passphrase_file.as_deref().map_or_else(|| "none".to_owned(), file)),
+        ("boundary", file(&context.boundary)),
+        ("audit-log", context.audit_log.display().to_string()),
+        ("trust", file(&context.trust)),
+        ("locked", yes_no(context.lock_policy == LockPolicy::Required)),
+        ("cache", context.cache.display().to_string()),
+    ];
+    let row = |(name, value): (&str, String)| {
+        let origin = context.origins.get(name).cloned().unwrap_or_default();
+        vec![name.to_owned(), value, origin]
     };
-    vec![name.to_owned(), value.to_owned(), origin]
+    let mut rows: Vec<_> = values.into_iter().map(row).collect();
+    rows.push(vec!["operator".to_owned(), context.operator.clone(), "this session".to_owned()]);
+    rows
+}
+
+/// Asks the Docker engine whether it is well: that its socket is there says nothing.
+fn ping_docker() -> Result<String, String> {
+    let answer = || -> std::io::Result<String> {
+        let mut stream = UnixStream::connect(DOCKER)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_write_timeout(Some(PATIENCE))?;
+        stream.write_all(b"GET /_ping HTTP/1.0\r\nHost: docker\r\n\r\n")?;
+        let mut answer = String::new();
+        stream.take(4096).read_to_string(&mut answer)?;
+        Ok(answer)
+    };
+    match answer() {
+        Ok(answer) if answer.split_whitespace().nth(1) == Some("200") => Ok(format!("answers at {DOCKER}")),
+        Ok(answer) => Err(format!("{DOCKER} answers `{}`", answer.lines().next().unwrap_or_default())),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            Err(format!("none at {DOCKER}; needed only by docker targets"))
+        }
+        Err(error) => Err(format!("{DOCKER} does not answer: {error}; needed only by docker targets")),
+    }
 }
 
 /// Each check: what, verdict, what to do.
@@ -62,12 +102,9 @@ fn checks(context: &Context) -> (Vec<Vec<String>>, ExitStatus) {
     let keys =
         identities.map(|count| if count == 0 { "none yet: runbook secret keygen".to_owned() } else { ui::counted(count, "key") });
     row("private keys", keys.map_err(|failure| describe(&failure)), "see `runbook secret keygen`");
-    let socket = if Path::new("/var/run/docker.sock").exists() {
-        "its socket is there"
-    } else {
-        "no socket; needed only by docker targets"
-    };
-    row("Docker engine", Ok(socket.to_owned()), "");
+    // Most hosts need none, so it is no failure of theirs.
+    let (word, detail) = ping_docker().map_or_else(|why| ("no", why), |found| ("ok", found));
+    rows.push(vec!["Docker engine".to_owned(), word.to_owned(), detail]);
     (rows, status)
 }
 

@@ -1,6 +1,6 @@
 //! `runbook exec`
 
-use crate::args::ExecArgs;
+use crate::args::{ExecArgs, Told};
 use crate::context::Context;
 use crate::execution::{self, Brake, SystemClock};
 use crate::exit_status::ExitStatus;
@@ -9,11 +9,10 @@ use crate::live::Live;
 use crate::operate::Operator;
 use crate::person::Person;
 use crate::prepare::{self, Prepared};
-use crate::ui;
+use crate::ui::{self, Agreed};
 use runbook_engine::model::Risk;
 use runbook_engine::{Changes, Holder, OutsideWindow, Params, Plan, RetryOf, RunHeader, RunId, Runbook, resolve_params};
-use runbook_report::Format;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// Runs a runbook.
 pub fn run(context: &Context, args: &ExecArgs) -> Result<ExitStatus, Failure> {
@@ -29,8 +28,7 @@ pub fn run(context: &Context, args: &ExecArgs) -> Result<ExitStatus, Failure> {
         });
     }
     confirm(context, &prepared.runbook, args.yes)?;
-    let start =
-        Start { environment, outside: execution::outside_window(args.outside_window), report: &args.report, retry_of: None };
+    let start = Start { environment, outside: execution::outside_window(args.outside_window), told: &args.told, retry_of: None };
     begin(context, &prepared, &plan, start)
 }
 
@@ -53,8 +51,8 @@ pub struct Start<'a> {
     pub environment: Option<&'a str>,
     /// Whether it may run outside its window.
     pub outside: OutsideWindow,
-    /// Reports to write at its end.
-    pub report: &'a [(Format, PathBuf)],
+    /// Events and reports to write.
+    pub told: &'a Told,
     /// The run that it tries again.
     pub retry_of: Option<RetryOf>,
 }
@@ -72,23 +70,27 @@ pub fn begin(context: &Context, prepared: &Prepared, plan: &Plan, start: Start<'
         options.usual = execution::usual(&journal, plan).await?;
         options.retry_of = start.retry_of;
         execution::heed_cancel(&journal, &options, &brake);
-        let mut live = Live::new(context, &header(context, run, plan, environment), &[]);
+        let header = header(context, run, plan, environment);
+        let mut live = Live::new(context, &header, &[]).telling(start.told)?;
         let clock = SystemClock::new();
         let outcome = runbook_engine::execute(plan, &operator, &journal, &clock, &mut live, &options).await;
         let person = Person { context, journal: &journal, run, plan, brake: &brake };
         let outcome = execution::with_person(&person, &operator, &options, &mut live, outcome, Changes::Refuse).await?;
-        execution::conclude(outcome, &live, &brake, start.report).await
+        execution::conclude(outcome, &live, &brake, start.told).await
     })
 }
 
-/// Asks before a run that changes something for good, where a person can be asked.
+/// Asks before a run that changes something for good. Where nobody can be asked, only `--yes` starts it.
 pub fn confirm(context: &Context, runbook: &Runbook, yes: bool) -> Result<(), Failure> {
-    let destructive = runbook.risk.as_ref().is_some_and(|risk| risk.value == Risk::Destructive);
-    if yes || !destructive || !context.interactive {
+    if runbook.risk.as_ref().is_none_or(|risk| risk.value != Risk::Destructive) {
         return Ok(());
     }
     let question = format!("`{}` does what cannot be undone. Run it?", runbook.title);
-    if ui::confirm(context, &question)? { Ok(()) } else { Err(Failure::usage("not started, as you answered")) }
+    if ui::confirm(context, &question, Agreed::by_flag(yes))? {
+        Ok(())
+    } else {
+        Err(Failure::usage("not started, as you answered"))
+    }
 }
 
 pub fn header(context: &Context, run: RunId, plan: &Plan, environment: Option<&str>) -> RunHeader {

@@ -7,20 +7,30 @@ use crate::ui;
 use clap::CommandFactory as _;
 use std::fmt::Write as _;
 
-/// Explains a topic, or the program.
-pub fn run(topic: Option<&str>) -> Result<ExitStatus, Failure> {
-    match topic {
-        None => ui::data(&Args::command().render_long_help().to_string())?,
-        Some("exit-codes") => ui::data(&exit_codes())?,
-        Some(name) => {
-            let mut command = Args::command();
-            let Some(found) = command.find_subcommand_mut(name) else {
-                return Err(Failure::usage(format!("there is no topic or command `{name}`"))
-                    .hint("topics: exit-codes; commands: see `runbook help`"));
-            };
-            ui::data(&found.render_long_help().to_string())?;
-        }
+/// Explains a topic, a command such as `secret set`, or the program.
+pub fn run(words: &[String]) -> Result<ExitStatus, Failure> {
+    if words == ["exit-codes"] {
+        ui::data(&exit_codes())?;
+        return Ok(ExitStatus::Success);
     }
+    let mut command = Args::command();
+    // Only then do commands know the names of those above them.
+    command.build();
+    let mut found = &mut command;
+    for (index, word) in words.iter().enumerate() {
+        let known: Vec<String> = found.get_subcommands().map(|known| known.get_name().to_owned()).collect();
+        if !known.contains(word) {
+            let near = runbook_document::nearest(word, known.iter().map(String::as_str));
+            let what = words[..=index].join(" ");
+            let hint = near.map_or_else(
+                || "topics: exit-codes; commands: see `runbook help`".to_owned(),
+                |near| format!("did you mean `{near}`?"),
+            );
+            return Err(Failure::usage(format!("there is no topic or command `{what}`")).hint(hint));
+        }
+        found = found.find_subcommand_mut(word).expect("it is known");
+    }
+    ui::data(&found.render_long_help().to_string())?;
     Ok(ExitStatus::Success)
 }
 

@@ -61,6 +61,6 @@ pub fn run(context: &Context, command: Command) -> Result<ExitStatus, Failure> {
         Command::Man { output } => man::run(output.as_deref()),
         Command::Completions { shell } => completions::run(shell),
         Command::Doctor => doctor::run(context),
-        Command::Help { topic } => help::run(topic.as_deref()),
+        Command::Help { topic } => help::run(&topic),
     }
 }

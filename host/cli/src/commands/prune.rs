@@ -40,7 +40,7 @@ async fn prune(context: &Context, args: &PruneArgs, journal: &SqlJournal, prunin
         return Ok(ExitStatus::Success);
     }
     let question = format!("remove {runs} that ended before {before} from {}, with all that they logged?", context.journal);
-    if !args.yes && !ui::confirm(context, &question)? {
+    if !ui::confirm(context, &question, ui::Agreed::by_flag(args.yes))? {
         ui::note("nothing was removed");
         return Ok(ExitStatus::Success);
     }

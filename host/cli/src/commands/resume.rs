@@ -65,14 +65,14 @@ pub fn go_on(context: &Context, args: &RunArgs, way: &Way) -> Result<ExitStatus,
         let dead = |holder: &Holder| execution::is_dead(context, holder);
         let options = execution::options(context, run, stored.header.environment.as_deref(), &brake, way.outside, &dead);
         execution::heed_cancel(&journal, &options, &brake);
-        let mut live = Live::new(context, &stored.header, &stored.records);
+        let mut live = Live::new(context, &stored.header, &stored.records).telling(&args.told)?;
         let clock = SystemClock::new();
         let changes = way.changes;
         let outcome =
             runbook_engine::resume(&plan, &operator, &journal, &clock, &mut live, &options, &way.decisions, changes).await;
         let person = Person { context, journal: &journal, run, plan: &plan, brake: &brake };
         let outcome = execution::with_person(&person, &operator, &options, &mut live, outcome, changes).await?;
-        execution::conclude(outcome, &live, &brake, &args.report).await
+        execution::conclude(outcome, &live, &brake, &args.told).await
     })
 }
 

@@ -37,9 +37,9 @@ pub fn run(context: &Context, args: &RetryArgs) -> Result<ExitStatus, Failure> {
     let plan = exec::plan(context, &prepared, &Params::from_journal(header.params.clone()), file)?;
     let from = StepId::new(args.from.as_str());
     let retry = retry(&stored, run, &plan, &from, &decisions(&args.decide)?)?;
-    exec::confirm(context, &prepared.runbook, args.run.yes)?;
+    exec::confirm(context, &prepared.runbook, args.yes)?;
     let outside = execution::outside_window(args.outside_window);
-    exec::begin(context, &prepared, &plan, Start { environment, outside, report: &args.run.report, retry_of: Some(retry) })
+    exec::begin(context, &prepared, &plan, Start { environment, outside, told: &args.run.told, retry_of: Some(retry) })
 }
 
 fn retry(

@@ -1,14 +1,14 @@
 //! `runbook show`
 
 use super::resume::load;
-use crate::args::ShowArgs;
+use crate::args::{ShowArgs, Shown};
 use crate::context::Context;
 use crate::execution::{self, Executor};
 use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
 use crate::live::Live;
 use crate::ui;
-use runbook_engine::{RunId, RunPhase, StoredRun};
+use runbook_engine::{Record, RunId, RunPhase, StoredRun};
 use runbook_journal::SqlJournal;
 use runbook_report::{Execution, Summary};
 use std::time::Duration;
@@ -21,29 +21,68 @@ const QUIET_LOOKS: u32 = 5;
 
 /// Shows a run from its journal.
 pub fn run(context: &Context, args: &ShowArgs) -> Result<ExitStatus, Failure> {
-    let summary = execution::block_on(async {
+    execution::block_on(async {
         let journal = execution::open_journal(context).await?;
         let (run, stored) = load(&journal, &args.run).await?;
-        let mut summary = if args.follow {
-            follow(context, &journal, run, stored).await?
-        } else {
-            Summary::of(&stored.header, &stored.records)
+        let mut teller = match args.format {
+            Shown::Events => Teller::Events(run),
+            Shown::Report(_) if args.follow => Teller::Live(Box::new(Live::new(context, &stored.header, &[]))),
+            Shown::Report(_) => Teller::Silent(Box::new(Summary::of(&stored.header, &[]))),
         };
+        if args.follow {
+            follow(context, &journal, run, stored, &mut teller).await?;
+        } else {
+            stored.records.iter().try_for_each(|record| teller.tell(record))?;
+        }
+        let (Shown::Report(format), Some(mut summary)) = (args.format, teller.into_summary()) else { return Ok(()) };
         let execution = match execution::executor(context, &journal, run).await? {
             Executor::Somebody { holder, .. } => Execution::By(format!("process {} on {}", holder.pid, holder.host)),
             Executor::Nobody => Execution::Nobody,
         };
         summary.is_executed(execution, jiff::Timestamp::now());
-        Ok(summary)
+        ui::report(format, &summary)
     })?;
-    ui::report(args.format, &summary)?;
     Ok(ExitStatus::Success)
+}
+
+/// Who is told of each record.
+enum Teller {
+    /// A person, line by line.
+    Live(Box<Live>),
+    /// Nobody, until the report.
+    Silent(Box<Summary>),
+    /// A program.
+    Events(RunId),
+}
+
+impl Teller {
+    fn tell(&mut self, record: &Record) -> Result<(), Failure> {
+        match self {
+            Self::Live(live) => live.tell(record),
+            Self::Silent(summary) => summary.fold(record),
+            Self::Events(run) => return ui::data(&runbook_report::event_line(*run, record, None)),
+        }
+        Ok(())
+    }
+
+    fn into_summary(self) -> Option<Summary> {
+        match self {
+            Self::Live(live) => Some(live.into_summary()),
+            Self::Silent(summary) => Some(*summary),
+            Self::Events(_) => None,
+        }
+    }
 }
 
 /// Tells everything from the first record on, until the run ends or pauses, or nobody executes it any more. It only reads: a run
 /// does not notice.
-async fn follow(context: &Context, journal: &SqlJournal, run: RunId, stored: StoredRun) -> Result<Summary, Failure> {
-    let mut live = Live::new(context, &stored.header, &[]);
+async fn follow(
+    context: &Context,
+    journal: &SqlJournal,
+    run: RunId,
+    stored: StoredRun,
+    teller: &mut Teller,
+) -> Result<(), Failure> {
     let mut news = stored.records;
     let mut next = 0;
     let mut phase = RunPhase::Waiting;
@@ -51,12 +90,12 @@ async fn follow(context: &Context, journal: &SqlJournal, run: RunId, stored: Sto
     loop {
         quiet = if news.is_empty() { quiet + 1 } else { 0 };
         for record in &news {
-            live.tell(record);
+            teller.tell(record)?;
             next = record.seq + 1;
             phase = record.event.phase().unwrap_or(phase);
         }
         match phase {
-            RunPhase::Ended(_) | RunPhase::Paused => return Ok(live.summary().clone()),
+            RunPhase::Ended(_) | RunPhase::Paused => return Ok(()),
             RunPhase::Waiting | RunPhase::Running | RunPhase::Undoing => {}
         }
         if quiet >= QUIET_LOOKS {
@@ -65,7 +104,7 @@ async fn follow(context: &Context, journal: &SqlJournal, run: RunId, stored: Sto
                 Executor::Somebody { .. } => {}
                 Executor::Nobody => {
                     ui::note("nobody executes this run any more");
-                    return Ok(live.summary().clone());
+                    return Ok(());
                 }
             }
         }

@@ -24,7 +24,8 @@ pub async fn append(journal: &SqlJournal, run: RunId, state: RunState, event: Ru
 pub async fn write(context: &Context, journal: &SqlJournal, run: RunId, state: RunState, said: Said) -> Result<(), Failure> {
     let Said { verb, event } = said;
     append(journal, run, state, event).await?;
-    ui::data(&format!("{verb} by {}; continue with `runbook resume {}`", context.operator, run.short()))
+    ui::said(&format!("{verb} by {}; continue with `runbook resume {}`", context.operator, run.short()));
+    Ok(())
 }
 
 /// The word itself, and what is said to have happened once it is written.

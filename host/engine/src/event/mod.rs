@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 /// One entry of the journal.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Record {
     /// Counted from 0 without gaps. The journal refuses a number that is there already: that is how a second executor of the
     /// same run is noticed.
@@ -24,7 +24,7 @@ pub struct Record {
 /// What happened.
 ///
 /// The order around every effect is: the `…Started` event is durable, then the effect, then the `…Ended` event.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case", tag = "type")]
 pub enum RunEvent {
     /// The run exists. Always record 0.

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 /// A call site as it is listed when the run starts.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct StepListing {
     /// Its id.
     pub id: StepId,
@@ -21,7 +21,7 @@ pub struct StepListing {
 }
 
 /// One item of a step with `for_each`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Item {
     /// Unique in its step.
     pub key: String,
@@ -30,7 +30,7 @@ pub struct Item {
 }
 
 /// The part of the file in which a call site stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Section {
     /// `[[preflight]]`
@@ -52,7 +52,7 @@ pub enum Section {
 }
 
 /// A lock that a run holds.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct HeldLock {
     /// Its name.
     pub name: String,
@@ -64,7 +64,7 @@ pub struct HeldLock {
 }
 
 /// What follows from the window of a runbook. `opens` is when it opens next, if that is soon enough to tell.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case", tag = "type")]
 pub enum WindowVerdict {
     /// It is open.
@@ -89,7 +89,7 @@ pub enum WindowVerdict {
 }
 
 /// One look of a guard.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Look {
     /// What follows from it.
     pub verdict: LookVerdict,
@@ -98,7 +98,7 @@ pub struct Look {
 }
 
 /// What follows from a look of a guard.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum LookVerdict {
     /// As it should be, or a warning.
@@ -110,7 +110,7 @@ pub enum LookVerdict {
 }
 
 /// That a run tries another one again, from one of its steps on.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct RetryOf {
     /// The other run. What it has done is undone by it alone.
     pub run: RunId,
@@ -119,7 +119,7 @@ pub struct RetryOf {
 }
 
 /// A step that is taken as done.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Assumed {
     /// The step.
     pub step: StepId,
@@ -128,7 +128,7 @@ pub struct Assumed {
 }
 
 /// Why a step does not run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum SkipReason {
     /// `when` is false.
@@ -144,7 +144,7 @@ pub enum SkipReason {
 }
 
 /// What undoes a step.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum UndoPlan {
     /// Nothing is needed: it changes nothing.
@@ -158,7 +158,7 @@ pub enum UndoPlan {
 }
 
 /// What came of an attempt.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case", tag = "type")]
 pub enum AttemptResult {
     /// It worked.
@@ -198,7 +198,7 @@ pub enum AttemptResult {
 }
 
 /// What follows an attempt.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case", tag = "type")]
 pub enum Then {
     /// Nothing: the result stands.
@@ -218,7 +218,7 @@ pub enum Then {
 }
 
 /// What is done about an attempt with an unknown outcome.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case", tag = "type")]
 pub enum Recovery {
     /// The operation is idempotent, or only looks: run it again.
@@ -243,7 +243,7 @@ pub enum Recovery {
 }
 
 /// What somebody said about a step that asks for approval.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case", tag = "type")]
 pub enum ApprovalVerdict {
     /// It may happen as planned.
@@ -256,7 +256,7 @@ pub enum ApprovalVerdict {
 }
 
 /// What came of an undo.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case", tag = "type")]
 pub enum UndoResult {
     /// The plugin says that it is undone.
@@ -272,7 +272,7 @@ pub enum UndoResult {
 }
 
 /// What was found when an undone step was observed again.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case", tag = "type")]
 pub enum UndoFinding {
     /// As it was before.
@@ -292,7 +292,7 @@ pub enum UndoFinding {
 }
 
 /// Why a run does not succeed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case", tag = "type")]
 pub enum Cause {
     /// A preflight failed.
@@ -336,7 +336,7 @@ pub enum Cause {
 }
 
 /// Why a run stopped without an end.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case", tag = "type")]
 pub enum PauseReason {
     /// It cannot be told whether these attempts took effect; the operator decides.
@@ -376,7 +376,7 @@ pub enum PauseReason {
 }
 
 /// How a run ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum RunEnd {
     /// All done, all well.
@@ -408,7 +408,7 @@ impl RunEnd {
 }
 
 /// What a notification is sent for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Trigger {
     /// The first step is about to run.
@@ -441,7 +441,7 @@ impl Trigger {
 }
 
 /// Where a run stands, as `runs` lists it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum RunPhase {
     /// It waits for a lock.

@@ -71,17 +71,37 @@ impl Manual {
     /// The name of what was chosen, in the output of the step.
     pub const CHOICE: &'static str = "choice";
 
+    /// One value of the form, so that a wrong one can be refused before the next is asked for.
+    ///
+    /// # Errors
+    /// It is not of its type, or the form has no such value.
+    pub fn read_field(&self, name: &str, text: &str) -> Result<Json, String> {
+        let (_, kind) = self.form.iter().find(|(known, _)| known == name).ok_or_else(|| format!("the form has no `{name}`"))?;
+        kind.read(text).ok_or_else(|| format!("`{name}` must be of type {}, not `{text}`", kind.name()))
+    }
+
+    /// What was chosen.
+    ///
+    /// # Errors
+    /// It is none of the choices.
+    pub fn read_choice(&self, text: &str) -> Result<Json, String> {
+        if self.choices.iter().any(|known| known == text) {
+            return Ok(Json::from(text));
+        }
+        Err(format!("`{text}` is no choice; `--choice` is one of: {}", self.choices.join(", ")))
+    }
+
     /// The answer as the output of the step, or everything that is wrong with it.
     pub fn read(&self, typed: &Typed<'_>) -> Result<Json, Vec<String>> {
         let mut output = serde_json::Map::new();
         let mut wrong = Vec::new();
         for (name, kind) in &self.form {
             let given = typed.values.iter().find(|(known, _)| known == name);
-            match given.map(|(_, text)| (text, kind.read(text))) {
-                Some((_, Some(value))) => {
+            match given.map(|(_, text)| self.read_field(name, text)) {
+                Some(Ok(value)) => {
                     output.insert(name.clone(), value);
                 }
-                Some((text, None)) => wrong.push(format!("`{name}` must be of type {}, not `{text}`", kind.name())),
+                Some(Err(problem)) => wrong.push(problem),
                 None => wrong.push(format!("`{name}` is not given; add `--set {name}=…`, of type {}", kind.name())),
             }
         }
@@ -91,13 +111,11 @@ impl Manual {
         match (self.choices.as_slice(), typed.choice) {
             ([], None) => {}
             ([], Some(_)) => wrong.push("there is nothing to choose".to_owned()),
-            (choices, Some(choice)) if choices.iter().any(|known| known == choice) => {
-                output.insert(Self::CHOICE.to_owned(), Json::from(choice));
-            }
-            (choices, given) => {
-                let found = given.map_or_else(|| "nothing was chosen".to_owned(), |given| format!("`{given}` is no choice"));
-                wrong.push(format!("{found}; `--choice` is one of: {}", choices.join(", ")));
-            }
+            (_, Some(choice)) => match self.read_choice(choice) {
+                Ok(choice) => drop(output.insert(Self::CHOICE.to_owned(), choice)),
+                Err(problem) => wrong.push(problem),
+            },
+            (choices, None) => wrong.push(format!("nothing was chosen; `--choice` is one of: {}", choices.join(", "))),
         }
         match (&self.confirm, typed.confirm) {
             (None, None) => {}

@@ -45,7 +45,7 @@ pub enum ParamType {
     Timestamp,
     /// One of `choices`.
     Enum,
-    /// Texts; `--set` gives them separated by commas.
+    /// Texts; `--set` gives them with commas between them, one by one, or as a JSON list.
     List,
 }
 

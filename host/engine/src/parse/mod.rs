@@ -18,7 +18,7 @@ use runbook_document::{Diagnostics, Located, Reader, Source, Table};
 use std::sync::Arc;
 use std::time::Duration;
 
-pub(crate) use params::{parse_text as parse_param_text, parse_value as parse_param_json};
+pub(crate) use params::{parse_text as parse_param_text, parse_texts as parse_param_texts, parse_value as parse_param_json};
 
 /// Gives the text of another file, named relative to the runbook.
 pub type Loader<'a> = dyn FnMut(&str) -> std::io::Result<Arc<Source>> + 'a;

@@ -130,12 +130,32 @@ pub(crate) fn parse_text(param: &Param, text: &str) -> Result<Json, String> {
             text.parse::<f64>().ok().filter(|n| n.is_finite()).map(Json::from).ok_or_else(|| mismatch(param.kind, text))
         }
         ParamType::Bool => text.parse::<bool>().map(Json::from).map_err(|_| mismatch(param.kind, text)),
-        ParamType::List => Ok(text.split(',').map(str::trim).filter(|item| !item.is_empty()).map(Json::from).collect()),
+        ParamType::List => items(text).map(Json::from),
         ParamType::String | ParamType::Duration | ParamType::Size | ParamType::Timestamp | ParamType::Enum => {
             parse_json(param.kind, &Json::from(text))
         }
     };
     value.and_then(|value| check_value(param, value))
+}
+
+/// The list that several `--set` of one name give together, or the text that is wrong and why.
+pub(crate) fn parse_texts(param: &Param, texts: &[&str]) -> Result<Json, (String, String)> {
+    let mut all = Vec::new();
+    for text in texts {
+        all.extend(items(text).map_err(|problem| ((*text).to_owned(), problem))?);
+    }
+    check_value(param, Json::from(all)).map_err(|problem| (texts.join(","), problem))
+}
+
+/// Items with commas between them; what begins as JSON is JSON, for items that have commas themselves.
+fn items(text: &str) -> Result<Vec<Json>, String> {
+    if text.trim_start().starts_with('[') {
+        let list = serde_json::from_str::<Vec<String>>(text).map_err(|_| {
+            "it begins as a JSON list and is none of texts; write `[\"a\",\"b\"]`, or `a,b` if no item begins with `[`".to_owned()
+        })?;
+        return Ok(list.into_iter().map(Json::from).collect());
+    }
+    Ok(text.split(',').map(str::trim).filter(|item| !item.is_empty()).map(Json::from).collect())
 }
 
 /// The typed value of a value, or what is wrong with it.

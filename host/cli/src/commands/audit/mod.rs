@@ -27,6 +27,7 @@ pub enum AuditCommand {
     /// Show what a run did, host call by host call
     Log {
         /// The run's id, or as much of it as is unambiguous [default: the newest]
+        #[arg(value_parser = clap::builder::NonEmptyStringValueParser::new())]
         run: Option<String>,
         /// As JSON lines
         #[arg(long)]

@@ -1,0 +1,69 @@
+//! `--events`: what happens, for programs, while it happens. A file that cannot be written is a warning: the journal has it all.
+
+use crate::failure::Failure;
+use crate::screen::{Screen, Surface, write_whole};
+use crate::ui;
+use runbook_engine::{Record, RunId};
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::path::Path;
+use std::time::Instant;
+
+/// Where events go. A thread of its own writes them: a reader that is slow holds no run up.
+pub struct Events {
+    out: Screen,
+    start: Instant,
+}
+
+struct Sink {
+    out: OwnedFd,
+    name: String,
+    failed: bool,
+}
+
+impl Surface for Sink {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let written = write_whole(self.out.as_fd(), bytes);
+        if let Err(error) = &written
+            && !std::mem::replace(&mut self.failed, true)
+        {
+            ui::note(&format!("warning: events could not be written to {}: {error}; no more are", self.name));
+        }
+        // A line in the middle of a line would be worse than no more lines.
+        written.map_err(|_| io::ErrorKind::BrokenPipe.into())
+    }
+
+    fn columns(&self) -> Option<usize> {
+        None
+    }
+}
+
+impl Events {
+    /// Opens a file, which is replaced, or a pipe; `-` is stdout.
+    ///
+    /// # Errors
+    /// It cannot be opened.
+    pub fn open(path: &Path) -> Result<Self, Failure> {
+        let (out, name) = if path == Path::new("-") {
+            (rustix::io::dup(rustix::stdio::stdout()).map_err(io::Error::from)?, "stdout".to_owned())
+        } else {
+            let name = format!("`{}`", path.display());
+            let file = File::create(path).map_err(|error| {
+                Failure::usage(format!("events cannot be written to {name}: {error}")).hint("name another file")
+            })?;
+            (OwnedFd::from(file), name)
+        };
+        Ok(Self { out: Screen::new(Sink { out, name, failed: false }), start: Instant::now() })
+    }
+
+    /// Writes one event.
+    pub fn write(&self, run: RunId, record: &Record) {
+        self.out.print(&runbook_report::event_line(run, record, Some(self.start.elapsed())));
+    }
+
+    /// Waits until all are written.
+    pub fn flush(&self) {
+        self.out.flush();
+    }
+}

@@ -1,0 +1,219 @@
+//! Signals: what each asks of a run. Ctrl-C and SIGTERM end it in order, a terminal that hangs up does not.
+
+use crate::exit_status::ExitStatus;
+use crate::failure::Failure;
+use crate::ui;
+use runbook_engine::{CancelLevel, CancelToken};
+use rustix::process::Signal;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, watch};
+
+/// What a signal asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Demand {
+    /// An orderly end; asked for again, a stop at once. Ctrl-C.
+    Interrupt,
+    /// The same, by the system or another program.
+    Terminate,
+    /// A stop at once, which can be resumed. Ctrl-\.
+    StopNow,
+    /// To go on without a terminal.
+    Detach,
+    /// Nothing that a run has an answer to; by default it would kill the program.
+    Nothing,
+}
+
+/// Every signal that would end the program by default and that is no crash of it, with what it asks for instead. Signals for real time
+/// ask for an end, too. In docs/semantics.md, which a test compares.
+pub const SIGNALS: &[(Signal, &str, Demand)] = &[
+    (Signal::HUP, "SIGHUP", Demand::Detach),
+    (Signal::INT, "SIGINT", Demand::Interrupt),
+    (Signal::QUIT, "SIGQUIT", Demand::StopNow),
+    (Signal::USR1, "SIGUSR1", Demand::Nothing),
+    (Signal::USR2, "SIGUSR2", Demand::Nothing),
+    (Signal::ALARM, "SIGALRM", Demand::Terminate),
+    (Signal::TERM, "SIGTERM", Demand::Terminate),
+    (Signal::STKFLT, "SIGSTKFLT", Demand::Terminate),
+    (Signal::XCPU, "SIGXCPU", Demand::Terminate),
+    // Writing beyond a limit is an error of the write then.
+    (Signal::XFSZ, "SIGXFSZ", Demand::Nothing),
+    (Signal::VTALARM, "SIGVTALRM", Demand::Terminate),
+    (Signal::PROF, "SIGPROF", Demand::Terminate),
+    (Signal::IO, "SIGIO", Demand::Terminate),
+    (Signal::POWER, "SIGPWR", Demand::Terminate),
+];
+
+/// The numbers of signals for real time that a C library may leave to programs.
+const REAL_TIME: std::ops::RangeInclusive<i32> = 34..=64;
+
+/// Whether a person is asked, and nothing is under way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Asking {
+    /// Ctrl-C leaves the question open.
+    Yes,
+    /// Ctrl-C stops what is under way.
+    No,
+}
+
+/// What is under way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UnderWay {
+    /// A run, which is undone as it says.
+    Run,
+    /// Checks, which change nothing. They end with their terminal.
+    Checks,
+}
+
+/// The brake, and which signal pulled it.
+#[derive(Debug, Clone)]
+pub struct Brake {
+    /// What the engine looks at.
+    pub cancel: CancelToken,
+    terminated: Arc<AtomicBool>,
+    /// Nothing is under way: a person is asked.
+    asking: Arc<AtomicBool>,
+    /// All is done but for what is still to be written to a terminal or a pipe that nobody may be reading.
+    over: Arc<AtomicBool>,
+    hung_up: watch::Sender<bool>,
+}
+
+/// What an orderly end is.
+pub const ORDERLY: &str =
+    "what runs is stopped, unless its `on_cancel` is \"finish\"; then what was done is undone as the runbook says";
+
+/// How long a pause is cut into: the brake ends it at once.
+const SLICE: Duration = Duration::from_millis(100);
+
+impl Brake {
+    /// Listens: the first Ctrl-C or SIGTERM asks for an orderly end, the second for a stop now.
+    pub fn new() -> Result<Self, Failure> {
+        Self::of(UnderWay::Run)
+    }
+
+    /// The same, with the words for what is under way.
+    pub fn of(under_way: UnderWay) -> Result<Self, Failure> {
+        let flag = || Arc::new(AtomicBool::new(false));
+        let brake = Self {
+            cancel: CancelToken::new(),
+            terminated: flag(),
+            asking: flag(),
+            over: flag(),
+            hung_up: watch::Sender::new(false),
+        };
+        let mut demands = demands()?;
+        let listener = brake.clone();
+        tokio::spawn(async move {
+            while let Some(demand) = demands.recv().await {
+                listener.hear(demand, under_way);
+            }
+        });
+        Ok(brake)
+    }
+
+    fn hear(&self, demand: Demand, under_way: UnderWay) {
+        let demand = match (demand, under_way) {
+            (Demand::Detach, UnderWay::Checks) => Demand::Terminate,
+            (demand, UnderWay::Run | UnderWay::Checks) => demand,
+        };
+        match demand {
+            Demand::Nothing => return,
+            Demand::Detach => return self.detach(),
+            Demand::Interrupt => {}
+            Demand::Terminate => self.terminated.store(true, Ordering::SeqCst),
+            Demand::StopNow => self.cancel.cancel(),
+        }
+        self.cancel.cancel();
+        if self.over.load(Ordering::SeqCst) {
+            // What is left to be written is in the journal, too.
+            std::process::exit(self.status().map_or(0, ExitStatus::code).into());
+        }
+        match (under_way, self.cancel.level()) {
+            (UnderWay::Checks, _) => {}
+            (UnderWay::Run, CancelLevel::None | CancelLevel::Orderly) if self.asking.load(Ordering::SeqCst) => {
+                ui::note("\nleft open; the run waits");
+            }
+            (UnderWay::Run, CancelLevel::None | CancelLevel::Orderly) => {
+                ui::note(&format!("cancelling: {ORDERLY}; once more to stop at once"))
+            }
+            (UnderWay::Run, CancelLevel::Now) => {
+                ui::note("stopping at once; nothing more is undone; `runbook resume` continues the run");
+            }
+        }
+    }
+
+    /// The terminal is gone. The run is not: what it has begun is not undone because a laptop was closed.
+    fn detach(&self) {
+        self.hung_up.send_replace(true);
+        if !self.over.load(Ordering::SeqCst) {
+            ui::note(
+                "the terminal hung up; the run goes on without it: `runbook show RUN --follow` tells how, `runbook cancel RUN` ends it",
+            );
+        }
+    }
+
+    /// Waits until the terminal hangs up.
+    pub async fn hung_up(&self) {
+        // The sender lives as long as `self`.
+        let _ = self.hung_up.subscribe().wait_for(|hung_up| *hung_up).await;
+    }
+
+    /// Whether somebody can still be asked.
+    pub fn has_terminal(&self) -> bool {
+        !*self.hung_up.borrow() && ui::is_read()
+    }
+
+    /// Says whether a person is asked now, while nothing is under way.
+    pub fn ask(&self, asking: Asking) {
+        self.asking.store(asking == Asking::Yes, Ordering::SeqCst);
+    }
+
+    /// Says that nothing is left to do but to write: a signal then ends the program.
+    pub fn release(&self) {
+        self.over.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether somebody pulled it.
+    pub fn is_pulled(&self) -> bool {
+        self.cancel.level() != CancelLevel::None
+    }
+
+    /// Waits; `false` if it was pulled meanwhile.
+    pub async fn sleep(&self, pause: Duration) -> bool {
+        let end = tokio::time::Instant::now() + pause;
+        while tokio::time::Instant::now() < end && !self.is_pulled() {
+            tokio::time::sleep_until(end.min(tokio::time::Instant::now() + SLICE)).await;
+        }
+        !self.is_pulled()
+    }
+
+    /// How the program ends if it was pulled.
+    pub fn status(&self) -> Option<ExitStatus> {
+        match (self.cancel.level(), self.terminated.load(Ordering::SeqCst)) {
+            (CancelLevel::None, _) => None,
+            (CancelLevel::Orderly | CancelLevel::Now, true) => Some(ExitStatus::Terminated),
+            (CancelLevel::Orderly | CancelLevel::Now, false) => Some(ExitStatus::Interrupted),
+        }
+    }
+}
+
+/// All signals, each as what it asks for.
+fn demands() -> Result<mpsc::UnboundedReceiver<Demand>, Failure> {
+    let (sender, receiver) = mpsc::unbounded_channel();
+    let listen = |number: i32, demand: Demand| -> std::io::Result<()> {
+        let mut signals = signal(SignalKind::from_raw(number))?;
+        let sender = sender.clone();
+        tokio::spawn(async move { while signals.recv().await.is_some() && sender.send(demand).is_ok() {} });
+        Ok(())
+    };
+    for (signal, _, demand) in SIGNALS {
+        listen(signal.as_raw(), *demand)?;
+    }
+    for number in REAL_TIME {
+        // A C library that keeps one of them for itself refuses it.
+        let _ = listen(number, Demand::Terminate);
+    }
+    Ok(receiver)
+}

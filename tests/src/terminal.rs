@@ -1,0 +1,128 @@
+//! A terminal whose end a test holds: what is shown on it is kept, keys can be typed, and it can be closed while a program runs.
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::termios::{Winsize, tcsetwinsize};
+use std::fs::{File, OpenOptions};
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+/// Whether a terminal is the one that controls the session of a program: only then is the program told when it hangs up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Control {
+    /// As in a shell: closed, it sends SIGHUP.
+    Session,
+    /// As after `nohup` or `setsid`: closed, it only refuses to be written.
+    None,
+}
+
+/// A terminal of 80 columns.
+#[derive(Debug)]
+pub struct Terminal {
+    master: Option<Arc<OwnedFd>>,
+    slave: String,
+    shown: Arc<Mutex<Vec<u8>>>,
+    stop: Arc<AtomicBool>,
+    reader: Option<JoinHandle<()>>,
+}
+
+impl Terminal {
+    /// Opens one.
+    ///
+    /// # Panics
+    /// If the system has none.
+    pub fn open() -> Self {
+        let master =
+            openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).expect("the system has pseudo terminals");
+        grantpt(&master).and_then(|()| unlockpt(&master)).expect("it is ours");
+        let size = Winsize { ws_row: 24, ws_col: 80, ws_xpixel: 0, ws_ypixel: 0 };
+        tcsetwinsize(&master, size).expect("it has a size");
+        let slave = ptsname(&master, Vec::new()).expect("it has a name").into_string().expect("it is ASCII");
+        let (master, shown, stop) = (Arc::new(master), Arc::default(), Arc::new(AtomicBool::new(false)));
+        let reader = std::thread::spawn({
+            let (master, shown, stop) = (Arc::clone(&master), Arc::clone(&shown), Arc::clone(&stop));
+            move || read(&master, &shown, &stop)
+        });
+        Self { master: Some(master), slave, shown, stop, reader: Some(reader) }
+    }
+
+    /// The end of a program, which does not become its controlling terminal by being opened.
+    ///
+    /// # Panics
+    /// If it cannot be opened.
+    pub fn end(&self) -> File {
+        let noctty = i32::try_from(rustix::fs::OFlags::NOCTTY.bits()).expect("a flag is small");
+        OpenOptions::new().read(true).write(true).custom_flags(noctty).open(&self.slave).expect("it can be opened")
+    }
+
+    /// Starts a program on it, with all three descriptors.
+    ///
+    /// # Panics
+    /// If it cannot be started.
+    pub fn spawn(&self, program: &Command, control: Control) -> Child {
+        let mut command = match control {
+            Control::Session => Command::new("setsid"),
+            Control::None => Command::new("env"),
+        };
+        if control == Control::Session {
+            command.arg("--ctty");
+        }
+        command.arg(program.get_program()).args(program.get_args()).env_clear();
+        command.envs(program.get_envs().filter_map(|(name, value)| Some((name, value?)))).env("TERM", "xterm");
+        command.current_dir(program.get_current_dir().unwrap_or_else(|| "/".as_ref()));
+        let end = || Stdio::from(self.end());
+        command.stdin(end()).stdout(end()).stderr(end()).spawn().expect("the program starts")
+    }
+
+    /// Presses keys.
+    ///
+    /// # Panics
+    /// If it was closed.
+    pub fn type_keys(&self, keys: &str) {
+        let master = self.master.as_ref().expect("it is open");
+        let mut rest = keys.as_bytes();
+        while !rest.is_empty() {
+            let written = rustix::io::write(master, rest).expect("keys can be pressed");
+            rest = &rest[written..];
+        }
+    }
+
+    /// All that it was sent so far.
+    pub fn shown(&self) -> String {
+        String::from_utf8_lossy(&self.shown.lock().unwrap_or_else(PoisonError::into_inner)).into_owned()
+    }
+
+    /// Hangs up, as a window that is closed or a connection that dies does. What was shown stays readable.
+    pub fn close(&mut self) {
+        self.stop.store(true, Ordering::SeqCst);
+        if let Some(reader) = self.reader.take() {
+            let _ = reader.join();
+        }
+        self.master = None;
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+fn read(master: &OwnedFd, shown: &Mutex<Vec<u8>>, stop: &AtomicBool) {
+    let a_moment = Timespec { tv_sec: 0, tv_nsec: 20_000_000 };
+    let mut buffer = [0; 4096];
+    while !stop.load(Ordering::SeqCst) {
+        let fd = master.as_fd();
+        if poll(&mut [PollFd::new(&fd, PollFlags::IN)], Some(&a_moment)).is_ok_and(|ready| ready > 0) {
+            match rustix::io::read(master, &mut buffer) {
+                Ok(length) => shown.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(&buffer[..length]),
+                // Nobody has the other end open now; somebody may open it yet.
+                Err(_) => std::thread::sleep(std::time::Duration::from_millis(20)),
+            }
+        }
+    }
+}
