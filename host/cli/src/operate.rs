@@ -9,8 +9,8 @@ use crate::vault;
 use runbook_authority::gate::{ApprovedEffect, Rule};
 use runbook_document::{Diagnostic, Located};
 use runbook_engine::{
-    Answer, Answered, Call, Drift, Effect, ErrorClass, Fault, LEASE_LOST, LogLevel, LogLine, Measurement, Mode, Operate,
-    OperationFacts, Outcome, Phase, Proposal, RunId, Runbook, StepId, Verdict,
+    Answer, Answered, Call, Drift, Effect, ErrorClass, Fault, FaultEffect, LEASE_LOST, LogLevel, LogLine, Measurement, Mode,
+    Operate, OperationFacts, Outcome, Phase, Proposal, RunId, Runbook, StepId, Verdict,
 };
 use runbook_runtime::{
     self as runtime, BoxFuture, CallFault, CallFaultClass, CallOutcome, CallRequest, CodeOrigin, InTime, Limits, Linked, Permit,
@@ -67,17 +67,29 @@ impl Operate for Operator {
         let task = AbortOnDrop(tokio::spawn(async move { linked.call(request(call), std::future::pending()).await }));
         let outcome = task.await;
         self.audit.ended(&called, &outcome);
-        let changed = |calls: &&runtime::HostCalls| calls.allowed > 0 && calls.verb.effect() == runbook_authority::Effect::Change;
+        let changed = |calls: &&runtime::HostCalls| {
+            calls.allowed > calls.without_effect && calls.verb.effect() == runbook_authority::Effect::Change
+        };
         let acted: BTreeSet<String> = outcome.host_calls.iter().filter(changed).map(|calls| calls.verb.full_name()).collect();
         let acted: Vec<String> = acted.into_iter().collect();
         let mut logs: Vec<LogLine> = outcome.logs.into_iter().map(log_line).collect();
         logs.extend(outcome.denials.iter().map(|denial| LogLine { level: LogLevel::Error, message: denial.to_string() }));
         if let Some(denial) = outcome.denials.iter().find(|denial| denial.rule == Rule::Lease) {
-            return Err(Fault { class: ErrorClass::Unknown, code: LEASE_LOST.to_owned(), message: denial.to_string(), logs });
+            return Err(Fault {
+                class: ErrorClass::Unknown,
+                code: LEASE_LOST.to_owned(),
+                message: denial.to_string(),
+                logs,
+                effect: FaultEffect::Possible,
+            });
         }
         match outcome.result {
             Ok(result) => Ok(Answered { answer: answer(result), logs, acted }),
-            Err(CallFault { class, code, message }) => Err(Fault { class: class_of(class), code, message, logs }),
+            Err(CallFault { class, code, message }) => {
+                // What the host let no change through for, or none that was made final, did not happen.
+                let effect = if acted.is_empty() { FaultEffect::None } else { FaultEffect::Possible };
+                Err(Fault { class: class_of(class), code, message, logs, effect })
+            }
         }
     }
 }

@@ -152,12 +152,32 @@ pub struct Fault {
     /// What the plugin logged in the call.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub logs: Vec<LogLine>,
+    /// Whether anything may have changed.
+    #[serde(default, skip_serializing_if = "FaultEffect::is_possible")]
+    pub effect: FaultEffect,
+}
+
+/// What a call that did not work may have changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FaultEffect {
+    /// The class says whether it can be known.
+    #[default]
+    Possible,
+    /// Nothing, whatever the class: the host let no change through, or none that was made final.
+    None,
+}
+
+impl FaultEffect {
+    fn is_possible(&self) -> bool {
+        *self == Self::Possible
+    }
 }
 
 impl Fault {
     /// A fault without a log.
     pub fn new(class: ErrorClass, code: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { class, code: code.into(), message: message.into(), logs: Vec::new() }
+        Self { class, code: code.into(), message: message.into(), logs: Vec::new(), effect: FaultEffect::Possible }
     }
 }
 

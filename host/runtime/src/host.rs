@@ -14,6 +14,7 @@ use runbook_authority::gate::{self, Denial, Rule};
 use runbook_authority::{Decision, Effect, Effective, Mode, Operation, Target, TargetKind, Verb};
 use runbook_secrets::{Scrubber, Secret};
 use std::ops::{Deref, DerefMut};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -29,6 +30,8 @@ pub struct HostCalls {
     pub allowed: u32,
     /// Calls that were not.
     pub denied: u32,
+    /// Of those that were let through, how many certainly changed nothing, because what they began was never made final.
+    pub without_effect: u32,
 }
 
 /// Which call this is.
@@ -70,6 +73,30 @@ impl Drop for HostCall<'_> {
     }
 }
 
+/// What a host function has begun and can still take back.
+struct Provisional {
+    slot: String,
+    verb: Verb,
+    /// How often the gate was asked for it.
+    count: u32,
+    commit: Commit,
+}
+
+/// Whether what was begun has been told to become final. Until then it did not happen, however the call ends.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Commit(Arc<AtomicBool>);
+
+impl Commit {
+    /// From here on nobody knows, until the other side has answered.
+    pub(crate) fn send(&self) {
+        self.0.store(true, Ordering::Release);
+    }
+
+    fn is_sent(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
+}
+
 /// A host function that was let in and has not come back.
 struct Open {
     slot: String,
@@ -88,6 +115,7 @@ pub(crate) struct Host {
     deadline: Instant,
     entered: u32,
     open: Option<Open>,
+    provisional: Option<Provisional>,
     moved: u64,
     calls: Vec<HostCalls>,
     denials: Vec<Denial>,
@@ -129,6 +157,7 @@ impl Host {
             deadline,
             entered: 0,
             open: None,
+            provisional: None,
             moved: 0,
             calls: Vec::new(),
             denials: Vec::new(),
@@ -227,6 +256,14 @@ impl Host {
         Remains { log: self.log, calls: self.calls, denials: self.denials }
     }
 
+    /// The host function that was just let in, `count` times, changes nothing before [`Commit::send`].
+    pub(crate) fn provisional(&mut self, slot: &str, verb: Verb, count: usize) -> Commit {
+        let commit = Commit::default();
+        let count = u32::try_from(count).unwrap_or(u32::MAX);
+        self.provisional = Some(Provisional { slot: slot.to_owned(), verb, count, commit: commit.clone() });
+        commit
+    }
+
     /// Counts data that goes out to the world, or comes in from it.
     pub(crate) fn moved(&mut self, bytes: usize) {
         self.moved = self.moved.saturating_add(bytes as u64);
@@ -262,6 +299,12 @@ impl Host {
 
     /// Tells the audit that a host function has come back.
     fn leave(&mut self) {
+        if let Some(Provisional { slot, verb, count, commit }) = self.provisional.take()
+            && !commit.is_sent()
+            && let Some(calls) = self.calls.iter_mut().find(|calls| calls.verb == verb && calls.slot == slot)
+        {
+            calls.without_effect += count;
+        }
         let bytes = std::mem::take(&mut self.moved);
         let (Some(open), Some(audit)) = (self.open.take(), &self.services.audit) else { return };
         let event = AuditEvent::Returned { slot: &open.slot, verb: open.verb, bytes, duration: open.since.elapsed() };
@@ -285,7 +328,8 @@ impl Host {
             calls.denied += u32::from(denied);
         } else if self.calls.len() < KEPT_DENIALS {
             let slot = slot.to_owned();
-            self.calls.push(HostCalls { slot, verb, allowed: u32::from(!denied), denied: u32::from(denied) });
+            let (allowed, denied) = (u32::from(!denied), u32::from(denied));
+            self.calls.push(HostCalls { slot, verb, allowed, denied, without_effect: 0 });
         }
     }
 }

@@ -9,7 +9,7 @@ use crate::event::{AttemptResult, Recovery, RunEvent, Then, UndoFinding, UndoRes
 use crate::ids::StepId;
 use crate::journal::Journal;
 use crate::judge::{self, Finding};
-use crate::operate::{Answer, Answered, ErrorClass, Fault, Json, LEASE_LOST, LogLine, Operate, Outcome, Proposal};
+use crate::operate::{Answer, Answered, ErrorClass, Fault, FaultEffect, Json, LEASE_LOST, LogLine, Operate, Outcome, Proposal};
 use crate::plan::{PlannedPoll, PlannedStep, Repeatable};
 use crate::retry::Reach;
 use crate::template::{self, Scope};
@@ -93,7 +93,13 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
         let result = finding.map_or_else(failed, Finding::into_result);
         let then = match &result {
             AttemptResult::Succeeded { .. } => Then::Final,
-            AttemptResult::Failed { fault, .. } => self.after_failure(step, fault.class, Reach::Effects),
+            AttemptResult::Failed { fault, .. } => {
+                let reach = match fault.effect {
+                    FaultEffect::None => Reach::Refused,
+                    FaultEffect::Possible => Reach::Effects,
+                };
+                self.after_failure(step, fault.class, reach)
+            }
         };
         (result, then)
     }

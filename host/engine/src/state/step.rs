@@ -3,7 +3,7 @@
 use crate::event::{
     ApprovalVerdict, AttemptResult, Record, Recovery, RunEvent, SkipReason, Then, UndoFinding, UndoPlan, UndoResult,
 };
-use crate::operate::{ErrorClass, Fault, Json, Measurement, Outcome, Proposal, Verdict};
+use crate::operate::{ErrorClass, Fault, FaultEffect, Json, Measurement, Outcome, Proposal, Verdict};
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -359,7 +359,9 @@ impl StepState {
                 self.output.clone_from(output);
                 self.measurements.clone_from(measurements);
                 self.cases.clone_from(cases);
-                if acts && !is_ambiguous(fault.class) {
+                if acts && fault.effect == FaultEffect::None {
+                    self.effect = self.effect_before;
+                } else if acts && !is_ambiguous(fault.class) {
                     self.effect = self.effect_before.max(EffectState::Partial);
                 }
                 self.fail(fault, then, at);

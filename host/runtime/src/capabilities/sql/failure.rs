@@ -19,7 +19,7 @@ const MYSQL: &[(u16, FaultClass, &str)] = &[
     (1045, FaultClass::Denied, "sql.login"),
     (1698, FaultClass::Denied, "sql.login"),
     (1049, FaultClass::NotFound, "sql.no-such-relation"),
-    (1205, FaultClass::Conflict, "sql.locked"),
+    (1205, FaultClass::Conflict, "sql.lock-timeout"),
     (1317, FaultClass::Timeout, "sql.timeout"),
     (1969, FaultClass::Timeout, "sql.timeout"),
     (3024, FaultClass::Timeout, "sql.timeout"),
@@ -30,7 +30,7 @@ const MYSQL: &[(u16, FaultClass, &str)] = &[
 const STATES: &[(&str, FaultClass, &str)] = &[
     ("25006", FaultClass::Denied, "sql.read-only"),
     ("57014", FaultClass::Timeout, "sql.timeout"),
-    ("55P03", FaultClass::Conflict, "sql.locked"),
+    ("55P03", FaultClass::Conflict, "sql.lock-timeout"),
     ("42501", FaultClass::Denied, "sql.privilege"),
     ("42P01", FaultClass::NotFound, "sql.no-such-relation"),
     ("3D000", FaultClass::NotFound, "sql.no-such-relation"),

@@ -35,12 +35,13 @@ impl reader::Host for HostCall<'_> {
 
     async fn query(&mut self, slot: String, statement: String, parameters: Vec<Value>) -> Result<Rows, Fault> {
         let access = self.sql(&slot, Verb::SqlQuery, &[&statement]).await?;
+        let limits = access.time_limits();
         let rows = match access.sql().dialect() {
             Dialect::Postgres => postgres::query(&access, &statement, &parameters).await,
             Dialect::MySql => mysql::query(&access, &statement, &parameters).await,
             Dialect::Sqlite => sqlite::query(access, statement, parameters).await,
         };
-        let rows = rows.map_err(|fault| self.shown_fault(fault))?;
+        let rows = rows.map_err(|fault| self.shown_fault(limits.explain(fault)))?;
         self.moved(rows.rows.iter().flatten().map(size_of).sum());
         Ok(shown(rows, &self.scrubber()))
     }
@@ -49,23 +50,27 @@ impl reader::Host for HostCall<'_> {
 impl writer::Host for HostCall<'_> {
     async fn execute(&mut self, slot: String, statement: String, parameters: Vec<Value>) -> Result<u64, Fault> {
         let access = self.sql(&slot, Verb::SqlExecute, &[&statement]).await?;
+        let limits = access.time_limits();
+        let commit = self.provisional(&slot, Verb::SqlExecute, 1);
         let done = match access.sql().dialect() {
-            Dialect::Postgres => postgres::execute(&access, &statement, &parameters).await,
-            Dialect::MySql => mysql::execute(&access, &statement, &parameters).await,
-            Dialect::Sqlite => sqlite::execute(access, statement, parameters).await,
+            Dialect::Postgres => postgres::execute(&access, &statement, &parameters, &commit).await,
+            Dialect::MySql => mysql::execute(&access, &statement, &parameters, &commit).await,
+            Dialect::Sqlite => sqlite::execute(access, statement, parameters, commit).await,
         };
-        done.map_err(|fault| self.shown_fault(fault))
+        done.map_err(|fault| self.shown_fault(limits.explain(fault)))
     }
 
     async fn transaction(&mut self, slot: String, statements: Vec<Statement>) -> Result<Vec<u64>, Fault> {
         let texts: Vec<&str> = statements.iter().map(|statement| statement.text.as_str()).collect();
         let access = self.sql(&slot, Verb::SqlTransaction, &texts).await?;
+        let limits = access.time_limits();
+        let commit = self.provisional(&slot, Verb::SqlTransaction, statements.len().max(1));
         let done = match access.sql().dialect() {
-            Dialect::Postgres => postgres::transaction(&access, &statements).await,
-            Dialect::MySql => mysql::transaction(&access, &statements).await,
-            Dialect::Sqlite => sqlite::transaction(access, statements).await,
+            Dialect::Postgres => postgres::transaction(&access, &statements, &commit).await,
+            Dialect::MySql => mysql::transaction(&access, &statements, &commit).await,
+            Dialect::Sqlite => sqlite::transaction(access, statements, commit).await,
         };
-        done.map_err(|fault| self.shown_fault(fault))
+        done.map_err(|fault| self.shown_fault(limits.explain(fault)))
     }
 }
 
@@ -157,7 +162,32 @@ pub(super) struct Access {
     timeout: Duration,
 }
 
+/// Which limits of time held for a call, in words for whoever has to raise one.
+struct TimeLimits(String);
+
+impl TimeLimits {
+    /// Says beside a fault of time which limit it was.
+    fn explain(&self, mut fault: Fault) -> Fault {
+        if fault.code == "sql.timeout" || fault.code == "sql.lock-timeout" {
+            fault.message = format!("{}: {}", fault.message, self.0);
+        }
+        fault
+    }
+}
+
 impl Access {
+    fn time_limits(&self) -> TimeLimits {
+        let place = self.target.place();
+        let place = place.rsplit('/').next().unwrap_or(&place);
+        let of_target = self.sql().timeout;
+        TimeLimits(if self.timeout < self.sql().timeout {
+            let left = Duration::from_millis(u64::try_from(self.timeout.as_millis()).unwrap_or(u64::MAX));
+            format!("{left:?} were left of the step's own `timeout`, which ended it; the target's is {of_target:?} ({place})")
+        } else {
+            format!("the `timeout` of the target ended it, which is {of_target:?} ({place}); the step's own is longer")
+        })
+    }
+
     fn sql(&self) -> &SqlTarget {
         sql_of(&self.target)
     }

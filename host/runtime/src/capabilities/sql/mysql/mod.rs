@@ -9,6 +9,7 @@ use super::failure::{ends_transaction, fault_of, fault_of_write, mismatch, not_a
 use super::{Access, Budget, words};
 use crate::bindings::runbook::sql::types::{Column, Rows, Statement, Value};
 use crate::fault::{Fault, FaultClass};
+use crate::host::Commit;
 use connect::connect;
 use futures_util::TryStreamExt as _;
 use runbook_authority::pattern::{Dialect, StatementClass, acting_word, classify, words as sql_words};
@@ -90,7 +91,7 @@ fn only_reads(target: &SqlTarget, statement: &str) -> bool {
             .is_some_and(|facts| facts.classes.iter().all(|class| *class == StatementClass::Select))
 }
 
-pub(super) async fn execute(access: &Access, statement: &str, parameters: &[Value]) -> Result<u64, Fault> {
+pub(super) async fn execute(access: &Access, statement: &str, parameters: &[Value], commit: &Commit) -> Result<u64, Fault> {
     let only_reads = only_reads(access.sql(), statement);
     within(access, async {
         let mut connection = connect(access).await?;
@@ -101,6 +102,7 @@ pub(super) async fn execute(access: &Access, statement: &str, parameters: &[Valu
             let _ = connection.close().await;
             return count;
         }
+        commit.send();
         let count = change(&mut connection, statement, parameters, fault_of_write).await;
         let _ = connection.close().await;
         count
@@ -111,7 +113,7 @@ pub(super) async fn execute(access: &Access, statement: &str, parameters: &[Valu
 /// Words of statements that a transaction holds; every other one ends it by itself.
 const TRANSACTIONAL: &[&str] = &["INSERT", "UPDATE", "DELETE", "REPLACE", "SELECT", "WITH"];
 
-pub(super) async fn transaction(access: &Access, statements: &[Statement]) -> Result<Vec<u64>, Fault> {
+pub(super) async fn transaction(access: &Access, statements: &[Statement], commit: &Commit) -> Result<Vec<u64>, Fault> {
     for Statement { text, .. } in statements {
         let first = words::first(Dialect::MySql, text);
         if !TRANSACTIONAL.contains(&first.as_str()) {
@@ -127,6 +129,7 @@ pub(super) async fn transaction(access: &Access, statements: &[Statement]) -> Re
             // Whatever happens to the connection here: nothing was committed.
             counts.push(change(&mut connection, text, parameters, fault_of).await?);
         }
+        commit.send();
         sqlx::raw_sql("COMMIT").execute(&mut connection).await.map_err(|error| fault_of_write(&error))?;
         let _ = connection.close().await;
         Ok(counts)

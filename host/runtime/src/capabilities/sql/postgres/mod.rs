@@ -14,6 +14,7 @@ use super::failure::{ends_transaction, fault_of, fault_of_write, not_a_read, wit
 use super::{Access, Budget, words};
 use crate::bindings::runbook::sql::types::{Column, Rows, Statement, Value};
 use crate::fault::Fault;
+use crate::host::Commit;
 use connect::connect;
 use futures_util::TryStreamExt as _;
 use runbook_authority::pattern::{Dialect, StatementClass, acting_word, classify};
@@ -161,12 +162,16 @@ fn alone(target: &SqlTarget, statement: &str) -> Alone {
     }
 }
 
-pub(super) async fn execute(access: &Access, statement: &str, parameters: &[Value]) -> Result<u64, Fault> {
+pub(super) async fn execute(access: &Access, statement: &str, parameters: &[Value], commit: &Commit) -> Result<u64, Fault> {
     let how = alone(access.sql(), statement);
     within(access, async {
         let (mut connection, _wire) = connect(access).await?;
         let count = match how {
-            Alone::Outside => change(&mut connection, statement, parameters).await.map_err(Failed::for_good),
+            Alone::Outside => {
+                // It is final as soon as the server has it.
+                commit.send();
+                change(&mut connection, statement, parameters).await.map_err(Failed::for_good)
+            }
             Alone::ReadOnly => {
                 run(&mut connection, "BEGIN READ ONLY").await?;
                 run(&mut connection, "SELECT 1").await?;
@@ -178,7 +183,9 @@ pub(super) async fn execute(access: &Access, statement: &str, parameters: &[Valu
             }
             Alone::Watched => {
                 let statement = Statement { text: statement.to_owned(), parameters: parameters.to_vec() };
-                in_transaction(&mut connection, access, std::slice::from_ref(&statement)).await.map(|counts| counts.iter().sum())
+                in_transaction(&mut connection, access, std::slice::from_ref(&statement), commit)
+                    .await
+                    .map(|counts| counts.iter().sum())
             }
         };
         let _ = connection.close().await;
@@ -187,7 +194,7 @@ pub(super) async fn execute(access: &Access, statement: &str, parameters: &[Valu
     .await
 }
 
-pub(super) async fn transaction(access: &Access, statements: &[Statement]) -> Result<Vec<u64>, Fault> {
+pub(super) async fn transaction(access: &Access, statements: &[Statement], commit: &Commit) -> Result<Vec<u64>, Fault> {
     for Statement { text, .. } in statements {
         let word = words::first(Dialect::Postgres, text);
         if TRANSACTION.contains(&word.as_str()) {
@@ -196,14 +203,19 @@ pub(super) async fn transaction(access: &Access, statements: &[Statement]) -> Re
     }
     within(access, async {
         let (mut connection, _wire) = connect(access).await?;
-        let counts = in_transaction(&mut connection, access, statements).await;
+        let counts = in_transaction(&mut connection, access, statements, commit).await;
         let _ = connection.close().await;
         counts
     })
     .await
 }
 
-async fn in_transaction(connection: &mut PgConnection, access: &Access, statements: &[Statement]) -> Result<Vec<u64>, Fault> {
+async fn in_transaction(
+    connection: &mut PgConnection,
+    access: &Access,
+    statements: &[Statement],
+    commit: &Commit,
+) -> Result<Vec<u64>, Fault> {
     run(connection, "BEGIN").await?;
     let mut watch = Watch::begin(connection, access.sql()).await?;
     let counts = match all(connection, statements).await {
@@ -212,6 +224,7 @@ async fn in_transaction(connection: &mut PgConnection, access: &Access, statemen
     };
     match counts {
         Ok(counts) => {
+            commit.send();
             sqlx::raw_sql("COMMIT").execute(connection).await.map_err(|error| fault_of_write(&error))?;
             Ok(counts)
         }

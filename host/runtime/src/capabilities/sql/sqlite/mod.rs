@@ -14,6 +14,7 @@ use super::{Access, Budget, words};
 use crate::bindings::runbook::sql::types::{Column, Rows, Statement, Value};
 use crate::blocking::{self, Stop};
 use crate::fault::{Fault, FaultClass};
+use crate::host::Commit;
 use authorizer::Scope;
 use runbook_authority::pattern::Dialect;
 use runbook_authority::target::{SqlAddress, SqlTarget};
@@ -57,11 +58,16 @@ pub(super) async fn query(access: Access, statement: String, parameters: Vec<Val
     .await
 }
 
-pub(super) async fn execute(access: Access, statement: String, parameters: Vec<Value>) -> Result<u64, Fault> {
-    blocking::run(move |stop| run(&open(&access, Handle::Write, stop)?, &statement, &parameters)).await
+pub(super) async fn execute(access: Access, statement: String, parameters: Vec<Value>, commit: Commit) -> Result<u64, Fault> {
+    blocking::run(move |stop| {
+        let connection = open(&access, Handle::Write, stop)?;
+        commit.send();
+        run(&connection, &statement, &parameters)
+    })
+    .await
 }
 
-pub(super) async fn transaction(access: Access, statements: Vec<Statement>) -> Result<Vec<u64>, Fault> {
+pub(super) async fn transaction(access: Access, statements: Vec<Statement>, commit: Commit) -> Result<Vec<u64>, Fault> {
     blocking::run(move |stop| {
         let mut connection = open(&access, Handle::Write, stop)?;
         // Dropped without a commit, it rolls back.
@@ -84,6 +90,7 @@ pub(super) async fn transaction(access: Access, statements: Vec<Statement>) -> R
                 "a statement ended the transaction; COMMIT and ROLLBACK are the host's",
             ));
         }
+        commit.send();
         transaction.commit().map_err(|error| fault(&error))?;
         Ok(counts)
     })

@@ -1,0 +1,101 @@
+//! What is known of a transaction that was stopped: before COMMIT was sent it did not happen, after it nobody knows.
+
+use super::with_secret;
+use runbook_tests::env::TestEnv;
+use runbook_tests::postgres::{PASSWORD, Postgres};
+use runbook_tests::wait_for;
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::process::{Child, Stdio};
+
+fn file(env: &TestEnv, port: u16, target: &str, step: &str) {
+    env.file(
+        "t.toml",
+        &format!(
+            "format = 1\n[runbook]\nname = \"t\"\n[secrets.word]\nsource = \"age:s.age#word\"\n[targets.db]\n\
+             sql = \"postgres://orders_admin@127.0.0.1:{port}/orders?sslmode=disable\"\npassword = \"secret:word\"\n{target}\n\
+             [[step]]\nid = \"s\"\nuses = \"sql:transaction\"\nbind.db = \"db\"\nirreversible = \"it is a test\"\n\
+             with = {{ statements = [\"insert into orders (id, item, amount) values (100, 'x', 1)\", \"update orders set amount = 0 where id = 1\"] }}\n{step}\n"
+        ),
+    );
+}
+
+/// A session that holds the row that the transaction wants.
+fn holder(postgres: &Postgres) -> Child {
+    let child = postgres
+        .client("psql")
+        .args(["-XAt", "-d", "orders", "-c", "begin; update orders set amount = 7 where id = 1; select pg_sleep(600)"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("psql runs");
+    let sleeps = "select count(*) from pg_stat_activity where query like '%pg_sleep(600)%' and wait_event = 'PgSleep'";
+    wait_for("the row is held", || postgres.psql("orders", sleeps) == "1");
+    child
+}
+
+#[test]
+fn a_transaction_that_was_stopped_before_its_commit_did_not_happen() {
+    let postgres = Postgres::start(3);
+    let mut holder = holder(&postgres);
+    let env = with_secret(PASSWORD);
+    for (target, step, said) in [
+        ("timeout = \"1s\"", "timeout = \"1m\"", "the `timeout` of the target ended it, which is 1s (t.toml:"),
+        ("timeout = \"1m\"", "timeout = \"2s\"", ""),
+    ] {
+        file(&env, postgres.port, target, step);
+        // Failed, and nothing to clean up: not the code of a run that left something behind.
+        let finished = env.run(&["exec", "t.toml", "-y"]).status(1).out(said);
+        let all = format!("{}{}", finished.stdout, finished.stderr);
+        assert!(!all.contains("unknown") && !all.contains("took effect"), "{all}");
+        assert_eq!(postgres.psql("orders", "select count(*) from orders"), "3");
+    }
+    holder.kill().expect("psql ends");
+    holder.wait().expect("psql ends");
+}
+
+/// Carries bytes to and fro until COMMIT goes by; its answer never comes.
+fn swallower(to: u16) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    let port = listener.local_addr().expect("it has an address").port();
+    std::thread::spawn(move || {
+        while let Ok((client, _)) = listener.accept() {
+            let server = TcpStream::connect(("127.0.0.1", to)).expect("the server is there");
+            let (from_server, to_client) = (server.try_clone().expect("a socket"), client.try_clone().expect("a socket"));
+            std::thread::spawn(move || carry(from_server, to_client, b"COMMIT\0"));
+            std::thread::spawn(move || carry(client, server, b"Q\0\0\0\x0bCOMMIT\0"));
+        }
+    });
+    port
+}
+
+fn carry(mut from: TcpStream, mut to: TcpStream, until: &[u8]) {
+    let mut chunk = [0; 4096];
+    loop {
+        let length = from.read(&mut chunk).unwrap_or(0);
+        let is_over = chunk[..length].windows(until.len()).any(|bytes| bytes == until);
+        // The server's own word for it is what is swallowed; the client's question goes through.
+        let is_answer = until.first() == Some(&b'C');
+        if length == 0 || (is_over && is_answer) {
+            let _ = (to.shutdown(Shutdown::Both), from.shutdown(Shutdown::Both));
+            return;
+        }
+        if to.write_all(&chunk[..length]).is_err() {
+            return;
+        }
+    }
+}
+
+#[test]
+fn whether_a_transaction_whose_commit_was_not_answered_happened_is_unknown() {
+    let postgres = Postgres::start(3);
+    let env = with_secret(PASSWORD);
+    file(&env, swallower(postgres.port), "", "");
+    let finished = env.run(&["exec", "t.toml", "-y", "--report", "json=t.json"]);
+    assert_ne!(finished.status, 0);
+    assert_ne!(finished.status, 1, "a run that may have left something is not clean: {}", finished.stdout);
+    let report: serde_json::Value = serde_json::from_str(&env.read("t.json")).expect("the report is JSON");
+    assert_eq!(report["steps"][0]["fault"]["class"], "unknown", "{report}");
+    assert_eq!(postgres.psql("orders", "select count(*) from orders"), "4", "it did happen");
+}
