@@ -3,6 +3,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use runbook_authority::Targets;
+use runbook_authority::target::Folder;
 use runbook_document::{Diagnostics, Source};
 use std::path::Path;
 
@@ -14,7 +15,7 @@ fuzz_target!(|text: &str| {
             let mut diagnostics = Diagnostics::default();
             let mut targets = Targets::default();
             for entry in &runbook.targets {
-                targets.add(&entry.name, &entry.source, &entry.table, Path::new("/base"), &mut diagnostics);
+                targets.add(&entry.name, &entry.source, &entry.table, Folder::without_links(Path::new("/base")).expect("absolute"), &mut diagnostics);
             }
             for target in targets.iter() {
                 // A description is shown to people; it never holds what only the store may hold.

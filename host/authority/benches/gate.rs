@@ -3,7 +3,7 @@
 use criterion::{Criterion, criterion_group, criterion_main};
 use runbook_authority::gate::{HeaderValue, Mode, Operation, decide};
 use runbook_authority::grant::{Binding, Effective, UseSite, grant};
-use runbook_authority::target::{ContainerFacts, Targets};
+use runbook_authority::target::{ContainerFacts, Folder, Targets};
 use runbook_authority::{Manifest, Verb};
 use runbook_document::{Diagnostics, Located, Source, Value};
 use std::hint::black_box;
@@ -57,7 +57,7 @@ fn effective() -> Effective {
     let table = runbook_document::parse(&source, &mut diagnostics).expect("good");
     let Some(Value::Table(table)) = table.get("targets").map(|node| &node.value) else { panic!("targets") };
     let mut targets = Targets::default();
-    targets.read(&source, table, Path::new("/base"), &mut diagnostics);
+    targets.read(&source, table, Folder::without_links(Path::new("/base")).expect("absolute"), &mut diagnostics);
     let located = |text: &str| Located { value: text.to_owned(), span: 0..0 };
     let bindings = ["api", "app", "program", "db"].map(|name| Binding { slot: located(name), target: located(name) });
     let site = UseSite { step: "s", uses: "p:o", operation: "o", source: &source, span: &(0..0) };

@@ -355,7 +355,8 @@ optional = ["notes"]
             panic!("no targets")
         };
         let mut all = Targets::default();
-        all.read(&source, table, Path::new("/base"), &mut diagnostics);
+        let folder = crate::target::Folder::without_links(Path::new("/base")).expect("absolute");
+        all.read(&source, table, folder, &mut diagnostics);
         assert!(!diagnostics.has_errors(), "{diagnostics:?}");
         let located = |text: &str| Located { value: text.to_owned(), span: 0..1 };
         let bindings: Vec<_> =

@@ -6,8 +6,8 @@ use crate::digest::Digest;
 use crate::extent::{Dimension, Extent};
 use crate::grant::Effective;
 use crate::manifest::{Manifest, OperationKind};
+use crate::target::PathView;
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
 
 /// What plugins and runbooks may do.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -120,13 +120,13 @@ fn fingerprint(manifest: &Manifest, imports: &BTreeSet<String>, exports: &[Strin
 }
 
 impl RunbookFacts {
-    /// Adds what one step is granted. Relative paths are below `folder`, which is absolute.
-    pub fn add(&mut self, (step, uses, plugin): (&str, &str, &str), effective: &Effective, folder: &Path) {
+    /// Adds what one step is granted.
+    pub fn add(&mut self, (step, uses, plugin): (&str, &str, &str), effective: &Effective) {
         for grant in effective.iter() {
             let facts = GrantFacts {
                 uses: uses.to_owned(),
                 target: grant.target.name.clone(),
-                extent: Extent::of(plugin, grant, effective, folder),
+                extent: Extent::of(plugin, grant, effective, PathView::Reviewed),
             };
             self.grants.insert((step.to_owned(), grant.slot.clone()), facts);
         }

@@ -8,7 +8,8 @@ use crate::prepare::Prepared;
 use runbook_authority::{Decision, Effect};
 use runbook_engine::{Call, Phase, RunId};
 use runbook_journal::audit::{AuditError, AuditLog, Rotation, RunAudit, Urgency};
-use runbook_runtime::{AuditEvent, AuditRecord, AuditSink, AuditUnavailable, CallOutcome};
+use runbook_runtime::{AuditEvent, AuditRecord, AuditSink, AuditUnavailable, CallOutcome, follow_links};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -29,6 +30,7 @@ impl Trail {
     pub fn open(context: &Context, prepared: &Prepared, run: RunId) -> Result<Self, Failure> {
         let runbook = json(prepared.runbook.source().name());
         let (name, operator) = (json(&prepared.runbook.name.value), json(&context.operator));
+        check_place(context)?;
         let audited = audited::of(prepared);
         let (file, prefix) = (json(&audited.at.file), json(&audited.prefix));
         let environment = audited.at.environment.as_deref().map_or_else(|| "null".to_owned(), json);
@@ -84,6 +86,21 @@ impl Trail {
         );
         let _ = self.run.append(Urgency::Flushed, members);
     }
+}
+
+/// An audit log that the administrator placed cannot be moved by who runs something.
+fn check_place(context: &Context) -> Result<(), Failure> {
+    let Some(of_host) = &context.audit_log_of_host else { return Ok(()) };
+    let real = |path: &Path| std::path::absolute(path).map(|path| follow_links(&path));
+    if real(of_host)? == real(&context.audit_log)? {
+        return Ok(());
+    }
+    let message = format!(
+        "runs on this host write their audit log to `{}`, as `/etc/runbook/settings.toml` says, and not to `{}`",
+        of_host.display(),
+        context.audit_log.display()
+    );
+    Err(Failure::refused(message).hint("leave `--audit-log` out, and unset `RUNBOOK_AUDIT_LOG`"))
 }
 
 fn write(run: &RunAudit, record: &AuditRecord<'_>) -> Result<(), AuditError> {

@@ -1,43 +1,42 @@
 //! The boundary of this host or organisation: found, read, and held against what each step is granted.
 
-use crate::context::{Context, Origin};
+use crate::context::Context;
 use crate::failure::Failure;
 use runbook_authority::boundary::Exceeded;
+use runbook_authority::target::PathView;
 use runbook_authority::{Boundary, Effective, Extent, Manifest};
 use runbook_document::{Diagnostic, Diagnostics, Source};
 use runbook_engine::UseSite;
+use runbook_runtime::follow_links;
 use std::path::Path;
 use std::sync::Arc;
 
-/// The boundary in force. One that the operator names must be there; one that cannot be read whole stops everything.
-pub fn load(context: &Context) -> Result<Option<Boundary>, Failure> {
-    let path = &context.boundary;
-    let text = match std::fs::read_to_string(path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound && context.boundary_origin == Origin::Default => {
-            return Ok(None);
-        }
-        Err(error) => return Err(Failure::refused(format!("the boundary `{}` cannot be read: {error}", path.display()))),
-    };
+/// The boundaries in force, each of which must contain every grant. One that cannot be read whole stops everything.
+pub fn load(context: &Context) -> Result<Vec<Boundary>, Failure> {
+    context.boundaries.iter().map(|path| read(path)).collect()
+}
+
+fn read(path: &Path) -> Result<Boundary, Failure> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| Failure::refused(format!("the boundary `{}` cannot be read: {error}", path.display())))?;
     let mut diagnostics = Diagnostics::default();
     let source = Source::new(path.display().to_string(), text);
     match Boundary::parse(&source, &mut diagnostics) {
-        Some(boundary) => Ok(Some(boundary)),
+        Some(boundary) => Ok(boundary.on_this_host(&follow_links)),
         None => Err(Failure::Findings { status: crate::exit_status::ExitStatus::Refused, diagnostics }),
     }
 }
 
-/// Reports every slot of one step that reaches beyond the boundary.
+/// Reports every slot of one step that reaches beyond a boundary.
 pub fn check(
     boundary: &Boundary,
     site: &UseSite<'_>,
     (manifest, effective): (&Manifest, &Effective),
-    folder: &Path,
     diagnostics: &mut Diagnostics,
-) -> Result<(), Failure> {
-    let folder = std::path::absolute(folder)?;
+) {
     for grant in effective.iter() {
-        let Err(exceeded) = boundary.check(&Extent::of(&manifest.name, grant, effective, &folder)) else { continue };
+        let extent = Extent::of(&manifest.name, grant, effective, PathView::Opened);
+        let Err(exceeded) = boundary.check(&extent) else { continue };
         let target = &grant.target;
         let message =
             format!("slot `{}` of step `{}` reaches beyond the boundary: {}", grant.slot, site.step, witness(&exceeded));
@@ -45,7 +44,6 @@ pub fn check(
             .label("grants more than the boundary allows");
         diagnostics.push(diagnostic.help(help(boundary, &exceeded)));
     }
-    Ok(())
 }
 
 /// `it would allow: POST https://billing.internal:443/refund`

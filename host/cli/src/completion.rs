@@ -2,11 +2,11 @@
 //! nothing: a shell that completes must never show an error, and nothing here waits for a person or changes anything.
 
 use crate::args::Args;
-use crate::commands::exec::folder_of;
 use crate::context::Context;
 use crate::execution;
 use crate::failure::Failure;
 use crate::plugins::BUNDLED;
+use crate::runbook_file::RunbookFile;
 use crate::schemas::{FileKind, find, schema};
 use clap::{ArgMatches, CommandFactory as _, FromArgMatches as _};
 use clap_complete::CompletionCandidate as Candidate;
@@ -72,8 +72,8 @@ pub fn parameters(current: &OsStr) -> Vec<Candidate> {
 /// Environments: there is a `targets.NAME.toml` beside the runbook that was typed.
 pub fn environments(current: &OsStr) -> Vec<Candidate> {
     let (Some(typed), Some(file)) = (current.to_str(), runbook_file()) else { return Vec::new() };
-    let folder = folder_of(&file);
-    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let Ok(file) = RunbookFile::locate(&file) else { return Vec::new() };
+    let entries = std::fs::read_dir(file.folder()).into_iter().flatten().flatten();
     let name = |entry: std::fs::DirEntry| {
         let name = entry.file_name().into_string().ok()?;
         Some((name.strip_prefix("targets.")?.strip_suffix(".toml")?.to_owned(), name))

@@ -1,6 +1,7 @@
 //! Everything that the program takes from its surroundings, read once: directories, terminal, operator.
 
 use crate::failure::Failure;
+use crate::host_policy::HostPolicy;
 use crate::process;
 use clap::builder::BoolishValueParser;
 use clap::parser::ValueSource;
@@ -41,13 +42,13 @@ pub struct GlobalArgs {
     /// A file with the passphrase of a store or a private key, where nobody can be asked
     #[arg(long, global = true, value_name = "FILE", env = "RUNBOOK_PASSPHRASE_FILE")]
     pub passphrase_file: Option<PathBuf>,
-    /// The outermost limit of what any runbook may be granted [default: /etc/runbook/boundary.toml, if it is there]
+    /// A limit of what any runbook may be granted, besides /etc/runbook/boundary.toml, which always holds
     #[arg(long, global = true, value_name = "FILE", env = "RUNBOOK_BOUNDARY")]
     pub boundary: Option<PathBuf>,
-    /// The folder of the audit log [default: runbook/audit in the state directory]
+    /// The folder of the audit log [default: the one that /etc/runbook/settings.toml names, else runbook/audit in the state directory]
     #[arg(long, global = true, value_name = "DIR", env = "RUNBOOK_AUDIT_LOG")]
     pub audit_log: Option<PathBuf>,
-    /// Whose signatures are accepted for which plugins [default: /etc/runbook/trust.toml, if it is there]
+    /// Whose signatures are required for which plugins, besides those of /etc/runbook/trust.toml, which always holds
     #[arg(long, global = true, value_name = "FILE", env = "RUNBOOK_TRUST")]
     pub trust: Option<PathBuf>,
     /// Refuse every runbook that has no lock entry: for CI
@@ -66,12 +67,6 @@ pub enum Origin {
     /// The operator, by flag or environment.
     Given,
 }
-
-/// Where the boundary of this host is, if an administrator made one.
-const BOUNDARY: &str = "/etc/runbook/boundary.toml";
-
-/// Where the trust file of this host is, if an administrator made one.
-const TRUST: &str = "/etc/runbook/trust.toml";
 
 /// Whether a runbook must be locked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,16 +96,14 @@ pub struct Context {
     pub identity_origin: Origin,
     /// Where passphrases are read from instead of the terminal.
     pub passphrase_file: Option<PathBuf>,
-    /// The boundary's file.
-    pub boundary: PathBuf,
-    /// Where `boundary` comes from.
-    pub boundary_origin: Origin,
-    /// The trust file.
-    pub trust: PathBuf,
-    /// Where `trust` comes from.
-    pub trust_origin: Origin,
-    /// The folder of the audit log.
+    /// The files of all boundaries in force: that of the host, and one that the operator adds. Each must be there.
+    pub boundaries: Vec<PathBuf>,
+    /// All trust files in force, likewise.
+    pub trusts: Vec<PathBuf>,
+    /// The folder of the audit log that is read.
     pub audit_log: PathBuf,
+    /// The only folder of an audit log that runs on this host may write, if the administrator named one.
+    pub audit_log_of_host: Option<PathBuf>,
     /// Whether a runbook must be locked.
     pub lock_policy: LockPolicy,
     /// Where compiled plugins are kept.
@@ -140,6 +133,7 @@ impl Context {
             Color::Always => true,
             Color::Never => false,
         };
+        let host_policy = HostPolicy::load()?;
         let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
         let user = std::env::var("USER")
             .or_else(|_| std::env::var("LOGNAME"))
@@ -158,14 +152,14 @@ impl Context {
             identities,
             identity_origin: if args.identity.is_empty() { Origin::Default } else { Origin::Given },
             passphrase_file: args.passphrase_file.clone(),
-            boundary: args.boundary.clone().unwrap_or_else(|| PathBuf::from(BOUNDARY)),
-            boundary_origin: if args.boundary.is_some() { Origin::Given } else { Origin::Default },
-            trust: args.trust.clone().unwrap_or_else(|| PathBuf::from(TRUST)),
-            trust_origin: if args.trust.is_some() { Origin::Given } else { Origin::Default },
+            boundaries: host_policy.boundary.into_iter().chain(args.boundary.clone()).collect(),
+            trusts: host_policy.trust.into_iter().chain(args.trust.clone()).collect(),
             audit_log: args
                 .audit_log
                 .clone()
+                .or_else(|| host_policy.audit_log.clone())
                 .map_or_else(|| directory("XDG_STATE_HOME", ".local/state").map(|dir| dir.join("audit")), Ok)?,
+            audit_log_of_host: host_policy.audit_log,
             lock_policy: if args.locked { LockPolicy::Required } else { LockPolicy::WherePresent },
             cache: args.cache.clone().map_or_else(|| directory("XDG_CACHE_HOME", ".cache"), Ok)?,
             operator: format!("{user}@{host}"),

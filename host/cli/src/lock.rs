@@ -3,6 +3,7 @@
 use crate::context::{Context, LockPolicy};
 use crate::failure::Failure;
 use crate::prepare::Prepared;
+use crate::runbook_file::RunbookFile;
 use crate::whole_file::{self, Rights};
 use runbook_authority::diff::{Change, diff};
 use runbook_authority::lockfile::{self, FILE_NAME};
@@ -19,7 +20,7 @@ use std::path::{Path, PathBuf};
 pub struct Place {
     /// The lockfile.
     pub file: PathBuf,
-    /// Its folder, absolute.
+    /// Its folder, absolute and without links.
     pub folder: PathBuf,
     /// The runbook's entry: its file name, with the environment behind an `@`.
     pub entry: String,
@@ -27,9 +28,8 @@ pub struct Place {
 
 /// Where a runbook is locked: beside it.
 pub fn place(runbook: &Path, environment: Option<&str>) -> Result<Place, Failure> {
-    let absolute = std::path::absolute(runbook)?;
-    let folder = absolute.parent().unwrap_or_else(|| Path::new("/")).to_owned();
-    let name = absolute.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let file = RunbookFile::locate(runbook)?;
+    let (folder, name) = (file.folder().to_owned(), file.name());
     let entry = environment.map_or_else(|| name.clone(), |environment| format!("{name}@{environment}"));
     Ok(Place { file: folder.join(FILE_NAME), folder, entry })
 }
@@ -40,15 +40,11 @@ pub fn snapshot(prepared: &Prepared, place: &Place) -> Snapshot {
     let mut facts = RunbookFacts::default();
     for (step, site) in &prepared.sites {
         let uses = format!("{}:{}", site.reference, site.operation);
-        facts.add((step.as_str(), &uses, &site.plugin.manifest().name), &site.effective, &absolute(&prepared.folder));
+        facts.add((step.as_str(), &uses, &site.plugin.manifest().name), &site.effective);
         snapshot.plugins.insert(site.reference.clone(), plugin_facts(&site.plugin));
     }
     snapshot.runbooks.insert(place.entry.clone(), facts);
     snapshot
-}
-
-fn absolute(folder: &Path) -> PathBuf {
-    std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned())
 }
 
 /// What one plugin may ask for.

@@ -1,11 +1,10 @@
 //! Where plugins come from: inside the program, or a component file that the runbook names.
 
 use crate::failure::Failure;
-use crate::signatures;
-use runbook_authority::trust::Trust;
+use crate::signatures::TrustFiles;
 use runbook_runtime::{Verified, inspect, verify};
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// A plugin inside the program.
@@ -26,13 +25,13 @@ const MAX_COMPONENT: u64 = 64 << 20;
 #[derive(Debug, Default)]
 pub struct Plugins {
     verified: BTreeMap<String, Arc<Verified>>,
-    /// The trust file in force. Bundled plugins are a part of the program and need no signature.
-    trust: Option<Trust>,
+    /// The trust files in force. Bundled plugins are a part of the program and need no signature.
+    trust: TrustFiles,
 }
 
 impl Plugins {
     /// Plugins of which those that are files must be signed, if a trust file is in force.
-    pub fn trusted(trust: Option<Trust>) -> Self {
+    pub fn trusted(trust: TrustFiles) -> Self {
         Self { verified: BTreeMap::new(), trust }
     }
 
@@ -49,8 +48,8 @@ impl Plugins {
         if !is_file(reference) && verified.manifest().name != reference {
             return Err(Failure::engine(format!("the bundled plugin `{reference}` calls itself `{}`", verified.manifest().name)));
         }
-        if let Some(trust) = self.trust.as_ref().filter(|_| is_file(reference)) {
-            signatures::judge(trust, &file_of(reference, folder), &verified)?;
+        if is_file(reference) {
+            self.trust.judge(&file_of(reference, folder), &verified)?;
         }
         self.verified.insert(reference.to_owned(), Arc::clone(&verified));
         Ok(verified)
@@ -62,9 +61,11 @@ pub fn is_file(reference: &str) -> bool {
     reference.contains('/') || Path::new(reference).extension().is_some_and(|extension| extension == "wasm")
 }
 
-/// The file that a reference names, as people would write it.
-fn file_of(reference: &str, folder: &Path) -> std::path::PathBuf {
-    if folder == Path::new(".") { Path::new(reference).to_owned() } else { folder.join(reference) }
+/// The file that a reference names, as people would write it in the working directory.
+fn file_of(reference: &str, folder: &Path) -> PathBuf {
+    let path = folder.join(reference.strip_prefix("./").unwrap_or(reference));
+    let here = std::env::current_dir().map(|here| runbook_runtime::follow_links(&here));
+    here.ok().and_then(|here| path.strip_prefix(here).ok().map(Path::to_owned)).unwrap_or(path)
 }
 
 /// The bytes of a component.

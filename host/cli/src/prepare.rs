@@ -1,12 +1,14 @@
 //! From a file to something that can be run: parse → resolve plugins → verify → grant. Nothing is executed here, and everything
 //! that is wrong is said at once.
 
+use crate::boundary;
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::plugins::Plugins;
-use crate::{boundary, signatures};
+use crate::runbook_file::RunbookFile;
+use crate::signatures::TrustFiles;
 use runbook_authority::grant::{self, Refusal, UseSite as GrantSite};
-use runbook_authority::trust::Trust;
+use runbook_authority::target::Folder;
 use runbook_authority::{Binding, Boundary, Effective, Manifest, OperationKind, Targets};
 use runbook_document::{Diagnostic, Diagnostics, Severity, Source};
 use runbook_engine::model::Bind;
@@ -34,7 +36,7 @@ pub struct Site {
 pub struct Prepared {
     /// The runbook.
     pub runbook: Runbook,
-    /// Its folder: relative paths are below it.
+    /// Its folder, absolute and without links: relative paths are below it.
     pub folder: PathBuf,
     /// The environment whose targets were taken.
     pub environment: Option<String>,
@@ -45,8 +47,9 @@ pub struct Prepared {
 }
 
 /// Reads a runbook from its file.
-pub fn read(path: &Path) -> Result<Arc<Source>, Failure> {
-    let text = std::fs::read_to_string(path).map_err(|error| {
+fn read(file: &RunbookFile) -> Result<Arc<Source>, Failure> {
+    let path = file.written();
+    let text = std::fs::read_to_string(file.real()).map_err(|error| {
         let failure = Failure::usage(format!("runbook `{}` cannot be read: {error}", path.display()));
         if error.kind() == std::io::ErrorKind::InvalidData { failure.hint("a runbook is UTF-8 text") } else { failure }
     })?;
@@ -62,13 +65,13 @@ pub fn from_file(context: &Context, path: &Path, environment: Option<&str>) -> R
 
 /// Prepares the runbook in a file, whatever the lockfile says: for those who review it.
 pub fn unlocked(context: &Context, path: &Path, environment: Option<&str>, scrutiny: Scrutiny) -> Result<Prepared, Failure> {
-    let source = read(path)?;
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
+    let file = RunbookFile::locate(path)?;
+    let source = read(&file)?;
     let limits = match scrutiny {
         Scrutiny::Refuse => Limits::load(context)?,
         Scrutiny::Report => Limits::default(),
     };
-    prepare_within(limits, &source, folder, environment, &mut includes(folder))
+    prepare_within(limits, &source, file.folder(), environment, &mut includes(&file))
 }
 
 /// What happens to a grant beyond the boundary.
@@ -81,16 +84,14 @@ pub enum Scrutiny {
 }
 
 /// Reads what a runbook includes, from beside it.
-pub fn includes(folder: &Path) -> impl FnMut(&str) -> std::io::Result<Arc<Source>> {
-    let folder = folder.to_owned();
+pub fn includes(file: &RunbookFile) -> impl FnMut(&str) -> std::io::Result<Arc<Source>> {
     move |name| {
-        let path = if folder == Path::new(".") { PathBuf::from(name) } else { folder.join(name) };
-        let text = std::fs::read_to_string(&path)?;
-        Ok(Source::new(path.display().to_string(), text))
+        let text = std::fs::read_to_string(file.folder().join(name))?;
+        Ok(Source::new(file.shown(name).display().to_string(), text))
     }
 }
 
-/// Prepares a runbook from the texts that the journal kept when the run started.
+/// Prepares a runbook from the texts that the journal kept when the run started. Its folder is absolute and without links.
 pub fn prepare_with(
     context: &Context,
     source: &Arc<Source>,
@@ -104,13 +105,13 @@ pub fn prepare_with(
 /// What an administrator has set for every runbook of this host.
 #[derive(Debug, Default)]
 struct Limits {
-    boundary: Option<Boundary>,
-    trust: Option<Trust>,
+    boundaries: Vec<Boundary>,
+    trust: TrustFiles,
 }
 
 impl Limits {
     fn load(context: &Context) -> Result<Self, Failure> {
-        Ok(Self { boundary: boundary::load(context)?, trust: signatures::load(context)? })
+        Ok(Self { boundaries: boundary::load(context)?, trust: TrustFiles::load(context)? })
     }
 }
 
@@ -123,7 +124,9 @@ fn prepare_within(
 ) -> Result<Prepared, Failure> {
     let runbook = runbook_engine::parse(source, environment, load).map_err(Failure::findings)?;
     let mut diagnostics = Diagnostics::default();
-    let (targets, wrong) = read_targets(&runbook, folder, &mut diagnostics);
+    let paths = Folder::new(folder, &runbook_runtime::follow_links)
+        .ok_or_else(|| Failure::engine(format!("the folder `{}` is not absolute", folder.display())))?;
+    let (targets, wrong) = read_targets(&runbook, paths, &mut diagnostics);
     diagnostics.extend(runbook.secrets.iter().filter_map(|secret| crate::operate::source_of(secret).err()));
     let mut plugins = Plugins::trusted(limits.trust);
     let mut sites = BTreeMap::new();
@@ -139,8 +142,8 @@ fn prepare_within(
         };
         match granted(&site, operation, plugin.manifest(), &targets) {
             Ok(effective) => {
-                if let Some(boundary) = &limits.boundary {
-                    boundary::check(boundary, &site, (plugin.manifest(), &effective), folder, &mut diagnostics)?;
+                for boundary in &limits.boundaries {
+                    boundary::check(boundary, &site, (plugin.manifest(), &effective), &mut diagnostics);
                 }
                 diagnostics.extend(wrong_input(&site, operation, &plugin));
                 facts.insert(site.step.clone(), facts_of(&plugin, operation));
@@ -176,7 +179,7 @@ fn is_bound_to(site: &UseSite<'_>, targets: &BTreeSet<&str>) -> bool {
 }
 
 /// The targets, and the names of those with mistakes.
-fn read_targets<'a>(runbook: &'a Runbook, folder: &Path, diagnostics: &mut Diagnostics) -> (Targets, BTreeSet<&'a str>) {
+fn read_targets<'a>(runbook: &'a Runbook, folder: Folder<'_>, diagnostics: &mut Diagnostics) -> (Targets, BTreeSet<&'a str>) {
     let mut targets = Targets::default();
     let mut wrong = BTreeSet::new();
     for entry in &runbook.targets {

@@ -1,6 +1,6 @@
 //! Signatures of plugins: made, checked, and required where a trust file is in force.
 
-use crate::context::{Context, Origin};
+use crate::context::Context;
 use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
 use crate::ui;
@@ -12,38 +12,58 @@ use runbook_secrets::files;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-/// The trust file in force. One that the operator names must be there; one that cannot be read whole stops everything.
-pub fn load(context: &Context) -> Result<Option<Trust>, Failure> {
-    let path = &context.trust;
-    let text = match std::fs::read_to_string(path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == ErrorKind::NotFound && context.trust_origin == Origin::Default => return Ok(None),
-        Err(error) => return Err(Failure::refused(format!("the trust file `{}` cannot be read: {error}", path.display()))),
-    };
-    let mut diagnostics = Diagnostics::default();
-    match Trust::parse(&Source::new(path.display().to_string(), text), &mut diagnostics) {
-        Some(trust) => Ok(Some(trust)),
-        None => Err(Failure::Findings { status: ExitStatus::Refused, diagnostics }),
+/// The trust files in force, each of which must accept every plugin that is a file.
+#[derive(Debug, Default)]
+pub struct TrustFiles(Vec<(PathBuf, Trust)>);
+
+impl TrustFiles {
+    /// Reads them. One that cannot be read whole stops everything.
+    pub fn load(context: &Context) -> Result<Self, Failure> {
+        context.trusts.iter().map(|path| Ok((path.clone(), read_trust(path)?))).collect::<Result<_, _>>().map(Self)
+    }
+
+    /// Whether none is in force.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Refuses a component that no accepted key has signed.
+    pub fn judge(&self, file: &Path, plugin: &Verified) -> Result<(), Failure> {
+        if self.0.is_empty() {
+            return Ok(());
+        }
+        let name = &plugin.manifest().name;
+        let signature = read(file)?;
+        self.keys(name, plugin.digest(), signature.as_ref()).map(|_| ()).map_err(|(path, why)| refusal(name, (file, path), &why))
+    }
+
+    /// The name of the key that each file accepts for a plugin, or the first file that accepts none.
+    fn keys(&self, name: &str, digest: &Digest, signature: Option<&Signature>) -> Result<Vec<&str>, (&Path, Untrusted)> {
+        let judged = self.0.iter().map(|(path, trust)| match trust.judge(name, digest, signature, &today()) {
+            Ok(key) => Ok(key.name.as_str()),
+            Err(untrusted) => Err((path.as_path(), untrusted)),
+        });
+        let mut names: Vec<&str> = judged.collect::<Result<_, _>>()?;
+        names.dedup();
+        Ok(names)
     }
 }
 
-/// Refuses a component that no accepted key has signed.
-pub fn judge(trust: &Trust, file: &Path, plugin: &Verified) -> Result<(), Failure> {
-    let name = &plugin.manifest().name;
-    let signature = read(file)?;
-    trust
-        .judge(name, plugin.digest(), signature.as_ref(), &today())
-        .map(|_| ())
-        .map_err(|untrusted| refusal(name, file, &untrusted))
+fn read_trust(path: &Path) -> Result<Trust, Failure> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| Failure::refused(format!("the trust file `{}` cannot be read: {error}", path.display())))?;
+    let mut diagnostics = Diagnostics::default();
+    Trust::parse(&Source::new(path.display().to_string(), text), &mut diagnostics)
+        .ok_or(Failure::Findings { status: ExitStatus::Refused, diagnostics })
 }
 
-fn refusal(name: &str, file: &Path, untrusted: &Untrusted) -> Failure {
+fn refusal(name: &str, (file, trust): (&Path, &Path), untrusted: &Untrusted) -> Failure {
     let help = match untrusted {
         Untrusted::Unsigned | Untrusted::OtherDigest { .. } | Untrusted::Forged { .. } => {
             format!("have it reviewed and signed: `runbook plugin sign {} --key FILE`", file.display())
         }
         Untrusted::UnknownKey { .. } | Untrusted::OtherPlugins { .. } | Untrusted::Expired { .. } => {
-            "have the trust file changed by its owner, or the plugin signed by a key that is accepted for it".to_owned()
+            format!("have `{}` changed by its owner, or the plugin signed by a key that is accepted for it", trust.display())
         }
     };
     Failure::refused(format!("plugin `{name}` (`{}`) is not trusted: {untrusted}", file.display())).hint(help)
@@ -84,21 +104,20 @@ pub struct SignatureState {
 }
 
 /// What is known of the signature beside a component, under the trust file in force.
-pub fn state(trust: Option<&Trust>, file: &Path, name: &str, digest: &Digest) -> Result<SignatureState, Failure> {
+pub fn state(trust: &TrustFiles, file: &Path, name: &str, digest: &Digest) -> Result<SignatureState, Failure> {
     let not_trusted = |text: String| SignatureState { text, is_trusted: false };
     let Some(signature) = read(file)? else { return Ok(not_trusted("none".to_owned())) };
     if let Err(untrusted) = signature.check(digest) {
         return Ok(not_trusted(format!("NOT good: {untrusted}")));
     }
     let by = format!("good, by key {}", signature.key);
-    Ok(match trust {
-        None => not_trusted(format!("{by}; no trust file is in force")),
-        Some(trust) => match trust.judge(name, digest, Some(&signature), &today()) {
-            Ok(key) => {
-                SignatureState { text: format!("{by}, which is `{}`, accepted for this plugin", key.name), is_trusted: true }
-            }
-            Err(untrusted) => not_trusted(format!("NOT trusted: {untrusted}")),
-        },
+    Ok(match trust.keys(name, digest, Some(&signature)) {
+        Ok(names) if names.is_empty() => not_trusted(format!("{by}; no trust file is in force")),
+        Ok(names) => {
+            let text = format!("{by}, which is `{}`, accepted for this plugin", names.join("` and `"));
+            SignatureState { text, is_trusted: true }
+        }
+        Err((path, untrusted)) => not_trusted(format!("NOT trusted by `{}`: {untrusted}", path.display())),
     })
 }
 
@@ -132,15 +151,17 @@ pub fn sign(file: &Path, key: &Path) -> Result<ExitStatus, Failure> {
 pub fn verify(context: &Context, file: &Path) -> Result<ExitStatus, Failure> {
     let bytes = std::fs::read(file).map_err(|error| Failure::usage(format!("`{}` cannot be read: {error}", file.display())))?;
     let inspected = inspect(bytes).map_err(Failure::refused)?;
-    let trust = load(context)?.ok_or_else(|| {
-        Failure::usage("no trust file is in force").hint("name one with `--trust FILE`, or make /etc/runbook/trust.toml")
-    })?;
+    let trust = TrustFiles::load(context)?;
     let name = &inspected.manifest.name;
-    match trust.judge(name, &inspected.digest, read(file)?.as_ref(), &today()) {
-        Ok(key) => {
-            ui::data(&format!("{name} {}: trusted, signed by `{}`\n{}", inspected.manifest.version, key.name, inspected.digest))?;
+    match trust.keys(name, &inspected.digest, read(file)?.as_ref()) {
+        Ok(keys) if keys.is_empty() => {
+            Err(Failure::usage("no trust file is in force").hint("name one with `--trust FILE`, or make /etc/runbook/trust.toml"))
+        }
+        Ok(keys) => {
+            let (version, keys) = (&inspected.manifest.version, keys.join("` and `"));
+            ui::data(&format!("{name} {version}: trusted, signed by `{keys}`\n{}", inspected.digest))?;
             Ok(ExitStatus::Success)
         }
-        Err(untrusted) => Err(refusal(name, file, &untrusted)),
+        Err((trust, untrusted)) => Err(refusal(name, (file, trust), &untrusted)),
     }
 }

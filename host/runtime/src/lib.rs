@@ -19,6 +19,7 @@ mod host;
 mod inspect;
 mod limits;
 mod link;
+mod links;
 mod net;
 mod outgoing;
 mod permit;
@@ -42,6 +43,7 @@ pub use config::Allocation;
 pub use host::HostCalls;
 pub use inspect::{Import, InspectError, Inspected, MAX_SIZE, inspect};
 pub use limits::Limits;
+pub use links::follow_links;
 pub use permit::{InTime, Permit};
 pub use services::{
     AuditCall, AuditEvent, AuditRecord, AuditSink, AuditUnavailable, BoxFuture, NoSecrets, SecretFacts, SecretSource,

@@ -3,6 +3,7 @@
 use crate::host::{CallId, Host};
 use crate::{BoxFuture, Limits, SecretFacts, SecretSource, SecretUnavailable, Services};
 use runbook_authority::grant::{self, UseSite};
+use runbook_authority::target::Folder;
 use runbook_authority::{Binding, Effective, Manifest, Mode, Targets};
 use runbook_document::{Diagnostics, Located, Source, Value};
 use runbook_secrets::Secret;
@@ -51,7 +52,8 @@ pub(crate) fn effective(slots: &[Slot], targets: &str, base: &Path) -> Effective
     if let Some(table) = runbook_document::parse(&source, &mut diagnostics)
         && let Some(Value::Table(table)) = table.get("targets").map(|node| &node.value)
     {
-        all.read(&source, table, base, &mut diagnostics);
+        let folder = Folder::new(base, &crate::follow_links).expect("absolute");
+        all.read(&source, table, folder, &mut diagnostics);
     }
     assert!(!diagnostics.has_errors(), "{diagnostics:?}");
     let located = |text: &str| Located { value: text.to_owned(), span: 0..0 };

@@ -17,6 +17,7 @@ use crate::extent::{Dimension, Values};
 use crate::pattern::AddressClass;
 use runbook_document::{Source, Span};
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// The version of the format that this host reads.
@@ -49,6 +50,23 @@ pub const DEFAULTS: &[(Capability, Dimension, &str)] = &[
     (Capability::Http, Dimension::Addresses, "every class but metadata and reserved"),
     (Capability::Sql, Dimension::Superuser, "false"),
 ];
+
+impl Boundary {
+    /// The boundary as it holds on one host, whose links `follow` follows. A directory or file means what its path leads to. A
+    /// program means its name and what that leads to: a program may look at the name by which it is started.
+    #[must_use]
+    pub fn on_this_host(mut self, follow: &dyn Fn(&Path) -> PathBuf) -> Self {
+        for (dimension, values) in self.rules.iter_mut().flat_map(|rule| &mut rule.values) {
+            if matches!(dimension, Dimension::Directories | Dimension::Files) {
+                *values = values.followed(follow);
+            }
+            if *dimension == Dimension::Programs {
+                *values = values.clone().with(values.followed(follow));
+            }
+        }
+        self
+    }
+}
 
 impl Rule {
     fn fill_defaults(&mut self) {

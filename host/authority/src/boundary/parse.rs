@@ -6,6 +6,7 @@ use crate::extent::{Dimension, DimensionRow, Shape, Text, Values};
 use crate::pattern::{AddressClass, PathPattern};
 use runbook_document::{ByteSize, Diagnostics, FromNode, Located, Node, Reader, Source, Value};
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -125,7 +126,7 @@ fn read_text(reader: &mut Reader<'_>, capability: Capability, row: &DimensionRow
             reader.error("E0121", text.span, message, "a boundary holds wherever it is read, so its paths are absolute");
             None
         }
-        Shape::Directory => Some(Text::Directory(crate::extent::lexical(std::path::Path::new(&text.value)))),
+        Shape::Directory => Some(Text::Directory(crate::target::lexical(Path::new(&text.value)).to_string_lossy().into_owned())),
         _ if text.value.contains('*') => Some(Text::Glob(text.value)),
         _ if row.dimension == Dimension::Hosts => Some(Text::Exact(text.value.to_ascii_lowercase())),
         _ => Some(Text::Exact(text.value)),

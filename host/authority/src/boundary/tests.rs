@@ -14,7 +14,7 @@ fn boundary(toml: &str) -> Boundary {
 }
 
 fn extent(effective: &Effective) -> Extent {
-    Extent::of("p", effective.get("s").expect("bound"), effective, std::path::Path::new("/base"))
+    Extent::of("p", effective.get("s").expect("bound"), effective, crate::target::PathView::Opened)
 }
 
 /// What slips through, and where the nearest rule is left.

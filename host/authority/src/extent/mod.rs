@@ -16,11 +16,10 @@ use crate::capability::{Capability, Verb};
 use crate::grant::{Effective, Grant};
 use crate::pattern::{AddressClass, Dialect, StatementClass};
 use crate::target::{
-    ContainerFilter, DockerTarget, EnvironmentValue, FilesTarget, HttpBase, HttpTarget, ProcessTarget, SecretTarget, SqlAddress,
-    SqlTarget, TargetKind,
+    ContainerFilter, DockerTarget, EnvironmentValue, FilesTarget, HttpBase, HttpTarget, PathView, ProcessTarget, SecretTarget,
+    SqlAddress, SqlTarget, TargetKind,
 };
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
 use std::time::Duration;
 
 /// How far a grant reaches, in each dimension of its capability.
@@ -36,14 +35,14 @@ pub struct Extent {
 const NO_HEADER: [&str; 0] = [];
 
 impl Extent {
-    /// How far the grant of one slot reaches, for the plugin of this name. Relative paths are below `folder`, which is absolute.
-    pub fn of(plugin: &str, grant: &Grant, effective: &Effective, folder: &Path) -> Self {
+    /// How far the grant of one slot reaches, for the plugin of this name.
+    pub fn of(plugin: &str, grant: &Grant, effective: &Effective, view: PathView) -> Self {
         let mut values = match &grant.target.kind {
             TargetKind::Http(http) => of_http(http),
-            TargetKind::Sql(sql) => of_sql(sql, folder),
+            TargetKind::Sql(sql) => of_sql(sql, view),
             TargetKind::Docker(docker) => of_docker(docker, &grant.verbs),
-            TargetKind::Files(files) => of_files(files, folder),
-            TargetKind::Process(process) => of_process(process, effective, folder),
+            TargetKind::Files(files) => of_files(files, view),
+            TargetKind::Process(process) => of_process(process, effective, view),
             TargetKind::Secret(secret) => of_secret(secret),
         };
         values.insert(Dimension::Plugins, Values::exact([plugin]));
@@ -113,7 +112,7 @@ fn paths(target: &HttpTarget, base: &str) -> Values {
     Values::Texts(texts)
 }
 
-fn of_sql(target: &SqlTarget, folder: &Path) -> BTreeMap<Dimension, Values> {
+fn of_sql(target: &SqlTarget, view: PathView) -> BTreeMap<Dimension, Values> {
     let mut values = BTreeMap::from([
         (Dimension::Superuser, Values::flag(target.superuser.into())),
         (Dimension::MaxRows, Values::AtMost(target.max_rows.into())),
@@ -130,7 +129,7 @@ fn of_sql(target: &SqlTarget, folder: &Path) -> BTreeMap<Dimension, Values> {
     values.insert(Dimension::Engines, Values::exact([engine]));
     match &target.address {
         SqlAddress::File(path) => {
-            values.insert(Dimension::Files, Values::exact([lexical(&folder.join(path))]));
+            values.insert(Dimension::Files, Values::exact([path.shown(view)]));
             values.insert(Dimension::Create, Values::flag(target.create.into()));
         }
         SqlAddress::Server { host, port, user, database, .. } => {
@@ -177,21 +176,21 @@ fn of_docker(target: &DockerTarget, verbs: &[Verb]) -> BTreeMap<Dimension, Value
     values
 }
 
-fn of_files(target: &FilesTarget, folder: &Path) -> BTreeMap<Dimension, Values> {
-    let root = Values::Texts(BTreeSet::from([Text::Directory(lexical(&folder.join(&target.root)))]));
+fn of_files(target: &FilesTarget, view: PathView) -> BTreeMap<Dimension, Values> {
+    let root = Values::Texts(BTreeSet::from([Text::Directory(target.root.shown(view))]));
     BTreeMap::from([(Dimension::Directories, root), (Dimension::MaxBytes, Values::AtMost(target.max_bytes.0))])
 }
 
-fn of_process(target: &ProcessTarget, effective: &Effective, folder: &Path) -> BTreeMap<Dimension, Values> {
+fn of_process(target: &ProcessTarget, effective: &Effective, view: PathView) -> BTreeMap<Dimension, Values> {
     let mut values = BTreeMap::from([
-        (Dimension::Programs, Values::exact([lexical(&target.program)])),
+        (Dimension::Programs, Values::exact(target.program.shown_as_program(view))),
         (Dimension::Digests, target.sha256.as_ref().map_or_else(Values::any, |digest| Values::exact([digest.as_str()]))),
         (Dimension::Arguments, Values::Arguments(vec![target.arguments.clone()])),
         (Dimension::Environment, Values::exact(target.environment.keys().cloned())),
         (Dimension::MaxOutput, Values::AtMost(target.max_output.0)),
     ]);
     if let Some(directory) = &target.directory {
-        let directory = Values::Texts(BTreeSet::from([Text::Directory(lexical(&folder.join(directory)))]));
+        let directory = Values::Texts(BTreeSet::from([Text::Directory(directory.shown(view))]));
         values.insert(Dimension::Directories, directory);
     }
     let connection = target.connection.as_ref().and_then(|name| effective.connection(name));
@@ -221,26 +220,4 @@ fn of_secret(target: &SecretTarget) -> BTreeMap<Dimension, Values> {
         format!("{slot} {header}: {format}")
     });
     BTreeMap::from([(Dimension::Positions, Values::exact(positions))])
-}
-
-/// A path without `.`, `..` and doubled slashes, by its text alone: no link is followed.
-pub(crate) fn lexical(path: &Path) -> String {
-    use std::path::Component;
-    let mut parts: Vec<String> = Vec::new();
-    for component in path.components() {
-        match component {
-            Component::Normal(part) => parts.push(part.to_string_lossy().into_owned()),
-            Component::ParentDir if parts.last().is_some_and(|last| last != "..") => {
-                parts.pop();
-            }
-            Component::ParentDir if !path.is_absolute() => parts.push("..".to_owned()),
-            Component::ParentDir | Component::CurDir | Component::RootDir | Component::Prefix(_) => {}
-        }
-    }
-    let joined = parts.join("/");
-    match (path.is_absolute(), joined.is_empty()) {
-        (true, _) => format!("/{joined}"),
-        (false, true) => ".".to_owned(),
-        (false, false) => joined,
-    }
 }

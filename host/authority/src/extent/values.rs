@@ -6,6 +6,7 @@ use crate::pattern::{AddressClass, ArgumentPattern, Language, TooComplex, argume
 use crate::pattern_matches;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::path::{Path, PathBuf};
 
 /// One text, or a pattern of texts.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -69,6 +70,33 @@ impl Values {
         match is_set {
             Flag::Set => Self::exact(["false", "true"]),
             Flag::Unset => Self::exact(["false"]),
+        }
+    }
+
+    /// Paths with their links followed. Of a pattern, the directories before its first `*` are.
+    pub(crate) fn followed(&self, follow: &dyn Fn(&Path) -> PathBuf) -> Self {
+        let real = |path: &str| follow(Path::new(path)).to_string_lossy().into_owned();
+        let one = |text: &Text| match text {
+            Text::Exact(path) if path.starts_with('/') => Text::Exact(real(path)),
+            Text::Directory(path) if path.starts_with('/') => Text::Directory(real(path)),
+            Text::Glob(pattern) if pattern.starts_with('/') => {
+                let fixed = pattern.find('*').and_then(|star| pattern[..star].rfind('/')).unwrap_or(0);
+                let (directory, rest) = pattern.split_at(fixed);
+                Text::Glob(if directory.is_empty() { pattern.clone() } else { format!("{}{rest}", real(directory)) })
+            }
+            Text::Exact(_) | Text::Directory(_) | Text::Glob(_) | Text::Path { .. } | Text::Any => text.clone(),
+        };
+        match self {
+            Self::Texts(texts) => Self::Texts(texts.iter().map(one).collect()),
+            Self::Addresses { .. } | Self::Arguments(_) | Self::AtMost(_) => self.clone(),
+        }
+    }
+
+    /// These texts and others.
+    pub(crate) fn with(self, others: Self) -> Self {
+        match (self, others) {
+            (Self::Texts(texts), Self::Texts(others)) => Self::Texts(texts.into_iter().chain(others).collect()),
+            (values, _) => values,
         }
     }
 

@@ -2,7 +2,7 @@ use super::*;
 use crate::capability::VERBS;
 use crate::grant::{Binding, UseSite, grant};
 use crate::manifest::Manifest;
-use crate::target::Targets;
+use crate::target::{Folder, Targets};
 use runbook_document::{Diagnostics, Located, Source};
 use std::path::Path;
 
@@ -35,7 +35,8 @@ pub(crate) fn effective_for(capability: &str, verbs: &[&str], toml: &str) -> Eff
         panic!("no targets")
     };
     let mut targets = Targets::default();
-    targets.read(&source, &table, Path::new("/base"), &mut diagnostics);
+    let folder = Folder::without_links(Path::new("/base")).expect("absolute");
+    targets.read(&source, &table, folder, &mut diagnostics);
     assert!(!diagnostics.has_errors(), "{diagnostics:?}");
     let located = |text: &str| Located { value: text.to_owned(), span: 0..0 };
     let bindings = [Binding { slot: located("s"), target: located("t") }, Binding { slot: located("k"), target: located("key") }];

@@ -258,6 +258,6 @@ fn of_row(subject: &str, row: &Row) -> Vec<Finding> {
 
 /// Whether a program lies where only the system's packages put files.
 fn is_of_the_system(program: &str) -> bool {
-    const FOLDERS: &[&str] = &["/bin/", "/sbin/", "/usr/bin/", "/usr/sbin/", "/usr/lib/"];
+    const FOLDERS: &[&str] = &["/bin/", "/sbin/", "/usr/bin/", "/usr/sbin/", "/usr/lib/", "/usr/share/"];
     FOLDERS.iter().any(|folder| program.strip_prefix(folder).is_some_and(|rest| !rest.contains(['*', '?'])))
 }

@@ -19,10 +19,9 @@ use crate::capability::{Effect, Risk, Verb, functions_of};
 use crate::extent::{Dimension, Extent, Text, Values};
 use crate::grant::{Effective, Grant};
 use crate::manifest::Manifest;
-use crate::target::Target;
+use crate::target::{PathView, Target};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
 
 /// The version of the JSON form.
 pub const FORMAT: u32 = 1;
@@ -195,8 +194,8 @@ pub enum Standing {
 /// What a ledger is made with.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Lens<'a> {
-    /// The boundary in force.
-    pub boundary: Option<&'a Boundary>,
+    /// The boundaries in force; a grant is within if it is within each of them.
+    pub boundaries: &'a [Boundary],
     /// What the audit log saw.
     pub used: Option<&'a Used>,
 }
@@ -271,23 +270,16 @@ fn imported(verb: Verb, imports: &BTreeSet<String>) -> Vec<String> {
 }
 
 impl StepEntry {
-    /// What one call is granted. Relative paths are below `folder`, which is absolute.
-    pub fn new(call: CallSite<'_>, component: &Component<'_>, effective: &Effective, folder: &Path, lens: &Lens<'_>) -> Self {
-        let rows = effective.iter().flat_map(|grant| rows_of(&call, grant, component, effective, folder, lens)).collect();
+    /// What one call is granted.
+    pub fn new(call: CallSite<'_>, component: &Component<'_>, effective: &Effective, lens: &Lens<'_>) -> Self {
+        let rows = effective.iter().flat_map(|grant| rows_of(&call, grant, component, effective, lens)).collect();
         Self { step: call.step.to_owned(), uses: call.uses.to_owned(), details: call.details, rows }
     }
 }
 
-fn rows_of(
-    call: &CallSite<'_>,
-    grant: &Grant,
-    component: &Component<'_>,
-    effective: &Effective,
-    folder: &Path,
-    lens: &Lens<'_>,
-) -> Vec<Row> {
+fn rows_of(call: &CallSite<'_>, grant: &Grant, component: &Component<'_>, effective: &Effective, lens: &Lens<'_>) -> Vec<Row> {
     let plugin = &component.manifest.name;
-    let extent = Extent::of(plugin, grant, effective, folder);
+    let extent = Extent::of(plugin, grant, effective, PathView::Opened);
     let reach: BTreeMap<_, _> =
         extent.values.iter().map(|(dimension, values)| (dimension.key(), values.words(dimension.row().shape))).collect();
     let granted =
@@ -302,21 +294,22 @@ fn rows_of(
         imported: imported(verb, component.imports),
         declared: true,
         granted: Some(granted.clone()),
-        boundary: lens.boundary.map(|boundary| standing(boundary, &extent, verb)),
+        boundary: standing(lens.boundaries, &extent, verb),
         used: lens.used.map(|used| used.by_step(call.used_at, call.step, &grant.slot, verb)),
         open: open_grant::of(&grant.target.kind, verb),
     };
     grant.verbs.iter().map(|verb| row(*verb)).collect()
 }
 
-/// Where one verb of a grant stands.
-fn standing(boundary: &Boundary, extent: &Extent, verb: Verb) -> Standing {
+/// Where one verb of a grant stands; `None` if no boundary is in force.
+fn standing(boundaries: &[Boundary], extent: &Extent, verb: Verb) -> Option<Standing> {
     let mut one = extent.clone();
     one.values.insert(Dimension::Verbs, Values::exact([verb.to_string()]));
-    match boundary.check(&one) {
-        Ok(()) => Standing::Within,
-        Err(exceeded) => Standing::Exceeded { witness: exceeded.witness.map(|call| call.sentence()).unwrap_or_default() },
-    }
+    let exceeded = boundaries
+        .iter()
+        .find_map(|boundary| boundary.check(&one).err())
+        .map(|exceeded| Standing::Exceeded { witness: exceeded.witness.map(|call| call.sentence()).unwrap_or_default() });
+    (!boundaries.is_empty()).then(|| exceeded.unwrap_or(Standing::Within))
 }
 
 /// What makes a grant narrower than its target's description says: `, only paths /health`.

@@ -126,13 +126,17 @@ const LONGEST_NAME: usize = 32;
 /// What is too open about `verb` on a target.
 pub(super) fn of(target: &TargetKind, verb: Verb) -> Vec<OpenGrant> {
     match target {
-        TargetKind::Process(process) => interpreter(&process.program.display().to_string(), &process.arguments),
+        TargetKind::Process(process) => {
+            let called = |path: &Path| interpreter(&path.display().to_string(), &process.arguments);
+            let by_name = called(process.program.named());
+            if by_name.is_empty() { called(process.program.real()) } else { by_name }
+        }
         TargetKind::Docker(docker) => {
             let every = is_every_container(&docker.filter).then_some(OpenGrant::EveryContainer);
             let inside = if verb == Verb::DockerExec { command(&docker.command) } else { Vec::new() };
             every.into_iter().chain(inside).collect()
         }
-        TargetKind::Files(files) => system_directory(&files.root).into_iter().collect(),
+        TargetKind::Files(files) => system_directory(files.root.real()).into_iter().collect(),
         TargetKind::Http(_) | TargetKind::Sql(_) | TargetKind::Secret(_) => Vec::new(),
     }
 }

@@ -27,10 +27,11 @@ fn entry(capability: &str, verbs: &[&str], target: &str, boundary: Option<&str>)
     let boundary = boundary.map(|text| {
         Boundary::parse(&Source::new("boundary.toml", format!("format = 1\n{text}")), &mut diagnostics).expect("good")
     });
-    let lens = Lens { boundary: boundary.as_ref(), used: None };
+    let boundaries: Vec<_> = boundary.into_iter().collect();
+    let lens = Lens { boundaries: &boundaries, used: None };
     let used_at = UsedAt { file: "/base/r.toml".to_owned(), environment: None };
     let call = CallSite { step: "one", uses: "p:o", details: Vec::new(), used_at: &used_at };
-    let step = StepEntry::new(call, &component, &effective, Path::new("/base"), &lens);
+    let step = StepEntry::new(call, &component, &effective, &lens);
     let steps = [FlowStep { step: "one", effective: &effective, inputs_from: &BTreeSet::new() }];
     RunbookEntry {
         file: "r.toml".to_owned(),

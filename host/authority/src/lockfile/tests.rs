@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 fn snapshot(steps: &[(&str, crate::Effective)]) -> Snapshot {
     let mut runbook = RunbookFacts::default();
     for (step, effective) in steps {
-        runbook.add((step, "p:o", "p"), effective, std::path::Path::new("/base"));
+        runbook.add((step, "p:o", "p"), effective);
     }
     let mut snapshot = Snapshot::default();
     snapshot.runbooks.insert("r.toml".to_owned(), runbook);

@@ -5,7 +5,7 @@
 use crate::gate::tests::effective;
 use crate::gate::{Decision, HeaderValue, Mode, Operation, decide};
 use crate::grant::Effective;
-use crate::target::{ContainerFacts, Targets};
+use crate::target::{ContainerFacts, Folder, Targets};
 use crate::{Capability, Verb};
 use runbook_document::{Diagnostics, Source, Value};
 use std::collections::BTreeSet;
@@ -130,7 +130,8 @@ fn known_keys(least: &str) -> BTreeSet<String> {
     let mut diagnostics = Diagnostics::default();
     let table = runbook_document::parse(&source, &mut diagnostics).expect("good TOML");
     let Some(Value::Table(table)) = table.get("targets").map(|node| &node.value) else { panic!("targets") };
-    Targets::default().read(&source, table, Path::new("/base"), &mut diagnostics);
+    let folder = Folder::without_links(Path::new("/base")).expect("absolute");
+    Targets::default().read(&source, table, folder, &mut diagnostics);
     let unknown = diagnostics.iter().find(|found| found.code == "E0204").expect("an unknown key is an error");
     let help = unknown.help.as_deref().and_then(|help| help.strip_prefix("known keys: ")).expect("it lists what is known");
     help.split(", ").map(str::to_owned).collect()

@@ -1,9 +1,8 @@
 //! A directory.
 
-use super::below;
+use super::{Folder, HostPath};
 use crate::capability::Verb;
 use runbook_document::{ByteSize, Reader};
-use std::path::{Path, PathBuf};
 
 /// What may be done with the files of a directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,15 +27,15 @@ impl FileAccess {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FilesTarget {
     /// The directory.
-    pub root: PathBuf,
+    pub root: HostPath,
     /// What may be done.
     pub access: FileAccess,
     /// The largest file that is read into a plugin. Streams (dumps, digests) are not limited by it.
     pub max_bytes: ByteSize,
 }
 
-pub(super) fn read(reader: &mut Reader<'_>, base: &Path) -> Option<FilesTarget> {
-    let root = reader.required::<String>("files").map(|path| below(base, &path.value));
+pub(super) fn read(reader: &mut Reader<'_>, folder: Folder<'_>) -> Option<FilesTarget> {
+    let root = reader.required::<String>("files").map(|path| folder.locate(&path.value));
     let access = reader.optional::<String>("access").map_or(Some(FileAccess::Read), |text| match text.value.as_str() {
         "read" => Some(FileAccess::Read),
         "write" => Some(FileAccess::Write),

@@ -7,6 +7,7 @@ mod docker;
 #[cfg(test)]
 mod fields;
 mod files;
+mod host_path;
 mod http;
 mod process;
 mod secret;
@@ -14,6 +15,8 @@ mod sql;
 
 pub use docker::{ContainerFacts, ContainerFilter, DockerTarget};
 pub use files::{FileAccess, FilesTarget};
+pub(crate) use host_path::lexical;
+pub use host_path::{Folder, HostPath, PathView};
 pub use http::{HttpBase, HttpTarget, Injected, parse_base};
 pub(crate) use process::read_argument_patterns;
 pub use process::{EnvironmentValue, ProcessTarget};
@@ -23,7 +26,6 @@ pub use sql::{SqlAddress, SqlTarget, TlsMode};
 use crate::capability::{Capability, Verb};
 use runbook_document::{Diagnostic, Diagnostics, Key, Located, Reader, Source, Span, Table, Value};
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// One `[targets.NAME]`.
@@ -77,8 +79,8 @@ impl Target {
             TargetKind::Http(http) => http.describe(),
             TargetKind::Sql(sql) => sql.describe(),
             TargetKind::Docker(docker) => docker.describe(),
-            TargetKind::Files(files) => format!("directory {}", files.root.display()),
-            TargetKind::Process(process) => format!("program {}", process.program.display()),
+            TargetKind::Files(files) => format!("directory {}", files.root),
+            TargetKind::Process(process) => format!("program {}", process.program.named().display()),
             TargetKind::Secret(secret) => format!("secret `{}`", secret.secret),
         }
     }
@@ -105,12 +107,12 @@ impl Target {
 pub struct Targets(BTreeMap<String, Arc<Target>>);
 
 impl Targets {
-    /// Reads a `[targets]` table. Relative paths are below `base`, the folder of the file. A name that is there already is
+    /// Reads a `[targets]` table. Relative paths are below `folder`, the folder of the file. A name that is there already is
     /// replaced: that is how the file of an environment overrides the runbook.
-    pub fn read(&mut self, source: &Arc<Source>, table: &Table, base: &Path, diagnostics: &mut Diagnostics) {
+    pub fn read(&mut self, source: &Arc<Source>, table: &Table, folder: Folder<'_>, diagnostics: &mut Diagnostics) {
         for (key, node) in &table.entries {
             match &node.value {
-                Value::Table(table) => self.add(key, source, table, base, diagnostics),
+                Value::Table(table) => self.add(key, source, table, folder, diagnostics),
                 Value::String(_)
                 | Value::Integer(_)
                 | Value::Float(_)
@@ -125,9 +127,9 @@ impl Targets {
     }
 
     /// Reads one `[targets.NAME]`.
-    pub fn add(&mut self, key: &Key, source: &Arc<Source>, table: &Table, base: &Path, diagnostics: &mut Diagnostics) {
+    pub fn add(&mut self, key: &Key, source: &Arc<Source>, table: &Table, folder: Folder<'_>, diagnostics: &mut Diagnostics) {
         let mut reader = Reader::new(source, table, format!("target `{}`", key.name), diagnostics);
-        let target = read_target(key, &mut reader, base);
+        let target = read_target(key, &mut reader, folder);
         reader.finish();
         if let Some(target) = target {
             self.0.insert(target.name.clone(), Arc::new(target));
@@ -173,7 +175,7 @@ impl Targets {
     }
 }
 
-fn read_target(key: &Key, reader: &mut Reader<'_>, base: &Path) -> Option<Target> {
+fn read_target(key: &Key, reader: &mut Reader<'_>, folder: Folder<'_>) -> Option<Target> {
     const KINDS: [(&str, Capability); 6] = [
         ("http", Capability::Http),
         ("sql", Capability::Sql),
@@ -194,10 +196,10 @@ fn read_target(key: &Key, reader: &mut Reader<'_>, base: &Path) -> Option<Target
     };
     let kind = match capability {
         Capability::Http => http::read(reader).map(TargetKind::Http),
-        Capability::Sql => sql::read(reader, base).map(TargetKind::Sql),
+        Capability::Sql => sql::read(reader, folder).map(TargetKind::Sql),
         Capability::Docker => docker::read(reader).map(TargetKind::Docker),
-        Capability::Files => files::read(reader, base).map(TargetKind::Files),
-        Capability::Process => process::read(reader, base).map(TargetKind::Process),
+        Capability::Files => files::read(reader, folder).map(TargetKind::Files),
+        Capability::Process => process::read(reader, folder).map(TargetKind::Process),
         Capability::Secrets | Capability::Net | Capability::System | Capability::State => {
             secret::read(reader).map(TargetKind::Secret)
         }
@@ -242,9 +244,4 @@ fn implied_verbs(kind: &TargetKind, key: &Key) -> Option<Located<Vec<Verb>>> {
 pub(crate) fn secret_reference(text: &str) -> Option<&str> {
     text.strip_prefix("secret:")
         .filter(|name| !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.')))
-}
-
-/// A path as written, below `base` unless it is absolute.
-pub(crate) fn below(base: &Path, written: &str) -> PathBuf {
-    base.join(written)
 }

@@ -1,11 +1,11 @@
 //! A program.
 
-use super::{below, secret_reference};
+use super::{Folder, HostPath, secret_reference};
 use crate::digest::Digest;
 use crate::pattern::ArgumentPattern;
 use runbook_document::{ByteSize, Node, Reader, Table, Value};
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 /// The value of an environment variable.
@@ -21,7 +21,7 @@ pub enum EnvironmentValue {
 #[derive(Debug, Clone, PartialEq)]
 pub struct ProcessTarget {
     /// Absolute path.
-    pub program: PathBuf,
+    pub program: HostPath,
     /// The digest that the file must have.
     pub sha256: Option<Digest>,
     /// What each argument may be, by position.
@@ -29,7 +29,7 @@ pub struct ProcessTarget {
     /// The whole environment, but for `connection`.
     pub environment: BTreeMap<String, EnvironmentValue>,
     /// Working directory; the root directory if absent.
-    pub directory: Option<PathBuf>,
+    pub directory: Option<HostPath>,
     /// A sql target, whose connection the program gets as PGHOST, PGPORT, PGUSER, PGDATABASE and PGPASSWORD.
     pub connection: Option<String>,
     /// How much captured output a plugin is given, of each stream.
@@ -50,10 +50,9 @@ impl ProcessTarget {
     }
 }
 
-pub(super) fn read(reader: &mut Reader<'_>, base: &Path) -> Option<ProcessTarget> {
+pub(super) fn read(reader: &mut Reader<'_>, folder: Folder<'_>) -> Option<ProcessTarget> {
     let program = reader.required::<String>("process").and_then(|text| {
-        let path = PathBuf::from(&text.value);
-        if !path.is_absolute() {
+        if !Path::new(&text.value).is_absolute() {
             reader.error(
                 "E0103",
                 text.span,
@@ -62,7 +61,7 @@ pub(super) fn read(reader: &mut Reader<'_>, base: &Path) -> Option<ProcessTarget
             );
             return None;
         }
-        Some(path)
+        Some(folder.locate(&text.value))
     });
     let sha256 = reader.optional::<String>("sha256").and_then(|text| {
         let digest = Digest::parse(&text.value).or_else(|| Digest::parse(&format!("sha256:{}", text.value)));
@@ -74,7 +73,7 @@ pub(super) fn read(reader: &mut Reader<'_>, base: &Path) -> Option<ProcessTarget
     let arguments = read_arguments(reader, "arguments");
     let environment =
         reader.optional::<Table>("environment").map(|table| read_environment(reader, &table.value)).unwrap_or_default();
-    let directory = reader.optional::<String>("directory").map(|path| below(base, &path.value));
+    let directory = reader.optional::<String>("directory").map(|path| folder.locate(&path.value));
     let connection = reader.optional::<String>("connection").map(|name| name.value);
     let max_output = reader.optional::<ByteSize>("max_output").map_or(ByteSize(1 << 20), |size| size.value);
     let timeout = reader.optional::<Duration>("timeout").map(|timeout| timeout.value);

@@ -1,9 +1,8 @@
 //! A database.
 
-use super::{below, secret_reference};
+use super::{Folder, HostPath, secret_reference};
 use crate::pattern::{Dialect, StatementClass, relation_of};
 use runbook_document::{ByteSize, Located, Reader};
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 use url::Url;
 
@@ -26,7 +25,7 @@ pub enum SqlAddress {
         tls: TlsMode,
     },
     /// A `SQLite` file.
-    File(PathBuf),
+    File(HostPath),
 }
 
 /// Whether a connection to a database server is encrypted.
@@ -92,13 +91,13 @@ impl SqlTarget {
     pub(super) fn describe(&self) -> String {
         match &self.address {
             SqlAddress::Server { host, port, database, user, .. } => format!("database {database} on {host}:{port} as {user}"),
-            SqlAddress::File(path) => format!("database {}", path.display()),
+            SqlAddress::File(path) => format!("database {path}"),
         }
     }
 }
 
-pub(super) fn read(reader: &mut Reader<'_>, base: &Path) -> Option<SqlTarget> {
-    let address = reader.required::<String>("sql").and_then(|text| read_address(reader, &text, base));
+pub(super) fn read(reader: &mut Reader<'_>, folder: Folder<'_>) -> Option<SqlTarget> {
+    let address = reader.required::<String>("sql").and_then(|text| read_address(reader, &text, folder));
     let password = reader.optional::<String>("password").and_then(|text| {
         let name = secret_reference(&text.value).map(str::to_owned);
         if name.is_none() {
@@ -175,11 +174,11 @@ fn read_statements(reader: &mut Reader<'_>) -> Option<Vec<StatementClass>> {
     Some(classes)
 }
 
-fn read_address(reader: &mut Reader<'_>, text: &Located<String>, base: &Path) -> Option<SqlAddress> {
+fn read_address(reader: &mut Reader<'_>, text: &Located<String>, folder: Folder<'_>) -> Option<SqlAddress> {
     let parsed = match text.value.strip_prefix("sqlite:") {
         Some("") => Err("it names no file"),
         Some(path) if path.contains(['?', '\0']) => Err("a SQLite address is `sqlite:` and a path, nothing else"),
-        Some(path) => Ok(SqlAddress::File(below(base, path.strip_prefix("//").unwrap_or(path)))),
+        Some(path) => Ok(SqlAddress::File(folder.locate(path.strip_prefix("//").unwrap_or(path)))),
         None => parse_server(&text.value),
     };
     match parsed {

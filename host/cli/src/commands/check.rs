@@ -2,7 +2,6 @@
 //! journal that nobody keeps.
 
 use crate::args::{CheckArgs, FailOn};
-use crate::commands::exec::folder_of;
 use crate::context::Context;
 use crate::events::Events;
 use crate::execution::{self, Brake, SystemClock, UnderWay};
@@ -10,6 +9,7 @@ use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
 use crate::operate::Operator;
 use crate::prepare;
+use crate::runbook_file::RunbookFile;
 use crate::ui;
 use crate::waivers::{Standing, Waivers};
 use crate::whole_file::{self, Rights};
@@ -154,10 +154,11 @@ async fn make(
         return Err(Failure::usage(message).hint(format!("run it with `runbook exec {}`", file.display())));
     }
     let params = resolve_params(&suite, &args.set).map_err(Failure::findings)?;
-    let folder = folder_of(file);
-    let wrapper = Source::new(folder.join("check").display().to_string(), wrapper(file, args, &params));
-    let mut prepared = prepare::prepare_with(context, &wrapper, folder, environment, &mut prepare::includes(folder))?;
-    let waivers = Waivers::read(folder, &suite)?;
+    let located = RunbookFile::locate(file)?;
+    let wrapper = Source::new(located.shown("check").display().to_string(), wrapper(&located, args, &params));
+    let includes = &mut prepare::includes(&located);
+    let mut prepared = prepare::prepare_with(context, &wrapper, located.folder(), environment, includes)?;
+    let waivers = Waivers::read(located.folder(), &suite)?;
     let today = jiff::Timestamp::now().strftime("%Y-%m-%d").to_string();
     let resting = earlier.resting(file, &suite, args.watch);
     leave_out(&mut prepared.runbook, |check| {
@@ -185,12 +186,11 @@ async fn make(
 }
 
 /// A runbook whose only step is the suite. What it is given is of its parameters' types already.
-fn wrapper(file: &Path, args: &CheckArgs, params: &Params) -> String {
-    let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+fn wrapper(file: &RunbookFile, args: &CheckArgs, params: &Params) -> String {
     let timeout = format!("{}ms", args.timeout.as_millis().max(1));
     let mut step = toml::Table::new();
     step.insert("id".to_owned(), STEP.into());
-    step.insert("suite".to_owned(), name.into());
+    step.insert("suite".to_owned(), file.name().into());
     if !args.tag.is_empty() {
         step.insert("tags".to_owned(), args.tag.clone().into());
     }

@@ -7,7 +7,7 @@ use crate::plugins::BUNDLED;
 use crate::{execution, ui, vault};
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// How long the Docker engine may take to answer.
@@ -33,15 +33,19 @@ fn settings(context: &Context) -> Vec<Vec<String>> {
     let yes_no = |yes: bool| if yes { "yes" } else { "no" }.to_owned();
     let file = |path: &Path| if path.exists() { path.display().to_string() } else { format!("{} (not there)", path.display()) };
     let identities: Vec<_> = context.identities.iter().map(|path| file(path)).collect();
+    let files = |paths: &[PathBuf]| match paths.iter().map(|path| file(path)).collect::<Vec<_>>().join(" and ") {
+        none if none.is_empty() => "none".to_owned(),
+        all => all,
+    };
     let values = [
         ("color", format!("{} on stderr", if context.color_stderr { "used" } else { "not used" })),
         ("no-input", format!("questions: {}", if context.interactive { "asked here" } else { "nobody can be asked" })),
         ("journal", context.journal.to_string()),
         ("identity", identities.join(":")),
         ("passphrase-file", context.passphrase_file.as_deref().map_or_else(|| "none".to_owned(), file)),
-        ("boundary", file(&context.boundary)),
+        ("boundary", files(&context.boundaries)),
         ("audit-log", context.audit_log.display().to_string()),
-        ("trust", file(&context.trust)),
+        ("trust", files(&context.trusts)),
         ("locked", yes_no(context.lock_policy == LockPolicy::Required)),
         ("cache", context.cache.display().to_string()),
     ];

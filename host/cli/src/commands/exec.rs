@@ -9,6 +9,7 @@ use crate::live::Live;
 use crate::operate::Operator;
 use crate::person::Person;
 use crate::prepare::{self, Prepared};
+use crate::runbook_file::RunbookFile;
 use crate::ui::{self, Agreed};
 use runbook_engine::model::Risk;
 use runbook_engine::{Changes, Holder, OutsideWindow, Params, Plan, RetryOf, RunHeader, RunId, Runbook, resolve_params};
@@ -39,8 +40,8 @@ pub fn plan(context: &Context, prepared: &Prepared, params: &Params, file: &Path
         ui::note(&ui::render_diagnostics(&plan.warnings, context.color_stderr));
     }
     // A run is resumed from any folder, so the journal keeps where the runbook lies.
-    if let (Some(source), Ok(absolute)) = (plan.sources.first_mut(), std::path::absolute(file)) {
-        source.0 = absolute.display().to_string();
+    if let Some(source) = plan.sources.first_mut() {
+        source.0 = RunbookFile::locate(file)?.real().display().to_string();
     }
     Ok(plan)
 }
@@ -105,9 +106,4 @@ pub fn header(context: &Context, run: RunId, plan: &Plan, environment: Option<&s
         operator: context.operator.clone(),
         started: jiff::Timestamp::now(),
     }
-}
-
-/// The folder of a runbook.
-pub fn folder_of(path: &Path) -> &Path {
-    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."))
 }

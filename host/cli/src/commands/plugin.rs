@@ -86,8 +86,8 @@ fn show(context: &Context, plugin: &str) -> Result<ExitStatus, Failure> {
     let inspected = inspect(bytes).map_err(Failure::refused)?;
     let mut text = render(&inspected, size);
     if is_file(plugin) {
-        let trust = signatures::load(context)?;
-        let state = signatures::state(trust.as_ref(), Path::new(plugin), &inspected.manifest.name, &inspected.digest)?;
+        let trust = signatures::TrustFiles::load(context)?;
+        let state = signatures::state(&trust, Path::new(plugin), &inspected.manifest.name, &inspected.digest)?;
         let _ = write!(text, "\n\nSignature\n{}", state.text);
     }
     ui::text(&text)?;

@@ -9,6 +9,7 @@ use crate::live::Live;
 use crate::operate::Operator;
 use crate::person::Person;
 use crate::prepare::{self, Prepared};
+use crate::runbook_file::RunbookFile;
 use runbook_document::Source;
 use runbook_engine::{Changes, Decision, Holder, Journal as _, OutsideWindow, Params, Plan, RunId, StepId, StoredRun};
 use runbook_journal::SqlJournal;
@@ -86,13 +87,13 @@ pub async fn load(journal: &SqlJournal, id: &str) -> Result<(RunId, StoredRun), 
 pub fn rebuild(context: &Context, stored: &StoredRun, changes: Changes) -> Result<(Prepared, Plan), Failure> {
     let header = &stored.header;
     let (name, text) = header.sources.first().ok_or_else(|| Failure::engine("the journal kept no text of the runbook"))?;
-    let folder = super::exec::folder_of(Path::new(name));
+    let file = RunbookFile::locate(Path::new(name))?;
     let environment = header.environment.as_deref();
     let prepared = match changes {
         Changes::Accept => prepare::from_file(context, Path::new(name), environment)?,
         Changes::Refuse => {
             let mut load = |wanted: &str| kept(&header.sources, wanted);
-            prepare::prepare_with(context, &Source::new(name.as_str(), text.as_str()), folder, environment, &mut load)?
+            prepare::prepare_with(context, &Source::new(name.as_str(), text.as_str()), file.folder(), environment, &mut load)?
         }
     };
     let mut plan = Plan::build(&prepared.runbook, &Params::from_journal(header.params.clone()), &prepared.facts)

@@ -2,6 +2,7 @@
 #![allow(dead_code, clippy::unwrap_used, clippy::format_collect, reason = "each test binary uses a part of this")]
 
 use runbook_authority::grant::{self, UseSite};
+use runbook_authority::target::Folder;
 use runbook_authority::{Binding, Effective, Manifest, Mode, Targets};
 use runbook_document::{Diagnostics, Located, Source, Value};
 use runbook_runtime::{
@@ -130,7 +131,8 @@ pub fn effective(manifest: &Manifest, operation: &str, toml: &str, bindings: &[(
     if let Some(table) = runbook_document::parse(&source, &mut diagnostics)
         && let Some(Value::Table(table)) = table.get("targets").map(|node| &node.value)
     {
-        targets.read(&source, table, base, &mut diagnostics);
+        let folder = Folder::new(base, &runbook_runtime::follow_links).expect("absolute");
+        targets.read(&source, table, folder, &mut diagnostics);
     }
     assert!(!diagnostics.has_errors(), "{diagnostics:?}");
     let located = |text: &str| Located { value: text.to_owned(), span: 0..0 };

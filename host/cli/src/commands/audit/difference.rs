@@ -8,6 +8,7 @@ use crate::failure::Failure;
 use crate::lock::{self, Place};
 use crate::plugins::Plugins;
 use crate::prepare::{self, Scrutiny};
+use crate::runbook_file::RunbookFile;
 use runbook_authority::Snapshot;
 use runbook_authority::diff::{Change, Direction, diff};
 use runbook_authority::lockfile::FILE_NAME;
@@ -110,7 +111,7 @@ fn git(arguments: &[&str]) -> Result<Vec<u8>, Failure> {
 /// What a file, a folder or a lockfile says.
 fn snapshot(context: &Context, path: &Path, tree: &Tree, args: &AuditArgs) -> Result<Snapshot, Failure> {
     if path.file_name().is_some_and(|name| name == FILE_NAME) {
-        let folder = std::path::absolute(path)?.parent().map(Path::to_owned).unwrap_or_default();
+        let folder = RunbookFile::locate(path)?.folder().to_owned();
         let place = Place { file: path.to_owned(), folder, entry: String::new() };
         let locked = lock::read(&place)?.ok_or_else(|| Failure::usage(format!("there is no lockfile `{}`", path.display())))?;
         return Ok(tree.rebased(locked));

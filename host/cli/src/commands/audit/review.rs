@@ -1,17 +1,16 @@
 //! The ledger of plugins and runbooks.
 
 use super::{AuditArgs, details};
-use crate::commands::exec::folder_of;
 use crate::context::Context;
 use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
 use crate::plugins::{self, Plugins};
 use crate::prepare::{self, Prepared, Scrutiny};
+use crate::signatures::TrustFiles;
 use crate::{audited, boundary, lock, signatures, ui};
 use runbook_authority::ledger::{
     CallSite, Component, FlowStep, Ledger, Lens, Origin, PluginEntry, RunbookEntry, StepEntry, flows,
 };
-use runbook_authority::trust::Trust;
 use runbook_runtime::Verified;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -20,10 +19,10 @@ use std::sync::Arc;
 /// Shows the ledger. What cannot be read is said, and the rest is shown all the same.
 pub(super) fn run(context: &Context, args: &AuditArgs) -> Result<ExitStatus, Failure> {
     let subjects = subjects(&args.paths)?;
-    let boundary = boundary::load(context)?;
+    let boundaries = boundary::load(context)?;
     let used = if args.used { Some(super::records::used(context)?) } else { None };
-    let lens = Lens { boundary: boundary.as_ref(), used: used.as_ref() };
-    let trust = signatures::load(context)?;
+    let lens = Lens { boundaries: &boundaries, used: used.as_ref() };
+    let trust = TrustFiles::load(context)?;
     let mut plugins = Vec::new();
     let mut runbooks = Vec::new();
     let mut worst = ExitStatus::Success;
@@ -34,13 +33,13 @@ pub(super) fn run(context: &Context, args: &AuditArgs) -> Result<ExitStatus, Fai
     for subject in &subjects {
         match subject {
             Subject::Plugin(reference) => match Plugins::default().get(reference, Path::new(".")) {
-                Ok(plugin) => plugins.push(plugin_entry(reference, Path::new("."), &plugin, trust.as_ref(), &lens)?),
+                Ok(plugin) => plugins.push(plugin_entry(reference, Path::new("."), &plugin, &trust, &lens)?),
                 Err(failure) => failed(&failure),
             },
             Subject::Runbook(path) => match prepare::unlocked(context, path, args.env.as_deref(), Scrutiny::Report) {
                 Ok(prepared) => {
                     for site in prepared.sites.values() {
-                        plugins.push(plugin_entry(&site.reference, folder_of(path), &site.plugin, trust.as_ref(), &lens)?);
+                        plugins.push(plugin_entry(&site.reference, &prepared.folder, &site.plugin, &trust, &lens)?);
                     }
                     runbooks.push(runbook_entry(path, &prepared, &lens));
                 }
@@ -139,7 +138,7 @@ fn plugin_entry(
     reference: &str,
     folder: &Path,
     plugin: &Arc<Verified>,
-    trust: Option<&Trust>,
+    trust: &TrustFiles,
     lens: &Lens<'_>,
 ) -> Result<PluginEntry, Failure> {
     let imports = imports(plugin);
@@ -147,7 +146,7 @@ fn plugin_entry(
         let file = from_here(&folder.join(reference));
         let state = signatures::state(trust, &file, &plugin.manifest().name, plugin.digest())?;
         let path = file.display().to_string();
-        (path.clone(), Origin::File { path, signature: state.text, is_trusted: trust.is_none() || state.is_trusted })
+        (path.clone(), Origin::File { path, signature: state.text, is_trusted: trust.is_empty() || state.is_trusted })
     } else {
         (reference.to_owned(), Origin::Bundled)
     };
@@ -169,7 +168,6 @@ fn plain(path: &Path) -> PathBuf {
 }
 
 fn runbook_entry(path: &Path, prepared: &Prepared, lens: &Lens<'_>) -> RunbookEntry {
-    let folder = std::path::absolute(&prepared.folder).unwrap_or_else(|_| prepared.folder.clone());
     let inputs: BTreeMap<_, BTreeSet<String>> = runbook_engine::inputs_from(&prepared.runbook)
         .into_iter()
         .map(|(step, from)| (step, from.iter().map(|step| step.as_str().to_owned()).collect()))
@@ -189,7 +187,7 @@ fn runbook_entry(path: &Path, prepared: &Prepared, lens: &Lens<'_>) -> RunbookEn
         let component = component(&site.reference, &site.plugin, &imports, &Origin::Bundled);
         let details = details::of_call(&prepared.runbook, written);
         let call = CallSite { step: written.step.as_str(), uses: &uses, details, used_at: &used_at };
-        StepEntry::new(call, &component, &site.effective, &folder, lens)
+        StepEntry::new(call, &component, &site.effective, lens)
     });
     let flow_steps: Vec<FlowStep<'_>> = in_file_order
         .iter()

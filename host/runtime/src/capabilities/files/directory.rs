@@ -32,10 +32,9 @@ pub(crate) struct Entry {
 }
 
 impl Directory {
-    /// Opens the directory itself. Its own path may go through symbolic links: the runbook named it.
+    /// Opens the directory itself. Links in its path were followed when its target was read and judged; none is followed now.
     pub(crate) fn open(root: &Path) -> io::Result<Self> {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        Ok(Self(rustix::fs::open(root, flags, Mode::empty())?))
+        crate::links::open_directory(root).map(Self)
     }
 
     /// Opens a regular file for reading. Anything else (a pipe would block, a device has effects) is refused.

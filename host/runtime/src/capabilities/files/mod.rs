@@ -112,12 +112,12 @@ impl FilesSlot {
 
     /// The host's own path of the directory. Never tell a guest.
     pub(crate) fn root(&self) -> &std::path::Path {
-        &self.files().root
+        self.files().root.real()
     }
 
     /// Opens the directory. It blocks.
     pub(crate) fn open(&self) -> io::Result<Directory> {
-        Directory::open(&self.files().root)
+        Directory::open(self.root())
     }
 
     /// What to tell the guest of an error with `path`. The host's own path of the directory is not its business.

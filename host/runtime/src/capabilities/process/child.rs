@@ -14,7 +14,7 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::PathBuf;
@@ -91,7 +91,11 @@ impl Child {
     pub(super) fn run(self, group: &Group, stop: &Stop) -> Result<Ended, Failure> {
         let deadline = Instant::now() + self.timeout;
         let Ready { mut command, pinned } = self.program.command()?;
-        command.args(&self.arguments).current_dir(self.directory.as_deref().unwrap_or("/".as_ref())).process_group(0);
+        // Open until the program is started, so that it begins in the directory that was judged.
+        let directory =
+            crate::links::open_directory(self.directory.as_deref().unwrap_or("/".as_ref())).map_err(Failure::Start)?;
+        let working_directory = format!("/proc/self/fd/{}", directory.as_raw_fd());
+        command.args(&self.arguments).current_dir(working_directory).process_group(0);
         for (name, value) in &self.environment {
             command.env(name, OsStr::from_bytes(value.expose()));
         }
@@ -115,7 +119,7 @@ impl Child {
             Ok((child, pid))
         };
         let mut child = group.start(spawn).ok_or(Failure::Stopped)?.map_err(Failure::Start)?;
-        drop(pinned);
+        drop((pinned, directory));
         // Whatever happens below, nothing of the group is left behind.
         let _guard = group.guard();
         let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());

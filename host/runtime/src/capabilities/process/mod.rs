@@ -34,7 +34,7 @@ impl runner::Host for HostCall<'_> {
             program: Program::new(process),
             arguments,
             environment,
-            directory: process.directory.clone(),
+            directory: process.directory.as_ref().map(|directory| directory.real().to_owned()),
             source,
             sink,
             max_output: process.max_output.0.saturating_add(self.scrubber().lookahead() as u64),

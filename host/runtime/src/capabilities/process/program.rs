@@ -17,7 +17,10 @@ const SETPRIV: &str = "/usr/bin/setpriv";
 
 /// The program of a target.
 pub(super) struct Program {
+    /// The name by which it is started.
     path: PathBuf,
+    /// Where that led when the target was judged.
+    real: PathBuf,
     sha256: Option<Digest>,
 }
 
@@ -29,15 +32,18 @@ pub(super) struct Ready {
 
 impl Program {
     pub(super) fn new(process: &ProcessTarget) -> Self {
-        Self { path: process.program.clone(), sha256: process.sha256.clone() }
+        Self { path: process.program.named().to_owned(), real: process.program.real().to_owned(), sha256: process.sha256.clone() }
     }
 
     /// The command that runs the program. A pinned program is read, and then the same open file is executed: what lies at its
     /// path by then does not matter.
     pub(super) fn command(&self) -> Result<Ready, Failure> {
+        if crate::follow_links(&self.path) != self.real {
+            return Err(Failure::Start(Errno::LOOP.into()));
+        }
         let (path, pinned) = match &self.sha256 {
             Some(wanted) => {
-                let file = open(&self.path)?;
+                let file = open(&self.real)?;
                 check(&file, wanted)?;
                 // The program must find it open after `exec`. It is the program itself, which it can read anyway.
                 rustix::io::fcntl_setfd(&file, FdFlags::empty()).map_err(|error| Failure::Start(error.into()))?;

@@ -128,7 +128,7 @@ enum Handle {
 
 fn file_of(target: &SqlTarget) -> &Path {
     match &target.address {
-        SqlAddress::File(path) => path,
+        SqlAddress::File(path) => path.real(),
         SqlAddress::Server { .. } => unreachable!("only SQLite targets come here"),
     }
 }
@@ -146,7 +146,8 @@ fn open(access: &Access, handle: Handle, stop: &Stop) -> Result<Connection, Faul
         return Err(Fault::new(FaultClass::NotFound, "sql.no-such-database", message));
     }
     let connection =
-        Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_EXRESCODE)
+        // Links were followed when the target was read and judged; none is followed now.
+        Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_EXRESCODE | OpenFlags::SQLITE_OPEN_NOFOLLOW)
             .map_err(|error| fault(&error))?;
     connection.busy_timeout(BUSY.min(access.timeout)).map_err(|error| fault(&error))?;
     let (deadline, stop) = (Instant::now() + access.timeout, stop.clone());

@@ -1,0 +1,93 @@
+//! What the administrator of this host has set for everybody, in `/etc/runbook`. No flag and no variable replaces any of it: the
+//! operator can only add a limit to it.
+
+use crate::failure::Failure;
+use runbook_document::{Diagnostics, Reader, Source};
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+/// The administrator's folder. There is no way to name another one: whoever could would be outside of its limits.
+pub const FOLDER: &str = "/etc/runbook";
+
+/// The administrator's files.
+#[derive(Debug, Clone, Default)]
+pub struct HostPolicy {
+    /// `boundary.toml`, if it is there.
+    pub boundary: Option<PathBuf>,
+    /// `trust.toml`, if it is there.
+    pub trust: Option<PathBuf>,
+    /// The folder of the audit log, if `settings.toml` names one.
+    pub audit_log: Option<PathBuf>,
+}
+
+impl HostPolicy {
+    /// Looks for the files. A settings file that cannot be read whole stops everything.
+    pub fn load() -> Result<Self, Failure> {
+        Ok(Self { boundary: present("boundary.toml"), trust: present("trust.toml"), audit_log: audit_log()? })
+    }
+}
+
+/// The file, unless it is certain that there is none. One that cannot be looked at counts as there, so that reading it fails.
+fn present(name: &str) -> Option<PathBuf> {
+    let path = Path::new(FOLDER).join(name);
+    match path.symlink_metadata() {
+        Err(error) if error.kind() == ErrorKind::NotFound => None,
+        Ok(_) | Err(_) => Some(path),
+    }
+}
+
+fn audit_log() -> Result<Option<PathBuf>, Failure> {
+    let Some(path) = present("settings.toml") else { return Ok(None) };
+    let text = std::fs::read_to_string(&path)
+        .map_err(|error| Failure::refused(format!("the settings `{}` cannot be read: {error}", path.display())))?;
+    let mut diagnostics = Diagnostics::default();
+    let found = parse(&Source::new(path.display().to_string(), text), &mut diagnostics);
+    if diagnostics.has_errors() {
+        return Err(Failure::Findings { status: crate::exit_status::ExitStatus::Refused, diagnostics });
+    }
+    Ok(found)
+}
+
+fn parse(source: &std::sync::Arc<Source>, diagnostics: &mut Diagnostics) -> Option<PathBuf> {
+    let table = runbook_document::parse(source, diagnostics)?;
+    let mut reader = Reader::new(source, &table, "the settings of this host", diagnostics);
+    if let Some(format) = reader.required::<u32>("format").filter(|format| format.value != 1) {
+        let message = format!("format {} of settings is not known; this host reads format 1", format.value);
+        reader.error("E0124", format.span, message, "unknown format");
+    }
+    let written = reader.optional::<String>("audit_log");
+    let audit_log = written.and_then(|text| {
+        let path = PathBuf::from(&text.value);
+        if path.is_absolute() {
+            return Some(path);
+        }
+        reader.error("E0124", text.span, format!("`{}` is not an absolute path", text.value), "such as \"/var/log/runbook\"");
+        None
+    });
+    reader.finish();
+    audit_log
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<Option<PathBuf>, String> {
+        let mut diagnostics = Diagnostics::default();
+        let found = parse(&Source::new("settings.toml", text), &mut diagnostics);
+        match diagnostics.iter().next() {
+            None => Ok(found),
+            Some(diagnostic) => Err(diagnostic.message.clone()),
+        }
+    }
+
+    #[test]
+    fn settings_of_the_host_are_read_whole_or_not_at_all() {
+        assert_eq!(read("format = 1\n"), Ok(None));
+        assert_eq!(read("format = 1\naudit_log = \"/var/log/runbook\"\n"), Ok(Some(PathBuf::from("/var/log/runbook"))));
+        for wrong in ["", "format = 2\n", "format = 1\naudit_log = \"log\"\n", "format = 1\naudit-log = \"/x\"\n", "format = \n"]
+        {
+            assert!(read(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,248 @@
+//! The directory that is judged is the one that is opened, from wherever and through whatever the runbook is named.
+
+use crate::home;
+use runbook_tests::env::{Finished, TestEnv};
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+
+/// Makes a database and copies it into a directory.
+const RUNBOOK: &str = r#"format = 1
+[runbook]
+name = "place"
+[targets.shop]
+sql = "sqlite:SHOP"
+create = true
+[targets.out]
+files = "OUT"
+access = "write"
+[[step]]
+id = "make"
+uses = "sql:transaction"
+bind.db = "shop"
+with = { statements = ["create table if not exists t (x)"] }
+irreversible = "an example"
+[[step]]
+id = "copy"
+uses = "sqlite:backup"
+bind = { db = "shop", directory = "out" }
+with = { file = "copy-{{ run.id }}.db" }
+irreversible = "an example"
+"#;
+
+fn runbook(shop: &str, out: &str) -> String {
+    RUNBOOK.replace("SHOP", shop).replace("OUT", out)
+}
+
+/// `site/app/r.toml` with its directories, and every link by which it can be named.
+fn site(shop: &str, out: &str) -> TestEnv {
+    let env = home();
+    env.file("site/app/r.toml", &runbook(shop, out));
+    for folder in ["site/app/out", "site/app/data", "site/app/sub", "site/app/app", "site/other", "elsewhere"] {
+        std::fs::create_dir_all(env.path().join(folder)).expect("a folder can be made");
+    }
+    for (to, link) in
+        [("app", "site/link"), ("../app/r.toml", "site/other/file.toml"), ("site", "site-link"), ("app/sub", "site/sub-link")]
+    {
+        symlink(to, env.path().join(link)).expect("a link can be made");
+    }
+    env
+}
+
+/// Working directory below the home, and the way to the runbook from there.
+const WAYS: &[(&str, &str)] = &[
+    ("site/app", "r.toml"),
+    ("site/app", "./r.toml"),
+    ("site", "app/r.toml"),
+    ("", "site/app/r.toml"),
+    ("site/other", "../app/r.toml"),
+    ("site/app/sub", "../r.toml"),
+    ("site", "app/sub/../r.toml"),
+    ("site", "link/r.toml"),
+    ("site/link", "r.toml"),
+    ("", "site-link/app/r.toml"),
+    ("site", "sub-link/../r.toml"),
+    ("site/other", "file.toml"),
+    ("site", "other/file.toml"),
+];
+
+/// Runs a command with the runbook named in one way; `/` in front of the way makes it absolute.
+fn run(env: &TestEnv, (folder, way): (&str, &str), arguments: &[&str]) -> Finished {
+    let way = way.strip_prefix('/').map_or_else(|| way.to_owned(), |rest| real(env).join(rest).display().to_string());
+    let all: Vec<&str> = arguments.iter().map(|argument| if *argument == "RUNBOOK" { way.as_str() } else { argument }).collect();
+    let output = env.command(&all).current_dir(env.path().join(folder)).output().expect("the program can be started");
+    Finished {
+        status: output.status.code().unwrap_or(-1),
+        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+    }
+}
+
+fn ways() -> impl Iterator<Item = (&'static str, &'static str)> {
+    WAYS.iter().copied().chain([("", "/site/app/r.toml"), ("site/other", "/site/link/r.toml"), ("", "/site-link/app/r.toml")])
+}
+
+/// The home without links.
+fn real(env: &TestEnv) -> PathBuf {
+    env.path().canonicalize().expect("the home is there")
+}
+
+/// A boundary that allows these directories and files, and nothing else of their kind.
+fn boundary(env: &TestEnv, name: &str, directories: &[&str], files: &[&str]) -> String {
+    let list = |paths: &[&str]| {
+        let paths: Vec<_> = paths.iter().map(|path| format!("\"{}\"", env.path().join(path).display())).collect();
+        format!("[{}]", paths.join(", "))
+    };
+    let text = format!(
+        "format = 1\n[[allow]]\ncapability = \"sql\"\nverbs = [\"transaction\", \"backup\", \"query\"]\nfiles = {}\n\
+         [[allow]]\ncapability = \"files\"\nverbs = [\"read\", \"write\", \"remove\"]\ndirectories = {}\n",
+        list(files),
+        list(directories)
+    );
+    env.file(name, &text).display().to_string()
+}
+
+/// A text without the spaces and bars at which it was wrapped.
+fn unwrapped(text: &str) -> String {
+    text.chars().filter(|c| !c.is_whitespace() && *c != '│').collect()
+}
+
+fn copies(folder: &Path) -> usize {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.filter(|entry| entry.file_name().to_string_lossy().starts_with("copy-")).count()
+}
+
+#[test]
+fn a_boundary_judges_the_path_that_is_opened_however_the_runbook_is_named() {
+    let env = site("data/shop.db", "out");
+    let right = boundary(&env, "right.toml", &["site/app/out"], &["site/app/data/shop.db"]);
+    // What other joinings of the same words would come to.
+    let others = ["site/app/app/out", "site/out", "out", "site/other/out", "site/app/sub/out", "site/app/out/out"];
+    let wrong = boundary(&env, "wrong.toml", &others, &["site/app/data/shop.db"]);
+    let out = real(&env).join("site/app/out");
+    for (number, way) in ways().enumerate() {
+        let refused = run(&env, way, &["--boundary", &wrong, "exec", "RUNBOOK"]).status(6);
+        let named = format!("write a file below {}", out.display());
+        let read = format!("read a file below {}", out.display());
+        let removed = format!("remove a file below {}", out.display());
+        let said = unwrapped(&refused.stderr);
+        assert!([named, read, removed].iter().any(|text| said.contains(&unwrapped(text))), "{way:?}: {}", refused.stderr);
+        assert_eq!(copies(&out), number, "{way:?}: a refused run wrote");
+        run(&env, way, &["--boundary", &right, "exec", "RUNBOOK"]).status(0);
+        assert_eq!(copies(&out), number + 1, "{way:?}: it wrote elsewhere");
+        assert!(env.path().join("site/app/data/shop.db").exists());
+        run(&env, way, &["--boundary", &right, "audit", "RUNBOOK"]).status(0);
+        run(&env, way, &["--boundary", &wrong, "audit", "RUNBOOK"]).status(6);
+    }
+}
+
+#[test]
+fn a_lockfile_holds_however_the_runbook_is_named_and_in_every_checkout() {
+    let env = site("data/shop.db", "out");
+    run(&env, ("", "site/app/r.toml"), &["lock", "RUNBOOK"]).status(0);
+    let locked = env.read("site/app/runbook.lock");
+    assert!(locked.contains("\"./out\"") && locked.contains("\"./data/shop.db\""), "{locked}");
+    assert!(!locked.contains(&env.path().display().to_string()), "{locked}");
+    for way in ways() {
+        run(&env, way, &["exec", "--locked", "RUNBOOK"]).status(0);
+        run(&env, way, &["lock", "RUNBOOK"]).status(0).out("as locked");
+        assert_eq!(env.read("site/app/runbook.lock"), locked, "{way:?}");
+    }
+    for folder in ["checkout/out", "checkout/data"] {
+        std::fs::create_dir_all(env.path().join(folder)).expect("a folder can be made");
+    }
+    env.file("checkout/r.toml", &env.read("site/app/r.toml"));
+    env.file("checkout/runbook.lock", &locked);
+    run(&env, ("", "checkout/r.toml"), &["exec", "--locked", "RUNBOOK"]).status(0);
+}
+
+#[test]
+fn a_link_in_the_checkout_is_judged_as_what_it_leads_to() {
+    // The directory itself, a component in the middle, the database, and a directory on the way to it.
+    for (shop, out) in [
+        ("data/shop.db", "in/link"),
+        ("data/shop.db", "in/link/deep"),
+        ("in/file.db", "out"),
+        ("in/link/shop.db", "out"),
+        ("in/link/deep/../shop.db", "in/link/../elsewhere"),
+    ] {
+        let env = site(shop, out);
+        std::fs::create_dir_all(env.path().join("site/app/in")).expect("a folder can be made");
+        std::fs::create_dir_all(env.path().join("elsewhere/deep")).expect("a folder can be made");
+        env.file("elsewhere/shop.db", "");
+        symlink("../../../elsewhere", env.path().join("site/app/in/link")).expect("a link can be made");
+        symlink("../../../elsewhere/shop.db", env.path().join("site/app/in/file.db")).expect("a link can be made");
+        let inside = boundary(&env, "inside.toml", &["site"], &["site"]);
+        let both = boundary(&env, "both.toml", &["site", "elsewhere"], &["site", "elsewhere"]);
+        // A boundary may itself be written through a link.
+        symlink("elsewhere", env.path().join("alias")).expect("a link can be made");
+        let alias = boundary(&env, "alias.toml", &["site-link", "alias"], &["site-link", "alias"]);
+        for way in [("site/app", "r.toml"), ("", "site/link/r.toml"), ("site/other", "file.toml")] {
+            let elsewhere = real(&env).join("elsewhere").display().to_string();
+            let refused = run(&env, way, &["--boundary", &inside, "exec", "RUNBOOK"]).status(6);
+            assert!(unwrapped(&refused.stderr).contains(&elsewhere), "{way:?}: {}", refused.stderr);
+            run(&env, way, &["--boundary", &both, "exec", "RUNBOOK"]).status(0);
+            run(&env, way, &["--boundary", &alias, "exec", "RUNBOOK"]).status(0);
+        }
+    }
+}
+
+#[test]
+fn a_link_that_is_moved_after_the_review_is_a_difference() {
+    let env = site("data/shop.db", "in/link");
+    std::fs::create_dir_all(env.path().join("site/app/in")).expect("a folder can be made");
+    let link = env.path().join("site/app/in/link");
+    symlink("../out", &link).expect("a link can be made");
+    let way = ("site", "app/r.toml");
+    run(&env, way, &["lock", "RUNBOOK"]).status(0);
+    run(&env, way, &["exec", "RUNBOOK"]).status(0);
+    std::fs::remove_file(&link).expect("a link can be removed");
+    symlink("../../../elsewhere", &link).expect("a link can be made");
+    run(&env, way, &["exec", "RUNBOOK"]).status(6).err("directories: ").err("elsewhere");
+    assert_eq!(copies(&env.path().join("elsewhere")), 0);
+}
+
+#[test]
+fn a_program_is_judged_by_its_name_and_by_the_file_that_it_leads_to() {
+    let env = home();
+    let text = |program: &str| {
+        format!(
+            "format = 1\n[runbook]\nname = \"program\"\n[targets.db]\nsql = \"postgres://a@127.0.0.1:1/d\"\n\
+             [targets.out]\nfiles = \"out\"\naccess = \"write\"\n[targets.program]\nprocess = {program:?}\nconnection = \"db\"\n\
+             arguments = [{{ repeat = {{ regex = \".*\" }} }}]\n\
+             [[step]]\nid = \"one\"\nuses = \"postgres:dump\"\nbind = {{ db = \"db\", program = \"program\", directory = \"out\" }}\n\
+             with = {{ file = \"x.zst\" }}\nirreversible = \"an example\"\n"
+        )
+    };
+    let bin = env.path().join("bin");
+    std::fs::create_dir_all(&bin).expect("a folder can be made");
+    for name in ["wrapper", "other"] {
+        std::fs::write(bin.join(name), "#!/bin/sh\n").expect("written");
+    }
+    for name in ["dump", "load"] {
+        symlink("wrapper", bin.join(name)).expect("a link can be made");
+    }
+    std::fs::create_dir_all(env.path().join("mine")).expect("a folder can be made");
+    symlink(bin.join("other"), env.path().join("mine/dump")).expect("a link can be made");
+    let allow = |name: &str, program: &Path| {
+        let rule = format!(
+            "format = 1\n[[allow]]\ncapability = \"process\"\nverbs = [\"run\"]\nprograms = [{program:?}]\n\
+             [[allow]]\ncapability = \"files\"\nverbs = [\"read\", \"write\", \"remove\"]\n\
+             [[allow]]\ncapability = \"sql\"\nverbs = [\"query\"]\n"
+        );
+        env.file(name, &rule).display().to_string()
+    };
+    let by_link = allow("by-link.toml", &bin.join("dump"));
+    let by_folder = allow("by-folder.toml", &env.path().join("mine/*"));
+    for (program, boundary, status) in [
+        (bin.join("dump"), &by_link, 0),
+        // The same file by another name may do something else.
+        (bin.join("load"), &by_link, 6),
+        (bin.join("other"), &by_link, 6),
+        // A folder is allowed, and not what links in it lead to.
+        (env.path().join("mine/dump"), &by_folder, 6),
+    ] {
+        env.file("r.toml", &text(&program.display().to_string()));
+        let found = env.run(&["--boundary", boundary, "validate", "r.toml"]);
+        assert_eq!(found.status, status, "{}: {}", program.display(), found.stderr);
+    }
+}
