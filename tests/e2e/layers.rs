@@ -19,12 +19,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
 
 #[test]
 fn dependencies_between_crates_point_one_way() {
-    let output = Command::new(env!("CARGO"))
-        .args(["metadata", "--format-version", "1", "--no-deps", "--offline"])
-        .current_dir(repository())
-        .output()
-        .expect("cargo runs");
-    let metadata: serde_json::Value = serde_json::from_slice(&output.stdout).expect("cargo prints JSON");
+    let metadata = metadata();
     let packages = metadata["packages"].as_array().expect("there are packages");
     for (name, allowed) in ALLOWED {
         let package = packages.iter().find(|package| package["name"] == *name).unwrap_or_else(|| panic!("no crate {name}"));
@@ -37,6 +32,42 @@ fn dependencies_between_crates_point_one_way() {
             assert!(allowed.contains(&dependency), "{name} depends on {dependency}");
         }
     }
+}
+
+#[test]
+fn no_crate_depends_on_what_it_does_not_use() {
+    let metadata = metadata();
+    for package in metadata["packages"].as_array().expect("there are packages") {
+        let name = package["name"].as_str().expect("a name");
+        let manifest = std::path::Path::new(package["manifest_path"].as_str().expect("a path"));
+        let folder = manifest.parent().expect("a manifest is in a folder");
+        let mut text = std::fs::read_to_string(folder.join("build.rs")).unwrap_or_default();
+        let mut folders: Vec<_> = ["src", "tests", "benches", "examples"].map(|below| folder.join(below)).to_vec();
+        folders.extend((name == "runbook-cli").then(|| repository().join("tests/e2e")));
+        for file in folders.iter().filter(|folder| folder.is_dir()).flat_map(|folder| rust_files(folder)) {
+            text.push_str(&std::fs::read_to_string(file).expect("a source file is text"));
+        }
+        for dependency in package["dependencies"].as_array().expect("a list") {
+            let used = dependency["rename"].as_str().or(dependency["name"].as_str()).expect("a name");
+            // Its derive names it.
+            let is_derived = used == "schemars" && text.contains("JsonSchema");
+            let word = used.replace('-', "_");
+            let is_named = text.match_indices(&word).any(|(at, _)| {
+                let is_part = |c: char| c.is_alphanumeric() || c == '_';
+                !text[..at].ends_with(is_part) && !text[at + word.len()..].starts_with(is_part)
+            });
+            assert!(is_named || is_derived, "{name} depends on {used} and does not use it");
+        }
+    }
+}
+
+fn metadata() -> serde_json::Value {
+    let output = Command::new(env!("CARGO"))
+        .args(["metadata", "--format-version", "1", "--no-deps", "--offline"])
+        .current_dir(repository())
+        .output()
+        .expect("cargo runs");
+    serde_json::from_slice(&output.stdout).expect("cargo prints JSON")
 }
 
 #[test]

@@ -154,7 +154,9 @@ impl Live {
             RunEvent::AttemptStarted { step, attempt, proposal, .. } => {
                 let doing = proposal.as_ref().map(|proposal| proposal.summary.clone()).unwrap_or_default();
                 let again = if *attempt > 1 { format!(" (attempt {attempt})") } else { String::new() };
-                self.start(step, format!("{step}{again}  {doing}"));
+                let title = self.summary.step(step).filter(|step| step.has_title()).map(|step| step.title.clone());
+                let what: Vec<String> = title.into_iter().chain((!doing.is_empty()).then_some(doing)).collect();
+                self.start(step, format!("{step}{again}  {}", what.join(": ")));
             }
             RunEvent::UndoStarted { step, .. } => self.start(step, format!("undo of {step}")),
             RunEvent::NotifyStarted { notify, .. } => self.start(notify, notify.to_string()),

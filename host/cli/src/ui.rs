@@ -44,6 +44,11 @@ pub fn text(text: &str) -> Result<(), Failure> {
     }
 }
 
+/// Whether stdout is a terminal, so that a person reads it.
+pub fn is_shown() -> bool {
+    std::io::stdout().is_terminal()
+}
+
 /// Writes a report to stdout.
 pub fn report(format: Format, summary: &Summary) -> Result<(), Failure> {
     let report = runbook_report::render(format, summary);

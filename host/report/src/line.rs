@@ -1,6 +1,6 @@
 //! One event, one line (or a few): what the operator reads while a run goes on.
 
-use crate::summary::{Summary, cause_text};
+use crate::summary::{StepSummary, Summary, cause_text};
 use runbook_document::format_duration;
 use runbook_engine::{
     ApprovalVerdict, AttemptResult, LogLevel, Look, LookVerdict, Outcome, Proposal, Record, Recovery, RunEvent, Section, StepId,
@@ -137,7 +137,7 @@ fn looked(guard: &StepId, look: &Look) -> Line {
 /// What a step would do, and how to say that it may.
 fn asked(summary: &Summary, step: &StepId, proposal: &Proposal) -> Vec<Line> {
     let run = short(&summary.run);
-    let mut lines = vec![line(Tone::Warning, format!("  ? {step}: waits for approval; it would: {}", proposal.summary))];
+    let mut lines = vec![line(Tone::Warning, format!("  ? {step}{}: waits for approval; it would: {}", title_of(summary, step), proposal.summary))];
     lines.extend(proposal.effects.iter().map(|effect| line(Tone::Plain, format!("      {}: {}", effect.verb, effect.summary))));
     lines.push(line(Tone::Plain, format!("      `runbook approve {run} {step}` or `runbook reject {run} {step} --reason …`")));
     lines
@@ -145,10 +145,15 @@ fn asked(summary: &Summary, step: &StepId, proposal: &Proposal) -> Vec<Line> {
 
 /// What a person is to do, and how to say that it is done.
 fn by_hand(summary: &Summary, step: &StepId, instructions: &str) -> Vec<Line> {
-    let mut lines = vec![line(Tone::Warning, format!("  ? {step}: a person must do this"))];
+    let mut lines = vec![line(Tone::Warning, format!("  ? {step}: a person must do this{}", title_of(summary, step)))];
     lines.extend(instructions.lines().map(|text| line(Tone::Plain, format!("      {text}"))));
     lines.push(line(Tone::Plain, format!("      then `runbook answer {} {step}`", short(&summary.run))));
     lines
+}
+
+/// `: Move the address`, if the step is called something else than its id.
+fn title_of(summary: &Summary, step: &StepId) -> String {
+    summary.step(step).filter(|step| step.has_title()).map(|step| format!(": {}", step.title)).unwrap_or_default()
 }
 
 /// The tone of an end.
@@ -304,7 +309,7 @@ fn step_line(summary: &Summary, step: &StepId, tone: Tone, word: &str, took: Opt
     let took = took.map(format_duration).unwrap_or_default();
     let text = match tone {
         Tone::Bad => known.map(|step| step.title.clone()),
-        Tone::Good | Tone::Warning | Tone::Dim | Tone::Plain => known.map(|step| step.summary.clone()),
+        Tone::Good | Tone::Warning | Tone::Dim | Tone::Plain => known.map(StepSummary::titled),
     };
     let text = format!("  {sign} {:width$}  {word:<8} {took:>8}  {}", step.as_str(), text.unwrap_or_default());
     line(tone, text.trim_end())

@@ -38,7 +38,9 @@ pub fn run(context: &Context, args: &RunsArgs) -> Result<ExitStatus, Failure> {
         }
         return Ok(ExitStatus::Success);
     }
-    let rows: Vec<_> = runs.iter().map(row).collect();
+    let headings = ["run", "started", "state", "took", "operator", "runbook"].map(str::to_owned).to_vec();
+    // Where a program reads them, each line is a run.
+    let rows: Vec<_> = ui::is_shown().then_some(headings).into_iter().chain(runs.iter().map(row)).collect();
     ui::text(&runbook_report::table(&rows))?;
     for (run, _) in runs.iter().filter(|(_, standing)| *standing == Standing::Interrupted) {
         let id = run.run.short();

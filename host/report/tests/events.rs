@@ -1,0 +1,96 @@
+//! Every kind of event, with every form of its parts, fits the published schema: events are made from the schema, read by the
+//! engine, written as lines, and compared with the schema again.
+
+use runbook_engine::{Record, RunEvent, RunId};
+use serde_json::{Map, Value, json};
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+/// Values that a schema allows: each alternative is in one of them.
+fn values(root: &Value, node: &Value) -> Vec<Value> {
+    if let Some(target) = node["$ref"].as_str() {
+        return values(root, root.pointer(target.trim_start_matches('#')).expect("the schema has its parts"));
+    }
+    if let Some(constant) = node.get("const") {
+        return vec![constant.clone()];
+    }
+    if let Some(words) = node["enum"].as_array() {
+        return words.clone();
+    }
+    for word in ["oneOf", "anyOf"] {
+        if let Some(forms) = node[word].as_array() {
+            return forms.iter().flat_map(|form| values(root, form)).collect();
+        }
+    }
+    match &node["type"] {
+        Value::Array(types) => types.iter().flat_map(|one| of_type(root, node, one.as_str().unwrap_or_default())).collect(),
+        Value::String(one) => of_type(root, node, one),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => vec![json!({ "any": [1, "value"] })],
+    }
+}
+
+fn of_type(root: &Value, node: &Value, name: &str) -> Vec<Value> {
+    match (name, node["format"].as_str()) {
+        ("string", Some("date-time")) => vec![json!("2026-11-21T16:00:00Z")],
+        ("string", Some("uuid")) => vec![json!("01a1fec1-e55e-7000-8000-000000000000")],
+        ("string", _) => vec![json!("a\ntext")],
+        ("integer", _) => vec![json!(3)],
+        ("number", _) => vec![json!(1.5)],
+        ("boolean", _) => vec![json!(true), json!(false)],
+        ("null", _) => vec![Value::Null],
+        ("array", _) => values(root, &node["items"]).into_iter().map(|item| json!([item])).chain([json!([])]).collect(),
+        _ => objects(root, node),
+    }
+}
+
+/// One object with the first value of each property, and one more for each other value of a property.
+fn objects(root: &Value, node: &Value) -> Vec<Value> {
+    let empty = Map::new();
+    let properties = node["properties"].as_object().unwrap_or(&empty);
+    let all: Vec<(&String, Vec<Value>)> = properties.iter().map(|(name, below)| (name, values(root, below))).collect();
+    let first: Map<String, Value> = all.iter().map(|(name, values)| ((*name).clone(), values[0].clone())).collect();
+    let mut objects = vec![Value::Object(first.clone())];
+    for (name, values) in &all {
+        objects.extend(values.iter().skip(1).map(|value| {
+            let mut other = first.clone();
+            other.insert((*name).clone(), value.clone());
+            Value::Object(other)
+        }));
+    }
+    objects
+}
+
+#[test]
+fn every_kind_of_event_is_written_as_its_schema_says() {
+    let schema = runbook_report::event_schema();
+    let validator = jsonschema::validator_for(&schema).expect("a good schema");
+    let run = RunId::parse("01a1fec1-e55e-7000-8000-000000000000").expect("an id");
+    let mut kinds = BTreeSet::new();
+    let events = values(&schema, &json!({ "$ref": "#/$defs/RunEvent" }));
+    assert!(events.len() > 100, "only {}", events.len());
+    for event in events {
+        let read: RunEvent = serde_json::from_value(event.clone()).unwrap_or_else(|error| panic!("{error}: {event}"));
+        let record = Record { seq: 7, at: "2026-11-21T16:00:00Z".parse().expect("a time"), event: read };
+        for since in [None, Some(Duration::from_millis(12))] {
+            let line = runbook_report::event_line(run, &record, since);
+            assert!(!line.contains('\n'), "one line: {line}");
+            let written: Value = serde_json::from_str(&line).expect("JSON");
+            let wrong: Vec<_> = validator.iter_errors(&written).map(|error| error.to_string()).collect();
+            assert!(wrong.is_empty(), "{wrong:?} in {line}");
+            assert_eq!(written["event"]["type"], event["type"]);
+            kinds.insert(event["type"].as_str().expect("it has a type").to_owned());
+        }
+    }
+    let known = schema["$defs"]["RunEvent"]["oneOf"].as_array().expect("kinds").len();
+    assert_eq!(kinds.len(), known);
+    // What is not an event is refused: the schema says something.
+    let good: Value = json!({ "format": 1, "run": run, "seq": 0, "at": "2026-11-21T16:00:00Z", "monotonic_ms": null, "event": { "type": "verify-began" } });
+    assert!(validator.is_valid(&good));
+    for (field, bad) in
+        [("event", json!({ "type": "verify-begun" })), ("event", json!({})), ("seq", json!(-1)), ("format", json!(2))]
+    {
+        let mut line = good.clone();
+        line[field] = bad;
+        assert!(!validator.is_valid(&line), "{line}");
+    }
+}
