@@ -1,7 +1,7 @@
 //! Builds the bundled plugins for wasm and packs them, so that the program carries them.
 
 use runbook_pack::PackError;
-use runbook_pack::cargo::{BuildError, Profile, build};
+use runbook_pack::cargo::{BuildError, Profile, TargetDir, build};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
@@ -20,12 +20,12 @@ fn main() {
         .and_then(Path::parent)
         .map_or(out.join("plugins"), |target| target.join("plugins"));
     let folders = plugin_folders(&root.join("plugins"));
-    let components = build(&folders, &target_dir, Profile::Plugin).unwrap_or_else(|error| fail(&error));
+    let components = build(&folders, &TargetDir::Given(target_dir), Profile::Plugin).unwrap_or_else(|error| fail(&error));
     let mut table = String::from("/// Every plugin inside the program, sorted by name.\npub const BUNDLED: &[Bundled] = &[\n");
-    for (folder, component) in folders.iter().zip(components) {
+    for (folder, packed) in folders.iter().zip(components) {
         let name = folder.file_name().and_then(|name| name.to_str()).expect("folders of plugins have plain names");
         let path = out.join(format!("{name}.wasm"));
-        std::fs::write(&path, component).expect("OUT_DIR can be written");
+        std::fs::write(&path, packed.component).expect("OUT_DIR can be written");
         writeln!(table, "    Bundled {{ name: {name:?}, component: include_bytes!({:?}) }},", path.display().to_string())
             .expect("strings can be written");
     }

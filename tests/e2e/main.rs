@@ -24,6 +24,7 @@ mod layers;
 mod leases;
 mod nested;
 mod person;
+mod plugins;
 mod prune;
 mod quickstart;
 mod retry;

@@ -205,7 +205,11 @@ impl Judge<'_> {
             let known: Vec<_> = self.manifest.operations.keys().map(String::as_str).collect();
             let help = runbook_document::nearest(self.site.operation, known.iter().copied()).map_or_else(
                 || format!("it has: {}", known.join(", ")),
-                |near| format!("did you mean `{}:{near}`?", self.manifest.name),
+                // As the runbook names the plugin: a file by its path.
+                |near| {
+                    let reference = self.site.uses.rsplit_once(':').map_or(self.site.uses, |(reference, _)| reference);
+                    format!("did you mean `{reference}:{near}`?")
+                },
             );
             let message = format!("plugin `{}` has no operation `{}`", self.manifest.name, self.site.operation);
             self.refusal(RefusalRule::UnknownOperation, message, self.site.span, help)

@@ -59,6 +59,21 @@ impl Failure {
         self
     }
 
+    /// Why an error came about, cause by cause. What a message has said already is not said again.
+    pub fn causes(error: &dyn Error) -> Vec<String> {
+        let (mut said, mut causes) = (error.to_string(), Vec::new());
+        let mut cause = error.source();
+        while let Some(error) = cause {
+            let text = error.to_string();
+            if !said.contains(&text) {
+                causes.push(text.clone());
+                said = text;
+            }
+            cause = error.source();
+        }
+        causes
+    }
+
     /// How the program ends.
     pub fn status(&self) -> ExitStatus {
         match self {
@@ -71,5 +86,26 @@ impl Failure {
 impl From<std::io::Error> for Failure {
     fn from(error: std::io::Error) -> Self {
         if error.kind() == std::io::ErrorKind::BrokenPipe { Self::BrokenPipe } else { Self::engine(error) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    enum Told {
+        #[error("`a` cannot be read: {source}")]
+        Once { source: std::io::Error },
+        #[error("`a` cannot be read")]
+        Apart { source: std::io::Error },
+    }
+
+    #[test]
+    fn a_cause_is_said_once_wherever_a_message_has_it() {
+        let missing = || std::io::Error::from(std::io::ErrorKind::NotFound);
+        let reason = missing().to_string();
+        assert_eq!(Failure::causes(&Told::Once { source: missing() }), Vec::<String>::new());
+        assert_eq!(Failure::causes(&Told::Apart { source: missing() }), [reason]);
     }
 }

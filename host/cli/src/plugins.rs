@@ -62,7 +62,7 @@ pub fn is_file(reference: &str) -> bool {
 }
 
 /// The file that a reference names, as people would write it in the working directory.
-fn file_of(reference: &str, folder: &Path) -> PathBuf {
+pub fn file_of(reference: &str, folder: &Path) -> PathBuf {
     let path = folder.join(reference.strip_prefix("./").unwrap_or(reference));
     let here = std::env::current_dir().map(|here| runbook_runtime::follow_links(&here));
     here.ok().and_then(|here| path.strip_prefix(here).ok().map(Path::to_owned)).unwrap_or(path)

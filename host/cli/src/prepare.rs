@@ -4,7 +4,7 @@
 use crate::boundary;
 use crate::context::Context;
 use crate::failure::Failure;
-use crate::plugins::Plugins;
+use crate::plugins::{Plugins, file_of, is_file};
 use crate::runbook_file::RunbookFile;
 use crate::signatures::TrustFiles;
 use runbook_authority::grant::{self, Refusal, UseSite as GrantSite};
@@ -145,7 +145,7 @@ fn prepare_within(
                 for boundary in &limits.boundaries {
                     boundary::check(boundary, &site, (plugin.manifest(), &effective), &mut diagnostics);
                 }
-                diagnostics.extend(wrong_input(&site, operation, &plugin));
+                diagnostics.extend(wrong_input(&site, (reference, operation), folder, &plugin));
                 facts.insert(site.step.clone(), facts_of(&plugin, operation));
                 let site_of = Site { reference: reference.to_owned(), operation: operation.to_owned(), plugin, effective };
                 sites.insert(site.step, site_of);
@@ -197,7 +197,7 @@ fn read_targets<'a>(runbook: &'a Runbook, folder: Folder<'_>, diagnostics: &mut 
 
 /// An input without templates is known now, so it is compared with the operation's schema now. The others are compared when
 /// they are rendered.
-fn wrong_input(site: &UseSite<'_>, operation: &str, plugin: &Verified) -> Option<Diagnostic> {
+fn wrong_input(site: &UseSite<'_>, (reference, operation): (&str, &str), folder: &Path, plugin: &Verified) -> Option<Diagnostic> {
     let input = site.with.map_or_else(|| serde_json::json!({}), runbook_document::Table::to_json);
     if input.to_string().contains("{{") {
         return None;
@@ -206,7 +206,9 @@ fn wrong_input(site: &UseSite<'_>, operation: &str, plugin: &Verified) -> Option
     let place = mismatch.key().and_then(|key| site.with?.get(key)).map(|node| node.span.clone());
     let span = place.or_else(|| site.with.map(|with| with.span.clone())).unwrap_or_else(|| site.span.clone());
     let message = format!("the input of `{}` does not fit: {mismatch}", site.uses.value);
-    let help = format!("see `runbook plugin inspect {}`", plugin.manifest().name);
+    // What can be run from here: a file is named relative to the runbook in it, and relative to this folder on the command line.
+    let place = if is_file(reference) { file_of(reference, folder).display().to_string() } else { reference.to_owned() };
+    let help = format!("see `runbook plugin inspect {place}:{operation}`");
     Some(Diagnostic::error("E0230", site.source, span, message).label("does not fit").help(help))
 }
 
@@ -215,13 +217,8 @@ fn unusable(site: &UseSite<'_>, failure: Failure) -> Result<Diagnostic, Failure>
     match failure {
         Failure::Error { error, hints, status } => {
             let code = if status == crate::exit_status::ExitStatus::Refused { "E0117" } else { "E0312" };
-            let mut message = error.to_string();
-            let mut cause = error.source();
-            while let Some(error) = cause {
-                message.push_str(": ");
-                message.push_str(&error.to_string());
-                cause = error.source();
-            }
+            let said = std::iter::once(error.to_string()).chain(Failure::causes(error.as_ref()));
+            let message = said.collect::<Vec<_>>().join(": ");
             let diagnostic = Diagnostic::error(code, site.source, site.uses.span.clone(), message).label("this plugin");
             Ok(if hints.is_empty() { diagnostic } else { diagnostic.help(hints.join("; ")) })
         }

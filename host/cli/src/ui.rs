@@ -108,10 +108,8 @@ pub fn failure(context: Option<&Context>, failure: &Failure) {
         Failure::Findings { diagnostics, .. } => note(&render_diagnostics(diagnostics, color)),
         Failure::Error { error, hints, .. } => {
             let mut text = format!("{} {error}", paint("error:", "1;31", color));
-            let mut cause = error.source();
-            while let Some(error) = cause {
-                let _ = write!(text, "\n  because {error}");
-                cause = error.source();
+            for cause in Failure::causes(error.as_ref()) {
+                let _ = write!(text, "\n  because {cause}");
             }
             for hint in hints {
                 let _ = write!(text, "\n{} {hint}", paint("help:", "1;36", color));

@@ -1,9 +1,11 @@
 //! Builds plugins written in Rust with cargo.
 
-use crate::PackError;
+use crate::{PackError, Packed};
 use runbook_document::Source;
+use serde_json::Value as Json;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 
 /// The target that plugins are compiled to.
 pub const TARGET: &str = "wasm32-unknown-unknown";
@@ -22,7 +24,7 @@ pub enum BuildError {
     )]
     NoTarget,
     /// cargo could not be started.
-    #[error("`cargo` cannot be started: {0}")]
+    #[error("`cargo` cannot be started")]
     NoCargo(#[source] std::io::Error),
     /// cargo said no; it has printed why.
     #[error("cargo could not build `{}`", folder.display())]
@@ -33,17 +35,23 @@ pub enum BuildError {
         output: String,
     },
     /// A file is missing or cannot be read.
-    #[error("`{}` cannot be read: {source}", path.display())]
+    #[error("`{}` cannot be read", path.display())]
     Read {
         /// The file.
         path: PathBuf,
         /// Why.
         source: std::io::Error,
     },
-    /// `Cargo.toml` has no package name.
-    #[error("`{}` names no package", path.display())]
-    NoName {
+    /// `Cargo.toml` is there, and cargo does not know what is in it.
+    #[error("`{}` is no package that cargo knows", path.display())]
+    NoPackage {
         /// The file.
+        path: PathBuf,
+    },
+    /// The package makes no wasm module.
+    #[error("`{}` makes no `cdylib`, which is what becomes a plugin; add `[lib]` with `crate-type = [\"cdylib\", \"rlib\"]`", path.display())]
+    NoCdylib {
+        /// Its `Cargo.toml`.
         path: PathBuf,
     },
     /// It was built and cannot be packed.
@@ -75,47 +83,103 @@ impl Profile {
     }
 }
 
+/// Where cargo puts what it makes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TargetDir {
+    /// This folder.
+    Given(PathBuf),
+    /// The one of the plugin's workspace, as cargo knows it: what plugins have in common is compiled once.
+    OfWorkspace,
+}
+
+impl TargetDir {
+    /// What cargo is told. A relative `CARGO_TARGET_DIR` is relative to where the user is, not to the plugin.
+    fn told(&self) -> Option<PathBuf> {
+        match self {
+            Self::Given(folder) => Some(folder.clone()),
+            Self::OfWorkspace => std::env::var_os("CARGO_TARGET_DIR").and_then(|folder| std::path::absolute(folder).ok()),
+        }
+    }
+}
+
+/// A plugin as cargo knows it.
+struct Package {
+    /// For `--package`.
+    name: String,
+    /// The file that cargo makes of it.
+    module: PathBuf,
+}
+
 /// Builds and packs plugins, all with one call of cargo. Each folder has a `Cargo.toml` and a `plugin.toml`; the components come
-/// in the same order.
-pub fn build(folders: &[PathBuf], target_dir: &Path, profile: Profile) -> Result<Vec<Vec<u8>>, BuildError> {
+/// in the same order. What is wrong with a manifest by itself is said before cargo runs.
+///
+/// # Errors
+/// [`BuildError`] says which folder cannot be built, and why.
+pub fn build(folders: &[PathBuf], target_dir: &TargetDir, profile: Profile) -> Result<Vec<Packed>, BuildError> {
     let Some(first) = folders.first() else { return Ok(Vec::new()) };
-    let names = folders.iter().map(|folder| package_name(folder)).collect::<Result<Vec<_>, _>>()?;
-    compile(first, &names, target_dir, profile)?;
-    folders.iter().zip(&names).map(|(folder, name)| pack_built(folder, name, target_dir, profile)).collect()
+    let manifests = folders.iter().map(|folder| manifest(folder)).collect::<Result<Vec<_>, _>>()?;
+    let packages = folders.iter().map(|folder| package(folder, target_dir, profile)).collect::<Result<Vec<_>, _>>()?;
+    compile(first, &packages, target_dir, profile)?;
+    let packed = |((folder, manifest), package): ((&PathBuf, &Arc<Source>), &Package)| {
+        let module =
+            std::fs::read(&package.module).map_err(|source| BuildError::Read { path: package.module.clone(), source })?;
+        crate::pack(&module, manifest).map_err(|source| BuildError::Pack { folder: folder.clone(), source })
+    };
+    folders.iter().zip(&manifests).zip(&packages).map(packed).collect()
 }
 
 fn read(path: PathBuf) -> Result<String, BuildError> {
     std::fs::read_to_string(&path).map_err(|source| BuildError::Read { path, source })
 }
 
-/// `name` of `[package]`.
-fn package_name(folder: &Path) -> Result<String, BuildError> {
+/// The manifest of a folder, if there is nothing wrong with it.
+fn manifest(folder: &Path) -> Result<Arc<Source>, BuildError> {
+    let path = folder.join("plugin.toml");
+    let source = Source::new(path.display().to_string(), read(path)?);
+    match crate::read_manifest(&source) {
+        Ok(_) => Ok(source),
+        Err(error) => Err(BuildError::Pack { folder: folder.to_owned(), source: error }),
+    }
+}
+
+/// Asks cargo about the package of a folder.
+fn package(folder: &Path, target_dir: &TargetDir, profile: Profile) -> Result<Package, BuildError> {
     let path = folder.join("Cargo.toml");
-    let source = Source::new(path.display().to_string(), read(path.clone())?);
-    let table = runbook_document::parse(&source, &mut runbook_document::Diagnostics::default());
-    let package = table.as_ref().and_then(|table| table.get("package")).map(|node| &node.value);
-    let name = match package {
-        Some(runbook_document::Value::Table(package)) => {
-            package.get("name").and_then(<String as runbook_document::FromNode>::from_node)
-        }
-        _ => None,
-    };
-    name.ok_or(BuildError::NoName { path })
+    read(path.clone())?;
+    let mut command = cargo(folder, target_dir);
+    let output = command.args(["metadata", "--no-deps", "--format-version", "1"]).output().map_err(BuildError::NoCargo)?;
+    if !output.status.success() {
+        return Err(failed(folder, &output));
+    }
+    let unknown = || BuildError::NoPackage { path: path.clone() };
+    let metadata: Json = serde_json::from_slice(&output.stdout).map_err(|_| unknown())?;
+    let same = |known: &Json| known.as_str().is_some_and(|known| known_path(known.as_ref()) == known_path(&path));
+    let package = metadata["packages"].as_array().into_iter().flatten().find(|package| same(&package["manifest_path"]));
+    let package = package.ok_or_else(unknown)?;
+    let is_cdylib = |target: &&Json| target["crate_types"].as_array().is_some_and(|types| types.contains(&"cdylib".into()));
+    let library = package["targets"].as_array().into_iter().flatten().find(is_cdylib);
+    let library =
+        library.and_then(|library| library["name"].as_str()).ok_or_else(|| BuildError::NoCdylib { path: path.clone() })?;
+    let target = metadata["target_directory"].as_str().ok_or_else(unknown)?;
+    let file = format!("{}.wasm", library.replace('-', "_"));
+    let module = Path::new(target).join(TARGET).join(profile.name()).join(file);
+    Ok(Package { name: package["name"].as_str().ok_or_else(unknown)?.to_owned(), module })
 }
 
-fn pack_built(folder: &Path, name: &str, target_dir: &Path, profile: Profile) -> Result<Vec<u8>, BuildError> {
-    let file = format!("{}.wasm", name.replace('-', "_"));
-    let path = target_dir.join(TARGET).join(profile.name()).join(file);
-    let module = std::fs::read(&path).map_err(|source| BuildError::Read { path, source })?;
-    let manifest_path = folder.join("plugin.toml");
-    let manifest = Source::new(manifest_path.display().to_string(), read(manifest_path)?);
-    crate::pack(&module, &manifest).map_err(|source| BuildError::Pack { folder: folder.to_owned(), source })
+/// A path without links, so that two spellings of one file are one.
+fn known_path(path: &Path) -> PathBuf {
+    path.canonicalize().unwrap_or_else(|_| path.to_owned())
 }
 
-fn compile(folder: &Path, names: &[String], target_dir: &Path, profile: Profile) -> Result<(), BuildError> {
+/// What cargo said when it failed.
+fn failed(folder: &Path, output: &std::process::Output) -> BuildError {
+    BuildError::Cargo { folder: folder.to_owned(), output: String::from_utf8_lossy(&output.stderr).into_owned() }
+}
+
+fn compile(folder: &Path, packages: &[Package], target_dir: &TargetDir, profile: Profile) -> Result<(), BuildError> {
     let mut command = cargo(folder, target_dir);
     command.args(["build", "--lib", "--target", TARGET, "--profile", profile.name()]);
-    command.args(names.iter().flat_map(|name| ["--package", name]));
+    command.args(packages.iter().flat_map(|package| ["--package", package.name.as_str()]));
     match toolchain()? {
         Toolchain::Installed => {}
         Toolchain::FromSource { linker } => {
@@ -127,13 +191,13 @@ fn compile(folder: &Path, names: &[String], target_dir: &Path, profile: Profile)
     if output.status.success() {
         return Ok(());
     }
-    Err(BuildError::Cargo { folder: folder.to_owned(), output: String::from_utf8_lossy(&output.stderr).into_owned() })
+    Err(failed(folder, &output))
 }
 
 /// cargo, without what an outer cargo, clippy or a coverage tool has set for the host.
-fn cargo(folder: &Path, target_dir: &Path) -> Command {
+fn cargo(folder: &Path, target_dir: &TargetDir) -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    command.current_dir(folder).stdin(Stdio::null()).env("CARGO_TARGET_DIR", target_dir);
+    command.current_dir(folder).stdin(Stdio::null());
     for (name, _) in std::env::vars_os() {
         let Some(text) = name.to_str() else { continue };
         let kept = matches!(text, "CARGO_HOME" | "CARGO_NET_OFFLINE" | "CARGO_HTTP_CAINFO" | "CARGO_TARGET_DIR");
@@ -144,6 +208,9 @@ fn cargo(folder: &Path, target_dir: &Path) -> Command {
         if of_the_host && !kept {
             command.env_remove(&name);
         }
+    }
+    if let Some(target_dir) = target_dir.told() {
+        command.env("CARGO_TARGET_DIR", target_dir);
     }
     command
 }

@@ -8,8 +8,10 @@
 
 pub mod cargo;
 mod describe;
+mod slots;
 
 pub use describe::DescribeError;
+pub use slots::UnknownSlot;
 
 use describe::{Described, Description};
 use runbook_authority::manifest::{Manifest, OperationKind, SECTION};
@@ -46,6 +48,12 @@ pub enum PackError {
         /// The operation.
         operation: String,
     },
+    /// The code names slots that the manifest does not have.
+    #[error("{}", .slots.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    UnknownSlots {
+        /// Each of them.
+        slots: Vec<UnknownSlot>,
+    },
     /// Manifest and code disagree about what an operation is.
     #[error("operation `{operation}` is a {} in `plugin.toml` and a {} in the code", manifest.name(), code.name())]
     KindDiffers {
@@ -58,18 +66,37 @@ pub enum PackError {
     },
 }
 
+/// A plugin in one file.
+#[derive(Debug)]
+pub struct Packed {
+    /// The component, with its manifest inside.
+    pub component: Vec<u8>,
+    /// Slots of the manifest that the code names nowhere, sorted. Empty if the code does not say which it names, as in other
+    /// languages than Rust.
+    pub unnamed_slots: Vec<String>,
+}
+
 /// Packs a core module with its manifest.
-pub fn pack(module: &[u8], manifest: &Arc<Source>) -> Result<Vec<u8>, PackError> {
-    let mut diagnostics = Diagnostics::default();
-    let Some(mut manifest) = Manifest::parse(manifest, &mut diagnostics).filter(|_| !diagnostics.has_errors()) else {
-        return Err(PackError::Manifest(diagnostics));
-    };
+///
+/// # Errors
+/// [`PackError`] says what is wrong with the manifest or the module, or that they do not fit each other.
+pub fn pack(module: &[u8], manifest: &Arc<Source>) -> Result<Packed, PackError> {
+    let mut manifest = read_manifest(manifest)?;
     if wasmparser::Parser::is_component(module) {
         return Err(PackError::AlreadyComponent);
     }
-    let component = encode(module)?;
-    merge(&mut manifest, describe::describe(module)?)?;
-    Ok(with_section(component, SECTION, &manifest.to_section()))
+    let (module, noted) = slots::take_notes(module)?;
+    let unnamed_slots = slots::compare(&noted, &manifest)?;
+    let component = encode(&module)?;
+    merge(&mut manifest, describe::describe(&module)?)?;
+    Ok(Packed { component: with_section(component, SECTION, &manifest.to_section()), unnamed_slots })
+}
+
+/// Reads a manifest, and refuses it with all that is wrong with it.
+pub(crate) fn read_manifest(source: &Arc<Source>) -> Result<Manifest, PackError> {
+    let mut diagnostics = Diagnostics::default();
+    let manifest = Manifest::parse(source, &mut diagnostics).filter(|_| !diagnostics.has_errors());
+    manifest.ok_or(PackError::Manifest(diagnostics))
 }
 
 fn encode(module: &[u8]) -> Result<Vec<u8>, PackError> {

@@ -2,7 +2,8 @@
 
 use runbook_authority::capability::{FunctionRow, Verb, function_row};
 use runbook_authority::manifest::{Manifest, SECTION};
-use runbook_pack::cargo::{Profile, build};
+use runbook_pack::Packed;
+use runbook_pack::cargo::{Profile, TargetDir, build};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
@@ -22,7 +23,11 @@ struct Built {
 static BUILT: LazyLock<Vec<Built>> = LazyLock::new(|| {
     let folders = folders();
     let components = build(&folders, &target_dir(), Profile::Plugin).expect("the bundled plugins build");
-    folders.into_iter().zip(components).map(|(folder, component)| Built { folder, component }).collect()
+    let built = |(folder, packed): (PathBuf, Packed)| {
+        assert!(packed.unnamed_slots.is_empty(), "{}: {:?} are named nowhere", folder.display(), packed.unnamed_slots);
+        Built { folder, component: packed.component }
+    };
+    folders.into_iter().zip(components).map(built).collect()
 });
 
 fn folders() -> Vec<PathBuf> {
@@ -35,8 +40,8 @@ fn folders() -> Vec<PathBuf> {
 }
 
 /// A folder of its own: the outer cargo holds the lock on the other one.
-fn target_dir() -> PathBuf {
-    Path::new(env!("CARGO_TARGET_TMPDIR")).join("plugins")
+fn target_dir() -> TargetDir {
+    TargetDir::Given(Path::new(env!("CARGO_TARGET_TMPDIR")).join("plugins"))
 }
 
 fn name(built: &Built) -> String {
@@ -157,6 +162,6 @@ fn packing_again_gives_the_same_bytes() {
     let folders: Vec<_> = BUILT.iter().map(|built| built.folder.clone()).collect();
     let again = build(&folders, &target_dir(), Profile::Plugin).expect("what was built builds again");
     for (built, again) in BUILT.iter().zip(&again) {
-        assert!(built.component == *again, "`{}` was packed to other bytes", name(built));
+        assert!(built.component == again.component, "`{}` was packed to other bytes", name(built));
     }
 }

@@ -1,6 +1,6 @@
 //! The example of the SDK's README is a plugin: its three files, as they stand there, are built and packed.
 
-use runbook_pack::cargo::{Profile, build};
+use runbook_pack::cargo::{Profile, TargetDir, build};
 use std::path::{Path, PathBuf};
 
 /// What the README promises of a complete probe: lines that are not empty.
@@ -26,21 +26,38 @@ fn the_example_of_the_readme_is_a_plugin_of_20_lines() {
     let [manifest, cargo]: [String; 2] = blocks(&readme, "toml").try_into().expect("two files in TOML");
     let placed = format!("path = {:?}", sdk().display().to_string());
     assert!(cargo.contains("path = \"../sdk/rust\""), "the test puts the SDK's place there");
-    // Its own workspace, as a team's plugin is, with the versions that this repository has locked.
-    let cargo = format!("{}\n[workspace]\n", cargo.replace("path = \"../sdk/rust\"", &placed));
+    // A workspace of a team's plugins, with the versions that this repository has locked.
+    let cargo = cargo.replace("path = \"../sdk/rust\"", &placed);
 
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("readme/queue");
+    let workspace = Path::new(env!("CARGO_TARGET_TMPDIR")).join("readme");
+    let folder = workspace.join("queue");
     std::fs::create_dir_all(folder.join("src")).expect("the test's folder can be made");
     let write = |name: &str, text: &str| std::fs::write(folder.join(name), text).expect("the test's folder can be written");
     write("src/lib.rs", &code);
     write("plugin.toml", &manifest);
     write("Cargo.toml", &cargo);
-    std::fs::copy(sdk().join("../../Cargo.lock"), folder.join("Cargo.lock")).expect("the repository has a lockfile");
+    write("../Cargo.toml", "[workspace]\nmembers = [\"queue\"]\nresolver = \"3\"\n");
+    let _ = std::fs::remove_file(folder.join("Cargo.lock"));
+    std::fs::copy(sdk().join("../../Cargo.lock"), workspace.join("Cargo.lock")).expect("the repository has a lockfile");
 
-    let target_dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("readme/target");
-    let packed = build(&[folder], &target_dir, Profile::Release).expect("the example builds and packs");
-    let manifest = manifest_section(&packed[0]);
+    let packed = build(&[folder.clone()], &TargetDir::OfWorkspace, Profile::Release).expect("the example builds and packs");
+    assert!(!folder.join("target").exists() && workspace.join("target").is_dir(), "what plugins have in common is compiled once");
+    let manifest = manifest_section(&packed[0].component);
     assert_eq!(manifest["operations"]["depth"]["input"]["required"], serde_json::json!(["limit"]));
+}
+
+/// The same three files, but for the comments in them.
+#[test]
+fn the_guide_for_authors_shows_the_plugin_of_the_readme() {
+    let read = |path: &str| std::fs::read_to_string(sdk().join(path)).expect("the document is there");
+    let (readme, guide) = (read("README.md"), read("../../docs/writing-a-plugin.md"));
+    assert_eq!(blocks(&guide, "rust")[0], blocks(&readme, "rust")[0]);
+    let plain = |text: &String| {
+        let lines = text.lines().map(|line| line.split('#').next().unwrap_or_default().trim_end().to_owned());
+        lines.collect::<Vec<_>>().join("\n")
+    };
+    let files = |document: &str| blocks(document, "toml").iter().take(2).map(plain).collect::<Vec<_>>();
+    assert_eq!(files(&guide), files(&readme));
 }
 
 /// The JSON of the manifest's section, which is the last thing in the file.

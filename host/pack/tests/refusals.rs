@@ -1,7 +1,7 @@
 //! What cannot be packed, and what is said about it.
 
 use runbook_document::Source;
-use runbook_pack::cargo::{Profile, TARGET, build};
+use runbook_pack::cargo::{BuildError, Profile, TARGET, TargetDir, build};
 use runbook_pack::{DescribeError, PackError, pack};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
@@ -9,7 +9,7 @@ use std::sync::{Arc, LazyLock};
 /// The core module of the bundled plugin `slack`: one step called `post`.
 static MODULE: LazyLock<Vec<u8>> = LazyLock::new(|| {
     let target_dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("plugins");
-    build(&[folder()], &target_dir, Profile::Plugin).expect("the bundled plugin builds");
+    build(&[folder()], &TargetDir::Given(target_dir.clone()), Profile::Plugin).expect("the bundled plugin builds");
     std::fs::read(target_dir.join(TARGET).join("plugin/plugin_slack.wasm")).expect("cargo has made it")
 });
 
@@ -40,7 +40,7 @@ fn the_module_packs_with_its_own_manifest() {
 
 #[test]
 fn a_component_is_not_packed_again() {
-    let component = pack(&MODULE, &source(&manifest())).expect("the module packs");
+    let component = pack(&MODULE, &source(&manifest())).expect("the module packs").component;
     assert!(matches!(pack(&component, &source(&manifest())), Err(PackError::AlreadyComponent)));
 }
 
@@ -69,6 +69,66 @@ fn manifest_and_code_must_name_the_same_operations_of_the_same_kind() {
 }
 
 #[test]
+fn a_slot_that_the_code_names_and_the_manifest_does_not_is_found_with_its_line() {
+    let renamed = manifest().replace("slots.webhook", "slots.webhooks").replace("{ webhook =", "{ webhooks =");
+    let error = pack(&MODULE, &source(&renamed)).expect_err("the code names another slot").to_string();
+    assert!(error.contains("slot `webhook` is named at ") && error.contains("src/lib.rs:"), "{error}");
+    assert!(error.contains("did you mean `webhooks`?"), "{error}");
+    let none = pack(&MODULE, &source(&manifest())).expect("the names are those of the manifest");
+    assert!(none.unnamed_slots.is_empty());
+}
+
+#[test]
+fn a_slot_of_the_manifest_that_the_code_names_nowhere_is_said() {
+    let more = manifest()
+        .replace("[[operation]]", "[slots.other]\ncapability = \"http\"\nverbs = [\"get\"]\nreason = \"x\"\n\n[[operation]]");
+    assert_eq!(pack(&MODULE, &source(&more)).expect("it is no error").unnamed_slots, ["other"]);
+}
+
+#[test]
+fn the_notes_of_the_code_are_not_part_of_the_plugin() {
+    let component = pack(&MODULE, &source(&manifest())).expect("the module packs").component;
+    let notes = b"runbook:slots";
+    assert!(MODULE.windows(notes.len()).any(|part| part == notes), "the SDK notes them");
+    assert!(!component.windows(notes.len()).any(|part| part == notes));
+}
+
+/// A folder of a plugin with these files, in a workspace of its own.
+fn plugin_folder(name: &str, manifest: Option<&str>, cargo: Option<&str>) -> PathBuf {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("refused").join(name);
+    std::fs::create_dir_all(folder.join("src")).expect("the test's folder can be made");
+    for (file, text) in [("plugin.toml", manifest), ("Cargo.toml", cargo), ("src/lib.rs", Some("this is no Rust"))] {
+        let _ = std::fs::remove_file(folder.join(file));
+        if let Some(text) = text {
+            std::fs::write(folder.join(file), text).expect("the test's folder can be written");
+        }
+    }
+    folder
+}
+
+fn refusal(name: &str, manifest: Option<&str>, cargo: Option<&str>) -> BuildError {
+    build(&[plugin_folder(name, manifest, cargo)], &TargetDir::OfWorkspace, Profile::Release).expect_err("it cannot be built")
+}
+
+#[test]
+fn what_is_wrong_before_cargo_runs_is_said_before_cargo_runs() {
+    let good = manifest();
+    let cargo = "[package]\nname = \"p\"\nversion = \"0.1.0\"\nedition = \"2024\"\n[workspace]\n";
+    let wrong = good.replace("kind = \"step\"", "kind = \"stp\"");
+    // Its Rust is broken too, so cargo would have said that.
+    let error = refusal("manifest", Some(&wrong), Some(cargo));
+    assert!(matches!(error, BuildError::Pack { source: PackError::Manifest(_), .. }), "{error:?}");
+    let error = refusal("no-manifest", None, Some(cargo));
+    assert!(matches!(&error, BuildError::Read { path, .. } if path.ends_with("plugin.toml")), "{error:?}");
+    let error = refusal("no-cargo", Some(&good), None);
+    assert!(matches!(&error, BuildError::Read { path, .. } if path.ends_with("Cargo.toml")), "{error:?}");
+    let error = refusal("no-cdylib", Some(&good), Some(cargo));
+    assert!(error.to_string().contains("crate-type = [\"cdylib\", \"rlib\"]"), "{error}");
+    let error = refusal("broken", Some(&good), Some(&format!("{cargo}[lib]\ncrate-type = [\"cdylib\"]\n")));
+    assert!(matches!(error, BuildError::Cargo { .. }), "only now cargo: {error:?}");
+}
+
+#[test]
 fn a_module_that_does_not_describe_itself_is_refused() {
     let module = wat::parse_str("(module)").expect("the test's module is well formed");
     assert!(matches!(pack(&module, &source(&manifest())), Err(PackError::Describe(DescribeError::Missing))));
@@ -77,7 +137,8 @@ fn a_module_that_does_not_describe_itself_is_refused() {
 #[test]
 fn a_describe_that_loops_is_stopped() {
     let module = describing("(loop (br 0)) (i32.const 0)");
-    assert!(matches!(pack(&module, &source(&manifest())), Err(PackError::Describe(DescribeError::Trapped(_)))));
+    let error = pack(&module, &source(&manifest())).expect_err("it never answers").to_string();
+    assert!(error.contains("instructions; it may only describe"), "{error}");
 }
 
 #[test]

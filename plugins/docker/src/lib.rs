@@ -8,7 +8,7 @@ use runbook_sdk::docker::{Container, ContainerState, Containers};
 
 /// The container of the slot.
 fn containers() -> Containers {
-    Containers::slot("container")
+    Containers::slot(runbook_sdk::slot!("container"))
 }
 
 fn is_running(container: &Container) -> bool {

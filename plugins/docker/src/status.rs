@@ -21,7 +21,7 @@ pub(crate) struct Input {
 }
 
 /// What a container must do.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Expected {
     /// Run, and be healthy if it has a health check.

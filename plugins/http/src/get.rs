@@ -50,7 +50,7 @@ pub(crate) struct Output {
 }
 
 pub(crate) fn get(_job: &Job, input: Input) -> Result<Report<Output>> {
-    let answer = Endpoint::slot("target").get(&input.path);
+    let answer = Endpoint::slot(slot!("target")).get(&input.path);
     let expectation = Expectation {
         status: input.status.as_ref(),
         headers: input.headers.as_ref(),
@@ -90,7 +90,7 @@ pub(crate) struct HeadOutput {
 }
 
 pub(crate) fn head(_job: &Job, input: HeadInput) -> Result<Report<HeadOutput>> {
-    let answer = Endpoint::slot("target").head(&input.path);
+    let answer = Endpoint::slot(slot!("target")).head(&input.path);
     let expectation = Expectation { status: input.status.as_ref(), headers: input.headers.as_ref(), ..Expectation::default() };
     let report = report(answer, &expectation, input.warn, input.crit)?;
     Ok(report.map(|Output { status, peer, total_ms, .. }| HeadOutput { status, peer, total_ms }))

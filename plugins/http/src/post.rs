@@ -54,7 +54,7 @@ impl Step for Post {
     }
 
     fn apply(_job: &Job, input: &Input, _proposal: &Proposal) -> Result<Completion<Output>> {
-        let endpoint = Endpoint::slot("target").header("content-type", "application/json");
+        let endpoint = Endpoint::slot(slot!("target")).header("content-type", "application/json");
         let response = endpoint.post(&input.path, input.body.to_string().as_bytes())?;
         let expectation = Expectation {
             status: input.status.as_ref(),

@@ -62,7 +62,7 @@ impl Step for Dump {
 
     fn apply(_job: &Job, input: &Input, _proposal: &Proposal) -> Result<Completion<Output>> {
         let program = input.arguments.iter().fold(program(), runbook_sdk::process::Program::argument);
-        let written = program.run_to_file("directory", &input.file)?;
+        let written = program.run_to_file(slot!("directory"), &input.file)?;
         if written.exit_code != 0 {
             let message = format!("the program ended with {}: {}", written.exit_code, last_line(&written));
             return Err(Fault::assertion("postgres.dump-failed", message));

@@ -14,15 +14,15 @@ use runbook_sdk::process::Program;
 use runbook_sdk::sql::Database;
 
 fn database() -> Database {
-    Database::slot("db")
+    Database::slot(runbook_sdk::slot!("db"))
 }
 
 fn directory() -> Directory {
-    Directory::slot("directory")
+    Directory::slot(runbook_sdk::slot!("directory"))
 }
 
 fn program() -> Program {
-    Program::slot("program")
+    Program::slot(runbook_sdk::slot!("program"))
 }
 
 /// The last line that a program wrote to stderr: where it says why it failed.

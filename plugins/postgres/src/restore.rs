@@ -51,7 +51,7 @@ impl Step for Restore {
             ));
         }
         let program = input.arguments.iter().fold(program(), runbook_sdk::process::Program::argument);
-        let output = program.input_file("directory", &input.file).run()?;
+        let output = program.input_file(slot!("directory"), &input.file).run()?;
         if output.exit_code != 0 {
             let message = format!("the program ended with {}: {}", output.exit_code, last_line(&output));
             return Err(Fault::assertion("postgres.restore-failed", message));

@@ -5,7 +5,7 @@ use runbook_sdk::prelude::*;
 use runbook_sdk::sql::{Element, Value};
 
 /// What is old: the statement, or the transaction that it is part of.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum By {
     /// The last statement began that long ago.

@@ -34,7 +34,7 @@ impl Step for Post {
 
     fn apply(_job: &Job, input: &Input, _proposal: &Proposal) -> Result<Completion<Output>> {
         let response =
-            http::Endpoint::slot("webhook").header("content-type", "application/json").post("/", &body(&input.text))?;
+            http::Endpoint::slot(slot!("webhook")).header("content-type", "application/json").post("/", &body(&input.text))?;
         judge(response.status, &response.text())
     }
 }

@@ -65,6 +65,12 @@ impl Case {
         &self.name
     }
 
+    /// The first text that names a secret, as targets do. It would be sent as it stands.
+    pub(crate) fn secret_text(&self) -> Option<&str> {
+        let texts = std::iter::once(&self.path).chain(self.headers.values()).map(String::as_str);
+        texts.chain(self.body.iter().flat_map(crate::values::texts)).find(|text| names_a_secret(text))
+    }
+
     /// The first value that this case uses and nobody captured.
     pub(crate) fn missing(&self, values: &Values) -> Option<String> {
         let texts = std::iter::once(&self.path).chain(self.headers.values());
@@ -92,12 +98,12 @@ impl Case {
     fn request(&self, values: &Values) -> Result<Response> {
         let unfilled = |name: String| Fault::invalid("smoke.value", format!("`${{{name}}}` was not captured"));
         let path = values.fill(&self.path).map_err(unfilled)?;
-        let mut endpoint = Endpoint::slot("target");
+        let mut endpoint = Endpoint::slot(slot!("target"));
         for (name, value) in &self.headers {
             endpoint = endpoint.header(name, &values.fill(value).map_err(unfilled)?);
         }
         if self.auth {
-            endpoint = endpoint.secret_header("authorization", "token");
+            endpoint = endpoint.secret_header("authorization", slot!("token"));
         }
         let body = match &self.body {
             Some(body) => {
@@ -158,6 +164,12 @@ impl Case {
             }
         }
     }
+}
+
+/// `secret:login`, by itself or after a word such as `Bearer`.
+fn names_a_secret(text: &str) -> bool {
+    let name = |word: &str| word.strip_prefix("secret:").is_some_and(|name| !name.is_empty());
+    text.split_whitespace().any(name)
 }
 
 #[cfg(test)]
@@ -240,6 +252,21 @@ mod tests {
         let (outcome, reason, _) = judged(&json!({ "capture": { "id": "id" } }), 200, "<p>");
         assert_eq!(outcome, Outcome::Fail);
         assert!(reason.starts_with("the body is not the expected JSON"), "{reason}");
+    }
+
+    #[test]
+    fn a_text_that_names_a_secret_is_found_wherever_it_is() {
+        let found = |rest: Json| case(&rest).secret_text().map(str::to_owned);
+        assert_eq!(
+            found(json!({ "body": { "user": "x", "with": [{ "password": "secret:login" }] } })),
+            Some("secret:login".to_owned())
+        );
+        assert_eq!(
+            found(json!({ "headers": { "authorization": "Bearer secret:login" } })),
+            Some("Bearer secret:login".to_owned())
+        );
+        assert_eq!(found(json!({ "path": "/secret:a" })), None);
+        assert_eq!(found(json!({ "body": "a secret: nobody knows it" })), None);
     }
 
     #[test]

@@ -22,6 +22,16 @@ fn run(_job: &Job, input: Input) -> Result<Vec<Verdict>> {
     if input.cases.is_empty() {
         return Err(Fault::invalid("smoke.no-case", "the scenario has no case, so it would prove nothing"));
     }
+    for case in input.cases.iter().chain(&input.cleanup) {
+        if let Some(text) = case.secret_text() {
+            let message = format!(
+                "case `{}` would send the text `{text}` as it stands: a request never names a secret; bind the secret to the slot `token` and \
+                 say `auth = true`, and write under `positions` of its target where it goes (`runbook explain targets.positions`)",
+                case.name()
+            );
+            return Err(Fault::invalid("smoke.secret-text", message));
+        }
+    }
     let mut values = Values::default();
     let mut verdicts: Vec<_> = input.cases.iter().map(|case| case.run(&mut values)).collect();
     for case in &input.cleanup {

@@ -35,7 +35,7 @@ impl Step for Execute {
 
     fn apply(_job: &Job, input: &ExecuteInput, _proposal: &Proposal) -> Result<Completion<ExecuteOutput>> {
         let parameters = input.parameters.iter().map(parameter).collect::<Result<Vec<_>>>()?;
-        let rows = Database::slot("db").execute(&input.statement, &parameters)?;
+        let rows = Database::slot(slot!("db")).execute(&input.statement, &parameters)?;
         Ok(Completion::changed(counted(rows, "row"), ExecuteOutput { rows }))
     }
 }
@@ -77,7 +77,7 @@ impl Step for Transaction {
     fn apply(_job: &Job, input: &TransactionInput, _proposal: &Proposal) -> Result<Completion<TransactionOutput>> {
         let none: &[Value] = &[];
         let statements: Vec<_> = input.statements.iter().map(|statement| (statement.as_str(), none)).collect();
-        let rows = Database::slot("db").transaction(&statements)?;
+        let rows = Database::slot(slot!("db")).transaction(&statements)?;
         let total: u64 = rows.iter().sum();
         Ok(Completion::changed(
             format!("{}, {}", counted(rows.len() as u64, "statement"), counted(total, "row")),

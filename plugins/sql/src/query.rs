@@ -42,7 +42,7 @@ pub(crate) struct Output {
 
 pub(crate) fn query(_job: &Job, input: Input) -> Result<Report<Output>> {
     let parameters = input.parameters.iter().map(parameter).collect::<Result<Vec<_>>>()?;
-    let rows = Database::slot("db").query(&input.statement, &parameters)?;
+    let rows = Database::slot(slot!("db")).query(&input.statement, &parameters)?;
     let found = as_json(&rows);
     let assertions = assertions(&input, &found, rows.truncated);
     let output = Output { row_count: found.len() as u64, rows: found, truncated: rows.truncated };

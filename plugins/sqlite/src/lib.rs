@@ -9,11 +9,11 @@ use runbook_sdk::files::Directory;
 use runbook_sdk::sql::Database;
 
 fn database() -> Database {
-    Database::slot("db")
+    Database::slot(runbook_sdk::slot!("db"))
 }
 
 fn directory() -> Directory {
-    Directory::slot("directory")
+    Directory::slot(runbook_sdk::slot!("directory"))
 }
 
 runbook_sdk::plugin! {

@@ -34,7 +34,7 @@ impl Step for Restore {
 
     fn apply(_job: &Job, input: &Input, _proposal: &Proposal) -> Result<Completion<Output>> {
         let digest = directory().digest(&input.file)?;
-        database().restore("directory", &input.file)?;
+        database().restore(slot!("directory"), &input.file)?;
         Ok(Completion::changed(format!("the database is `{}` again", input.file), Output { file: input.file.clone(), digest }))
     }
 }

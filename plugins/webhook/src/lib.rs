@@ -55,7 +55,7 @@ impl Step for Post {
 
     fn apply(_job: &Job, input: &Input, _proposal: &Proposal) -> Result<Completion<Output>> {
         let (body, kind) = input.body()?;
-        let response = http::Endpoint::slot("webhook").header("content-type", kind).post(input.path(), &body)?;
+        let response = http::Endpoint::slot(slot!("webhook")).header("content-type", kind).post(input.path(), &body)?;
         judge(input, response.status, &response.text())
     }
 }

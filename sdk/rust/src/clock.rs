@@ -1,19 +1,43 @@
-//! Time. The language's own clock does not work in the sandbox.
+//! Time. The language's own clock does not work in the sandbox; in a native build, such as `cargo test`, this one is that of the machine.
 
-use crate::bindings::runbook::base::clock;
 use std::time::Duration;
+
+#[cfg(target_family = "wasm")]
+use crate::bindings::runbook::base::clock as host;
+#[cfg(not(target_family = "wasm"))]
+use machine as host;
 
 /// Milliseconds since 1970-01-01T00:00:00Z.
 pub fn now_ms() -> u64 {
-    clock::now_ms()
+    host::now_ms()
 }
 
 /// Time since an arbitrary start; never goes back.
 pub fn monotonic() -> Duration {
-    Duration::from_nanos(clock::monotonic_ns())
+    Duration::from_nanos(host::monotonic_ns())
 }
 
 /// Waits. The time counts against the step's timeout.
 pub fn sleep(duration: Duration) {
-    clock::sleep_ms(u32::try_from(duration.as_millis()).unwrap_or(u32::MAX));
+    host::sleep_ms(u32::try_from(duration.as_millis()).unwrap_or(u32::MAX));
+}
+
+#[cfg(not(target_family = "wasm"))]
+mod machine {
+    use std::sync::OnceLock;
+    use std::time::{Duration, Instant, SystemTime};
+
+    pub(super) fn now_ms() -> u64 {
+        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    }
+
+    pub(super) fn monotonic_ns() -> u64 {
+        static START: OnceLock<Instant> = OnceLock::new();
+        u64::try_from(START.get_or_init(Instant::now).elapsed().as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    pub(super) fn sleep_ms(duration_ms: u32) {
+        std::thread::sleep(Duration::from_millis(duration_ms.into()));
+    }
 }

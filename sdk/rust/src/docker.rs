@@ -2,6 +2,8 @@
 
 use crate::bindings::runbook::docker::{control, exec, lifecycle, reader, types};
 use crate::fault::Result;
+use crate::native::host;
+use crate::slot::Slot;
 use std::time::Duration;
 
 pub use types::{Container, ContainerSpec, ContainerState, ExecOutput, Health, LogLine, LogTail, Usage};
@@ -9,83 +11,97 @@ pub use types::{Container, ContainerSpec, ContainerState, ExecOutput, Health, Lo
 /// The slot of some containers. A name may be `""` when the slot is bound to exactly one.
 #[derive(Debug, Clone)]
 pub struct Containers {
-    slot: String,
+    slot: Slot,
 }
 
 impl Containers {
-    /// The slot called `name` in `plugin.toml`.
-    pub fn slot(name: &str) -> Self {
-        Self { slot: name.to_owned() }
+    /// That of a slot of `plugin.toml`.
+    pub fn slot(slot: Slot) -> Self {
+        Self { slot }
     }
 
     /// All that the slot's filter lets through.
+    #[track_caller]
     pub fn list(&self) -> Result<Vec<Container>> {
-        reader::list(&self.slot)
+        host!("docker/reader.list", reader::list(self.slot.name()))
     }
 
     /// One of them.
+    #[track_caller]
     pub fn inspect(&self, name: &str) -> Result<Container> {
-        reader::inspect(&self.slot, name)
+        host!("docker/reader.inspect", reader::inspect(self.slot.name(), name))
     }
 
     /// The last lines of its log, and whether the host left some out.
+    #[track_caller]
     pub fn logs(&self, name: &str, tail: u32) -> Result<LogTail> {
-        reader::logs(&self.slot, name, tail)
+        host!("docker/reader.logs", reader::logs(self.slot.name(), name, tail))
     }
 
     /// What it uses now.
+    #[track_caller]
     pub fn stats(&self, name: &str) -> Result<Usage> {
-        reader::stats(&self.slot, name)
+        host!("docker/reader.stats", reader::stats(self.slot.name(), name))
     }
 
     /// Starts it, if it does not run.
+    #[track_caller]
     pub fn start(&self, name: &str) -> Result<()> {
-        control::start(&self.slot, name)
+        host!("docker/control.start", control::start(self.slot.name(), name))
     }
 
     /// Stops it, if it runs; kills it after `grace`.
+    #[track_caller]
     pub fn stop(&self, name: &str, grace: Duration) -> Result<()> {
-        control::stop(&self.slot, name, seconds(grace))
+        host!("docker/control.stop", control::stop(self.slot.name(), name, seconds(grace)))
     }
 
     /// Stops and starts it.
+    #[track_caller]
     pub fn restart(&self, name: &str, grace: Duration) -> Result<()> {
-        control::restart(&self.slot, name, seconds(grace))
+        host!("docker/control.restart", control::restart(self.slot.name(), name, seconds(grace)))
     }
 
     /// Fetches an image and returns its id.
+    #[track_caller]
     pub fn pull(&self, image: &str) -> Result<String> {
-        lifecycle::pull(&self.slot, image)
+        host!("docker/lifecycle.pull", lifecycle::pull(self.slot.name(), image))
     }
 
     /// Gives an image another name.
+    #[track_caller]
     pub fn tag(&self, image: &str, target: &str) -> Result<()> {
-        lifecycle::tag(&self.slot, image, target)
+        host!("docker/lifecycle.tag", lifecycle::tag(self.slot.name(), image, target))
     }
 
     /// Makes a container without starting it and returns its id.
+    #[track_caller]
     pub fn create(&self, spec: &ContainerSpec) -> Result<String> {
-        lifecycle::create(&self.slot, spec)
+        host!("docker/lifecycle.create", lifecycle::create(self.slot.name(), spec))
     }
 
     /// Removes a stopped container.
+    #[track_caller]
     pub fn remove(&self, name: &str) -> Result<()> {
-        lifecycle::remove(&self.slot, name, false)
+        host!("docker/lifecycle.remove", lifecycle::remove(self.slot.name(), name, false))
     }
 
     /// Removes a container, running or not.
+    #[track_caller]
     pub fn remove_by_force(&self, name: &str) -> Result<()> {
-        lifecycle::remove(&self.slot, name, true)
+        host!("docker/lifecycle.remove", lifecycle::remove(self.slot.name(), name, true))
     }
 
     /// Removes all stopped ones and returns their names.
+    #[track_caller]
     pub fn prune(&self) -> Result<Vec<String>> {
-        lifecycle::prune(&self.slot)
+        host!("docker/lifecycle.prune", lifecycle::prune(self.slot.name()))
     }
 
     /// Runs a program inside one.
+    #[track_caller]
     pub fn exec(&self, name: &str, command: &[String]) -> Result<ExecOutput> {
-        exec::run(&self.slot, name, command)
+        host!("docker/exec.run", exec::run(self.slot.name(), name, command))
     }
 }
 

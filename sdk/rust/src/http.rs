@@ -2,6 +2,8 @@
 
 use crate::bindings::runbook::http::{reader, types, writer};
 use crate::fault::{Fault, Result};
+use crate::native::host;
+use crate::slot::Slot;
 use serde::de::DeserializeOwned;
 
 pub use types::Timing;
@@ -9,14 +11,14 @@ pub use types::Timing;
 /// The slot of one base address.
 #[derive(Debug, Clone)]
 pub struct Endpoint {
-    slot: String,
+    slot: Slot,
     headers: Vec<types::Header>,
 }
 
 impl Endpoint {
-    /// The slot called `name` in `plugin.toml`.
-    pub fn slot(name: &str) -> Self {
-        Self { slot: name.to_owned(), headers: Vec::new() }
+    /// That of a slot of `plugin.toml`.
+    pub fn slot(slot: Slot) -> Self {
+        Self { slot, headers: Vec::new() }
     }
 
     /// Sends this header with every request. The target must allow it, but for the usual ones such as `content-type`.
@@ -28,39 +30,46 @@ impl Endpoint {
 
     /// Sends the secret of a secrets slot as this header, unseen by the plugin. The secret's target must allow the position.
     #[must_use]
-    pub fn secret_header(mut self, name: &str, secret_slot: &str) -> Self {
-        self.headers.push(types::Header { name: name.to_owned(), value: types::HeaderValue::Secret(secret_slot.to_owned()) });
+    pub fn secret_header(mut self, name: &str, secret: Slot) -> Self {
+        let value = types::HeaderValue::Secret(secret.name().to_owned());
+        self.headers.push(types::Header { name: name.to_owned(), value });
         self
     }
 
     /// Reads a path, which starts with `/` and is appended to the base address.
+    #[track_caller]
     pub fn get(&self, path: &str) -> Result<Response> {
-        reader::get(&self.slot, path, &self.headers).map(Response::from)
+        host!("http/reader.get", reader::get(self.slot.name(), path, &self.headers)).map(Response::from)
     }
 
     /// Reads the headers of a path.
+    #[track_caller]
     pub fn head(&self, path: &str) -> Result<Response> {
-        reader::head(&self.slot, path, &self.headers).map(Response::from)
+        host!("http/reader.head", reader::head(self.slot.name(), path, &self.headers)).map(Response::from)
     }
 
     /// Sends a body with POST.
+    #[track_caller]
     pub fn post(&self, path: &str, body: &[u8]) -> Result<Response> {
-        writer::post(&self.slot, path, &self.headers, body).map(Response::from)
+        host!("http/writer.post", writer::post(self.slot.name(), path, &self.headers, body)).map(Response::from)
     }
 
     /// Sends a body with PUT.
+    #[track_caller]
     pub fn put(&self, path: &str, body: &[u8]) -> Result<Response> {
-        writer::put(&self.slot, path, &self.headers, body).map(Response::from)
+        host!("http/writer.put", writer::put(self.slot.name(), path, &self.headers, body)).map(Response::from)
     }
 
     /// Sends a body with PATCH.
+    #[track_caller]
     pub fn patch(&self, path: &str, body: &[u8]) -> Result<Response> {
-        writer::patch(&self.slot, path, &self.headers, body).map(Response::from)
+        host!("http/writer.patch", writer::patch(self.slot.name(), path, &self.headers, body)).map(Response::from)
     }
 
     /// Deletes what is at a path.
+    #[track_caller]
     pub fn delete(&self, path: &str) -> Result<Response> {
-        writer::delete(&self.slot, path, &self.headers).map(Response::from)
+        host!("http/writer.delete", writer::delete(self.slot.name(), path, &self.headers)).map(Response::from)
     }
 }
 

@@ -18,7 +18,7 @@
 //! }
 //!
 //! fn alive(_job: &Job, input: Input) -> Result<Report<Output>> {
-//!     let response = http::Endpoint::slot("target").get(&input.path)?;
+//!     let response = http::Endpoint::slot(slot!("target")).get(&input.path)?;
 //!     let output = Output { status: response.status };
 //!     Ok(Report::pass_if(response.status == 200, format!("answered {}", response.status), output))
 //! }
@@ -33,6 +33,7 @@
 #[cfg(target_family = "wasm")]
 mod arena;
 pub mod assertion;
+#[doc(hidden)]
 pub mod bindings;
 pub mod clock;
 pub mod docker;
@@ -44,9 +45,11 @@ pub mod guest;
 pub mod http;
 pub mod kept;
 pub mod log;
+mod native;
 pub mod operation;
 pub mod process;
 pub mod secrets;
+pub mod slot;
 pub mod sql;
 
 pub use fault::{Fault, FaultClass, Result};
@@ -61,7 +64,7 @@ pub mod prelude {
         Completion, Effect, Job, Measurement, Outcome, Proposal, Report, Step, Verdict, effect, measurement,
     };
     pub use crate::{
-        Fault, FaultClass, Result, clock, debug, docker, error, files, http, info, params, process, secrets, sql, warn,
+        Fault, FaultClass, Result, clock, debug, docker, error, files, http, info, params, process, secrets, slot, sql, warn,
     };
     pub use schemars::{self, JsonSchema};
     pub use serde::{self, Deserialize, Serialize};

@@ -86,6 +86,22 @@ pub fn measurement(label: impl Into<String>, value: f64, unit: impl Into<String>
     Measurement { label: label.into(), value, unit: unit.into(), warn: None, crit: None }
 }
 
+impl Measurement {
+    /// Outside of this range somebody should look. A range in Nagios syntax: `"100"` is 0 to 100, `"10:"` is 10 or more.
+    #[must_use]
+    pub fn warn(mut self, range: impl ToString) -> Self {
+        self.warn = Some(range.to_string());
+        self
+    }
+
+    /// Outside of this range it is not as it should be. A range in Nagios syntax, as for [`warn`](Self::warn).
+    #[must_use]
+    pub fn crit(mut self, range: impl ToString) -> Self {
+        self.crit = Some(range.to_string());
+        self
+    }
+}
+
 /// One thing that a step would do.
 pub fn effect(verb: impl Into<String>, target: impl Into<String>, summary: impl Into<String>) -> Effect {
     Effect { verb: verb.into(), target: target.into(), summary: summary.into() }

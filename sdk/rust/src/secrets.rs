@@ -2,28 +2,32 @@
 
 use crate::bindings::runbook::secrets::{metadata, reveal};
 use crate::fault::Result;
+use crate::native::host;
+use crate::slot::Slot;
 
 pub use metadata::SecretInfo;
 
 /// The slot of one secret.
 #[derive(Debug, Clone)]
 pub struct SecretSlot {
-    slot: String,
+    slot: Slot,
 }
 
 impl SecretSlot {
-    /// The slot called `name` in `plugin.toml`.
-    pub fn slot(name: &str) -> Self {
-        Self { slot: name.to_owned() }
+    /// That of a slot of `plugin.toml`.
+    pub fn slot(slot: Slot) -> Self {
+        Self { slot }
     }
 
     /// What can be known without seeing it.
+    #[track_caller]
     pub fn describe(&self) -> Result<SecretInfo> {
-        metadata::describe(&self.slot)
+        host!("secrets/metadata.describe", metadata::describe(self.slot.name()))
     }
 
     /// The plain text: a red line in every review.
+    #[track_caller]
     pub fn reveal(&self) -> Result<Vec<u8>> {
-        reveal::reveal(&self.slot)
+        host!("secrets/reveal.reveal", reveal::reveal(self.slot.name()))
     }
 }

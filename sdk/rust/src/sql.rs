@@ -2,13 +2,15 @@
 
 use crate::bindings::runbook::sql::{reader, snapshot, types, writer};
 use crate::fault::{Fault, Result};
+use crate::native::host;
+use crate::slot::Slot;
 
 pub use types::{Artifact, Column, Driver, Element, Value};
 
 /// The slot of one database.
 #[derive(Debug, Clone)]
 pub struct Database {
-    slot: String,
+    slot: Slot,
 }
 
 /// Parameters of a statement: `params!["orders", 5, true]`.
@@ -18,19 +20,21 @@ macro_rules! params {
 }
 
 impl Database {
-    /// The slot called `name` in `plugin.toml`.
-    pub fn slot(name: &str) -> Self {
-        Self { slot: name.to_owned() }
+    /// That of a slot of `plugin.toml`.
+    pub fn slot(slot: Slot) -> Self {
+        Self { slot }
     }
 
     /// Which kind of database it is.
+    #[track_caller]
     pub fn kind(&self) -> Result<Driver> {
-        reader::kind(&self.slot)
+        host!("sql/reader.kind", reader::kind(self.slot.name()))
     }
 
     /// Runs one statement that returns rows, in a transaction that cannot write.
+    #[track_caller]
     pub fn query(&self, statement: &str, parameters: &[Value]) -> Result<Rows> {
-        reader::query(&self.slot, statement, parameters).map(|rows| Rows {
+        host!("sql/reader.query", reader::query(self.slot.name(), statement, parameters)).map(|rows| Rows {
             columns: rows.columns,
             rows: rows.rows,
             truncated: rows.truncated,
@@ -38,27 +42,31 @@ impl Database {
     }
 
     /// Runs one statement and returns how many rows it touched or returned.
+    #[track_caller]
     pub fn execute(&self, statement: &str, parameters: &[Value]) -> Result<u64> {
-        writer::execute(&self.slot, statement, parameters)
+        host!("sql/writer.execute", writer::execute(self.slot.name(), statement, parameters))
     }
 
     /// Runs statements, all or none.
+    #[track_caller]
     pub fn transaction(&self, statements: &[(&str, &[Value])]) -> Result<Vec<u64>> {
         let statements: Vec<_> = statements
             .iter()
             .map(|(text, parameters)| types::Statement { text: (*text).to_owned(), parameters: parameters.to_vec() })
             .collect();
-        writer::transaction(&self.slot, &statements)
+        host!("sql/writer.transaction", writer::transaction(self.slot.name(), &statements))
     }
 
     /// Copies a SQLite database into a file of a files slot.
-    pub fn backup(&self, directory: &str, path: &str) -> Result<Artifact> {
-        snapshot::backup(&self.slot, directory, path)
+    #[track_caller]
+    pub fn backup(&self, directory: Slot, path: &str) -> Result<Artifact> {
+        host!("sql/snapshot.backup", snapshot::backup(self.slot.name(), directory.name(), path))
     }
 
     /// Replaces a SQLite database by a copy.
-    pub fn restore(&self, directory: &str, path: &str) -> Result<()> {
-        snapshot::restore(&self.slot, directory, path)
+    #[track_caller]
+    pub fn restore(&self, directory: Slot, path: &str) -> Result<()> {
+        host!("sql/snapshot.restore", snapshot::restore(self.slot.name(), directory.name(), path))
     }
 }
 

@@ -1,5 +1,8 @@
 //! `runbook plugin`: list, inspect and build. None of them runs a plugin.
 
+mod schema;
+mod usage;
+
 use crate::context::Context;
 use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
@@ -10,7 +13,7 @@ use runbook_authority::manifest::Operation;
 use runbook_authority::{Manifest, Verb};
 use runbook_document::ByteSize;
 use runbook_pack::PackError;
-use runbook_pack::cargo::{BuildError, Profile};
+use runbook_pack::cargo::{BuildError, Profile, TargetDir};
 use runbook_runtime::{Inspected, inspect, verify};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -22,7 +25,7 @@ pub enum PluginCommand {
     List,
     /// Show what a plugin is, offers and may ask for; it is not run
     Inspect {
-        /// A bundled plugin's name, or a component file
+        /// A bundled plugin's name, or a component file; with `:OPERATION`, as under `uses`, that operation only
         #[arg(add = clap_complete::ArgValueCompleter::new(crate::completion::plugins))]
         plugin: String,
     },
@@ -64,7 +67,7 @@ pub fn run(context: &Context, command: PluginCommand) -> Result<ExitStatus, Fail
         PluginCommand::Keygen { output } => signatures::keygen(&output),
         PluginCommand::Sign { file, key } => signatures::sign(&file, &key),
         PluginCommand::Verify { file } => signatures::verify(context, &file),
-        PluginCommand::Build { folder, output } => build(context, &folder, output),
+        PluginCommand::Build { folder, output } => build(&folder, output),
     }
 }
 
@@ -77,24 +80,53 @@ fn list() -> Result<ExitStatus, Failure> {
         }
     }
     ui::text(&runbook_report::table(&rows))?;
+    ui::note("how one is used: `runbook plugin inspect NAME:OPERATION`");
     Ok(ExitStatus::Success)
 }
 
-fn show(context: &Context, plugin: &str) -> Result<ExitStatus, Failure> {
+/// The plugin and the operation of what stands under `uses`, or the plugin alone.
+fn parted(named: &str) -> (&str, Option<&str>) {
+    match named.rsplit_once(':') {
+        Some((reference, operation)) if !Path::new(named).exists() && !operation.contains('/') => (reference, Some(operation)),
+        Some(_) | None => (named, None),
+    }
+}
+
+fn show(context: &Context, named: &str) -> Result<ExitStatus, Failure> {
+    let (plugin, operation) = parted(named);
     let bytes = load(plugin, Path::new("."))?;
     let size = bytes.len() as u64;
     let inspected = inspect(bytes).map_err(Failure::refused)?;
+    if let Some(name) = operation {
+        return show_operation(&inspected.manifest, plugin, name);
+    }
     let mut text = render(&inspected, size);
     if is_file(plugin) {
         let trust = signatures::TrustFiles::load(context)?;
         let state = signatures::state(&trust, Path::new(plugin), &inspected.manifest.name, &inspected.digest)?;
         let _ = write!(text, "\n\nSignature\n{}", state.text);
     }
+    for (name, operation) in &inspected.manifest.operations {
+        let _ = write!(text, "\n\n{}", usage::usage(&inspected.manifest, plugin, name, operation));
+    }
     ui::text(&text)?;
     match verify(inspected) {
         Ok(_) => Ok(ExitStatus::Success),
         Err(error) => Err(Failure::refused(error)),
     }
+}
+
+fn show_operation(manifest: &Manifest, plugin: &str, name: &str) -> Result<ExitStatus, Failure> {
+    let Some(operation) = manifest.operations.get(name) else {
+        let known = manifest.operations.keys().map(String::as_str);
+        let help = runbook_document::nearest(name, known.clone()).map_or_else(
+            || format!("it has: {}", known.collect::<Vec<_>>().join(", ")),
+            |near| format!("did you mean `{plugin}:{near}`?"),
+        );
+        return Err(Failure::usage(format!("plugin `{plugin}` has no operation `{name}`")).hint(help));
+    };
+    ui::text(&usage::usage(manifest, plugin, name, operation))?;
+    Ok(ExitStatus::Success)
 }
 
 fn render(inspected: &Inspected, size: u64) -> String {
@@ -145,12 +177,11 @@ fn slots(manifest: &Manifest) -> Vec<Vec<String>> {
     manifest.slots.iter().map(row).collect()
 }
 
-fn build(context: &Context, folder: &Path, output: Option<PathBuf>) -> Result<ExitStatus, Failure> {
+fn build(folder: &Path, output: Option<PathBuf>) -> Result<ExitStatus, Failure> {
     let folder = std::path::absolute(folder)?;
-    let target_dir = folder.join("target");
     ui::note(&format!("building `{}`", folder.display()));
-    let component = match runbook_pack::cargo::build(std::slice::from_ref(&folder), &target_dir, Profile::Release) {
-        Ok(mut components) => components.pop().ok_or_else(|| Failure::engine("nothing was built"))?,
+    let packed = match runbook_pack::cargo::build(std::slice::from_ref(&folder), &TargetDir::OfWorkspace, Profile::Release) {
+        Ok(mut built) => built.pop().ok_or_else(|| Failure::engine("nothing was built"))?,
         Err(BuildError::Pack { source: PackError::Manifest(diagnostics), .. }) => return Err(Failure::findings(diagnostics)),
         Err(BuildError::Cargo { output, folder }) => {
             ui::note(&output);
@@ -158,13 +189,20 @@ fn build(context: &Context, folder: &Path, output: Option<PathBuf>) -> Result<Ex
         }
         Err(error) => return Err(Failure::usage(error)),
     };
+    let component = packed.component;
     let inspected = inspect(component.clone()).map_err(Failure::refused)?;
     let path = output.unwrap_or_else(|| folder.join(format!("{}.wasm", inspected.manifest.name)));
     let verified =
         verify(inspected).map_err(|error| Failure::refused(error).hint("declare it in `plugin.toml`, with a reason"))?;
     std::fs::write(&path, &component)
         .map_err(|error| Failure::usage(format!("`{}` cannot be written: {error}", path.display())))?;
-    let _ = context;
+    for slot in &packed.unnamed_slots {
+        ui::note(&format!("warning: slot `{slot}` is in `plugin.toml`, and the code names it nowhere; remove it"));
+    }
+    for verb in verified.unused_verbs() {
+        let said = "is declared in `plugin.toml`, and the code imports no function that needs it; remove it (a review reports it as RB010)";
+        ui::note(&format!("warning: `{}` {said}", verb.full_name()));
+    }
     ui::data(&format!("{}  {}  {}", path.display(), ByteSize(component.len() as u64), verified.digest()))?;
     Ok(ExitStatus::Success)
 }

@@ -173,8 +173,12 @@ pub fn rogue() -> Vec<u8> {
     let build = || {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
         let folder = root.join("tests/hostile/rogue");
-        let built = runbook_pack::cargo::build(&[folder], &root.join("target/guests"), runbook_pack::cargo::Profile::Release);
-        built.unwrap_or_else(|error| panic!("{error:?}")).remove(0)
+        let built = runbook_pack::cargo::build(
+            &[folder],
+            &runbook_pack::cargo::TargetDir::Given(root.join("target/guests")),
+            runbook_pack::cargo::Profile::Release,
+        );
+        built.unwrap_or_else(|error| panic!("{error:?}")).remove(0).component
     };
     BUILT.get_or_init(build).clone()
 }

@@ -67,7 +67,7 @@ fn shout(_job: &Job, _input: Nothing) -> Result<Report<Had>> {
 
 fn knock(_job: &Job, _input: Nothing) -> Result<Report<Had>> {
     loop {
-        if let Err(fault) = http::Endpoint::slot("api").get("/")
+        if let Err(fault) = http::Endpoint::slot(slot!("api")).get("/")
             && fault.code == "limit.host-calls"
         {
             return Err(fault);
@@ -76,15 +76,15 @@ fn knock(_job: &Job, _input: Nothing) -> Result<Report<Had>> {
 }
 
 fn get(_job: &Job, input: Path) -> Result<Report<Had>> {
-    had(http::Endpoint::slot("api").get(&input.path)?.text())
+    had(http::Endpoint::slot(slot!("api")).get(&input.path)?.text())
 }
 
 fn read(_job: &Job, input: Path) -> Result<Report<Had>> {
-    had(String::from_utf8_lossy(&files::Directory::slot("directory").read(&input.path)?).into_owned())
+    had(String::from_utf8_lossy(&files::Directory::slot(slot!("directory")).read(&input.path)?).into_owned())
 }
 
 fn tell(_job: &Job, input: Path) -> Result<Report<Had>> {
-    let secret = String::from_utf8_lossy(&secrets::SecretSlot::slot("key").reveal()?).into_owned();
+    let secret = String::from_utf8_lossy(&secrets::SecretSlot::slot(slot!("key")).reveal()?).into_owned();
     warn!("it is {secret}");
     if input.path == "fault" {
         return Err(Fault::invalid("rogue.told", format!("it is {secret}")));

@@ -1,0 +1,64 @@
+//! How an operation is used: its inputs, its outputs, and a part of a runbook that can be copied.
+
+use super::schema::{fields, inline_table};
+use runbook_authority::capability::Capability;
+use runbook_authority::manifest::{Manifest, Operation, OperationKind};
+use std::fmt::Write as _;
+
+/// Inputs, outputs and an example of one operation. `reference` is how a runbook names the plugin.
+pub(super) fn usage(manifest: &Manifest, reference: &str, name: &str, operation: &Operation) -> String {
+    let mut text = format!("{reference}:{name} ({}): {}", operation.kind.name(), runbook_text::line(&operation.summary));
+    text.push_str("\n\n  with\n");
+    text.push_str(&indented(&table(&operation.input, "nothing")));
+    text.push_str("\n\n  output\n");
+    let none = if operation.kind == OperationKind::SmokeTest { "one verdict a case" } else { "nothing" };
+    text.push_str(&indented(&table(&operation.output, none)));
+    text.push_str("\n\n  example\n");
+    text.push_str(&indented(&example(manifest, reference, name, operation)));
+    text
+}
+
+fn table(schema: &serde_json::Value, none: &str) -> String {
+    let rows: Vec<_> = fields(schema).iter().map(super::schema::Field::row).collect();
+    if rows.is_empty() { none.to_owned() } else { runbook_report::table(&rows) }
+}
+
+fn indented(text: &str) -> String {
+    text.lines().map(|line| format!("    {line}").trim_end().to_owned()).collect::<Vec<_>>().join("\n")
+}
+
+/// The lines of a runbook: a target for each slot that must be bound, and the operation.
+pub(super) fn example(manifest: &Manifest, reference: &str, name: &str, operation: &Operation) -> String {
+    let bound: Vec<_> = operation.slots.keys().filter(|slot| !operation.optional.contains(slot)).collect();
+    let mut text = String::new();
+    for slot in &bound {
+        let Some(declared) = manifest.slots.get(*slot) else { continue };
+        let _ = writeln!(text, "[targets.{slot}]\n{}\n", target(declared.capability));
+    }
+    let section = if operation.kind == OperationKind::Probe { "preflight" } else { "step" };
+    let _ = writeln!(text, "[[{section}]]\nid = \"{name}\"\nuses = \"{reference}:{name}\"");
+    for slot in &bound {
+        let _ = writeln!(text, "bind.{slot} = \"{slot}\"");
+    }
+    let with = inline_table(&operation.input, &operation.input, 3);
+    if with != "{}" {
+        let _ = writeln!(text, "with = {with}");
+    }
+    if operation.kind == OperationKind::Step {
+        text.push_str(if operation.undo { "undo = \"auto\"" } else { "irreversible = \"why nothing needs to be put back\"" });
+    }
+    text.trim_end().to_owned()
+}
+
+/// A target of a capability, as short as it can be.
+fn target(capability: Capability) -> &'static str {
+    match capability {
+        Capability::Http => "http = \"https://service.example\"",
+        Capability::Sql => "sql = \"postgres://role@db.example:5432/name\"",
+        Capability::Docker => "docker = { name = \"container\" }",
+        Capability::Files => "files = \"/srv/files\"\naccess = \"write\"",
+        Capability::Process => "process = \"/usr/bin/program\"\narguments = []",
+        Capability::Secrets => "secret = \"name\"",
+        Capability::Net | Capability::System | Capability::State => "# this version of the host has no such target yet",
+    }
+}

@@ -1,0 +1,59 @@
+//! The names of slots. Each is noted where it is written, so that `runbook plugin build` finds one that `plugin.toml` does not have.
+
+/// The custom section of a plugin's module in which [`slot!`](crate::slot) notes names.
+#[doc(hidden)]
+pub const SECTION: &str = "runbook:slots";
+
+/// A slot of `plugin.toml`; made by [`slot!`](crate::slot).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Slot(&'static str);
+
+impl Slot {
+    /// For [`slot!`](crate::slot) only: a name that was not noted is not checked.
+    #[doc(hidden)]
+    pub const fn noted(name: &'static str) -> Self {
+        Self(name)
+    }
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        self.0
+    }
+}
+
+/// A slot of `plugin.toml`, by its name: `http::Endpoint::slot(slot!("target"))`. `runbook plugin build` refuses a name that is
+/// not there, and says which line wrote it.
+#[macro_export]
+macro_rules! slot {
+    ($name:literal) => {{
+        #[cfg(target_family = "wasm")]
+        const _: () = {
+            const NOTE: &str = concat!($name, "\u{1f}", file!(), ":", line!(), "\n");
+            #[used]
+            #[unsafe(link_section = "runbook:slots")]
+            static NOTED: [u8; NOTE.len()] = $crate::slot::bytes(NOTE);
+        };
+        $crate::slot::Slot::noted($name)
+    }};
+}
+
+/// A text as an array, at compile time.
+#[doc(hidden)]
+pub const fn bytes<const N: usize>(text: &str) -> [u8; N] {
+    let mut bytes = [0; N];
+    let mut at = 0;
+    while at < N {
+        bytes[at] = text.as_bytes()[at];
+        at += 1;
+    }
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn a_slot_has_the_name_that_was_written() {
+        assert_eq!(slot!("target").name(), "target");
+        assert_eq!(super::bytes::<2>("ab"), *b"ab");
+    }
+}

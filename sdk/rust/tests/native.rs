@@ -1,0 +1,125 @@
+//! In `cargo test` there is no host. A call of it must not take the results of the other tests with it.
+
+use runbook_sdk::docker::{ContainerSpec, Containers};
+use runbook_sdk::prelude::*;
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+fn endpoint() -> http::Endpoint {
+    http::Endpoint::slot(slot!("target"))
+}
+
+fn database() -> sql::Database {
+    sql::Database::slot(slot!("db"))
+}
+
+fn containers() -> Containers {
+    Containers::slot(slot!("app"))
+}
+
+fn directory() -> files::Directory {
+    files::Directory::slot(slot!("directory"))
+}
+
+fn spec() -> ContainerSpec {
+    let name = String::new();
+    ContainerSpec { image: name.clone(), name, command: Vec::new(), environment: Vec::new(), labels: Vec::new() }
+}
+
+/// Every function of the contract that needs a host, as the SDK offers it.
+const CALLS: &[(&str, fn())] = &[
+    ("http/reader.get", || drop(endpoint().get("/"))),
+    ("http/reader.head", || drop(endpoint().head("/"))),
+    ("http/writer.post", || drop(endpoint().post("/", b""))),
+    ("http/writer.put", || drop(endpoint().put("/", b""))),
+    ("http/writer.patch", || drop(endpoint().patch("/", b""))),
+    ("http/writer.delete", || drop(endpoint().delete("/"))),
+    ("sql/reader.kind", || drop(database().kind())),
+    ("sql/reader.query", || drop(database().query("select 1", params![]))),
+    ("sql/writer.execute", || drop(database().execute("vacuum", params![]))),
+    ("sql/writer.transaction", || drop(database().transaction(&[("delete from t", params![])]))),
+    ("sql/snapshot.backup", || drop(database().backup(slot!("directory"), "a"))),
+    ("sql/snapshot.restore", || drop(database().restore(slot!("directory"), "a"))),
+    ("docker/reader.list", || drop(containers().list())),
+    ("docker/reader.inspect", || drop(containers().inspect(""))),
+    ("docker/reader.logs", || drop(containers().logs("", 1))),
+    ("docker/reader.stats", || drop(containers().stats(""))),
+    ("docker/control.start", || drop(containers().start(""))),
+    ("docker/control.stop", || drop(containers().stop("", Duration::ZERO))),
+    ("docker/control.restart", || drop(containers().restart("", Duration::ZERO))),
+    ("docker/lifecycle.pull", || drop(containers().pull("a"))),
+    ("docker/lifecycle.tag", || drop(containers().tag("a", "b"))),
+    ("docker/lifecycle.create", || drop(containers().create(&spec()))),
+    ("docker/lifecycle.remove", || drop(containers().remove(""))),
+    ("docker/lifecycle.prune", || drop(containers().prune())),
+    ("docker/exec.run", || drop(containers().exec("", &[]))),
+    ("files/reader.read", || drop(directory().read("a"))),
+    ("files/reader.list", || drop(directory().list(""))),
+    ("files/reader.stat", || drop(directory().stat("a"))),
+    ("files/reader.digest", || drop(directory().digest("a"))),
+    ("files/writer.write", || drop(directory().write("a", b""))),
+    ("files/writer.remove", || drop(directory().remove("a"))),
+    ("process/runner.run", || drop(process::Program::slot(slot!("program")).run())),
+    ("secrets/metadata.describe", || drop(secrets::SecretSlot::slot(slot!("token")).describe())),
+    ("secrets/reveal.reveal", || drop(secrets::SecretSlot::slot(slot!("token")).reveal())),
+];
+
+/// The functions of the packages of the contract that are linked, as their WIT files write them.
+fn contract() -> BTreeSet<String> {
+    let wit = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../wit");
+    let mut found = BTreeSet::new();
+    for package in ["http", "sql", "docker", "files", "process", "secrets"] {
+        let text = std::fs::read_to_string(wit.join(package).join(format!("{package}.wit"))).expect("the package has a file");
+        let mut interface = "";
+        for line in text.lines() {
+            if let Some(name) = line.strip_prefix("interface ") {
+                interface = name.trim_end_matches(" {");
+            }
+            if let Some((name, _)) = line.split_once(": func(") {
+                found.insert(format!("{package}/{interface}.{}", name.trim().trim_start_matches('%')));
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn every_host_call_in_a_native_build_is_a_panic_that_unwinds_and_says_what_to_do() {
+    assert_eq!(CALLS.iter().map(|(name, _)| (*name).to_owned()).collect::<BTreeSet<_>>(), contract());
+    for (name, call) in CALLS {
+        let panic = std::panic::catch_unwind(call).expect_err("there is no host");
+        let said = panic.downcast_ref::<String>().expect("it is a text");
+        assert!(said.contains("host calls answer only inside `runbook`") && said.contains(&format!("`{name}`")), "{said}");
+        assert!(said.contains("README of runbook-sdk"), "{said}");
+    }
+}
+
+#[test]
+fn lines_of_the_log_and_the_clock_need_no_host() {
+    info!("seen by nobody but who runs the test");
+    let before = clock::monotonic();
+    clock::sleep(Duration::from_millis(1));
+    assert!(clock::monotonic() > before && clock::now_ms() > 0);
+}
+
+#[test]
+#[ignore = "calls the host; another test runs it"]
+fn a_test_that_calls_the_host() {
+    drop(endpoint().get("/stats"));
+}
+
+#[test]
+#[ignore = "stands beside one that calls the host; another test runs it"]
+fn a_test_that_is_good() {}
+
+#[test]
+fn a_test_that_calls_the_host_fails_by_itself_and_names_its_line() {
+    let this = std::env::current_exe().expect("the test has a program");
+    let ran = Command::new(this).args(["--ignored", "--test-threads=1", "a_test_that_"]).output().expect("it starts");
+    let said = String::from_utf8_lossy(&ran.stdout).into_owned() + &String::from_utf8_lossy(&ran.stderr);
+    assert_eq!(ran.status.code(), Some(101), "it was not aborted: {said}");
+    assert!(said.contains("1 passed; 1 failed"), "{said}");
+    assert!(said.contains("tests/native.rs:"), "the line of the author, not of the SDK: {said}");
+}

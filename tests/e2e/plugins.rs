@@ -1,0 +1,88 @@
+//! What the author of a plugin, and who is given one, can learn of it from the program.
+
+use crate::{BUNDLED, bundled, home};
+use runbook_tests::env::TestEnv;
+
+/// A home with the bundled plugin `slack` as a file of a team.
+fn with_a_file() -> TestEnv {
+    let env = home();
+    env.file("checks/placeholder", "");
+    std::fs::write(env.path().join("checks/mine.wasm"), bundled("slack")).expect("it can be written");
+    env
+}
+
+#[test]
+fn the_example_of_every_operation_is_a_good_part_of_a_runbook() {
+    let env = home();
+    let mut tried = 0;
+    for plugin in BUNDLED {
+        let inspected = runbook_runtime::inspect(plugin.component).expect("it is a plugin");
+        for name in inspected.manifest.operations.keys() {
+            let reference = format!("{}:{name}", plugin.name);
+            let shown = env.run(&["plugin", "inspect", &reference]).status(0).stdout;
+            let (_, example) =
+                shown.split_once("  example\n").unwrap_or_else(|| panic!("`{reference}` has no example:\n{shown}"));
+            let mut text = format!("format = 1\n[runbook]\nname = \"example\"\n{example}\n");
+            if !text.contains("[[step]]") {
+                text.push_str("[[step]]\nid = \"other\"\nuses = \"docker:status\"\nbind.container = \"c\"\n[targets.c]\ndocker = { name = \"c\" }\n");
+            }
+            env.file("example.toml", &text);
+            let validated = env.run(&["validate", "example.toml"]);
+            assert_eq!(validated.status, 0, "{text}\n{}{}", validated.stdout, validated.stderr);
+            tried += 1;
+        }
+    }
+    assert!(tried > 15, "{tried}");
+}
+
+#[test]
+fn inspect_shows_inputs_and_outputs_with_type_need_and_description() {
+    let env = home();
+    let shown = env.run(&["plugin", "inspect", "postgres:long-running"]).status(0).stdout;
+    for said in [
+        "older_than",
+        "duration",
+        "required",
+        "\"query\" | \"transaction\"",
+        "default \"query\"",
+        "queries[].pid",
+        "The oldest first.",
+    ] {
+        assert!(shown.contains(said), "`{said}` is not in\n{shown}");
+    }
+    let all = env.run(&["plugin", "inspect", "postgres"]).status(0).stdout;
+    assert!(all.contains("postgres:dump (step)") && all.contains("postgres:ping (probe)"), "{all}");
+    env.run(&["plugin", "inspect", "postgres:dmup"]).status(2).err("did you mean `postgres:dump`?");
+}
+
+#[test]
+fn a_file_is_named_as_the_runbook_has_it_and_what_is_suggested_works() {
+    let env = with_a_file();
+    let runbook = |operation: &str, with: &str| {
+        env.file(
+            "checks/r.toml",
+            &format!(
+                "format = 1\n[runbook]\nname = \"r\"\n[targets.it]\nhttp = \"http://127.0.0.1:9\"\n[[step]]\nid = \"tell\"\n\
+                 uses = \"./mine.wasm:{operation}\"\nbind.webhook = \"it\"\nwith = {with}\nirreversible = \"sent\"\n"
+            ),
+        );
+        env.run(&["validate", "checks/r.toml"])
+    };
+    assert!(runbook("pots", "{ text = \"x\" }").stderr.contains("did you mean `./mine.wasm:post`?"));
+    let wrong = runbook("post", "{ txt = \"x\" }").stderr;
+    let suggested =
+        wrong.split("see `runbook ").nth(1).and_then(|rest| rest.split('`').next()).unwrap_or_else(|| panic!("{wrong}"));
+    let arguments: Vec<&str> = suggested.split_whitespace().collect();
+    env.run(&arguments).status(0).out("mine.wasm:post (step)").out("text  text  required");
+    runbook("post", "{ text = \"x\" }").status(0);
+}
+
+#[test]
+fn a_plugin_that_cannot_be_built_is_told_why_once() {
+    let env = home();
+    env.file("p/Cargo.toml", "[package]\nname = \"p\"\nversion = \"0.1.0\"\n[workspace]\n");
+    let missing = env.run(&["plugin", "build", "p"]).status(2).err("plugin.toml").stderr;
+    assert_eq!(missing.matches("No such file or directory").count(), 1, "{missing}");
+    env.file("p/plugin.toml", "format = 1\n[plugin]\nname = \"p\"\nversion = \"0.1.0\"\ndescription = \"x\"\n[[operation]]\nname = \"o\"\nkind = \"prob\"\nsummary = \"x\"\n");
+    env.run(&["plugin", "build", "p"]).status(2).err("E0307").err("plugin.toml:8");
+}
