@@ -1,7 +1,8 @@
 //! A step that waits for approval: nothing happens before a second person has looked.
 
 use crate::home;
-use runbook_tests::env::{Finished, TestEnv};
+use runbook_tests::env::{Finished, TestEnv, finish};
+use runbook_tests::postgres::Postgres;
 
 const RUNBOOK: &str = r#"format = 1
 [runbook]
@@ -38,14 +39,13 @@ fn waiting() -> (TestEnv, String) {
     (env, run)
 }
 
-/// The program, run by somebody else.
-fn as_ada(env: &TestEnv, arguments: &[&str]) -> Finished {
-    let output = env.command(arguments).env("USER", "ada").output().expect("the program starts");
-    Finished {
-        status: output.status.code().unwrap_or(-1),
-        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-    }
+/// A user of every system, who is not root.
+const DAEMON: &str = "1";
+
+/// The program, run by somebody else: by `sudo` of user `daemon`, who then is root and nobody's proof.
+fn as_daemon(env: &TestEnv, arguments: &[&str]) -> Finished {
+    assert!(rustix::process::geteuid().is_root(), "these tests become other users, so they need root");
+    finish(env.command(arguments).env("SUDO_UID", DAEMON).output().expect("the program starts"))
 }
 
 fn rows(env: &TestEnv) -> i64 {
@@ -59,23 +59,50 @@ fn a_second_operator_approves_and_the_run_goes_on() {
     assert_eq!(rows(&env), 1);
     env.run(&["resume", &run]).status(5);
     env.run(&["approve", &run, "drop", "--yes"]).status(6).err("`not_self` asks for somebody else");
-    as_ada(&env, &["approve", &run, "drop"]).status(2).err("a person must answer");
-    as_ada(&env, &["approve", &run, "make", "--yes"]).status(2).err("these do: `drop`");
-    as_ada(&env, &["approve", &run, "drop", "--yes"])
+    as_daemon(&env, &["approve", &run, "drop"]).status(2).err("a person must answer");
+    as_daemon(&env, &["approve", &run, "make", "--yes"]).status(2).err("these do: `drop`");
+    as_daemon(&env, &["approve", &run, "drop", "--yes"])
         .status(0)
         .err("delete from t")
         .err("digest sha256:")
-        .out("approved by ada@");
+        .out("approved by daemon@");
     assert_eq!(rows(&env), 1, "an approval does nothing by itself");
     env.run(&["resume", &run]).status(0);
     assert_eq!(rows(&env), 0);
     env.run(&["approve", &run, "drop", "--yes"]).status(2).err("does not wait for approval");
 }
 
+/// Whoever sets variables is who they were; whoever really is another user is somebody else.
+#[test]
+fn who_approves_is_who_the_system_says_and_not_what_the_environment_says() {
+    assert!(rustix::process::geteuid().is_root(), "these tests become other users, so they need root");
+    let postgres = Postgres::start(1);
+    let journal = postgres.database("persons");
+    let env = home();
+    env.file("r.toml", RUNBOOK);
+    let with =
+        |command: &mut std::process::Command| finish(command.env("RUNBOOK_JOURNAL", &journal).output().expect("it starts"));
+    with(&mut env.command(&["exec", "r.toml"])).status(5);
+    let listed = with(&mut env.command(&["runs", "--limit", "1"]));
+    let run = runbook_tests::env::first_run(&listed);
+    let approve = ["approve", run.as_str(), "drop", "--yes"];
+    with(env.command(&approve).env("USER", "ada").env("LOGNAME", "ada").env("SUDO_USER", "ada"))
+        .status(6)
+        .err("`not_self` asks for somebody else");
+    let other = tempfile::tempdir().expect("a folder can be made");
+    std::os::unix::fs::chown(other.path(), Some(1), Some(1)).expect("root may");
+    let plain = env.command(&[]);
+    let mut command = std::process::Command::new("setpriv");
+    command.args(["--reuid", DAEMON, "--regid", DAEMON, "--clear-groups"]).arg(plain.get_program()).args(approve);
+    // What they say of themselves changes nothing here either.
+    command.env_clear().env("HOME", other.path()).env("USER", "root").env("SUDO_UID", "0").current_dir(other.path());
+    with(&mut command).status(0).out("approved by daemon@");
+}
+
 #[test]
 fn a_rejected_step_never_happens() {
     let (env, run) = waiting();
-    as_ada(&env, &["reject", &run, "drop", "--reason", "the numbers are wrong"]).status(0).out("rejected by ada@");
+    as_daemon(&env, &["reject", &run, "drop", "--reason", "the numbers are wrong"]).status(0).out("rejected by daemon@");
     env.run(&["resume", &run]).err("the numbers are wrong");
     assert_eq!(rows(&env), 1);
     env.run(&["show", &run]).status(0).out("the numbers are wrong");
@@ -113,9 +140,9 @@ fn a_person_answers_and_their_words_go_on() {
         .err("`--choice` is one of: go, stop")
         .err("--confirm \"orders\"");
     let good = ["answer", &run, "look", "--set", "lag_ok=yes", "--set", "note=fine", "--choice", "go", "--confirm", "orders"];
-    env.run(&good).status(0).out("answered by tester@");
+    env.run(&good).status(0).out("answered by ");
     env.run(&good).status(2).err("does not wait for an answer");
-    env.run(&["resume", &run]).status(0).out("done by tester@");
+    env.run(&["resume", &run]).status(0).out("done by ");
     let database = rusqlite::Connection::open(env.path().join("shop.db")).expect("the database is there");
     let note: String = database.query_row("select a from t", [], |row| row.get(0)).expect("the query works");
     assert_eq!(note, "fine");

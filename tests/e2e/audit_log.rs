@@ -105,3 +105,36 @@ fn what_tighten_proposes_is_enough_and_is_narrower() {
     env.run(&["exec", "narrow.toml"]).status(0);
     env.run(&["audit", "tighten", "narrow.toml"]).status(0).out("nothing can be narrower");
 }
+
+/// Killed at each host call; then each number of records is cut off the end, before the seal and after it.
+#[test]
+fn what_is_cut_off_a_killed_run_is_found_once_the_next_run_has_sealed_it() {
+    let whole = quickstart();
+    whole.run(&["exec", "quickstart.toml"]).status(0);
+    for (kill, next) in [("entered:1", "resume"), ("returned:2", "exec"), ("entered:4", "resume"), ("returned:4", "exec")] {
+        let env = quickstart();
+        let mut command = env.command(&["exec", "quickstart.toml"]);
+        let killed = command.env("RUNBOOK_TEST_KILL", kill).output().expect("the program starts");
+        assert!(killed.status.code().is_none(), "{kill}: {}", String::from_utf8_lossy(&killed.stderr));
+        env.run(&["audit", "verify"]).status(0).out("its process was killed");
+        env.run(&["audit", "verify", "--strict"]).status(1).out("NOT whole");
+        let file = run_files(&env).remove(0);
+        let run = env.newest_run();
+        // What comes of the next run is its own matter; it has opened the log.
+        match next {
+            "resume" => drop(env.run(&["resume", &run])),
+            _ => drop(env.run(&["exec", "quickstart.toml"])),
+        }
+        env.run(&["audit", "verify", "--strict"]).status(0).out("The audit log is whole");
+        let text = std::fs::read_to_string(&file).expect("readable");
+        let lines: Vec<&str> = text.lines().collect();
+        assert!(!lines.is_empty(), "{kill}: nothing to cut");
+        for kept in 0..lines.len() {
+            let cut: String = lines[..kept].iter().flat_map(|line| [*line, "\n"]).collect();
+            std::fs::write(&file, cut).expect("writable");
+            env.run(&["audit", "verify"]).status(1).out("NOT whole");
+        }
+        std::fs::remove_file(&file).expect("removable");
+        env.run(&["audit", "verify"]).status(1).out("it is missing");
+    }
+}

@@ -1,5 +1,6 @@
 //! Everything that the program takes from its surroundings, read once: directories, terminal, operator.
 
+use crate::account;
 use crate::failure::Failure;
 use crate::host_policy::HostPolicy;
 use crate::process;
@@ -90,6 +91,8 @@ pub struct Context {
     pub interactive: bool,
     /// Where the journal is.
     pub journal: Location,
+    /// Where `journal` comes from.
+    pub journal_origin: Origin,
     /// Private keys to try, in order.
     pub identities: Vec<PathBuf>,
     /// Where `identities` comes from.
@@ -108,7 +111,7 @@ pub struct Context {
     pub lock_policy: LockPolicy,
     /// Where compiled plugins are kept.
     pub cache: PathBuf,
-    /// Who runs the program: `user@host`.
+    /// Who runs the program, as the operating system knows them: `user@host`.
     pub operator: String,
     /// This machine's name.
     pub host: String,
@@ -135,9 +138,6 @@ impl Context {
         };
         let host_policy = HostPolicy::load()?;
         let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
-        let user = std::env::var("USER")
-            .or_else(|_| std::env::var("LOGNAME"))
-            .unwrap_or_else(|_| format!("uid {}", rustix::process::getuid().as_raw()));
         let identities = if args.identity.is_empty() {
             vec![directory("XDG_CONFIG_HOME", ".config")?.join("identity.txt")]
         } else {
@@ -149,6 +149,7 @@ impl Context {
             live: stderr_terminal && moves,
             interactive: !args.no_input && stderr_terminal && std::io::stdin().is_terminal(),
             journal: journal(args.journal.as_deref())?,
+            journal_origin: if args.journal.is_some() { Origin::Given } else { Origin::Default },
             identities,
             identity_origin: if args.identity.is_empty() { Origin::Default } else { Origin::Given },
             passphrase_file: args.passphrase_file.clone(),
@@ -162,7 +163,7 @@ impl Context {
             audit_log_of_host: host_policy.audit_log,
             lock_policy: if args.locked { LockPolicy::Required } else { LockPolicy::WherePresent },
             cache: args.cache.clone().map_or_else(|| directory("XDG_CACHE_HOME", ".cache"), Ok)?,
-            operator: format!("{user}@{host}"),
+            operator: account::operator(&host),
             host,
             process: process::identity(),
             origins: origins(matches),

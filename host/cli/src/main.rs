@@ -1,5 +1,6 @@
 //! The `runbook` program.
 
+mod account;
 mod args;
 mod audit_log;
 mod audited;

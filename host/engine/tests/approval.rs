@@ -55,10 +55,27 @@ fn a_rejected_step_fails_and_what_was_done_is_undone() {
 fn a_quorum_is_of_different_people() {
     let run = Run::new(&text("{ quorum = 2 }"), World::default());
     asks(run.execute());
-    say(&run, "ada@bastion", ApprovalVerdict::Approved);
-    say(&run, "ada@bastion", ApprovalVerdict::Approved);
+    for by in ["ada@bastion", "ada@bastion", "ada@laptop", "ada@bastion (as root)"] {
+        say(&run, by, ApprovalVerdict::Approved);
+    }
     asks(run.resume());
+    say(&run, "ada@laptop", ApprovalVerdict::Approved);
     say(&run, "bob@bastion", ApprovalVerdict::Approved);
+    assert_eq!(end(run.resume()).0, RunEnd::Succeeded);
+}
+
+#[test]
+fn who_started_the_run_is_nobody_else_on_another_machine_or_as_root() {
+    let mut run = Run::new(&text("{ not_self = true }"), World::default());
+    run.options.operator = "eve@bastion".to_owned();
+    asks(run.execute());
+    // Somebody else resumes it: that makes nobody of who started it.
+    run.options.operator = "ada@bastion".to_owned();
+    for by in ["eve@bastion", "eve@laptop", "eve@bastion (as root)"] {
+        say(&run, by, ApprovalVerdict::Approved);
+        asks(run.resume());
+    }
+    say(&run, "ada@bastion", ApprovalVerdict::Approved);
     assert_eq!(end(run.resume()).0, RunEnd::Succeeded);
 }
 

@@ -141,14 +141,18 @@ fn a_line_that_a_crash_cut_off_is_no_record_and_stops_nothing() {
 }
 
 #[test]
-fn a_run_that_was_killed_is_open_and_no_problem() {
+fn a_run_that_goes_on_is_open_no_problem_and_is_not_sealed() {
     let folder = folder();
     let log = AuditLog::new(folder.path(), Rotation::default());
     let run = log.open_run("a", format_args!("\"runbook\":\"r.toml\"")).expect("opened");
     run.append(Urgency::Flushed, format_args!("\"kind\":\"judged\"")).expect("written");
-    std::mem::forget(run);
+    write(folder.path(), "b", 1, Rotation::default());
     let verified = verify(folder.path()).expect("readable");
-    assert_eq!((verified.problems.len(), verified.open), (0, vec!["a.jsonl".to_owned()]));
+    assert_eq!((verified.problems.len(), verified.going_on, verified.open.len()), (0, vec!["a.jsonl".to_owned()], 0));
+    run.append(Urgency::Flushed, format_args!("\"kind\":\"judged\"")).expect("written");
+    drop(run);
+    let verified = verify(folder.path()).expect("readable");
+    assert_eq!((verified.problems.len(), verified.going_on.len(), verified.open.len()), (0, 0, 0));
 }
 
 #[test]

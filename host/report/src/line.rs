@@ -137,7 +137,10 @@ fn looked(guard: &StepId, look: &Look) -> Line {
 /// What a step would do, and how to say that it may.
 fn asked(summary: &Summary, step: &StepId, proposal: &Proposal) -> Vec<Line> {
     let run = short(&summary.run);
-    let mut lines = vec![line(Tone::Warning, format!("  ? {step}{}: waits for approval; it would: {}", title_of(summary, step), proposal.summary))];
+    let mut lines = vec![line(
+        Tone::Warning,
+        format!("  ? {step}{}: waits for approval; it would: {}", title_of(summary, step), proposal.summary),
+    )];
     lines.extend(proposal.effects.iter().map(|effect| line(Tone::Plain, format!("      {}: {}", effect.verb, effect.summary))));
     lines.push(line(Tone::Plain, format!("      `runbook approve {run} {step}` or `runbook reject {run} {step} --reason …`")));
     lines

@@ -28,8 +28,8 @@ impl Step for Post {
         if input.text.trim().is_empty() {
             return Err(Fault::invalid("slack.empty", "the message is empty"));
         }
-        let summary = format!("post \"{}\"", start_of(&input.text));
-        Ok(Proposal::one(effect("http.post", "channel", summary), Json::Null))
+        let summary = format!("post \"{}\" to the channel", start_of(&input.text));
+        Ok(Proposal::one(effect("http.post", "/", summary), Json::Null))
     }
 
     fn apply(_job: &Job, input: &Input, _proposal: &Proposal) -> Result<Completion<Output>> {
@@ -75,7 +75,10 @@ mod tests {
 
     #[test]
     fn the_plan_shows_the_start_of_the_message_on_one_line() {
-        assert_eq!(plan("orders is down\nsee INC-42").expect("it can be planned").summary, "post \"orders is down see INC-42\"");
+        assert_eq!(
+            plan("orders is down\nsee INC-42").expect("it can be planned").summary,
+            "post \"orders is down see INC-42\" to the channel"
+        );
         assert_eq!(plan(" \n").map_err(|fault| fault.code).err(), Some("slack.empty".to_owned()));
     }
 

@@ -112,3 +112,85 @@ fn object<'a>(operation: &Operation<'a>) -> Object<'a> {
         | Operation::Process { .. } => Object::Slot,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::capability::VERBS;
+    use crate::gate::ContainerFacts;
+    use crate::grant::Effective;
+
+    fn effect(verb: &str, target: &str) -> ApprovedEffect {
+        ApprovedEffect { verb: verb.to_owned(), target: target.to_owned() }
+    }
+
+    /// What was approved, in a step whose slot `s` (and `other`, if it is there) grants every verb.
+    fn approved(effects: &[ApprovedEffect], slots: &[&str]) -> Approved {
+        let mut approved = Approved::new(effects.to_vec(), &Effective::none());
+        approved.slots =
+            VERBS.iter().flat_map(|row| slots.iter().map(|slot| (row.verb.full_name(), (*slot).to_owned()))).collect();
+        approved
+    }
+
+    fn allows(approved: &Approved, operation: &Operation<'_>) -> bool {
+        approved.decide(operation) == Decision::Allow
+    }
+
+    #[test]
+    fn a_verb_that_changes_something_is_allowed_if_and_only_if_it_was_approved() {
+        for done in VERBS {
+            let operation = Operation::Docker { slot: "s", verb: done.verb };
+            assert_eq!(allows(&approved(&[], &["s"]), &operation), done.effect == Effect::Read, "{}", done.verb.full_name());
+            for named in VERBS {
+                let approved = approved(&[effect(&named.verb.full_name(), "anything")], &["s"]);
+                let expected = done.effect == Effect::Read || named.verb == done.verb;
+                assert_eq!(
+                    allows(&approved, &operation),
+                    expected,
+                    "{} approved, {} done",
+                    named.verb.full_name(),
+                    done.verb.full_name()
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn what_has_a_name_is_allowed_if_and_only_if_it_was_approved_by_that_name() {
+        let labels: Vec<(String, String)> = Vec::new();
+        let names = ["/a", "/a?b", "/b", "a", "b", ""];
+        for done in names {
+            let operations = [
+                Operation::Http { slot: "s", verb: Verb::HttpPost, path: done, headers: &[] },
+                Operation::Files { slot: "s", verb: Verb::FilesWrite, path: done },
+                Operation::Files { slot: "s", verb: Verb::FilesRemove, path: done },
+                Operation::Container {
+                    slot: "s",
+                    verb: Verb::DockerStop,
+                    container: ContainerFacts { name: done, labels: &labels },
+                },
+                Operation::Image { slot: "s", verb: Verb::DockerPull, image: done },
+            ];
+            for operation in &operations {
+                let verb = operation.verb().full_name();
+                for named in names {
+                    let plain = approved(&[effect(&verb, named)], &["s"]);
+                    assert_eq!(allows(&plain, operation), named == done, "{verb}: `{named}` approved, `{done}` done");
+                    let of_slot = approved(&[effect(&verb, &format!("s:{named}"))], &["s", "other"]);
+                    assert_eq!(allows(&of_slot, operation), named == done, "{verb}: `{named}` approved, `{done}` done");
+                    let of_other = approved(&[effect(&verb, &format!("other:{named}"))], &["s", "other"]);
+                    assert!(!allows(&of_other, operation), "{verb}: it was approved for another slot");
+                    let of_any = approved(&[effect(&verb, named)], &["s", "other"]);
+                    assert!(!allows(&of_any, operation), "{verb}: which slot was approved cannot be told");
+                }
+            }
+        }
+        let stop = Operation::Container {
+            slot: "s",
+            verb: Verb::DockerStop,
+            container: ContainerFacts { name: "api", labels: &labels },
+        };
+        assert!(allows(&approved(&[effect("docker.stop", "container api")], &["s"]), &stop));
+        assert!(!allows(&approved(&[effect("docker.stop", "container api2")], &["s"]), &stop));
+    }
+}

@@ -7,7 +7,7 @@ use crate::context::Context;
 use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
 use crate::{execution, person, ui};
-use runbook_engine::model::Oneself;
+use runbook_engine::model::person_of;
 use runbook_engine::{ApprovalVerdict, Asked, Changes, PauseReason, RunEvent, RunId, RunState, StepId, StoredRun, fold};
 use runbook_journal::SqlJournal;
 
@@ -75,8 +75,10 @@ impl Question {
 fn may_answer(context: &Context, stored: &StoredRun, step: &StepId) -> Result<(), Failure> {
     let (_, plan) = rebuild(context, stored, Changes::Refuse)?;
     let Some(approval) = plan.approval(step) else { return Err(Failure::engine(format!("step `{step}` asks for no approval"))) };
-    if approval.oneself == Oneself::DoesNotCount && stored.header.operator == context.operator {
-        return Err(Failure::refused(format!("{} started the run, and `not_self` asks for somebody else", context.operator)));
+    let starter = &stored.header.operator;
+    if !approval.counts(&context.operator, starter) {
+        let (own, person) = (&context.operator, person_of(starter));
+        return Err(Failure::refused(format!("you are {own}, {person} started the run, and `not_self` asks for somebody else")));
     }
     if !approval.may_answer(&context.operator) {
         let names = approval.approvers.join(", ");

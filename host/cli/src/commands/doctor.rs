@@ -54,7 +54,7 @@ fn settings(context: &Context) -> Vec<Vec<String>> {
         vec![name.to_owned(), value, origin]
     };
     let mut rows: Vec<_> = values.into_iter().map(row).collect();
-    rows.push(vec!["operator".to_owned(), context.operator.clone(), "this session".to_owned()]);
+    rows.push(vec!["operator".to_owned(), context.operator.clone(), "the user id of this process".to_owned()]);
     rows
 }
 

@@ -1,7 +1,7 @@
 //! `runbook exec`
 
 use crate::args::{ExecArgs, Told};
-use crate::context::Context;
+use crate::context::{Context, Origin};
 use crate::execution::{self, Brake, SystemClock};
 use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
@@ -71,6 +71,7 @@ pub fn begin(context: &Context, prepared: &Prepared, plan: &Plan, start: Start<'
         options.usual = execution::usual(&journal, plan).await?;
         options.retry_of = start.retry_of;
         execution::heed_cancel(&journal, &options, &brake);
+        warn_of_own_journal(context, plan);
         let header = header(context, run, plan, environment);
         let mut live = Live::new(context, &header, &[]).telling(start.told)?;
         let clock = SystemClock::new();
@@ -79,6 +80,19 @@ pub fn begin(context: &Context, prepared: &Prepared, plan: &Plan, start: Start<'
         let outcome = execution::with_person(&person, &operator, &options, &mut live, outcome, Changes::Refuse).await?;
         execution::conclude(outcome, &live, &brake, start.told).await
     })
+}
+
+/// A lock lives in the journal, so it excludes only whoever uses the same one; by default each account of each machine has its own.
+fn warn_of_own_journal(context: &Context, plan: &Plan) {
+    if plan.locks.exclusive.is_empty() || context.journal_origin == Origin::Given {
+        return;
+    }
+    let locks: Vec<String> = plan.locks.exclusive.iter().map(|name| format!("`{name}`")).collect();
+    ui::note(&format!(
+        "warning: lock {} excludes only runs in the journal of this account, {}; whoever must be excluded names one journal with `--journal`",
+        locks.join(", "),
+        context.journal
+    ));
 }
 
 /// Asks before a run that changes something for good. Where nobody can be asked, only `--yes` starts it.

@@ -236,6 +236,7 @@ impl<'a, O: Operate, J: Journal, C: Clock> Runner<'a, O, J, C> {
             clock,
             reporter,
             options,
+            starter: options.operator.clone(),
             state: None,
             flights: FuturesUnordered::new(),
             in_flight: BTreeMap::<StepId, InFlight>::new(),
@@ -271,6 +272,7 @@ impl<'a, O: Operate, J: Journal, C: Clock> Runner<'a, O, J, C> {
             self.add_items(step, items)?;
         }
         self.restore_delays(&state);
+        self.starter = stored.header.operator;
         self.state = Some(state);
         Ok(())
     }

@@ -91,6 +91,8 @@ struct Runner<'a, O, J, C> {
     clock: &'a C,
     reporter: &'a mut dyn Reporter,
     options: &'a Options<'a>,
+    /// Who started the run: the operator, unless it is resumed.
+    starter: String,
     /// `None` only before the first record.
     state: Option<RunState>,
     flights: FuturesUnordered<Flight<'a>>,

@@ -191,7 +191,7 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
     pub(super) fn must_ask(&self, step: &PlannedStep, input: &Json, proposal: &Proposal) -> bool {
         let Some(approval) = &step.approval else { return false };
         let digest = approval_digest(step, input, proposal);
-        !approval.is_approved(self.state().step(&step.id), &digest, self.clock.now())
+        !approval.is_approved(self.state().step(&step.id), &digest, &self.starter, self.clock.now())
     }
 
     /// Writes down what a step would do, for others to look at.

@@ -28,23 +28,42 @@ pub enum Oneself {
     DoesNotCount,
 }
 
+/// The person in `user@host (as root)`: whoever comes from two machines, or by two ways, is one person.
+pub fn person_of(by: &str) -> &str {
+    let account = account_of(by);
+    account.rsplit_once('@').map_or(account, |(user, _)| user)
+}
+
+/// `user@host`, without what stands beside it.
+fn account_of(by: &str) -> &str {
+    by.split(" (").next().unwrap_or_default()
+}
+
 impl Approval {
     /// Whether this person (`user@host`) may approve or reject.
     pub fn may_answer(&self, by: &str) -> bool {
-        let user = by.split('@').next().unwrap_or_default();
-        self.approvers.is_empty() || self.approvers.iter().any(|name| name == by || name == user)
+        self.approvers.is_empty() || self.approvers.iter().any(|name| name == account_of(by) || name == person_of(by))
     }
 
-    /// Whether enough people have approved what has this digest, and their word is still good.
-    pub fn is_approved(&self, step: &StepState, digest: &str, now: Timestamp) -> bool {
+    /// Whether this person counts in a run that `starter` started.
+    pub fn counts(&self, by: &str, starter: &str) -> bool {
+        match self.oneself {
+            Oneself::Counts => true,
+            Oneself::DoesNotCount => person_of(by) != person_of(starter),
+        }
+    }
+
+    /// Whether enough people have approved what has this digest, in a run that `starter` started, and their word is still good.
+    pub fn is_approved(&self, step: &StepState, digest: &str, starter: &str, now: Timestamp) -> bool {
         let is_good = |given: &&Given| {
             let age = now.duration_since(given.at).unsigned_abs();
             given.digest == digest
                 && given.verdict == ApprovalVerdict::Approved
                 && self.may_answer(&given.by)
+                && self.counts(&given.by, starter)
                 && self.expires.is_none_or(|expires| age <= expires)
         };
-        let people: BTreeSet<&str> = step.answers.iter().filter(is_good).map(|given| given.by.as_str()).collect();
+        let people: BTreeSet<&str> = step.answers.iter().filter(is_good).map(|given| person_of(&given.by)).collect();
         people.len() >= usize::try_from(self.quorum).unwrap_or(usize::MAX)
     }
 
@@ -54,8 +73,23 @@ impl Approval {
         let Some(asked) = &step.asked else { return true };
         let about_this = || step.answers.iter().filter(|given| given.digest == asked.digest && self.may_answer(&given.by));
         let people: BTreeSet<&str> =
-            about_this().filter(|given| given.verdict == ApprovalVerdict::Approved).map(|given| given.by.as_str()).collect();
+            about_this().filter(|given| given.verdict == ApprovalVerdict::Approved).map(|given| person_of(&given.by)).collect();
         let is_rejected = about_this().any(|given| given.verdict != ApprovalVerdict::Approved);
         is_rejected || people.len() >= usize::try_from(self.quorum).unwrap_or(usize::MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_person_is_one_person_from_every_machine_and_by_every_way() {
+        for by in ["ada@bastion", "ada@laptop", "ada@bastion (as root)", "ada@corp (login ada)", "ada"] {
+            assert_eq!(person_of(by), "ada", "{by}");
+        }
+        // Accounts of a directory have the sign in their names.
+        assert_eq!(person_of("ada@corp.example@bastion (as root)"), "ada@corp.example");
+        assert_ne!(person_of("bob@bastion"), "ada");
     }
 }

@@ -9,7 +9,7 @@ mod policy;
 mod step;
 mod window;
 
-pub use approval::{Approval, Oneself};
+pub use approval::{Approval, Oneself, person_of};
 pub use group::{Check, Group, Nested, NestedKind, Weight};
 pub use guard::{Guard, OnBreach};
 pub use manual::{FieldType, Manual, Typed};

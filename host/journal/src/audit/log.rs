@@ -1,7 +1,7 @@
 //! The audit log of a host, and the part of it that one run writes.
 
 use super::chain::{Chain, Rotation};
-use super::{AuditError, CHAIN, RUNS};
+use super::{AuditError, CHAIN, OPEN, RUNS, verify};
 use rustix::fs::FlockOperation;
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
@@ -22,6 +22,8 @@ pub struct RunAudit {
     run: String,
     file: String,
     chain: Mutex<Chain>,
+    /// Locked as long as this process lives.
+    _life: File,
 }
 
 impl AuditLog {
@@ -30,30 +32,79 @@ impl AuditLog {
         Self { folder: folder.to_owned(), rotation }
     }
 
-    /// Opens the chain of a run, with what is known of it: members of a JSON object, without its braces.
+    /// Opens the chain of a run, with what is known of it: members of a JSON object, without its braces. What processes that were
+    /// killed have left open is sealed first.
     pub fn open_run(&self, run: &str, members: std::fmt::Arguments<'_>) -> Result<RunAudit, AuditError> {
-        let runs = self.folder.join(RUNS);
-        let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&runs);
-        made.map_err(|source| AuditError::Io { path: runs.display().to_string(), source })?;
+        let (runs, open) = (self.folder.join(RUNS), self.folder.join(OPEN));
+        for folder in [&runs, &open] {
+            let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
+            made.map_err(|source| failed(folder, source))?;
+        }
+        let guard = self.exclude_others()?;
+        self.seal(&open)?;
         // A run that is resumed has a chain for each of its processes.
         let number = (1..=u32::MAX).find(|number| !runs.join(name(run, *number)).exists()).unwrap_or(u32::MAX);
         let file = name(run, number);
-        let start = self.append(format_args!("\"kind\":\"run-opened\",\"run\":{run:?},\"file\":{file:?},{members}"))?;
+        let sign = open.join(&file);
+        let life = open_or_make(&sign).map_err(|source| failed(&sign, source))?;
+        rustix::fs::flock(&life, FlockOperation::LockExclusive).map_err(|error| failed(&sign, error.into()))?;
+        let start = self.add(format_args!("\"kind\":\"run-opened\",\"run\":{run:?},\"file\":{file:?},{members}"))?;
         let chain = Chain::open(&runs.join(&file), Some(&start), self.rotation)?;
-        Ok(RunAudit { log: self.clone(), run: run.to_owned(), file, chain: Mutex::new(chain) })
+        drop(guard);
+        Ok(RunAudit { log: self.clone(), run: run.to_owned(), file, chain: Mutex::new(chain), _life: life })
     }
 
-    /// Adds one record to the host's chain, with other processes kept out, and returns its hash.
-    fn append(&self, members: std::fmt::Arguments<'_>) -> Result<String, AuditError> {
+    /// Writes down how long each chain is whose process has died: nobody holds its file in `open` any more.
+    fn seal(&self, open: &Path) -> Result<(), AuditError> {
+        for entry in std::fs::read_dir(open).map_err(|source| failed(open, source))? {
+            let sign = entry.map_err(|source| failed(open, source))?.path();
+            let file = sign.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            if is_alive(&sign) {
+                continue;
+            }
+            let path = self.folder.join(RUNS).join(&file);
+            if path.exists() {
+                // A line that was cut off in the middle was never a record. A damaged end is what `verify` reports.
+                drop(Chain::open(&path, None, self.rotation).and_then(|mut chain| chain.sync()));
+            }
+            let (records, head) = verify::end_of(&path)?;
+            self.add(format_args!("\"kind\":\"run-sealed\",\"file\":{file:?},\"records\":{records},\"head\":\"{head}\""))?;
+            std::fs::remove_file(&sign).map_err(|source| failed(&sign, source))?;
+        }
+        Ok(())
+    }
+
+    /// Keeps other processes out of the host's chain.
+    fn exclude_others(&self) -> Result<File, AuditError> {
         let lock = self.folder.join("chain.lock");
-        let failed = |source| AuditError::Io { path: lock.display().to_string(), source };
-        let guard: File = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&lock).map_err(failed)?;
-        rustix::fs::flock(&guard, FlockOperation::LockExclusive).map_err(|error| failed(error.into()))?;
+        let guard = open_or_make(&lock).map_err(|source| failed(&lock, source))?;
+        rustix::fs::flock(&guard, FlockOperation::LockExclusive).map_err(|error| failed(&lock, error.into()))?;
+        Ok(guard)
+    }
+
+    /// Adds one record to the host's chain, and returns its hash. Others are kept out.
+    fn add(&self, members: std::fmt::Arguments<'_>) -> Result<String, AuditError> {
         let mut chain = Chain::open(&self.folder.join(CHAIN), None, self.rotation)?;
         let at = jiff::Timestamp::now();
         chain.append(format_args!("\"at\":\"{at}\",{members}"))?;
         chain.sync()?;
         Ok(chain.head().to_owned())
+    }
+}
+
+fn failed(path: &Path, source: std::io::Error) -> AuditError {
+    AuditError::Io { path: path.display().to_string(), source }
+}
+
+fn open_or_make(path: &Path) -> std::io::Result<File> {
+    OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)
+}
+
+/// Whether a process lives that holds this file. One that cannot be looked at is taken for held: nothing is sealed by mistake.
+pub(super) fn is_alive(sign: &Path) -> bool {
+    match File::open(sign) {
+        Ok(file) => rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_err(),
+        Err(error) => error.kind() != std::io::ErrorKind::NotFound,
     }
 }
 
@@ -85,7 +136,10 @@ impl RunAudit {
         let (run, file, records, head) = (&self.run, &self.file, chain.sequence(), chain.head());
         let members =
             format_args!("\"kind\":\"run-closed\",\"run\":{run:?},\"file\":{file:?},\"records\":{records},\"head\":\"{head}\"");
-        self.log.append(members).map(|_| ())
+        let _guard = self.log.exclude_others()?;
+        self.log.add(members)?;
+        let sign = self.log.folder.join(OPEN).join(file);
+        std::fs::remove_file(&sign).map_err(|source| failed(&sign, source))
     }
 }
 

@@ -4,8 +4,11 @@
 //! that opened it in the host's chain, and the record that closes it there names its last hash. So a record that is changed, taken
 //! out or moved is found, a run that is taken out altogether is found, and two runs at once do not wait for each other.
 //!
-//! A chain cannot tell that its own last records were cut off, unless somebody else knows its head: `runbook audit verify` prints
-//! it, and `--head` compares it.
+//! A process that is killed closes nothing. Whoever opens a run next seals what it left: count and head of its chain become a record
+//! of the host's chain, so that what is cut off from then on is found. While a process lives it holds a lock on a file in `open/`.
+//!
+//! The host's chain cannot tell that its own last records were cut off, unless somebody else knows its head: `runbook audit verify`
+//! prints it, and `--head` compares it.
 
 mod chain;
 mod log;
@@ -19,6 +22,8 @@ pub use verify::{Problem, Verified, host_records, records_of, verify};
 pub const CHAIN: &str = "chain.jsonl";
 /// The folder of the chains of runs.
 pub const RUNS: &str = "runs";
+/// The folder of the files that living processes hold locked, named as their chains.
+pub const OPEN: &str = "open";
 
 /// Why the audit log cannot be used.
 #[derive(Debug, thiserror::Error)]

@@ -1,7 +1,7 @@
 //! Whether the audit log is whole.
 
 use super::chain::{GENESIS, Record, files, parse};
-use super::{AuditError, CHAIN, RUNS};
+use super::{AuditError, CHAIN, OPEN, RUNS, log};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
@@ -13,7 +13,10 @@ pub struct Verified {
     pub records: u64,
     /// Chains of runs.
     pub runs: u64,
-    /// Chains of runs that were never closed: a run goes on, or its process was killed. What they hold fits.
+    /// Chains whose process lives.
+    pub going_on: Vec<String>,
+    /// Chains whose process was killed, and that nobody has sealed yet: what was cut off from their ends is not seen. What they hold
+    /// fits.
     pub open: Vec<String>,
     /// The last hash of the host's chain. Kept elsewhere, it proves that nothing was cut off since.
     pub head: String,
@@ -46,7 +49,7 @@ pub fn verify(folder: &Path) -> Result<Verified, AuditError> {
             "run-opened" => {
                 opened.insert(text("file"), record.hash.clone());
             }
-            "run-closed" => {
+            "run-closed" | "run-sealed" => {
                 let records = record.body.get("records").and_then(serde_json::Value::as_u64).unwrap_or(0);
                 closed.insert(text("file"), (records, text("head")));
             }
@@ -56,17 +59,15 @@ pub fn verify(folder: &Path) -> Result<Verified, AuditError> {
     for (file, start) in &opened {
         verified.runs += 1;
         let path = folder.join(RUNS).join(file);
-        if !path.exists() && files(&path).is_ok_and(|files| files.is_empty()) {
-            // A process that was killed between the two has left no file.
-            match closed.get(file) {
-                Some((0, _)) | None => verified.open.push(file.clone()),
-                Some(_) => verified.problems.push(problem(&path, 0, "it is missing, though the host's chain has closed it")),
-            }
-            continue;
-        }
         let run = walk(&path, start, &mut verified)?;
         match closed.get(file) {
+            None if log::is_alive(&folder.join(OPEN).join(file)) => verified.going_on.push(file.clone()),
             None => verified.open.push(file.clone()),
+            // A process that was killed before it made a file has left none.
+            Some((0, _)) if run.count == 0 => {}
+            Some(_) if run.count == 0 && files(&path).is_ok_and(|files| files.is_empty()) => {
+                verified.problems.push(problem(&path, 0, "it is missing, though the host's chain has closed it"));
+            }
             Some((records, head)) if (*records, head) != (run.count, &run.head) => {
                 let what = format!("it ends after {} records; {records} were written when it was closed", run.count);
                 verified.problems.push(problem(&path, run.count, &what));
@@ -76,6 +77,12 @@ pub fn verify(folder: &Path) -> Result<Verified, AuditError> {
     }
     strangers(folder, &opened.keys().cloned().collect(), &mut verified)?;
     Ok(verified)
+}
+
+/// How many records a chain has, and the hash of the last one.
+pub(super) fn end_of(path: &Path) -> Result<(u64, String), AuditError> {
+    let walked = walk(path, "", &mut Verified::default())?;
+    Ok((walked.count, walked.head))
 }
 
 /// Files among the runs that no record has opened.

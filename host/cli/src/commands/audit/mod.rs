@@ -11,6 +11,7 @@ use crate::context::Context;
 use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
 use crate::ui;
+use records::Unsealed;
 use runbook_authority::Risk;
 use runbook_report::ledger::{LEDGER_FORMATS, LedgerFormat};
 use std::path::PathBuf;
@@ -23,6 +24,9 @@ pub enum AuditCommand {
         /// The head that an earlier `verify` printed: what came before it must still be there
         #[arg(long, value_name = "HASH")]
         head: Option<String>,
+        /// Fail as well if a run was killed and nobody has sealed its records yet: the next run on this host does
+        #[arg(long)]
+        strict: bool,
     },
     /// Show what a run did, host call by host call
     Log {
@@ -75,7 +79,9 @@ pub struct AuditArgs {
 /// Runs `runbook audit`.
 pub fn run(context: &Context, args: &AuditArgs) -> Result<ExitStatus, Failure> {
     match &args.command {
-        Some(AuditCommand::Verify { head }) => return records::verify(context, head.as_deref()),
+        Some(AuditCommand::Verify { head, strict }) => {
+            return records::verify(context, head.as_deref(), if *strict { Unsealed::Fail } else { Unsealed::Told });
+        }
         Some(AuditCommand::Log { run, json }) => return records::log(context, run.as_deref(), (*json).into()),
         Some(AuditCommand::Tighten { file, env }) => return tighten::run(context, file, env.as_deref()),
         None => {}

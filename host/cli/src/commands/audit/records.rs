@@ -25,23 +25,39 @@ impl From<bool> for Form {
     }
 }
 
+/// What a chain means whose process was killed, and that nobody has sealed yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Unsealed {
+    /// It is told.
+    Told,
+    /// The log is not whole.
+    Fail,
+}
+
 /// Verifies the chains; status 1 if anything is wrong.
-pub(super) fn verify(context: &Context, head: Option<&str>) -> Result<ExitStatus, Failure> {
+pub(super) fn verify(context: &Context, head: Option<&str>, unsealed: Unsealed) -> Result<ExitStatus, Failure> {
     let verified = audit::verify(&context.audit_log).map_err(Failure::usage)?;
     let mut text = String::new();
     for problem in &verified.problems {
         let line = if problem.line == 0 { String::new() } else { format!(":{}", problem.line) };
         let _ = writeln!(text, "BROKEN  {}{line}: {}", problem.file, problem.what);
     }
+    for file in &verified.going_on {
+        let _ = writeln!(text, "open    {file}: the run goes on; what is there fits");
+    }
     for file in &verified.open {
-        let _ = writeln!(text, "open    {file}: the run goes on, or its process was killed; what is there fits");
+        let _ = writeln!(
+            text,
+            "open    {file}: its process was killed; what is there fits, and the next run on this host seals it against cuts"
+        );
     }
     let is_known = head.is_none_or(|head| knows(context, head));
     if !is_known {
         let _ =
             writeln!(text, "BROKEN  the chain does not hold the head that was given: records after it were cut off or rewritten");
     }
-    let is_whole = verified.problems.is_empty() && is_known;
+    let is_sealed = unsealed == Unsealed::Told || verified.open.is_empty();
+    let is_whole = verified.problems.is_empty() && is_known && is_sealed;
     let verdict = if is_whole { "whole" } else { "NOT whole" };
     let (records, runs) = (ui::counted(usize::try_from(verified.records).unwrap_or(usize::MAX), "record"), verified.runs);
     let runs = ui::counted(usize::try_from(runs).unwrap_or(usize::MAX), "chain");

@@ -1,0 +1,87 @@
+//! Who runs the program, as the operating system knows them. The environment says nothing about it: everybody sets their own.
+
+use std::process::{Command, Stdio};
+
+/// The user id of nobody: a process that no login started.
+const NO_LOGIN: u32 = u32::MAX;
+
+/// `user@host`. Root is who became it, as `sudo` or the login says: `ada@bastion (as root)`. What root says of itself is a claim and no
+/// proof; that somebody is not root is the kernel's word.
+pub fn operator(host: &str) -> String {
+    let sudo = std::env::var("SUDO_UID").ok().and_then(|uid| uid.parse().ok());
+    let login = std::fs::read_to_string("/proc/self/loginuid").ok().and_then(|uid| uid.trim().parse().ok());
+    let account = Account { effective: rustix::process::geteuid().as_raw(), sudo, login: login.filter(|uid| *uid != NO_LOGIN) };
+    account.shown(host, name)
+}
+
+/// The name of a user id; the number, if no user has it.
+fn name(uid: u32) -> String {
+    let local = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    name_in(&local, uid).or_else(|| name_in(&directory(uid), uid)).unwrap_or_else(|| format!("uid-{uid}"))
+}
+
+/// What a directory (LDAP, say) knows of a user that the machine itself does not. Asked of the system's own program at its own place:
+/// the C library's way there is not safe code, and not there in a static program.
+fn directory(uid: u32) -> String {
+    let mut getent = Command::new("/usr/bin/getent");
+    getent.args(["passwd", &uid.to_string()]).env_clear().stdin(Stdio::null()).stderr(Stdio::null());
+    getent.output().map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default()
+}
+
+/// The name in the line `name:password:uid:…` of this user.
+fn name_in(lines: &str, uid: u32) -> Option<String> {
+    lines.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let (name, own) = (fields.next()?, fields.nth(1)?);
+        (own.parse() == Ok(uid) && !name.is_empty()).then(|| name.to_owned())
+    })
+}
+
+/// What the system says of a process.
+#[derive(Debug, Clone, Copy)]
+struct Account {
+    effective: u32,
+    sudo: Option<u32>,
+    login: Option<u32>,
+}
+
+impl Account {
+    fn shown(self, host: &str, name: impl Fn(u32) -> String) -> String {
+        let behind_root = || self.sudo.or(self.login).filter(|uid| *uid != 0);
+        match (self.effective, self.login) {
+            (0, _) => match behind_root() {
+                Some(uid) => format!("{}@{host} (as root)", name(uid)),
+                None => format!("{}@{host}", name(0)),
+            },
+            (own, Some(login)) if login != own => format!("{}@{host} (login {})", name(own), name(login)),
+            (own, _) => format!("{}@{host}", name(own)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use runbook_engine::model::person_of;
+
+    #[test]
+    fn a_name_is_found_by_its_number_alone() {
+        let lines = "root:x:0:0::/root:/bin/sh\nada:x:1001:7:1002,:/home/ada:/bin/sh\nbroken\n:x:5:5::/:/";
+        let names = [0, 1001, 7, 1002, 5].map(|uid| name_in(lines, uid));
+        assert_eq!(names, [Some("root".to_owned()), Some("ada".to_owned()), None, None, None]);
+    }
+
+    #[test]
+    fn root_is_who_became_it_and_nobody_else_is_who_they_say() {
+        let all = [None, Some(0), Some(1), Some(2)];
+        for sudo in all {
+            for login in all {
+                for effective in [0, 1, 2] {
+                    let shown = Account { effective, sudo, login }.shown("h", |uid| format!("u{uid}"));
+                    let expected = if effective == 0 { sudo.or(login).unwrap_or(0) } else { effective };
+                    assert_eq!(person_of(&shown), format!("u{expected}"), "{effective} {sudo:?} {login:?}: {shown}");
+                }
+            }
+        }
+    }
+}
