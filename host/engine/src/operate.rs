@@ -158,7 +158,7 @@ pub struct Fault {
 }
 
 /// What a call that did not work may have changed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum FaultEffect {
     /// The class says whether it can be known.
