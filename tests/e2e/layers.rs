@@ -11,8 +11,9 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("runbook-engine", &["runbook-document"]),
     ("runbook-journal", &["runbook-engine"]),
     ("runbook-secrets", &[]),
+    ("runbook-launch", &[]),
     ("runbook-pack", &["runbook-document", "runbook-authority"]),
-    ("runbook-runtime", &["runbook-document", "runbook-authority", "runbook-secrets", "runbook-text"]),
+    ("runbook-runtime", &["runbook-document", "runbook-authority", "runbook-launch", "runbook-secrets", "runbook-text"]),
     ("runbook-report", &["runbook-document", "runbook-authority", "runbook-engine", "runbook-text"]),
     ("runbook-sdk", &[]),
 ];

@@ -12,8 +12,33 @@ pub mod registry;
 pub mod terminal;
 
 use std::net::TcpListener;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
+
+/// The launcher as a program of its own, built beside the test that asks.
+///
+/// # Panics
+/// If it cannot be built.
+pub fn launcher() -> PathBuf {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    let build = || {
+        let test = std::env::current_exe().expect("a test has a path");
+        let folder = test.ancestors().find(|folder| folder.ends_with("deps")).and_then(Path::parent).expect("cargo's folders");
+        let target = folder.parent().expect("cargo's folders");
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let output = Command::new(env!("CARGO"))
+            .args(["build", "--offline", "--quiet", "-p", "runbook-launch", "--target-dir"])
+            .arg(target)
+            .current_dir(root)
+            .output()
+            .expect("cargo runs");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        target.join("debug/runbook-launch")
+    };
+    BUILT.get_or_init(build).clone()
+}
 
 /// A TCP port that was free a moment ago.
 ///

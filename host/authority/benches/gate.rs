@@ -67,13 +67,19 @@ fn effective() -> Effective {
 fn gate(criterion: &mut Criterion) {
     let effective = effective();
     let headers = [("accept", HeaderValue::Plain("application/json")), ("x-trace", HeaderValue::Plain("abc"))];
-    let request = Operation::Http { slot: "api", verb: Verb::HttpGet, path: "/customers/17/orders?page=2", headers: &headers };
-    let denied = Operation::Http { slot: "api", verb: Verb::HttpGet, path: "/admin", headers: &headers };
+    let request = Operation::Http {
+        slot: "api",
+        verb: Verb::HttpGet,
+        path: "/customers/17/orders?page=2",
+        headers: &headers,
+        secrets: &[],
+    };
+    let denied = Operation::Http { slot: "api", verb: Verb::HttpGet, path: "/admin", headers: &headers, secrets: &[] };
     let labels = [("role".to_owned(), "api".to_owned())];
     let container = ContainerFacts { name: "orders-api", labels: &labels };
     let stop = Operation::Container { slot: "app", verb: Verb::DockerStop, container };
     let arguments = ["--format=plain".to_owned(), "--table=orders".to_owned()];
-    let run = Operation::Process { slot: "program", arguments: &arguments };
+    let run = Operation::Process { slot: "program", verb: Verb::ProcessRun, arguments: &arguments };
     let query = Operation::Sql { slot: "db", verb: Verb::SqlQuery, statement: Some("select 1") };
     for (name, operation) in
         [("request", request), ("request that is denied", denied), ("container", stop), ("program", run), ("statement", query)]

@@ -141,6 +141,7 @@ verbs! {
     FilesWrite Files "write" Change High "writes files in {}";
     FilesRemove Files "remove" Change High "removes files from {}";
     ProcessRun Process "run" Change Critical "runs {}";
+    ProcessInspect Process "inspect" Read Medium "runs {} where it can read and change nothing";
     SystemRead System "read" Read Low "reads the condition of {}";
     StateRead State "read" Read Info "reads what it kept in {}";
     StateWrite State "write" Change Low "keeps values in {}";
@@ -295,6 +296,7 @@ functions! {
     }
     "runbook:files/writer@1.0.0" Linked { "write" Some(Verb::FilesWrite); "remove" Some(Verb::FilesRemove); }
     "runbook:process/runner@1.0.0" Linked { "run" Some(Verb::ProcessRun); }
+    "runbook:process/inspector@1.0.0" Linked { "run" Some(Verb::ProcessInspect); }
     "runbook:system/reader@1.0.0" Planned {
         "cpu-percent" Some(Verb::SystemRead); "memory" Some(Verb::SystemRead); "disks" Some(Verb::SystemRead);
         "load" Some(Verb::SystemRead); "uptime-s" Some(Verb::SystemRead); "service" Some(Verb::SystemRead);

@@ -11,7 +11,7 @@ pub use approved::{Approved, ApprovedEffect};
 use crate::capability::{Effect, Verb};
 use crate::grant::{Effective, Grant};
 use crate::pattern::{StatementClass, canonical_request_path, classify, first_mismatch, relative_file_path};
-use crate::target::{ContainerFacts, DockerTarget, HttpTarget, SqlTarget, TargetKind};
+use crate::target::{ContainerFacts, DockerTarget, HttpTarget, ProcessTarget, SecretPlace, SqlTarget, TargetKind};
 use std::net::IpAddr;
 use url::Url;
 
@@ -46,6 +46,8 @@ pub enum Operation<'a> {
         path: &'a str,
         /// Headers: name and value.
         headers: &'a [(&'a str, HeaderValue<'a>)],
+        /// Secrets in the body: place and secrets slot.
+        secrets: &'a [(SecretPlace, &'a str)],
     },
     /// A connection for a request, when its address is known.
     Connect {
@@ -109,6 +111,8 @@ pub enum Operation<'a> {
     Exec {
         /// Slot.
         slot: &'a str,
+        /// Verb: `exec` in a container that runs, `create` for the one that will.
+        verb: Verb,
         /// Program and arguments.
         command: &'a [String],
     },
@@ -132,6 +136,8 @@ pub enum Operation<'a> {
     Process {
         /// Slot.
         slot: &'a str,
+        /// Verb.
+        verb: Verb,
         /// Its arguments.
         arguments: &'a [String],
     },
@@ -166,9 +172,9 @@ impl<'a> Operation<'a> {
             | Self::Container { verb, .. }
             | Self::Image { verb, .. }
             | Self::Secret { verb, .. }
-            | Self::Files { verb, .. } => *verb,
-            Self::Exec { .. } => Verb::DockerExec,
-            Self::Process { .. } => Verb::ProcessRun,
+            | Self::Files { verb, .. }
+            | Self::Exec { verb, .. }
+            | Self::Process { verb, .. } => *verb,
         }
     }
 }
@@ -327,8 +333,10 @@ fn judge(effective: &Effective, mode: Mode, operation: &Operation<'_>) -> Result
         );
     }
     let judged = match (operation, &grant.target.kind) {
-        (Operation::Http { path, headers, .. }, TargetKind::Http(target)) => {
-            judge_request(effective, slot, target, path, headers)
+        (Operation::Http { path, headers, secrets, .. }, TargetKind::Http(target)) => {
+            judge_request(effective, slot, target, path, headers).and_then(|()| {
+                secrets.iter().try_for_each(|(place, secret_slot)| judge_position(effective, slot, secret_slot, place))
+            })
         }
         (Operation::Connect { base, address, .. }, TargetKind::Http(target)) => judge_address(target, base, *address),
         (Operation::Redirect { base, to, hop, .. }, TargetKind::Http(target)) => judge_redirect(target, base, to, *hop),
@@ -342,7 +350,7 @@ fn judge(effective: &Effective, mode: Mode, operation: &Operation<'_>) -> Result
         (Operation::Files { path, .. }, TargetKind::Files(_)) => {
             relative_file_path(path).map(|_| ()).map_err(|error| (Rule::File, format!("`{}`: {error}", path.escape_debug())))
         }
-        (Operation::Process { arguments, .. }, TargetKind::Process(target)) => judge_command(&target.arguments, arguments),
+        (Operation::Process { verb, arguments, .. }, TargetKind::Process(target)) => judge_program(target, *verb, arguments),
         _ => Err((Rule::Verb, format!("the slot is bound to a `{}` target", grant.target.capability()))),
     };
     judged.or_else(|(rule, reason)| deny(rule, reason, Some(grant)))
@@ -401,24 +409,34 @@ fn judge_header(effective: &Effective, slot: &str, target: &HttpTarget, name: &s
         }
         HeaderValue::Plain(_) if FREE_HEADERS.contains(&name.as_str()) || target.request_headers.contains(&name) => Ok(()),
         HeaderValue::Plain(_) => Err((Rule::Header, format!("`{shown}` is not among `request_headers`"))),
-        HeaderValue::Secret(secret_slot) => judge_position(effective, slot, secret_slot, &name),
+        HeaderValue::Secret(secret_slot) => judge_position(effective, slot, secret_slot, &SecretPlace::Header(name)),
     }
 }
 
-/// Whether the secret of `secret_slot` may go into header `name` of a request on `http_slot`.
-fn judge_position(effective: &Effective, http_slot: &str, secret_slot: &str, name: &str) -> Judged {
+/// Whether the secret of `secret_slot` may go into this place of a request on `http_slot`.
+fn judge_position(effective: &Effective, http_slot: &str, secret_slot: &str, place: &SecretPlace) -> Judged {
     let denied = |why: &str| {
-        Err((Rule::Position, format!("secret slot `{}` in header `{name}` of `{http_slot}`: {why}", secret_slot.escape_debug())))
+        let shown = match place {
+            SecretPlace::Header(name) => format!("header `{name}`"),
+            SecretPlace::Json(pointer) => format!("JSON `{}` of the body", pointer.escape_debug()),
+            SecretPlace::Form(name) => format!("field `{}` of the form", name.escape_debug()),
+        };
+        Err((Rule::Position, format!("secret slot `{}` in {shown} of `{http_slot}`: {why}", secret_slot.escape_debug())))
     };
     let Some(grant) = effective.get(secret_slot) else { return denied("the slot is not bound") };
     let TargetKind::Secret(secret) = &grant.target.kind else { return denied("the slot is not bound to a secret") };
     if !grant.verbs.contains(&Verb::SecretsUse) {
         return denied("`use` is not granted");
     }
-    if secret.positions.iter().any(|position| position.slot == http_slot && position.header == name) {
+    if secret.positions.iter().any(|position| position.slot == http_slot && position.place == *place) {
         return Ok(());
     }
-    denied("it is not among the target's `positions`")
+    let line = match place {
+        SecretPlace::Header(name) => format!("header = {name:?}"),
+        SecretPlace::Json(pointer) => format!("json = {pointer:?}"),
+        SecretPlace::Form(name) => format!("form = {name:?}"),
+    };
+    denied(&format!("it is not among the target's `positions`; add {{ slot = {http_slot:?}, {line} }} if that is right"))
 }
 
 fn judge_address(target: &HttpTarget, base: &Url, address: IpAddr) -> Judged {
@@ -497,6 +515,15 @@ fn judge_image(target: &DockerTarget, image: &str) -> Judged {
         return Ok(());
     }
     Err((Rule::Image, format!("image `{}` is not among the target's `images`", image.escape_debug())))
+}
+
+/// A program that may only read is run by one verb, any other by the other one, whatever a target lists.
+fn judge_program(target: &ProcessTarget, verb: Verb, arguments: &[String]) -> Judged {
+    match (target.read_only, verb) {
+        (true, Verb::ProcessInspect) | (false, Verb::ProcessRun) => judge_command(&target.arguments, arguments),
+        (true, _) => Err((Rule::Verb, "the target's program may only read (`read_only`)".to_owned())),
+        (false, _) => Err((Rule::Verb, "the target does not say that its program only reads; add `read_only = true`".to_owned())),
+    }
 }
 
 fn judge_command(patterns: &[crate::pattern::ArgumentPattern], arguments: &[String]) -> Judged {

@@ -13,8 +13,8 @@ use runbook_engine::{
     Operate, OperationFacts, Outcome, Phase, Proposal, RunId, Runbook, StepId, Verdict,
 };
 use runbook_runtime::{
-    self as runtime, BoxFuture, CallFault, CallFaultClass, CallOutcome, CallRequest, CodeOrigin, InTime, Limits, Linked, Permit,
-    Runtime, RuntimeConfig, SecretFacts, SecretSource, SecretUnavailable, Services, SharedScrubber,
+    self as runtime, BoxFuture, CallFault, CallFaultClass, CallOutcome, CallRequest, CodeOrigin, InTime, Launcher, Limits,
+    Linked, Permit, Runtime, RuntimeConfig, SecretFacts, SecretSource, SecretUnavailable, Services, SharedScrubber,
 };
 use runbook_secrets::{Secret, Source, Store};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -35,7 +35,12 @@ impl Operator {
         let audit = Arc::new(Trail::open(context, prepared, run)?);
         let runtime = Runtime::new(RuntimeConfig::with_cache(Some(context.cache.clone()))).map_err(Failure::engine)?;
         let vault = Vault::new(context, prepared)?;
-        let services = Services { secrets: Arc::new(vault), scrubber: SharedScrubber::default(), audit: Some(audit.sink()) };
+        let services = Services {
+            secrets: Arc::new(vault),
+            scrubber: SharedScrubber::default(),
+            audit: Some(audit.sink()),
+            launcher: Some(Launcher::this_program()),
+        };
         let mut compiled = HashMap::new();
         let mut linked = BTreeMap::new();
         for (step, site) in &prepared.sites {

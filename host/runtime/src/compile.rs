@@ -218,6 +218,14 @@ fn compile_error(verified: &Verified, error: &wasmtime::Error) -> PrepareError {
     PrepareError::Compile { plugin: verified.manifest().name.clone(), reason: format!("{error:#}") }
 }
 
+/// An engine as plugins are compiled by, and nothing else: for whoever wants to know what it accepts.
+///
+/// # Errors
+/// [`RuntimeError::Engine`] if this machine has not what it needs.
+pub fn bare_engine() -> Result<Engine, RuntimeError> {
+    Engine::new(&config::config(Allocation::OnDemand)).map_err(|error| RuntimeError::Engine { reason: format!("{error:#}") })
+}
+
 fn engine(allocation: Allocation, calls: NonZeroU32) -> Result<EngineWithPermits, RuntimeError> {
     let engine =
         Engine::new(&config::config(allocation)).map_err(|error| RuntimeError::Engine { reason: format!("{error:#}") })?;

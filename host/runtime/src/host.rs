@@ -6,6 +6,7 @@
 use crate::capabilities::log::Log;
 use crate::capabilities::wasi::Wasi;
 use crate::fault::{Fault, FaultClass};
+use crate::launcher::Launcher;
 use crate::limits::{Growth, Limits};
 use crate::outgoing::Outgoing;
 use crate::permit::Permitted;
@@ -228,6 +229,12 @@ impl Host {
         self.services.scrubber.learn(&format!("{name}, in part"), &Secret::from(part));
     }
 
+    /// What programs are started by.
+    pub(crate) fn launcher(&self) -> Result<Launcher, Fault> {
+        let missing = || Fault::new(FaultClass::Invalid, "process.launcher", "this host has nothing to start programs with");
+        self.services.launcher.clone().ok_or_else(missing)
+    }
+
     /// What can be known of a secret without its value.
     pub(crate) async fn describe_secret(&self, name: &str) -> Result<crate::SecretFacts, Fault> {
         self.services.secrets.describe(name).await.map_err(|error| secret_fault(&error))
@@ -338,10 +345,10 @@ impl Host {
 fn is_second_look(operation: &Operation<'_>) -> bool {
     match operation {
         Operation::Connect { .. } | Operation::Redirect { .. } | Operation::Container { .. } | Operation::Image { .. } => true,
+        Operation::Exec { verb, .. } => *verb != Verb::DockerExec,
         Operation::Http { .. }
         | Operation::Sql { .. }
         | Operation::Docker { .. }
-        | Operation::Exec { .. }
         | Operation::Secret { .. }
         | Operation::Files { .. }
         | Operation::Process { .. } => false,

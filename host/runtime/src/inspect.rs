@@ -1,12 +1,16 @@
 //! Bytes → [`Inspected`]: what a component is, read from its bytes. Nothing is compiled and nothing is run.
 
+use crate::code::{Counted, TooMuchCode, check_arity};
 use runbook_authority::manifest::{ManifestError, SECTION};
 use runbook_authority::{Digest, Manifest};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use wasmparser::component_types::ComponentEntityType;
 use wasmparser::types::Types;
-use wasmparser::{CanonicalFunction, CanonicalOption, Encoding, Parser, Payload, ValidPayload, Validator};
+use wasmparser::{
+    CanonicalFunction, CanonicalOption, CompositeInnerType, Encoding, FuncValidatorAllocations, Parser, Payload, ValidPayload,
+    Validator,
+};
 
 /// The largest component that is read. A scripting language's runtime is half of it.
 pub const MAX_SIZE: usize = 64 << 20;
@@ -61,6 +65,13 @@ pub enum InspectError {
         /// What the validator says, with the offset.
         #[source]
         source: wasmparser::BinaryReaderError,
+    },
+    /// Code that the compiler would not be done with.
+    #[error("{source}")]
+    TooMuchCode {
+        /// Which limit.
+        #[from]
+        source: TooMuchCode,
     },
     /// Modules within modules.
     #[error("it has more than {MAX_PARTS} modules and components inside")]
@@ -122,13 +133,14 @@ struct Found<'b> {
     exports: BTreeSet<String>,
 }
 
-/// One pass: validates all but the bodies of functions (the compiler does those), and collects what stands at the top level.
+/// One pass: validates everything, counts what the compiler would have to do, and collects what stands at the top level.
 fn walk(bytes: &[u8]) -> Result<Found<'_>, InspectError> {
     let mut validator = Validator::new_with_features(crate::config::features());
     let mut found = Found::default();
     let (mut depth, mut parts) = (0_usize, 0_usize);
     // Depth of the innermost component that is not the outermost: its types and shims are a toolchain's, code in it is not.
     let mut inner = Vec::new();
+    let (mut counted, mut allocations) = (Counted::default(), FuncValidatorAllocations::default());
     let (mut imports, mut exports) = (Vec::new(), Vec::new());
     for payload in Parser::new(0).parse_all(bytes) {
         let payload = payload?;
@@ -162,6 +174,16 @@ fn walk(bytes: &[u8]) -> Result<Found<'_>, InspectError> {
                     check_strings(&function?)?;
                 }
             }
+            Payload::TypeSection(section) => {
+                for group in section.clone() {
+                    for ty in group?.into_types() {
+                        if let CompositeInnerType::Func(function) = &ty.composite_type.inner {
+                            check_arity(function.params().len().max(function.results().len()))?;
+                        }
+                    }
+                }
+            }
+            Payload::CodeSectionEntry(body) => counted.add(body)??,
             Payload::CustomSection(section) if depth == 0 && section.name() == SECTION => {
                 found.manifests.push(section.data());
             }
@@ -173,9 +195,18 @@ fn walk(bytes: &[u8]) -> Result<Found<'_>, InspectError> {
             }
             _ => {}
         }
-        if let ValidPayload::End(types) = validator.payload(&payload)? {
-            found.imports = imports.iter().flat_map(|name| functions(&types, name)).collect();
-            found.exports = exports.iter().map(|name| (*name).to_owned()).collect();
+        match validator.payload(&payload)? {
+            // A feature that is off may be used in a body only, so bodies are read here and not left to the compiler.
+            ValidPayload::Func(function, body) => {
+                let mut function = function.into_validator(allocations);
+                function.validate(&body)?;
+                allocations = function.into_allocations();
+            }
+            ValidPayload::End(types) => {
+                found.imports = imports.iter().flat_map(|name| functions(&types, name)).collect();
+                found.exports = exports.iter().map(|name| (*name).to_owned()).collect();
+            }
+            ValidPayload::Ok | ValidPayload::Parser(_) => {}
         }
     }
     Ok(found)

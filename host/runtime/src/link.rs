@@ -41,6 +41,7 @@ interfaces! {
     "runbook:docker/exec@1.0.0" docker::exec;
     "runbook:files/reader@1.0.0" files::reader;
     "runbook:files/writer@1.0.0" files::writer;
+    "runbook:process/inspector@1.0.0" process::inspector;
     "runbook:process/runner@1.0.0" process::runner;
 }
 

@@ -1,5 +1,6 @@
 //! What a call needs from its surroundings: secrets, the scrubber, the audit.
 
+use crate::launcher::Launcher;
 use runbook_authority::{Decision, Verb};
 use runbook_secrets::{Scrubber, Secret};
 use std::collections::BTreeMap;
@@ -172,12 +173,14 @@ pub struct Services {
     pub scrubber: SharedScrubber,
     /// Is told of every judged host call and its end.
     pub audit: Option<AuditSink>,
+    /// What programs are started by; without it none is.
+    pub launcher: Option<Launcher>,
 }
 
 impl Services {
-    /// No secrets and no audit.
+    /// No secrets, no audit and no programs.
     pub fn none() -> Self {
-        Self { secrets: Arc::new(NoSecrets), scrubber: SharedScrubber::default(), audit: None }
+        Self { secrets: Arc::new(NoSecrets), scrubber: SharedScrubber::default(), audit: None, launcher: None }
     }
 }
 

@@ -1,7 +1,7 @@
 //! The host side of a call without a guest, for tests of capabilities.
 
 use crate::host::{CallId, Host};
-use crate::{BoxFuture, Limits, SecretFacts, SecretSource, SecretUnavailable, Services};
+use crate::{BoxFuture, Launcher, Limits, SecretFacts, SecretSource, SecretUnavailable, Services};
 use runbook_authority::grant::{self, UseSite};
 use runbook_authority::target::Folder;
 use runbook_authority::{Binding, Effective, Manifest, Mode, Targets};
@@ -75,7 +75,8 @@ pub(crate) fn host_with(effective: Effective, mode: Mode, timeout: Duration) -> 
         ("control", "a\nb-is-bad"),
         ("hook", "http://127.0.0.1:9/services/T0000/XyZzY"),
     ]));
-    let services = Services { secrets, ..Services::none() };
+    let launcher = Launcher { program: runbook_tests::launcher(), arguments: Vec::new() };
+    let services = Services { secrets, launcher: Some(launcher), ..Services::none() };
     let id = CallId { run: "run".to_owned(), step: "step".to_owned(), attempt: 1, plugin: "test".into(), digest: "none".into() };
     let limits = Arc::new(Limits::default());
     Host::new(Arc::new(effective), mode, Arc::new(services), limits, id, Instant::now() + timeout)

@@ -62,34 +62,142 @@ fn a_component_has_exactly_one_manifest() {
     assert!(matches!(inspect(junk), Err(InspectError::Manifest(_))));
 }
 
+/// What each proposal that the reader knows looks like in a component. `Used` is a feature that is on.
+enum Proposal {
+    Used(&'static str),
+    Off(&'static str),
+    /// It changes nothing that a text of ours could show, and why.
+    Unseen(&'static str),
+}
+
+const PROPOSALS: &[(&str, Proposal)] = {
+    use Proposal::{Off, Unseen, Used};
+    &[
+        ("MUTABLE_GLOBAL", Used("(component (core module (global (export \"g\") (mut i32) (i32.const 0))))")),
+        ("SATURATING_FLOAT_TO_INT", Used("(component (core module (func (drop (i32.trunc_sat_f32_s (f32.const 0))))))")),
+        ("SIGN_EXTENSION", Used("(component (core module (func (drop (i32.extend8_s (i32.const 0))))))")),
+        ("REFERENCE_TYPES", Used("(component (core module (func (param externref))))")),
+        ("MULTI_VALUE", Used("(component (core module (func (result i32 i32) (i32.const 0) (i32.const 0))))")),
+        (
+            "BULK_MEMORY",
+            Used("(component (core module (memory 1) (func (memory.copy (i32.const 0) (i32.const 0) (i32.const 0)))))"),
+        ),
+        (
+            "BULK_MEMORY_OPT",
+            Used("(component (core module (memory 1) (func (memory.fill (i32.const 0) (i32.const 0) (i32.const 0)))))"),
+        ),
+        ("CALL_INDIRECT_OVERLONG", Unseen("an encoding of a number")),
+        ("EXTENDED_CONST", Used("(component (core module (global i32 (i32.add (i32.const 1) (i32.const 1)))))")),
+        ("FLOATS", Used("(component (core module (func (drop (f64.add (f64.const 0) (f64.const 0))))))")),
+        ("GC_TYPES", Unseen("the types `externref` and its kin, shown by reference types")),
+        ("COMPONENT_MODEL", Used("(component)")),
+        ("SIMD", Off("(component (core module (func (drop (i32x4.extract_lane 0 (v128.const i64x2 0 0))))))")),
+        (
+            "RELAXED_SIMD",
+            Off("(component (core module (func (param v128) (drop (i8x16.relaxed_swizzle (local.get 0) (local.get 0))))))"),
+        ),
+        ("THREADS", Off("(component (core module (memory 1 1 shared)))")),
+        ("SHARED_EVERYTHING_THREADS", Off("(component (core module (global (shared mut i32) (i32.const 0))))")),
+        ("TAIL_CALL", Off("(component (core module (func (return_call 0))))")),
+        ("MULTI_MEMORY", Off("(component (core module (memory 1) (memory 1)))")),
+        ("EXCEPTIONS", Off("(component (core module (tag)))")),
+        ("MEMORY64", Off("(component (core module (memory i64 1)))")),
+        (
+            "FUNCTION_REFERENCES",
+            Off("(component (core module (type $t (func)) (func (param (ref $t)) (call_ref $t (local.get 0)))))"),
+        ),
+        ("MEMORY_CONTROL", Off("(component (core module (memory 1) (func (memory.discard (i32.const 0) (i32.const 0)))))")),
+        ("GC", Off("(component (core module (type (struct (field i32)))))")),
+        ("CUSTOM_PAGE_SIZES", Off("(component (core module (memory 1 (pagesize 1))))")),
+        ("LEGACY_EXCEPTIONS", Off("(component (core module (func try catch_all end)))")),
+        ("STACK_SWITCHING", Off("(component (core module (type $f (func)) (type (cont $f))))")),
+        ("WIDE_ARITHMETIC", Off("(component (core module (func (i64.mul_wide_s (i64.const 0) (i64.const 0)) drop drop)))")),
+        ("CM_VALUES", Off("(component (import \"a\" (value string)))")),
+        ("CM_NESTED_NAMES", Off("(component (import \"a:b:c/d\" (func)))")),
+        ("CM_ASYNC", Off("(component (type (future u8)))")),
+        ("CM_ASYNC_STACKFUL", Off("(component (import \"a\" (func $f async)) (core func (canon lower (func $f) async)))")),
+        ("CM_MORE_ASYNC_BUILTINS", Off("(component (core func (canon subtask.cancel async)))")),
+        ("CM_THREADING", Off("(component (core func (canon thread.index)))")),
+        ("CM_ERROR_CONTEXT", Off("(component (type error-context))")),
+        ("CM_FIXED_LENGTH_LISTS", Off("(component (type (list u8 4)))")),
+        (
+            "CM_GC",
+            Off(
+                "(component (import \"f\" (func $f)) (core type $t (func)) (core func (canon lower (func $f) gc (core-type $t))))",
+            ),
+        ),
+        (
+            "CUSTOM_DESCRIPTORS",
+            Off("(component (core module (rec (type $a (descriptor $b) (struct)) (type $b (describes $a) (struct)))))"),
+        ),
+        ("COMPACT_IMPORTS", Unseen("an encoding of imports, refused by the reader by its byte")),
+        ("CM_MAP", Off("(component (type (map string u8)))")),
+        ("CM64", Unseen("64-bit memories, refused as such")),
+        ("CM_IMPLEMENTS", Unseen("a name of an import, which must be one of the contract")),
+        ("CM_CANON_NAMES", Unseen("a name of an import, which must be one of the contract")),
+    ]
+};
+
 #[test]
-fn features_that_are_off_are_refused() {
-    for (what, core) in
-        [("threads", "(memory $shared 1 1 shared)"), ("two memories", "(memory $other 1)"), ("memory64", "(memory $other i64 1)")]
-    {
-        let text = format!("(component (core module {core} {}))", if what == "two memories" { "(memory 1)" } else { "" });
-        let bytes = with_section(wat::parse_str(&text).unwrap(), &manifest(PROBE).to_section());
-        assert!(matches!(inspect(bytes), Err(InspectError::NotAccepted { .. })), "{what}");
+fn each_proposal_is_refused_by_the_reader_exactly_if_the_engine_refuses_it() {
+    let known: std::collections::BTreeSet<_> = wasmparser::WasmFeatures::all().iter_names().map(|(name, _)| name).collect();
+    let listed: std::collections::BTreeSet<_> = PROPOSALS.iter().map(|(name, _)| *name).collect();
+    assert_eq!(known, listed, "a proposal that the reader knows is not in the table");
+    let engine = support::engine();
+    for (name, proposal) in PROPOSALS {
+        let (text, is_on) = match proposal {
+            Proposal::Used(text) => (text, true),
+            Proposal::Off(text) => (text, false),
+            Proposal::Unseen(why) => {
+                assert!(!why.is_empty());
+                continue;
+            }
+        };
+        let bytes = wat::parse_str(text).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let read = inspect(with_section(bytes.clone(), &manifest(PROBE).to_section()));
+        let compiled = wasmtime::component::Component::new(&engine, &bytes);
+        assert_eq!(read.is_ok(), is_on, "{name}: the reader says {:?}", read.err().map(|error| error.to_string()));
+        assert_eq!(compiled.is_ok(), is_on, "{name}: the engine says {:?}", compiled.err());
     }
 }
 
+/// One function whose text is made of `count` pieces.
+fn of_pieces(before: &str, piece: impl Fn(usize) -> String, count: usize, after: &str) -> Vec<u8> {
+    let pieces: String = (0..count).map(piece).collect();
+    let text = format!("(component (core module {before}{pieces}{after}))");
+    with_section(wat::parse_str(&text).unwrap_or_else(|error| panic!("{error}")), &manifest(PROBE).to_section())
+}
+
+/// Each is a small file that would keep the compiler busy, or fill its memory. None is compiled here.
 #[test]
-fn each_part_that_the_profile_does_not_allow_is_refused() {
-    for (what, text) in [
-        ("garbage collection", "(component (core module (type (struct (field i32)))))"),
-        ("custom page sizes", "(component (core module (memory 1 (pagesize 1))))"),
-        ("exceptions", "(component (core module (tag)))"),
-        ("tail calls", "(component (core module (func (return_call 0))))"),
-        ("async", "(component (type (future u8)))"),
-        ("async functions", "(component (type (func async)))"),
-        ("error contexts", "(component (type error-context) (core func (canon error-context.drop)))"),
-        ("values", "(component (import \"a\" (value string)))"),
+fn code_that_the_compiler_would_not_be_done_with_is_refused_when_it_is_read() {
+    let locals = |count: usize| format!("(func (local {})", "i64 ".repeat(count));
+    let same = |text: &'static str| move |_: usize| text.to_owned();
+    for (what, bytes) in [
+        ("variables", of_pieces(&locals(20_000), same(""), 0, ")")),
+        ("blocks within blocks", of_pieces("(func ", same("block "), 6_000, &format!("{})", "end ".repeat(6_000)))),
+        (
+            "variables times blocks",
+            of_pieces(&locals(2_000), same("(if (i32.const 0) (then (local.set 1 (local.get 0)))) "), 9_000, ")"),
+        ),
+        ("branches", of_pieces("(func ", |_| format!("(block (br_table {}(i32.const 0)))", "0 ".repeat(60_000)), 2, ")")),
+        ("bytes of code", of_pieces("(func ", same("(drop (i64.const 0x7fffffffffffffff)) "), 100_000, ")")),
+        ("functions", of_pieces("", same("(func)"), 100_001, "")),
+        ("parameters or results", of_pieces("(func (param ", same("i32 "), 300, "))")),
     ] {
-        let Ok(bytes) = wat::parse_str(text) else { panic!("{what}: the test's text is no component") };
-        let found = inspect(with_section(bytes, &manifest(PROBE).to_section()));
-        // A body is read by the compiler, and refused there.
-        let is_body = what == "tail calls";
-        assert!(is_body || matches!(found, Err(InspectError::NotAccepted { .. })), "{what}: {found:?}");
+        match inspect(bytes) {
+            Err(InspectError::TooMuchCode { source }) => assert!(source.to_string().contains(what), "{what}: {source}"),
+            Err(other) => panic!("{what}: {other}"),
+            Ok(_) => panic!("{what}: it is read"),
+        }
+    }
+    // Half as much of each is not refused.
+    for bytes in [
+        of_pieces(&locals(5_000), same(""), 0, ")"),
+        of_pieces("(func ", same("block "), 2_500, &format!("{})", "end ".repeat(2_500))),
+        of_pieces("", same("(func)"), 50_000, ""),
+    ] {
+        inspect(bytes).unwrap();
     }
 }
 
@@ -101,14 +209,6 @@ fn a_composition_is_refused() {
     assert!(matches!(refused("(component (component (component (core module))))"), Some(InspectError::NestedCode)));
     // What toolchains put there, types and shims, is no code; and code beside a shim is the plugin's own.
     assert!(refused("(component (component) (core module))").is_none());
-}
-
-#[test]
-fn a_body_that_uses_a_feature_that_is_off_does_not_compile() {
-    let core = probe("", "(func (export \"x\") (drop (i32x4.extract_lane 0 (v128.const i64x2 0 0))))", "(i32.const 0)", "{}");
-    let bytes = component(&core, &[], PROBE_INTERFACE, &manifest(PROBE));
-    let refused = inspect(bytes).map(|inspected| support::runtime().prepare(&verify(inspected).unwrap()));
-    assert!(matches!(refused, Err(_) | Ok(Err(runbook_runtime::PrepareError::Compile { .. }))), "{refused:?}");
 }
 
 #[test]

@@ -105,8 +105,9 @@ fn report(
 ) -> Result<Report<Output>> {
     let response = match answer {
         Ok(response) => response,
-        // A service that is away is what a probe is for to find: a failed check, not a broken one.
-        Err(fault) if matches!(fault.class, FaultClass::Transient | FaultClass::Timeout) => {
+        // A service that is away, or shows a certificate that nobody should trust, is what a probe is for to find: a failed check,
+        // not a broken one.
+        Err(fault) if matches!(fault.class, FaultClass::Transient | FaultClass::Timeout | FaultClass::Assertion) => {
             return Ok(Report::fail(
                 fault.message,
                 Output { status: 0, peer: String::new(), total_ms: 0.0, body: None, truncated: false },
@@ -168,6 +169,13 @@ mod tests {
     fn a_service_that_is_away_fails_the_check_and_a_refusal_breaks_it() {
         let away = report(Err(Fault::transient("http.connect", "nobody listens")), &Expectation::default(), None, None);
         assert_eq!(away.map(|report| (report.outcome, report.summary)).ok(), Some((Outcome::Fail, "nobody listens".to_owned())));
+        let expired = Fault {
+            class: FaultClass::Assertion,
+            code: "http.certificate".to_owned(),
+            message: "its certificate expired".to_owned(),
+        };
+        let expired = report(Err(expired), &Expectation::default(), None, None);
+        assert_eq!(expired.map(|report| report.outcome).ok(), Some(Outcome::Fail));
         let refused = Fault { class: FaultClass::Denied, code: "denied".to_owned(), message: "not granted".to_owned() };
         assert!(report(Err(refused), &Expectation::default(), None, None).is_err());
     }

@@ -32,6 +32,11 @@ pub(crate) struct Case {
     path: String,
     /// Sent as JSON.
     body: Option<Json>,
+    /// Sent as a form, in place of `body`.
+    form: Option<BTreeMap<String, String>>,
+    /// Where the secret of slot `password` goes, unseen: a JSON pointer such as `/password` into `body`, or the name of a field of
+    /// `form`.
+    password: Option<String>,
     /// Request headers; the target must allow them.
     #[serde(default)]
     headers: BTreeMap<String, String>,
@@ -74,6 +79,7 @@ impl Case {
     /// The first value that this case uses and nobody captured.
     pub(crate) fn missing(&self, values: &Values) -> Option<String> {
         let texts = std::iter::once(&self.path).chain(self.headers.values());
+        let texts = texts.chain(self.form.iter().flat_map(BTreeMap::values));
         let in_texts = texts.map(|text| values.fill(text)).find_map(Result::err);
         in_texts.or_else(|| self.body.as_ref().and_then(|body| values.fill_json(body).err()))
     }
@@ -105,12 +111,23 @@ impl Case {
         if self.auth {
             endpoint = endpoint.secret_header("authorization", slot!("token"));
         }
-        let body = match &self.body {
-            Some(body) => {
+        let body = match (&self.body, &self.form) {
+            (Some(_), Some(_)) => return Err(Fault::invalid("smoke.body", "a case has `body` or `form`, not both")),
+            (Some(body), None) => {
                 endpoint = endpoint.header("content-type", "application/json");
                 values.fill_json(body).map_err(unfilled)?.to_string()
             }
-            None => String::new(),
+            (None, Some(form)) => {
+                endpoint = endpoint.header("content-type", "application/x-www-form-urlencoded");
+                let field = |(name, value): (&String, &String)| values.fill(value).map(|value| form_field(name, &value));
+                form.iter().map(field).collect::<std::result::Result<Vec<_>, _>>().map_err(unfilled)?.join("&")
+            }
+            (None, None) => String::new(),
+        };
+        endpoint = match (&self.password, &self.form) {
+            (None, _) => endpoint,
+            (Some(name), Some(_)) => endpoint.secret_form(name, slot!("password")),
+            (Some(pointer), None) => endpoint.secret_json(pointer, slot!("password")),
         };
         match self.method {
             Method::Get => endpoint.get(&path),
@@ -170,6 +187,16 @@ impl Case {
 fn names_a_secret(text: &str) -> bool {
     let name = |word: &str| word.strip_prefix("secret:").is_some_and(|name| !name.is_empty());
     text.split_whitespace().any(name)
+}
+
+/// `name=value` as forms write it.
+fn form_field(name: &str, value: &str) -> String {
+    let encoded = |text: &str| -> String {
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._*".contains(&byte);
+        let one = |byte: u8| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") };
+        text.bytes().map(one).collect()
+    };
+    format!("{}={}", encoded(name), encoded(value))
 }
 
 #[cfg(test)]

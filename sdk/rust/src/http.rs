@@ -13,12 +13,13 @@ pub use types::Timing;
 pub struct Endpoint {
     slot: Slot,
     headers: Vec<types::Header>,
+    body_secrets: Vec<types::BodySecret>,
 }
 
 impl Endpoint {
     /// That of a slot of `plugin.toml`.
     pub fn slot(slot: Slot) -> Self {
-        Self { slot, headers: Vec::new() }
+        Self { slot, headers: Vec::new(), body_secrets: Vec::new() }
     }
 
     /// Sends this header with every request. The target must allow it, but for the usual ones such as `content-type`.
@@ -33,6 +34,25 @@ impl Endpoint {
     pub fn secret_header(mut self, name: &str, secret: Slot) -> Self {
         let value = types::HeaderValue::Secret(secret.name().to_owned());
         self.headers.push(types::Header { name: name.to_owned(), value });
+        self
+    }
+
+    /// Puts the secret of a secrets slot into the JSON of each body that is sent, unseen by the plugin. `pointer` is a JSON pointer,
+    /// such as `/user/password`; what it stands in must be there. The secret's target must allow the position.
+    #[must_use]
+    pub fn secret_json(self, pointer: &str, secret: Slot) -> Self {
+        self.secret_in_body(types::BodyPlace::Json(pointer.to_owned()), secret)
+    }
+
+    /// Adds the secret of a secrets slot to the form of each body that is sent, as the field `name`, unseen by the plugin. The
+    /// secret's target must allow the position.
+    #[must_use]
+    pub fn secret_form(self, name: &str, secret: Slot) -> Self {
+        self.secret_in_body(types::BodyPlace::Form(name.to_owned()), secret)
+    }
+
+    fn secret_in_body(mut self, place: types::BodyPlace, secret: Slot) -> Self {
+        self.body_secrets.push(types::BodySecret { place, slot: secret.name().to_owned() });
         self
     }
 
@@ -51,19 +71,21 @@ impl Endpoint {
     /// Sends a body with POST.
     #[track_caller]
     pub fn post(&self, path: &str, body: &[u8]) -> Result<Response> {
-        host!("http/writer.post", writer::post(self.slot.name(), path, &self.headers, body)).map(Response::from)
+        host!("http/writer.post", writer::post(self.slot.name(), path, &self.headers, body, &self.body_secrets))
+            .map(Response::from)
     }
 
     /// Sends a body with PUT.
     #[track_caller]
     pub fn put(&self, path: &str, body: &[u8]) -> Result<Response> {
-        host!("http/writer.put", writer::put(self.slot.name(), path, &self.headers, body)).map(Response::from)
+        host!("http/writer.put", writer::put(self.slot.name(), path, &self.headers, body, &self.body_secrets)).map(Response::from)
     }
 
     /// Sends a body with PATCH.
     #[track_caller]
     pub fn patch(&self, path: &str, body: &[u8]) -> Result<Response> {
-        host!("http/writer.patch", writer::patch(self.slot.name(), path, &self.headers, body)).map(Response::from)
+        host!("http/writer.patch", writer::patch(self.slot.name(), path, &self.headers, body, &self.body_secrets))
+            .map(Response::from)
     }
 
     /// Deletes what is at a path.

@@ -1,6 +1,6 @@
 //! The program that the runbook bound to a slot.
 
-use crate::bindings::runbook::process::{runner, types};
+use crate::bindings::runbook::process::{inspector, runner, types};
 use crate::fault::Result;
 use crate::native::host;
 use crate::slot::Slot;
@@ -40,6 +40,13 @@ impl Program {
     pub fn input_file(mut self, slot: Slot, path: &str) -> Self {
         self.stdin = types::Input::File(types::File { slot: slot.name().to_owned(), path: path.to_owned() });
         self
+    }
+
+    /// Runs it where it can read and change nothing, and keeps what it writes to stdout. For probes; the slot declares `inspect`
+    /// and the target says `read_only = true`. It gets no input.
+    #[track_caller]
+    pub fn inspect(&self) -> Result<Output> {
+        host!("process/inspector.run", inspector::run(self.slot.name(), &self.arguments))
     }
 
     /// Runs it and keeps what it writes to stdout.

@@ -1,4 +1,5 @@
 use super::*;
+use crate::Verb;
 use crate::extent::{Call, CallValue, Extent};
 use crate::gate::tests::{effective, effective_for};
 use crate::gate::{Decision, HeaderValue, Mode, Operation, decide};
@@ -233,7 +234,7 @@ fn text(value: &str) -> CallValue {
 fn gate_allows(effective: &Effective, verb: &str, path: &str) -> bool {
     let verb = crate::Verb::find(Capability::Http, verb).expect("a verb");
     let headers: [(&str, HeaderValue<'_>); 0] = [];
-    let operation = Operation::Http { slot: "s", verb, path, headers: &headers };
+    let operation = Operation::Http { slot: "s", verb, path, headers: &headers, secrets: &[] };
     decide(effective, Mode::Effects, &operation) == Decision::Allow
 }
 
@@ -330,7 +331,7 @@ proptest! {
         let target = format!("process = \"/bin/x\"\narguments = [{}]\ntimeout = \"1s\"", granted.join(", "));
         let effective = effective("process", &target);
         let allows = |arguments: &[String]| {
-            decide(&effective, Mode::Effects, &Operation::Process { slot: "s", arguments }) == Decision::Allow
+            decide(&effective, Mode::Effects, &Operation::Process { slot: "s", verb: Verb::ProcessRun, arguments }) == Decision::Allow
         };
         let permits = |arguments: Vec<String>| boundary.permits(&Call { capability: Capability::Process, values: BTreeMap::from([
             (Dimension::Verbs, text("run")), (Dimension::Arguments, CallValue::Arguments(arguments))]) });
@@ -406,10 +407,14 @@ const DIMENSION_EXAMPLES: &[(&str, &str, &str, &str, &str, &str)] = &[
     ("docker", "labels", "stop", "docker = { label = \"role=x\" }", "[\"role=y\"]", "[\"role=*\"]"),
     ("docker", "images", "pull", "docker = { name = \"a\" }\nimages = [\"x:1\"]", "[\"y\"]", "[\"x:*\"]"),
     ("docker", "commands", "exec", "docker = { name = \"a\" }\ncommand = [\"ls\"]", "[[\"id\"]]", "[[\"ls\"]]"),
+    ("docker", "networks", "create", "docker = { name = \"a\" }\nnetwork = \"bridge\"", "[\"none\"]", "[\"bridge\"]"),
+    ("docker", "memory", "create", "docker = { name = \"a\" }\nmemory = \"2MiB\"", "\"1MiB\"", "\"2MiB\""),
+    ("docker", "pids", "create", "docker = { name = \"a\" }\npids = 9", "8", "9"),
     ("files", "directories", "read", "files = \"/data/x\"", "[\"/other\"]", "[\"/data\"]"),
     ("files", "max_bytes", "read", "files = \"/data/x\"\nmax_bytes = \"2KiB\"", "\"1KiB\"", "\"2KiB\""),
     ("process", "programs", "run", "process = \"/bin/x\"", "[\"/bin/y\"]", "[\"/bin/*\"]"),
     ("process", "sha256", "run", "process = \"/bin/x\"", "[\"sha256:0\"]", "[\"*\"]"),
+    ("process", "interpreter_sha256", "run", "process = \"/bin/x\"", "[\"sha256:0\"]", "[\"*\"]"),
     (
         "process",
         "arguments",

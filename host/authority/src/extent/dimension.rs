@@ -87,9 +87,13 @@ dimensions! {
     Labels "labels" Glob [Docker] [] "A label (or a Compose project) that containers must have";
     Images "images" Glob [Docker] ["any-image"] "Images";
     Commands "commands" Arguments [Docker] [] "Programs inside containers, with their arguments";
+    Networks "networks" Glob [Docker] ["any-network"] "Networks of containers that are created";
+    Pids "pids" Count [Docker] [] "Processes of a container that is created";
+    Memory "memory" Size [Docker] [] "Memory of a container that is created";
     Directories "directories" Directory [Files Process] ["/anywhere"] "Directories, with all that is below";
     Programs "programs" Glob [Process] ["/any/program"] "Programs on this host, by absolute path";
     Digests "sha256" Glob [Process] ["a file with any other content"] "Digests of programs";
+    Interpreters "interpreter_sha256" Glob [Process] ["a file with any other content"] "Digests of what reads programs that are scripts";
     Arguments "arguments" Arguments [Process] [] "Arguments of a program, by position";
     Environment "environment" Glob [Process] ["ANY"] "Environment variables that a program gets";
     Connections "connections" Glob [Process] ["any database"] "Databases whose connection a program gets";

@@ -170,7 +170,12 @@ fn of_docker(target: &DockerTarget, verbs: &[Verb]) -> BTreeMap<Dimension, Value
         let images = target.images.iter().cloned().map(Text::Glob).collect();
         values.insert(Dimension::Images, Values::Texts(images));
     }
-    if verbs.contains(&Verb::DockerExec) {
+    if verbs.contains(&Verb::DockerCreate) {
+        values.insert(Dimension::Networks, Values::exact([&target.network]));
+        values.insert(Dimension::Memory, Values::AtMost(target.memory.0));
+        values.insert(Dimension::Pids, Values::AtMost(target.pids.into()));
+    }
+    if verbs.iter().any(|verb| matches!(verb, Verb::DockerExec | Verb::DockerCreate)) {
         values.insert(Dimension::Commands, Values::Arguments(vec![target.command.clone()]));
     }
     values
@@ -185,6 +190,10 @@ fn of_process(target: &ProcessTarget, effective: &Effective, view: PathView) -> 
     let mut values = BTreeMap::from([
         (Dimension::Programs, Values::exact(target.program.shown_as_program(view))),
         (Dimension::Digests, target.sha256.as_ref().map_or_else(Values::any, |digest| Values::exact([digest.as_str()]))),
+        (
+            Dimension::Interpreters,
+            target.interpreter_sha256.as_ref().map_or_else(Values::any, |digest| Values::exact([digest.as_str()])),
+        ),
         (Dimension::Arguments, Values::Arguments(vec![target.arguments.clone()])),
         (Dimension::Environment, Values::exact(target.environment.keys().cloned())),
         (Dimension::MaxOutput, Values::AtMost(target.max_output.0)),
@@ -216,8 +225,8 @@ fn of_process(target: &ProcessTarget, effective: &Effective, view: PathView) -> 
 
 fn of_secret(target: &SecretTarget) -> BTreeMap<Dimension, Values> {
     let positions = target.positions.iter().map(|position| {
-        let crate::target::SecretPosition { slot, header, format } = position;
-        format!("{slot} {header}: {format}")
+        let crate::target::SecretPosition { slot, place, format } = position;
+        format!("{slot} {place}: {format}")
     });
     BTreeMap::from([(Dimension::Positions, Values::exact(positions))])
 }

@@ -13,7 +13,7 @@ impl Operation<'_> {
     /// A statement is kept as its class, the relations that it names and the digest of its text, because its text may hold rows.
     pub fn canonical(&self, dialect: Option<Dialect>) -> String {
         match self {
-            Self::Http { verb, path, headers, .. } => {
+            Self::Http { verb, path, headers, secrets, .. } => {
                 let (plain, query) = path.split_once('?').map_or((*path, ""), |(plain, _)| (plain, "?…"));
                 let mut text = format!("{} {}{query}", verb.row().name.to_uppercase(), short(plain));
                 for (name, value) in *headers {
@@ -22,6 +22,10 @@ impl Operation<'_> {
                         HeaderValue::Secret(_) => " +secret:",
                     });
                     text.push_str(&short(name));
+                }
+                for (place, _) in *secrets {
+                    text.push_str(" +secret:");
+                    text.push_str(&short(&place.to_string().replace(' ', ":")));
                 }
                 text
             }
@@ -63,7 +67,7 @@ mod tests {
     #[test]
     fn a_call_is_one_line_without_what_it_carries() {
         let headers = [("accept", HeaderValue::Plain("x")), ("authorization", HeaderValue::Secret("token"))];
-        let get = Operation::Http { slot: "s", verb: Verb::HttpGet, path: "/a?key=hunter2", headers: &headers };
+        let get = Operation::Http { slot: "s", verb: Verb::HttpGet, path: "/a?key=hunter2", headers: &headers, secrets: &[] };
         assert_eq!(get.canonical(None), "GET /a?… +accept +secret:authorization");
         let statement = Operation::Sql {
             slot: "s",

@@ -8,8 +8,10 @@ use std::path::Path;
 
 /// The authority of a step that binds slot `s` (and `k`, a secret) to the target that `toml` describes, with every verb declared.
 pub(crate) fn effective(capability: &str, toml: &str) -> Effective {
-    let all = crate::Capability::find(capability).expect("a capability").verbs().map(|verb| verb.row().name);
-    effective_for(capability, &all.collect::<Vec<_>>(), toml)
+    // A program only reads, or it may do anything: no target is both.
+    let other = if toml.contains("read_only = true") { Verb::ProcessRun } else { Verb::ProcessInspect };
+    let all = crate::Capability::find(capability).expect("a capability").verbs().filter(|verb| *verb != other);
+    effective_for(capability, &all.map(|verb| verb.row().name).collect::<Vec<_>>(), toml)
 }
 
 /// Like [`effective`], with these verbs declared.
@@ -52,7 +54,7 @@ fn rule(effective: &Effective, operation: &Operation<'_>) -> Option<&'static str
 }
 
 fn get<'a>(path: &'a str, headers: &'a [(&'a str, HeaderValue<'a>)]) -> Operation<'a> {
-    Operation::Http { slot: "s", verb: Verb::HttpGet, path, headers }
+    Operation::Http { slot: "s", verb: Verb::HttpGet, path, headers, secrets: &[] }
 }
 
 #[test]
@@ -200,7 +202,10 @@ fn containers_are_judged_by_what_was_inspected() {
     let labelled = effective("docker", "docker = { label = \"role=worker\" }");
     assert_eq!(container(&labelled, "x", &[("role".to_owned(), "worker".to_owned())]), None);
     assert_eq!(container(&labelled, "x", &[("role".to_owned(), "db".to_owned())]), Some("container"));
-    assert_eq!(rule(&named, &Operation::Exec { slot: "s", command: &["sh".to_owned()] }), Some("argument"));
+    assert_eq!(
+        rule(&named, &Operation::Exec { slot: "s", verb: Verb::DockerExec, command: &["sh".to_owned()] }),
+        Some("argument")
+    );
     assert_eq!(rule(&named, &Operation::Image { slot: "s", verb: Verb::DockerPull, image: "x" }), Some("image"));
 }
 
@@ -209,7 +214,7 @@ fn arguments_are_held_to_their_patterns() {
     let effective = effective("process", "process = \"/bin/x\"\narguments = [\"--plain\", { regex = \"[a-z]+\" }]");
     let run = |arguments: &[&str]| {
         let arguments: Vec<_> = arguments.iter().map(|&argument| argument.to_owned()).collect();
-        rule(&effective, &Operation::Process { slot: "s", arguments: &arguments })
+        rule(&effective, &Operation::Process { slot: "s", verb: Verb::ProcessRun, arguments: &arguments })
     };
     assert_eq!(run(&["--plain", "orders"]), None);
     for wrong in

@@ -190,7 +190,7 @@ fn source(grant: &Grant, verb: Verb) -> Option<End<SourceKind>> {
         Verb::DockerList | Verb::DockerInspect | Verb::DockerLogs | Verb::DockerStats | Verb::DockerExec => {
             SourceKind::Containers
         }
-        Verb::ProcessRun => SourceKind::Program,
+        Verb::ProcessRun | Verb::ProcessInspect => SourceKind::Program,
         Verb::SecretsReveal => SourceKind::Revealed,
         Verb::SqlExecute
         | Verb::SqlTransaction
@@ -240,6 +240,8 @@ fn sink(grant: &Grant, verb: Verb) -> Option<End<SinkKind>> {
         Verb::SqlBackup
         | Verb::FilesRead
         | Verb::FilesRemove
+        // It keeps nothing of what it is told.
+        | Verb::ProcessInspect
         | Verb::DockerList
         | Verb::DockerInspect
         | Verb::DockerLogs

@@ -1,7 +1,7 @@
 //! Containers on one Docker engine.
 
 use crate::pattern::ArgumentPattern;
-use runbook_document::{Located, Reader};
+use runbook_document::{ByteSize, Located, Reader};
 
 /// Which containers.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,6 +63,12 @@ pub struct DockerTarget {
     pub images: Vec<String>,
     /// What may be run inside a container, by position; empty is nothing.
     pub command: Vec<ArgumentPattern>,
+    /// The network of containers that are created; `none` has no way out.
+    pub network: String,
+    /// The memory of one.
+    pub memory: ByteSize,
+    /// How many processes and threads it may have.
+    pub pids: u32,
 }
 
 impl DockerTarget {
@@ -102,7 +108,34 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Option<DockerTarget> {
     let socket = reader.optional::<String>("socket").map_or_else(|| "/var/run/docker.sock".to_owned(), |path| path.value);
     let images = reader.optional::<Vec<String>>("images").map(|list| list.value).unwrap_or_default();
     let command = super::process::read_arguments(reader, "command").unwrap_or_default();
-    Some(DockerTarget { socket, filter: filter.flatten()?, images, command })
+    let network = reader.optional::<String>("network").and_then(|network| read_network(reader, network));
+    let memory = reader.optional::<ByteSize>("memory").map_or(DEFAULT_MEMORY, |memory| memory.value);
+    let pids = reader.optional::<u32>("pids").map_or(DEFAULT_PIDS, |pids| pids.value);
+    let network = network.unwrap_or_else(|| NO_NETWORK.to_owned());
+    Some(DockerTarget { socket, filter: filter.flatten()?, images, command, network, memory, pids })
+}
+
+/// The network of the engine that has nothing in it.
+pub const NO_NETWORK: &str = "none";
+const DEFAULT_MEMORY: ByteSize = ByteSize(512 << 20);
+const DEFAULT_PIDS: u32 = 256;
+
+/// A network of the engine by its name. That of the host, or of another container, is no network of a container's own.
+fn read_network(reader: &mut Reader<'_>, network: Located<String>) -> Option<String> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
+    let named = network.value.starts_with(|c: char| c.is_ascii_alphanumeric()) && network.value.chars().all(plain);
+    if named && network.value != "host" {
+        return Some(network.value);
+    }
+    let message = format!("`{}` is not a network that a created container may be in", network.value.escape_debug());
+    reader.error_with_help(
+        "E0103",
+        network.span,
+        message,
+        "this network",
+        "name a network of the engine, such as `bridge`; without this key it has none",
+    );
+    None
 }
 
 fn read_label(reader: &mut Reader<'_>, label: &Located<String>) -> Option<ContainerFilter> {

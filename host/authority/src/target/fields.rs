@@ -30,7 +30,7 @@ const LEAST: &[(Capability, &str, &str)] = &[
 ];
 
 fn request(effective: &Effective, path: &str, headers: &[(&str, HeaderValue<'_>)]) -> Decision {
-    decide(effective, Mode::Effects, &Operation::Http { slot: "s", verb: Verb::HttpGet, path, headers })
+    decide(effective, Mode::Effects, &Operation::Http { slot: "s", verb: Verb::HttpGet, path, headers, secrets: &[] })
 }
 
 fn header(effective: &Effective) -> Decision {
@@ -48,7 +48,7 @@ fn container(effective: &Effective) -> Decision {
 }
 
 fn arguments(effective: &Effective) -> Decision {
-    decide(effective, Mode::Effects, &Operation::Process { slot: "s", arguments: &["-a".to_owned()] })
+    decide(effective, Mode::Effects, &Operation::Process { slot: "s", verb: Verb::ProcessRun, arguments: &["-a".to_owned()] })
 }
 
 fn connect(effective: &Effective) -> Decision {
@@ -72,6 +72,7 @@ const ENFORCED: &[(Capability, &str, By)] = &[
         "headers",
         By::Gate("request_headers = [\"x-trace\"]\nheaders = { x-trace = \"own\" }", "request_headers = [\"x-trace\"]", header),
     ),
+    (Capability::Http, "basic", By::Test("a_user_and_a_password_become_a_basic_header_that_nobody_sees")),
     (Capability::Http, "addresses", By::Gate("addresses = [\"public\"]", "addresses = [\"private\"]", connect)),
     (Capability::Http, "redirects", By::Gate("redirects = 0", "redirects = 1", redirect)),
     (Capability::Http, "max_body", By::Test("a_body_is_sent_and_an_answer_is_cut_at_the_limit_of_the_target")),
@@ -102,9 +103,12 @@ const ENFORCED: &[(Capability, &str, By)] = &[
         Capability::Docker,
         "command",
         By::Gate("command = [\"ls\", \"/\"]", "command = [\"ls\"]", |e| {
-            decide(e, Mode::Effects, &Operation::Exec { slot: "s", command: &["ls".to_owned()] })
+            decide(e, Mode::Effects, &Operation::Exec { slot: "s", verb: Verb::DockerExec, command: &["ls".to_owned()] })
         }),
     ),
+    (Capability::Docker, "network", By::Test("a_container_that_a_plugin_creates_is_confined_in_every_respect")),
+    (Capability::Docker, "memory", By::Test("a_container_that_a_plugin_creates_is_confined_in_every_respect")),
+    (Capability::Docker, "pids", By::Test("a_container_that_a_plugin_creates_is_confined_in_every_respect")),
     (Capability::Docker, "verbs", By::Test("a_grant_wider_than_declared_is_refused_at_the_target")),
     (Capability::Files, "files", By::Test("nothing_outside_of_the_directory_can_be_opened")),
     (Capability::Files, "access", By::Test("a_writable_directory_for_a_slot_that_only_reads_is_refused")),
@@ -112,6 +116,18 @@ const ENFORCED: &[(Capability, &str, By)] = &[
     (Capability::Files, "verbs", By::Test("a_writable_directory_for_a_slot_that_only_reads_is_refused")),
     (Capability::Process, "process", By::Test("a_program_that_is_not_there_or_cannot_run_is_said_so")),
     (Capability::Process, "sha256", By::Test("a_pinned_program_runs_only_as_it_was_pinned")),
+    (
+        Capability::Process,
+        "interpreter_sha256",
+        By::Test("the_interpreter_of_a_pinned_script_is_pinned_too_if_the_target_says_so"),
+    ),
+    (
+        Capability::Process,
+        "read_only",
+        By::Gate("arguments = []", "read_only = true", |e| {
+            decide(e, Mode::ReadOnly, &Operation::Process { slot: "s", verb: Verb::ProcessInspect, arguments: &[] })
+        }),
+    ),
     (Capability::Process, "arguments", By::Gate("arguments = [\"-b\"]", "arguments = [\"-a\"]", arguments)),
     (Capability::Process, "environment", By::Test("the_environment_is_what_the_target_says_and_nothing_else")),
     (Capability::Process, "directory", By::Test("the_environment_is_what_the_target_says_and_nothing_else")),

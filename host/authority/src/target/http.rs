@@ -23,6 +23,17 @@ pub struct Injected {
     pub before: String,
     /// The secret's name.
     pub secret: Option<String>,
+    /// How both become the value.
+    pub encoding: HeaderEncoding,
+}
+
+/// How the parts of an injected header become its value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HeaderEncoding {
+    /// As they are, one behind the other.
+    Plain,
+    /// `Basic` and their Base64.
+    Basic,
 }
 
 /// An `http` target.
@@ -112,7 +123,12 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Option<HttpTarget> {
     let base = reader.required::<String>("http").and_then(|text| read_base(reader, &text));
     let paths = read_patterns(reader);
     let request_headers = reader.optional::<Vec<String>>("request_headers").map(|list| list.value).unwrap_or_default();
-    let headers = reader.optional::<Table>("headers").map(|table| read_headers(reader, &table.value)).unwrap_or_default();
+    let mut headers = reader.optional::<Table>("headers").map(|table| read_headers(reader, &table.value)).unwrap_or_default();
+    if let Some((span, basic)) = read_basic(reader)
+        && headers.insert("authorization".to_owned(), basic).is_some()
+    {
+        reader.error("E0103", span, "`basic` sets `Authorization`, which `headers` sets too", "one of the two");
+    }
     let classes = read_classes(reader);
     let redirects = reader.optional::<u32>("redirects").map_or(0, |count| count.value.min(10));
     let max_body = reader.optional::<ByteSize>("max_body").map_or(ByteSize(1 << 20), |size| size.value);
@@ -188,6 +204,27 @@ fn read_classes(reader: &mut Reader<'_>) -> Option<Vec<AddressClass>> {
     Some(classes)
 }
 
+/// `basic = { user = "…", password = "secret:NAME" }`
+fn read_basic(reader: &mut Reader<'_>) -> Option<(runbook_document::Span, Injected)> {
+    reader.knows("basic");
+    let span = reader.table().get("basic")?.span.clone();
+    reader.section("basic", "`basic`", |reader| {
+        let user = reader.required::<String>("user");
+        let password = reader.required::<String>("password");
+        let (user, password) = (user?, password?);
+        let Some(secret) = secret_reference(&password.value) else {
+            reader.error("E0103", password.span, "the password must be `secret:NAME`", "such as \"secret:login\"");
+            return None;
+        };
+        if user.value.contains(':') {
+            reader.error("E0103", user.span, "a user of Basic has no colon", "this user");
+            return None;
+        }
+        let (before, secret) = (format!("{}:", user.value), Some(secret.to_owned()));
+        Some((span, Injected { before, secret, encoding: HeaderEncoding::Basic }))
+    })?
+}
+
 fn read_headers(reader: &mut Reader<'_>, table: &Table) -> BTreeMap<String, Injected> {
     let mut headers = BTreeMap::new();
     for (key, node) in &table.entries {
@@ -196,9 +233,11 @@ fn read_headers(reader: &mut Reader<'_>, table: &Table) -> BTreeMap<String, Inje
             continue;
         };
         let injected = match text.split_once("secret:") {
-            None => Injected { before: text.clone(), secret: None },
+            None => Injected { before: text.clone(), secret: None, encoding: HeaderEncoding::Plain },
             Some((before, _)) => match secret_reference(&text[before.len()..]) {
-                Some(name) => Injected { before: before.to_owned(), secret: Some(name.to_owned()) },
+                Some(name) => {
+                    Injected { before: before.to_owned(), secret: Some(name.to_owned()), encoding: HeaderEncoding::Plain }
+                }
                 None => {
                     let message = format!("header `{}` must end in `secret:NAME`", key.name);
                     reader.error("E0103", node.span.clone(), message, "such as \"Bearer secret:api-token\"");

@@ -13,14 +13,14 @@ mod process;
 mod secret;
 mod sql;
 
-pub use docker::{ContainerFacts, ContainerFilter, DockerTarget};
+pub use docker::{ContainerFacts, ContainerFilter, DockerTarget, NO_NETWORK};
 pub use files::{FileAccess, FilesTarget};
 pub(crate) use host_path::lexical;
 pub use host_path::{Folder, HostPath, PathView};
-pub use http::{HttpBase, HttpTarget, Injected, parse_base};
+pub use http::{HeaderEncoding, HttpBase, HttpTarget, Injected, parse_base};
 pub(crate) use process::read_argument_patterns;
 pub use process::{EnvironmentValue, ProcessTarget};
-pub use secret::{SecretPosition, SecretTarget};
+pub use secret::{SecretFormat, SecretPlace, SecretPosition, SecretTarget};
 pub use sql::{SqlAddress, SqlTarget, TlsMode};
 
 use crate::capability::{Capability, Verb};
@@ -232,11 +232,16 @@ fn read_verb_list(reader: &mut Reader<'_>, capability: Capability) -> Option<Loc
     Some(Located { value: verbs, span: names.span })
 }
 
-/// `access` of a directory is the list of verbs in one word.
+/// `access` of a directory and `read_only` of a program are the list of verbs in one word.
 fn implied_verbs(kind: &TargetKind, key: &Key) -> Option<Located<Vec<Verb>>> {
     match kind {
         TargetKind::Files(files) => Some(Located { value: files.access.verbs().to_vec(), span: key.span.clone() }),
-        TargetKind::Http(_) | TargetKind::Sql(_) | TargetKind::Docker(_) | TargetKind::Process(_) | TargetKind::Secret(_) => None,
+        // A program that only reads is another thing than one that may do anything: a target is one or the other.
+        TargetKind::Process(process) => {
+            let verb = if process.read_only { Verb::ProcessInspect } else { Verb::ProcessRun };
+            Some(Located { value: vec![verb], span: key.span.clone() })
+        }
+        TargetKind::Http(_) | TargetKind::Sql(_) | TargetKind::Docker(_) | TargetKind::Secret(_) => None,
     }
 }
 

@@ -24,6 +24,10 @@ pub struct ProcessTarget {
     pub program: HostPath,
     /// The digest that the file must have.
     pub sha256: Option<Digest>,
+    /// The digest that its interpreter must have, if it is a pinned script.
+    pub interpreter_sha256: Option<Digest>,
+    /// Whether it may only read: it is run where it can change nothing, by probes too.
+    pub read_only: bool,
     /// What each argument may be, by position.
     pub arguments: Vec<ArgumentPattern>,
     /// The whole environment, but for `connection`.
@@ -63,13 +67,14 @@ pub(super) fn read(reader: &mut Reader<'_>, folder: Folder<'_>) -> Option<Proces
         }
         Some(folder.locate(&text.value))
     });
-    let sha256 = reader.optional::<String>("sha256").and_then(|text| {
-        let digest = Digest::parse(&text.value).or_else(|| Digest::parse(&format!("sha256:{}", text.value)));
-        if digest.is_none() {
-            reader.error("E0103", text.span, "this is not a SHA-256 digest", "64 hex digits");
-        }
-        digest
-    });
+    let sha256 = read_digest(reader, "sha256");
+    let interpreter_span = reader.table().get("interpreter_sha256").map(|node| node.span.clone());
+    let interpreter_sha256 = read_digest(reader, "interpreter_sha256");
+    if let Some(span) = interpreter_span.filter(|_| sha256.is_none()) {
+        let message = "an interpreter is pinned, but not the script that it reads";
+        reader.error_with_help("E0103", span, message, "without `sha256`", "add the `sha256` of the script");
+    }
+    let read_only = reader.optional::<bool>("read_only").is_some_and(|flag| flag.value);
     let arguments = read_arguments(reader, "arguments");
     let environment =
         reader.optional::<Table>("environment").map(|table| read_environment(reader, &table.value)).unwrap_or_default();
@@ -80,6 +85,8 @@ pub(super) fn read(reader: &mut Reader<'_>, folder: Folder<'_>) -> Option<Proces
     Some(ProcessTarget {
         program: program?,
         sha256,
+        interpreter_sha256,
+        read_only,
         arguments: arguments?,
         environment,
         directory,
@@ -87,6 +94,15 @@ pub(super) fn read(reader: &mut Reader<'_>, folder: Folder<'_>) -> Option<Proces
         max_output,
         timeout,
     })
+}
+
+fn read_digest(reader: &mut Reader<'_>, key: &'static str) -> Option<Digest> {
+    let text = reader.optional::<String>(key)?;
+    let digest = Digest::parse(&text.value).or_else(|| Digest::parse(&format!("sha256:{}", text.value)));
+    if digest.is_none() {
+        reader.error("E0103", text.span, "this is not a SHA-256 digest", "64 hex digits");
+    }
+    digest
 }
 
 fn read_environment(reader: &mut Reader<'_>, table: &Table) -> BTreeMap<String, EnvironmentValue> {

@@ -1,16 +1,58 @@
 //! A secret that a plugin may place, or see.
 
-use runbook_document::Reader;
+use runbook_document::{Located, Reader};
+
+/// Where in a request a secret goes.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum SecretPlace {
+    /// The request header, in lower case.
+    Header(String),
+    /// The member of a JSON body that this JSON pointer names.
+    Json(String),
+    /// The field of a form.
+    Form(String),
+}
+
+impl std::fmt::Display for SecretPlace {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Header(name) => f.write_str(name),
+            Self::Json(pointer) => write!(f, "json {pointer}"),
+            Self::Form(name) => write!(f, "form {name}"),
+        }
+    }
+}
+
+/// What is made of a secret before it goes to its place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SecretFormat {
+    /// This text, with the secret in the place of `{}`.
+    Text(String),
+    /// `Basic` and the Base64 of this user, a colon and the secret.
+    Basic {
+        /// The user.
+        user: String,
+    },
+}
+
+impl std::fmt::Display for SecretFormat {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Text(text) => f.write_str(text),
+            Self::Basic { user } => write!(f, "Basic of {user:?}"),
+        }
+    }
+}
 
 /// One place where a plugin may put the secret, unseen.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SecretPosition {
     /// The plugin's http slot.
     pub slot: String,
-    /// The request header, in lower case.
-    pub header: String,
-    /// The value, with `{}` where the secret goes.
-    pub format: String,
+    /// Where in its requests.
+    pub place: SecretPlace,
+    /// As what.
+    pub format: SecretFormat,
 }
 
 /// A `secret` target.
@@ -24,18 +66,65 @@ pub struct SecretTarget {
 
 pub(super) fn read(reader: &mut Reader<'_>) -> Option<SecretTarget> {
     let secret = reader.required::<String>("secret");
-    let positions = reader.each("positions", "position", |reader| {
-        let slot = reader.required::<String>("slot");
-        let header = reader.required::<String>("header");
-        let format = reader.optional::<String>("format");
-        if let Some(format) = format.as_ref().filter(|format| format.value.matches("{}").count() != 1) {
-            reader.error("E0103", format.span.clone(), "the format must have `{}` exactly once", "such as \"Bearer {}\"");
-        }
-        Some(SecretPosition {
-            slot: slot?.value,
-            header: header?.value.to_lowercase(),
-            format: format.map_or_else(|| "{}".to_owned(), |format| format.value),
-        })
-    });
+    let positions = reader.each("positions", "position", read_position);
     Some(SecretTarget { secret: secret?.value, positions })
+}
+
+fn read_position(reader: &mut Reader<'_>) -> Option<SecretPosition> {
+    let span = reader.table().span.clone();
+    let slot = reader.required::<String>("slot");
+    let places = [
+        reader.optional::<String>("header").map(|name| (name.span, SecretPlace::Header(name.value.to_lowercase()))),
+        reader.optional::<String>("basic").map(|user| (user.span, SecretPlace::Header("authorization".to_owned()))),
+        reader.optional::<String>("json").and_then(|pointer| read_pointer(reader, pointer)),
+        reader.optional::<String>("form").map(|name| (name.span, SecretPlace::Form(name.value))),
+    ];
+    let mut places = places.into_iter().flatten();
+    let (Some((_, place)), None) = (places.next(), places.next()) else {
+        let message = "a position must have exactly one of header, basic, json, form";
+        let help = "`header = \"X-Key\"`; `basic = \"user\"` for `Authorization: Basic`; `json = \"/password\"` or `form = \"password\"` for a body";
+        reader.knows("format");
+        reader.error_with_help("E0103", span, message, "where does the secret go?", help);
+        return None;
+    };
+    let format = read_format(reader);
+    Some(SecretPosition { slot: slot?.value, place, format: format? })
+}
+
+fn read_format(reader: &mut Reader<'_>) -> Option<SecretFormat> {
+    let user = reader.table().get("basic").and_then(|node| <String as runbook_document::FromNode>::from_node(node));
+    let format = reader.optional::<String>("format");
+    match (user, format) {
+        (Some(user), None) if user.contains(':') => {
+            let span = reader.table().span.clone();
+            reader.error("E0103", span, "a user of Basic has no colon", "in this position");
+            None
+        }
+        (Some(user), None) => Some(SecretFormat::Basic { user }),
+        (Some(_), Some(format)) => {
+            reader.error("E0103", format.span, "`basic` is a format already", "remove this");
+            None
+        }
+        (None, None) => Some(SecretFormat::Text("{}".to_owned())),
+        (None, Some(format)) if format.value.matches("{}").count() != 1 => {
+            reader.error("E0103", format.span, "the format must have `{}` exactly once", "such as \"Bearer {}\"");
+            None
+        }
+        (None, Some(format)) => Some(SecretFormat::Text(format.value)),
+    }
+}
+
+fn read_pointer(reader: &mut Reader<'_>, pointer: Located<String>) -> Option<(runbook_document::Span, SecretPlace)> {
+    if is_pointer(&pointer.value) {
+        return Some((pointer.span, SecretPlace::Json(pointer.value)));
+    }
+    let message = format!("`{}` is not a JSON pointer to a member", pointer.value.escape_debug());
+    reader.error("E0103", pointer.span, message, "such as \"/password\" or \"/user/password\"");
+    None
+}
+
+/// A JSON pointer (RFC 6901) that is not the whole document.
+pub(crate) fn is_pointer(text: &str) -> bool {
+    let escapes = text.split('~').skip(1).all(|after| after.starts_with(['0', '1']));
+    text.starts_with('/') && escapes
 }

@@ -109,6 +109,12 @@ fn checks(context: &Context) -> (Vec<Vec<String>>, ExitStatus) {
     // Most hosts need none, so it is no failure of theirs.
     let (word, detail) = ping_docker().map_or_else(|why| ("no", why), |found| ("ok", found));
     rows.push(vec!["Docker engine".to_owned(), word.to_owned(), detail]);
+    // Only targets that say `read_only` need it, and they refuse to run without it.
+    let (word, detail) = match runbook_launch::sandbox::available() {
+        Ok(()) => ("ok", "Landlock and seccomp are there".to_owned()),
+        Err(missing) => ("no", format!("targets with `read_only = true` are refused here: {missing}")),
+    };
+    rows.push(vec!["programs that only read".to_owned(), word.to_owned(), detail]);
     (rows, status)
 }
 

@@ -14,7 +14,8 @@ use bollard::container::LogOutput;
 use bollard::errors::Error;
 use bollard::exec::StartExecResults;
 use bollard::models::{
-    ContainerCreateBody, ContainerInspectResponse, ContainerStateStatusEnum, ContainerStatsResponse, ExecConfig, HealthStatusEnum,
+    ContainerCreateBody, ContainerInspectResponse, ContainerStateStatusEnum, ContainerStatsResponse, ExecConfig,
+    HealthStatusEnum, HostConfig, RestartPolicy, RestartPolicyNameEnum,
 };
 use bollard::query_parameters::{
     CreateContainerOptionsBuilder, CreateImageOptionsBuilder, ListContainersOptionsBuilder, LogsOptionsBuilder,
@@ -199,8 +200,13 @@ impl lifecycle::Host for HostCall<'_> {
             verb: Verb::DockerCreate,
             container: ContainerFacts { name: &spec.name, labels: &spec.labels },
         })?;
+        // Without one the image says what runs, and images are named by the target.
+        if !spec.command.is_empty() {
+            self.enter(&Operation::Exec { slot: &slot, verb: Verb::DockerCreate, command: &spec.command })?;
+        }
         let engine = Engine::connect(self.target(&slot)?).await?;
         let body = ContainerCreateBody {
+            host_config: Some(confined(engine.docker_target())),
             image: Some(spec.image),
             cmd: (!spec.command.is_empty()).then_some(spec.command),
             env: Some(spec.environment.into_iter().map(|(name, value)| format!("{name}={value}")).collect()),
@@ -244,7 +250,7 @@ impl lifecycle::Host for HostCall<'_> {
 
 impl exec::Host for HostCall<'_> {
     async fn run(&mut self, slot: String, name: String, command: Vec<String>) -> Result<ExecOutput, Fault> {
-        self.enter(&Operation::Exec { slot: &slot, command: &command })?;
+        self.enter(&Operation::Exec { slot: &slot, verb: Verb::DockerExec, command: &command })?;
         let (engine, inspected) = self.container(&slot, Verb::DockerExec, &name).await?;
         let config =
             ExecConfig { cmd: Some(command), attach_stdout: Some(true), attach_stderr: Some(true), ..ExecConfig::default() };
@@ -360,6 +366,34 @@ impl Engine {
                 Fault::new(FaultClass::Transient, "docker.engine-away", message)
             }
         }
+    }
+}
+
+/// What a container that a plugin creates may use. Everything that the plugin cannot say is said here, so that no default of the
+/// engine gives it more.
+fn confined(target: &DockerTarget) -> HostConfig {
+    let memory = i64::try_from(target.memory.0).unwrap_or(i64::MAX);
+    HostConfig {
+        network_mode: Some(target.network.clone()),
+        memory: Some(memory),
+        // Memory and swap together: no swap.
+        memory_swap: Some(memory),
+        pids_limit: Some(i64::from(target.pids)),
+        cap_drop: Some(vec!["ALL".to_owned()]),
+        security_opt: Some(vec!["no-new-privileges:true".to_owned()]),
+        privileged: Some(false),
+        publish_all_ports: Some(false),
+        auto_remove: Some(false),
+        ipc_mode: Some("private".to_owned()),
+        pid_mode: Some(String::new()),
+        uts_mode: Some(String::new()),
+        binds: Some(Vec::new()),
+        mounts: Some(Vec::new()),
+        volumes_from: Some(Vec::new()),
+        devices: Some(Vec::new()),
+        port_bindings: Some(HashMap::new()),
+        restart_policy: Some(RestartPolicy { name: Some(RestartPolicyNameEnum::NO), maximum_retry_count: None }),
+        ..HostConfig::default()
     }
 }
 

@@ -1,5 +1,6 @@
 //! TLS by rustls with ring. The certificate is always checked, but for a database whose target says `sslmode=prefer` or `require`.
 
+use super::handshake::TlsFailure;
 use crate::blocking;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
@@ -13,12 +14,13 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 /// Encrypts a connection. `host` is the name that the certificate must have; `ca` a PEM file that replaces the system's authorities.
-pub(crate) async fn encrypt(stream: TcpStream, host: &str, ca: Option<&str>) -> io::Result<TlsStream<TcpStream>> {
+pub(crate) async fn encrypt(stream: TcpStream, host: &str, ca: Option<&str>) -> Result<TlsStream<TcpStream>, TlsFailure> {
     let ca = ca.map(str::to_owned);
-    let config = blocking::run(move |_| ca.map_or_else(system_config, |ca| ca_config(&ca))).await?;
+    let here = |error: io::Error| TlsFailure::Here(error.to_string());
+    let config = blocking::run(move |_| ca.map_or_else(system_config, |ca| ca_config(&ca))).await.map_err(here)?;
     let bare = host.trim_start_matches('[').trim_end_matches(']').to_owned();
-    let name = ServerName::try_from(bare).map_err(io::Error::other)?;
-    TlsConnector::from(config).connect(name, stream).await
+    let name = ServerName::try_from(bare).map_err(|error| TlsFailure::Here(error.to_string()))?;
+    TlsConnector::from(config).connect(name, stream).await.map_err(TlsFailure::from)
 }
 
 /// Encrypts a connection to a database, whose certificate one of the system's authorities must have signed for `host`.

@@ -113,6 +113,11 @@ fn word(value: usize) -> String {
     u32::try_from(value).unwrap().to_le_bytes().iter().map(|byte| format!("\\{byte:02x}")).collect()
 }
 
+/// An engine with the configuration of the program.
+pub fn engine() -> wasmtime::Engine {
+    runbook_runtime::engine().unwrap()
+}
+
 pub fn runtime() -> Runtime {
     Runtime::new(RuntimeConfig::with_cache(None)).unwrap()
 }

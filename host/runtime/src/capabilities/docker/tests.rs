@@ -186,7 +186,7 @@ async fn an_image_is_tagged_pulled_created_and_removed() {
     let spec = ContainerSpec {
         name: names.name("made"),
         image: there.clone(),
-        command: vec!["/bin/sleep".to_owned(), "600".to_owned()],
+        command: vec!["/bin/sh".to_owned(), "-c".to_owned(), "echo a; exit 0".to_owned()],
         environment: vec![("A".to_owned(), "b".to_owned())],
         labels: vec![("role".to_owned(), "api".to_owned())],
     };
@@ -197,9 +197,98 @@ async fn an_image_is_tagged_pulled_created_and_removed() {
     );
     assert_eq!(HostCall::new(&mut host).create(slot(), spec.clone()).await.unwrap_err().class, FaultClass::Conflict);
     HostCall::new(&mut host).start(slot(), spec.name.clone()).await.unwrap();
-    assert_eq!(HostCall::new(&mut host).remove(slot(), spec.name.clone(), false).await.unwrap_err().class, FaultClass::Conflict);
+    runbook_tests::wait_for("it has ended", || state(&spec.name) == "exited");
     HostCall::new(&mut host).remove(slot(), spec.name.clone(), true).await.unwrap();
     assert_eq!(HostCall::new(&mut host).inspect(slot(), spec.name).await.unwrap_err().class, FaultClass::NotFound);
+}
+
+/// What the engine says of a container that it would rather say of itself.
+fn inspected(name: &str) -> serde_json::Value {
+    let (text, found) = docker(&["inspect", name]);
+    assert!(found, "{text}");
+    serde_json::from_str::<serde_json::Value>(&text).unwrap()[0].clone()
+}
+
+/// Every field of the specification is filled with what would break out, if it could, and the engine is asked what it made.
+#[tokio::test]
+async fn a_container_that_a_plugin_creates_is_confined_in_every_respect() {
+    let names = Names::new();
+    let command = || vec!["/bin/sh".to_owned(), "-c".to_owned(), "echo a; exit 0".to_owned()];
+    let spec = |name: &str, command: Vec<String>| ContainerSpec {
+        name: names.name(name),
+        image: IMAGE.to_owned(),
+        command,
+        environment: vec![("DOCKER_HOST".to_owned(), "unix:///var/run/docker.sock".to_owned())],
+        labels: vec![("privileged".to_owned(), "true".to_owned())],
+    };
+    for (index, (keys, network, memory, pids)) in
+        [("", "none", 512_i64 << 20, 256), ("network = \"none\"\nmemory = \"64MiB\"\npids = 7\n", "none", 64 << 20, 7)]
+            .into_iter()
+            .enumerate()
+    {
+        let targets = format!(
+            "[targets.c]\ndocker = {{ pattern = \"{}-*\" }}\nimages = [\"{IMAGE}\"]\n{keys}\
+             command = [\"/bin/sh\", \"-c\", {{ regex = \"echo [a-z]+; exit [0-9]\" }}]\n",
+            names.0
+        );
+        let mut host = host(&[("c", ALL, "c")], &targets, Path::new("/"));
+        let spec = spec(&format!("confined-{index}"), command());
+        HostCall::new(&mut host).create(slot(), spec.clone()).await.unwrap();
+        let made = inspected(&spec.name);
+        let of = |pointer: &str| made.pointer(&format!("/HostConfig/{pointer}")).cloned().unwrap_or_default();
+        assert_eq!(of("NetworkMode"), network);
+        assert_eq!(of("Memory"), memory);
+        assert_eq!(of("PidsLimit"), pids);
+        assert_eq!(of("CapDrop"), serde_json::json!(["ALL"]));
+        assert_eq!(of("SecurityOpt"), serde_json::json!(["no-new-privileges:true"]));
+        assert_eq!(of("RestartPolicy/Name"), "no");
+        assert_eq!(of("Privileged"), false);
+        assert_eq!(of("IpcMode"), "private");
+        // Nothing of the host: each of these is empty, absent or false.
+        for field in [
+            "Binds",
+            "Mounts",
+            "VolumesFrom",
+            "Devices",
+            "DeviceRequests",
+            "DeviceCgroupRules",
+            "PortBindings",
+            "PublishAllPorts",
+            "CapAdd",
+            "PidMode",
+            "UTSMode",
+            "UsernsMode",
+            "CgroupParent",
+            "Links",
+            "ExtraHosts",
+            "GroupAdd",
+            "Sysctls",
+            "Tmpfs",
+            "VolumeDriver",
+            "AutoRemove",
+            "OomKillDisable",
+        ] {
+            let value = of(field);
+            let is_nothing = value.is_null()
+                || value == false
+                || value.as_str().is_some_and(str::is_empty)
+                || value.as_array().is_some_and(Vec::is_empty)
+                || value.as_object().is_some_and(serde_json::Map::is_empty);
+            assert!(is_nothing, "{field} = {value}");
+        }
+        // What runs is what was asked for, and nothing that a default adds.
+        HostCall::new(&mut host).start(slot(), spec.name.clone()).await.unwrap();
+        runbook_tests::wait_for("it has ended", || state(&spec.name) == "exited");
+        assert_eq!(docker(&["logs", &spec.name]).0, "a");
+    }
+    // The command is judged as that of `exec` is; none at all is the image's own.
+    let mut host = names.all();
+    for words in [vec!["/bin/sh".to_owned()], vec!["/bin/wget".to_owned(), "http://169.254.169.254/".to_owned()]] {
+        let fault = HostCall::new(&mut host).create(slot(), spec("never", words.clone())).await.unwrap_err();
+        assert_eq!(fault.class, FaultClass::Denied, "{words:?}");
+        assert!(!docker(&["inspect", &names.name("never")]).1);
+    }
+    HostCall::new(&mut host).create(slot(), spec("own", Vec::new())).await.unwrap();
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use super::timed::{Marks, Timed};
 use crate::fault::{Fault, FaultClass};
-use crate::net::{connect::connect, tls::encrypt};
+use crate::net::{connect::connect, handshake::TlsFailure, tls::encrypt};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1;
@@ -87,7 +87,7 @@ pub(super) struct Answered {
 pub(super) enum Failure {
     Resolve(io::Error),
     Connect(io::Error),
-    Tls(io::Error),
+    Tls(TlsFailure),
     /// Before any byte of the request went out.
     Unsent(hyper::Error),
     /// After that: the other side may have acted.
@@ -100,7 +100,11 @@ impl Failure {
         match self {
             Self::Resolve(error) => new(FaultClass::Transient, "http.resolve", format!("its name cannot be resolved: {error}")),
             Self::Connect(error) => new(FaultClass::Transient, "http.connect", format!("cannot be connected to: {error}")),
-            Self::Tls(error) => new(FaultClass::Invalid, "http.tls", format!("no trusted encrypted connection: {error}")),
+            // Nothing of the request was sent, so each of these is as harmless as no connection.
+            Self::Tls(TlsFailure::Cut(reason)) => new(FaultClass::Transient, "http.tls-broken", reason),
+            Self::Tls(TlsFailure::Certificate(reason)) => new(FaultClass::Assertion, "http.certificate", reason),
+            Self::Tls(TlsFailure::Protocol(reason)) => new(FaultClass::Assertion, "http.tls-protocol", reason),
+            Self::Tls(TlsFailure::Here(reason)) => new(FaultClass::Invalid, "http.tls", reason),
             Self::Unsent(error) => new(FaultClass::Transient, "http.connect", chain(&error)),
             Self::Broken(error) if error.is_parse() => {
                 new(FaultClass::Invalid, "http.protocol", format!("the answer is not HTTP: {}", chain(&error)))

@@ -1,9 +1,10 @@
 //! HTTP to the one base address that a slot is bound to. One connection a request, no proxy, no cookie, nothing kept.
 
 mod exchange;
+mod placed;
 mod timed;
 
-use crate::bindings::runbook::http::types::{Header, HeaderValue, Response, Timing};
+use crate::bindings::runbook::http::types::{BodySecret, Header, HeaderValue, Response, Timing};
 use crate::bindings::runbook::http::{reader, types, writer};
 use crate::fault::{Fault, FaultClass};
 use crate::host::{Host, HostCall};
@@ -11,8 +12,9 @@ use crate::net::resolve::resolve;
 use exchange::{Answered, Body, BodyEnd, Connection, Exchange, Failure};
 use hyper::Method;
 use hyper::header::{HeaderMap, HeaderName, HeaderValue as Value};
+use placed::place_of;
 use runbook_authority::gate::HeaderValue as GateValue;
-use runbook_authority::target::{HttpBase, HttpTarget, parse_base};
+use runbook_authority::target::{HttpBase, HttpTarget, SecretPlace, parse_base};
 use runbook_authority::{Effect, Operation, Target, TargetKind, Verb};
 use runbook_secrets::{Scrubber, Secret};
 use std::net::SocketAddr;
@@ -24,29 +26,77 @@ impl types::Host for HostCall<'_> {}
 
 impl reader::Host for HostCall<'_> {
     async fn get(&mut self, slot: String, path: String, headers: Vec<Header>) -> Result<Response, Fault> {
-        self.http(Request { slot, verb: Verb::HttpGet, method: Method::GET, path, headers, body: Vec::new() }).await
+        self.http(Request {
+            slot,
+            verb: Verb::HttpGet,
+            method: Method::GET,
+            path,
+            headers,
+            body: Vec::new(),
+            secrets: Vec::new(),
+        })
+        .await
     }
 
     async fn head(&mut self, slot: String, path: String, headers: Vec<Header>) -> Result<Response, Fault> {
-        self.http(Request { slot, verb: Verb::HttpHead, method: Method::HEAD, path, headers, body: Vec::new() }).await
+        self.http(Request {
+            slot,
+            verb: Verb::HttpHead,
+            method: Method::HEAD,
+            path,
+            headers,
+            body: Vec::new(),
+            secrets: Vec::new(),
+        })
+        .await
     }
 }
 
 impl writer::Host for HostCall<'_> {
-    async fn post(&mut self, slot: String, path: String, headers: Vec<Header>, body: Vec<u8>) -> Result<Response, Fault> {
-        self.http(Request { slot, verb: Verb::HttpPost, method: Method::POST, path, headers, body }).await
+    async fn post(
+        &mut self,
+        slot: String,
+        path: String,
+        headers: Vec<Header>,
+        body: Vec<u8>,
+        secrets: Vec<BodySecret>,
+    ) -> Result<Response, Fault> {
+        self.http(Request { slot, verb: Verb::HttpPost, method: Method::POST, path, headers, body, secrets }).await
     }
 
-    async fn put(&mut self, slot: String, path: String, headers: Vec<Header>, body: Vec<u8>) -> Result<Response, Fault> {
-        self.http(Request { slot, verb: Verb::HttpPut, method: Method::PUT, path, headers, body }).await
+    async fn put(
+        &mut self,
+        slot: String,
+        path: String,
+        headers: Vec<Header>,
+        body: Vec<u8>,
+        secrets: Vec<BodySecret>,
+    ) -> Result<Response, Fault> {
+        self.http(Request { slot, verb: Verb::HttpPut, method: Method::PUT, path, headers, body, secrets }).await
     }
 
-    async fn patch(&mut self, slot: String, path: String, headers: Vec<Header>, body: Vec<u8>) -> Result<Response, Fault> {
-        self.http(Request { slot, verb: Verb::HttpPatch, method: Method::PATCH, path, headers, body }).await
+    async fn patch(
+        &mut self,
+        slot: String,
+        path: String,
+        headers: Vec<Header>,
+        body: Vec<u8>,
+        secrets: Vec<BodySecret>,
+    ) -> Result<Response, Fault> {
+        self.http(Request { slot, verb: Verb::HttpPatch, method: Method::PATCH, path, headers, body, secrets }).await
     }
 
     async fn delete(&mut self, slot: String, path: String, headers: Vec<Header>) -> Result<Response, Fault> {
-        self.http(Request { slot, verb: Verb::HttpDelete, method: Method::DELETE, path, headers, body: Vec::new() }).await
+        self.http(Request {
+            slot,
+            verb: Verb::HttpDelete,
+            method: Method::DELETE,
+            path,
+            headers,
+            body: Vec::new(),
+            secrets: Vec::new(),
+        })
+        .await
     }
 }
 
@@ -58,28 +108,33 @@ struct Request {
     path: String,
     headers: Vec<Header>,
     body: Vec<u8>,
+    secrets: Vec<BodySecret>,
 }
 
 impl Host {
-    async fn http(&mut self, request: Request) -> Result<Response, Fault> {
+    async fn http(&mut self, mut request: Request) -> Result<Response, Fault> {
         let judged: Vec<_> = request.headers.iter().map(|header| (header.name.as_str(), judged(&header.value))).collect();
+        let secrets: Vec<_> = request.secrets.iter().map(|secret| (place_of(&secret.place), secret.slot.as_str())).collect();
         let Request { slot, verb, path, .. } = &request;
-        self.enter(&Operation::Http { slot, verb: *verb, path, headers: &judged })?;
+        self.enter(&Operation::Http { slot, verb: *verb, path, headers: &judged, secrets: &secrets })?;
         let target = self.target(slot)?;
+        let given = std::mem::take(&mut request.body);
+        let sent = given.len();
+        let body = self.body(&request.slot, given, &request.secrets).await?;
         let http = http_target(&target)?;
         let timeout = self.remaining(http.timeout);
-        let exchange = self.follow(http, &target, &request);
+        let exchange = self.follow(http, &target, &request, &body);
         let response = tokio::time::timeout(timeout, exchange).await.unwrap_or_else(|_| {
             let message = format!("{} did not answer within {timeout:?}", target.describe());
             Err(Fault::new(FaultClass::Timeout, "http.timeout", message))
         });
-        self.moved(request.body.len() + response.as_ref().map_or(0, |response| response.body.len()));
+        self.moved(sent + response.as_ref().map_or(0, |response| response.body.len()));
         // A message may quote what was sent.
         response.map_err(|fault| self.shown_fault(fault))
     }
 
     /// One request and the redirects that the target allows.
-    async fn follow(&mut self, http: &HttpTarget, target: &Target, request: &Request) -> Result<Response, Fault> {
+    async fn follow(&mut self, http: &HttpTarget, target: &Target, request: &Request, body: &Secret) -> Result<Response, Fault> {
         let started = Instant::now();
         let base = self.base(http).await?;
         let headers = self.headers(http, request).await?;
@@ -88,7 +143,7 @@ impl Host {
         let mut url = http.url(&base, &request.path).map_err(invalid)?;
         let mut hop = 0;
         loop {
-            let answered = self.exchange(http, target, request, &base, &url, &headers).await?;
+            let answered = self.exchange(http, target, request, &base, (&url, &headers, body)).await?;
             let Some(to) = next_hop(http, request.verb, &url, &answered) else {
                 return Ok(response(answered, http, &self.scrubber(), started.elapsed()));
             };
@@ -106,8 +161,7 @@ impl Host {
         target: &Target,
         request: &Request,
         base: &Url,
-        url: &Url,
-        headers: &HeaderMap,
+        (url, headers, body): (&Url, &HeaderMap, &Secret),
     ) -> Result<Answered, Fault> {
         let failed = |failure: Failure| failure.into_fault(&target.describe(), request.verb.effect());
         let started = Instant::now();
@@ -118,7 +172,7 @@ impl Host {
         // One byte more tells that there is more.
         let behind = self.scrubber().lookahead() + 1;
         let shown = most_shown(http);
-        let exchange = Exchange { method: &request.method, url, headers, body: &request.body, shown, behind };
+        let exchange = Exchange { method: &request.method, url, headers, body: body.expose(), shown, behind };
         exchange.run(connection).await.map_err(failed)
     }
 
@@ -162,31 +216,18 @@ impl Host {
         for Header { name, value } in &request.headers {
             let value = match value {
                 HeaderValue::Plain(text) => header_value(name, text.as_bytes())?,
-                HeaderValue::Secret(slot) => self.positioned(&request.slot, slot, name).await?,
+                HeaderValue::Secret(slot) => {
+                    let place = SecretPlace::Header(name.to_ascii_lowercase());
+                    header_value(name, self.placed(&request.slot, slot, &place).await?.expose())?
+                }
             };
             headers.insert(header_name(name)?, value);
         }
         for (name, injected) in &http.headers {
-            let value = match &injected.secret {
-                Some(secret) => around(&injected.before, &self.secret(secret).await?, ""),
-                None => Secret::from(injected.before.as_str()),
-            };
+            let value = self.injected(injected).await?;
             headers.insert(header_name(name)?, header_value(name, value.expose())?);
         }
         Ok(headers)
-    }
-
-    /// A secret in the one form that the grant has for this place. The gate has let it through.
-    async fn positioned(&self, http_slot: &str, secret_slot: &str, header: &str) -> Result<Value, Fault> {
-        let target = self.target(secret_slot)?;
-        let TargetKind::Secret(secret) = &target.kind else { return Err(Fault::denied()) };
-        let fits = |position: &&runbook_authority::target::SecretPosition| {
-            position.slot == http_slot && position.header.eq_ignore_ascii_case(header)
-        };
-        let position = secret.positions.iter().find(fits).ok_or_else(Fault::denied)?;
-        let (before, after) = position.format.split_once("{}").unwrap_or((&position.format, ""));
-        let value = self.secret(&secret.secret).await?;
-        header_value(header, around(before, &value, after).expose())
     }
 }
 
@@ -204,11 +245,6 @@ fn http_target(target: &Target) -> Result<&HttpTarget, Fault> {
             Err(Fault::denied())
         }
     }
-}
-
-/// A secret with text around it, wiped like the secret itself.
-fn around(before: &str, secret: &Secret, after: &str) -> Secret {
-    Secret::new([before.as_bytes(), secret.expose(), after.as_bytes()].concat())
 }
 
 fn header_name(name: &str) -> Result<HeaderName, Fault> {

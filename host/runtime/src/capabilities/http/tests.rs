@@ -1,4 +1,4 @@
-use crate::bindings::runbook::http::types::{Header, HeaderValue, Response};
+use crate::bindings::runbook::http::types::{BodyPlace, BodySecret, Header, HeaderValue, Response};
 use crate::bindings::runbook::http::{reader::Host as _, writer::Host as _};
 use crate::fault::{Fault, FaultClass};
 use crate::host::HostCall;
@@ -10,6 +10,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
+
+mod tls;
 
 const API: &[Slot] = &[("api", &["http.get", "http.head", "http.post"], "api")];
 
@@ -64,7 +66,8 @@ async fn a_body_is_sent_and_an_answer_is_cut_at_the_limit_of_the_target() {
     let (address, requests) = server(ok(&"x".repeat(5000))).await;
     let mut host = host(API, &target(address, "max_body = \"1KiB\""), Path::new("/"));
     let headers = vec![Header { name: "Content-Type".to_owned(), value: HeaderValue::Plain("text/plain".to_owned()) }];
-    let response = HostCall::new(&mut host).post("api".to_owned(), "/".to_owned(), headers, b"the body".to_vec()).await.unwrap();
+    let response =
+        HostCall::new(&mut host).post("api".to_owned(), "/".to_owned(), headers, b"the body".to_vec(), Vec::new()).await.unwrap();
     assert_eq!((response.body.len(), response.truncated), (1024, true));
     let request = requests.lock().unwrap()[0].to_lowercase();
     assert!(request.contains("content-length: 8\r\n") && request.ends_with("the body"), "{request}");
@@ -132,6 +135,91 @@ async fn a_secret_slot_is_placed_only_where_its_target_allows() {
     let fault = HostCall::new(&mut host).get("api".to_owned(), "/".to_owned(), header("X-Other")).await.unwrap_err();
     assert_eq!(fault.class, FaultClass::Denied);
     assert_eq!(requests.lock().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_user_and_a_password_become_a_basic_header_that_nobody_sees() {
+    // printf 'smoke:hunter2-hunter2' | base64
+    const BASIC: &str = "Basic c21va2U6aHVudGVyMi1odW50ZXIy";
+    let (address, requests) = server(ok(&format!("you sent {BASIC}"))).await;
+    // Set by the target.
+    let response = get(&target(address, "basic = { user = \"smoke\", password = \"secret:password\" }"), "/").await.unwrap();
+    let body = String::from_utf8(response.body).unwrap();
+    assert!(!body.contains("dW50ZXIy") && body.contains("[secret password"), "{body}");
+    // Placed by the plugin.
+    let targets = format!(
+        "{}[targets.key]\nsecret = \"password\"\npositions = [{{ slot = \"api\", basic = \"smoke\" }}]\n",
+        target(address, "")
+    );
+    let slots: &[Slot] = &[("api", &["http.get"], "api"), ("key", &["secrets.use"], "key")];
+    let headers = vec![Header { name: "Authorization".to_owned(), value: HeaderValue::Secret("key".to_owned()) }];
+    let mut host = host(slots, &targets, Path::new("/"));
+    HostCall::new(&mut host).get("api".to_owned(), "/".to_owned(), headers).await.unwrap();
+    let requests = requests.lock().unwrap();
+    assert!(requests.len() == 2 && requests.iter().all(|request| request.contains(BASIC)), "{requests:?}");
+}
+
+/// A log-in: where the password goes, and what of it comes back.
+async fn log_in(positions: &str, place: BodyPlace, body: &str) -> (Result<Response, Fault>, Vec<String>) {
+    let echo = "you sent hunter2-hunter2, {\"p\":\"hunter2-hunter2\"}";
+    let (address, requests) = server(ok(echo)).await;
+    let targets =
+        format!("{}[targets.key]\nsecret = \"password\"\npositions = [{{ slot = \"api\", {positions} }}]\n", target(address, ""));
+    let slots: &[Slot] = &[("api", &["http.post"], "api"), ("key", &["secrets.use"], "key")];
+    let mut host = host(slots, &targets, Path::new("/"));
+    let secrets = vec![BodySecret { place, slot: "key".to_owned() }];
+    let body = body.as_bytes().to_vec();
+    let answer = HostCall::new(&mut host).post("api".to_owned(), "/".to_owned(), Vec::new(), body, secrets).await;
+    let requests = requests.lock().unwrap().clone();
+    (answer, requests)
+}
+
+#[tokio::test]
+async fn a_password_is_put_into_a_body_where_its_target_says_and_never_comes_back() {
+    let json = |pointer: &str| BodyPlace::Json(pointer.to_owned());
+    let form = |name: &str| BodyPlace::Form(name.to_owned());
+    for (positions, place, body, sent) in [
+        (
+            "json = \"/password\"",
+            json("/password"),
+            "{\"user\":\"smoke\"}",
+            "{\"user\":\"smoke\",\"password\":\"hunter2-hunter2\"}",
+        ),
+        ("json = \"/a/0/p~1w\"", json("/a/0/p~1w"), "{\"a\":[{}]}", "{\"a\":[{\"p/w\":\"hunter2-hunter2\"}]}"),
+        ("json = \"/p\", format = \"Bearer {}\"", json("/p"), "{}", "{\"p\":\"Bearer hunter2-hunter2\"}"),
+        ("form = \"password\"", form("password"), "user=smoke", "user=smoke&password=hunter2-hunter2"),
+        ("form = \"p w\"", form("p w"), "", "p+w=hunter2-hunter2"),
+    ] {
+        let (answer, requests) = log_in(positions, place, body).await;
+        let answer = String::from_utf8(answer.unwrap().body).unwrap();
+        assert!(requests[0].ends_with(&format!("\r\n\r\n{sent}")), "{requests:?}");
+        assert!(requests[0].to_lowercase().contains(&format!("content-length: {}\r\n", sent.len())), "{requests:?}");
+        assert!(!answer.contains("hunter2"), "{answer}");
+    }
+    // Anywhere else it is denied, and nothing is sent.
+    for (positions, place) in [
+        ("json = \"/password\"", json("/other")),
+        ("json = \"/password\"", json("/a/password")),
+        ("json = \"/password\"", form("password")),
+        ("form = \"password\"", form("user")),
+        ("form = \"password\"", json("/password")),
+        ("header = \"password\"", form("password")),
+    ] {
+        let (answer, requests) = log_in(positions, place, "{}").await;
+        assert_eq!((answer.unwrap_err().class, requests.len()), (FaultClass::Denied, 0), "{positions}");
+    }
+    // A body that has no such place is said to be the matter, without the secret.
+    for (positions, place, body) in [
+        ("json = \"/password\"", json("/password"), "user=smoke"),
+        ("json = \"/password\"", json("/password"), "[]"),
+        ("json = \"/a/b\"", json("/a/b"), "{\"a\":1}"),
+        ("form = \"password\"", form("password"), "password=mine"),
+    ] {
+        let (answer, requests) = log_in(positions, place, body).await;
+        let fault = answer.unwrap_err();
+        assert_eq!((fault.class, fault.code.as_str(), requests.len()), (FaultClass::Invalid, "http.body-secret", 0), "{body}");
+        assert!(!fault.message.contains("hunter2"), "{}", fault.message);
+    }
 }
 
 #[tokio::test]
@@ -213,7 +301,8 @@ async fn an_answer_that_is_never_complete_is_not_taken_for_one() {
     // After a change was sent, nobody knows whether it happened.
     let (address, _) = server("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nshort").await;
     let mut host = host(API, &target(address, ""), Path::new("/"));
-    let fault = HostCall::new(&mut host).post("api".to_owned(), "/".to_owned(), Vec::new(), Vec::new()).await.unwrap_err();
+    let fault =
+        HostCall::new(&mut host).post("api".to_owned(), "/".to_owned(), Vec::new(), Vec::new(), Vec::new()).await.unwrap_err();
     assert_eq!(fault.class, FaultClass::Unknown);
 }
 
@@ -249,7 +338,8 @@ async fn a_dry_run_reads_and_does_not_write() {
     let granted = effective(API, &target(address, ""), Path::new("/"));
     let mut host = host_with(granted, Mode::ReadOnly, Duration::from_secs(5));
     assert!(HostCall::new(&mut host).get("api".to_owned(), "/".to_owned(), Vec::new()).await.is_ok());
-    let fault = HostCall::new(&mut host).post("api".to_owned(), "/".to_owned(), Vec::new(), Vec::new()).await.unwrap_err();
+    let fault =
+        HostCall::new(&mut host).post("api".to_owned(), "/".to_owned(), Vec::new(), Vec::new(), Vec::new()).await.unwrap_err();
     assert_eq!(fault.class, FaultClass::Denied);
     assert_eq!(requests.lock().unwrap().len(), 1);
     let remains = host.into_remains();
@@ -287,7 +377,7 @@ async fn a_certificate_is_trusted_by_the_authority_of_the_target_alone() {
     assert_eq!(response.body, b"encrypted");
     assert!(response.timing.tls_us > 0);
     // The name must be right, and without the authority nothing is trusted.
-    assert_eq!(get(&with_ca("127.0.0.1"), "/").await.unwrap_err().code, "http.tls");
+    assert_eq!(get(&with_ca("127.0.0.1"), "/").await.unwrap_err().code, "http.certificate");
     let without = format!("[targets.api]\nhttp = \"https://localhost:{port}\"\n");
-    assert_eq!(get(&without, "/").await.unwrap_err().code, "http.tls");
+    assert_eq!(get(&without, "/").await.unwrap_err().code, "http.certificate");
 }

@@ -2,20 +2,21 @@
 //! the death of the thread that started it, so that thread must stay until the program has ended.
 
 use super::group::Group;
-use super::program::{Program, Ready};
+use super::program::Program;
 use crate::blocking::Stop;
 use crate::capabilities::files::FilesSlot;
 use crate::capabilities::files::directory::Existing;
 use crate::capabilities::files::stream::{Compression, FileWriter, Written};
+use crate::launcher::{Inherited, Launcher};
 use runbook_authority::Digest;
+use runbook_launch::sandbox::Allowance;
+use runbook_launch::{Refusal, Spec, Status};
 use runbook_secrets::Secret;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
-use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
-use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::PathBuf;
 use std::process::Stdio;
@@ -49,12 +50,15 @@ pub(super) enum Target {
 
 /// A program that is about to run.
 pub(super) struct Child {
+    pub(super) launcher: Launcher,
     pub(super) program: Program,
     pub(super) arguments: Vec<String>,
     pub(super) environment: Vec<(String, Secret)>,
     pub(super) directory: Option<PathBuf>,
     pub(super) source: Source,
     pub(super) sink: Target,
+    /// What it may use, if it may change nothing.
+    pub(super) read_only: Option<Allowance>,
     pub(super) max_output: u64,
     pub(super) timeout: Duration,
 }
@@ -78,7 +82,14 @@ pub(super) struct Ended {
 /// Why it has not.
 pub(super) enum Failure {
     NotFound,
-    Digest { found: Digest },
+    Digest {
+        path: PathBuf,
+        found: Digest,
+    },
+    /// Its interpreter is pinned and cannot be had.
+    Interpreter(String),
+    /// The launcher did not become the program.
+    Refused(Refusal),
     Start(io::Error),
     Input(FilesSlot, String, io::Error),
     Sink(io::Error),
@@ -90,15 +101,15 @@ pub(super) enum Failure {
 impl Child {
     pub(super) fn run(self, group: &Group, stop: &Stop) -> Result<Ended, Failure> {
         let deadline = Instant::now() + self.timeout;
-        let Ready { mut command, pinned } = self.program.command()?;
         // Open until the program is started, so that it begins in the directory that was judged.
         let directory =
             crate::links::open_directory(self.directory.as_deref().unwrap_or("/".as_ref())).map_err(Failure::Start)?;
         let working_directory = format!("/proc/self/fd/{}", directory.as_raw_fd());
-        command.args(&self.arguments).current_dir(working_directory).process_group(0);
-        for (name, value) in &self.environment {
-            command.env(name, OsStr::from_bytes(value.expose()));
-        }
+        let image = self.program.image()?;
+        let status = Status::new().map_err(Failure::Start)?;
+        let spec = Spec { read_only: self.read_only, ..image.spec(&status, self.arguments) };
+        let mut command = self.launcher.command(&spec, &self.environment).map_err(Failure::Start)?;
+        command.current_dir(working_directory).process_group(0);
         let writer = match &self.sink {
             Target::Capture(_) => None,
             Target::File(slot, path) => {
@@ -114,12 +125,13 @@ impl Child {
         });
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let spawn = || {
-            let child = command.spawn()?;
+            let files = image.files().chain([status.file()]).collect();
+            let child = Inherited(files).spawn(&mut command)?;
             let pid = Pid::from_child(&child);
             Ok((child, pid))
         };
         let mut child = group.start(spawn).ok_or(Failure::Stopped)?.map_err(Failure::Start)?;
-        drop((pinned, directory));
+        drop((image, directory));
         // Whatever happens below, nothing of the group is left behind.
         let _guard = group.guard();
         let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
@@ -144,7 +156,7 @@ impl Child {
             let err = scope.spawn(move || drain(OwnedFd::from(stderr), self.max_output, None, &given_up));
             let waited = wait(&child, deadline, stop, &broken);
             group.end();
-            let status = child.wait().map_err(Failure::Io);
+            let ended = child.wait().map_err(Failure::Io);
             let drained = Instant::now() + DRAIN;
             while !(out.is_finished() && err.is_finished()) && Instant::now() < drained {
                 std::thread::sleep(Duration::from_millis(1));
@@ -154,9 +166,12 @@ impl Child {
             let (stderr, _) = join(err).map_err(Failure::Io)?;
             waited?;
             let (stdout, writer) = out.map_err(Failure::Sink)?;
-            let status = status?;
+            let ended = ended?;
+            if let Some(refusal) = status.read().map_err(Failure::Io)? {
+                return Err(Failure::Refused(refusal));
+            }
             // As a shell says it: 128 and the number of the signal.
-            let exit_code = status.code().or_else(|| status.signal().map(|signal| 128 + signal)).unwrap_or(-1);
+            let exit_code = ended.code().or_else(|| ended.signal().map(|signal| 128 + signal)).unwrap_or(-1);
             let file = match writer {
                 Some(writer) if exit_code == 0 => Some(writer.finish().map_err(Failure::Sink)?),
                 Some(_) | None => None,

@@ -5,7 +5,7 @@ mod group;
 mod program;
 
 use crate::bindings::runbook::process::types::{Input, Output, Sink};
-use crate::bindings::runbook::process::{runner, types};
+use crate::bindings::runbook::process::{inspector, runner, types};
 use crate::blocking;
 use crate::capabilities::files::FilesSlot;
 use crate::fault::{Fault, FaultClass};
@@ -16,21 +16,54 @@ use program::Program;
 use runbook_authority::pattern::Dialect;
 use runbook_authority::target::{EnvironmentValue, ProcessTarget, SqlAddress};
 use runbook_authority::{Operation, Target, TargetKind, Verb};
+use runbook_launch::Refusal;
+use runbook_launch::sandbox::Allowance;
 use runbook_secrets::Secret;
 use std::time::Duration;
 
 impl types::Host for HostCall<'_> {}
 
+impl inspector::Host for HostCall<'_> {
+    async fn run(&mut self, slot: String, arguments: Vec<String>) -> Result<Output, Fault> {
+        self.program(Verb::ProcessInspect, &slot, arguments, Input::Nothing, Sink::Capture).await
+    }
+}
+
 impl runner::Host for HostCall<'_> {
     async fn run(&mut self, slot: String, arguments: Vec<String>, stdin: Input, stdout: Sink) -> Result<Output, Fault> {
-        self.enter(&Operation::Process { slot: &slot, arguments: &arguments })?;
-        let target = self.target(&slot)?;
+        self.program(Verb::ProcessRun, &slot, arguments, stdin, stdout).await
+    }
+}
+
+/// Of each process of a program that may only read. Programs that reserve much address space, such as those in Java, need more than
+/// they use.
+const READ_ONLY_MEMORY: u64 = 8 << 30;
+
+/// For a program that may only read and whose target has no timeout: a look at something is short.
+const READ_ONLY_TIMEOUT: Duration = Duration::from_secs(60);
+
+impl Host {
+    async fn program(
+        &mut self,
+        verb: Verb,
+        slot: &str,
+        arguments: Vec<String>,
+        stdin: Input,
+        stdout: Sink,
+    ) -> Result<Output, Fault> {
+        self.enter(&Operation::Process { slot, verb, arguments: &arguments })?;
+        let launcher = self.launcher()?;
+        let target = self.target(slot)?;
         let process = process_target(&target)?;
         let source = self.source(stdin)?;
         let environment = self.environment(process).await?;
         let (sink, file) = self.sink(stdout, process)?;
-        let timeout = self.remaining(process.timeout.unwrap_or(Duration::MAX));
+        let unlimited = if verb == Verb::ProcessInspect { READ_ONLY_TIMEOUT } else { Duration::MAX };
+        let timeout = self.remaining(process.timeout.unwrap_or(unlimited));
+        let allowance = Allowance { cpu_s: timeout.as_secs().saturating_add(1), memory: READ_ONLY_MEMORY };
         let child = Child {
+            launcher,
+            read_only: (verb == Verb::ProcessInspect).then_some(allowance),
             program: Program::new(process),
             arguments,
             environment,
@@ -165,11 +198,16 @@ fn fault(failure: &Failure, target: &Target, file: Option<&(FilesSlot, String)>,
     let new = |class, code, what: String| Fault::new(class, code, format!("{place}: {what}"));
     match failure {
         Failure::NotFound => new(FaultClass::NotFound, "process.not-found", "it is not there".to_owned()),
-        Failure::Digest { found } => new(
+        Failure::Digest { path, found } => new(
             FaultClass::Denied,
             "process.digest",
-            format!("its content is not what the target's `sha256` says; it is {found}"),
+            format!("the content of {} is not what the target pins; it is {found}", path.display()),
         ),
+        Failure::Interpreter(reason) => {
+            new(FaultClass::Denied, "process.interpreter", format!("the target pins its interpreter, but {reason}"))
+        }
+        Failure::Refused(refusal @ Refusal::Sandbox(_)) => new(FaultClass::Denied, "process.sandbox", refusal.to_string()),
+        Failure::Refused(refusal) => new(FaultClass::Conflict, "process.start", format!("it cannot be started: {refusal}")),
         Failure::Start(error) => new(FaultClass::Conflict, "process.start", format!("it cannot be started: {error}")),
         Failure::Input(slot, path, error) => slot.fault(path, error),
         Failure::Sink(error) => match file {

@@ -146,6 +146,123 @@ async fn a_pinned_program_runs_only_as_it_was_pinned() {
     assert!(fault.message.contains(Digest::of(&content).as_str()), "{}", fault.message);
 }
 
+/// Two programs of which only one is pinned take turns at one path, in every way in which a file can be replaced.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whatever_happens_to_the_file_of_a_pinned_program_no_other_bytes_run() {
+    use std::os::unix::fs::FileExt as _;
+    let bench = Bench::new("echo pinned", "");
+    let path = bench.folder.path().join("program.sh");
+    let pinned = std::fs::read(&path).unwrap();
+    // Of the same length, so that written in place the file is always one of the two, or a mixture.
+    let other = String::from_utf8(pinned.clone()).unwrap().replace("pinned", "foreig").into_bytes();
+    let targets = bench.targets.replace("\n[targets.files]", &format!("\nsha256 = \"{}\"\n[targets.files]", Digest::of(&pinned)));
+    let good = Bench { targets, folder: tempfile::tempdir().unwrap() };
+    let over = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let replace = {
+        let (path, over) = (path.clone(), std::sync::Arc::clone(&over));
+        move || {
+            let beside = path.with_extension("new");
+            while !over.load(std::sync::atomic::Ordering::Relaxed) {
+                for bytes in [&other, &pinned] {
+                    // In place, by renaming, and cut to nothing first.
+                    if let Ok(file) = std::fs::OpenOptions::new().write(true).open(&path) {
+                        let _ = file.write_all_at(bytes, 0);
+                    }
+                    std::thread::yield_now();
+                    std::fs::copy(&path, &beside).unwrap();
+                    std::fs::write(&beside, bytes).unwrap();
+                    std::fs::rename(&beside, &path).unwrap();
+                    if let Ok(file) = std::fs::OpenOptions::new().write(true).truncate(true).open(&path) {
+                        let _ = file.write_all_at(bytes, 0);
+                    }
+                }
+            }
+        }
+    };
+    let replacer = std::thread::spawn(replace);
+    let (mut ran, mut refused) = (0, 0);
+    for _ in 0..200 {
+        match good.run(&[], Input::Nothing, Sink::Capture).await {
+            Ok(output) => {
+                assert_eq!(text(&output.stdout), "pinned\n", "other bytes ran");
+                ran += 1;
+            }
+            Err(fault) => {
+                assert!(matches!(fault.code.as_str(), "process.digest" | "process.start"), "{}", fault.code);
+                refused += 1;
+            }
+        }
+    }
+    over.store(true, std::sync::atomic::Ordering::Relaxed);
+    replacer.join().unwrap();
+    assert_eq!(ran + refused, 200);
+    // Now that nobody replaces it any more, it is the pinned one: the last that was written.
+    assert_eq!(text(&good.run(&[], Input::Nothing, Sink::Capture).await.unwrap().stdout), "pinned\n");
+}
+
+/// The script changes its own file and goes on: a shell reads as it runs.
+#[tokio::test]
+async fn a_pinned_script_that_is_rewritten_while_it_runs_goes_on_as_it_was() {
+    let bench = Bench::new("/bin/sleep 0; printf 'echo changed\\n' >> program.sh; echo done", "directory = \".\"");
+    let content = std::fs::read(bench.folder.path().join("program.sh")).unwrap();
+    let line = format!("\nsha256 = \"{}\"\n[targets.files]", Digest::of(&content));
+    let pinned = Bench { targets: bench.targets.replace("\n[targets.files]", &line), folder: bench.folder };
+    let output = pinned.run(&[], Input::Nothing, Sink::Capture).await.unwrap();
+    assert_eq!(text(&output.stdout), "done\n", "{}", text(&output.stderr));
+    assert!(std::fs::read(pinned.folder.path().join("program.sh")).unwrap().ends_with(b"echo changed\n"), "the test can fail");
+}
+
+#[tokio::test]
+async fn the_interpreter_of_a_pinned_script_is_pinned_too_if_the_target_says_so() {
+    let bench = Bench::new("echo \"$1\"", "arguments = [\"a\"]");
+    let content = std::fs::read(bench.folder.path().join("program.sh")).unwrap();
+    let shell = Digest::of(&std::fs::read("/bin/sh").unwrap());
+    let with = |interpreter: &Digest| {
+        let lines = format!("\nsha256 = \"{}\"\ninterpreter_sha256 = \"{interpreter}\"\n[targets.files]", Digest::of(&content));
+        Bench { targets: bench.targets.replace("\n[targets.files]", &lines), folder: tempfile::tempdir().unwrap() }
+    };
+    let output = with(&shell).run(&["a"], Input::Nothing, Sink::Capture).await.unwrap();
+    assert_eq!((output.exit_code, text(&output.stdout)), (0, "a\n"));
+    let fault = with(&Digest::of(b"another shell")).run(&["a"], Input::Nothing, Sink::Capture).await.unwrap_err();
+    assert_eq!((fault.class, fault.code.as_str()), (FaultClass::Denied, "process.digest"));
+    assert!(fault.message.contains("/bin/sh") && fault.message.contains(shell.as_str()), "{}", fault.message);
+    // What is no script, or finds its interpreter by the path, cannot be pinned so.
+    for head in ["#!/usr/bin/env sh\necho a\n", "echo a\n", "#!sh\necho a\n", "#!/bin/sh"] {
+        std::fs::write(bench.folder.path().join("program.sh"), head).unwrap();
+        let lines = format!("\nsha256 = \"{}\"\ninterpreter_sha256 = \"{shell}\"\n[targets.files]", Digest::of(head.as_bytes()));
+        let bench = Bench { targets: bench.targets.replace("\n[targets.files]", &lines), folder: tempfile::tempdir().unwrap() };
+        let fault = bench.run(&["a"], Input::Nothing, Sink::Capture).await.unwrap_err();
+        assert_eq!((fault.class, fault.code.as_str()), (FaultClass::Denied, "process.interpreter"), "{head}");
+    }
+}
+
+const LOOKING: &[Slot] = &[("program", &["process.inspect"], "program")];
+
+/// Runs a program of a target that says that it only reads.
+async fn inspect(bench: &Bench, mode: Mode) -> Result<Output, Fault> {
+    use crate::bindings::runbook::process::inspector;
+    let mut host = host_with(effective(LOOKING, &bench.targets, bench.folder.path()), mode, Duration::from_secs(20));
+    inspector::Host::run(&mut HostCall::new(&mut host), "program".to_owned(), Vec::new()).await
+}
+
+#[tokio::test]
+async fn a_program_that_only_reads_is_run_in_a_dry_run_too_and_can_change_nothing() {
+    let bench = Bench::new(
+        "echo read; test -r program.sh && ! touch out/ran 2>/dev/null && echo nothing",
+        "read_only = true\ndirectory = \".\"",
+    );
+    for mode in [Mode::Effects, Mode::ReadOnly] {
+        let output = inspect(&bench, mode).await.unwrap();
+        assert_eq!((output.exit_code, text(&output.stdout)), (0, "read\nnothing\n"), "{}", text(&output.stderr));
+        assert!(!bench.out("ran").exists());
+    }
+    // Pinned, too.
+    let content = std::fs::read(bench.folder.path().join("program.sh")).unwrap();
+    let line = format!("\nsha256 = \"{}\"\n[targets.files]", Digest::of(&content));
+    let pinned = Bench { targets: bench.targets.replace("\n[targets.files]", &line), folder: bench.folder };
+    assert_eq!(text(&inspect(&pinned, Mode::ReadOnly).await.unwrap().stdout), "read\nnothing\n");
+}
+
 #[tokio::test]
 async fn a_program_that_is_not_there_or_cannot_run_is_said_so() {
     let bench = Bench::new("true", "");

@@ -1,0 +1,67 @@
+//! Whose processes a program that may change nothing is made of, and how many they may be. The kernel keeps the number: a program
+//! that forks for ever would starve whatever else counts them.
+
+use rustix::fs::{Gid, Uid};
+use rustix::process::{Resource, Rlimit, geteuid, getpid, setrlimit};
+use rustix::thread::{
+    CapabilitySet, CapabilitySets, capabilities, configure_capability_in_ambient_set, set_capabilities, set_keep_capabilities,
+    set_thread_groups, set_thread_res_gid, set_thread_res_uid,
+};
+use std::io;
+
+/// Processes and threads of one program.
+const MOST_TASKS: u64 = 64;
+
+/// Users that no system gives to anybody begin here; the number of the process is added, so that each program has its own.
+const FIRST_UID: u32 = 2_000_000_000;
+/// `nobody`, where a container knows no larger numbers.
+const NOBODY: u32 = 65_534;
+
+/// Limits how many tasks this process and all that come of it may be. For root there is no such limit, so root becomes nobody in
+/// particular first, and keeps of its rights only that of reading everything.
+pub(crate) fn limit_tasks() -> io::Result<()> {
+    let others = if geteuid().is_root() {
+        become_a_reader()?;
+        0
+    } else {
+        tasks_of(geteuid())?
+    };
+    let limit = Some(others + MOST_TASKS);
+    Ok(setrlimit(Resource::Nproc, Rlimit { current: limit, maximum: limit })?)
+}
+
+fn become_a_reader() -> io::Result<()> {
+    let reading = capabilities(None)?.permitted & CapabilitySet::DAC_READ_SEARCH;
+    set_keep_capabilities(true)?;
+    set_thread_groups(&[])?;
+    let own = FIRST_UID + getpid().as_raw_nonzero().get().unsigned_abs();
+    become_user(own).or_else(|_| become_user(NOBODY))?;
+    set_capabilities(None, CapabilitySets { effective: reading, permitted: reading, inheritable: reading })?;
+    if !reading.is_empty() {
+        configure_capability_in_ambient_set(CapabilitySet::DAC_READ_SEARCH, true)?;
+    }
+    Ok(())
+}
+
+fn become_user(number: u32) -> io::Result<()> {
+    let (uid, gid) = (Uid::from_raw(number), Gid::from_raw(number));
+    set_thread_res_gid(gid, gid, gid)?;
+    Ok(set_thread_res_uid(uid, uid, uid)?)
+}
+
+/// How many tasks a user has now.
+fn tasks_of(uid: Uid) -> io::Result<u64> {
+    let line = |status: &str, name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+        line.split_whitespace().next()?.parse::<u64>().ok()
+    };
+    let mut tasks = 0;
+    for entry in std::fs::read_dir("/proc")?.flatten() {
+        // What is no process, or is gone by now, has no such file.
+        let status = std::fs::read_to_string(entry.path().join("status")).unwrap_or_default();
+        if line(&status, "Uid:") == Some(uid.as_raw().into()) {
+            tasks += line(&status, "Threads:").unwrap_or(1);
+        }
+    }
+    Ok(tasks)
+}

@@ -1,0 +1,202 @@
+//! What stands between the host and a program that it starts: a small process that arranges its own limits and then becomes the
+//! program (`exec`). What is arranged here would otherwise need code between `fork` and `exec`, which cannot be written without
+//! `unsafe`.
+//!
+//! It always arranges that the program dies with its host. If the [`Spec`] asks for it, it gives up every way to change anything:
+//! see [`sandbox`]. What cannot be arranged is said, and the program does not run.
+
+mod identity;
+pub mod sandbox;
+mod syscalls;
+
+use rustix::fs::{MemfdFlags, Mode, OFlags};
+use rustix::process::{Signal, getppid, set_parent_process_death_signal};
+use sandbox::{Allowance, Missing};
+use serde::{Deserialize, Serialize};
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::{self, Read as _, Seek as _, Write as _};
+use std::os::fd::AsRawFd as _;
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::os::unix::process::CommandExt as _;
+use std::path::PathBuf;
+use std::process::{Command, ExitCode};
+
+/// The first argument by which `runbook` becomes the launcher.
+pub const MODE: &str = "__launch";
+
+/// Stands before the name of each variable of the program's environment, so that none of them (`LD_PRELOAD`, say) has a meaning for
+/// the launcher itself.
+pub const VARIABLE: &str = "PROGRAM_";
+
+/// The exit code of a launcher that did not become the program. The program may end with it too: only the [`Status`] tells.
+const NOT_STARTED: u8 = 125;
+
+/// A file of the launcher's parent that the launcher inherits, by number.
+pub type Inherited = i32;
+
+/// What is to be started, and how. It holds no secret: the environment goes its own way.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Spec {
+    /// The process that starts the launcher. If it is gone already, nothing is started.
+    pub parent: i32,
+    /// Where a [`Refusal`] is written.
+    pub status: Inherited,
+    /// The program's path: what is executed, unless `content` is given, and what the program sees as its own name.
+    pub program: PathBuf,
+    /// A sealed copy of the program, to be executed instead.
+    pub content: Option<Inherited>,
+    /// What reads the program, if that is a script whose interpreter is pinned too.
+    pub interpreter: Option<Interpreter>,
+    /// Its arguments.
+    pub arguments: Vec<String>,
+    /// What the program may do, if it may change nothing.
+    pub read_only: Option<Allowance>,
+}
+
+/// What reads a script.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Interpreter {
+    /// Its path: what it sees as its own name.
+    pub program: PathBuf,
+    /// A sealed copy of it.
+    pub content: Inherited,
+    /// The argument that stands behind it in the script's first line.
+    pub argument: Option<String>,
+}
+
+/// Why a program was not started.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+pub enum Refusal {
+    /// The host is gone.
+    #[error("the process that wanted it is gone")]
+    Orphan,
+    /// The sandbox cannot be made here.
+    #[error(transparent)]
+    Sandbox(#[from] Missing),
+    /// A step of the launcher itself.
+    #[error("{what}: {}", io::Error::from_raw_os_error(*errno))]
+    System {
+        /// What was tried.
+        what: String,
+        /// The number of the error.
+        errno: i32,
+    },
+}
+
+/// Where a launcher says why it did not become the program. Empty, if it did.
+///
+/// A program could write there too, and so make its own start look refused. Nothing is won by that.
+#[derive(Debug)]
+pub struct Status(File);
+
+impl Status {
+    /// A new one. It is not inherited until its flag is cleared.
+    ///
+    /// # Errors
+    /// If there is no memory for it.
+    pub fn new() -> io::Result<Self> {
+        Ok(Self(rustix::fs::memfd_create("runbook-status", MemfdFlags::CLOEXEC)?.into()))
+    }
+
+    /// The file, to be inherited.
+    pub fn file(&self) -> &File {
+        &self.0
+    }
+
+    /// What the launcher said.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub fn read(mut self) -> io::Result<Option<Refusal>> {
+        let mut text = Vec::new();
+        self.0.rewind()?;
+        (&mut self.0).take(64 << 10).read_to_end(&mut text)?;
+        if text.is_empty() { Ok(None) } else { serde_json::from_slice(&text).map(Some).map_err(io::Error::from) }
+    }
+}
+
+/// Becomes the program that `spec` describes. It comes back only if that cannot be done.
+pub fn run(spec: Option<&OsStr>) -> ExitCode {
+    let spec = spec.and_then(|text| serde_json::from_slice::<Spec>(text.as_bytes()).ok());
+    let Some(spec) = spec else {
+        // Nobody but the program itself calls it, so nobody reads more than this.
+        let _ = writeln!(io::stderr(), "runbook: the launcher was called without what it is to start");
+        return ExitCode::from(NOT_STARTED);
+    };
+    let status = inherited(spec.status);
+    let refusal = become_program(&spec);
+    if let Ok(mut status) = status {
+        let text = serde_json::to_vec(&refusal).unwrap_or_default();
+        let _ = status.write_all(&text);
+    }
+    ExitCode::from(NOT_STARTED)
+}
+
+fn become_program(spec: &Spec) -> Refusal {
+    match prepare(spec) {
+        // `exec` comes back only with an error.
+        Ok(mut command) => system("it cannot be executed", &command.exec()),
+        Err(refusal) => refusal,
+    }
+}
+
+fn prepare(spec: &Spec) -> Result<Command, Refusal> {
+    if spec.read_only.is_some() {
+        // First: a process that becomes another user's forgets whose end it watches.
+        sandbox::limit_tasks()?;
+    }
+    set_parent_process_death_signal(Some(Signal::KILL))
+        .map_err(|error| system("the end of the host cannot be watched", &error.into()))?;
+    // It may have died before that was arranged.
+    if getppid().map(|parent| parent.as_raw_nonzero().get()) != Some(spec.parent) {
+        return Err(Refusal::Orphan);
+    }
+    let command = command(spec);
+    if let Some(allowance) = &spec.read_only {
+        sandbox::enter(allowance)?;
+    }
+    Ok(command)
+}
+
+fn command(spec: &Spec) -> Command {
+    let by_number = |number: Inherited| PathBuf::from(format!("/proc/self/fd/{number}"));
+    let content = spec.content.map(by_number);
+    let mut command = match (&spec.interpreter, content) {
+        (Some(interpreter), Some(script)) => {
+            let mut command = Command::new(by_number(interpreter.content));
+            command.arg0(&interpreter.program).args(&interpreter.argument).arg(script);
+            command
+        }
+        (_, Some(content)) => {
+            let mut command = Command::new(content);
+            command.arg0(&spec.program);
+            command
+        }
+        (_, None) => Command::new(&spec.program),
+    };
+    command.args(&spec.arguments).env_clear();
+    for (name, value) in std::env::vars_os() {
+        if let Some(name) = name.as_bytes().strip_prefix(VARIABLE.as_bytes()) {
+            command.env(std::ffi::OsString::from_vec(name.to_vec()), value);
+        }
+    }
+    command
+}
+
+/// An inherited file, opened for writing under a number that the program does not get.
+fn inherited(number: Inherited) -> io::Result<File> {
+    let path = format!("/proc/self/fd/{number}");
+    Ok(rustix::fs::open(path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?.into())
+}
+
+fn system(what: &str, error: &io::Error) -> Refusal {
+    Refusal::System { what: what.to_owned(), errno: error.raw_os_error().unwrap_or(0) }
+}
+
+/// The number by which a launcher will know a file that it inherits.
+pub fn number_of(file: &File) -> Inherited {
+    file.as_raw_fd()
+}

@@ -1,0 +1,7 @@
+//! The launcher as a program of its own, for tests. In production it is a mode of `runbook`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    runbook_launch::run(std::env::args_os().nth(1).as_deref())
+}

@@ -1,0 +1,121 @@
+//! A process that can read and change nothing.
+//!
+//! Two walls, each of the kernel's own. Landlock lets it open files for reading only, with `/dev/null` as the one exception, and
+//! keeps it from looking into processes outside. A list of system calls holds what Landlock does not know: there is no call for
+//! sockets, signals, modes, owners, times, locks, mounts, keys or sessions among them, so whatever acts on the world in another way
+//! than by reading is refused because nobody listed it. Limits of time, memory and file size stand behind both.
+//!
+//! What the kernel does not have is named and nothing is started: it never runs with less.
+
+use crate::{identity, syscalls};
+use landlock::{
+    ABI, Access as _, AccessFs, AccessNet, CompatLevel, Compatible as _, PathBeneath, PathFd, Ruleset, RulesetAttr as _,
+    RulesetCreatedAttr as _, RulesetStatus, Scope,
+};
+use rustix::process::{Resource, Rlimit, setrlimit};
+use serde::{Deserialize, Serialize};
+
+/// How much a program that may change nothing may use.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Allowance {
+    /// Seconds of one processor, of each process.
+    pub cpu_s: u64,
+    /// Bytes of address space, of each process.
+    pub memory: u64,
+}
+
+/// What this system lacks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("it cannot be kept from changing something here: {part} ({reason})")]
+pub struct Missing {
+    /// The part of the sandbox.
+    pub part: String,
+    /// Why it cannot be had.
+    pub reason: String,
+}
+
+impl Missing {
+    fn new(part: &str, reason: impl std::fmt::Display) -> Self {
+        Self { part: part.to_owned(), reason: reason.to_string() }
+    }
+}
+
+const LANDLOCK: &str = "Landlock of Linux 6.2 or later, as one of the kernel's security modules";
+const SECCOMP: &str = "filters of system calls (seccomp)";
+
+/// The oldest Landlock that knows every way to change what a file holds: opening, creating, removing, moving, truncating.
+const LEAST: ABI = ABI::V3;
+/// The newest that is used, where it is there.
+const NEWEST: ABI = ABI::V6;
+
+/// Whether the kernel has what the sandbox needs.
+///
+/// # Errors
+/// [`Missing`] says which part is not there.
+pub fn available() -> Result<(), Missing> {
+    ruleset()?;
+    syscalls::program().map_err(|error| Missing::new(SECCOMP, error)).map(|_| ())
+}
+
+/// The numbers of the system calls that are not refused, some of them with some arguments only.
+pub fn system_calls() -> impl Iterator<Item = i64> {
+    syscalls::listed()
+}
+
+/// Limits how many processes and threads may come of this one. Root gives up all rights but that of reading, because for root there
+/// is no such limit.
+///
+/// # Errors
+/// [`Missing`], if that cannot be had.
+pub fn limit_tasks() -> Result<(), Missing> {
+    identity::limit_tasks().map_err(|error| Missing::new("a limit of processes", error))
+}
+
+/// Gives up every way to change something, for this process and all that come of it.
+///
+/// # Errors
+/// [`Missing`] says what cannot be given up; nothing may be run then.
+pub fn enter(allowance: &Allowance) -> Result<(), Missing> {
+    let limits = [
+        (Resource::Cpu, allowance.cpu_s),
+        (Resource::As, allowance.memory),
+        // Room for the launcher to say why `exec` failed; no file can be opened for writing.
+        (Resource::Fsize, 4096),
+        (Resource::Core, 0),
+        (Resource::Nofile, 256),
+        (Resource::Msgqueue, 0),
+    ];
+    for (resource, limit) in limits {
+        let limit = Rlimit { current: Some(limit), maximum: Some(limit) };
+        setrlimit(resource, limit).map_err(|error| Missing::new("limits of a process", error))?;
+    }
+    let status = ruleset()?.restrict_self().map_err(|error| Missing::new(LANDLOCK, error))?;
+    if status.ruleset == RulesetStatus::NotEnforced || !status.no_new_privs {
+        return Err(Missing::new(LANDLOCK, "it is not enforced"));
+    }
+    syscalls::restrict().map_err(|error| Missing::new(SECCOMP, error))
+}
+
+fn ruleset() -> Result<landlock::RulesetCreated, Missing> {
+    let missing = |error: landlock::RulesetError| Missing::new(LANDLOCK, error);
+    let everything = PathFd::new("/").map_err(|error| Missing::new(LANDLOCK, error))?;
+    let null = PathFd::new("/dev/null").map_err(|error| Missing::new(LANDLOCK, error))?;
+    Ruleset::default()
+        .set_compatibility(CompatLevel::HardRequirement)
+        .handle_access(AccessFs::from_all(LEAST))
+        .map_err(missing)?
+        .set_compatibility(CompatLevel::BestEffort)
+        .handle_access(AccessFs::from_all(NEWEST))
+        .map_err(missing)?
+        .handle_access(AccessNet::from_all(NEWEST))
+        .map_err(missing)?
+        .scope(Scope::from_all(NEWEST))
+        .map_err(missing)?
+        .create()
+        .map_err(missing)?
+        .add_rule(PathBeneath::new(everything, AccessFs::from_read(LEAST)))
+        .map_err(missing)?
+        .add_rule(PathBeneath::new(null, AccessFs::WriteFile | AccessFs::Truncate))
+        .map_err(missing)
+}

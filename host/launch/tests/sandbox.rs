@@ -1,0 +1,331 @@
+//! What a program that may change nothing tries, with and without the sandbox: without it each attempt succeeds, so each test can fail.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use runbook_launch::sandbox::{Allowance, available};
+use runbook_launch::{Refusal, Spec, Status, VARIABLE, number_of};
+use rustix::io::FdFlags;
+use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, apply_filter};
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::ErrorKind;
+use std::net::{TcpListener, UdpSocket};
+use std::os::linux::net::SocketAddrExt as _;
+use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::net::{SocketAddr, UnixListener};
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+
+const SH: &str = "/bin/sh";
+const PERL: &str = "/usr/bin/perl";
+
+#[derive(Clone, Copy, PartialEq, Debug)]
+enum Walls {
+    None,
+    ReadOnly,
+}
+
+const WALLS: [Walls; 2] = [Walls::None, Walls::ReadOnly];
+
+/// Runs a program through the launcher; what it printed, and why it was not started.
+fn launch(program: &str, arguments: &[&str], walls: Walls) -> (Output, Option<Refusal>) {
+    let status = Status::new().unwrap();
+    rustix::io::fcntl_setfd(status.file(), FdFlags::empty()).unwrap();
+    let spec = Spec {
+        parent: i32::try_from(std::process::id()).unwrap(),
+        status: number_of(status.file()),
+        program: program.into(),
+        content: None,
+        interpreter: None,
+        arguments: arguments.iter().map(|&argument| argument.to_owned()).collect(),
+        read_only: (walls == Walls::ReadOnly).then_some(Allowance { cpu_s: 20, memory: 4 << 30 }),
+    };
+    let output = Command::new(env!("CARGO_BIN_EXE_runbook-launch"))
+        .arg(serde_json::to_string(&spec).unwrap())
+        .env_clear()
+        .env(format!("{VARIABLE}LC_ALL"), "C")
+        .current_dir("/tmp")
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    (output, status.read().unwrap())
+}
+
+/// Whether a script ends with 0.
+fn works(program: &str, script: &str, walls: Walls) -> bool {
+    let option = if program == PERL { "-e" } else { "-c" };
+    let (output, refusal) = launch(program, &[option, script], walls);
+    assert_eq!(refusal, None, "{script}");
+    output.status.success()
+}
+
+/// All that can be changed of what lies in a folder.
+fn state(folder: &Path) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let facts = fs::symlink_metadata(&path).unwrap();
+            let content = if facts.is_file() { fs::read(&path).unwrap() } else { Vec::new() };
+            found.push(format!(
+                "{path:?} {:o} {} {} {} {} {content:?}",
+                facts.mode(),
+                facts.uid(),
+                facts.nlink(),
+                facts.mtime(),
+                facts.mtime_nsec()
+            ));
+            if facts.is_dir() {
+                folders.push(path);
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+/// Every way that a program has to change something in a folder.
+const CHANGES: &[(&str, &str)] = &[
+    (SH, "echo x > new"),
+    (SH, "echo x >> old"),
+    (SH, ": > old"),
+    (PERL, "rename('old', 'moved') or exit 1"),
+    (PERL, "rename('old', 'sub/moved') or exit 1"),
+    (PERL, "unlink('old') or exit 1"),
+    (PERL, "mkdir('made') or exit 1"),
+    (PERL, "rmdir('empty') or exit 1"),
+    (PERL, "symlink('old', 'link') or exit 1"),
+    (PERL, "link('old', 'hard') or exit 1"),
+    (PERL, "chmod(0600, 'old') or exit 1"),
+    (PERL, "open(my $f, '<', 'old'); chmod(0600, $f) or exit 1"),
+    (PERL, "utime(1, 1, 'old') or exit 1"),
+    (PERL, "truncate('old', 1) or exit 1"),
+    (PERL, "use Fcntl; sysopen(F, 'old', O_RDONLY | O_TRUNC) or exit 1"),
+    (PERL, "use Fcntl; sysopen(F, 'new', O_RDONLY | O_CREAT) or exit 1"),
+    (PERL, "use Fcntl; sysopen(F, 'old', O_RDWR) or exit 1; syswrite(F, 'x') or exit 1"),
+    (PERL, "use POSIX; mkfifo('fifo', 0600) or exit 1"),
+    (PERL, "use Socket; socket(S, AF_UNIX, SOCK_STREAM, 0) or exit 1; bind(S, sockaddr_un('sock')) or exit 1"),
+];
+
+#[test]
+fn no_way_to_change_a_file_is_left() {
+    for place in
+        [std::env::temp_dir(), "/dev/shm".into(), std::env::current_dir().unwrap(), std::env::var_os("HOME").unwrap().into()]
+    {
+        for (program, script) in CHANGES {
+            let folder = tempfile::Builder::new().prefix("launch-").tempdir_in(&place).unwrap();
+            fs::write(folder.path().join("old"), "content").unwrap();
+            fs::create_dir(folder.path().join("sub")).unwrap();
+            fs::create_dir(folder.path().join("empty")).unwrap();
+            let there = folder.path().display();
+            let script =
+                if *program == SH { format!("cd {there} && {script}") } else { format!("chdir('{there}') or exit 1; {script}") };
+            let before = state(folder.path());
+            assert!(!works(program, &script, Walls::ReadOnly), "{script}");
+            assert_eq!(state(folder.path()), before, "{script}");
+            assert!(works(program, &script, Walls::None), "the test can fail: {script}");
+            assert_ne!(state(folder.path()), before, "the test can fail: {script}");
+        }
+    }
+}
+
+#[test]
+fn no_connection_and_no_packet_leaves() {
+    let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
+    let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("sock");
+    let unix = UnixListener::bind(&path).unwrap();
+    let name = format!("runbook-launch-{}", std::process::id());
+    let hidden = UnixListener::bind_addr(&SocketAddr::from_abstract_name(&name).unwrap()).unwrap();
+    tcp.set_nonblocking(true).unwrap();
+    udp.set_nonblocking(true).unwrap();
+    unix.set_nonblocking(true).unwrap();
+    hidden.set_nonblocking(true).unwrap();
+    let inet = |port| format!("pack_sockaddr_in({port}, inet_aton('127.0.0.1'))");
+    let connect = |family: &str, kind: &str, to: &str| {
+        format!("use Socket; socket(S, {family}, {kind}, 0) or exit 1; connect(S, {to}) or exit 1; send(S, 'x', 0) or exit 1")
+    };
+    let ways = [
+        connect("AF_INET", "SOCK_STREAM", &inet(tcp.local_addr().unwrap().port())),
+        connect("AF_INET", "SOCK_DGRAM", &inet(udp.local_addr().unwrap().port())),
+        connect("AF_UNIX", "SOCK_STREAM", &format!("sockaddr_un('{}')", path.display())),
+        connect("AF_UNIX", "SOCK_STREAM", &format!("pack('S a*', AF_UNIX, \"\\0{name}\")")),
+        // Netlink.
+        "use Socket; socket(S, 16, SOCK_RAW, 0) or exit 1".to_owned(),
+    ];
+    let arrived = || {
+        let one = [tcp.accept().is_ok(), udp.recv(&mut [0; 8]).is_ok(), unix.accept().is_ok(), hidden.accept().is_ok()];
+        one.iter().any(|arrived| *arrived)
+    };
+    for (index, way) in ways.iter().enumerate() {
+        assert!(!works(PERL, way, Walls::ReadOnly), "{way}");
+        assert!(!arrived(), "{way}");
+        assert!(works(PERL, way, Walls::None), "the test can fail: {way}");
+        assert!(index == 4 || arrived(), "the test can fail: {way}");
+    }
+    assert_eq!(udp.recv(&mut [0; 8]).unwrap_err().kind(), ErrorKind::WouldBlock);
+}
+
+/// A process of this user outside of the sandbox.
+struct Victim(Child);
+
+impl Victim {
+    fn new() -> Self {
+        Self(Command::new("/bin/sleep").arg("600").stdout(Stdio::null()).spawn().unwrap())
+    }
+}
+
+impl Drop for Victim {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn no_other_process_is_reached() {
+    for script in [
+        "kill('TERM', PID) or exit 1",
+        "kill('USR1', getppid()) or exit 1",
+        "kill(0, PID) or exit 1",
+        "setpriority(0, PID, 5) or exit 1",
+        "open(F, '<', '/proc/PID/mem') or exit 1",
+        "use Fcntl; open(F, '<', '/dev/null'); fcntl(F, F_SETOWN, PID) or exit 1",
+        "use POSIX; POSIX::setsid() > 0 or exit 1",
+        "use POSIX; POSIX::setpgid(0, 0) or exit 1",
+        "use Fcntl ':flock'; open(F, '<', '/etc/passwd'); flock(F, LOCK_EX) or exit 1",
+    ] {
+        for walls in WALLS {
+            let mut victim = Victim::new();
+            let script = script.replace("PID", &victim.0.id().to_string());
+            // It would leave its own group, were it not its leader already.
+            let script = if script.contains("setsid") { format!("fork() and exit(wait() && $? >> 8); {script}") } else { script };
+            if script.contains("getppid") && walls == Walls::None {
+                continue;
+            }
+            assert_eq!(works(PERL, &script, walls), walls == Walls::None, "{walls:?} {script}");
+            assert!(walls == Walls::None || victim.0.try_wait().unwrap().is_none(), "{script}");
+        }
+    }
+}
+
+#[test]
+fn reading_counting_and_piping_work() {
+    let script = "cat /etc/passwd | wc -l >/dev/null && ls -l / 2>/dev/null | head -n 1 && test -n \"$(cat /proc/self/status)\" && df / >/dev/null";
+    let (output, refusal) = launch(SH, &["-c", script], Walls::ReadOnly);
+    assert_eq!(refusal, None);
+    assert!(output.status.success(), "{output:?}");
+    let (output, _) = launch(PERL, &["-e", "print $0, ' ', $ENV{LC_ALL}, ' ', scalar(keys %ENV)"], Walls::ReadOnly);
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "-e C 1");
+}
+
+#[test]
+fn memory_and_output_files_are_limited() {
+    assert!(!works(PERL, "my $x = 'x' x (5 * 1024 * 1024 * 1024); exit 0", Walls::ReadOnly));
+    assert!(works(PERL, "my $x = 'x' x (50 * 1024 * 1024); exit 0", Walls::ReadOnly));
+}
+
+/// At most 150 are made, whatever happens, and they end by themselves.
+#[test]
+fn a_program_that_goes_on_forking_is_refused_by_the_kernel() {
+    let forks = |most: u32| {
+        format!(
+            "my $n = 0; for (1..{most}) {{ my $p = fork(); last unless defined $p; if (!$p) {{ sleep 5; exit }} $n++ }} print $n"
+        )
+    };
+    let made = |walls| String::from_utf8(launch(PERL, &["-e", &forks(150)], walls).0.stdout).unwrap().parse::<u32>().unwrap();
+    let limited = made(Walls::ReadOnly);
+    assert!((1..150).contains(&limited), "{limited}");
+    assert_eq!(made(Walls::None), 150, "the test can fail");
+}
+
+#[test]
+fn of_the_rights_of_root_only_that_of_reading_is_left() {
+    let facts = "$/ = undef; open(F, '<', '/proc/self/status'); <F> =~ /CapEff:\\t(\\w+)/; print $1, ' ', $<, ' ', (open(S, '<', '/etc/shadow') ? 1 : 0)";
+    let (output, refusal) = launch(PERL, &["-e", &facts], Walls::ReadOnly);
+    assert_eq!(refusal, None);
+    let text = String::from_utf8(output.stdout).unwrap();
+    let [rights, user, reads] = text.split(' ').collect::<Vec<_>>()[..] else { panic!("{text}") };
+    if rustix::process::geteuid().is_root() {
+        // CAP_DAC_READ_SEARCH is number 2.
+        assert_eq!((u64::from_str_radix(rights, 16).unwrap(), reads), (4, "1"), "{text}");
+        assert_ne!(user, "0");
+    } else {
+        assert_eq!(u64::from_str_radix(rights, 16).unwrap(), 0, "{text}");
+    }
+}
+
+/// Each number is called with arguments that mean nothing. What is not on the list is answered by the filter, before the kernel looks
+/// at an argument.
+#[test]
+fn every_system_call_that_is_not_listed_is_refused() {
+    let listed: Vec<_> = runbook_launch::sandbox::system_calls().collect();
+    assert!(listed.len() > 100, "the test can fail");
+    // Two on x86_64 are the kernel's own, made by its probes, and no filter is asked about them: whoever else calls one is killed.
+    let probes = [335, 336];
+    let unlisted: Vec<_> = (0..600).filter(|number| !listed.contains(number) && !probes.contains(number)).collect();
+    let script = format!(
+        "for my $n ({}) {{ $! = 0; syscall($n, -1, -1, -1, -1, -1, -1); print $n, ' ', $!+0, \"\\n\" }}",
+        unlisted.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
+    );
+    let (output, _) = launch(PERL, &["-e", &script], Walls::ReadOnly);
+    let answers = String::from_utf8_lossy(&output.stdout).into_owned();
+    let refused: Vec<_> = unlisted.iter().map(|number| format!("{number} 1")).collect();
+    assert_eq!(answers.lines().collect::<Vec<_>>(), refused);
+}
+
+/// Runs something on a thread for which one system call is as on a kernel that has not got it.
+fn on_an_older_kernel<T: Send>(number: i64, errno: i32, run: impl FnOnce() -> T + Send) -> T {
+    let older = move || {
+        let arch = std::env::consts::ARCH.try_into().unwrap();
+        let action = SeccompAction::Errno(errno.unsigned_abs());
+        let filter = SeccompFilter::new(BTreeMap::from([(number, Vec::new())]), SeccompAction::Allow, action, arch).unwrap();
+        apply_filter(&BpfProgram::try_from(filter).unwrap()).unwrap();
+        run()
+    };
+    std::thread::scope(|scope| scope.spawn(older).join().unwrap())
+}
+
+#[test]
+fn without_a_part_of_the_sandbox_nothing_is_run_and_the_part_is_named() {
+    available().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let ran = folder.path().join("ran");
+    for (number, errno, part) in [
+        (libc::SYS_landlock_create_ruleset, libc::ENOSYS, "Landlock"),
+        (libc::SYS_landlock_create_ruleset, libc::EOPNOTSUPP, "Landlock"),
+        (libc::SYS_landlock_restrict_self, libc::EPERM, "Landlock"),
+        (libc::SYS_seccomp, libc::EINVAL, "seccomp"),
+        (libc::SYS_prlimit64, libc::EPERM, "limit"),
+    ] {
+        // Were it not refused, it would leave a trace where the sandbox is not there.
+        let script = format!("echo x > {}; echo ran", ran.display());
+        let (output, refusal) = on_an_older_kernel(number, errno, || launch(SH, &["-c", &script], Walls::ReadOnly));
+        let Some(Refusal::Sandbox(missing)) = refusal else { panic!("{part}: {refusal:?}") };
+        assert!(missing.part.contains(part), "{missing}");
+        assert!(output.stdout.is_empty() && !output.status.success() && !ran.exists(), "{output:?}");
+        // Without the sandbox it is not needed.
+        let (output, refusal) = on_an_older_kernel(number, errno, || launch(SH, &["-c", "echo ran"], Walls::None));
+        assert_eq!((output.stdout.as_slice(), refusal), (b"ran\n".as_slice(), None));
+    }
+}
+
+#[test]
+fn a_program_that_cannot_be_executed_is_said_to_be() {
+    for walls in WALLS {
+        let (_, refusal) = launch("/no/such/program", &[], walls);
+        let refusal = refusal.unwrap_or_else(|| panic!("{walls:?}"));
+        assert!(refusal.to_string().contains("it cannot be executed: No such file"), "{refusal}");
+    }
+}
+
+#[test]
+fn nothing_is_started_for_a_host_that_is_gone() {
+    let status = Status::new().unwrap();
+    rustix::io::fcntl_setfd(status.file(), FdFlags::empty()).unwrap();
+    let spec = serde_json::json!({ "parent": 1, "status": number_of(status.file()), "program": "/bin/echo", "content": null, "interpreter": null, "arguments": ["ran"], "read_only": null });
+    let output = Command::new(env!("CARGO_BIN_EXE_runbook-launch")).arg(spec.to_string()).output().unwrap();
+    assert!(output.stdout.is_empty());
+    assert_eq!(status.read().unwrap(), Some(Refusal::Orphan));
+}
