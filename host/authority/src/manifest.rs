@@ -313,7 +313,12 @@ fn read_operation(reader: &mut Reader<'_>, slots: &BTreeMap<String, Slot>) -> Op
         output: serde_json::Value::Null,
     };
     if kind.value == OperationKind::Probe && operation.writes() {
-        reader.error("E0310", kind.span, "a probe changes nothing, but this one uses verbs that do", "make it a step");
+        reader.error(
+            "E0310",
+            kind.span,
+            "a probe changes nothing, but this one uses verbs that do",
+            "make it a step; a program that only reads has the verb `inspect`",
+        );
     }
     Some((name?, operation))
 }

@@ -33,7 +33,9 @@ impl Operator {
     /// Compiles (or takes from the cache) and links every plugin of the runbook, and opens the run's part of the audit log.
     pub fn new(context: &Context, prepared: &Prepared, run: RunId) -> Result<Self, Failure> {
         let audit = Arc::new(Trail::open(context, prepared, run)?);
-        let runtime = Runtime::new(RuntimeConfig::with_cache(Some(context.cache.clone()))).map_err(Failure::engine)?;
+        let on_compile = runtime::OnCompile::tell(announce_compilation);
+        let config = RuntimeConfig { on_compile, ..RuntimeConfig::with_cache(Some(context.cache.clone())) };
+        let runtime = Runtime::new(config).map_err(Failure::engine)?;
         let vault = Vault::new(context, prepared)?;
         let services = Services {
             secrets: Arc::new(vault),
@@ -376,5 +378,15 @@ mod tests {
         assert_eq!(said(2026, 11, 21).as_deref(), Some("expires today"));
         assert_eq!(said(2026, 11, 20).as_deref(), Some("expired on 2026-11-20, 1 day ago"));
         assert_eq!(said(2025, 11, 21).as_deref(), Some("expired on 2025-11-21, 365 days ago"));
+    }
+}
+
+/// From this size on a plugin takes so long to compile that somebody who waits should know why.
+const LONG_TO_COMPILE: usize = 1 << 20;
+
+fn announce_compilation(plugin: &str, bytes: usize) {
+    if bytes >= LONG_TO_COMPILE {
+        let tenths = bytes * 10 / 1_000_000;
+        crate::ui::note(&format!("compiling plugin `{plugin}` ({}.{} MB), once", tenths / 10, tenths % 10));
     }
 }

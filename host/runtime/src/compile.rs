@@ -29,13 +29,33 @@ pub struct RuntimeConfig {
     pub allocation: Allocation,
     /// Calls at one time; the others wait. 256 stays far below what the kernel's limit of mappings allows (about 9,000).
     pub max_concurrent_calls: NonZeroU32,
+    /// Is told before a component is compiled, which can take long.
+    pub on_compile: OnCompile,
+}
+
+/// Is told which plugin is about to be compiled, and how many bytes it has. What comes from the cache is not told.
+#[derive(Clone)]
+pub struct OnCompile(Arc<dyn Fn(&str, usize) + Send + Sync>);
+
+impl OnCompile {
+    /// Tells `listener`.
+    pub fn tell(listener: impl Fn(&str, usize) + Send + Sync + 'static) -> Self {
+        Self(Arc::new(listener))
+    }
+}
+
+impl std::fmt::Debug for OnCompile {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("OnCompile")
+    }
 }
 
 impl RuntimeConfig {
     /// For one run: on demand, at most 256 calls at one time.
     pub fn with_cache(cache: Option<PathBuf>) -> Self {
         let max_concurrent_calls = NonZeroU32::new(256).expect("256 is not zero");
-        Self { cache, allocation: Allocation::OnDemand, max_concurrent_calls }
+        let on_compile = OnCompile::tell(|_, _| {});
+        Self { cache, allocation: Allocation::OnDemand, max_concurrent_calls, on_compile }
     }
 }
 
@@ -44,6 +64,7 @@ impl RuntimeConfig {
 pub struct Runtime {
     engines: Arc<[EngineWithPermits]>,
     cache: Option<Arc<Cache>>,
+    on_compile: OnCompile,
 }
 
 #[derive(Debug)]
@@ -150,7 +171,11 @@ impl Runtime {
             Allocation::OnDemand => vec![engine(Allocation::OnDemand, config.max_concurrent_calls)?],
             Allocation::Pooling { instances } => pooled(instances.min(config.max_concurrent_calls))?,
         };
-        Ok(Self { engines: engines.into(), cache: config.cache.map(|folder| Arc::new(Cache::new(folder))) })
+        Ok(Self {
+            engines: engines.into(),
+            cache: config.cache.map(|folder| Arc::new(Cache::new(folder))),
+            on_compile: config.on_compile,
+        })
     }
 
     /// Makes a verified component ready: from the cache, or by compiling it, which takes from milliseconds (Rust) to seconds
@@ -210,6 +235,7 @@ impl Runtime {
     }
 
     fn compile(&self, verified: &Verified) -> Result<Component, PrepareError> {
+        (self.on_compile.0)(&verified.manifest().name, verified.size());
         Component::new(&self.engines[0].engine, verified.bytes()).map_err(|error| compile_error(verified, &error))
     }
 }

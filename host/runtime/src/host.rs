@@ -118,6 +118,7 @@ pub(crate) struct Host {
     open: Option<Open>,
     provisional: Option<Provisional>,
     moved: u64,
+    written: u64,
     calls: Vec<HostCalls>,
     denials: Vec<Denial>,
     pub(crate) growth: Growth,
@@ -160,6 +161,7 @@ impl Host {
             open: None,
             provisional: None,
             moved: 0,
+            written: 0,
             calls: Vec::new(),
             denials: Vec::new(),
             growth,
@@ -269,6 +271,17 @@ impl Host {
         let count = u32::try_from(count).unwrap_or(u32::MAX);
         self.provisional = Some(Provisional { slot: slot.to_owned(), verb, count, commit: commit.clone() });
         commit
+    }
+
+    /// Counts what the plugin itself writes into files, and says when it is too much.
+    pub(crate) fn writes(&mut self, bytes: usize) -> Result<(), Fault> {
+        self.written = self.written.saturating_add(bytes as u64);
+        let limit = self.limits.written;
+        if self.written > limit {
+            let message = format!("the plugin wrote more than {limit} bytes into files in one call");
+            return Err(Fault::new(FaultClass::Limit, "limit.files-written", message));
+        }
+        Ok(())
     }
 
     /// Counts data that goes out to the world, or comes in from it.

@@ -42,7 +42,7 @@ pub use call::Linked;
 pub use capabilities::log::{LogLevel, LogLine};
 pub use code::TooMuchCode;
 pub use compile::bare_engine as engine;
-pub use compile::{CodeOrigin, PrepareError, Prepared, Runtime, RuntimeConfig, RuntimeError};
+pub use compile::{CodeOrigin, OnCompile, PrepareError, Prepared, Runtime, RuntimeConfig, RuntimeError};
 pub use config::Allocation;
 pub use host::HostCalls;
 pub use inspect::{Import, InspectError, Inspected, MAX_SIZE, inspect};

@@ -15,6 +15,8 @@ pub struct Limits {
     pub host_call_bytes: usize,
     /// Host calls of one call of the plugin. 100,000: a loop that never ends is stopped even when each turn is quick.
     pub host_calls: u32,
+    /// Bytes that one call may write into files itself, all together. 1 GiB: what is larger is the output of a program, or a backup.
+    pub written: u64,
     /// Lines of log that are kept.
     pub log_lines: usize,
     /// Bytes of log that are kept.
@@ -34,6 +36,7 @@ impl Default for Limits {
             table: 20_000,
             host_call_bytes: 8 << 20,
             host_calls: 100_000,
+            written: 1 << 30,
             log_lines: 200,
             log_bytes: 64 << 10,
             log_line: 4 << 10,

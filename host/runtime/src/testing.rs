@@ -69,6 +69,10 @@ pub(crate) fn host(slots: &[Slot], targets: &str, base: &Path) -> Host {
 }
 
 pub(crate) fn host_with(effective: Effective, mode: Mode, timeout: Duration) -> Host {
+    host_within(effective, mode, timeout, Limits::default())
+}
+
+pub(crate) fn host_within(effective: Effective, mode: Mode, timeout: Duration, limits: Limits) -> Host {
     let secrets = Arc::new(Fixed(&[
         ("token", "s3cr3t-t0ken"),
         ("password", "hunter2-hunter2"),
@@ -78,6 +82,5 @@ pub(crate) fn host_with(effective: Effective, mode: Mode, timeout: Duration) -> 
     let launcher = Launcher { program: runbook_tests::launcher(), arguments: Vec::new() };
     let services = Services { secrets, launcher: Some(launcher), ..Services::none() };
     let id = CallId { run: "run".to_owned(), step: "step".to_owned(), attempt: 1, plugin: "test".into(), digest: "none".into() };
-    let limits = Arc::new(Limits::default());
-    Host::new(Arc::new(effective), mode, Arc::new(services), limits, id, Instant::now() + timeout)
+    Host::new(Arc::new(effective), mode, Arc::new(services), Arc::new(limits), id, Instant::now() + timeout)
 }

@@ -48,6 +48,20 @@ async fn the_second_start_compiles_nothing() {
     assert!(answers(&first).await && answers(&second).await);
 }
 
+#[test]
+fn who_waits_is_told_what_is_compiled_and_nothing_of_what_comes_from_the_cache() {
+    let folder = tempfile::tempdir().unwrap();
+    let told = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+    let plugin = plugin("{}");
+    for _ in 0..2 {
+        let told = std::sync::Arc::clone(&told);
+        let on_compile = runbook_runtime::OnCompile::tell(move |name, bytes| told.lock().unwrap().push((name.to_owned(), bytes)));
+        let config = RuntimeConfig { on_compile, ..RuntimeConfig::with_cache(Some(folder.path().join("cache"))) };
+        Runtime::new(config).unwrap().prepare(&plugin).unwrap();
+    }
+    assert_eq!(*told.lock().unwrap(), [("guest".to_owned(), plugin.size())]);
+}
+
 #[tokio::test]
 async fn another_component_or_engine_has_another_file() {
     let folder = tempfile::tempdir().unwrap();

@@ -82,11 +82,6 @@ const PROPOSALS: &[(&str, Proposal)] = {
             "BULK_MEMORY",
             Used("(component (core module (memory 1) (func (memory.copy (i32.const 0) (i32.const 0) (i32.const 0)))))"),
         ),
-        (
-            "BULK_MEMORY_OPT",
-            Used("(component (core module (memory 1) (func (memory.fill (i32.const 0) (i32.const 0) (i32.const 0)))))"),
-        ),
-        ("CALL_INDIRECT_OVERLONG", Unseen("an encoding of a number")),
         ("EXTENDED_CONST", Used("(component (core module (global i32 (i32.add (i32.const 1) (i32.const 1)))))")),
         ("FLOATS", Used("(component (core module (func (drop (f64.add (f64.const 0) (f64.const 0))))))")),
         ("GC_TYPES", Unseen("the types `externref` and its kin, shown by reference types")),

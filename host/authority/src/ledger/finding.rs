@@ -74,7 +74,7 @@ rules! {
     BeyondBoundary "RB001" "beyond-boundary" Critical "A grant allows a call that the boundary does not." "Narrow the target, or have the boundary changed by its owner.";
     RevealsSecret "RB002" "reveals-secret" Critical "A plugin is given the plain text of a secret." "Use the secret by position or injection instead: the plugin then never sees it.";
     DataLeaves "RB003" "data-leaves" High "Rows, files, container data or a revealed secret can reach a network destination." "Limit paths and verbs of the destination, or split the step.";
-    UnpinnedProgram "RB004" "unpinned-program" High "A program is run whose file may be any file at that path." "Add its `sha256` to the target.";
+    UnpinnedProgram "RB004" "unpinned-program" High "A program is run whose file may be any file at that path." "Add its `sha256` to the target; of a script that pins the script alone, `interpreter_sha256` pins what reads it.";
     HiddenDestination "RB005" "hidden-destination" Medium "The whole address is a secret, so a reader cannot tell where data goes." "Write the address into the target, and only its secret part into the store.";
     Superuser "RB006" "superuser" High "A role is accepted against which nothing is read only." "Make a role with only what the steps need.";
     AnyStatement "RB007" "any-statement" Medium "Statements that change the database are limited neither to classes nor to relations." "Add `statements` or `relations` to the target.";

@@ -15,6 +15,9 @@ pub enum PathError {
     /// An encoded slash, backslash or NUL, which servers read differently.
     #[error("the path has an encoded separator")]
     EncodedSeparator,
+    /// Escapes that are no text, such as an overlong `%c0%ae`.
+    #[error("the path has escapes that are not UTF-8")]
+    NotUtf8,
     /// A character that has no place in a path.
     #[error("the path has a character that is not allowed there")]
     BadCharacter,
@@ -72,7 +75,8 @@ fn decode_once(text: &str) -> Result<String, PathError> {
             }
         }
     }
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
+    // Overlong forms of `.` and `/` are no UTF-8, and some servers take them for what they hide.
+    String::from_utf8(bytes).map_err(|_| PathError::NotUtf8)
 }
 
 fn hex_byte(digits: &[u8]) -> Option<u8> {
@@ -173,6 +177,9 @@ mod tests {
         }
         for path in ["/a%2fb", "/a%5cb", "/a%00b", "/a%252fb"] {
             assert_eq!(canonical_request_path(path), Err(PathError::EncodedSeparator), "{path}");
+        }
+        for path in ["/%c0%ae%c0%ae/x", "/%c0%af", "/%e0%80%ae", "/%f8%80%80%80%ae", "/%ff", "/%25c0%25ae", "/caf%e9"] {
+            assert_eq!(canonical_request_path(path), Err(PathError::NotUtf8), "{path}");
         }
         for path in ["/a b", "/a\r\nHost: x", "//evil.example/", "/a\\b", "/a#b", "/%zz", "/a?b\nc"] {
             assert_eq!(canonical_request_path(path), Err(PathError::BadCharacter), "{path}");

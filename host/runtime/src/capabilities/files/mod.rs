@@ -70,6 +70,7 @@ impl reader::Host for HostCall<'_> {
 impl writer::Host for HostCall<'_> {
     async fn write(&mut self, slot: String, path: String, content: Vec<u8>) -> Result<(), Fault> {
         let slot = self.files(&slot, Verb::FilesWrite, &path)?;
+        self.writes(content.len())?;
         self.moved(content.len());
         slot.run(path, move |slot, path| {
             let mut file = slot.open()?.create_plain(path, Existing::Replace)?;

@@ -4,9 +4,11 @@ use crate::bindings::runbook::files::types::FileKind;
 use crate::bindings::runbook::files::writer::Host as _;
 use crate::fault::FaultClass;
 use crate::host::HostCall;
-use crate::testing::{Slot, host};
+use crate::testing::{Slot, effective, host, host_within};
+use runbook_authority::Mode;
 use std::io::{Read as _, Write as _};
 use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::time::Duration;
 
 fn directory() -> (tempfile::TempDir, Directory) {
     let folder = tempfile::tempdir().unwrap();
@@ -157,4 +159,20 @@ async fn the_verbs_do_what_they_say() {
     host.remove(dir(), name()).await.unwrap();
     assert!(!folder.path().join("a.txt").exists());
     assert_eq!(host.write(dir(), "../out".to_owned(), Vec::new()).await.unwrap_err().class, FaultClass::Denied);
+}
+
+#[tokio::test]
+async fn a_plugin_that_goes_on_writing_is_stopped_before_the_disk_is_full() {
+    let folder = tempfile::tempdir().unwrap();
+    let targets = format!("[targets.f]\nfiles = {:?}\naccess = \"write\"\n", folder.path());
+    let granted = effective(&[("f", &["files.read", "files.write"], "f")], &targets, folder.path());
+    let limits = crate::Limits { written: 10_000, ..crate::Limits::default() };
+    let mut host = host_within(granted, Mode::Effects, Duration::from_secs(20), limits);
+    for _ in 0..10 {
+        // The same name each time: it counts what was written, not what is left.
+        HostCall::new(&mut host).write("f".to_owned(), "x".to_owned(), vec![0; 1_000]).await.unwrap();
+    }
+    let fault = HostCall::new(&mut host).write("f".to_owned(), "y".to_owned(), vec![0; 1]).await.unwrap_err();
+    assert_eq!((fault.class, fault.code.as_str()), (FaultClass::Limit, "limit.files-written"));
+    assert!(!folder.path().join("y").exists());
 }
