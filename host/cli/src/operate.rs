@@ -364,6 +364,16 @@ fn warn_about_cache(origin: &CodeOrigin) {
     }
 }
 
+/// From this size on a plugin takes so long to compile that somebody who waits should know why.
+const LONG_TO_COMPILE: usize = 1 << 20;
+
+fn announce_compilation(plugin: &str, bytes: usize) {
+    if bytes >= LONG_TO_COMPILE {
+        let tenths = bytes * 10 / 1_000_000;
+        crate::ui::note(&format!("compiling plugin `{plugin}` ({}.{} MB), once", tenths / 10, tenths % 10));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::expiry;
@@ -378,15 +388,5 @@ mod tests {
         assert_eq!(said(2026, 11, 21).as_deref(), Some("expires today"));
         assert_eq!(said(2026, 11, 20).as_deref(), Some("expired on 2026-11-20, 1 day ago"));
         assert_eq!(said(2025, 11, 21).as_deref(), Some("expired on 2025-11-21, 365 days ago"));
-    }
-}
-
-/// From this size on a plugin takes so long to compile that somebody who waits should know why.
-const LONG_TO_COMPILE: usize = 1 << 20;
-
-fn announce_compilation(plugin: &str, bytes: usize) {
-    if bytes >= LONG_TO_COMPILE {
-        let tenths = bytes * 10 / 1_000_000;
-        crate::ui::note(&format!("compiling plugin `{plugin}` ({}.{} MB), once", tenths / 10, tenths % 10));
     }
 }
