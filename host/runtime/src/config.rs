@@ -38,7 +38,6 @@ pub(crate) fn features() -> wasmparser::WasmFeatures {
         | WasmFeatures::REFERENCE_TYPES
         | WasmFeatures::EXTENDED_CONST
         | WasmFeatures::FLOATS
-        | WasmFeatures::GC_TYPES
         | WasmFeatures::COMPONENT_MODEL
 }
 
