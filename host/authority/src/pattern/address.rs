@@ -28,7 +28,8 @@ const CLASSES: &[(AddressClass, &str)] = &[
     (AddressClass::Reserved, "reserved"),
 ];
 
-/// The metadata services of AWS, Google, Azure, `OpenStack` (169.254.169.254), ECS tasks, Alibaba, Oracle, and AWS over IPv6.
+/// The metadata services of AWS, Google, Azure, `OpenStack` (169.254.169.254), ECS tasks, Alibaba, Oracle, Azure's WireServer, and
+/// those of AWS and Google over IPv6.
 const METADATA_V4: &[Ipv4Addr] = &[
     Ipv4Addr::new(169, 254, 169, 254),
     Ipv4Addr::new(169, 254, 169, 253),
@@ -36,9 +37,13 @@ const METADATA_V4: &[Ipv4Addr] = &[
     Ipv4Addr::new(169, 254, 170, 23),
     Ipv4Addr::new(100, 100, 100, 200),
     Ipv4Addr::new(192, 0, 0, 192),
+    Ipv4Addr::new(168, 63, 129, 16),
 ];
-const METADATA_V6: &[Ipv6Addr] =
-    &[Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254), Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x23)];
+const METADATA_V6: &[Ipv6Addr] = &[
+    Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254),
+    Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x23),
+    Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254),
+];
 
 impl AddressClass {
     /// The class of an address. An IPv4 address inside an IPv6 one (mapped, compatible, NAT64, 6to4) has the class of the IPv4
@@ -125,8 +130,9 @@ fn embedded_v4(address: Ipv6Addr) -> Option<Ipv4Addr> {
     let segments = address.segments();
     let last = || Ipv4Addr::from((u32::from(segments[6]) << 16) | u32::from(segments[7]));
     match segments {
-        // Mapped (`::ffff:a.b.c.d`), translated (`::ffff:0:a.b.c.d`), NAT64 (RFC 6052, `64:ff9b::/96`; RFC 8215, `64:ff9b:1::/48`).
-        [0, 0, 0, 0, 0, 0xffff, ..] | [0, 0, 0, 0, 0xffff, 0, ..] | [0x64, 0xff9b, 0 | 1, ..] => Some(last()),
+        // Mapped (`::ffff:a.b.c.d`), translated (`::ffff:0:a.b.c.d`), NAT64 (RFC 6052, `64:ff9b::/96`). In `64:ff9b:1::/48` (RFC 8215) each
+        // network has its own place for the IPv4 address, so nobody can tell where that leads: it is reserved.
+        [0, 0, 0, 0, 0, 0xffff, ..] | [0, 0, 0, 0, 0xffff, 0, ..] | [0x64, 0xff9b, 0, 0, 0, 0, ..] => Some(last()),
         // Compatible (`::a.b.c.d`, deprecated), but not `::` and `::1`.
         [0, 0, 0, 0, 0, 0, high, low] if high != 0 || low > 1 => Some(last()),
         // 2002:a.b.c.d::/48 (6to4).
@@ -161,9 +167,7 @@ mod tests {
 
     #[test]
     fn an_ipv4_address_inside_an_ipv6_one_keeps_its_class() {
-        for loopback in
-            ["127.0.0.1", "::1", "::ffff:127.0.0.1", "::127.0.0.1", "64:ff9b::7f00:1", "64:ff9b:1::7f00:1", "2002:7f00:1::"]
-        {
+        for loopback in ["127.0.0.1", "::1", "::ffff:127.0.0.1", "::127.0.0.1", "64:ff9b::7f00:1", "2002:7f00:1::"] {
             assert_eq!(class(loopback), AddressClass::Loopback, "{loopback}");
         }
         for metadata in [
@@ -173,6 +177,12 @@ mod tests {
             "2002:a9fe:a9fe::1",
             "fd00:ec2::254",
             "100.100.100.200",
+            "168.63.129.16",
+            "192.0.0.192",
+            "169.254.170.2",
+            "169.254.170.23",
+            "fd00:ec2::23",
+            "fd20:ce::254",
         ] {
             assert_eq!(class(metadata), AddressClass::Metadata, "{metadata}");
         }
@@ -196,6 +206,9 @@ mod tests {
             ("2606:4700::1", AddressClass::Public),
             ("2001:db8::1", AddressClass::Reserved),
             ("4000::1", AddressClass::Reserved),
+            ("64:ff9b:1::7f00:1", AddressClass::Reserved),
+            ("64:ff9b:1:a9fe:a9:fe00::", AddressClass::Reserved),
+            ("64:ff9b:0:1::808:808", AddressClass::Reserved),
         ] {
             assert_eq!(class(text), expected, "{text}");
         }

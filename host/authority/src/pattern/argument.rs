@@ -24,6 +24,8 @@ impl PartialEq for ArgumentPattern {
 impl ArgumentPattern {
     /// A pattern from a regular expression, which must match the whole argument.
     pub fn regex(text: &str) -> Result<Self, regex::Error> {
+        // Alone first: a text that closes a group which it did not open would mean something else once it stands in one.
+        Regex::new(text)?;
         Regex::new(&format!("^(?:{text})$")).map(Self::Regex)
     }
 
@@ -100,6 +102,45 @@ mod tests {
         assert_eq!(mismatch(&["--format=custom", "a"]), Some(1));
         assert_eq!(mismatch(&["--format=plain"]), Some(2));
         assert_eq!(mismatch(&["--format=plain", "a", "--table=x", "--table=x; rm"]), Some(4));
+    }
+
+    #[test]
+    fn a_regular_expression_that_closes_what_it_did_not_open_is_refused() {
+        for text in ["safe)|(?:safe", "a)(b", ")", "(", "a|b)|(c", "(?x)a # )", "a\\", "[a", "(?x)a)|(?:# b"] {
+            assert!(ArgumentPattern::regex(text).is_err(), "{text}");
+        }
+    }
+
+    proptest::proptest! {
+        #![proptest_config(proptest::test_runner::Config { cases: 600, ..Default::default() })]
+        /// Whatever is put together of the pieces of regular expressions: what is accepted is a regular expression by itself, and
+        /// the gate and the automaton of boundaries agree on every short argument.
+        #[test]
+        fn the_gate_and_the_automaton_read_a_regular_expression_alike(
+            pieces in proptest::collection::vec(
+                proptest::sample::select(vec![
+                    "a", "b", "#", " ", "\n", "(", ")", "(?:", "|", "*", "+", "?", "[ab]", "[^a]", ".", "^", "$", "\\A", "\\z",
+                    "(?i)", "(?m)", "(?s)", "(?x)", "(?i:A", "\\w", "\\pL", "{2}", "\\",
+                ]),
+                0..8,
+            )
+        ) {
+            use crate::pattern::{Language, difference};
+            let text = pieces.concat();
+            if let Ok(pattern) = ArgumentPattern::regex(&text) {
+                proptest::prop_assert!(Regex::new(&text).is_ok(), "{text:?}");
+                if let Ok(language) = Language::arguments(std::slice::from_ref(&pattern)) {
+                    let letters = ["a", "b", "A", "#", "\n", "é"];
+                    let pairs = letters.iter().flat_map(|one| letters.map(|two| format!("{one}{two}")));
+                    let arguments = [String::new()].into_iter().chain(letters.map(str::to_owned)).chain(pairs);
+                    for argument in arguments {
+                        let one = Language::arguments(&[ArgumentPattern::Literal(argument.clone())]).expect("small");
+                        let is_in = difference(&one, &[], &[&language]).expect("small").is_none();
+                        proptest::prop_assert_eq!(pattern.matches(&argument), is_in, "{:?} {:?}", text, argument);
+                    }
+                }
+            }
+        }
     }
 
     #[test]

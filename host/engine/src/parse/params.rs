@@ -194,7 +194,9 @@ fn plain(value: &Json) -> String {
 fn check_value(param: &Param, value: Json) -> Result<Json, String> {
     if let Some(pattern) = &param.pattern {
         // A pattern that does not compile is reported where it stands.
-        let regex = regex::Regex::new(&pattern.value).ok();
+        // It compiles by itself, so it means the same between the anchors: the whole value must match.
+        let alone = regex::Regex::new(&pattern.value);
+        let regex = alone.and_then(|_| regex::Regex::new(&format!("^(?:{})$", pattern.value))).ok();
         let wrong = texts(&value).into_iter().find(|text| regex.as_ref().is_some_and(|regex| !regex.is_match(text)));
         if let Some(wrong) = wrong {
             return Err(format!("`{wrong}` does not match the pattern `{}`", pattern.value));
