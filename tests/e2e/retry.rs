@@ -96,3 +96,53 @@ fn items_that_were_done_are_not_done_again_and_an_item_is_a_place_to_begin() {
     env.run(&["retry", &failed, "--from", "refund[3]", "--yes"]).status(0).out("4 of 4 items done");
     assert_eq!(effects(&env), ["1", "2", "3", "4"]);
 }
+
+/// `up` changes what `bad` then finds broken; the undo of `up` reads an output of its own that is not there.
+const ROLLBACK: &str = r#"
+format = 1
+[runbook]
+name = "rollback"
+[params.tag]
+type = "int"
+default = 2
+[targets.db]
+sql = "sqlite:work.db"
+[[step]]
+id = "up"
+uses = "sql:transaction"
+bind.db = "db"
+with.statements = ["insert into effects values ('up')"]
+undo = { uses = "sql:transaction", bind.db = "db", with.statements = ["UNDO"] }
+[[step]]
+id = "bad"
+uses = "sql:transaction"
+bind.db = "db"
+with.statements = ["insert into missing values (1)"]
+irreversible = "counted"
+"#;
+
+#[test]
+fn an_undo_that_cannot_be_rendered_stops_the_step_and_a_wrong_one_can_be_mended_afterwards() {
+    let env = home();
+    let database = rusqlite::Connection::open(env.path().join("work.db")).expect("a file");
+    database.execute_batch("create table effects (name text)").expect("good SQL");
+    // Known before: nothing is begun, and `plan` says so.
+    env.file("r.toml", &ROLLBACK.replace("\"UNDO\"", "\"{{ params.tag }}\""));
+    env.run(&["validate", "r.toml"]).status(2).err("/statements/0").err("params.tag | string");
+    env.file("r.toml", &ROLLBACK.replace("\"UNDO\"", "\"{{ params.tag + 0 }}\""));
+    env.run(&["plan", "r.toml"]).status(0).out("up/undo").out("could not be done").out("/statements/0");
+    env.run(&["exec", "r.toml", "--yes"]).status(1).out("could not be undone").out("No step had changed anything");
+    assert!(effects(&env).is_empty());
+    // Known only when the step has run: the run is dirty, says what to do now, and is undone by a mended copy.
+    env.file("r.toml", &ROLLBACK.replace("\"UNDO\"", "\"{{ steps.up.output.nothing }}\""));
+    let run = env.run(&["exec", "r.toml", "--yes"]);
+    run.status(7).out("Next: repair what keeps `up` from being undone").out("--with FILE");
+    assert_eq!(effects(&env), ["up"]);
+    let dirty = env.newest_run();
+    env.run(&["undo", &dirty, "--yes"]).status(7);
+    env.file("mended.toml", &ROLLBACK.replace("\"UNDO\"", "\"delete from effects where name = 'up'\""));
+    env.file("other.toml", &ROLLBACK.replace("name = \"rollback\"", "name = \"other\""));
+    env.run(&["undo", &dirty, "--yes", "--with", "other.toml"]).status(2).err("is runbook `other`");
+    env.run(&["undo", &dirty, "--yes", "--with", "mended.toml"]).status(0).err("by another text (sha256:");
+    assert!(effects(&env).is_empty());
+}

@@ -50,6 +50,8 @@ pub enum Command {
     /// What that one has done and not undone is not done again. The runbook is as it is now, the parameters as they were.
     Retry(RetryArgs),
     /// Undo a finished run, last step first
+    ///
+    /// What could not be undone before is tried again. With `--with FILE` the undo is that of a mended runbook.
     Undo(UndoArgs),
     /// End a run in order, from another terminal
     ///
@@ -373,6 +375,9 @@ pub struct UndoArgs {
     /// Do not ask before undoing
     #[arg(long, short = 'y')]
     pub yes: bool,
+    /// Undo by the `undo` of this runbook, whose steps are those of the run; the journal keeps its text and its digest
+    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+    pub with: Option<PathBuf>,
 }
 
 /// `runbook cancel`

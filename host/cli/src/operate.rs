@@ -4,17 +4,17 @@ use crate::audit_log::Trail;
 use crate::context::Context;
 use crate::execution::monotonic;
 use crate::failure::Failure;
-use crate::prepare::Prepared;
+use crate::prepare::{Prepared, Site};
 use crate::vault;
 use runbook_authority::gate::{ApprovedEffect, Rule};
 use runbook_document::{Diagnostic, Located};
 use runbook_engine::{
-    Answer, Answered, Call, Drift, Effect, ErrorClass, Fault, FaultEffect, LEASE_LOST, LogLevel, LogLine, Measurement, Mode,
-    Operate, OperationFacts, Outcome, Phase, Proposal, RunId, Runbook, StepId, Verdict,
+    Answer, Answered, Call, Drift, Effect, ErrorClass, Fault, FaultEffect, Json, LEASE_LOST, LogLevel, LogLine, Measurement,
+    Misfit, MisfitKind, Mode, Operate, OperationFacts, Outcome, Phase, Proposal, RunId, Runbook, StepId, Verdict,
 };
 use runbook_runtime::{
     self as runtime, BoxFuture, CallFault, CallFaultClass, CallOutcome, CallRequest, CodeOrigin, InTime, Launcher, Limits,
-    Linked, Permit, Runtime, RuntimeConfig, SecretFacts, SecretSource, SecretUnavailable, Services, SharedScrubber,
+    Linked, Permit, Runtime, RuntimeConfig, SecretFacts, SecretSource, SecretUnavailable, Services, SharedScrubber, Verified,
 };
 use runbook_secrets::{Secret, Source, Store};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -26,6 +26,8 @@ use std::time::Duration;
 pub struct Operator {
     linked: BTreeMap<StepId, Linked>,
     facts: BTreeMap<StepId, OperationFacts>,
+    /// The plugin and the operation of each call site.
+    operations: BTreeMap<StepId, (Arc<Verified>, String)>,
     audit: Arc<Trail>,
 }
 
@@ -57,13 +59,20 @@ impl Operator {
             let link = Linked::new(component, &site.operation, site.effective.clone(), Limits::default(), services.clone());
             linked.insert(step.clone(), link.map_err(Failure::engine)?);
         }
-        Ok(Self { linked, facts: prepared.facts.clone(), audit })
+        let of_site = |(step, site): (&StepId, &Site)| (step.clone(), (Arc::clone(&site.plugin), site.operation.clone()));
+        let operations = prepared.sites.iter().map(of_site).collect();
+        Ok(Self { linked, facts: prepared.facts.clone(), operations, audit })
     }
 }
 
 impl Operate for Operator {
     fn facts(&self, step: &StepId) -> &OperationFacts {
         self.facts.get(step).expect("the engine asks only for call sites of the runbook that was prepared")
+    }
+
+    fn misfits(&self, site: &StepId, input: &Json) -> Vec<Misfit> {
+        let Some((plugin, operation)) = self.operations.get(site) else { return Vec::new() };
+        misfits(plugin, operation, input)
     }
 
     async fn call(&self, call: Call) -> Result<Answered, Fault> {
@@ -99,6 +108,21 @@ impl Operate for Operator {
             }
         }
     }
+}
+
+/// What of an input does not fit an operation.
+pub fn misfits(plugin: &Verified, operation: &str, input: &Json) -> Vec<Misfit> {
+    let kind = |keyword: &str| match keyword {
+        "type" | "required" | "additionalProperties" | "unevaluatedProperties" | "falseSchema" => MisfitKind::Structure,
+        "anyOf" | "oneOf" | "not" | "if" | "contains" => MisfitKind::Choice,
+        _ => MisfitKind::Value,
+    };
+    let misfit = |mismatch: runtime::Mismatch| Misfit {
+        pointer: mismatch.place().to_owned(),
+        reason: mismatch.reason().to_owned(),
+        kind: kind(mismatch.keyword()),
+    };
+    plugin.mismatches(operation, input).into_iter().map(misfit).collect()
 }
 
 /// A task that ends when nobody waits for it any more.

@@ -10,9 +10,9 @@ use crate::signatures::TrustFiles;
 use runbook_authority::grant::{self, Refusal, UseSite as GrantSite};
 use runbook_authority::target::Folder;
 use runbook_authority::{Binding, Boundary, Effective, Manifest, OperationKind, Targets};
-use runbook_document::{Diagnostic, Diagnostics, Severity, Source};
-use runbook_engine::model::Bind;
-use runbook_engine::{Kind, OperationFacts, Runbook, StepId, UseSite};
+use runbook_document::{Diagnostic, Diagnostics, FromNode as _, Node, Severity, Source, Value};
+use runbook_engine::model::{Bind, Param};
+use runbook_engine::{Kind, Known, OperationFacts, Runbook, StepId, UseSite};
 use runbook_runtime::Verified;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -131,6 +131,7 @@ fn prepare_within(
     let mut plugins = Plugins::trusted(limits.trust);
     let mut sites = BTreeMap::new();
     let mut facts = BTreeMap::new();
+    let params_of = params_of_sites(&runbook);
     for site in runbook.use_sites() {
         let Some((reference, operation)) = site.uses.value.rsplit_once(':') else { continue };
         let plugin = match plugins.get(reference, folder) {
@@ -145,7 +146,7 @@ fn prepare_within(
                 for boundary in &limits.boundaries {
                     boundary::check(boundary, &site, (plugin.manifest(), &effective), &mut diagnostics);
                 }
-                diagnostics.extend(wrong_input(&site, (reference, operation), folder, &plugin));
+                diagnostics.extend(wrong_input(&site, (reference, operation), folder, &plugin, params_of(&site.step)));
                 facts.insert(site.step.clone(), facts_of(&plugin, operation));
                 let site_of = Site { reference: reference.to_owned(), operation: operation.to_owned(), plugin, effective };
                 sites.insert(site.step, site_of);
@@ -157,6 +158,7 @@ fn prepare_within(
         }
     }
     refuse(diagnostics)?;
+    drop(params_of);
     Ok(Prepared { runbook, folder: folder.to_owned(), environment: environment.map(str::to_owned), sites, facts })
 }
 
@@ -195,21 +197,64 @@ fn read_targets<'a>(runbook: &'a Runbook, folder: Folder<'_>, diagnostics: &mut 
     (targets, wrong)
 }
 
-/// An input without templates is known now, so it is compared with the operation's schema now. The others are compared when
-/// they are rendered.
-fn wrong_input(site: &UseSite<'_>, (reference, operation): (&str, &str), folder: &Path, plugin: &Verified) -> Option<Diagnostic> {
+/// What is known of an input now is compared with the operation's schema now: all that has no template, the types of parameters,
+/// and that a template with text around it is a text. The rest is compared when it is rendered.
+fn wrong_input(
+    site: &UseSite<'_>,
+    (reference, operation): (&str, &str),
+    folder: &Path,
+    plugin: &Verified,
+    params: &[Param],
+) -> Option<Diagnostic> {
     let input = site.with.map_or_else(|| serde_json::json!({}), runbook_document::Table::to_json);
-    if input.to_string().contains("{{") {
-        return None;
+    let known = Known::of_types(&input, params);
+    let misfits = crate::operate::misfits(plugin, operation, &known.value);
+    let misfit = known.certain(&misfits)?;
+    let node = site.with.and_then(|with| node_at(with, &misfit.pointer));
+    let span = node.map(|node| node.span.clone()).or_else(|| site.with.map(|with| with.span.clone()));
+    let place = if misfit.pointer.is_empty() { "the top".to_owned() } else { format!("`{}`", misfit.pointer) };
+    let message = format!("the input of `{}` does not fit: at {place}: {}", site.uses.value, misfit.reason);
+    let diagnostic =
+        Diagnostic::error("E0230", site.source, span.unwrap_or_else(|| site.span.clone()), message).label("does not fit");
+    let written = node.and_then(|node| String::from_node(node)).filter(|_| known.sampled.contains(&misfit.pointer));
+    Some(match written.as_deref().and_then(runbook_engine::param_of) {
+        Some(name) => diagnostic.help(format!("a parameter keeps its type; a text of it is `{{{{ params.{name} | string }}}}`")),
+        None if written.is_some() => {
+            diagnostic.help("a template with text around it is a text; alone in its quotes it keeps its type")
+        }
+        None => {
+            // What can be run from here: a file is named relative to the runbook in it, and relative to this folder on the command line.
+            let place = if is_file(reference) { file_of(reference, folder).display().to_string() } else { reference.to_owned() };
+            diagnostic.help(format!("see `runbook plugin inspect {place}:{operation}`"))
+        }
+    })
+}
+
+/// The value at a JSON pointer, or the last one on the way to it.
+fn node_at<'a>(table: &'a runbook_document::Table, pointer: &str) -> Option<&'a Node> {
+    let mut keys = pointer.split('/').skip(1).map(|key| key.replace("~1", "/").replace("~0", "~"));
+    let mut node = table.get(&keys.next()?)?;
+    for key in keys {
+        let next = match &node.value {
+            Value::Table(table) => table.get(&key),
+            Value::Array(items) => key.parse::<usize>().ok().and_then(|number| items.get(number)),
+            Value::String(_) | Value::Integer(_) | Value::Float(_) | Value::Boolean(_) | Value::Datetime(_) => None,
+        };
+        let Some(next) = next else { break };
+        node = next;
     }
-    let mismatch = plugin.check_input(operation, &input).err()?;
-    let place = mismatch.key().and_then(|key| site.with?.get(key)).map(|node| node.span.clone());
-    let span = place.or_else(|| site.with.map(|with| with.span.clone())).unwrap_or_else(|| site.span.clone());
-    let message = format!("the input of `{}` does not fit: {mismatch}", site.uses.value);
-    // What can be run from here: a file is named relative to the runbook in it, and relative to this folder on the command line.
-    let place = if is_file(reference) { file_of(reference, folder).display().to_string() } else { reference.to_owned() };
-    let help = format!("see `runbook plugin inspect {place}:{operation}`");
-    Some(Diagnostic::error("E0230", site.source, span, message).label("does not fit").help(help))
+    Some(node)
+}
+
+/// The parameters that templates of each call site see: those of the file in which it stands.
+fn params_of_sites<'a>(runbook: &'a Runbook) -> impl Fn(&StepId) -> &'a [Param] {
+    let groups: BTreeMap<&str, &[Param]> =
+        runbook.groups.iter().map(|group| (group.id.as_str(), group.params.as_slice())).collect();
+    move |site| {
+        let step = site.as_str().trim_end_matches("/undo");
+        let group = step.rsplit_once('.').map(|(group, _)| group);
+        group.and_then(|group| groups.get(group).copied()).unwrap_or(&runbook.params)
+    }
 }
 
 /// A plugin that cannot be used, shown where the runbook names it.

@@ -7,6 +7,7 @@ use crate::lease_watch::LeaseWatch;
 use crate::operate::{Answer, Call, Fault, Json, Kind, Mode, Operate, Outcome, Phase, Proposal};
 use crate::plan::{ListError, ParamsError, Plan, PlannedGroup, PlannedStep};
 use crate::template::{self, Scope, StepView, TemplateError};
+use crate::undo;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -19,6 +20,8 @@ pub struct DryStep {
     pub finding: DryFinding,
     /// Its input, as far as it is known: templates that depend on what is not known yet stand in it as they are.
     pub input: Json,
+    /// What its undo would be given, if that is another operation: as far as it is known, or why it could not be undone.
+    pub undo: Option<Result<Json, String>>,
 }
 
 /// Who is asked.
@@ -144,7 +147,7 @@ struct Dry<'a, O> {
 /// What is known of a nested file.
 enum Opened {
     /// What its steps see as `params`.
-    Params(serde_json::Map<String, Json>),
+    Params { params: serde_json::Map<String, Json>, cut: BTreeMap<String, String> },
     /// It is known only at run time, and so are its steps.
     AtRunTime { reason: String },
     /// It will not be run.
@@ -158,7 +161,8 @@ impl<O: Operate> Dry<'_, O> {
     fn said(&self, step: &PlannedStep, finding: DryFinding, views: &BTreeMap<StepId, StepView>) -> DryStep {
         let with = self.plan.groups.get(&step.id).map_or(&step.with, |group| &group.with);
         let input = self.with_scope(step, views, |scope| template::render_known(with, scope));
-        DryStep { id: step.id.clone(), finding, input }
+        let undo = self.with_scope(step, views, |scope| undo::input_before(self.operate, step, scope)).transpose();
+        DryStep { id: step.id.clone(), finding, input, undo: undo.map(|known| known.map(|known| known.value)) }
     }
 
     /// What a step that stands for a nested file would open it with.
@@ -175,12 +179,12 @@ impl<O: Operate> Dry<'_, O> {
         }
         let params = self.with_scope(step, views, |scope| match &step.when {
             Some(when) if !template::holds(when, scope)? => Ok(None),
-            Some(_) | None => group.params_in(scope).map(Some),
+            Some(_) | None => Ok::<_, ParamsError>(Some((group.params_in(scope)?, group.cut_in(scope)))),
         });
         match params {
-            Ok(Some(params)) => {
+            Ok(Some((params, cut))) => {
                 let steps = self.plan.steps.iter().filter(|known| known.group.as_ref() == Some(&step.id)).count();
-                (DryFinding::Opens { steps }, StepView::AtRunTime, Opened::Params(params))
+                (DryFinding::Opens { steps }, StepView::AtRunTime, Opened::Params { params, cut })
             }
             Ok(None) => (DryFinding::Skipped, StepView::Absent("the step was skipped".to_owned()), Opened::Skipped),
             Err(error @ ParamsError::Template(TemplateError::AtRunTime { .. })) => {
@@ -199,7 +203,7 @@ impl<O: Operate> Dry<'_, O> {
     /// What there is to say of a step of a nested file that is not opened.
     fn out_of_reach(&self, step: &PlannedStep) -> Option<Said> {
         match self.opened.get(step.group.as_ref()?)? {
-            Opened::Params(_) => None,
+            Opened::Params { .. } => None,
             Opened::AtRunTime { reason } => Some(at_run_time(reason.clone())),
             Opened::Skipped => Some((DryFinding::Skipped, StepView::Absent("the step was skipped".to_owned()))),
         }
@@ -274,11 +278,11 @@ impl<O: Operate> Dry<'_, O> {
             views.get(id).map(|view| (id.clone(), view.clone()))
         };
         let locals = step.item.iter().map(|item| (item.name.clone(), item.value.clone())).collect();
-        let params = match group.and_then(|group| self.opened.get(group)) {
-            Some(Opened::Params(params)) => params.clone(),
-            Some(Opened::AtRunTime { .. } | Opened::Skipped) | None => self.plan.params.clone(),
+        let (params, cut) = match group.and_then(|group| self.opened.get(group)) {
+            Some(Opened::Params { params, cut }) => (params.clone(), cut.clone()),
+            Some(Opened::AtRunTime { .. } | Opened::Skipped) | None => (self.plan.params.clone(), BTreeMap::new()),
         };
-        read(&Scope { params, steps: &lookup, run: self.values.clone(), locals })
+        read(&Scope { params, steps: &lookup, run: self.values.clone(), locals, cut })
     }
 }
 

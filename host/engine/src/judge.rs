@@ -3,6 +3,7 @@
 use crate::event::AttemptResult;
 use crate::operate::{Answer, ErrorClass, Fault, Json, Measurement, Outcome, Phase, Verdict};
 use crate::plan::PlannedExpectation;
+use crate::template;
 
 /// What a check found, expectations included.
 #[derive(Debug, Clone, PartialEq)]
@@ -32,6 +33,9 @@ pub(crate) fn read(answer: Answer, expect: &[PlannedExpectation]) -> Result<Find
         }
         Answer::Proposal(_) | Answer::Observation(_) => return Err(misfit("a proposal or an observation")),
     };
+    if template::says_cut(&finding.output) {
+        finding.summary.push_str(" (cut: its output does not hold all)");
+    }
     for expectation in expect {
         let (outcome, miss) = compare(expectation, &finding);
         finding.outcome = finding.outcome.max(outcome);

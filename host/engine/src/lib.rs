@@ -16,6 +16,7 @@ mod graph;
 mod ids;
 mod journal;
 mod judge;
+mod known;
 mod lease_watch;
 pub mod model;
 mod operate;
@@ -40,6 +41,7 @@ pub use journal::{
     Acquired, Appended, Fence, Holder, Journal, Lease, LeaseRequest, ProcessIdentity, Renewed, RunHeader, RunSummary, Sighting,
     StoredRun,
 };
+pub use known::{Known, Misfit, MisfitKind, param_of};
 pub use lease_watch::LeaseWatch;
 pub use model::{Runbook, UseSite};
 pub use operate::*;

@@ -2,6 +2,7 @@
 //! hidden behind [`Operate`].
 
 use crate::ids::{RunId, StepId};
+use crate::known::Misfit;
 use crate::lease_watch::LeaseWatch;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -364,6 +365,12 @@ pub struct OperationFacts {
 pub trait Operate: Sync {
     /// What is known about the operation at this call site.
     fn facts(&self, step: &StepId) -> &OperationFacts;
+
+    /// What of an input does not fit the operation at this call site. Nothing, where there is no schema to compare it with.
+    fn misfits(&self, site: &StepId, input: &Json) -> Vec<Misfit> {
+        let (_, _) = (site, input);
+        Vec::new()
+    }
 
     /// Calls it. Dropping the future must stop the call.
     fn call(&self, call: Call) -> impl Future<Output = Result<Answered, Fault>> + Send;

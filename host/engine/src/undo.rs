@@ -2,10 +2,32 @@
 
 use crate::event::{Cause, RunEnd, Section, Trigger, UndoFinding, UndoPlan, WindowVerdict};
 use crate::ids::StepId;
+use crate::known::Known;
 use crate::model::{OnBreach, OnFailure, UndoCause, VerifyUndo};
-use crate::operate::Outcome;
-use crate::plan::{Plan, PlannedStep};
+use crate::operate::{Operate, Outcome};
+use crate::plan::{Plan, PlannedStep, PlannedUndo};
 use crate::state::{EffectState, RunState, StepPhase};
+use crate::template::{self, Scope, StepView};
+
+/// What an undo that is another operation would be given, as far as it is known before its step has run, or why it could not be
+/// done: a place that is missing, or an input that does not fit.
+///
+/// # Errors
+/// The reason, in one line.
+pub(crate) fn input_before<O: Operate>(operate: &O, step: &PlannedStep, scope: &Scope<'_>) -> Result<Option<Known>, String> {
+    let PlannedUndo::Explicit { id, with, .. } = &step.undo else { return Ok(None) };
+    let own = template::template_key(&step.site);
+    let own = own.rsplit('.').next().unwrap_or_default();
+    let lookup = |key: &str| {
+        if own == key { Some((step.id.clone(), StepView::AtRunTime)) } else { (scope.steps)(key) }
+    };
+    let known = template::render_partly(with, &Scope { steps: &lookup, ..scope.clone() });
+    let known = known.map_err(|error| format!("`undo.with`: {error}"))?;
+    match known.certain(&operate.misfits(id, &known.value)) {
+        Some(misfit) => Err(format!("the input of `undo` does not fit: {misfit}")),
+        None => Ok(Some(known)),
+    }
+}
 
 /// The steps to undo, the last one that was done first. A step ends after all that it needs, so this is also the reverse
 /// order of dependence.

@@ -144,6 +144,71 @@ fn mistakes_in_for_each_are_shown() {
     assert!(refused(&format!("{EACH}{verify}")).contains("`for_each` of verify `v` has no meaning"));
 }
 
+/// Every way in which a list of an output comes to `for_each`: with `cut`, what it says of itself is `truncated = true`.
+const WAYS: &[&str] = &[
+    "for_each = \"steps.look.output.rows\"",
+    "for_each = \"steps['look'].output.rows[0:2]\"",
+    "for_each = \"steps.look.output.rows | sort | list\"",
+    "for_each = \"(steps.look.output.rows | default([])) + ['z']\"",
+    "for_each = \"steps.look.output.rows if params.n > 0 else []\"",
+    "for_each = \"steps.first.output.look.rows\"",
+    "for_each = [\"{{ steps.look.output.rows | length }}\"]",
+    "for_each = \"range(steps.look.output.row_count)\"",
+];
+
+#[test]
+fn a_list_that_was_cut_is_never_gone_through() {
+    let rows = |cut: bool| json!({ "rows": ["a", "b"], "row_count": 2, "truncated": cut });
+    for way in WAYS {
+        for cut in [false, true] {
+            // `first` hands on the outputs of a suite, which are a map of outputs.
+            let text = format!(
+                "[params.n]\ntype = \"int\"\ndefault = 1\n[[step]]\nid = \"look\"\nuses = \"test:look\"\n\
+                 [[step]]\nid = \"first\"\nsuite = \"suite.toml\"\n{EACH}{way}\n"
+            );
+            let suite = "[[check]]\nid = \"look\"\nuses = \"test:look\"\n";
+            let found = || [Reply::Found(Outcome::Pass, rows(cut))];
+            let world = World::default().with("look", found()).with("first.look", found());
+            let run = Run::nesting(&text, &[("suite.toml", suite)], world);
+            let ended = end(run.execute()).0;
+            if cut {
+                assert_eq!(ended, RunEnd::FailedClean, "{way}");
+                assert_eq!(fault(&run, "each").code, "engine.items-cut", "{way}");
+                assert!(fault(&run, "each").message.contains("is cut"), "{way}");
+                assert!(run.world.applied().is_empty(), "{way}");
+                assert!(run.state().step(&"look".into()).summary.ends_with("(cut: its output does not hold all)"));
+            } else {
+                assert_eq!(ended, RunEnd::Succeeded, "{way}: {:?}", run.state().step(&"each".into()).fault);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_list_that_was_cut_is_not_gone_through_in_a_nested_file_either() {
+    let outer = "[[step]]\nid = \"look\"\nuses = \"test:look\"\n\
+        [[step]]\nid = \"nest\"\nrunbook = \"middle.toml\"\nwith = { rows = \"{{ steps.look.output.rows }}\", other = \"x\" }\n";
+    let params = "[params.rows]\ntype = \"list\"\nrequired = true\n[params.other]\ntype = \"string\"\ndefault = \"x\"\n";
+    let middle = format!(
+        "{params}[[step]]\nid = \"deep\"\nrunbook = \"inner.toml\"\nwith = {{ rows = \"{{{{ params.rows }}}}\" }}\n\
+         [[step]]\nid = \"plain\"\nuses = \"test:do\"\nundo = \"auto\"\nfor_each = [\"{{{{ params.other }}}}\"]\n"
+    );
+    let inner = format!("{params}{EACH}for_each = \"params.rows\"\n");
+    for cut in [false, true] {
+        let rows = json!({ "rows": ["a", "b"], "truncated": cut });
+        let world = World::default().with("look", [Reply::Found(Outcome::Pass, rows)]);
+        let run = Run::nesting(outer, &[("middle.toml", &middle), ("inner.toml", &inner)], world);
+        let ended = end(run.execute());
+        if cut {
+            assert_eq!(ended, (RunEnd::FailedClean, Some(Cause::Step { step: "nest.deep.each".into() })));
+            assert!(fault(&run, "nest.deep.each").message.contains("`steps.look.output` is cut"));
+        } else {
+            assert_eq!(ended.0, RunEnd::Succeeded);
+            assert_eq!(run.world.applied(), ["nest.deep.each[a]", "nest.deep.each[b]", "nest.plain[x]"]);
+        }
+    }
+}
+
 /// The most items of one step that were under way at once.
 fn most_at_once(records: &[Record]) -> usize {
     let (mut open, mut most) = (BTreeSet::new(), 0);

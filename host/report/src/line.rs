@@ -116,8 +116,10 @@ pub fn lines(summary: &Summary, record: &Record) -> Vec<Line> {
         RunEvent::Resumed { by } => {
             vec![line(Tone::Plain, format!("{} · run {} resumed by {by}", summary.title, short(&summary.run)))]
         }
-        RunEvent::UndoRequested { by } => {
-            vec![line(Tone::Plain, format!("{} · undo of run {} asked for by {by}", summary.title, short(&summary.run)))]
+        RunEvent::UndoRequested { by, mended } => {
+            let text = mended.as_ref().map(|mended| format!(", by another text ({})", mended.digest)).unwrap_or_default();
+            let asked = format!("{} · undo of run {} asked for by {by}{text}", summary.title, short(&summary.run));
+            vec![line(Tone::Plain, asked)]
         }
         RunEvent::RunEnded { end, .. } => {
             vec![line(end_tone(*end), format!("{} ({})", summary.end_text(*end), format_duration(summary.duration())))]

@@ -301,6 +301,7 @@ impl Summary {
                 if let Some(cause) = cause {
                     self.set_cause(cause);
                 }
+                self.to_continue = (*end == RunEnd::Dirty).then(|| self.way_out());
             }
             RunEvent::WindowChecked { verdict } => self.window = window_text(verdict),
             RunEvent::LockWaiting { .. } | RunEvent::VerifyBegan => {}
@@ -326,6 +327,36 @@ impl Summary {
                     step.fold(&record.event);
                 }
             }
+        }
+    }
+
+    /// What a person does about a dirty run, with the commands to type.
+    fn way_out(&self) -> String {
+        let run = crate::line::short(&self.run);
+        let in_state = |state: StepState| {
+            let found = self.steps.iter().filter(move |step| step.state == state && step.section == Section::Step);
+            found.map(|step| format!("`{}`", step.id)).collect::<Vec<_>>()
+        };
+        let not_undone = in_state(StepState::UndoFailed);
+        if !not_undone.is_empty() {
+            let steps = not_undone.join(", ");
+            return format!(
+                "repair what keeps {steps} from being undone, then `runbook undo {run}` tries it again; if the runbook's own \
+                 `undo` is wrong, mend a copy: `runbook undo {run} --with FILE`; or put it back by hand"
+            );
+        }
+        let unknown = in_state(StepState::UnknownOutcome);
+        if !unknown.is_empty() {
+            return format!("look what {} left, and put it back by hand", unknown.join(", "));
+        }
+        let failed = self.steps.iter().find(|step| step.state == StepState::Failed && step.section == Section::Step);
+        match failed {
+            Some(step) => format!(
+                "what was done stays: repair what was in the way, then `runbook retry {run} --from {}` does the rest; or \
+                 `runbook undo {run}` puts back what was done",
+                step.id
+            ),
+            None => format!("look at `runbook show {run}`; `runbook undo {run}` puts back what can be undone"),
         }
     }
 

@@ -104,7 +104,10 @@ fn step_detail(step: &StepSummary) -> String {
 fn conclusion(summary: &Summary) -> String {
     let cause = summary.cause.as_ref().map(|cause| format!("Because {cause}.")).unwrap_or_default();
     match (summary.end, &summary.paused) {
-        (Some(end), _) => format!("{} {cause}", summary.end_text(end)).trim_end().to_owned(),
+        (Some(end), _) => {
+            let next = summary.to_continue.as_ref().map(|next| format!("\nNext: {next}.")).unwrap_or_default();
+            format!("{}{next}", format!("{} {cause}", summary.end_text(end)).trim_end())
+        }
         (None, Some(reason)) => {
             let next = summary.to_continue.as_deref().unwrap_or_default();
             format!("Paused: {reason}.\nNext: {next}.")

@@ -170,7 +170,7 @@ impl Timeline {
                 }
             }
             RunEvent::Resumed { by } => self.resume(by, at),
-            RunEvent::UndoRequested { by } => {
+            RunEvent::UndoRequested { by, .. } => {
                 let summary = format!("it had ended; undo asked for by {by}");
                 let from = self.last.unwrap_or(at);
                 self.spans.push(Span { step: None, activity: Activity::Pause, from, to: Some(at), end: SpanEnd::Good, summary });

@@ -22,12 +22,40 @@ pub struct Mismatch {
     reason: String,
     /// The first key on the way to the place; `None` at the top.
     key: Option<String>,
+    /// The place as a JSON pointer.
+    place: String,
+    /// The word of the schema that it breaks: `type`, `required`, `pattern`.
+    keyword: String,
 }
 
 impl Mismatch {
     /// The first key on the way to the place; `None` at the top.
     pub fn key(&self) -> Option<&str> {
         self.key.as_deref()
+    }
+
+    /// The place as a JSON pointer; empty is the top.
+    pub fn place(&self) -> &str {
+        &self.place
+    }
+
+    /// The word of the schema that it breaks: `type`, `required`, `pattern`.
+    pub fn keyword(&self) -> &str {
+        &self.keyword
+    }
+
+    /// What is wrong, without the place and without the value.
+    pub fn reason(&self) -> &str {
+        &self.reason
+    }
+
+    fn of(error: &jsonschema::ValidationError<'_>) -> Self {
+        let place = error.instance_path().as_str().to_owned();
+        let pointer = if place.is_empty() { "the top".to_owned() } else { format!("`{place}`") };
+        let key = place.split('/').nth(1).map(str::to_owned);
+        let keyword = error.kind().keyword().to_owned();
+        // Without the value itself: it may be long, and it may be a secret.
+        Self { pointer, reason: error.masked_with("the value").to_string(), key, place, keyword }
     }
 }
 
@@ -48,15 +76,12 @@ impl Schema {
     /// Checks one value.
     pub(crate) fn check(&self, value: &Value) -> Result<(), Mismatch> {
         let Some(validator) = &self.0 else { return Ok(()) };
-        validator.validate(value).map_err(|error| {
-            let pointer = match error.instance_path().as_str() {
-                "" => "the top".to_owned(),
-                path => format!("`{path}`"),
-            };
-            let key = error.instance_path().as_str().split('/').nth(1).map(str::to_owned);
-            // Without the value itself: it may be long, and it may be a secret.
-            Mismatch { pointer, reason: error.masked_with("the value").to_string(), key }
-        })
+        validator.validate(value).map_err(|error| Mismatch::of(&error))
+    }
+
+    /// Everything that is wrong with one value.
+    pub(crate) fn all(&self, value: &Value) -> Vec<Mismatch> {
+        self.0.iter().flat_map(|validator| validator.iter_errors(value)).map(|error| Mismatch::of(&error)).collect()
     }
 }
 

@@ -48,6 +48,12 @@ impl Verified {
         schema.and_then(Result::ok).map_or(Ok(()), |schema| schema.check(input))
     }
 
+    /// Everything in an input that does not fit the operation's schema.
+    pub fn mismatches(&self, operation: &str, input: &serde_json::Value) -> Vec<crate::Mismatch> {
+        let schema = self.manifest().operations.get(operation).map(|operation| crate::value::Schema::parse(&operation.input));
+        schema.and_then(Result::ok).map_or_else(Vec::new, |schema| schema.all(input))
+    }
+
     /// Verbs that are declared, though no imported function needs them, sorted. `secrets.use` has no function.
     pub fn unused_verbs(&self) -> Vec<Verb> {
         let used: BTreeSet<_> = self.inspected.imports.iter().filter_map(verb_of).collect();

@@ -78,7 +78,7 @@ fn render(prepared: &Prepared, plan: &Plan, found: &[DryStep], audience: Audienc
         let together = if groups.is_empty() { "" } else { " (those with one number run at the same time)" };
         let _ = write!(text, "\n{heading}{together}\n{}\n", indent(&runbook_report::table(&rows)));
     }
-    let inputs: Vec<_> = found.iter().filter_map(input_row).collect();
+    let inputs: Vec<_> = found.iter().flat_map(input_rows).collect();
     if !inputs.is_empty() {
         let _ = write!(text, "\nInputs\n{}\n", indent(&runbook_report::table(&inputs)));
     }
@@ -101,12 +101,20 @@ fn render(prepared: &Prepared, plan: &Plan, found: &[DryStep], audience: Audienc
     text
 }
 
-/// What a call is given; templates that are filled in later stand as they are.
-fn input_row(step: &DryStep) -> Option<Vec<String>> {
-    let entries = step.input.as_object().filter(|entries| !entries.is_empty())?;
-    let entry = |(name, value): (&String, &Json)| format!("{name} = {value}");
-    let text = entries.iter().map(entry).collect::<Vec<_>>().join(", ");
-    Some(vec![step.id.to_string(), text])
+/// What a step and its undo are given; templates that are filled in later stand as they are.
+fn input_rows(step: &DryStep) -> Vec<Vec<String>> {
+    let entries = |input: &Json| {
+        let entry = |(name, value): (&String, &Json)| format!("{name} = {value}");
+        input.as_object().into_iter().flatten().map(entry).collect::<Vec<_>>().join(", ")
+    };
+    let mut rows = vec![(step.id.to_string(), entries(&step.input))];
+    let undo = || step.id.undo().to_string();
+    match &step.undo {
+        Some(Ok(input)) => rows.push((undo(), entries(input))),
+        Some(Err(reason)) => rows.push((undo(), format!("could not be done, so the step would not be begun: {reason}"))),
+        None => {}
+    }
+    rows.into_iter().filter(|(_, text)| !text.is_empty()).map(|(id, text)| vec![id, text]).collect()
 }
 
 fn guard_row(guard: &PlannedGuard) -> Vec<String> {

@@ -11,7 +11,9 @@ use crate::person::Person;
 use crate::prepare::{self, Prepared};
 use crate::runbook_file::RunbookFile;
 use runbook_document::Source;
-use runbook_engine::{Changes, Decision, Holder, Journal as _, OutsideWindow, Params, Plan, RunId, StepId, StoredRun};
+use runbook_engine::{
+    Changes, Decision, Holder, Journal as _, OutsideWindow, Params, Plan, Record, RunEvent, RunId, StepId, StoredRun,
+};
 use runbook_journal::SqlJournal;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -86,13 +88,15 @@ pub async fn load(journal: &SqlJournal, id: &str) -> Result<(RunId, StoredRun), 
 /// The plan of a run, made again from what the journal kept; with accepted changes, from the files as they are now.
 pub fn rebuild(context: &Context, stored: &StoredRun, changes: Changes) -> Result<(Prepared, Plan), Failure> {
     let header = &stored.header;
-    let (name, text) = header.sources.first().ok_or_else(|| Failure::engine("the journal kept no text of the runbook"))?;
+    let mended = mended_sources(&stored.records).filter(|_| changes == Changes::Refuse);
+    let sources = mended.unwrap_or(&header.sources);
+    let (name, text) = sources.first().ok_or_else(|| Failure::engine("the journal kept no text of the runbook"))?;
     let file = RunbookFile::locate(Path::new(name))?;
     let environment = header.environment.as_deref();
     let prepared = match changes {
         Changes::Accept => prepare::from_file(context, Path::new(name), environment)?,
         Changes::Refuse => {
-            let mut load = |wanted: &str| kept(&header.sources, wanted);
+            let mut load = |wanted: &str| kept(sources, wanted);
             prepare::prepare_with(context, &Source::new(name.as_str(), text.as_str()), file.folder(), environment, &mut load)?
         }
     };
@@ -103,6 +107,15 @@ pub fn rebuild(context: &Context, stored: &StoredRun, changes: Changes) -> Resul
         plan.digest.clone_from(&header.digest);
     }
     Ok((prepared, plan))
+}
+
+/// The text by which a run is being undone, if it is not its own: an undo that was cut off goes on as it began.
+fn mended_sources(records: &[Record]) -> Option<&Vec<(String, String)>> {
+    let requests = records.iter().rev().filter_map(|record| match &record.event {
+        RunEvent::UndoRequested { mended, .. } => Some(mended.as_ref().map(|mended| &mended.sources)),
+        _ => None,
+    });
+    requests.take(1).find_map(|sources| sources)
 }
 
 fn kept(sources: &[(String, String)], wanted: &str) -> std::io::Result<std::sync::Arc<Source>> {

@@ -8,15 +8,26 @@ use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
 use crate::live::Live;
 use crate::operate::Operator;
+use crate::prepare::{self, Prepared};
 use crate::ui::{self, Agreed};
-use runbook_engine::{Changes, Holder, OutsideWindow};
+use runbook_engine::{Changes, Holder, OutsideWindow, Params, Plan, StoredRun, UndoText};
+use std::path::Path;
 
 /// Undoes a finished run, last step first.
 pub fn run(context: &Context, args: &UndoArgs) -> Result<ExitStatus, Failure> {
     execution::block_on(async {
         let journal = execution::open_journal(context).await?;
         let (run, stored) = load(&journal, &args.run.run).await?;
-        let (prepared, plan) = rebuild(context, &stored, Changes::Refuse)?;
+        let (prepared, plan, text) = match &args.with {
+            Some(file) => {
+                let (prepared, plan) = mended(context, &stored, file)?;
+                (prepared, plan, UndoText::Mended)
+            }
+            None => {
+                let (prepared, plan) = rebuild(context, &stored, Changes::Refuse)?;
+                (prepared, plan, UndoText::OfTheRun)
+            }
+        };
         let question = format!("Undo run {} of `{}`?", run.short(), plan.title);
         if !ui::confirm(context, &question, Agreed::by_flag(args.yes))? {
             return Err(Failure::usage("not undone, as you answered"));
@@ -29,7 +40,18 @@ pub fn run(context: &Context, args: &UndoArgs) -> Result<ExitStatus, Failure> {
         execution::heed_cancel(&journal, &options, &brake);
         let mut live = Live::new(context, &stored.header, &stored.records).telling(&args.run.told)?;
         let clock = SystemClock::new();
-        let outcome = runbook_engine::undo_run(&plan, &operator, &journal, &clock, &mut live, &options, Changes::Refuse).await;
+        let outcome = runbook_engine::undo_run(&plan, &operator, &journal, &clock, &mut live, &options, text).await;
         execution::conclude(outcome, &live, &brake, &args.run.told).await
     })
+}
+
+/// The plan of a mended runbook, with the parameters of the run. Its grants, lock entry and boundary are judged as for a new run.
+fn mended(context: &Context, stored: &StoredRun, file: &Path) -> Result<(Prepared, Plan), Failure> {
+    let prepared = prepare::from_file(context, file, stored.header.environment.as_deref())?;
+    let plan = super::exec::plan(context, &prepared, &Params::from_journal(stored.header.params.clone()), file)?;
+    if plan.name != stored.header.name {
+        let message = format!("`{}` is runbook `{}`, and the run is of `{}`", file.display(), plan.name, stored.header.name);
+        return Err(Failure::usage(message).hint("give a copy of that runbook in which the undo is mended"));
+    }
+    Ok((prepared, plan))
 }

@@ -178,8 +178,17 @@ fn judge(parts: &[&str], place: &Place<'_>, names: &Names<'_>) -> Option<Diagnos
         ("steps", Some(key)) => judge_step(key, names, error),
         ("params" | "run" | "steps", None) => {
             let message = format!("`{0}` needs a name after it, as in `{0}.NAME`", parts[0]);
-            Some(error(message))
+            let diagnostic = error(message);
+            Some(if parts[0] == "steps" {
+                diagnostic.help("an id is written as in the file: `steps.stop-app.output`, or `steps['stop-app'].output`")
+            } else {
+                diagnostic
+            })
         }
+        ("secrets" | "secret", _) => Some(error("a secret is no value, and cannot stand in a template".to_owned()).help(
+            "name it in a target (`password = \"secret:NAME\"`, `headers = { Authorization = \"Bearer secret:NAME\" }`), \
+                 or bind a slot to a target with `secret = \"NAME\"` and say in its `positions` where it may stand",
+        )),
         (local, _) if names.locals.contains(&local) => None,
         (other, _) => {
             let known = ["params", "steps", "run"].iter().chain(&names.locals).copied().collect::<Vec<_>>();

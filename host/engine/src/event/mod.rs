@@ -8,6 +8,7 @@ use crate::ids::StepId;
 use crate::operate::{Fault, Json, LogLine, Proposal};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// One entry of the journal.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
@@ -96,6 +97,9 @@ pub enum RunEvent {
         step: StepId,
         /// What they see as `params`.
         params: serde_json::Map<String, Json>,
+        /// Those that come from an output which is not whole, with what they come from.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        cut: BTreeMap<String, String>,
     },
     /// All items of a step, or all steps of the file that it stands for, are done, or no more will be.
     ItemsEnded {
@@ -268,6 +272,9 @@ pub enum RunEvent {
     UndoRequested {
         /// Who, where, for people.
         by: String,
+        /// The text by which it is undone, if it is not that of the run.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        mended: Option<Mended>,
     },
     /// The run has ended.
     RunEnded {

@@ -127,6 +127,15 @@ pub struct Assumed {
     pub output: Json,
 }
 
+/// The text of a runbook by which a run is undone, in place of the text with which it was run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mended {
+    /// Name and text of the runbook and every file that it includes. The runbook is first.
+    pub sources: Vec<(String, String)>,
+    /// `sha256:…` over `sources`.
+    pub digest: String,
+}
+
 /// Why a step does not run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]

@@ -6,7 +6,7 @@ use super::start::Decision;
 use super::{Options, Reporter, Runner};
 use crate::cancel::CancelLevel;
 use crate::clock::Clock;
-use crate::event::{Cause, PauseReason, RunEnd, RunEvent};
+use crate::event::{Cause, Mended, PauseReason, RunEnd, RunEvent, StepListing};
 use crate::ids::{RunId, StepId};
 use crate::journal::{Holder, Journal, RunHeader};
 use crate::operate::Operate;
@@ -198,6 +198,15 @@ pub async fn resume<O: Operate, J: Journal, C: Clock>(
     runner.finish(ready).await
 }
 
+/// By which text a run is undone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UndoText {
+    /// That of the run.
+    OfTheRun,
+    /// Another one, of which the plan was made: an undo in it is mended. Its steps must be those of the run.
+    Mended,
+}
+
 /// Undoes a run that has ended, from its journal.
 ///
 /// # Errors
@@ -209,12 +218,16 @@ pub async fn undo_run<O: Operate, J: Journal, C: Clock>(
     clock: &C,
     reporter: &mut dyn Reporter,
     options: &Options<'_>,
-    changes: Changes,
+    text: UndoText,
 ) -> Result<RunOutcome, RunError> {
     let mut runner = Runner::new(plan, operate, journal, clock, reporter, options);
     runner.take_run().await?;
+    let (changes, mended) = match text {
+        UndoText::OfTheRun => (Changes::Refuse, None),
+        UndoText::Mended => (Changes::Accept, Some(Mended { sources: plan.sources.clone(), digest: plan.digest.clone() })),
+    };
     let ready = match runner.load(changes).await {
-        Ok(()) => runner.request_undo().await,
+        Ok(()) => runner.request_undo(mended).await,
         Err(error) => Err(error),
     };
     runner.finish(ready).await
@@ -279,11 +292,11 @@ impl<'a, O: Operate, J: Journal, C: Clock> Runner<'a, O, J, C> {
 
     fn differences(&self, state: &RunState, header: &RunHeader, changes: Changes) -> Vec<String> {
         let listing = self.plan.listing();
-        let ids = |steps: &[crate::event::StepListing]| steps.iter().map(|step| step.id.clone()).collect::<BTreeSet<_>>();
-        let known: Vec<_> = state.order.iter().chain(state.guards.values().map(|guard| &guard.listing)).cloned().collect();
-        let (then, now) = (ids(&known), ids(&listing));
-        let gone = then.difference(&now).map(|id| format!("step `{id}` is gone"));
-        let new = now.difference(&then).map(|id| format!("step `{id}` is new"));
+        let known: BTreeMap<&StepId, &StepListing> =
+            state.order.iter().chain(state.guards.values().map(|guard| &guard.listing)).map(|was| (&was.id, was)).collect();
+        let now: BTreeSet<&StepId> = listing.iter().map(|step| &step.id).collect();
+        let gone = known.keys().filter(|id| !now.contains(*id)).map(|id| format!("step `{id}` is gone"));
+        let new = listing.iter().filter(|step| !known.contains_key(&step.id)).map(|step| format!("step `{}` is new", step.id));
         let mut what: Vec<String> = gone.chain(new).collect();
         if changes == Changes::Accept {
             return what;
@@ -291,9 +304,8 @@ impl<'a, O: Operate, J: Journal, C: Clock> Runner<'a, O, J, C> {
         if self.plan.digest != header.digest {
             what.push("the text of the runbook".to_owned());
         }
-        let differs = |step: &&crate::event::StepListing| {
-            known.iter().any(|was| was.id == step.id && (was.digest != step.digest || was.uses != step.uses))
-        };
+        let differs =
+            |step: &&StepListing| known.get(&step.id).is_some_and(|was| was.digest != step.digest || was.uses != step.uses);
         what.extend(listing.iter().filter(differs).map(|step| format!("the plugin of step `{}` (`{}`)", step.id, step.uses)));
         what
     }
@@ -333,14 +345,14 @@ impl<'a, O: Operate, J: Journal, C: Clock> Runner<'a, O, J, C> {
         self.apply_decisions().await
     }
 
-    async fn request_undo(&mut self) -> Result<(), RunError> {
+    async fn request_undo(&mut self, mended: Option<Mended>) -> Result<(), RunError> {
         if self.state().stage != Stage::Ended {
             return Err(RunError::NotEnded { run: self.options.run });
         }
         let locks = self.retake_locks().await?;
         self.cleanup_deadline = None;
         self.due.clear();
-        self.record(RunEvent::UndoRequested { by: self.who() }).await?;
+        self.record(RunEvent::UndoRequested { by: self.who(), mended }).await?;
         if locks.is_empty() { Ok(()) } else { self.record(RunEvent::LocksRetaken { locks }).await }
     }
 

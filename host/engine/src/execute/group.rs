@@ -12,11 +12,11 @@ use crate::state::{StepPhase, count_effects};
 impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
     /// Computes what the steps of the file see as `params`, and writes it down: a resumed run goes on with the same.
     pub(super) async fn open_group(&mut self, step: &PlannedStep, group: &PlannedGroup, attempt: u32) -> Result<(), RunError> {
-        let params = self.with_scope_of(Some(step), scope::RUNNING, |scope| group.params_in(scope));
+        let params = self.with_scope_of(Some(step), scope::RUNNING, |scope| Ok((group.params_in(scope)?, group.cut_in(scope))));
         match params {
-            Ok(params) => {
+            Ok((params, cut)) => {
                 self.first_start.insert(step.id.clone(), self.clock.monotonic());
-                self.record(RunEvent::GroupBegan { step: step.id.clone(), params }).await
+                self.record(RunEvent::GroupBegan { step: step.id.clone(), params, cut }).await
             }
             Err(error) => {
                 let code = match error {

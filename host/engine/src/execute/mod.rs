@@ -15,7 +15,7 @@ mod scope;
 mod start;
 mod window;
 
-pub use entry::{Changes, RunError, RunOutcome, Stopped, execute, resume, undo_run};
+pub use entry::{Changes, RunError, RunOutcome, Stopped, UndoText, execute, resume, undo_run};
 pub use leases::{HEARTBEAT, LEASE_TTL};
 pub use scope::{describe_cause, describe_closed};
 pub use start::Decision;

@@ -13,7 +13,8 @@ use crate::operate::{Drift, ErrorClass, Fault, Json, Kind, LEASE_LOST, Operate, 
 use crate::plan::{Plan, PlannedStep, PlannedUndo, Repeatable};
 use crate::retry::{self, Failure, Reach};
 use crate::state::{StepPhase, StepState, count_effects};
-use crate::template::{self, Scope, StepView, TemplateError};
+use crate::template::{self, Scope, TemplateError};
+use crate::undo;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -93,7 +94,8 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
             environment: self.options.environment.as_deref(),
             now: self.clock.now(),
         };
-        read(&Scope { params, steps: &lookup, run: scope::run_values(state, &facts, moment), locals })
+        let cut = group.and_then(|group| state.cut.get(group)).cloned().unwrap_or_default();
+        read(&Scope { params, steps: &lookup, run: scope::run_values(state, &facts, moment), locals, cut })
     }
 
     async fn start_attempt(&mut self, id: &StepId) -> Result<(), RunError> {
@@ -232,14 +234,10 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
         if let Some(fault) = self.group_objection(step, proposal) {
             return Some(fault);
         }
-        let PlannedUndo::Explicit { with, .. } = &step.undo else { return None };
-        let own = template::template_key(&step.site);
-        let own = own.rsplit('.').next().unwrap_or_default().to_owned();
-        match self.with_scope_of(Some(step), scope::RUNNING, |scope| render_undo_early(with, scope, &own)) {
-            // What refers to the step's own output is rendered when there is one.
-            Ok(_) | Err(TemplateError::AtRunTime { .. }) => None,
-            Err(error) => Some(template_fault("undo.with", &error)),
-        }
+        let undo = self.with_scope_of(Some(step), scope::RUNNING, |scope| undo::input_before(self.operate, step, scope));
+        let reason = undo.err()?;
+        let message = format!("it is not begun, because it could not be undone: {reason}");
+        Some(Fault::new(ErrorClass::Invalid, "engine.undo-input", message))
     }
 
     async fn recover(&mut self, id: &StepId) -> Result<(), RunError> {
@@ -366,14 +364,6 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
         }
         Ok(())
     }
-}
-
-/// Renders the input of an undo before the effect, when the step's own output is not there yet.
-fn render_undo_early(with: &Json, scope: &Scope<'_>, own: &str) -> Result<Json, TemplateError> {
-    let lookup = |key: &str| {
-        if own == key { Some((StepId::new(own), StepView::AtRunTime)) } else { (scope.steps)(key) }
-    };
-    template::render(with, &Scope { steps: &lookup, ..scope.clone() })
 }
 
 /// The digest of what would be done: the operation, its input, and all that the plugin says of it.

@@ -54,6 +54,14 @@ impl PlannedGroup {
     }
 }
 
+impl PlannedGroup {
+    /// The parameters that come from an output which is not whole, with what they come from.
+    pub(crate) fn cut_in(&self, scope: &Scope<'_>) -> BTreeMap<String, String> {
+        let given = self.with.as_object().into_iter().flatten();
+        given.filter_map(|(name, value)| Some((name.clone(), template::cut_in(value, scope)?))).collect()
+    }
+}
+
 /// Every step that stands for a file around this one, the innermost first.
 pub(crate) fn around(group: Option<&StepId>) -> impl Iterator<Item = StepId> {
     let mut next = group.cloned();

@@ -52,6 +52,9 @@ impl PlannedForEach {
     /// # Errors
     /// There is no list or map, or a key is missing, empty or there twice. `AtRunTime` of a dry run stays as it is.
     pub(crate) fn list(&self, scope: &Scope<'_>) -> Result<Vec<Item>, ListError> {
+        if let Some(cut) = self.cut(scope) {
+            return Err(ListError::Cut(cut));
+        }
         let found = match &self.items {
             PlannedItems::Expression(text) => template::evaluate(text, scope)?,
             PlannedItems::Literal(value) => template::render(value, scope)?,
@@ -77,6 +80,14 @@ impl PlannedForEach {
             items.push(Item { key, value });
         }
         Ok(items)
+    }
+
+    /// The output that it reads and that is not whole.
+    fn cut(&self, scope: &Scope<'_>) -> Option<String> {
+        match &self.items {
+            PlannedItems::Expression(text) => template::cut_in_text(text, Form::Expression, scope),
+            PlannedItems::Literal(value) => template::cut_in(value, scope),
+        }
     }
 
     fn key_of(&self, number: usize, own: Option<String>, value: &Json, scope: &Scope<'_>) -> Result<String, ListError> {
@@ -119,6 +130,11 @@ pub(crate) enum ListError {
     /// It has a value that is no list of items.
     #[error("{0}")]
     Invalid(String),
+    /// It reads an output that is not whole, so it would leave items out in silence.
+    #[error(
+        "`for_each` would leave items out: `{0}` is cut (`truncated`); raise the limits of its target or of its input, or ask for less"
+    )]
+    Cut(String),
 }
 
 impl ListError {
@@ -126,6 +142,7 @@ impl ListError {
         match self {
             Self::Template(error) => Fault::new(ErrorClass::Invalid, "engine.template", format!("`for_each`: {error}")),
             Self::Invalid(message) => Fault::new(ErrorClass::Invalid, "engine.items", message),
+            Self::Cut(_) => Fault::new(ErrorClass::Limit, "engine.items-cut", self.to_string()),
         }
     }
 }

@@ -77,6 +77,8 @@ pub struct RunState {
     pub assumed_items: BTreeMap<StepId, Json>,
     /// The nested files that have begun, by the step that stands for them: what their steps see as `params`.
     pub groups: BTreeMap<StepId, serde_json::Map<String, Json>>,
+    /// The parameters of nested files that come from an output which is not whole, with what they come from.
+    pub cut: BTreeMap<StepId, BTreeMap<String, String>>,
     /// What is known of each guard.
     pub guards: BTreeMap<StepId, GuardState>,
     /// What came of the last look at the window.
@@ -173,6 +175,7 @@ fn first(record: &Record) -> Result<RunState, IllegalEvent> {
         items: BTreeMap::new(),
         assumed_items,
         groups: BTreeMap::new(),
+        cut: BTreeMap::new(),
         group_effects: BTreeMap::new(),
         window: None,
         locks: Vec::new(),
@@ -291,9 +294,10 @@ impl RunState {
                 self.apply_to_step(record)?;
                 self.list_items(step, items)
             }
-            RunEvent::GroupBegan { step, params } => {
+            RunEvent::GroupBegan { step, params, cut } => {
                 self.apply_to_step(record)?;
                 self.groups.insert(step.clone(), params.clone());
+                self.cut.insert(step.clone(), cut.clone());
                 Some(())
             }
             RunEvent::ItemsEnded { .. }

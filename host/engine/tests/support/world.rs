@@ -145,6 +145,17 @@ impl Operate for World {
         unreachable!("the plan carries the facts")
     }
 
+    /// Whatever is called, a `text` is a text.
+    fn misfits(&self, _site: &StepId, input: &Json) -> Vec<Misfit> {
+        let wrong = input.get("text").filter(|text| !text.is_string());
+        let misfit = |_| Misfit {
+            pointer: "/text".to_owned(),
+            reason: "the value is not of type \"string\"".to_owned(),
+            kind: MisfitKind::Structure,
+        };
+        wrong.map(misfit).into_iter().collect()
+    }
+
     async fn call(&self, call: Call) -> Result<Answered, Fault> {
         let step = call.step.as_str();
         let mut state = self.state.lock().unwrap();

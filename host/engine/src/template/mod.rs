@@ -1,12 +1,21 @@
 //! Templates and expressions: Jinja, strict, without effects.
 //!
 //! An undefined name is an error, never an empty text or a silent `false`. `steps.stop-app.output` may be written with the
-//! dashes of the id, although Jinja would read them as minus.
+//! dashes of the id, although Jinja would read them as minus; `steps['stop-app']` is the same.
+
+mod limits;
+mod reading;
+
+pub use reading::Form;
 
 use crate::ids::StepId;
+use crate::known::{Known, below};
 use crate::operate::Json;
+use limits::Printed;
 use minijinja::{Environment, Error, ErrorKind, UndefinedBehavior, Value};
-use std::collections::BTreeSet;
+use reading::{Missing, Reading, Reference};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::LazyLock;
 
 /// Why a template has no value.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -70,12 +79,14 @@ pub struct Scope<'a> {
     pub run: serde_json::Map<String, Json>,
     /// Others, such as the item of `for_each`, `outcome`, `output`.
     pub locals: serde_json::Map<String, Json>,
+    /// Parameters that come from an output which is cut, with what they come from.
+    pub cut: BTreeMap<String, String>,
 }
 
 impl Default for Scope<'_> {
     fn default() -> Self {
         let empty = serde_json::Map::new;
-        Self { params: empty(), steps: &|_| None, run: empty(), locals: empty() }
+        Self { params: empty(), steps: &|_| None, run: empty(), locals: empty(), cut: BTreeMap::new() }
     }
 }
 
@@ -94,78 +105,91 @@ pub fn inner_key(group: &StepId, key: &str) -> String {
 
 /// What `{{ … }}` or an expression refers to.
 pub fn references(text: &str, form: Form) -> Result<References, TemplateError> {
-    let environment = environment();
-    let text = plain_ids(text, form);
-    let found = match form {
-        Form::Template => environment.template_from_str(&text).map(|template| template.undeclared_variables(true)),
-        Form::Expression => environment.compile_expression(&text).map(|expression| expression.undeclared_variables(true)),
-    };
-    let found = found.map_err(|error| TemplateError::Syntax { message: describe(&error) })?;
-    let globals: BTreeSet<&str> = environment.globals().map(|(name, _)| name).collect();
-    Ok(found.into_iter().filter(|path| !globals.contains(path.split('.').next().unwrap_or_default())).collect())
+    Ok(reading_of(text, form)?.references.into_iter().map(|reference| reference.path.join(".")).collect())
 }
 
-/// How a text is read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Form {
-    /// Text with `{{ … }}` in it.
-    Template,
-    /// The inside of one `{{ … }}`.
-    Expression,
+/// What a text is made of, without what every template knows (`range`, …).
+fn reading_of(text: &str, form: Form) -> Result<Reading, TemplateError> {
+    let mut found =
+        reading::read(&plain_ids(text, form), form).map_err(|error| TemplateError::Syntax { message: describe(&error) })?;
+    found.references.retain(|reference| ENVIRONMENT.globals().all(|(name, _)| reference.path[0] != name));
+    Ok(found)
 }
 
 /// The filters and tests that a text uses and no template has, as in "filter `loud`": Jinja itself says so only when it
 /// comes to them, and that may be in the middle of a run.
 pub fn unknown_words(text: &str, form: Form) -> Vec<String> {
-    let environment = environment();
-    let mut state = environment.empty_state();
-    let words = words(text, form);
+    let Ok(found) = reading_of(text, form) else { return Vec::new() };
+    let mut state = ENVIRONMENT.empty_state();
     let mut unknown = Vec::new();
-    for (place, word) in words.iter().enumerate() {
-        let before = |back: usize| place.checked_sub(back).map(|place| words[place].as_str());
-        let is_test = before(1) == Some("is") || (before(1) == Some("not") && before(2) == Some("is"));
-        let (noun, kind) = match before(1) {
-            Some("|") => ("filter", state.apply_filter(word, &[]).err().map(|error| error.kind())),
-            _ if is_test && word != "not" => ("test", state.perform_test(word, &[]).err().map(|error| error.kind())),
-            _ => continue,
-        };
-        if matches!(kind, Some(ErrorKind::UnknownFilter | ErrorKind::UnknownTest)) {
-            unknown.push(format!("{noun} `{word}`"));
-        }
+    for filter in &found.filters {
+        let kind = state.apply_filter(filter, &[]).err().map(|error| error.kind());
+        unknown.extend((kind == Some(ErrorKind::UnknownFilter)).then(|| format!("filter `{filter}`")));
+    }
+    for test in &found.tests {
+        let kind = state.perform_test(test, &[]).err().map(|error| error.kind());
+        unknown.extend((kind == Some(ErrorKind::UnknownTest)).then(|| format!("test `{test}`")));
     }
     unknown
 }
 
-/// The words and signs inside the markers of a text, without what is quoted.
-fn words(text: &str, form: Form) -> Vec<String> {
-    let mut words: Vec<String> = Vec::new();
-    let mut inside = form == Form::Expression;
-    let mut quote: Option<char> = None;
-    let mut continues = false;
-    for (at, c) in text.char_indices() {
-        let rest = &text[at..];
-        if form == Form::Template && quote.is_none() {
-            inside = (inside || rest.starts_with("{{") || rest.starts_with("{%"))
-                && !rest.starts_with("}}")
-                && !rest.starts_with("%}");
-        }
-        let is_word = inside && quote.is_none() && (c.is_alphanumeric() || c == '_');
-        match (is_word, continues, words.last_mut()) {
-            (true, true, Some(word)) => word.push(c),
-            (true, _, _) => words.push(c.to_string()),
-            (false, _, _) if inside && quote.is_none() && !c.is_whitespace() => words.push(c.to_string()),
-            (false, _, _) => {}
-        }
-        continues = is_word;
-        if inside && (c == '\'' || c == '"') {
-            quote = match quote {
-                Some(open) if open == c => None,
-                Some(open) => Some(open),
-                None => Some(c),
-            };
-        }
+/// The first output that a value's templates read and that is not whole, as its step says by `truncated`.
+pub fn cut_in(value: &Json, scope: &Scope<'_>) -> Option<String> {
+    match value {
+        Json::String(text) if has_markers(text) => cut_in_text(text, Form::Template, scope),
+        Json::Array(items) => items.iter().find_map(|item| cut_in(item, scope)),
+        Json::Object(entries) => entries.values().find_map(|value| cut_in(value, scope)),
+        Json::String(_) | Json::Null | Json::Bool(_) | Json::Number(_) => None,
     }
-    words
+}
+
+/// The same for one text.
+pub fn cut_in_text(text: &str, form: Form, scope: &Scope<'_>) -> Option<String> {
+    let found = reading_of(text, form).ok()?;
+    found.references.iter().find_map(|reference| {
+        let (root, key) = (reference.path.first()?, reference.path.get(1)?);
+        match root.as_str() {
+            "params" => scope.cut.get(key).cloned(),
+            "steps" => match (scope.steps)(key)? {
+                (_, StepView::Done { output, .. }) if is_cut(&output, reference.path.get(3..).unwrap_or_default()) => {
+                    Some(format!("steps.{}.output", shown(key)))
+                }
+                (_, StepView::Done { .. } | StepView::Absent(_) | StepView::AtRunTime) => None,
+            },
+            _ => None,
+        }
+    })
+}
+
+/// Whether what is read of an output by these keys is not whole. Outputs of several parts (items, nested files, suites) are maps
+/// of outputs, so what is not whole may stand further in.
+fn is_cut(output: &Json, keys: &[String]) -> bool {
+    if says_cut(output) {
+        return true;
+    }
+    match (keys.split_first(), output) {
+        (Some((key, rest)), Json::Object(entries)) => entries.get(key).is_some_and(|inner| is_cut(inner, rest)),
+        (None, Json::Object(entries)) => entries.values().any(|inner| is_cut(inner, &[])),
+        (_, Json::Null | Json::Bool(_) | Json::Number(_) | Json::String(_) | Json::Array(_)) => false,
+    }
+}
+
+/// Whether an operation says by its output that a list in it is not whole.
+pub fn says_cut(output: &Json) -> bool {
+    output.get("truncated") == Some(&Json::Bool(true))
+}
+
+/// A step's key as its id is written.
+fn shown(key: &str) -> String {
+    key.replace('_', "-")
+}
+
+/// A path as it is written in a runbook.
+fn shown_path(path: &[String]) -> String {
+    match path {
+        [root, step, rest @ ..] if root == "steps" => [&[root.clone(), shown(step)], rest].concat().join("."),
+        path => path.join("."),
+    }
 }
 
 /// Renders every string in a JSON value.
@@ -196,6 +220,38 @@ pub fn render_known(value: &Json, scope: &Scope<'_>) -> Json {
     }
 }
 
+/// The same before all steps have run: places whose value is known only at run time stay as they are written, and are named.
+///
+/// # Errors
+/// The first [`TemplateError`] but `AtRunTime`.
+pub fn render_partly(value: &Json, scope: &Scope<'_>) -> Result<Known, TemplateError> {
+    let mut known = Known { value: Json::Null, unknown: Vec::new(), sampled: Vec::new() };
+    known.value = partly(value, scope, "", &mut known.unknown)?;
+    Ok(known)
+}
+
+fn partly(value: &Json, scope: &Scope<'_>, pointer: &str, unknown: &mut Vec<String>) -> Result<Json, TemplateError> {
+    match value {
+        Json::String(text) => match render_text(text, scope) {
+            Err(TemplateError::AtRunTime { .. }) => {
+                unknown.push(pointer.to_owned());
+                Ok(value.clone())
+            }
+            rendered => rendered,
+        },
+        Json::Array(items) => {
+            let items = items.iter().enumerate();
+            items.map(|(number, item)| partly(item, scope, &format!("{pointer}/{number}"), unknown)).collect()
+        }
+        Json::Object(entries) => {
+            let entries =
+                entries.iter().map(|(key, value)| Ok((key.clone(), partly(value, scope, &below(pointer, key), unknown)?)));
+            entries.collect::<Result<serde_json::Map<_, _>, _>>().map(Json::Object)
+        }
+        Json::Null | Json::Bool(_) | Json::Number(_) => Ok(value.clone()),
+    }
+}
+
 fn render_text(text: &str, scope: &Scope<'_>) -> Result<Json, TemplateError> {
     if !has_markers(text) {
         return Ok(Json::from(text));
@@ -204,8 +260,12 @@ fn render_text(text: &str, scope: &Scope<'_>) -> Result<Json, TemplateError> {
         return evaluate(inner, scope);
     }
     let context = context_for(text, Form::Template, scope)?;
-    let rendered = environment().render_str(&plain_ids(text, Form::Template), context);
-    rendered.map(Json::from).map_err(|error| TemplateError::Compute { message: describe(&error) })
+    let compute = |error: Error| TemplateError::Compute { message: describe(&error) };
+    let text = plain_ids(text, Form::Template);
+    let mut printed = Printed::default();
+    let template = ENVIRONMENT.template_from_str(&text).map_err(compute)?;
+    drop(template.render_captured_to(context, &mut printed).map_err(compute)?);
+    Ok(Json::from(printed.into_text()))
 }
 
 /// The value of an expression.
@@ -214,10 +274,9 @@ fn render_text(text: &str, scope: &Scope<'_>) -> Result<Json, TemplateError> {
 /// A [`TemplateError`].
 pub fn evaluate(expression: &str, scope: &Scope<'_>) -> Result<Json, TemplateError> {
     let context = context_for(expression, Form::Expression, scope)?;
-    let environment = environment();
     let text = plain_ids(expression, Form::Expression);
     let compute = |error: Error| TemplateError::Compute { message: describe(&error) };
-    let value = environment.compile_expression(&text).and_then(|compiled| compiled.eval(context)).map_err(compute)?;
+    let value = ENVIRONMENT.compile_expression(&text).and_then(|compiled| compiled.eval(context)).map_err(compute)?;
     if value.is_undefined() {
         return Err(TemplateError::Missing { path: expression.trim().to_owned(), reason: String::new() });
     }
@@ -246,6 +305,9 @@ pub fn sole_expression(text: &str) -> Option<&str> {
     (!inner.contains("{{") && !inner.contains("}}") && !has_markers(inner)).then_some(inner)
 }
 
+/// It is the same for all templates, and making it costs more than most of them.
+static ENVIRONMENT: LazyLock<Environment<'static>> = LazyLock::new(environment);
+
 /// The engine of all templates: lenient look-up, because [`context_for`] has refused every missing name already unless the
 /// text gives a default; and strict printing, so that nothing missing ever becomes an empty text.
 fn environment() -> Environment<'static> {
@@ -260,6 +322,7 @@ fn environment() -> Environment<'static> {
     });
     environment.add_filter("seconds", seconds);
     environment.add_filter("bytes", bytes);
+    limits::limit(&mut environment);
     environment
 }
 
@@ -278,20 +341,25 @@ fn bytes(text: String) -> Result<u64, Error> {
 }
 
 fn describe(error: &Error) -> String {
+    if error.kind() == ErrorKind::OutOfFuel {
+        return "the template does not come to an end".to_owned();
+    }
+    if let Some(source) = std::error::Error::source(error).filter(|_| error.kind() == ErrorKind::WriteFailure) {
+        return source.to_string();
+    }
     let detail = error.detail().map_or_else(|| error.kind().to_string(), ToOwned::to_owned);
     detail.trim_end_matches('.').to_owned()
 }
 
 /// Builds what the text refers to and nothing else.
 fn context_for(text: &str, form: Form, scope: &Scope<'_>) -> Result<Value, TemplateError> {
-    let lenient = gives_default(text);
     let mut steps = serde_json::Map::new();
-    for path in references(text, form)? {
-        let parts: Vec<&str> = path.split('.').collect();
-        if parts[0] == "steps" {
-            add_step(&mut steps, &parts, scope, Strictness::of(lenient))?;
-        } else if !lenient {
-            check_path(&parts, scope)?;
+    for reference in reading_of(text, form)?.references {
+        let strictness = strictness_of(&reference, scope);
+        if reference.path[0] == "steps" {
+            add_step(&mut steps, &reference.path, scope, strictness)?;
+        } else if strictness == Strictness::Strict {
+            check_path(&reference.path, scope)?;
         }
     }
     let mut context = scope.locals.clone();
@@ -308,61 +376,73 @@ enum Strictness {
     Lenient,
 }
 
-impl Strictness {
-    fn of(lenient: bool) -> Self {
-        if lenient { Self::Lenient } else { Self::Strict }
+fn strictness_of(reference: &Reference, scope: &Scope<'_>) -> Strictness {
+    match &reference.missing {
+        Missing::Mistake => Strictness::Strict,
+        Missing::Fine => Strictness::Lenient,
+        Missing::MistakeBehind(known) if has_value(known, scope) => Strictness::Strict,
+        Missing::MistakeBehind(_) => Strictness::Lenient,
     }
 }
 
-/// Whether the author has thought of a missing value.
-fn gives_default(text: &str) -> bool {
-    ["default", "is defined", "is undefined", "is not defined"].iter().any(|word| text.contains(word))
+fn has_value(path: &[String], scope: &Scope<'_>) -> bool {
+    if path[0] == "steps" {
+        return add_step(&mut serde_json::Map::new(), path, scope, Strictness::Strict).is_ok();
+    }
+    check_path(path, scope).is_ok()
 }
 
 fn add_step(
     steps: &mut serde_json::Map<String, Json>,
-    parts: &[&str],
+    path: &[String],
     scope: &Scope<'_>,
     strictness: Strictness,
 ) -> Result<(), TemplateError> {
-    let missing = |reason: String| TemplateError::Missing { path: parts.join("."), reason };
-    let Some(key) = parts.get(1) else { return Err(missing(": name the step, as in `steps.backup.output`".to_owned())) };
+    let written = shown_path(path);
+    let missing = |reason: String| TemplateError::Missing { path: written.clone(), reason };
+    let Some(key) = path.get(1) else { return Err(missing(": name the step, as in `steps.backup.output`".to_owned())) };
     let Some((id, view)) = (scope.steps)(key) else {
         return if strictness == Strictness::Lenient { Ok(()) } else { Err(missing(": it has not run yet".to_owned())) };
     };
     let entry = match view {
-        StepView::AtRunTime => return Err(TemplateError::AtRunTime { path: parts.join(".") }),
+        StepView::AtRunTime => return Err(TemplateError::AtRunTime { path: written }),
         StepView::Absent(_) if strictness == Strictness::Lenient => return Ok(()),
         StepView::Absent(reason) => {
-            return Err(missing(format!(": {reason}; a default helps, as in `{} | default(0)`", parts.join("."))));
+            return Err(missing(format!(": {reason}; a default helps, as in `{written} | default(0)`")));
         }
         StepView::Done { outcome, output } => serde_json::json!({ "outcome": outcome, "output": output }),
     };
     if strictness == Strictness::Strict {
-        find(&entry, &parts[2..]).map_err(|key| missing(format!(": the output of `{id}` has no `{key}`")))?;
+        find(&entry, &path[2..]).map_err(|key| missing(format!(": the output of `{id}` has no `{key}`")))?;
     }
-    steps.insert((*key).to_owned(), entry);
+    // Behind a dot its dashes are `_`; in `steps['stop-app']` they are not.
+    if key.contains('_') {
+        steps.insert(shown(key), entry.clone());
+    }
+    steps.insert(key.clone(), entry);
     Ok(())
 }
 
-fn check_path(parts: &[&str], scope: &Scope<'_>) -> Result<(), TemplateError> {
-    let missing = |reason: String| TemplateError::Missing { path: parts.join("."), reason };
-    let root = match parts[0] {
-        "params" => &Json::Object(scope.params.clone()),
-        "run" => &Json::Object(scope.run.clone()),
-        local => scope.locals.get(local).ok_or_else(|| missing(String::new()))?,
+fn check_path(path: &[String], scope: &Scope<'_>) -> Result<(), TemplateError> {
+    let missing = |reason: String| TemplateError::Missing { path: shown_path(path), reason };
+    let (root, rest) = match path[0].as_str() {
+        "params" => (&scope.params, &path[1..]),
+        "run" => (&scope.run, &path[1..]),
+        _ => (&scope.locals, path),
     };
-    find(root, &parts[1..]).map_err(|_| missing(String::new()))
+    let Some((key, rest)) = rest.split_first() else { return Ok(()) };
+    let value = root.get(key).ok_or_else(|| missing(String::new()))?;
+    find(value, rest).map_err(|_| missing(String::new()))
 }
 
 /// Follows a path; the key that is missing is the error. What is behind a list, a text or a number is a method, which Jinja
 /// itself checks.
-fn find<'a>(value: &Json, path: &[&'a str]) -> Result<(), &'a str> {
+fn find<'a>(value: &Json, path: &'a [String]) -> Result<(), &'a str> {
     const METHODS: &[&str] = &["items", "keys", "values", "get"];
     let (Some(key), Json::Object(entries)) = (path.first(), value) else { return Ok(()) };
-    match entries.get(*key) {
+    match entries.get(key) {
         Some(inner) => find(inner, &path[1..]),
-        None if METHODS.contains(key) => Ok(()),
+        None if METHODS.contains(&key.as_str()) => Ok(()),
         None => Err(key),
     }
 }
@@ -414,15 +494,4 @@ pub fn constant(expression: &str) -> Option<Json> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_filter_or_a_test_that_does_not_exist_is_found_before_it_is_reached() {
-        let words = |text: &str| unknown_words(text, Form::Template);
-        assert_eq!(words("{{ a | loud }} {{ b is not oddd }}"), ["filter `loud`", "test `oddd`"]);
-        assert_eq!(words("{{ a | default(0) | seconds }} {% if b is not defined and c is none %}x{% endif %}"), [""; 0]);
-        assert_eq!(words("a | loud {{ 'b | loud' ~ \"is oddd\" }} c is oddd"), [""; 0]);
-        assert_eq!(unknown_words("steps.a.output.lag | loud > 3", Form::Expression), ["filter `loud`"]);
-    }
-}
+mod tests;

@@ -1,0 +1,309 @@
+//! What a text refers to, read from its syntax tree: each reference by itself, with what follows if it has no value.
+
+use minijinja::machinery::{ast, parse, parse_expr};
+use minijinja::{Error, ErrorKind};
+use std::collections::BTreeSet;
+
+/// How a text is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// Text with `{{ … }}` in it.
+    Template,
+    /// The inside of one `{{ … }}`.
+    Expression,
+}
+
+/// One name in a text, with the keys behind it: `["steps", "stop_app", "output"]`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Reference {
+    pub path: Vec<String>,
+    pub missing: Missing,
+}
+
+/// What it means that a reference has no value.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Missing {
+    /// It is a mistake.
+    Mistake,
+    /// The author has thought of it: `… | default(0)`, `… is defined`.
+    Fine,
+    /// It is a mistake unless this has no value either, because then it is never asked for.
+    MistakeBehind(Vec<String>),
+}
+
+/// What a text is made of.
+#[derive(Debug, Default)]
+pub(crate) struct Reading {
+    pub references: BTreeSet<Reference>,
+    pub filters: BTreeSet<String>,
+    pub tests: BTreeSet<String>,
+}
+
+/// Reads a text.
+pub(crate) fn read(text: &str, form: Form) -> Result<Reading, Error> {
+    let mut reader = Reader::default();
+    match form {
+        Form::Template => reader.statement(&parse(text, "<template>", minijinja::syntax::SyntaxConfig::default())?)?,
+        Form::Expression => reader.expression(&parse_expr(text)?),
+    }
+    Ok(reader.found)
+}
+
+#[derive(Default)]
+struct Reader {
+    found: Reading,
+    /// Names of loops, innermost last.
+    loops: Vec<BTreeSet<String>>,
+    /// What is known to have a value here.
+    known: Vec<Vec<String>>,
+}
+
+/// What an expression turned out to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Truth {
+    Yes,
+    No,
+}
+
+impl Truth {
+    fn not(self) -> Self {
+        match self {
+            Self::Yes => Self::No,
+            Self::No => Self::Yes,
+        }
+    }
+}
+
+impl Reader {
+    fn statements(&mut self, statements: &[ast::Stmt<'_>]) -> Result<(), Error> {
+        statements.iter().try_for_each(|statement| self.statement(statement))
+    }
+
+    /// A template computes one text. What keeps values, and so could make them grow for ever, is no part of it.
+    fn statement(&mut self, statement: &ast::Stmt<'_>) -> Result<(), Error> {
+        let refused =
+            |word: &str| Err(Error::new(ErrorKind::SyntaxError, format!("`{{% {word} %}}` is no part of templates here")));
+        match statement {
+            ast::Stmt::Template(template) => self.statements(&template.children),
+            ast::Stmt::EmitRaw(_) => Ok(()),
+            ast::Stmt::EmitExpr(emit) => {
+                self.expression(&emit.expr);
+                Ok(())
+            }
+            ast::Stmt::ForLoop(repeat) => self.repeat(repeat),
+            ast::Stmt::IfCond(condition) => {
+                self.expression(&condition.expr);
+                self.knowing(known_after(&condition.expr, Truth::Yes), |reader| reader.statements(&condition.true_body))?;
+                self.knowing(known_after(&condition.expr, Truth::No), |reader| reader.statements(&condition.false_body))
+            }
+            ast::Stmt::WithBlock(_) => refused("with"),
+            ast::Stmt::Set(_) | ast::Stmt::SetBlock(_) => refused("set"),
+            ast::Stmt::AutoEscape(_) => refused("autoescape"),
+            ast::Stmt::FilterBlock(_) => refused("filter"),
+            ast::Stmt::Do(_) => refused("do"),
+        }
+    }
+
+    fn repeat(&mut self, repeat: &ast::ForLoop<'_>) -> Result<(), Error> {
+        if repeat.recursive {
+            return Err(Error::new(ErrorKind::SyntaxError, "a loop cannot be recursive in templates here"));
+        }
+        self.expression(&repeat.iter);
+        let mut names = BTreeSet::from(["loop".to_owned()]);
+        assigned(&repeat.target, &mut names);
+        self.loops.push(names);
+        if let Some(filter) = &repeat.filter_expr {
+            self.expression(filter);
+        }
+        let body = self.statements(&repeat.body);
+        self.loops.pop();
+        body?;
+        self.statements(&repeat.else_body)
+    }
+
+    fn knowing<T>(&mut self, paths: Vec<Vec<String>>, read: impl FnOnce(&mut Self) -> T) -> T {
+        let before = self.known.len();
+        self.known.extend(paths);
+        let read = read(self);
+        self.known.truncate(before);
+        read
+    }
+
+    fn expression(&mut self, expression: &ast::Expr<'_>) {
+        match expression {
+            ast::Expr::Const(_) => {}
+            ast::Expr::Var(_) | ast::Expr::GetAttr(_) | ast::Expr::GetItem(_) => self.reference(expression, Missing::Mistake),
+            ast::Expr::Slice(slice) => {
+                self.expression(&slice.expr);
+                [&slice.start, &slice.stop, &slice.step].into_iter().flatten().for_each(|part| self.expression(part));
+            }
+            ast::Expr::UnaryOp(unary) => self.expression(&unary.expr),
+            ast::Expr::BinOp(binary) => {
+                self.expression(&binary.left);
+                let known = match binary.op {
+                    ast::BinOpKind::ScAnd => known_after(&binary.left, Truth::Yes),
+                    ast::BinOpKind::ScOr => known_after(&binary.left, Truth::No),
+                    _ => Vec::new(),
+                };
+                self.knowing(known, |reader| reader.expression(&binary.right));
+            }
+            ast::Expr::Compare(compare) => {
+                self.expression(&compare.expr);
+                compare.ops.iter().for_each(|operation| self.expression(&operation.expr));
+            }
+            ast::Expr::IfExpr(condition) => {
+                self.expression(&condition.test_expr);
+                self.knowing(known_after(&condition.test_expr, Truth::Yes), |reader| reader.expression(&condition.true_expr));
+                if let Some(other) = &condition.false_expr {
+                    self.knowing(known_after(&condition.test_expr, Truth::No), |reader| reader.expression(other));
+                }
+            }
+            ast::Expr::Filter(filter) => {
+                self.found.filters.insert(filter.name.to_owned());
+                let gives_default = matches!(filter.name, "default" | "d");
+                if let Some(operand) = &filter.expr {
+                    self.operand(operand, if gives_default { Missing::Fine } else { Missing::Mistake });
+                }
+                self.arguments(&filter.args);
+            }
+            ast::Expr::Test(test) => {
+                self.found.tests.insert(test.name.to_owned());
+                let asks = matches!(test.name, "defined" | "undefined");
+                self.operand(&test.expr, if asks { Missing::Fine } else { Missing::Mistake });
+                self.arguments(&test.args);
+            }
+            ast::Expr::Call(call) => {
+                self.expression(&call.expr);
+                self.arguments(&call.args);
+            }
+            ast::Expr::List(list) => list.items.iter().for_each(|item| self.expression(item)),
+            ast::Expr::Tuple(tuple) => tuple.items.iter().for_each(|item| self.expression(item)),
+            ast::Expr::Map(map) => map.keys.iter().chain(&map.values).for_each(|part| self.expression(part)),
+        }
+    }
+
+    /// What is filtered or tested. Only a reference itself may be missing, not what is part of a larger expression.
+    fn operand(&mut self, operand: &ast::Expr<'_>, missing: Missing) {
+        match operand {
+            ast::Expr::Var(_) | ast::Expr::GetAttr(_) | ast::Expr::GetItem(_) => self.reference(operand, missing),
+            other => self.expression(other),
+        }
+    }
+
+    fn arguments(&mut self, arguments: &[ast::CallArg<'_>]) {
+        for argument in arguments {
+            match argument {
+                ast::CallArg::Pos(value)
+                | ast::CallArg::Kwarg(_, value)
+                | ast::CallArg::PosSplat(value)
+                | ast::CallArg::KwargSplat(value) => self.expression(value),
+            }
+        }
+    }
+
+    fn reference(&mut self, expression: &ast::Expr<'_>, missing: Missing) {
+        let mut keys: Vec<String> = Vec::new();
+        let mut at = expression;
+        let root = loop {
+            match at {
+                ast::Expr::Var(name) => break name.id,
+                ast::Expr::GetAttr(attribute) => {
+                    keys.push(attribute.name.to_owned());
+                    at = &attribute.expr;
+                }
+                ast::Expr::GetItem(item) => {
+                    match literal(&item.subscript_expr) {
+                        Some(key) => keys.push(key),
+                        None => {
+                            // Nobody knows which key it will be, so what is behind it is not known either.
+                            keys.clear();
+                            self.expression(&item.subscript_expr);
+                        }
+                    }
+                    at = &item.expr;
+                }
+                other => return self.expression(other),
+            }
+        };
+        if self.loops.iter().any(|names| names.contains(root)) {
+            return;
+        }
+        let path = path_of(root, keys);
+        let behind = self.known.iter().find(|known| path.starts_with(known));
+        let missing = match (missing, behind) {
+            (Missing::Mistake, Some(known)) => Missing::MistakeBehind(known.clone()),
+            (missing, _) => missing,
+        };
+        self.found.references.insert(Reference { path, missing });
+    }
+}
+
+fn literal(subscript: &ast::Expr<'_>) -> Option<String> {
+    match subscript {
+        ast::Expr::Const(value) => value.value.as_str().map(str::to_owned),
+        _ => None,
+    }
+}
+
+/// A step may be called by its id, with dashes, where it is a text: `steps['stop-app']`.
+fn path_of(root: &str, mut keys: Vec<String>) -> Vec<String> {
+    keys.push(root.to_owned());
+    keys.reverse();
+    if let ("steps", Some(step)) = (root, keys.get_mut(1)) {
+        *step = step.replace('-', "_");
+    }
+    keys
+}
+
+fn assigned(target: &ast::Expr<'_>, names: &mut BTreeSet<String>) {
+    match target {
+        ast::Expr::Var(name) => drop(names.insert(name.id.to_owned())),
+        ast::Expr::List(list) => list.items.iter().for_each(|item| assigned(item, names)),
+        ast::Expr::Tuple(tuple) => tuple.items.iter().for_each(|item| assigned(item, names)),
+        _ => {}
+    }
+}
+
+/// What surely has a value once this expression is true, or false.
+fn known_after(test: &ast::Expr<'_>, truth: Truth) -> Vec<Vec<String>> {
+    match test {
+        ast::Expr::Test(asked) => {
+            let shows = match asked.name {
+                "defined" => Truth::Yes,
+                "undefined" => Truth::No,
+                _ => return Vec::new(),
+            };
+            if shows == truth { literal_path(&asked.expr).into_iter().collect() } else { Vec::new() }
+        }
+        ast::Expr::UnaryOp(unary) if matches!(unary.op, ast::UnaryOpKind::Not) => known_after(&unary.expr, truth.not()),
+        ast::Expr::BinOp(binary) => {
+            let both = matches!((&binary.op, truth), (ast::BinOpKind::ScAnd, Truth::Yes) | (ast::BinOpKind::ScOr, Truth::No));
+            if !both {
+                return Vec::new();
+            }
+            let mut known = known_after(&binary.left, truth);
+            known.extend(known_after(&binary.right, truth));
+            known
+        }
+        _ => Vec::new(),
+    }
+}
+
+fn literal_path(expression: &ast::Expr<'_>) -> Option<Vec<String>> {
+    let mut keys = Vec::new();
+    let mut at = expression;
+    loop {
+        match at {
+            ast::Expr::Var(name) => return Some(path_of(name.id, keys)),
+            ast::Expr::GetAttr(attribute) => {
+                keys.push(attribute.name.to_owned());
+                at = &attribute.expr;
+            }
+            ast::Expr::GetItem(item) => {
+                keys.push(literal(&item.subscript_expr)?);
+                at = &item.expr;
+            }
+            _ => return None,
+        }
+    }
+}
