@@ -170,6 +170,7 @@ impl Live {
             RunEvent::RunEnded { .. } | RunEvent::Paused { .. } => self.stop_all(),
             RunEvent::RunStarted { .. }
             | RunEvent::LockWaiting { .. }
+            | RunEvent::StillWaiting { .. }
             | RunEvent::WindowChecked { .. }
             | RunEvent::StepsBegan { .. }
             | RunEvent::GuardLooked { .. }

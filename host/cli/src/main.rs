@@ -29,6 +29,7 @@ mod signals;
 mod signatures;
 mod telemetry;
 mod ui;
+mod unkept;
 mod vault;
 mod waivers;
 mod whole_file;

@@ -1,12 +1,13 @@
 //! Plan × state → what to do next. Pure: the loop in `execute` only carries it out.
 
 use crate::event::{Cause, LookVerdict, PauseReason, RunEnd, Section, SkipReason, Trigger, WindowVerdict};
+use crate::frontier::Frontier;
 use crate::ids::StepId;
-use crate::model::{OnBreach, OnFailure};
+use crate::model::OnBreach;
 use crate::plan::{Plan, PlannedGuard, PlannedStep};
-use crate::state::{GuardState, RunState, Stage, StepPhase, StepState};
+use crate::state::{GuardState, RunState, Stage, StepPhase};
 use crate::undo;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 /// One thing to do now.
 #[derive(Debug, Clone, PartialEq)]
@@ -137,68 +138,48 @@ pub enum LockWait {
 }
 
 /// What to do now; empty means to wait for what is under way.
-pub fn advance(plan: &Plan, state: &RunState, moment: &Moment<'_>) -> Vec<Action> {
-    let view = View::new(plan, state);
-    let lost =
-        |(step, found): &(&PlannedStep, &StepState)| found.phase == StepPhase::Running && !moment.in_flight.contains(&step.id);
-    let recover: Vec<Action> = view.all().filter(lost).map(|(step, _)| Action::Recover { step: step.id.clone() }).collect();
+pub(crate) fn advance(plan: &Plan, state: &RunState, frontier: &Frontier, moment: &Moment<'_>) -> Vec<Action> {
+    let view = View { plan, state, frontier };
+    let lost = view.steps(frontier.running()).filter(|step| !moment.in_flight.contains(&step.id));
+    let recover: Vec<Action> = lost.map(|step| Action::Recover { step: step.id.clone() }).collect();
     if !recover.is_empty() {
         return recover;
     }
-    match state.stage {
+    let mut actions = match state.stage {
         Stage::Preflight => preflight(&view, moment),
         Stage::Steps => steps(&view, moment),
         Stage::Verify => verify(&view, moment),
-        Stage::Undo => undo_stage(plan, state, moment),
+        Stage::Undo => undo_stage(&view, moment),
         Stage::Finally => finally(&view, moment),
         Stage::Ended => Vec::new(),
+    };
+    for action in &mut actions {
+        if let Action::BeginFinally { end, .. } = action {
+            *end = undo::with_leftovers(plan, state, *end);
+        }
     }
+    actions
 }
 
-/// The steps of a plan, each with its state.
+/// A plan, where its run stands, and what can go on.
 struct View<'a> {
     plan: &'a Plan,
     state: &'a RunState,
-    /// By position in the plan.
-    found: Vec<&'a StepState>,
+    frontier: &'a Frontier,
 }
 
 impl<'a> View<'a> {
-    fn new(plan: &'a Plan, state: &'a RunState) -> Self {
-        // Both go through the same steps in the order of ids, so nothing is looked up.
-        let mut pairs: Vec<(usize, &StepState)> = Vec::with_capacity(plan.steps.len());
-        let mut states = state.steps.iter();
-        for (id, position) in plan.index().by_id() {
-            let found = states.find(|(known, _)| *known == id).map(|(_, found)| found);
-            pairs.push((position, found.expect("the plan and the run list the same steps: checked on resume")));
-        }
-        let Some((_, first)) = pairs.first() else { return Self { plan, state, found: Vec::new() } };
-        let mut found = vec![*first; pairs.len()];
-        for (position, state) in pairs {
-            found[position] = state;
-        }
-        Self { plan, state, found }
-    }
-
-    fn all(&self) -> impl Iterator<Item = (&'a PlannedStep, &'a StepState)> {
-        self.plan.steps.iter().map(|step| &**step).zip(self.found.iter().copied())
-    }
-
-    fn section(&self, section: Section) -> impl Iterator<Item = (&'a PlannedStep, &'a StepState)> {
-        self.all().filter(move |(step, _)| step.section == section)
-    }
-
-    /// Whether all that the step at a position needs is settled.
-    fn is_free(&self, position: usize) -> bool {
-        self.plan.index().needs(position).iter().all(|need| self.found[*need].phase.is_settled())
+    fn steps(&self, positions: impl Iterator<Item = usize>) -> impl Iterator<Item = &'a PlannedStep> {
+        let plan = self.plan;
+        positions.map(|position| &*plan.steps[position])
     }
 
     fn all_settled(&self, section: Section) -> bool {
-        self.section(section).all(|(_, found)| found.phase.is_settled())
+        self.frontier.is_settled(section)
     }
 
     fn first_failed(&self, section: Section) -> Option<&'a PlannedStep> {
-        self.section(section).find(|(_, found)| matches!(found.phase, StepPhase::Failed(_))).map(|(step, _)| step)
+        self.frontier.first_failed(section).map(|position| &*self.plan.steps[position])
     }
 }
 
@@ -243,10 +224,10 @@ fn steps(view: &View<'_>, moment: &Moment<'_>) -> Vec<Action> {
         if !moment.in_flight.is_empty() {
             return Vec::new();
         }
-        let open = repeating(view);
-        return if open.is_empty() { vec![ending(plan, state, cause)] } else { open };
+        let open = ends(view, view.frontier.repeating());
+        return if open.is_empty() { vec![ending(view, cause)] } else { open };
     }
-    let done: Vec<Action> = repeating(view).into_iter().filter(|action| all_items_settled(view, action)).collect();
+    let done: Vec<Action> = ends(view, view.frontier.repeating().filter(|step| view.frontier.has_no_open_part(*step)));
     if !done.is_empty() {
         return done;
     }
@@ -254,8 +235,7 @@ fn steps(view: &View<'_>, moment: &Moment<'_>) -> Vec<Action> {
     if !out_of_reach.is_empty() {
         return out_of_reach;
     }
-    let unknown = view.section(Section::Step).filter(|(_, found)| found.phase == StepPhase::Unknown);
-    let unknown: Vec<StepId> = unknown.map(|(step, _)| step.id.clone()).collect();
+    let unknown: Vec<StepId> = view.steps(view.frontier.unknown()).map(|step| step.id.clone()).collect();
     if !unknown.is_empty() {
         let pause = || vec![Action::Pause { reason: PauseReason::UnknownOutcome { steps: unknown } }];
         return if moment.in_flight.is_empty() { pause() } else { Vec::new() };
@@ -307,7 +287,7 @@ fn verify(view: &View<'_>, moment: &Moment<'_>) -> Vec<Action> {
     let breached = breach(plan, state);
     let stop = moment.stop.clone().or_else(|| breached.as_ref().and_then(Breach::cause));
     if let Some(cause) = stop.or(failed) {
-        return vec![ending(plan, state, cause)];
+        return vec![ending(view, cause)];
     }
     if let Some(pause) = breached.and_then(Breach::pause) {
         return vec![pause];
@@ -356,6 +336,15 @@ pub(crate) fn breach(plan: &Plan, state: &RunState) -> Option<Breach> {
     })
 }
 
+/// Whether a run would pause if nothing were under way.
+pub(crate) fn wants_pause(plan: &Plan, state: &RunState, frontier: &Frontier) -> bool {
+    if !matches!(state.stage, Stage::Steps | Stage::Verify) || state.stopping.is_some() {
+        return false;
+    }
+    let pauses = matches!(breach(plan, state), Some(Breach::Pause(_)));
+    pauses || (frontier.unknown().next().is_some() && state.stage == Stage::Steps)
+}
+
 /// Whether no step may begin because of a guard.
 pub(crate) fn is_held_back(plan: &Plan, state: &RunState) -> bool {
     plan.guards
@@ -382,13 +371,11 @@ fn looks(plan: &Plan, state: &RunState, moment: &Moment<'_>) -> Vec<Action> {
 
 /// A pause, if nothing but approval is waited for.
 fn waiting_for_approval(view: &View<'_>) -> Vec<Action> {
-    let in_phase =
-        |phase: StepPhase| view.section(Section::Step).filter(move |(_, found)| found.phase == phase).map(|(step, _)| step);
-    if in_phase(StepPhase::Waiting).next().is_some() {
+    if view.frontier.is_any_waiting() {
         // A delay is over by itself.
         return Vec::new();
     }
-    let (manual, approval): (Vec<_>, Vec<_>) = in_phase(StepPhase::Asking).partition(|step| step.manual.is_some());
+    let (manual, approval): (Vec<_>, Vec<_>) = view.steps(view.frontier.asking()).partition(|step| step.manual.is_some());
     let ids = |steps: Vec<&PlannedStep>| steps.into_iter().map(|step| step.id.clone()).collect::<Vec<StepId>>();
     match (manual.is_empty(), approval.is_empty()) {
         (true, true) => Vec::new(),
@@ -407,70 +394,62 @@ fn is_answered(step: &PlannedStep, state: &RunState, moment: &Moment<'_>) -> boo
     }
 }
 
-/// Steps that will never begin: of a nested file that will not, and checks of a suite that depend on one that did not pass.
+/// Steps that will never begin: of a nested file that will not, checks of a suite that depend on one that did not pass, and
+/// steps that need one that failed.
 fn out_of_reach(view: &View<'_>, section: Section) -> Vec<Action> {
     let state = view.state;
-    if view.plan.groups.is_empty() {
-        return Vec::new();
-    }
-    let reason = |step: &PlannedStep| {
-        let group = step.group.as_ref()?;
-        let never = !state.groups.contains_key(group) && (section == Section::Finally || state.step(group).phase.is_settled());
-        let without = |need: &StepId| matches!(state.step(need).phase, StepPhase::Failed(_) | StepPhase::Skipped(_));
-        let inherited = if let StepPhase::Skipped(reason) = state.step(group).phase { reason } else { SkipReason::Dependency };
-        let depends = step.weight.is_some() && step.needs.iter().any(without);
-        if never { Some(inherited) } else { depends.then_some(SkipReason::Dependency) }
+    let skip = |step: &PlannedStep| {
+        let closed = step.group.as_ref().filter(|group| !state.groups.contains_key(*group));
+        let reason = match closed.map(|group| state.step(group).phase) {
+            Some(StepPhase::Skipped(reason)) => reason,
+            Some(_) | None => SkipReason::Dependency,
+        };
+        Action::Skip { step: step.id.clone(), reason }
     };
-    let pending = view.section(section).filter(|(_, found)| found.phase == StepPhase::Pending);
-    pending.filter_map(|(step, _)| Some(Action::Skip { step: step.id.clone(), reason: reason(step)? })).collect()
+    view.steps(view.frontier.lacking(section)).map(skip).collect()
 }
 
-/// The end of the items of each step that is not ended yet.
-fn repeating(view: &View<'_>) -> Vec<Action> {
-    // In the order of the plan, so that a journal reads as the runbook does.
-    let open = view.section(Section::Step).filter(|(_, found)| found.phase == StepPhase::Repeating);
-    open.map(|(step, _)| Action::EndItems { step: step.id.clone() }).collect()
-}
-
-fn all_items_settled(view: &View<'_>, action: &Action) -> bool {
-    let Action::EndItems { step: of } = action else { return false };
-    let is_part = |step: &PlannedStep| step.group.as_ref() == Some(of) || step.item.as_ref().is_some_and(|item| item.of == *of);
-    view.section(Section::Step).all(|(step, found)| found.phase.is_settled() || !is_part(step))
+/// The end of the items of steps, in the order of the plan, so that a journal reads as the runbook does.
+fn ends(view: &View<'_>, positions: impl Iterator<Item = usize>) -> Vec<Action> {
+    view.steps(positions).map(|step| Action::EndItems { step: step.id.clone() }).collect()
 }
 
 /// Undo, or not: as the runbook says for this cause.
-fn ending(plan: &Plan, state: &RunState, cause: Cause) -> Action {
+fn ending(view: &View<'_>, cause: Cause) -> Action {
+    let (plan, state) = (view.plan, view.state);
     if !undo::is_wanted(plan, &cause) {
         let end = if state.has_effects() { undo::left_as_it_is() } else { undo::untouched(&cause) };
         return Action::BeginFinally { end, cause: Some(cause) };
     }
     let order = undo::order(state);
-    if order.is_empty() && !plan.steps.iter().any(|step| undo::needs_check(plan, state, step)) {
+    if order.is_empty() && view.frontier.unchecked().next().is_none() {
         return Action::BeginFinally { end: undo::end(state, &cause), cause: Some(cause) };
     }
     Action::BeginUndo { cause, order }
 }
 
-fn undo_stage(plan: &Plan, state: &RunState, moment: &Moment<'_>) -> Vec<Action> {
+fn undo_stage(view: &View<'_>, moment: &Moment<'_>) -> Vec<Action> {
+    let (state, frontier) = (view.state, view.frontier);
     if !moment.in_flight.is_empty() {
         return Vec::new();
     }
     let Some(run) = &state.undo else {
         return vec![Action::BeginUndo { cause: Cause::Requested, order: undo::order(state) }];
     };
+    let id = |position: usize| view.plan.steps[position].id.clone();
     // Looked at before the next undo: what was undone after a later step must not be taken for a drift of this one (a container
     // that was stopped and started is stopped by the undo of the start, and started by the undo of the stop).
-    let undone = run.order.iter().filter(|id| state.step(id).phase == StepPhase::Undone).filter_map(|id| plan.step(id));
-    if let Some(step) = undone.into_iter().find(|step| undo::needs_check(plan, state, step)) {
-        return vec![Action::CheckUndo { step: step.id.clone() }];
+    let undone = frontier.unchecked().filter(|position| frontier.phase(*position) == StepPhase::Undone);
+    let next = undone.filter_map(|position| Some((frontier.undo_place(position)?, position))).min();
+    if let Some((_, position)) = next {
+        return vec![Action::CheckUndo { step: id(position) }];
     }
-    let open = |id: &&StepId| !matches!(state.step(id).phase, StepPhase::Undone | StepPhase::UndoFailed);
-    if let Some(step) = run.order.iter().find(open) {
-        let due = (moment.is_due)(step) || moment.cleanup == Cleanup::Over;
-        return if due { vec![Action::Undo { step: step.clone() }] } else { Vec::new() };
+    if let Some(step) = frontier.to_undo().map(id) {
+        let due = (moment.is_due)(&step) || moment.cleanup == Cleanup::Over;
+        return if due { vec![Action::Undo { step }] } else { Vec::new() };
     }
-    if let Some(step) = plan.steps.iter().find(|step| undo::needs_check(plan, state, step)) {
-        return vec![Action::CheckUndo { step: step.id.clone() }];
+    if let Some(position) = frontier.unchecked().next() {
+        return vec![Action::CheckUndo { step: id(position) }];
     }
     vec![Action::BeginFinally { end: undo::end(state, &run.cause), cause: Some(run.cause.clone()) }]
 }
@@ -491,15 +470,16 @@ fn finally(view: &View<'_>, moment: &Moment<'_>) -> Vec<Action> {
         };
     }
     let provisional = state.end.unwrap_or(RunEnd::Dirty);
-    if let Some(notify) = pending_notify(plan, state, undo::trigger(provisional)) {
+    let end = undo::final_end(plan, state, provisional);
+    if let Some(notify) = pending_notify(plan, state, undo::trigger(end)) {
         return vec![notify];
     }
-    vec![Action::End { end: undo::final_end(plan, state, provisional), cause: state.cause.clone() }]
+    vec![Action::End { end, cause: state.cause.clone() }]
 }
 
 fn skip_rest(view: &View<'_>) -> Vec<Action> {
-    let open = view.section(Section::Finally).filter(|(_, found)| !found.phase.is_settled());
-    open.map(|(step, _)| Action::Skip { step: step.id.clone(), reason: SkipReason::TimeIsUp }).collect()
+    let open = view.plan.section(Section::Finally).filter(|step| !view.state.step(&step.id).phase.is_settled());
+    open.map(|step| Action::Skip { step: step.id.clone(), reason: SkipReason::TimeIsUp }).collect()
 }
 
 /// A step that was stopped by the operator is no failure of its own; after a crash nothing else tells of the cancel.
@@ -525,81 +505,40 @@ fn step_cause(state: &RunState, step: &PlannedStep) -> Cause {
 /// stands for it.
 fn failed_step<'a>(view: &View<'a>) -> Option<&'a PlannedStep> {
     let state = view.state;
-    let failed = |(step, found): &(&PlannedStep, &StepState)| {
-        matches!(found.phase, StepPhase::Failed(_)) && !found.tolerated && step.on_failure != OnFailure::Continue
-    };
     let has_items = |step: &PlannedStep| {
         state.groups.contains_key(&step.id) || state.items.get(&step.id).is_some_and(|items| !items.is_empty())
     };
-    let mut all = view.section(Section::Step).filter(failed).map(|(step, _)| step);
+    let mut all = view.steps(view.frontier.blocking());
     let first = all.next()?;
     if has_items(first) { all.find(|step| !has_items(step)).or(Some(first)) } else { Some(first) }
 }
 
-/// The steps of a section that can start: all that they need is settled, their delay is over, and they are not under way.
+/// The steps of a section that can start: all that they need is settled, their delay is over, and they are not under way. Of the
+/// items of a step as many as it says, of all together as many as the run may make at once.
 fn attempts(view: &View<'_>, moment: &Moment<'_>, section: Section) -> Vec<Action> {
-    let (plan, state) = (view.plan, view.state);
-    let ready = |position: usize, step: &PlannedStep, found: &StepState| {
-        let open = matches!(found.phase, StepPhase::Pending | StepPhase::Waiting)
-            || (found.phase == StepPhase::Asking && is_answered(step, state, moment));
-        let reached = || match (&step.group, section) {
-            (Some(group), Section::Step) => state.step(group).phase == StepPhase::Repeating,
-            (Some(_) | None, _) => true,
-        };
-        open && view.is_free(position) && reached() && !moment.in_flight.contains(&step.id) && (moment.is_due)(&step.id)
+    let (plan, state, frontier) = (view.plan, view.state, view.frontier);
+    let budget = plan.limits.max_parallel.saturating_sub(moment.in_flight.len());
+    let can = |position: &usize| {
+        let step = &plan.steps[*position];
+        let answered = frontier.phase(*position) != StepPhase::Asking || is_answered(step, state, moment);
+        answered && !moment.in_flight.contains(&step.id) && (moment.is_due)(&step.id)
     };
-    let mut places = Places::new(plan, state, moment, section);
-    let own = view.all().enumerate().filter(|(_, (step, _))| step.section == section);
-    let ready = own.filter(|(position, (step, found))| ready(*position, step, found)).map(|(_, (step, _))| step);
-    ready.filter(|step| places.admit(state, step)).map(|step| Action::Attempt { step: step.id.clone() }).collect()
-}
-
-/// How many more items of each step may begin.
-struct Places<'a>(BTreeMap<&'a StepId, usize>);
-
-impl<'a> Places<'a> {
-    fn new(plan: &'a Plan, state: &RunState, moment: &Moment<'_>, section: Section) -> Self {
-        let steps = plan.section(section).filter_map(|step| Some((&step.id, step.for_each.as_ref()?)));
-        let mut free: BTreeMap<&StepId, usize> =
-            steps.map(|(id, for_each)| (id, usize::try_from(for_each.max_parallel).unwrap_or(usize::MAX))).collect();
-        for step in plan.section(section) {
-            let Some(item) = &step.item else { continue };
-            let begun = has_begun(state.step(&step.id).phase) || moment.in_flight.contains(&step.id);
-            if let (true, Some(places)) = (begun, free.get_mut(&item.of)) {
-                *places = places.saturating_sub(1);
-            }
-        }
-        Self(free)
+    let mut found: Vec<usize> = frontier.ready(section).filter(can).take(budget).collect();
+    for (owner, pending) in frontier.items().filter(|(owner, _)| plan.steps[*owner].section == section) {
+        let places = plan.steps[owner].for_each.as_ref().map_or(0, |for_each| for_each.max_parallel);
+        let places = usize::try_from(places).unwrap_or(usize::MAX);
+        // One that waits for its next attempt keeps its place, and so does one that is asked what it would do.
+        let asked = moment
+            .in_flight
+            .iter()
+            .filter_map(|id| plan.index().position(id))
+            .filter(|position| frontier.item_of(*position) == Some(owner) && frontier.phase(*position) == StepPhase::Pending);
+        let free = places.saturating_sub(frontier.n_begun(owner) + asked.count());
+        found.extend(pending.iter().copied().filter(can).take(free.min(budget)));
     }
-
-    /// Whether a step may begin now. An item that waits for its next attempt keeps its place.
-    fn admit(&mut self, state: &RunState, step: &PlannedStep) -> bool {
-        let Some(item) = &step.item else { return true };
-        if has_begun(state.step(&step.id).phase) {
-            return true;
-        }
-        let Some(places) = self.0.get_mut(&item.of).filter(|places| **places > 0) else { return false };
-        *places -= 1;
-        true
-    }
-}
-
-/// Whether a step has begun and has not ended.
-fn has_begun(phase: StepPhase) -> bool {
-    match phase {
-        StepPhase::Repeating
-        | StepPhase::Running
-        | StepPhase::Asking
-        | StepPhase::Waiting
-        | StepPhase::Unknown
-        | StepPhase::Undoing => true,
-        StepPhase::Pending
-        | StepPhase::Skipped(_)
-        | StepPhase::Succeeded
-        | StepPhase::Failed(_)
-        | StepPhase::Undone
-        | StepPhase::UndoFailed => false,
-    }
+    found.sort_unstable();
+    found.truncate(budget);
+    view.steps(found.into_iter()).map(|step| Action::Attempt { step: step.id.clone() }).collect()
 }
 
 fn slow_notify(plan: &Plan, state: &RunState, moment: &Moment<'_>) -> Option<Action> {

@@ -16,6 +16,18 @@ pub(crate) struct Finding {
     pub cases: Vec<Verdict>,
     /// What was expected and is not so, one a line.
     pub misses: Vec<String>,
+    /// Whether it is a smoke test that wrote, and did not show that it removed what it made.
+    pub may_have_left: bool,
+}
+
+/// Before the name of a case of a smoke test that removes what other cases made.
+const CLEANUP: &str = "cleanup: ";
+
+/// Whether the cases of a smoke test show that nothing is left of what it made: all of them pass, or all that clean up do.
+fn shows_cleanup(cases: &[Verdict]) -> bool {
+    let good = |case: &Verdict| case.outcome <= Outcome::Warn;
+    let mut cleanups = cases.iter().filter(|case| case.name.starts_with(CLEANUP)).peekable();
+    if cleanups.peek().is_some() { cleanups.all(good) } else { !cases.is_empty() && cases.iter().all(good) }
 }
 
 /// Reads an answer to `check` or `apply` against the expectations, whose values are rendered already.
@@ -24,13 +36,27 @@ pub(crate) struct Finding {
 /// The answer does not fit the call: a bug in the plugin or the host.
 pub(crate) fn read(answer: Answer, expect: &[PlannedExpectation]) -> Result<Finding, Fault> {
     let mut finding = match answer {
-        Answer::Report { outcome, summary, output, measurements } => {
-            Finding { outcome, summary, output, changed: false, measurements, cases: Vec::new(), misses: Vec::new() }
-        }
+        Answer::Report { outcome, summary, output, measurements } => Finding {
+            outcome,
+            summary,
+            output,
+            changed: false,
+            measurements,
+            cases: Vec::new(),
+            misses: Vec::new(),
+            may_have_left: false,
+        },
         Answer::Verdicts(cases) => smoke_test(cases),
-        Answer::Completion { summary, output, changed, measurements } => {
-            Finding { outcome: Outcome::Pass, summary, output, changed, measurements, cases: Vec::new(), misses: Vec::new() }
-        }
+        Answer::Completion { summary, output, changed, measurements } => Finding {
+            outcome: Outcome::Pass,
+            summary,
+            output,
+            changed,
+            measurements,
+            cases: Vec::new(),
+            misses: Vec::new(),
+            may_have_left: false,
+        },
         Answer::Proposal(_) | Answer::Observation(_) => return Err(misfit("a proposal or an observation")),
     };
     if template::says_cut(&finding.output) {
@@ -75,6 +101,7 @@ fn smoke_test(cases: Vec<Verdict>) -> Finding {
         output: serde_json::json!({ "passed": good, "total": cases.len() }),
         changed: false,
         measurements: Vec::new(),
+        may_have_left: !shows_cleanup(&cases),
         cases,
         misses: bad,
     }
@@ -137,7 +164,7 @@ fn equal(found: &Json, expected: &Json) -> bool {
 impl Finding {
     /// The result of the attempt.
     pub(crate) fn into_result(self) -> AttemptResult {
-        let Self { outcome, summary, output, changed, measurements, cases, misses } = self;
+        let Self { outcome, summary, output, changed, measurements, cases, misses, may_have_left } = self;
         let class = match outcome {
             Outcome::Pass | Outcome::Warn => {
                 let summary = if misses.is_empty() { summary } else { format!("{summary} ({})", misses.join("; ")) };
@@ -148,7 +175,7 @@ impl Finding {
         };
         let message = if misses.is_empty() { summary } else { misses.join("; ") };
         let fault = Fault::new(class, "engine.expect", message);
-        AttemptResult::Failed { fault, outcome: Some(outcome), output: Some(output), measurements, cases }
+        AttemptResult::Failed { fault, outcome: Some(outcome), output: Some(output), measurements, cases, may_have_left }
     }
 }
 

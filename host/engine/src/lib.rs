@@ -12,6 +12,7 @@ mod digest;
 mod dry_run;
 mod event;
 mod execute;
+mod frontier;
 mod graph;
 mod ids;
 mod journal;

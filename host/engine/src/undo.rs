@@ -4,7 +4,7 @@ use crate::event::{Cause, RunEnd, Section, Trigger, UndoFinding, UndoPlan, Windo
 use crate::ids::StepId;
 use crate::known::Known;
 use crate::model::{OnBreach, OnFailure, UndoCause, VerifyUndo};
-use crate::operate::{Operate, Outcome};
+use crate::operate::{Kind, Operate, Outcome};
 use crate::plan::{Plan, PlannedStep, PlannedUndo};
 use crate::state::{EffectState, RunState, StepPhase};
 use crate::template::{self, Scope, StepView};
@@ -118,13 +118,28 @@ fn warns(state: &RunState, step: &PlannedStep) -> bool {
     failed || found.outcome == Some(Outcome::Warn) || matches!(found.phase, StepPhase::Skipped(crate::SkipReason::Operator))
 }
 
+/// The end with what smoke tests add: one that wrote and did not show that it removed what it made is no clean end.
+pub(crate) fn with_leftovers(plan: &Plan, state: &RunState, end: RunEnd) -> RunEnd {
+    let left = |step: &std::sync::Arc<PlannedStep>| {
+        let found = state.step(&step.id);
+        let cut_off = found.cut_off && step.facts.kind == Kind::SmokeTest && step.facts.writes;
+        found.may_have_left || cut_off
+    };
+    let left = || plan.steps.iter().any(left);
+    match end {
+        RunEnd::Succeeded if left() => RunEnd::SucceededWithWarnings,
+        RunEnd::FailedClean | RunEnd::Cancelled | RunEnd::Undone if left() => RunEnd::Dirty,
+        end => end,
+    }
+}
+
 /// The end with what finally and notify add: they never hide a result, and never let it look better than it is.
 pub(crate) fn final_end(plan: &Plan, state: &RunState, provisional: RunEnd) -> RunEnd {
     let finally = plan.section(Section::Finally).any(|step| {
         let cut = matches!(state.step(&step.id).phase, StepPhase::Skipped(crate::SkipReason::TimeIsUp));
         cut || warns(state, step)
     });
-    match provisional {
+    match with_leftovers(plan, state, provisional) {
         RunEnd::Succeeded if finally || !state.notify_faults.is_empty() => RunEnd::SucceededWithWarnings,
         other => other,
     }

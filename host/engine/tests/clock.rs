@@ -35,6 +35,8 @@ fn a_clock_that_is_set_while_a_run_goes_on_changes_nothing_of_it() {
         run.clock.set_by(jumps.clone());
         assert_eq!(end(run.execute()).0, RunEnd::Succeeded, "{jumps:?}");
         assert_eq!(run.world.applied(), ["a", "b"], "{jumps:?}");
+        let passed = u64::try_from(run.clock.monotonic().as_millis()).unwrap();
+        assert_eq!(run.state().took_ms, passed, "{jumps:?}: how long it took is no matter of the clock on the wall");
         for record in run.records() {
             if let RunEvent::AttemptEnded { duration_ms, .. } = record.event {
                 assert!(duration_ms < 1_000, "{jumps:?}: an attempt took {duration_ms} ms");

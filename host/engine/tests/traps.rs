@@ -108,8 +108,30 @@ fn an_undo_that_fails_is_dirty_whatever_else_went_well() {
 
 #[test]
 fn undo_is_the_default_for_every_way_to_fail() {
-    let plan = plan(TWO);
-    assert_eq!(plan.undo.on.0.len(), 4, "failure, cancel, timeout, verify-failure: {:?}", plan.undo.on);
+    let failing = || World::default().with("b", [Reply::Fails(ErrorClass::Assertion)]);
+    let whole = format!("{TWO}[[verify]]\nid = \"sound\"\nuses = \"test:look\"\n");
+    let after = "[[step]]\nid = \"long\"\nuses = \"test:look\"\nuntil = \"outcome == 'fail'\"\nwithin = \"9h\"\nevery = \"1m\"\n";
+    let cancelled = Run::new(&whole, World::default());
+    // At the first record after the effect of `a`.
+    let token = cancelled.options.cancel.clone();
+    let reporter = &mut |record: &Record| {
+        if matches!(&record.event, RunEvent::AttemptEnded { step, .. } if step.as_str() == "a") {
+            token.cancel();
+        }
+    };
+    let (plan, world, journal) = (&cancelled.plan, &cancelled.world, &cancelled.journal);
+    let outcome = block_on(execute(plan, world, journal, &cancelled.clock, reporter, &cancelled.options));
+    let runs = [
+        ("failure", Run::new(&whole, failing())),
+        ("timeout", Run::new(&format!("timeout = \"1h\"\n{TWO}{after}"), World::default())),
+        ("verify", Run::new(&whole, World::default().with("sound", [Reply::Fails(ErrorClass::Assertion)]))),
+    ];
+    let mut ends = vec![("cancel", end(outcome).0, cancelled.world.undone())];
+    ends.extend(runs.map(|(why, run)| (why, end(run.execute()).0, run.world.undone())));
+    for (why, ended, undone) in ends {
+        assert_eq!(ended, RunEnd::Undone, "{why}");
+        assert!(undone.contains(&"a".to_owned()), "{why}: {undone:?}");
+    }
 }
 
 #[test]

@@ -4,6 +4,7 @@
 //! finished run fold the same events and therefore say the same.
 
 pub mod checks;
+mod difference;
 mod events;
 mod fit;
 mod format;

@@ -47,6 +47,9 @@ pub fn lines(summary: &Summary, record: &Record) -> Vec<Line> {
             }));
             lines
         }
+        RunEvent::StillWaiting { step, call, waited_ms, at_most_ms, then } => {
+            vec![line(Tone::Plain, crate::summary::waiting_text(step, *call, (*waited_ms, *at_most_ms), *then))]
+        }
         RunEvent::LockWaiting { name, holder } => {
             vec![line(Tone::Warning, format!("waiting for lock `{name}`, held by {holder}"))]
         }
@@ -90,8 +93,11 @@ pub fn lines(summary: &Summary, record: &Record) -> Vec<Line> {
         RunEvent::UndoEnded { step, result, then, duration_ms, .. } => vec![undo_line(step, result, *then, *duration_ms)],
         RunEvent::UndoChecked { step, finding } => vec![match finding {
             UndoFinding::Restored => line(Tone::Good, format!("  ✓ {step}: observed again, as before")),
+            UndoFinding::TookEffect { .. } => {
+                line(Tone::Plain, format!("  {step}: it took effect, and stays: the runbook says that it cannot be undone"))
+            }
             UndoFinding::Drifted { before, now } => {
-                line(Tone::Bad, format!("  ✗ {step}: not as before: before {before}, now {now}"))
+                line(Tone::Bad, format!("  ✗ {step}: not as before: {}", crate::difference::text(before, now)))
             }
             UndoFinding::Unknown { fault } => {
                 line(Tone::Bad, format!("  ✗ {step}: it cannot be told what it left: {}", fault.message))

@@ -3,9 +3,9 @@
 use crate::timeline::Timeline;
 use jiff::Timestamp;
 use runbook_engine::{
-    ApprovalVerdict, AttemptResult, Cause, Effect, Fault, Item, LogLine, Look, LookVerdict, Measurement, Outcome, PauseReason,
-    Record, Recovery, RetryOf, RunEnd, RunEvent, RunHeader, RunPhase, Section, SkipReason, StepId, Then, UndoFinding, UndoPlan,
-    UndoResult, Verdict, WindowVerdict, describe_closed,
+    AfterWait, ApprovalVerdict, AttemptResult, CallPurpose, Cause, Effect, Fault, Item, LogLine, Look, LookVerdict, Measurement,
+    Outcome, PauseReason, Record, Recovery, RetryOf, RunEnd, RunEvent, RunHeader, RunPhase, Section, SkipReason, StepId, Then,
+    UndoFinding, UndoPlan, UndoResult, Verdict, WindowVerdict, describe_closed,
 };
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -32,8 +32,10 @@ pub struct Summary {
     pub started: Timestamp,
     /// When it ended.
     pub ended: Option<Timestamp>,
-    /// From start to end, or to the last event, in milliseconds.
+    /// How long it was executed, by the monotonic clock, in milliseconds: pauses and the time after a crash are no part of it.
     pub duration_ms: u64,
+    #[serde(skip)]
+    executed: Executed,
     /// Where it stands.
     pub state: String,
     /// How it ended.
@@ -53,6 +55,8 @@ pub struct Summary {
     pub execution: Execution,
     /// Its steps, in file order.
     pub steps: Vec<StepSummary>,
+    #[serde(skip)]
+    places: BTreeMap<String, usize>,
     /// The run that it tries again.
     pub retry_of: Option<String>,
     /// Items that the other run has done, with their outputs.
@@ -105,6 +109,11 @@ pub struct StepSummary {
     pub effects: Vec<Effect>,
     /// Whether it changed anything.
     pub changed: bool,
+    /// Whether it is a smoke test that wrote, and did not show that it removed what it made.
+    pub may_have_left: bool,
+    /// Whether it counts as begun only because it was asked what it would do.
+    #[serde(skip)]
+    asked: bool,
     /// What it produced.
     pub output: serde_json::Value,
     /// What a check found, if it could look.
@@ -198,6 +207,7 @@ impl Summary {
             started: header.started,
             ended: None,
             duration_ms: 0,
+            executed: Executed::since(header.started),
             state: RunPhase::Running.name().to_owned(),
             end: None,
             cause: None,
@@ -206,6 +216,7 @@ impl Summary {
             to_continue: None,
             execution: Execution::Unknown,
             steps: Vec::new(),
+            places: BTreeMap::new(),
             retry_of: None,
             assumed_items: BTreeMap::new(),
             window: None,
@@ -248,6 +259,11 @@ impl Summary {
         let text = match end {
             RunEnd::Succeeded => return "Succeeded. Everything was done.".to_owned(),
             RunEnd::SucceededWithWarnings => return "Succeeded, with warnings that somebody should look at.".to_owned(),
+            RunEnd::Dirty if self.is_dirty_by_tests_only() => {
+                return "DIRTY. No step left a change, but a smoke test wrote and did not show that it removed what it made: \
+                        a person must look now."
+                    .to_owned();
+            }
             RunEnd::Dirty => return "DIRTY. Something was changed and not put back: a person must look now.".to_owned(),
             RunEnd::FailedClean | RunEnd::Cancelled => "No step had changed anything.",
             RunEnd::Undone if undone.is_empty() => "Nothing that was done needs an undo, or has one.",
@@ -257,21 +273,37 @@ impl Summary {
         format!("{} {text}", self.verdict)
     }
 
+    /// Where the step with this id stands: a run of ten thousand steps is not searched for each record.
+    fn place(&self, id: &StepId) -> Option<usize> {
+        let known = self.places.get(id.as_str()).copied();
+        known.filter(|place| self.steps.get(*place).is_some_and(|step| step.id == id.as_str()))
+    }
+
+    fn note_places(&mut self) {
+        self.places = self.steps.iter().enumerate().map(|(place, step)| (step.id.clone(), place)).collect();
+    }
+
     /// The step with this id.
     pub fn step(&self, id: &StepId) -> Option<&StepSummary> {
-        self.steps.iter().find(|step| step.id == id.as_str())
+        self.place(id).map(|place| &self.steps[place])
     }
 
     /// Takes in one more record.
     pub fn fold(&mut self, record: &Record) {
-        self.duration_ms = u64::try_from(record.at.as_millisecond().saturating_sub(self.started.as_millisecond())).unwrap_or(0);
         if let Some(phase) = record.event.phase() {
             phase.name().clone_into(&mut self.state);
         }
         self.timeline.fold(record);
+        self.fold_event(record);
+        self.executed.last = record.at;
+        self.duration_ms = self.executed.total_ms(record.at);
+    }
+
+    fn fold_event(&mut self, record: &Record) {
         match &record.event {
             RunEvent::RunStarted { steps, retry_of, .. } => {
                 self.steps = steps.iter().map(StepSummary::new).collect();
+                self.note_places();
                 if let Some(retry) = retry_of {
                     self.retry(retry);
                 }
@@ -280,6 +312,8 @@ impl Summary {
                 self.locks = locks.iter().map(|lock| lock.name.clone()).collect();
             }
             RunEvent::Resumed { .. } | RunEvent::UndoRequested { .. } => {
+                self.executed.begin(record.at);
+                self.not_asked_any_more();
                 self.paused = None;
                 self.to_continue = None;
                 self.ended = None;
@@ -291,11 +325,15 @@ impl Summary {
                     self.set_cause(cause);
                 }
             }
-            RunEvent::Paused { reason } => {
+            RunEvent::Paused { reason, took_ms } => {
+                self.executed.end(*took_ms, record.at);
+                self.not_asked_any_more();
                 self.paused = Some(pause_text(reason));
                 self.to_continue = Some(way_on(reason, crate::line::short(&self.run)));
             }
-            RunEvent::RunEnded { end, cause } => {
+            RunEvent::RunEnded { end, cause, took_ms } => {
+                self.executed.end(*took_ms, record.at);
+                self.not_asked_any_more();
                 self.ended = Some(record.at);
                 self.end = Some(*end);
                 if let Some(cause) = cause {
@@ -316,6 +354,7 @@ impl Summary {
             | RunEvent::StepSkipped { step, .. }
             | RunEvent::AttemptStarted { step, .. }
             | RunEvent::AttemptRefused { step, .. }
+            | RunEvent::StillWaiting { step, .. }
             | RunEvent::AttemptEnded { step, .. }
             | RunEvent::Recovered { step, .. }
             | RunEvent::UndoStarted { step, .. }
@@ -323,10 +362,28 @@ impl Summary {
             | RunEvent::UndoChecked { step, .. }
             | RunEvent::NotifyStarted { notify: step, .. }
             | RunEvent::NotifyEnded { notify: step, .. } => {
-                if let Some(step) = self.steps.iter_mut().find(|known| known.id == step.as_str()) {
+                if let Some(step) = self.place(step).map(|place| &mut self.steps[place]) {
                     step.fold(&record.event);
                 }
             }
+        }
+    }
+
+    /// Whether nothing is left of what steps did, so that only what a smoke test made can be left.
+    fn is_dirty_by_tests_only(&self) -> bool {
+        let settled = |step: &StepSummary| {
+            let open = matches!(step.state, StepState::UndoFailed | StepState::UnknownOutcome);
+            !open && ((!step.changed && step.effects.is_empty()) || step.state == StepState::Undone)
+        };
+        self.steps.iter().any(|step| step.may_have_left) && self.steps.iter().all(settled)
+    }
+
+    /// A step that was asked what it would do, and whose answer nobody waits for any more, has not begun.
+    fn not_asked_any_more(&mut self) {
+        for step in self.steps.iter_mut().filter(|step| step.asked && step.state == StepState::Running) {
+            step.state = StepState::Pending;
+            step.asked = false;
+            step.summary.clear();
         }
     }
 
@@ -349,6 +406,10 @@ impl Summary {
         if !unknown.is_empty() {
             return format!("look what {} left, and put it back by hand", unknown.join(", "));
         }
+        let left: Vec<_> = self.steps.iter().filter(|step| step.may_have_left).map(|step| format!("`{}`", step.id)).collect();
+        if !left.is_empty() {
+            return format!("look what smoke test {} made and did not remove, and remove it by hand", left.join(", "));
+        }
         let failed = self.steps.iter().find(|step| step.state == StepState::Failed && step.section == Section::Step);
         match failed {
             Some(step) => format!(
@@ -363,7 +424,7 @@ impl Summary {
     fn retry(&mut self, retry: &RetryOf) {
         self.retry_of = Some(retry.run.to_string());
         for assumed in &retry.assumed {
-            match self.steps.iter_mut().find(|step| step.id == assumed.step.as_str()) {
+            match self.place(&assumed.step).map(|place| &mut self.steps[place]) {
                 Some(step) => step.assume(&retry.run.short(), &assumed.output),
                 None => drop(self.assumed_items.insert(assumed.step.clone(), assumed.output.clone())),
             }
@@ -372,7 +433,7 @@ impl Summary {
 
     /// Each item has a line of its own, after the step that it is an item of.
     fn list_items(&mut self, of: &StepId, items: &[Item]) {
-        let Some(position) = self.steps.iter().position(|step| step.id == of.as_str()) else { return };
+        let Some(position) = self.place(of) else { return };
         let parent = &mut self.steps[position];
         parent.state = StepState::Running;
         parent.summary = format!("{} to do", crate::line::counted(items.len(), "item"));
@@ -384,6 +445,7 @@ impl Summary {
             }
         }
         self.steps.splice(position + 1..=position, new);
+        self.note_places();
     }
 
     fn set_cause(&mut self, cause: &Cause) {
@@ -417,6 +479,8 @@ impl StepSummary {
             fault: None,
             effects: Vec::new(),
             changed: false,
+            may_have_left: false,
+            asked: false,
             output: serde_json::Value::Null,
             outcome: None,
             measurements: Vec::new(),
@@ -506,11 +570,22 @@ impl StepSummary {
                     }
                 }
             }
+            RunEvent::StillWaiting { step, call, waited_ms, at_most_ms, then } => {
+                if self.state == StepState::Pending {
+                    self.state = StepState::Running;
+                    self.asked = true;
+                }
+                self.summary = waiting_text(step, *call, (*waited_ms, *at_most_ms), *then);
+            }
             RunEvent::UndoChecked { finding, .. } => match finding {
                 UndoFinding::Restored => self.restored = true,
+                UndoFinding::TookEffect { .. } => {
+                    self.changed = true;
+                    "it was stopped, took effect, and stays".clone_into(&mut self.summary);
+                }
                 UndoFinding::Drifted { before, now } => {
                     self.state = StepState::UndoFailed;
-                    self.undo = Some(format!("after the undo it is not as before: before {before}, now {now}"));
+                    self.undo = Some(format!("after the undo it is not as before: {}", crate::difference::text(before, now)));
                 }
                 UndoFinding::Unknown { fault } if self.state != StepState::Undone => {
                     self.state = StepState::UnknownOutcome;
@@ -580,7 +655,8 @@ impl StepSummary {
                 self.changed |= changed;
                 self.cases.clone_from(cases);
             }
-            AttemptResult::Failed { fault, cases, output, outcome, measurements } => {
+            AttemptResult::Failed { fault, cases, output, outcome, measurements, may_have_left } => {
+                self.may_have_left |= may_have_left;
                 self.outcome = *outcome;
                 self.measurements.clone_from(measurements);
                 self.cases.clone_from(cases);
@@ -728,6 +804,59 @@ fn way_on(reason: &PauseReason, run: &str) -> String {
             format!("continue with {resume}")
         }
     }
+}
+
+/// What a run waits for: `pausing: waiting for `x`, 40 s of at most 5m`.
+pub(crate) fn waiting_text(step: &StepId, call: CallPurpose, (waited_ms, at_most_ms): (u64, u64), then: AfterWait) -> String {
+    let duration = |ms: u64| runbook_document::format_duration(Duration::from_millis(ms / 1_000 * 1_000));
+    let (waited, at_most) = (duration(waited_ms), duration(at_most_ms));
+    match (then, call) {
+        (AfterWait::Pauses, _) => format!("pausing: waiting for `{step}`, {waited} of at most {at_most}"),
+        (AfterWait::GoesOn, CallPurpose::Plan) => {
+            format!("waiting for `{step}` to say what it would do, {waited} of at most {at_most}")
+        }
+        (AfterWait::GoesOn, CallPurpose::Observe) => {
+            format!("waiting for `{step}` to say what is there, {waited} of at most {at_most}")
+        }
+        (AfterWait::GoesOn, CallPurpose::Attempt | CallPurpose::Undo) => {
+            format!("waiting for `{step}`, {waited} of at most {at_most}")
+        }
+    }
+}
+
+/// How long a run was executed: the sum of what each execution says by its monotonic clock. One that was cut off says nothing,
+/// so of that one the clock on the wall must do.
+#[derive(Debug, Clone)]
+struct Executed {
+    before_ms: u64,
+    since: Option<Timestamp>,
+    last: Timestamp,
+}
+
+impl Executed {
+    fn since(at: Timestamp) -> Self {
+        Self { before_ms: 0, since: Some(at), last: at }
+    }
+
+    fn begin(&mut self, at: Timestamp) {
+        let cut_off = self.since.map_or(0, |since| between(since, self.last));
+        self.before_ms += cut_off;
+        self.since = Some(at);
+    }
+
+    fn end(&mut self, took_ms: Option<u64>, at: Timestamp) {
+        let by_the_wall = || self.since.map_or(0, |since| between(since, at));
+        self.before_ms += took_ms.unwrap_or_else(by_the_wall);
+        self.since = None;
+    }
+
+    fn total_ms(&self, at: Timestamp) -> u64 {
+        self.before_ms + self.since.map_or(0, |since| between(since, at))
+    }
+}
+
+fn between(from: Timestamp, to: Timestamp) -> u64 {
+    u64::try_from(to.as_millisecond().saturating_sub(from.as_millisecond())).unwrap_or(0)
 }
 
 fn pause_text(reason: &PauseReason) -> String {

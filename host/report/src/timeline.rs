@@ -154,7 +154,7 @@ impl Timeline {
                 UndoResult::Failed { fault } => self.end(Some(step), at, SpanEnd::Failed, &fault.message),
             },
             RunEvent::UndoChecked { step, finding } => match finding {
-                UndoFinding::Restored => {}
+                UndoFinding::Restored | UndoFinding::TookEffect { .. } => {}
                 UndoFinding::Drifted { .. } => self.blame(step, "after it, it was not as before"),
                 UndoFinding::Unknown { fault } => self.blame(step, &fault.message),
             },
@@ -163,7 +163,7 @@ impl Timeline {
                 None => self.end(Some(notify), at, SpanEnd::Good, "sent"),
                 Some(fault) => self.end(Some(notify), at, SpanEnd::Failed, &fault.message),
             },
-            RunEvent::Paused { reason } => {
+            RunEvent::Paused { reason, .. } => {
                 self.begin(None, Activity::Pause, at);
                 if let Some(span) = self.spans.last_mut() {
                     pause(reason).clone_into(&mut span.summary);
@@ -178,6 +178,7 @@ impl Timeline {
             RunEvent::RunEnded { .. } => self.end(None, at, SpanEnd::Good, ""),
             RunEvent::RunStarted { .. }
             | RunEvent::LockWaiting { .. }
+            | RunEvent::StillWaiting { .. }
             | RunEvent::WindowChecked { .. }
             | RunEvent::StepsBegan { .. }
             | RunEvent::LocksRetaken { .. }

@@ -27,6 +27,7 @@ use crate::capability::{Capability, Verb};
 use runbook_document::{Diagnostic, Diagnostics, Key, Located, Reader, Source, Span, Table, Value};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// One `[targets.NAME]`.
 #[derive(Debug, Clone, PartialEq)]
@@ -82,6 +83,16 @@ impl Target {
             TargetKind::Files(files) => format!("directory {}", files.root),
             TargetKind::Process(process) => format!("program {}", process.program.named().display()),
             TargetKind::Secret(secret) => format!("secret `{}`", secret.secret),
+        }
+    }
+
+    /// How long one call of a plugin to it may take, if it limits that.
+    pub fn timeout(&self) -> Option<Duration> {
+        match &self.kind {
+            TargetKind::Http(http) => Some(http.timeout),
+            TargetKind::Sql(sql) => Some(sql.timeout),
+            TargetKind::Process(process) => process.timeout,
+            TargetKind::Docker(_) | TargetKind::Files(_) | TargetKind::Secret(_) => None,
         }
     }
 

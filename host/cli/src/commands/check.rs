@@ -11,12 +11,12 @@ use crate::operate::Operator;
 use crate::prepare;
 use crate::runbook_file::RunbookFile;
 use crate::ui;
+use crate::unkept::Unkept;
 use crate::waivers::{Standing, Waivers};
 use crate::whole_file::{self, Rights};
 use runbook_document::Source;
 use runbook_engine::model::{Step, Weight};
 use runbook_engine::{Holder, OutsideWindow, Params, Plan, Record, RunId, Runbook, Section, StepId, resolve_params};
-use runbook_journal::{Location, SqlJournal};
 use runbook_report::Summary;
 use runbook_report::checks::{CheckFormat, CheckResult, Checks, Health, Stake};
 use std::collections::{BTreeMap, BTreeSet};
@@ -170,10 +170,9 @@ async fn make(
     let operator = Operator::new(context, &prepared, run)?;
     let dead = |holder: &Holder| execution::is_dead(context, holder);
     let options = execution::options(context, run, environment, brake, OutsideWindow::AsWritten, &dead);
-    let kept_by_nobody = tempfile::tempdir()?;
-    let journal = Location::File(kept_by_nobody.path().join("journal.db"));
-    let journal = SqlJournal::open(&journal).await.map_err(Failure::engine)?;
-    let mut summary = Summary::of(&super::exec::header(context, run, &plan, environment), &[]);
+    let header = super::exec::header(context, run, &plan, environment);
+    let mut summary = Summary::of(&header, &[]);
+    let journal = Unkept::new(header);
     let mut tell = |record: &Record| {
         summary.fold(record);
         if let Some(events) = events {

@@ -5,7 +5,7 @@ use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
 use crate::operate::Operator;
 use crate::ui;
-use runbook_engine::{Audience, DryFinding, DryStep, Outcome, Plan, RunId, Section};
+use runbook_engine::{Audience, DryFinding, DryStep, Kind, Outcome, Plan, RunId, Section};
 use std::fmt::Write as _;
 
 /// Shows what would happen. A preflight that fails now decides how the program ends.
@@ -30,16 +30,30 @@ pub async fn run(
     text.push_str(&runbook_report::table(&rows));
     let stopped = found.iter().find(|step| is_preflight(plan, step) && !is_good(&step.finding));
     let effects: usize = found.iter().map(n_effects).sum();
-    let _ = write!(text, "\n\n{}", conclusion(stopped, effects));
+    let tests: Vec<String> =
+        found.iter().filter(|step| is_writing_test(plan, step)).map(|step| format!("`{}`", step.id)).collect();
+    let _ = write!(text, "\n\n{}", conclusion(stopped, effects, &tests));
     ui::text(&text)?;
     Ok(if stopped.is_some() { ExitStatus::CheckFailed } else { ExitStatus::Success })
 }
 
-fn conclusion(stopped: Option<&DryStep>, effects: usize) -> String {
-    match stopped {
-        Some(step) => format!("The run would stop at preflight `{}` and change nothing.", step.id),
-        None => format!("{} would happen, as far as it is known now.", ui::counted(effects, "effect")),
+fn conclusion(stopped: Option<&DryStep>, effects: usize, tests: &[String]) -> String {
+    match (stopped, tests) {
+        (Some(step), _) => format!("The run would stop at preflight `{}` and change nothing.", step.id),
+        (None, []) => format!("{} would happen, as far as it is known now.", ui::counted(effects, "effect")),
+        (None, tests) => format!(
+            "{} of steps would happen, as far as it is known now, and what smoke tests write and remove again: {}.",
+            ui::counted(effects, "effect"),
+            tests.join(", ")
+        ),
     }
+}
+
+/// Whether it is a smoke test that writes: what it would do is not known before.
+fn is_writing_test(plan: &Plan, step: &DryStep) -> bool {
+    let planned = plan.step(&step.id.as_written());
+    let writes = planned.is_some_and(|planned| planned.facts.kind == Kind::SmokeTest && planned.facts.writes);
+    writes && !matches!(step.finding, DryFinding::Skipped)
 }
 
 fn is_preflight(plan: &Plan, step: &DryStep) -> bool {

@@ -9,7 +9,7 @@ use crate::operate::Operator;
 use crate::prepare::{self, Prepared};
 use crate::ui;
 use runbook_authority::Effect;
-use runbook_engine::model::{OnBreach, Outside, SecretEntry};
+use runbook_engine::model::{OnBreach, Outside, SecretEntry, Step};
 use runbook_engine::{
     Answered, Audience, Call, DryFinding, DryStep, ErrorClass, Fault, Json, Operate, OperationFacts, Plan, PlannedGuard,
     PlannedItems, PlannedStep, PlannedUndo, RunId, Section, StepId, resolve_params,
@@ -74,7 +74,10 @@ fn render(prepared: &Prepared, plan: &Plan, found: &[DryStep], audience: Audienc
             continue;
         }
         let groups = groups(plan, *section);
-        let rows: Vec<_> = steps.iter().map(|step| row(plan, step, groups.get(&step.id))).collect();
+        let line = Line::of(&steps);
+        let above = std::iter::once(None).chain(steps.iter().map(|step| Some(*step)));
+        let rows: Vec<_> =
+            steps.iter().zip(above).map(|(step, above)| row(step, order(step, above, line), groups.get(&step.id))).collect();
         let together = if groups.is_empty() { "" } else { " (those with one number run at the same time)" };
         let _ = write!(text, "\n{heading}{together}\n{}\n", indent(&runbook_report::table(&rows)));
     }
@@ -92,6 +95,14 @@ fn render(prepared: &Prepared, plan: &Plan, found: &[DryStep], audience: Audienc
         let _ = write!(text, "\nSecrets, by name\n{}\n", indent(&runbook_report::table(&secrets)));
     }
     let _ = write!(text, "\nAuthority\n{}\n", indent(&authority(prepared, plan)));
+    let times = times(prepared);
+    if !times.is_empty() {
+        let _ = write!(
+            text,
+            "\nTime: the target's limit holds for each call, whatever the step says\n{}\n",
+            indent(&runbook_report::table(&times))
+        );
+    }
     let writing = prepared.sites.values().filter(|site| changes(site)).count();
     let contacted = match audience {
         Audience::Nobody => "Nothing was contacted.",
@@ -130,13 +141,23 @@ fn guard_row(guard: &PlannedGuard) -> Vec<String> {
 /// For each step of a section the number of its group: steps of one group run at the same time. Empty if no two steps do.
 fn groups(plan: &Plan, section: Section) -> BTreeMap<StepId, usize> {
     let mut groups: BTreeMap<StepId, usize> = BTreeMap::new();
+    let mut ends: BTreeMap<StepId, usize> = BTreeMap::new();
     // A step may stand before what it needs; there is no circle, so this comes to an end.
     let mut settled = false;
     while !settled {
         settled = true;
         for step in plan.section(section) {
-            let group = step.needs.iter().filter_map(|id| groups.get(id)).max().map_or(1, |group| group + 1);
+            // What stands for a nested file has ended when all steps of the file have.
+            let needed = step.needs.iter().filter_map(|id| ends.get(id)).max().map(|group| group + 1);
+            let opened = step.group.as_ref().and_then(|around| groups.get(around)).copied();
+            let group = needed.max(opened).unwrap_or(1);
             settled &= groups.insert(step.id.clone(), group) == Some(group);
+            let around = std::iter::successors(step.group.as_ref(), |around| plan.step(around)?.group.as_ref());
+            for id in std::iter::once(&step.id).chain(around) {
+                let end = ends.entry(id.clone()).or_insert(group);
+                settled &= *end >= group;
+                *end = group.max(*end);
+            }
         }
     }
     let different: BTreeSet<usize> = groups.values().copied().collect();
@@ -146,14 +167,33 @@ fn groups(plan: &Plan, section: Section) -> BTreeMap<StepId, usize> {
 const SECTIONS: &[(Section, &str)] =
     &[(Section::Preflight, "Preflight"), (Section::Step, "Steps"), (Section::Verify, "Verify"), (Section::Finally, "Finally")];
 
-fn row(plan: &Plan, step: &PlannedStep, group: Option<&usize>) -> Vec<String> {
+/// Whether the steps of a section follow each other, so that nobody has to be told what waits for what.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Line {
+    Straight,
+    Branched,
+}
+
+impl Line {
+    fn of(steps: &[&PlannedStep]) -> Self {
+        let follows = |pair: &[&PlannedStep]| match pair[1].needs.as_slice() {
+            [] => pair[1].group.as_ref() == Some(&pair[0].id),
+            // The last step of a nested file stands above what needs the file.
+            [only] => *only == pair[0].id || pair[0].id.as_str().starts_with(&format!("{only}.")),
+            _ => false,
+        };
+        if steps.windows(2).all(follows) { Self::Straight } else { Self::Branched }
+    }
+}
+
+fn row(step: &PlannedStep, order: String, group: Option<&usize>) -> Vec<String> {
     let undo = match &step.undo {
         PlannedUndo::NotNeeded => String::new(),
         PlannedUndo::Auto => "undo: its own".to_owned(),
         PlannedUndo::Explicit { .. } => "undo: as written".to_owned(),
         PlannedUndo::Irreversible { reason } => format!("irreversible: {reason}"),
     };
-    let order = [order(plan, step), repetition(step)].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>();
+    let order = [order, repetition(step)].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>();
     vec![
         group.map_or_else(|| step.id.to_string(), |group| format!("{group}  {}", step.id)),
         step.uses.clone(),
@@ -182,17 +222,16 @@ fn repetition(step: &PlannedStep) -> String {
     format!("for each of {items}{at_once}")
 }
 
-/// What must be settled before, unless it is just the step above.
-fn order(plan: &Plan, step: &PlannedStep) -> String {
-    let steps: Vec<_> = plan.section(step.section).map(|known| &known.id).collect();
-    let above = steps.iter().position(|id| **id == step.id).and_then(|index| index.checked_sub(1)).map(|index| steps[index]);
-    let needs: Vec<&StepId> = step.needs.iter().filter(|id| steps.contains(id)).collect();
-    match (needs.as_slice(), above) {
-        ([], None) => String::new(),
-        ([], Some(_)) if step.group.is_some() => String::new(),
-        ([], Some(_)) => "at once".to_owned(),
-        ([only], Some(above)) if *only == above => String::new(),
-        (needs, _) => format!("after {}", needs.iter().map(|id| id.as_str()).collect::<Vec<_>>().join(", ")),
+/// What must be settled before; nothing is said where each step just follows the one above.
+fn order(step: &PlannedStep, above: Option<&PlannedStep>, line: Line) -> String {
+    match (step.needs.as_slice(), above, line) {
+        (_, None, _) | (_, Some(_), Line::Straight) => String::new(),
+        ([], Some(_), Line::Branched) if step.group.is_some() => String::new(),
+        ([], Some(_), Line::Branched) => "at once".to_owned(),
+        (needs, Some(_), Line::Branched) => {
+            let names = needs.iter().map(|id| id.as_str()).collect::<Vec<_>>().join(", ");
+            format!("after {names}")
+        }
     }
 }
 
@@ -208,6 +247,24 @@ fn authority(prepared: &Prepared, plan: &Plan) -> String {
         }
     }
     runbook_report::table(&rows)
+}
+
+/// Steps that say how long they may take, where a target allows each call less: raising one without the other changes nothing.
+fn times(prepared: &Prepared) -> Vec<Vec<String>> {
+    let row = |step: &Step| {
+        let own = step.timeout?;
+        let site = prepared.sites.get(&step.id.value)?;
+        let shorter = site.effective.iter().filter(|grant| grant.target.timeout().is_some_and(|limit| limit < own));
+        let limits: Vec<String> = shorter
+            .filter_map(|grant| {
+                let limit = runbook_document::format_duration(grant.target.timeout()?);
+                Some(format!("each call to `{}` at most {limit} ({})", grant.target.name, grant.target.place()))
+            })
+            .collect();
+        let own = format!("at most {}", runbook_document::format_duration(own));
+        (!limits.is_empty()).then(|| vec![step.id.value.to_string(), own, limits.join(", ")])
+    };
+    prepared.runbook.steps.iter().filter_map(row).collect()
 }
 
 /// Each secret that a call uses: its name, where it is kept, and which calls.

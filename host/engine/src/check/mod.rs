@@ -9,14 +9,17 @@ use crate::ids::StepId;
 use crate::model::{Bind, Runbook, Step};
 use crate::template;
 use runbook_document::{Diagnostic, Diagnostics, Source, Span, nearest};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// Reports everything that is wrong with the runbook as a whole.
-pub(crate) fn runbook(runbook: &Runbook, diagnostics: &mut Diagnostics) {
+///
+/// `around` are the names of the targets of the files in which it is nested.
+pub(crate) fn runbook(runbook: &Runbook, around: &[String], diagnostics: &mut Diagnostics) {
     ids(runbook, diagnostics);
     let graph = order(runbook, diagnostics);
-    binds(runbook, diagnostics);
+    open_branches(runbook, &graph, diagnostics);
+    binds(runbook, around, diagnostics);
     templates::check(runbook, &graph, diagnostics);
     unreachable(runbook, diagnostics);
     secret_like::check(runbook, diagnostics);
@@ -69,8 +72,9 @@ fn order(runbook: &Runbook, diagnostics: &mut Diagnostics) -> Graph {
         | Section::Notify => ("needs", "needs", "step"),
     };
     let names: Vec<&str> = steps.iter().map(|step| step.id.value.as_str()).collect();
+    let known: BTreeSet<&str> = names.iter().copied().collect();
     for step in &steps {
-        for need in step.needs.iter().flatten().filter(|need| !names.contains(&need.value.as_str())) {
+        for need in step.needs.iter().flatten().filter(|need| !known.contains(need.value.as_str())) {
             let message = format!("{} {verb} `{}`, and there is no such {noun}", step.subject(), need.value);
             let diagnostic =
                 Diagnostic::error("E0210", &step.source, need.span.clone(), message).label(format!("no such {noun}"));
@@ -92,14 +96,44 @@ fn order(runbook: &Runbook, diagnostics: &mut Diagnostics) -> Graph {
     graph
 }
 
-fn binds(runbook: &Runbook, diagnostics: &mut Diagnostics) {
-    let names: Vec<&str> = runbook.targets.iter().map(|target| target.name.name.as_str()).collect();
+/// Warns of a step that names no `needs` where branches are open: it waits for the step above, and for no other.
+fn open_branches(runbook: &Runbook, graph: &Graph, diagnostics: &mut Diagnostics) {
+    let steps: Vec<&Step> = runbook.section(Section::Step).collect();
+    if graph.len() != steps.len() || graph_section(runbook) != Section::Step {
+        return;
+    }
+    let waited: BTreeSet<usize> = (0..graph.len()).flat_map(|step| graph.needs(step).iter().copied()).collect();
+    let mut open: Vec<usize> = Vec::new();
+    for (number, step) in steps.iter().enumerate() {
+        if let (None, [_, ..]) = (&step.needs, open.as_slice()) {
+            let names: Vec<String> = open.iter().map(|step| format!("`{}`", steps[*step].id.value)).collect();
+            let above = &steps[number - 1].id.value;
+            let message = format!("nothing waits for {}: {} waits for `{above}` only", names.join(", "), step.subject());
+            let all: Vec<String> =
+                open.iter().copied().chain([number - 1]).map(|step| format!("\"{}\"", steps[step].id.value)).collect();
+            let help = format!("write `needs = [{}]`, or `needs = [\"{above}\"]` if that is meant", all.join(", "));
+            let diagnostic = Diagnostic::warning("E0233", &step.source, step.id.span.clone(), message);
+            diagnostics.push(diagnostic.label("has no `needs`").help(help));
+            open.clear();
+        }
+        if !waited.contains(&number) {
+            open.push(number);
+        }
+    }
+}
+
+fn binds(runbook: &Runbook, around: &[String], diagnostics: &mut Diagnostics) {
+    let own = runbook.targets.iter().map(|target| target.name.name.as_str());
+    let names: Vec<&str> = own.chain(around.iter().map(String::as_str)).collect();
     for site in runbook.use_sites() {
         for Bind { slot, target } in site.bind.iter().filter(|bind| !names.contains(&bind.target.value.as_str())) {
             let message =
                 format!("slot `{}` of `{}` is bound to `{}`, and there is no such target", slot.value, site.step, target.value);
             let diagnostic = Diagnostic::error("E0218", site.source, target.span.clone(), message).label("no such target");
-            let help = format!("add `[targets.{}]`", target.value);
+            let help = format!(
+                "add `[targets.{}]`, or `include` a file that has it; a nested file also sees the targets of the file that nests it",
+                target.value
+            );
             diagnostics.push(match nearest(&target.value, names.iter().copied()) {
                 Some(_) => with_nearest(diagnostic, &target.value, &names),
                 None => diagnostic.help(help),

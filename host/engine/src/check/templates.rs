@@ -2,73 +2,114 @@
 
 use super::{Place, graph_section, with_nearest};
 use crate::event::Section;
-use crate::graph::Graph;
+use crate::graph::{Ancestry, Graph};
 use crate::model::{Expectation, Items, Runbook, Step, UndoDeclaration};
 use crate::template::{Form, TemplateError, has_markers, references, sole_expression, template_key, unknown_words};
 use runbook_document::{Diagnostic, Diagnostics, Node, Span, Table, Value};
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 /// What `run.` offers everywhere.
 const RUN_ALWAYS: &[&str] = &["id", "name", "title", "started", "environment", "operator"];
 /// What `run.` offers when the result is known: in `[[finally]]` and `[[notify]]`.
 const RUN_AT_END: &[&str] = &["outcome", "duration", "cause", "failed_step"];
 
+/// All that a file names, looked up and not searched: a file of ten thousand steps is read ten thousand times otherwise.
+struct Catalog<'a> {
+    params: Vec<&'a str>,
+    /// The ids of all steps, for better messages.
+    ids: Vec<&'a str>,
+    /// Where the step stands that a template calls by this key.
+    by_key: BTreeMap<String, usize>,
+    /// The number in the graph of the step at each place, if it is part of it.
+    numbers: Vec<Option<usize>>,
+    sections: Vec<Section>,
+    order: Ancestry,
+}
+
+impl<'a> Catalog<'a> {
+    fn of(runbook: &'a Runbook, graph: &Graph) -> Self {
+        let own = graph_section(runbook);
+        let mut numbers = 0..graph.len();
+        let steps = || runbook.steps.iter().enumerate();
+        Self {
+            params: runbook.params.iter().map(|param| param.name.name.as_str()).collect(),
+            ids: runbook.steps.iter().map(|step| step.id.value.as_str()).collect(),
+            by_key: steps().rev().map(|(place, step)| (template_key(&step.id.value), place)).collect(),
+            numbers: steps().map(|(_, step)| (step.section == own).then(|| numbers.next()).flatten()).collect(),
+            sections: runbook.steps.iter().map(|step| step.section).collect(),
+            order: graph.ancestry(),
+        }
+    }
+
+    /// Preflights, steps, verifies and finallies run in this order; among steps only what a step needs has surely run.
+    fn has_run(&self, step: usize, before: usize) -> bool {
+        match (self.numbers[step], self.numbers[before]) {
+            (Some(step), Some(before)) => self.order.is_before(step, before),
+            (Some(_), None) | (None, Some(_)) | (None, None) => {
+                step < before && (self.sections[step] != self.sections[before] || self.numbers[before].is_none())
+            }
+        }
+    }
+}
+
+/// Who reads a text.
+#[derive(Clone, Copy)]
+enum Reads {
+    /// The step at this place.
+    Step(usize),
+    /// A guard, which sees no step.
+    Guard,
+    /// A notification, which sees all of them.
+    Notification,
+}
+
 /// The names that one text may use.
 struct Names<'a> {
-    params: Vec<&'a str>,
-    /// Steps that have run when the text is rendered.
-    steps: BTreeSet<&'a str>,
-    /// All steps of the file, for better messages.
-    all_steps: Vec<&'a str>,
+    catalog: &'a Catalog<'a>,
+    reads: Reads,
+    /// A step may name itself: its undo is rendered when it has run.
+    itself: bool,
     run: Vec<&'static str>,
     /// What is done about a step that has not surely run; `ID` is its id.
     earlier: &'static str,
     locals: Vec<&'a str>,
 }
 
+impl Names<'_> {
+    fn sees(&self, place: usize) -> bool {
+        match self.reads {
+            Reads::Step(step) => self.catalog.has_run(place, step) || (self.itself && place == step),
+            Reads::Guard => false,
+            Reads::Notification => true,
+        }
+    }
+}
+
 pub(super) fn check(runbook: &Runbook, graph: &Graph, diagnostics: &mut Diagnostics) {
-    let mut numbers = 0..;
-    for (index, step) in runbook.steps.iter().enumerate() {
-        let number = (step.section == graph_section(runbook)).then(|| numbers.next()).flatten();
-        let names = names_of(runbook, graph, index, number);
+    let catalog = Catalog::of(runbook, graph);
+    for (place, step) in runbook.steps.iter().enumerate() {
+        let mut names = base(&catalog, Reads::Step(place));
+        if step.section == Section::Check {
+            names.earlier = "add `ID` to `depends_on`";
+        }
+        if step.section == Section::Finally {
+            names.run = [RUN_ALWAYS, RUN_AT_END].concat();
+        }
         check_step(step, names, diagnostics);
     }
     for guard in &runbook.guards {
         let earlier = "a guard looks from the first step on, so it knows `params` and `run` only";
-        check_step(&guard.look, Names { earlier, ..base(runbook, std::iter::empty()) }, diagnostics);
+        check_step(&guard.look, Names { earlier, ..base(&catalog, Reads::Guard) }, diagnostics);
     }
     for notify in &runbook.notifies {
-        let names = Names { run: [RUN_ALWAYS, RUN_AT_END].concat(), ..base(runbook, runbook.steps.iter()) };
+        let names = Names { run: [RUN_ALWAYS, RUN_AT_END].concat(), ..base(&catalog, Reads::Notification) };
         table(notify.with.as_ref(), &notify.source, &names, diagnostics);
     }
 }
 
-fn base<'a>(runbook: &'a Runbook, steps: impl Iterator<Item = &'a Step>) -> Names<'a> {
-    Names {
-        params: runbook.params.iter().map(|param| param.name.name.as_str()).collect(),
-        steps: steps.map(|step| step.id.value.as_str()).collect(),
-        all_steps: runbook.steps.iter().map(|step| step.id.value.as_str()).collect(),
-        run: RUN_ALWAYS.to_vec(),
-        earlier: "add `ID` to `needs`, or move it further up",
-        locals: Vec::new(),
-    }
-}
-
-/// Preflights, steps, verifies and finallies run in this order; among steps only what a step needs has surely run.
-fn names_of<'a>(runbook: &'a Runbook, graph: &Graph, index: usize, number: Option<usize>) -> Names<'a> {
-    let step = &runbook.steps[index];
-    let ancestors = number.filter(|number| *number < graph.len()).map(|number| graph.ancestors(number));
-    let steps: Vec<&Step> = runbook.section(graph_section(runbook)).collect();
-    let earlier = runbook.steps[..index].iter().filter(|earlier| earlier.section != step.section || number.is_none());
-    let needed = ancestors.into_iter().flatten().map(|ancestor| steps[ancestor]);
-    let mut names = base(runbook, earlier.chain(needed));
-    if step.section == Section::Check {
-        names.earlier = "add `ID` to `depends_on`";
-    }
-    if step.section == Section::Finally {
-        names.run = [RUN_ALWAYS, RUN_AT_END].concat();
-    }
-    names
+fn base<'a>(catalog: &'a Catalog<'a>, reads: Reads) -> Names<'a> {
+    let earlier = "add `ID` to `needs`, or move it further up";
+    Names { catalog, reads, itself: false, run: RUN_ALWAYS.to_vec(), earlier, locals: Vec::new() }
 }
 
 fn check_step<'a>(step: &'a Step, mut names: Names<'a>, diagnostics: &mut Diagnostics) {
@@ -106,7 +147,7 @@ fn check_step<'a>(step: &'a Step, mut names: Names<'a>, diagnostics: &mut Diagno
         names.locals.truncate(names.locals.len() - 2);
     }
     if let Some(UndoDeclaration::Explicit { with, .. }) = &step.undo {
-        names.steps.insert(step.id.value.as_str());
+        names.itself = true;
         table(with.as_ref(), source, &names, diagnostics);
     }
 }
@@ -164,8 +205,8 @@ fn text(text: &str, form: Form, place: &Place<'_>, names: &Names<'_>, diagnostic
 fn judge(parts: &[&str], place: &Place<'_>, names: &Names<'_>) -> Option<Diagnostic> {
     let error = |message: String| Diagnostic::error("E0212", place.source, narrow(place, parts), message).label("not known");
     match (parts[0], parts.get(1)) {
-        ("params", Some(name)) => (!names.params.contains(name))
-            .then(|| with_nearest(error(format!("there is no parameter `{name}`")), name, &names.params)),
+        ("params", Some(name)) => (!names.catalog.params.contains(name))
+            .then(|| with_nearest(error(format!("there is no parameter `{name}`")), name, &names.catalog.params)),
         ("run", Some(name)) => (!names.run.contains(name)).then(|| {
             let late = RUN_AT_END.contains(name);
             let message = if late {
@@ -198,16 +239,13 @@ fn judge(parts: &[&str], place: &Place<'_>, names: &Names<'_>) -> Option<Diagnos
 }
 
 fn judge_step(key: &str, names: &Names<'_>, error: impl Fn(String) -> Diagnostic) -> Option<Diagnostic> {
-    let matches = |id: &&&str| template_key(&crate::ids::StepId::from(**id)) == key;
-    if names.steps.iter().any(|id| matches(&id)) {
-        return None;
-    }
-    Some(match names.all_steps.iter().find(matches) {
-        Some(id) => error(format!("`{id}` has not surely run before this")).help(names.earlier.replace("ID", id)),
-        None => {
-            with_nearest(error(format!("there is no step `{}`", key.replace('_', "-"))), &key.replace('_', "-"), &names.all_steps)
-        }
-    })
+    let catalog = names.catalog;
+    let Some(place) = catalog.by_key.get(key) else {
+        let id = key.replace('_', "-");
+        return Some(with_nearest(error(format!("there is no step `{id}`")), &id, &catalog.ids));
+    };
+    let id = catalog.ids[*place];
+    (!names.sees(*place)).then(|| error(format!("`{id}` has not surely run before this")).help(names.earlier.replace("ID", id)))
 }
 
 /// The name itself within the text, if it stands there literally; otherwise the whole text.

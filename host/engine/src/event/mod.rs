@@ -174,6 +174,19 @@ pub enum RunEvent {
         /// What follows.
         then: Then,
     },
+    /// A call that is not in the journal by itself takes long, or the run would pause and waits for a call.
+    StillWaiting {
+        /// The step.
+        step: StepId,
+        /// What was asked.
+        call: CallPurpose,
+        /// How long ago, by the monotonic clock, in milliseconds.
+        waited_ms: u64,
+        /// How long it may take, in milliseconds.
+        at_most_ms: u64,
+        /// What the run does when it has ended.
+        then: AfterWait,
+    },
     /// The result of an attempt.
     AttemptEnded {
         /// The step.
@@ -262,6 +275,9 @@ pub enum RunEvent {
     Paused {
         /// Why.
         reason: PauseReason,
+        /// How long it was executed since it began or was resumed, by the monotonic clock, in milliseconds.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        took_ms: Option<u64>,
     },
     /// The run goes on.
     Resumed {
@@ -282,6 +298,9 @@ pub enum RunEvent {
         end: RunEnd,
         /// Why, if it is not success.
         cause: Option<Cause>,
+        /// How long it was executed since it began or was resumed, by the monotonic clock, in milliseconds.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        took_ms: Option<u64>,
     },
 }
 
@@ -310,6 +329,7 @@ impl RunEvent {
             | Self::ManualAnswered { .. }
             | Self::AttemptStarted { .. }
             | Self::AttemptRefused { .. }
+            | Self::StillWaiting { .. }
             | Self::AttemptEnded { .. }
             | Self::Recovered { .. }
             | Self::VerifyBegan
@@ -345,6 +365,7 @@ impl RunEvent {
             | Self::ApprovalGiven { .. }
             | Self::ManualAnswered { .. }
             | Self::AttemptRefused { .. }
+            | Self::StillWaiting { .. }
             | Self::AttemptEnded { .. }
             | Self::Recovered { .. }
             | Self::VerifyBegan
@@ -373,6 +394,7 @@ impl RunEvent {
             | Self::ManualAnswered { step, .. }
             | Self::AttemptStarted { step, .. }
             | Self::AttemptRefused { step, .. }
+            | Self::StillWaiting { step, .. }
             | Self::AttemptEnded { step, .. }
             | Self::Recovered { step, .. }
             | Self::UndoStarted { step, .. }

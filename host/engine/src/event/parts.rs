@@ -128,7 +128,7 @@ pub struct Assumed {
 }
 
 /// The text of a runbook by which a run is undone, in place of the text with which it was run.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Mended {
     /// Name and text of the runbook and every file that it includes. The runbook is first.
     pub sources: Vec<(String, String)>,
@@ -203,7 +203,34 @@ pub enum AttemptResult {
         /// Cases of a smoke test.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         cases: Vec<Verdict>,
+        /// Whether it is a smoke test that wrote, and did not show that it removed what it made.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        may_have_left: bool,
     },
+}
+
+/// What a call that is waited for is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum CallPurpose {
+    /// What a step would do.
+    Plan,
+    /// To do it, or to look.
+    Attempt,
+    /// What is there now.
+    Observe,
+    /// To undo it.
+    Undo,
+}
+
+/// What a run does when a call that it waits for has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum AfterWait {
+    /// It goes on.
+    GoesOn,
+    /// It pauses.
+    Pauses,
 }
 
 /// What follows an attempt.
@@ -286,6 +313,13 @@ pub enum UndoResult {
 pub enum UndoFinding {
     /// As it was before.
     Restored,
+    /// Different from before: it took effect, and stays, because the runbook says that it cannot be undone.
+    TookEffect {
+        /// What was there before.
+        before: Json,
+        /// What is there now.
+        now: Json,
+    },
     /// Different from before.
     Drifted {
         /// What was there before.

@@ -7,6 +7,7 @@ use super::{Options, Reporter, Runner};
 use crate::cancel::CancelLevel;
 use crate::clock::Clock;
 use crate::event::{Cause, Mended, PauseReason, RunEnd, RunEvent, StepListing};
+use crate::frontier::Frontier;
 use crate::ids::{RunId, StepId};
 use crate::journal::{Holder, Journal, RunHeader};
 use crate::operate::Operate;
@@ -251,6 +252,7 @@ impl<'a, O: Operate, J: Journal, C: Clock> Runner<'a, O, J, C> {
             options,
             starter: options.operator.clone(),
             state: None,
+            frontier: Frontier::default(),
             flights: FuturesUnordered::new(),
             in_flight: BTreeMap::<StepId, InFlight>::new(),
             leases: Leases::default(),
@@ -269,6 +271,7 @@ impl<'a, O: Operate, J: Journal, C: Clock> Runner<'a, O, J, C> {
         let run = self.options.run;
         let stored = self.journal.load(run).await.map_err(RunError::journal)?;
         self.state = Some(fold(&stored.records)?.ok_or(RunError::Empty { run })?);
+        self.look_at_all();
         Ok(())
     }
 
@@ -282,11 +285,12 @@ impl<'a, O: Operate, J: Journal, C: Clock> Runner<'a, O, J, C> {
             return Err(RunError::Changed { what });
         }
         for (step, items) in &state.items {
-            self.add_items(step, items)?;
+            self.extend_plan(step, items)?;
         }
         self.restore_delays(&state);
         self.starter = stored.header.operator;
         self.state = Some(state);
+        self.look_at_all();
         Ok(())
     }
 

@@ -1,8 +1,9 @@
 //! Calls under way.
 
 use super::Runner;
+use super::waiting::TELL_AFTER;
 use crate::clock::Clock;
-use crate::event::Trigger;
+use crate::event::{AfterWait, CallPurpose, Trigger};
 use crate::ids::StepId;
 use crate::journal::Journal;
 use crate::model::OnCancel;
@@ -41,6 +42,12 @@ pub(super) enum Purpose {
 pub(super) struct InFlight {
     handle: AbortHandle,
     purpose: Purpose,
+    /// By the monotonic clock.
+    began: Duration,
+    /// How long it may take.
+    timeout: Duration,
+    /// What the journal says already of waiting for it.
+    told: Option<AfterWait>,
 }
 
 impl InFlight {
@@ -57,6 +64,46 @@ impl InFlight {
         }
     }
 
+    /// When it began, by the monotonic clock.
+    pub(super) fn began(&self) -> Duration {
+        self.began
+    }
+
+    /// How long it may take.
+    pub(super) fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
+    /// What is asked, if it is a step that is waited for, and whether the journal says by itself that it was asked.
+    fn call(&self) -> Option<(CallPurpose, Journaled)> {
+        match self.purpose {
+            Purpose::Plan { .. } => Some((CallPurpose::Plan, Journaled::No)),
+            Purpose::Attempt => Some((CallPurpose::Attempt, Journaled::Yes)),
+            Purpose::Recover | Purpose::Check => Some((CallPurpose::Observe, Journaled::No)),
+            Purpose::Undo => Some((CallPurpose::Undo, Journaled::Yes)),
+            Purpose::Look | Purpose::Notify { .. } => None,
+        }
+    }
+
+    /// When it is told that it takes long, if that is still to be told.
+    pub(super) fn told_at(&self) -> Option<Duration> {
+        let (_, journaled) = self.call()?;
+        (self.told.is_none() && journaled == Journaled::No).then_some(self.began + TELL_AFTER)
+    }
+
+    /// Whether it is to be told now; then it counts as told.
+    pub(super) fn tell(&mut self, then: AfterWait, now: Duration) -> Option<CallPurpose> {
+        let (call, _) = self.call()?;
+        let is_news = match then {
+            AfterWait::Pauses => self.told != Some(AfterWait::Pauses),
+            AfterWait::GoesOn => self.told_at().is_some_and(|at| at <= now),
+        };
+        is_news.then(|| {
+            self.told = Some(then);
+            call
+        })
+    }
+
     /// Stops the call.
     pub(super) fn abort(&self) {
         self.handle.abort();
@@ -70,6 +117,13 @@ pub(super) enum Looks {
     Once,
     /// It does.
     AgainAndAgain,
+}
+
+/// Whether the journal says by itself that a call was made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Journaled {
+    Yes,
+    No,
 }
 
 /// A call that has ended.
@@ -137,16 +191,23 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
                 }
             }
         };
+        // What only looks has no effect that could be unknown.
+        let looks = match &purpose {
+            Purpose::Plan { .. } | Purpose::Recover | Purpose::Check | Purpose::Look => true,
+            Purpose::Attempt => self.plan.step(&step).is_some_and(|step| !step.facts.writes),
+            Purpose::Undo | Purpose::Notify { .. } => false,
+        };
         let (work, handle) = abortable(work);
         let (key, aim, began) = (step.clone(), purpose.clone(), clock.monotonic());
         self.flights.push(Box::pin(async move {
             let answer = work.await.unwrap_or_else(|_| {
-                let message = "the call was stopped; whether it took effect is unknown";
+                let message =
+                    if looks { "the call was stopped" } else { "the call was stopped; whether it took effect is unknown" };
                 Err(Fault::new(ErrorClass::Cancelled, "engine.cancelled", message))
             });
             Landing { step: key, purpose: aim, answer, duration: clock.monotonic().saturating_sub(began) }
         }));
-        self.in_flight.insert(step, InFlight { handle, purpose });
+        self.in_flight.insert(step, InFlight { handle, purpose, began, timeout, told: None });
     }
 
     /// Stops what the operator's first cancel stops: attempts, unless their step says `on_cancel = "finish"`. Undo, finally

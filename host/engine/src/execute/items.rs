@@ -29,7 +29,14 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
     }
 
     /// Adds a step for each item to the plan.
-    pub(super) fn add_items(&mut self, step: &StepId, items: &[Item]) -> Result<(), RunError> {
+    fn add_items(&mut self, step: &StepId, items: &[Item]) -> Result<(), RunError> {
+        self.extend_plan(step, items)?;
+        self.look_at_all();
+        Ok(())
+    }
+
+    /// The same where all steps are looked at afterwards.
+    pub(super) fn extend_plan(&mut self, step: &StepId, items: &[Item]) -> Result<(), RunError> {
         let plan = self.plan.with_items(step, items).ok_or_else(|| {
             let what = vec![format!("step `{step}` has no `for_each` any more, and its items are in the journal")];
             RunError::Changed { what }
@@ -144,6 +151,7 @@ fn joined(parts: &[Part<'_>], noun: &str) -> AttemptResult {
             output: Some(Json::Object(output)),
             measurements: Vec::new(),
             cases: Vec::new(),
+            may_have_left: false,
         },
     }
 }

@@ -5,11 +5,13 @@ use super::scope;
 use super::start::template_fault;
 use super::{RunError, Runner};
 use crate::clock::Clock;
-use crate::event::{AttemptResult, Recovery, RunEvent, Then, UndoFinding, UndoResult};
+use crate::event::{AttemptResult, Recovery, RunEvent, Then, UndoFinding, UndoPlan, UndoResult};
 use crate::ids::StepId;
 use crate::journal::Journal;
 use crate::judge::{self, Finding};
-use crate::operate::{Answer, Answered, ErrorClass, Fault, FaultEffect, Json, LEASE_LOST, LogLine, Operate, Outcome, Proposal};
+use crate::operate::{
+    Answer, Answered, ErrorClass, Fault, FaultEffect, Json, Kind, LEASE_LOST, LogLine, Operate, Outcome, Proposal,
+};
 use crate::plan::{PlannedPoll, PlannedStep, Repeatable};
 use crate::retry::Reach;
 use crate::template::{self, Scope};
@@ -69,6 +71,7 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
     async fn land_attempt(&mut self, id: &StepId, answer: Result<Answered, Fault>, took: Duration) -> Result<(), RunError> {
         let step = &*self.planned(id);
         let departed = answer.as_ref().ok().and_then(|answered| departure(self.state().step(id).proposal.as_ref(), answered));
+        let wrote = step.facts.kind == Kind::SmokeTest && has_written(step, &answer);
         let (answer, logs) = split_logs(answer);
         let expected = self.with_scope_of(Some(step), scope::RUNNING, |scope| scope::expectations(&step.expect, scope));
         let finding = answer.and_then(|answer| {
@@ -78,12 +81,20 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
                 finding.outcome = finding.outcome.max(Outcome::Warn);
                 finding.misses.push(departed);
             }
+            finding.may_have_left &= wrote;
+            if finding.may_have_left {
+                finding.misses.push("it wrote, and did not show that it removed what it made".to_owned());
+            }
             Ok(finding)
         });
-        let (result, then) = match &step.poll {
+        let (mut result, then) = match &step.poll {
             Some(poll) => self.judge_poll(step, poll, finding),
             None => self.judge_attempt(step, finding),
         };
+        if let AttemptResult::Failed { outcome: None, may_have_left, .. } = &mut result {
+            // It did not come to its end, so nobody has cleaned up.
+            *may_have_left = wrote;
+        }
         let attempt = self.state().step(id).attempts;
         let duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
         self.record(RunEvent::AttemptEnded { step: id.clone(), attempt, result, then, duration_ms, logs }).await
@@ -135,6 +146,7 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
                     output: Some(finding.output),
                     measurements: finding.measurements,
                     cases: finding.cases,
+                    may_have_left: finding.may_have_left,
                 };
                 let then = self.after_failure(step, ErrorClass::Cancelled, Reach::Effects);
                 (result, then)
@@ -198,6 +210,7 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
                 UndoFinding::Unknown { fault: Fault::new(ErrorClass::Unknown, "engine.unobservable", NOTHING_TO_SEE) }
             }
             Ok(now) if now == before => UndoFinding::Restored,
+            Ok(now) if self.state().step(id).undo == UndoPlan::Irreversible => UndoFinding::TookEffect { before, now },
             Ok(now) => UndoFinding::Drifted { before, now },
             Err(fault) => UndoFinding::Unknown { fault },
         };
@@ -206,7 +219,14 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
 }
 
 fn failed(fault: Fault) -> AttemptResult {
-    AttemptResult::Failed { fault, outcome: None, output: None, measurements: Vec::new(), cases: Vec::new() }
+    AttemptResult::Failed {
+        fault,
+        outcome: None,
+        output: None,
+        measurements: Vec::new(),
+        cases: Vec::new(),
+        may_have_left: false,
+    }
 }
 
 fn split_logs(answer: Result<Answered, Fault>) -> (Result<Answer, Fault>, Vec<LogLine>) {
@@ -216,6 +236,14 @@ fn split_logs(answer: Result<Answered, Fault>) -> (Result<Answer, Fault>, Vec<Lo
             let logs = std::mem::take(&mut fault.logs);
             (Err(fault), logs)
         }
+    }
+}
+
+/// Whether a call has changed something, as the host counted; without an answer, whether it can have.
+fn has_written(step: &PlannedStep, answer: &Result<Answered, Fault>) -> bool {
+    match answer {
+        Ok(answered) => !answered.acted.is_empty(),
+        Err(fault) => step.facts.writes && fault.effect == FaultEffect::Possible,
     }
 }
 

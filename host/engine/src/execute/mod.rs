@@ -13,6 +13,7 @@ mod leases;
 mod manual;
 mod scope;
 mod start;
+mod waiting;
 mod window;
 
 pub use entry::{Changes, RunError, RunOutcome, Stopped, UndoText, execute, resume, undo_run};
@@ -25,6 +26,7 @@ use crate::advance::{Action, Cleanup, LockWait, Moment, Pace, advance};
 use crate::cancel::{CancelLevel, CancelToken};
 use crate::clock::Clock;
 use crate::event::{Cause, PauseReason, Record, RetryOf, RunEnd, RunEvent};
+use crate::frontier::Frontier;
 use crate::ids::{RunId, StepId};
 use crate::journal::{Holder, Journal, ProcessIdentity};
 use crate::operate::Operate;
@@ -95,6 +97,8 @@ struct Runner<'a, O, J, C> {
     starter: String,
     /// `None` only before the first record.
     state: Option<RunState>,
+    /// Derived from plan and state.
+    frontier: Frontier,
     flights: FuturesUnordered<Flight<'a>>,
     in_flight: BTreeMap<StepId, InFlight>,
     leases: Leases,
@@ -127,6 +131,7 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
 
     /// Runs until the end, or until it must stop without one.
     async fn drive(&mut self) -> Result<Stopped, RunError> {
+        self.look_at_all();
         loop {
             match self.turn().await {
                 Ok(Flow::Continue) => {}
@@ -138,6 +143,11 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
         }
     }
 
+    /// Looks at every step: when a run begins or goes on, and when its plan or the order of its undo is new.
+    pub(super) fn look_at_all(&mut self) {
+        self.frontier = Frontier::new(&self.plan, self.state());
+    }
+
     /// One turn of the loop.
     async fn turn(&mut self) -> Result<Flow, RunError> {
         self.heartbeat().await?;
@@ -147,6 +157,7 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
             return Ok(Flow::Stop(stopped));
         }
         if !self.act().await? {
+            self.tell_waiting().await?;
             if let Some(end) = self.ended() {
                 return Ok(Flow::Stop(end));
             }
@@ -194,7 +205,16 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
             pace: if self.slow_at().is_some_and(|at| at <= now) { Pace::Slow } else { Pace::Usual },
             lock: if self.leases.is_waiting() { LockWait::Yes } else { LockWait::No },
         };
-        advance(&self.plan, state, &moment)
+        debug_assert!(
+            self.plan.steps.len() > 64 || self.frontier == Frontier::new(&self.plan, state),
+            "what can go on is what plan and state say"
+        );
+        advance(&self.plan, state, &self.frontier, &moment)
+    }
+
+    /// How long it has been executed since it began or was resumed, in milliseconds.
+    pub(super) fn took_ms(&self) -> u64 {
+        u64::try_from(self.clock.monotonic().saturating_sub(self.began).as_millis()).unwrap_or(u64::MAX)
     }
 
     /// When the run takes longer than usual, by the monotonic clock.
@@ -272,7 +292,8 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
     async fn stop_now(&mut self, reason: PauseReason) -> Result<Stopped, RunError> {
         self.flights.clear();
         self.in_flight.clear();
-        self.record(RunEvent::Paused { reason: reason.clone() }).await?;
+        let took_ms = Some(self.took_ms());
+        self.record(RunEvent::Paused { reason: reason.clone(), took_ms }).await?;
         Ok(Stopped::Paused { reason })
     }
 
@@ -284,9 +305,21 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
         let state = next(self.state.take(), &record)?;
         self.append(&record).await?;
         self.state = Some(state);
+        self.follow(&record.event);
         self.note_delays(&record);
         self.reporter.report(&record);
         Ok(())
+    }
+
+    /// Keeps up with what a record changed.
+    fn follow(&mut self, event: &RunEvent) {
+        let (Some(state), plan) = (&self.state, &self.plan) else { return };
+        match (event.step(), event) {
+            (Some(step), _) => self.frontier.update(plan, state, step),
+            // All steps at once, or the order in which they are undone.
+            (None, RunEvent::UndoBegan { .. } | RunEvent::UndoRequested { .. }) => self.frontier = Frontier::new(plan, state),
+            (None, _) => {}
+        }
     }
 
     /// Waits for whatever comes first: a call that lands, a delay that is over, a heartbeat, a deadline, a cancel.
@@ -318,7 +351,8 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
     fn next_moment(&self, now: Duration) -> Duration {
         let delays = self.due.values().copied();
         let deadlines = [self.slow_at(), self.deadline, self.cleanup_deadline, self.leases.next_beat(), self.leases.next_try()];
-        let moments = delays.chain(deadlines.into_iter().flatten()).chain(self.group_deadlines()).filter(|moment| *moment > now);
+        let moments = delays.chain(deadlines.into_iter().flatten()).chain(self.group_deadlines());
+        let moments = moments.chain(self.in_flight.values().filter_map(InFlight::told_at)).filter(|moment| *moment > now);
         // With nothing due, an hour is as good as any: what else can happen wakes the loop.
         moments.min().unwrap_or(now + Duration::from_hours(1))
     }
@@ -348,6 +382,7 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
             }
             RunEvent::RunStarted { .. }
             | RunEvent::LockWaiting { .. }
+            | RunEvent::StillWaiting { .. }
             | RunEvent::WindowChecked { .. }
             | RunEvent::StepsBegan { .. }
             | RunEvent::LocksRetaken { .. }

@@ -41,7 +41,8 @@ pub(crate) struct RunFacts<'a> {
     pub id: String,
     pub operator: &'a str,
     pub environment: Option<&'a str>,
-    pub now: Timestamp,
+    /// How long it has been executed.
+    pub took: Duration,
 }
 
 /// What `run.outcome` is while steps run.
@@ -52,7 +53,6 @@ pub(crate) fn run_values(state: &RunState, facts: &RunFacts<'_>, moment: &str) -
     // Known only at the end; a run of a thousand steps is not searched for each of them.
     let is_failed = |step: &&crate::event::StepListing| matches!(state.step(&step.id).phase, StepPhase::Failed(_));
     let failed = (moment != RUNNING).then(|| state.order.iter().find(is_failed)).flatten();
-    let duration = Duration::try_from(facts.now.duration_since(state.started)).unwrap_or_default();
     let cause = state.cause.as_ref().map(describe_cause).unwrap_or_default();
     let values = serde_json::json!({
         "id": facts.id,
@@ -62,7 +62,7 @@ pub(crate) fn run_values(state: &RunState, facts: &RunFacts<'_>, moment: &str) -
         "environment": facts.environment.unwrap_or_default(),
         "operator": facts.operator,
         "outcome": state.end.map_or_else(|| moment.to_owned(), |end| end.name().to_owned()),
-        "duration": runbook_document::format_duration(duration),
+        "duration": runbook_document::format_duration(facts.took),
         "cause": cause,
         "failed_step": failed.map(|step| step.id.as_str()).unwrap_or_default(),
     });

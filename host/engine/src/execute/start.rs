@@ -56,8 +56,8 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
             Action::BeginVerify => RunEvent::VerifyBegan,
             Action::BeginUndo { cause, order } => RunEvent::UndoBegan { cause, order },
             Action::BeginFinally { end, cause } => RunEvent::FinallyBegan { end, cause },
-            Action::Pause { reason } => RunEvent::Paused { reason },
-            Action::End { end, cause } => RunEvent::RunEnded { end, cause },
+            Action::Pause { reason } => RunEvent::Paused { reason, took_ms: Some(self.took_ms()) },
+            Action::End { end, cause } => RunEvent::RunEnded { end, cause, took_ms: Some(self.took_ms()) },
         };
         self.record(event).await.map(|()| true)
     }
@@ -92,7 +92,7 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
             id: self.options.run.to_string(),
             operator: &self.options.operator,
             environment: self.options.environment.as_deref(),
-            now: self.clock.now(),
+            took: Duration::from_millis(state.took_ms.saturating_add(self.took_ms())),
         };
         let cut = group.and_then(|group| state.cut.get(group)).cloned().unwrap_or_default();
         read(&Scope { params, steps: &lookup, run: scope::run_values(state, &facts, moment), locals, cut })

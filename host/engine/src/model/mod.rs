@@ -16,7 +16,9 @@ pub use manual::{FieldType, Manual, Typed};
 pub use param::{Param, ParamType};
 pub use policy::{Limits, Locks, OnBusy, Risk, UndoCause, UndoCauses, UndoPolicy, VerifyUndo};
 pub(crate) use step::section_noun;
-pub use step::{Bind, Expectation, ForEach, Items, Notify, OnCancel, OnFailure, Poll, Retry, Step, UndoDeclaration};
+pub use step::{
+    Bind, Expectation, ForEach, IfNeedsFailed, Items, Notify, OnCancel, OnFailure, Poll, Retry, Step, UndoDeclaration,
+};
 pub(crate) use window::DAY;
 pub use window::{Allowed, Days, Outside, Window};
 

@@ -55,12 +55,18 @@ pub struct Limits {
     pub max_effects: BTreeMap<String, u32>,
     /// How long undo and finally may take together.
     pub cleanup_timeout: Duration,
+    /// How many calls the run makes at once, whatever could begin.
+    pub max_parallel: usize,
 }
+
+/// Of a run that says nothing. A call has its own sandbox of some MiB and often a connection, of which servers have about a
+/// hundred for everybody; more at once would wait for each other, and measure that.
+pub const DEFAULT_MAX_PARALLEL: usize = 64;
 
 impl Default for Limits {
     /// Undo of a database restore takes minutes; a quarter of an hour is where a person should look anyway.
     fn default() -> Self {
-        Self { max_effects: BTreeMap::new(), cleanup_timeout: Duration::from_mins(15) }
+        Self { max_effects: BTreeMap::new(), cleanup_timeout: Duration::from_mins(15), max_parallel: DEFAULT_MAX_PARALLEL }
     }
 }
 

@@ -27,6 +27,8 @@ pub struct Step {
     pub with: Option<Table>,
     /// Steps that must be done before; `None` means the step before it in the file.
     pub needs: Option<Vec<Located<StepId>>>,
+    /// What happens to it when one of the steps that its `needs` names has failed and the run goes on.
+    pub if_needs_failed: IfNeedsFailed,
     /// An expression; false skips the step.
     pub when: Option<Located<String>>,
     /// Of one attempt.
@@ -231,6 +233,21 @@ pub enum OnFailure {
 impl OnFailure {
     /// All values with their names.
     pub const ALL: &[(Self, &str)] = &[(Self::Undo, "undo"), (Self::Continue, "continue"), (Self::Stop, "stop")];
+}
+
+/// `if_needs_failed`: what `on_failure = "continue"` of one step means for a step whose `needs` names it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum IfNeedsFailed {
+    /// It is skipped, and so is what needs it in turn.
+    Skip,
+    /// It runs. So does a step that names no `needs`: the one before it is only its place in the order.
+    #[default]
+    Run,
+}
+
+impl IfNeedsFailed {
+    /// All values with their names.
+    pub const ALL: &[(Self, &str)] = &[(Self::Skip, "skip"), (Self::Run, "run")];
 }
 
 /// `on_cancel`

@@ -55,14 +55,19 @@ pub(crate) struct Parsing<'a, 'l> {
     load: &'a mut Loader<'l>,
     /// The nested files that are being read, outermost first.
     open: Vec<String>,
+    /// The names of the targets of those files and of the runbook: a nested file sees them.
+    targets: Vec<String>,
 }
 
 /// One file and all that it nests, checked by itself.
 fn read_whole(source: &Arc<Source>, parsing: &mut Parsing<'_, '_>, diagnostics: &mut Diagnostics) -> Option<Runbook> {
     let table = runbook_document::parse(source, diagnostics)?;
     let mut runbook = read_file(source, &table, parsing.environment, parsing.load, diagnostics)?;
-    check::runbook(&runbook, diagnostics);
+    check::runbook(&runbook, &parsing.targets, diagnostics);
+    let around = parsing.targets.len();
+    parsing.targets.extend(runbook.targets.iter().map(|target| target.name.name.clone()));
     nest::expand(&mut runbook, parsing, diagnostics);
+    parsing.targets.truncate(around);
     Some(runbook)
 }
 

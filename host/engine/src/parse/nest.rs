@@ -175,6 +175,7 @@ fn share(runbook: &mut Runbook, inner: &Runbook, step: &Step, diagnostics: &mut 
     runbook.locks.exclusive.sort();
     runbook.locks.exclusive.dedup();
     runbook.locks.wait = runbook.locks.wait.max(inner.locks.wait);
+    runbook.limits.max_parallel = runbook.limits.max_parallel.min(inner.limits.max_parallel);
     runbook.limits.cleanup_timeout = runbook.limits.cleanup_timeout.max(inner.limits.cleanup_timeout);
     for source in &inner.sources {
         if runbook.sources.iter().all(|known| known.name() != source.name()) {
@@ -276,6 +277,6 @@ fn moved(step: &Step, of: &StepId, needs: Vec<StepId>) -> Step {
 /// Used by [`super::parse`]: where the parser is.
 impl<'a, 'l> Parsing<'a, 'l> {
     pub(super) fn new(root: &Arc<Source>, environment: Option<&'a str>, load: &'a mut Loader<'l>) -> Self {
-        Self { root: std::path::PathBuf::from(root.name()), environment, load, open: Vec::new() }
+        Self { root: std::path::PathBuf::from(root.name()), environment, load, open: Vec::new(), targets: Vec::new() }
     }
 }

@@ -30,8 +30,17 @@ pub(super) fn limits(reader: &mut Reader<'_>) -> Limits {
         .section("limits", "`[limits]`", |reader| Limits {
             max_effects: max_effects(reader),
             cleanup_timeout: reader.optional("cleanup_timeout").map_or(default.cleanup_timeout, |timeout| timeout.value),
+            max_parallel: max_parallel(reader).unwrap_or(default.max_parallel),
         })
         .unwrap_or_default()
+}
+
+fn max_parallel(reader: &mut Reader<'_>) -> Option<usize> {
+    let most = reader.optional::<u32>("max_parallel")?;
+    if most.value == 0 {
+        reader.error("E0226", most.span.clone(), "`max_parallel` counts calls at once, so it is at least 1", "too few");
+    }
+    usize::try_from(most.value).ok()
 }
 
 fn max_effects(reader: &mut Reader<'_>) -> std::collections::BTreeMap<String, u32> {

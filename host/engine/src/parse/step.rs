@@ -4,8 +4,8 @@ use super::names;
 use crate::event::{Section, Trigger};
 use crate::ids::StepId;
 use crate::model::{
-    Approval, Bind, Expectation, FieldType, ForEach, Items, Manual, Nested, NestedKind, Notify, OnCancel, OnFailure, Oneself,
-    Poll, Retry, Step, UndoDeclaration, section_noun,
+    Approval, Bind, Expectation, FieldType, ForEach, IfNeedsFailed, Items, Manual, Nested, NestedKind, Notify, OnCancel,
+    OnFailure, Oneself, Poll, Retry, Step, UndoDeclaration, section_noun,
 };
 use crate::operate::ErrorClass;
 use crate::range::Range;
@@ -38,6 +38,7 @@ fn read_one(section: Section, reader: &mut Reader<'_>, unless_said: OnFailure) -
         title: reader.optional("title").map(|title| title.value),
         bind: read_bind(reader),
         with: reader.optional::<Table>("with").map(|with| with.value),
+        if_needs_failed: read_if_needs_failed(reader),
         needs: read_needs(section, reader),
         when: reader.optional("when"),
         timeout: reader.optional("timeout").map(|timeout| timeout.value),
@@ -107,6 +108,7 @@ fn bare(reader: &Reader<'_>, section: Section, id: Located<StepId>, uses: Locate
         bind: Vec::new(),
         with: None,
         needs: None,
+        if_needs_failed: IfNeedsFailed::Run,
         when: None,
         timeout: None,
         total_timeout: None,
@@ -127,7 +129,7 @@ fn bare(reader: &Reader<'_>, section: Section, id: Located<StepId>, uses: Locate
 }
 
 /// What a step that stands for another file can say; the rest is said by the steps of that file.
-const OF_NESTED: &[&str] = &["id", "title", "with", "needs", "when", "runbook", "suite", "tags"];
+const OF_NESTED: &[&str] = &["id", "title", "with", "needs", "if_needs_failed", "when", "runbook", "suite", "tags"];
 
 /// `runbook = "restore.toml"` or `suite = "checks.toml"`
 fn read_nested(section: Section, reader: &mut Reader<'_>) -> Option<Nested> {
@@ -207,6 +209,22 @@ fn read_needs(section: Section, reader: &mut Reader<'_>) -> Option<Vec<Located<S
         return None;
     }
     Some(needs.value.into_iter().map(|need| need.map(StepId::new)).collect())
+}
+
+/// Steps that say what they need do not run without it, unless they say so. The others only stand behind the step above.
+fn read_if_needs_failed(reader: &mut Reader<'_>) -> IfNeedsFailed {
+    let said = names::choice(reader, "if_needs_failed", IfNeedsFailed::ALL);
+    let has_needs = reader.table().get("needs").is_some();
+    match (said, has_needs) {
+        (Some(said), true) => said.value,
+        (Some(said), false) => {
+            let message = format!("`if_needs_failed` of {} has no meaning without `needs`", reader.subject());
+            reader.error("E0220", said.span, message, "beside `needs`");
+            said.value
+        }
+        (None, true) => IfNeedsFailed::Skip,
+        (None, false) => IfNeedsFailed::Run,
+    }
 }
 
 pub(super) fn read_retry(reader: &mut Reader<'_>) -> Retry {

@@ -22,13 +22,8 @@ impl Index {
         Self { by_id, needs }
     }
 
-    pub(super) fn position(&self, id: &StepId) -> Option<usize> {
+    pub(crate) fn position(&self, id: &StepId) -> Option<usize> {
         self.by_id.get(id).copied()
-    }
-
-    /// Every step in the order of ids, with its position.
-    pub(crate) fn by_id(&self) -> impl ExactSizeIterator<Item = (&StepId, usize)> {
-        self.by_id.iter().map(|(id, position)| (id, *position))
     }
 
     /// The positions of what the step at a position needs.

@@ -19,8 +19,8 @@ use crate::digest;
 use crate::event::{Section, StepListing, Trigger};
 use crate::ids::StepId;
 use crate::model::{
-    Approval, Expectation, ForEach, Items, Limits, Locks, Manual, OnCancel, OnFailure, Retry, Runbook, Step, UndoDeclaration,
-    UndoPolicy, Weight, Window,
+    Approval, Expectation, ForEach, IfNeedsFailed, Items, Limits, Locks, Manual, OnCancel, OnFailure, Retry, Runbook, Step,
+    UndoDeclaration, UndoPolicy, Weight, Window,
 };
 use crate::operate::{Json, Kind, OperationFacts};
 use crate::params::Params;
@@ -95,6 +95,8 @@ pub struct PlannedStep {
     pub with: Json,
     /// Steps that must be settled before.
     pub needs: Vec<StepId>,
+    /// What happens to it when one of the steps that its `needs` names has failed and the run goes on.
+    pub if_needs_failed: IfNeedsFailed,
     /// An expression; false skips the step.
     pub when: Option<String>,
     /// Of one attempt.
@@ -362,6 +364,7 @@ fn plan_step(step: &Step, needs: Vec<StepId>, facts: &BTreeMap<StepId, Operation
         facts: own.clone(),
         with: input(step.with.as_ref()),
         needs,
+        if_needs_failed: step.if_needs_failed,
         when: step.when.as_ref().map(|when| when.value.clone()),
         timeout: step.timeout.unwrap_or(DEFAULT_TIMEOUT),
         total_timeout: step.total_timeout,

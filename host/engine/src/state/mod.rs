@@ -63,6 +63,8 @@ pub struct RunState {
     pub started: Timestamp,
     /// When it ended.
     pub ended: Option<Timestamp>,
+    /// How long it was executed before it was last paused or ended, by the monotonic clock, in milliseconds.
+    pub took_ms: u64,
     /// Where in its course it is.
     pub stage: Stage,
     /// Where it stands, for people.
@@ -167,6 +169,7 @@ fn first(record: &Record) -> Result<RunState, IllegalEvent> {
         params: params.clone(),
         started: record.at,
         ended: None,
+        took_ms: 0,
         stage: Stage::Preflight,
         phase: RunPhase::Running,
         steps: states,
@@ -269,8 +272,9 @@ impl RunState {
                 self.notify_faults.extend(fault.clone().map(|fault| (notify.clone(), fault)));
                 Some(())
             }
-            RunEvent::Paused { reason } => {
+            RunEvent::Paused { reason, took_ms } => {
                 self.when(self.stage != Stage::Ended)?;
+                self.took_ms += took_ms.unwrap_or_default();
                 self.paused = Some(reason.clone());
                 Some(())
             }
@@ -282,14 +286,16 @@ impl RunState {
                 Some(())
             }
             RunEvent::UndoRequested { .. } => self.request_undo(),
-            RunEvent::RunEnded { end, cause } => {
+            RunEvent::RunEnded { end, cause, took_ms } => {
                 self.when(self.stage == Stage::Finally)?;
+                self.took_ms += took_ms.unwrap_or_default();
                 self.stage = Stage::Ended;
                 self.end = Some(*end);
                 self.cause.clone_from(cause);
                 self.ended = Some(record.at);
                 Some(())
             }
+            RunEvent::StillWaiting { step, .. } => self.when(self.stage != Stage::Ended && self.steps.contains_key(step)),
             RunEvent::ItemsListed { step, items } => {
                 self.apply_to_step(record)?;
                 self.list_items(step, items)

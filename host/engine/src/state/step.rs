@@ -137,6 +137,10 @@ pub struct StepState {
     pub asked: Option<Asked>,
     /// What was said about it, or about what was asked before.
     pub answers: Vec<Given>,
+    /// Whether it is a smoke test of which an attempt wrote, and did not show that it removed what it made.
+    pub may_have_left: bool,
+    /// Whether an attempt that only checks was cut off, so that nobody knows how far it came.
+    pub cut_off: bool,
     /// When a person was asked to do it.
     pub manual_asked: Option<Timestamp>,
     /// Who did it, and what they found.
@@ -197,6 +201,8 @@ impl StepState {
             question: None,
             asked: None,
             answers: Vec::new(),
+            may_have_left: false,
+            cut_off: false,
             manual_asked: None,
             manual_answer: None,
         }
@@ -296,9 +302,13 @@ impl StepState {
                     // It was observed that an attempt without an answer had no effect.
                     self.effect = EffectState::None;
                 }
+                if matches!(finding, UndoFinding::TookEffect { .. }) {
+                    self.effect = EffectState::Done;
+                }
             }
             RunEvent::RunStarted { .. }
             | RunEvent::LockWaiting { .. }
+            | RunEvent::StillWaiting { .. }
             | RunEvent::WindowChecked { .. }
             | RunEvent::StepsBegan { .. }
             | RunEvent::GuardLooked { .. }
@@ -354,7 +364,8 @@ impl StepState {
                 };
                 self.settle(StepPhase::Succeeded, then, at);
             }
-            AttemptResult::Failed { fault, outcome, output, measurements, cases } => {
+            AttemptResult::Failed { fault, outcome, output, measurements, cases, may_have_left } => {
+                self.may_have_left |= may_have_left;
                 self.outcome = *outcome;
                 self.output.clone_from(output);
                 self.measurements.clone_from(measurements);
@@ -396,6 +407,7 @@ impl StepState {
 
     fn recover(&mut self, decision: &Recovery, at: Timestamp) {
         self.question = None;
+        self.cut_off |= self.proposal.is_none();
         match decision {
             Recovery::Repeat | Recovery::OperatorRetry => self.phase = StepPhase::Waiting,
             Recovery::DidNotHappen => {

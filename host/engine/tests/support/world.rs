@@ -14,6 +14,10 @@ pub enum Reply {
     Fails(ErrorClass),
     /// It has its effect, and nobody hears of it.
     FailsLate(ErrorClass),
+    /// A smoke test has made these cases, and the host saw it write.
+    Cases(&'static [(&'static str, Outcome)]),
+    /// No answer, ever.
+    Hangs,
 }
 
 /// What plugins change, and what they were asked.
@@ -41,13 +45,17 @@ struct State {
 impl World {
     /// What is known of an operation, by its name.
     pub fn facts_of(uses: &str) -> OperationFacts {
-        let kind = if uses == "test:look" { Kind::Probe } else { Kind::Step };
+        let kind = match uses {
+            "test:look" => Kind::Probe,
+            "test:smoke" => Kind::SmokeTest,
+            _ => Kind::Step,
+        };
         let acts = kind == Kind::Step;
         OperationFacts {
             kind,
             idempotent: !acts,
             undo: acts && uses != "test:move",
-            writes: acts || uses == "test:scribble",
+            writes: acts || matches!(uses, "test:scribble" | "test:smoke"),
             digest: "sha256:0".to_owned(),
         }
     }
@@ -69,6 +77,11 @@ impl World {
     /// The same for a world that is in use.
     pub fn tell(&self, step: &str, replies: impl IntoIterator<Item = Reply>) {
         self.state.lock().unwrap().replies.insert(step.to_owned(), replies.into_iter().collect());
+    }
+
+    fn hangs(&self, step: &str) -> bool {
+        let state = self.state.lock().unwrap();
+        matches!(state.replies.get(step).and_then(VecDeque::front), Some(Reply::Hangs))
     }
 
     /// A step does this, whatever its plan says.
@@ -124,7 +137,9 @@ impl State {
         self.inputs.insert(step.to_owned(), input.clone());
         match reply {
             Some(Reply::FailsLate(class)) => Err(Fault::new(class, "test.late", "it took effect and nobody heard of it")),
-            Some(Reply::Fails(_) | Reply::Found(..)) | None => Ok(completion("done", json!({ "input": input }))),
+            Some(Reply::Fails(_) | Reply::Found(..) | Reply::Cases(_) | Reply::Hangs) | None => {
+                Ok(completion("done", json!({ "input": input })))
+            }
         }
     }
 
@@ -158,6 +173,9 @@ impl Operate for World {
 
     async fn call(&self, call: Call) -> Result<Answered, Fault> {
         let step = call.step.as_str();
+        if call.phase == Phase::Plan && self.hangs(step) {
+            std::future::pending::<()>().await;
+        }
         let mut state = self.state.lock().unwrap();
         let answer = match &call.phase {
             Phase::Plan => {
@@ -177,6 +195,18 @@ impl Operate for World {
                 Some(Reply::Found(outcome, output)) => {
                     Answer::Report { outcome, summary: format!("found {output}"), output, measurements: Vec::new() }
                 }
+                Some(Reply::Cases(cases)) => {
+                    let verdict = |(name, outcome): &(&str, Outcome)| Verdict {
+                        name: (*name).to_owned(),
+                        outcome: *outcome,
+                        detail: "seen".to_owned(),
+                        duration_ms: 1,
+                    };
+                    let answer = Answer::Verdicts(cases.iter().map(verdict).collect());
+                    let acted = state.acted.get(step).cloned().unwrap_or_else(|| vec!["http.post".to_owned()]);
+                    return Ok(Answered { answer, logs: Vec::new(), acted });
+                }
+                Some(Reply::Hangs) => unreachable!("only `plan` hangs"),
                 Some(Reply::Fails(class) | Reply::FailsLate(class)) => {
                     return Err(Fault::new(class, "test.fails", "it could not look"));
                 }

@@ -32,7 +32,7 @@ pub fn plain(seq: u64) -> Record {
 
 /// The record that ends a run.
 pub fn ended(seq: u64, end: RunEnd) -> Record {
-    Record { event: RunEvent::RunEnded { end, cause: None }, ..plain(seq) }
+    Record { event: RunEvent::RunEnded { end, cause: None, took_ms: None }, ..plain(seq) }
 }
 
 /// A request of run `run` by process `executor` at `second`, for 30 s.

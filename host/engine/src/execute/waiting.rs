@@ -1,0 +1,38 @@
+//! What a run waits for, when nothing in the journal says so already.
+
+use super::flight::Looks;
+use super::{RunError, Runner};
+use crate::advance::wants_pause;
+use crate::clock::Clock;
+use crate::event::{AfterWait, CallPurpose, RunEvent};
+use crate::ids::StepId;
+use crate::journal::Journal;
+use crate::operate::Operate;
+use std::time::Duration;
+
+/// A call that is not in the journal by itself is told when it takes longer.
+pub(super) const TELL_AFTER: Duration = Duration::from_secs(5);
+
+impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
+    /// Writes down what the run waits for, each once: calls before an effect that take long, and every call that keeps it from
+    /// pausing.
+    pub(super) async fn tell_waiting(&mut self) -> Result<(), RunError> {
+        let now = self.clock.monotonic();
+        let then = if wants_pause(&self.plan, self.state(), &self.frontier) { AfterWait::Pauses } else { AfterWait::GoesOn };
+        let mut told: Vec<(StepId, CallPurpose, Duration, Duration)> = Vec::new();
+        for (step, flight) in self.in_flight.iter_mut().filter(|(_, flight)| flight.looks() == Looks::Once) {
+            if let Some(call) = flight.tell(then, now) {
+                told.push((step.clone(), call, now.saturating_sub(flight.began()), flight.timeout()));
+            }
+        }
+        for (step, call, waited, at_most) in told {
+            let (waited_ms, at_most_ms) = (milliseconds(waited), milliseconds(at_most));
+            self.record(RunEvent::StillWaiting { step, call, waited_ms, at_most_ms, then }).await?;
+        }
+        Ok(())
+    }
+}
+
+fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,162 @@
+//! How much is looked at in a run of many steps, counted and not timed.
+
+use crate::advance::{Action, Cleanup, LockWait, Moment, Pace, advance};
+use crate::event::{AttemptResult, Item, Record, RunEvent, Then, UndoPlan};
+use crate::frontier::Frontier;
+use crate::ids::StepId;
+use crate::operate::{Kind, OperationFacts, Outcome};
+use crate::plan::Plan;
+use crate::state::{RunState, next};
+use std::cell::Cell;
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+
+fn plan(text: &str) -> Plan {
+    let source = runbook_document::Source::new("test.toml", format!("format = 1\n[runbook]\nname = \"test\"\n{text}"));
+    let runbook = crate::parse(&source, None, &mut |_| Err(std::io::ErrorKind::NotFound.into())).expect("a good runbook");
+    let look = OperationFacts { kind: Kind::Probe, idempotent: true, undo: false, writes: false, digest: "sha256:0".to_owned() };
+    let facts = runbook.use_sites().into_iter().map(|site| (site.step, look.clone())).collect();
+    Plan::build(&runbook, &crate::resolve_params(&runbook, &[]).expect("no parameter"), &facts).expect("a good plan")
+}
+
+/// A run whose every call answers at once.
+struct Played {
+    plan: Plan,
+    state: Option<RunState>,
+    frontier: Frontier,
+    /// How often a step was looked at.
+    looks: usize,
+    items: usize,
+}
+
+impl Played {
+    fn new(plan: Plan, items: usize) -> Self {
+        let started = RunEvent::RunStarted {
+            runbook: plan.name.clone(),
+            title: plan.title.clone(),
+            steps: plan.listing(),
+            params: plan.params.clone(),
+            retry_of: None,
+        };
+        let record = Record { seq: 0, at: jiff::Timestamp::UNIX_EPOCH, event: started };
+        let state = next(None, &record).expect("a run begins so");
+        let frontier = Frontier::new(&plan, &state);
+        Self { plan, state: Some(state), frontier, looks: 0, items }
+    }
+
+    fn state(&self) -> &RunState {
+        self.state.as_ref().expect("it is put back")
+    }
+
+    fn record(&mut self, event: RunEvent) {
+        let record = Record { seq: self.state().next_seq, at: jiff::Timestamp::UNIX_EPOCH, event };
+        self.state = Some(next(self.state.take(), &record).expect("what `advance` says can follow"));
+        if let (Some(step), Some(state)) = (record.event.step(), &self.state) {
+            self.frontier.update(&self.plan, state, step);
+        }
+    }
+
+    /// The first thing to do now, and no more of them: so it is decided as often as possible.
+    fn decide(&mut self) -> Action {
+        let asked = Cell::new(0);
+        let none = BTreeSet::new();
+        let is_due = |_: &StepId| {
+            asked.set(asked.get() + 1);
+            true
+        };
+        let moment = Moment {
+            in_flight: &none,
+            looking: &none,
+            is_due: &is_due,
+            is_overdue: &|_| false,
+            stop: None,
+            cleanup: Cleanup::Time,
+            lock: LockWait::No,
+            pace: Pace::Usual,
+        };
+        let first = advance(&self.plan, self.state(), &self.frontier, &moment).into_iter().next();
+        self.looks += asked.get();
+        first.expect("there is something to do until the end")
+    }
+
+    fn attempt(&mut self, step: StepId) {
+        if self.plan.step(&step).is_some_and(|step| step.for_each.is_some()) {
+            let item = |number: usize| Item { key: number.to_string(), value: number.into() };
+            let items: Vec<Item> = (0..self.items).map(item).collect();
+            self.record(RunEvent::ItemsListed { step: step.clone(), items: items.clone() });
+            self.plan = self.plan.with_items(&step, &items).expect("it has items");
+            self.looks += self.frontier.looks.0;
+            self.frontier = Frontier::new(&self.plan, self.state());
+            return;
+        }
+        let input = serde_json::Value::Null;
+        self.record(RunEvent::AttemptStarted {
+            step: step.clone(),
+            attempt: 1,
+            input,
+            input_digest: String::new(),
+            proposal: None,
+            undo: UndoPlan::NotNeeded,
+        });
+        self.record(RunEvent::AttemptEnded {
+            step,
+            attempt: 1,
+            result: passed(),
+            then: Then::Final,
+            duration_ms: 1,
+            logs: Vec::new(),
+        });
+    }
+
+    /// How often a step was looked at until the run had ended.
+    fn play(mut self) -> usize {
+        loop {
+            match self.decide() {
+                Action::Attempt { step } => self.attempt(step),
+                Action::EndItems { step } => {
+                    self.record(RunEvent::ItemsEnded { step, result: passed(), then: Then::Final });
+                }
+                Action::TakeLocks => self.record(RunEvent::StepsBegan { locks: Vec::new() }),
+                Action::BeginFinally { end, cause } => self.record(RunEvent::FinallyBegan { end, cause }),
+                Action::End { .. } => break,
+                other => panic!("{other:?}"),
+            }
+        }
+        assert_eq!(self.frontier, Frontier::new(&self.plan, self.state()), "it has kept up");
+        self.looks + self.frontier.looks.0
+    }
+}
+
+fn passed() -> AttemptResult {
+    AttemptResult::Succeeded {
+        outcome: Outcome::Pass,
+        summary: String::new(),
+        output: serde_json::Value::Null,
+        changed: false,
+        measurements: Vec::new(),
+        cases: Vec::new(),
+    }
+}
+
+fn steps(n: usize, rest: &str) -> String {
+    (0..n).fold(String::new(), |mut text, number| {
+        let _ = writeln!(text, "[[step]]\nid = \"s{number}\"\nuses = \"test:look\"\n{rest}");
+        text
+    })
+}
+
+#[test]
+fn ten_times_as_many_steps_are_looked_at_ten_times_as_often() {
+    let for_each = "[[step]]\nid = \"each\"\nuses = \"test:look\"\nfor_each = \"[1]\"\n";
+    let several = "[[step]]\nid = \"each\"\nuses = \"test:look\"\nfor_each = \"[1]\"\nmax_parallel = 8\n";
+    let shapes: [(&str, &dyn Fn(usize) -> Played); 4] = [
+        ("one after the other", &|n| Played::new(plan(&steps(n, "")), 0)),
+        ("all at once", &|n| Played::new(plan(&steps(n, "needs = []")), 0)),
+        ("items", &|n| Played::new(plan(for_each), n)),
+        ("items, several at once", &|n| Played::new(plan(several), n)),
+    ];
+    for (name, run) in shapes {
+        let (few, many) = (run(200).play(), run(2_000).play());
+        assert!(many <= 12 * few, "{name}: {few} looks for 200, {many} for 2,000");
+    }
+}

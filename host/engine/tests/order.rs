@@ -1,0 +1,97 @@
+//! What a step waits for that does not say so, and what it is told about it.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod support;
+
+use support::*;
+
+/// What the steps of a runbook say they need: nothing, or a list of earlier ones.
+type Shape = Vec<Option<Vec<usize>>>;
+
+/// Every runbook of so many steps, of which each says nothing, or needs at most one earlier step.
+fn shapes(n: usize) -> Vec<Shape> {
+    (0..n).fold(vec![Vec::new()], |shapes, step| {
+        let says: Vec<Option<Vec<usize>>> =
+            [None, Some(Vec::new())].into_iter().chain((0..step).map(|need| Some(vec![need]))).collect();
+        shapes.iter().flat_map(|shape: &Shape| says.iter().map(|say| [shape.clone(), vec![say.clone()]].concat())).collect()
+    })
+}
+
+fn text(shape: &Shape) -> String {
+    let step = |(number, needs): (usize, &Option<Vec<usize>>)| {
+        let names = |needs: &Vec<usize>| needs.iter().map(|need| format!("\"s{need}\"")).collect::<Vec<_>>().join(", ");
+        let needs = needs.as_ref().map(|needs| format!("needs = [{}]\n", names(needs))).unwrap_or_default();
+        format!("[[step]]\nid = \"s{number}\"\nuses = \"test:look\"\n{needs}")
+    };
+    shape.iter().enumerate().map(step).collect()
+}
+
+/// The first step that says nothing while an earlier one is open: nobody needs it, and this step does not wait for it.
+fn surprised(shape: &Shape) -> Option<usize> {
+    let needs = |step: usize| match (&shape[step], step) {
+        (Some(needs), _) => needs.clone(),
+        (None, 0) => Vec::new(),
+        (None, step) => vec![step - 1],
+    };
+    let waited = |step: usize| (0..shape.len()).any(|other| needs(other).contains(&step));
+    (0..shape.len()).find(|step| shape[*step].is_none() && (0..*step).any(|earlier| !waited(earlier)))
+}
+
+#[test]
+fn a_step_that_does_not_wait_for_open_branches_is_warned_of() {
+    let mut warned = 0;
+    for shape in (1..=4).flat_map(shapes) {
+        let plan = plan(&text(&shape));
+        let messages = messages(&plan.warnings);
+        let found: Vec<&String> = messages.iter().filter(|message| message.starts_with("nothing waits for")).collect();
+        match surprised(&shape) {
+            Some(step) => {
+                assert!(found[0].contains(&format!("step `s{step}` waits for `s{}` only", step - 1)), "{shape:?}: {found:?}");
+                warned += 1;
+            }
+            None => assert!(found.is_empty(), "{shape:?}: {found:?}"),
+        }
+    }
+    assert!(warned > 10, "{warned}");
+}
+
+#[test]
+fn at_most_so_many_calls_are_made_at_once_as_the_runbook_says() {
+    for (limit, most) in [("", 64), ("[limits]\nmax_parallel = 3\n", 3)] {
+        let steps: String =
+            (0..200).map(|number| format!("[[step]]\nid = \"s{number}\"\nuses = \"test:look\"\nneeds = []\n")).collect();
+        let run = Run::new(&format!("{limit}{steps}"), World::default());
+        end(run.execute());
+        let (mut open, mut highest) = (0_i32, 0);
+        for record in run.records() {
+            open += match record.event {
+                runbook_engine::RunEvent::AttemptStarted { .. } => 1,
+                runbook_engine::RunEvent::AttemptEnded { .. } => -1,
+                _ => 0,
+            };
+            highest = highest.max(open);
+        }
+        assert_eq!(highest, most);
+    }
+}
+
+#[test]
+fn a_nested_file_sees_the_targets_of_the_files_that_nest_it() {
+    let outer = "[targets.db]\nsql = \"sqlite:a.db\"\n[[step]]\nid = \"inner\"\nrunbook = \"inner.toml\"\n";
+    let inner = "[targets.own]\nsql = \"sqlite:b.db\"\n[[step]]\nid = \"innermost\"\nrunbook = \"innermost.toml\"\n";
+    let innermost = "[[step]]\nid = \"a\"\nuses = \"test:look\"\nbind.db = \"db\"\n[[step]]\nid = \"b\"\nuses = \"test:look\"\nbind.db = \"own\"\n";
+    let files = [("inner.toml", inner), ("innermost.toml", innermost)];
+    assert!(try_plan_with(outer, &files).is_ok());
+    // By itself it has to bring them, and a file beside it lends nothing.
+    assert!(refused(innermost).contains("there is no such target"));
+    let beside = "[[step]]\nid = \"lends\"\nrunbook = \"inner.toml\"\n[[step]]\nid = \"takes\"\nrunbook = \"taking.toml\"\n";
+    let taking = "[[step]]\nid = \"a\"\nuses = \"test:look\"\nbind.db = \"own\"\n";
+    let found = try_plan_with(
+        beside,
+        &[
+            ("inner.toml", "[targets.own]\nsql = \"sqlite:b.db\"\n[[step]]\nid = \"x\"\nuses = \"test:look\"\n"),
+            ("taking.toml", taking),
+        ],
+    );
+    assert!(messages(&found.unwrap_err()).join("\n").contains("there is no such target"));
+}
