@@ -138,6 +138,8 @@ struct Moments {
     passed: Duration,
     waiting: BTreeMap<u64, Duration>,
     next: u64,
+    /// How often somebody began to wait, or does no more.
+    changes: u64,
 }
 
 impl Clock for Paced {
@@ -152,13 +154,13 @@ impl Clock for Paced {
     async fn sleep(&self, duration: Duration) {
         let (number, until) = self.begin(duration);
         let _waiting = Waiting(self, number);
-        let mut others_were_asked = false;
+        let mut seen = None;
         std::future::poll_fn(|context| {
             let mut moments = self.0.lock().unwrap();
             let first = moments.waiting.values().min().copied();
-            // Whoever else waits is asked first, so that the least of all moments is known.
-            let is_early = !std::mem::replace(&mut others_were_asked, true);
-            if moments.passed < until && (is_early || first != Some(until)) {
+            // Whoever else will wait is asked first: nothing is the least of all moments while the others are not known.
+            let is_news = seen.replace(moments.changes) != Some(moments.changes);
+            if moments.passed < until && (is_news || first != Some(until)) {
                 context.waker().wake_by_ref();
                 return std::task::Poll::Pending;
             }
@@ -174,6 +176,7 @@ impl Paced {
         let mut moments = self.0.lock().unwrap();
         let (number, until) = (moments.next, moments.passed + duration);
         moments.next += 1;
+        moments.changes += 1;
         moments.waiting.insert(number, until);
         (number, until)
     }
@@ -183,7 +186,9 @@ struct Waiting<'a>(&'a Paced, u64);
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        self.0.0.lock().unwrap().waiting.remove(&self.1);
+        let mut moments = self.0.0.lock().unwrap();
+        moments.waiting.remove(&self.1);
+        moments.changes += 1;
     }
 }
 
