@@ -109,6 +109,8 @@ impl Manifest {
     pub fn parse(source: &Arc<Source>, diagnostics: &mut Diagnostics) -> Option<Self> {
         let table = runbook_document::parse(source, diagnostics)?;
         let before = diagnostics.len();
+        // Reviewers read every string of it, on terminals and in reports.
+        runbook_document::refuse_in_strings(source, &table, diagnostics);
         let mut reader = Reader::new(source, &table, "the manifest", diagnostics);
         let format = reader.required::<u32>("format");
         if let Some(format) = format.filter(|format| format.value != FORMAT) {
@@ -138,7 +140,9 @@ impl Manifest {
 
     /// Reads the JSON of a component's [`SECTION`].
     pub fn from_section(json: &[u8]) -> Result<Self, ManifestError> {
-        let manifest: Self = serde_json::from_slice(json).map_err(ManifestError::Json)?;
+        let value: serde_json::Value = serde_json::from_slice(json).map_err(ManifestError::Json)?;
+        check_texts(&value, &mut Vec::new())?;
+        let manifest: Self = serde_json::from_value(value).map_err(ManifestError::Json)?;
         if manifest.format != FORMAT {
             return Err(ManifestError::Format { found: manifest.format });
         }
@@ -153,6 +157,12 @@ impl Manifest {
 
     /// A section comes from a file that anybody can write, so what `parse` checks is checked again.
     fn check_consistency(&self) -> Result<(), ManifestError> {
+        let names = self.slots.keys().map(|name| ("slot", name)).chain(self.operations.keys().map(|name| ("operation", name)));
+        for (what, name) in std::iter::once(("plugin", &self.name)).chain(names) {
+            if !is_kebab_case(name) {
+                return Err(ManifestError::Name { what, name: name.clone() });
+            }
+        }
         for (slot_name, slot) in &self.slots {
             if let Some(verb) = slot.verbs.iter().find(|verb| verb.row().capability != slot.capability) {
                 return Err(ManifestError::ForeignVerb { slot: slot_name.clone(), verb: *verb });
@@ -198,6 +208,22 @@ pub enum ManifestError {
         /// The format found.
         found: u32,
     },
+    /// A text that could not be shown as it is.
+    #[error("the manifest has {} in {place}, which is not seen or begins a line of its own", runbook_text::describe(*character))]
+    Text {
+        /// Where, as a path of keys.
+        place: String,
+        /// The character.
+        character: char,
+    },
+    /// A name that is none.
+    #[error("{what} `{name}` of the manifest is not kebab case: letters, digits and single dashes")]
+    Name {
+        /// What bears it.
+        what: &'static str,
+        /// The name.
+        name: String,
+    },
     /// A slot lists a verb of another capability.
     #[error("slot `{slot}` declares `{}`, which is not a verb of its capability", verb.full_name())]
     ForeignVerb {
@@ -214,6 +240,32 @@ pub enum ManifestError {
         /// The slot.
         slot: String,
     },
+}
+
+/// Refuses texts that cannot be shown as they are. Those of schemas may have several lines, all others have one.
+fn check_texts(value: &serde_json::Value, path: &mut Vec<String>) -> Result<(), ManifestError> {
+    use serde_json::Value as Json;
+    let check = |text: &str, path: &[String]| {
+        let in_schema = path.len() > 3 && path[0] == "operations" && matches!(path[2].as_str(), "input" | "output");
+        let found = if in_schema { runbook_text::first_hidden(text) } else { runbook_text::first_not_in_line(text) };
+        found.map_or(Ok(()), |found| {
+            let keys = path.iter().map(|key| runbook_text::shortened(&runbook_text::line(key), 100).into_owned());
+            let place = format!("`{}`", keys.collect::<Vec<_>>().join("."));
+            Err(ManifestError::Text { place, character: found.character })
+        })
+    };
+    match value {
+        Json::String(text) => check(text, path),
+        Json::Array(items) => items.iter().try_for_each(|item| check_texts(item, path)),
+        Json::Object(entries) => entries.iter().try_for_each(|(key, value)| {
+            path.push(key.clone());
+            check(key, path)?;
+            check_texts(value, path)?;
+            path.pop();
+            Ok(())
+        }),
+        Json::Null | Json::Bool(_) | Json::Number(_) => Ok(()),
+    }
 }
 
 fn read_identity(reader: &mut Reader<'_>) -> Option<(String, String, String)> {
@@ -417,6 +469,83 @@ slots = { db = ["query"] }
         let mut manifest = parse(GOOD).expect("the example is good");
         manifest.slots.get_mut("db").expect("the slot is there").verbs = vec![Verb::SqlExecute];
         assert!(matches!(Manifest::from_section(&manifest.to_section()), Err(ManifestError::UndeclaredUse { .. })));
+    }
+
+    /// Every place of a text in a JSON value, and the value with `hostile` in its place.
+    fn with_hostile(value: &serde_json::Value, hostile: &str) -> Vec<(String, serde_json::Value)> {
+        use serde_json::Value as Json;
+        match value {
+            Json::String(_) => vec![(String::new(), Json::from(hostile))],
+            Json::Array(items) => {
+                let one = |(at, item): (usize, &Json)| {
+                    let changed = with_hostile(item, hostile).into_iter();
+                    changed.map(move |(place, item)| {
+                        let mut items = items.clone();
+                        items[at] = item;
+                        (format!("/{at}{place}"), Json::from(items))
+                    })
+                };
+                items.iter().enumerate().flat_map(one).collect()
+            }
+            Json::Object(entries) => {
+                let one = |(key, value): (&String, &Json)| {
+                    let in_value = with_hostile(value, hostile).into_iter().map(|(place, value)| {
+                        let mut changed = entries.clone();
+                        changed.insert(key.clone(), value);
+                        (format!("/{key}{place}"), Json::Object(changed))
+                    });
+                    let in_key = entries
+                        .iter()
+                        .map(|(known, value)| (if known == key { hostile.to_owned() } else { known.clone() }, value.clone()));
+                    in_value
+                        .chain([(format!("/{key} itself"), in_key.collect::<serde_json::Map<_, _>>().into())])
+                        .collect::<Vec<_>>()
+                };
+                entries.iter().flat_map(one).collect()
+            }
+            Json::Null | Json::Bool(_) | Json::Number(_) => Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_section_with_a_character_that_cannot_be_shown_is_refused_wherever_it_stands() {
+        let mut manifest = parse(GOOD).expect("the example is good");
+        let operation = manifest.operations.get_mut("ping").expect("it is there");
+        operation.optional = vec!["db".to_owned()];
+        operation.input =
+            serde_json::json!({ "title": "T", "properties": { "a": { "description": "two\nlines", "enum": ["x"] } } });
+        let section: serde_json::Value = serde_json::from_slice(&manifest.to_section()).expect("it is JSON");
+        assert!(Manifest::from_section(section.to_string().as_bytes()).is_ok());
+        for hostile in ["\u{1b}[2J", "a\rb", "\u{9b}", "\u{202e}", "\u{2028}", "\u{ffff}", "\u{200b}", "\u{e0041}", "\0"] {
+            let places = with_hostile(&section, hostile);
+            assert!(places.len() > 20, "{}", places.len());
+            for (place, value) in places {
+                let error = Manifest::from_section(value.to_string().as_bytes()).expect_err(&place);
+                let shown = error.to_string();
+                assert!(matches!(error, ManifestError::Text { .. }), "{place}: {shown}");
+                assert!(runbook_text::first_not_in_line(&shown).is_none(), "{place}: {shown:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn names_of_a_section_are_names() {
+        for name in ["../../etc/passwd", "A", "a b", "", "a\\b", "é"] {
+            let section = String::from_utf8(parse(GOOD).expect("good").to_section()).expect("text");
+            for known in ["postgres", "db", "ping"] {
+                let changed = section.replace(&format!("\"{known}\""), &serde_json::Value::from(name).to_string());
+                let error = Manifest::from_section(changed.as_bytes()).expect_err(name);
+                assert!(matches!(error, ManifestError::Name { .. }), "{known} as {name:?}: {error}");
+            }
+        }
+    }
+
+    #[test]
+    fn no_text_of_a_manifest_hides_anything() {
+        for text in ["Checks a database", "reads statistics", "connects", "0.1.0"] {
+            let errors = parse(&GOOD.replace(text, "x\\u202Ey")).expect_err(text);
+            assert!(errors[0].contains("E0290") && errors[0].contains("U+202E"), "{errors:?}");
+        }
     }
 
     #[test]

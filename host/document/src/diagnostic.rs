@@ -38,7 +38,7 @@ impl Diagnostic {
         Self {
             code,
             severity: Severity::Error,
-            message: message.into(),
+            message: shown(message),
             source: Arc::clone(source),
             span,
             label: "here".to_owned(),
@@ -54,14 +54,14 @@ impl Diagnostic {
     /// Sets the words shown at the place.
     #[must_use]
     pub fn label(mut self, label: impl Into<String>) -> Self {
-        self.label = label.into();
+        self.label = shown(label);
         self
     }
 
     /// Sets what to do.
     #[must_use]
     pub fn help(mut self, help: impl Into<String>) -> Self {
-        self.help = Some(help.into());
+        self.help = Some(shown(help));
         self
     }
 
@@ -70,6 +70,14 @@ impl Diagnostic {
         self.source.position(self.span.start)
     }
 }
+
+/// What findings quote comes from files: it is one line, and not without end.
+fn shown(text: impl Into<String>) -> String {
+    runbook_text::shortened(&runbook_text::line(&text.into()), LONGEST).into_owned()
+}
+
+/// Bytes of one text of a finding.
+const LONGEST: usize = 2_000;
 
 /// All findings about one or more files, in the order in which they were found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

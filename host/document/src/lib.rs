@@ -5,12 +5,14 @@
 //! error. The crate reads text that it is given; it never opens a file.
 
 mod diagnostic;
+mod hidden;
 mod node;
 mod quantity;
 mod reader;
 mod source;
 
 pub use diagnostic::{Diagnostic, Diagnostics, Severity};
+pub use hidden::refuse_in_strings;
 pub use node::{Key, Node, Table, Value};
 pub use quantity::{ByteSize, format_duration, parse_byte_size, parse_duration};
 pub use reader::{FromNode, Located, Reader};
@@ -20,14 +22,20 @@ use std::sync::Arc;
 
 /// Reads one TOML text into a [`Table`], keeping the place of every key and value.
 ///
-/// Returns `None` after reporting the first syntax error to `diagnostics`: the others mostly follow from it.
+/// Returns `None` after reporting the first syntax error to `diagnostics`: the others mostly follow from it. Characters that make a
+/// file read otherwise than it is are refused like a mistake in the syntax; in a string that needs one it is written as an escape.
 pub fn parse(source: &Arc<Source>, diagnostics: &mut Diagnostics) -> Option<Table> {
+    hidden::refuse_in_text(source, diagnostics)?;
     let (table, errors) = toml::de::DeTable::parse_recoverable(source.text());
     if let Some(error) = errors.iter().min_by_key(|error| error.span().map_or(0, |span| span.start)) {
         let span = error.span().unwrap_or(0..0);
         diagnostics.push(Diagnostic::error("E0201", source, span, error.message().to_owned()).label("not valid TOML here"));
     }
-    errors.is_empty().then(|| node::table_from_toml(table.span(), table.get_ref()))
+    if !errors.is_empty() {
+        return None;
+    }
+    let table = node::table_from_toml(table.span(), table.get_ref());
+    hidden::refuse_in_keys(source, &table, diagnostics).then_some(table)
 }
 
 /// The name among `known` that is nearest to `typed`, if a slip of at most two letters explains it, and in a short word one.

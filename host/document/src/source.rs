@@ -23,9 +23,9 @@ pub struct Source {
 }
 
 impl Source {
-    /// A source with the name that diagnostics will show.
+    /// A source with the name that diagnostics will show: a file's name may hold anything, and is shown as one line.
     pub fn new(name: impl Into<String>, text: impl Into<String>) -> Arc<Self> {
-        Arc::new(Self { name: name.into(), text: text.into() })
+        Arc::new(Self { name: runbook_text::line(&name.into()).into_owned(), text: text.into() })
     }
 
     /// The file's name, as the user typed it.
