@@ -113,11 +113,14 @@ fn each_format_says_the_same() {
     let out = |format: &str| env.run(&["check", "shop.toml", "--format", format]).status(2).stdout;
     let json: serde_json::Value = serde_json::from_str(&out("json")).expect("JSON");
     let states: Vec<_> =
-        json.as_array().expect("a list").iter().map(|one| one["health"].as_str().expect("a word").to_owned()).collect();
+        json["checks"].as_array().expect("a list").iter().map(|one| one["health"].as_str().expect("a word").to_owned()).collect();
     assert_eq!(states, ["healthy", "healthy", "warning", "critical", "unknown", "skipped"]);
+    assert_eq!((json["worst"].as_str(), json["unhealthy_count"].as_u64()), (Some("critical"), Some(3)));
+    assert_eq!((json["totals"]["healthy"].as_u64(), json["totals"]["skipped"].as_u64()), (Some(2), Some(1)));
+    assert!(json["at"].as_str().is_some_and(|at| at.parse::<jiff::Timestamp>().is_ok()), "{json}");
     assert!(out("nagios").starts_with("CRITICAL - 2 healthy"));
     assert!(out("tap").contains("\nnot ok 4 - shop/broken"));
-    assert!(out("junit").contains("tests=\"6\" failures=\"2\" errors=\"1\" skipped=\"1\""));
+    assert!(out("junit").contains("tests=\"6\" skipped=\"1\" errors=\"1\" failures=\"2\""));
     assert!(out("prometheus").contains("runbook_check_healthy{suite=\"shop\",check=\"broken\"} 0\n"));
     assert!(out("github").contains("::error title=broken critical::"));
     assert!(out("markdown").contains("| broken | critical |"));

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 /// Tells the operator.
 pub struct Live {
     summary: Summary,
-    color: bool,
+    color: ui::Color,
     /// Where a moving view can be drawn.
     view: Option<View>,
     told: Told,
@@ -64,7 +64,7 @@ impl Live {
         let told = if context.one_terminal && records.is_empty() { Told::Here } else { Told::Elsewhere };
         Self {
             summary: Summary::of(header, records),
-            color: context.color_stderr,
+            color: context.color_stderr.into(),
             view,
             told,
             asked: false,
@@ -144,8 +144,9 @@ impl Live {
             Tone::Warning => "33",
             Tone::Bad => "31",
         };
-        let text = ui::fitted(text);
-        ui::note(&if code.is_empty() { text } else { ui::paint(&text, code, self.color) });
+        let mut painted = ui::Painted::default();
+        painted.push(&ui::fitted(text), code, self.color);
+        ui::note_painted(&painted);
     }
 
     /// A moving line for a step that began, none for one that ended.
@@ -196,6 +197,8 @@ impl Live {
 
     fn start(&mut self, step: &StepId, text: String) {
         let Some(view) = &mut self.view else { return };
+        // Its lines are drawn over one another: one that holds a second line would be left behind.
+        let text = runbook_text::line(&text).into_owned();
         match view.under_way.iter_mut().find(|(known, _)| known == step) {
             Some((_, line)) => line.text = text,
             None => view.under_way.push((step.clone(), MovingLine { text, since: Instant::now() })),

@@ -10,9 +10,9 @@ use runbook_authority::lockfile::{self, FILE_NAME};
 use runbook_authority::snapshot::{PluginFacts, RunbookFacts};
 use runbook_authority::{Digest, Snapshot};
 use runbook_document::{Diagnostics, Source};
+use runbook_report::push_line;
 use runbook_runtime::Verified;
 use std::collections::BTreeSet;
-use std::fmt::Write as _;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
@@ -131,10 +131,10 @@ pub fn command_arguments(runbook: &Path, environment: Option<&str>) -> String {
 pub fn render(changes: &[Change]) -> String {
     let mut text = String::new();
     for change in changes {
-        let _ =
-            writeln!(text, "  {:<8}  {:<8}  {}: {}", change.direction.name(), change.risk.name(), change.subject, change.what);
+        let (direction, risk) = (change.direction.name(), change.risk.name());
+        push_line(&mut text, format_args!("  {direction:<8}  {risk:<8}  {}: {}", change.subject, change.what));
         if let Some(witness) = &change.witness {
-            let _ = writeln!(text, "            {:<8}  now possible: {witness}", "");
+            push_line(&mut text, format_args!("            {:<8}  now possible: {witness}", ""));
         }
     }
     text.trim_end().to_owned()

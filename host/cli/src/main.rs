@@ -57,7 +57,7 @@ fn run() -> u8 {
     let (args, matches) = match parsed {
         Ok(parsed) => parsed,
         Err(error) => {
-            let _ = error.print();
+            ui::wrong_command_line(&error);
             return args::status_of_a_usage_error(&error, std::env::args_os().skip(1));
         }
     };

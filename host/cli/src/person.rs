@@ -10,10 +10,11 @@ use crate::signals::Brake;
 use crate::ui;
 use runbook_engine::model::{Approval, Manual, Oneself, Typed};
 use runbook_engine::{
-    ApprovalVerdict, Asked, CancelLevel, Decision, Journal as _, PauseReason, Plan, Recovery, RunEvent, RunId, RunState, StepId,
-    fold,
+    ApprovalVerdict, Asked, CancelLevel, Decision, Journal as _, Json, PauseReason, Plan, Recovery, RunEvent, RunId, RunState,
+    StepId, fold,
 };
 use runbook_journal::SqlJournal;
+use runbook_report::push_line;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -162,7 +163,7 @@ impl Person<'_> {
         let open = |state: &RunState| -> Vec<String> {
             let open =
                 steps.iter().filter(|step| !self.plan.approval(step).is_none_or(|known| known.is_answered(state.step(step))));
-            open.map(|step| format!("`runbook approve {} {step}`", self.run.short())).collect()
+            open.map(|step| format!("`runbook approve {} {}`", self.run.short(), runbook_text::argument(step.as_str()))).collect()
         };
         let waiting = open(&state);
         if !waiting.is_empty() {
@@ -238,25 +239,31 @@ fn left(manual: &Manual, asked: Option<jiff::Timestamp>) -> Duration {
 /// What would be done, in full: this is what is approved, and nothing else.
 pub fn shown(step: &StepId, run: RunId, asked: &Asked) -> String {
     let Asked { digest, input, proposal } = asked;
-    let mut text = format!("step `{step}` of run {} would: {}\n", run.short(), proposal.summary);
+    let mut text = String::new();
+    push_line(&mut text, format_args!("step `{step}` of run {} would: {}", run.short(), proposal.summary));
     for effect in &proposal.effects {
-        let _ = writeln!(text, "  {} on `{}`: {}", effect.verb, effect.target, effect.summary);
+        push_line(&mut text, format_args!("  {} on `{}`: {}", effect.verb, effect.target, effect.summary));
     }
-    let _ = writeln!(text, "  input  {input}");
-    let there =
-        if proposal.before.is_null() { "nothing that its plugin can see".to_owned() } else { proposal.before.to_string() };
+    // Whole, however long it is: what is not seen must not be approved. JSON is one line.
+    let _ = writeln!(text, "  input  {}", whole(input));
+    let there = if proposal.before.is_null() { "nothing that its plugin can see".to_owned() } else { whole(&proposal.before) };
     let _ = writeln!(text, "  there  {there}");
     let _ = write!(text, "  digest {digest}");
     text
+}
+
+/// A value as JSON in one line, in which every character is seen.
+fn whole(value: &Json) -> String {
+    runbook_text::json(&value.to_string()).into_owned()
 }
 
 /// What is known of a step whose outcome is not.
 fn unknown(state: &RunState, step: &StepId) -> String {
     let mut text = format!("It cannot be told whether `{step}` took effect.");
     if let Some(Recovery::AskOperator { known, before, now }) = &state.step(step).question {
-        let _ = write!(text, "\n  known   {known}\n  before  {before}");
+        let _ = write!(text, "\n  known   {}\n  before  {}", runbook_text::line(known), whole(before));
         if let Some(now) = now {
-            let _ = write!(text, "\n  now     {now}");
+            let _ = write!(text, "\n  now     {}", whole(now));
         }
     }
     text

@@ -1,4 +1,7 @@
 //! The only file that prints or prompts. Data goes to stdout, everything else to stderr, which a thread of its own writes.
+//!
+//! Texts of plugins, servers and files were made text where they came in. They are once more here, so that whatever the way they
+//! came, nothing but text reaches a terminal. Only [`raw_data`] writes bytes as they are.
 
 use crate::context::Context;
 use crate::failure::Failure;
@@ -16,15 +19,26 @@ use std::sync::LazyLock;
 /// Stderr of the program.
 static SCREEN: LazyLock<Screen> = LazyLock::new(|| Screen::new(Stderr));
 
-/// Writes data to stdout.
+/// Writes data for programs to stdout, in a format whose own rules were kept.
 pub fn data(text: &str) -> Result<(), Failure> {
+    let text = runbook_text::lines(text);
     let end = if text.ends_with('\n') { "" } else { "\n" };
     raw_data(format!("{text}{end}").as_bytes())
 }
 
+/// Writes one line of data to stdout, whatever the names in it are.
+pub fn line(text: &str) -> Result<(), Failure> {
+    data(&runbook_text::printed(&runbook_text::line(text)))
+}
+
+/// Writes JSON to stdout: in its strings, what is not to be shown stands as an escape.
+pub fn json(value: &impl serde::Serialize) -> Result<(), Failure> {
+    data(&runbook_text::json(&serde_json::to_string(value).map_err(Failure::engine)?))
+}
+
 /// Says on stdout what was done. That it cannot be said does not make it undone, so it is no failure of the command.
 pub fn said(text: &str) {
-    not_told(data(text), "what was done");
+    not_told(data(&runbook_text::printed(text)), "what was done");
 }
 
 /// A warning on stderr in place of a failure: what was to be told could not be.
@@ -39,8 +53,8 @@ pub fn not_told(told: Result<(), Failure>, what: &str) {
 /// Writes text for people to stdout: on a terminal, no line is wider than it.
 pub fn text(text: &str) -> Result<(), Failure> {
     match columns(std::io::stdout()) {
-        Some(columns) => data(&runbook_report::fit(text, columns)),
-        None => data(text),
+        Some(columns) => data(&runbook_text::printed(&runbook_report::fit(text, columns))),
+        None => data(&runbook_text::printed(text)),
     }
 }
 
@@ -69,7 +83,7 @@ pub fn fitted(text: &str) -> String {
     columns(std::io::stderr()).map_or_else(|| text.to_owned(), |columns| runbook_report::fit(text, columns))
 }
 
-/// Writes bytes to stdout as they are.
+/// Writes bytes to stdout as they are: made by this program, or asked for as they are.
 pub fn raw_data(bytes: &[u8]) -> Result<(), Failure> {
     if std::io::stdout().is_terminal() {
         // Both are the same terminal mostly, and what was said before stands before it.
@@ -80,9 +94,63 @@ pub fn raw_data(bytes: &[u8]) -> Result<(), Failure> {
     Ok(write_whole(rustix::stdio::stdout(), bytes)?)
 }
 
+/// Text that was made text, with colours of our own.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Painted(String);
+
+/// Whether colours are used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Color {
+    /// They are.
+    On,
+    /// There are none.
+    Off,
+}
+
+impl From<bool> for Color {
+    fn from(is_on: bool) -> Self {
+        if is_on { Self::On } else { Self::Off }
+    }
+}
+
+impl Painted {
+    /// Adds text in a colour, by the code of the terminal; without one where the code is empty.
+    pub fn push(&mut self, text: &str, code: &str, color: Color) {
+        let text = runbook_text::printed(text);
+        // Writing to a string cannot fail.
+        let _ = match color {
+            Color::On if !code.is_empty() => write!(self.0, "\u{1b}[{code}m{text}\u{1b}[0m"),
+            Color::On | Color::Off => write!(self.0, "{text}"),
+        };
+    }
+
+    /// Adds the lines of a text; each but the first is indented, so that none of them looks like a line of ours.
+    fn push_quoted(&mut self, text: &str) {
+        for (index, line) in runbook_text::lines(text).lines().enumerate() {
+            self.push(&if index == 0 { line.to_owned() } else { format!("\n  {line}") }, "", Color::Off);
+        }
+    }
+}
+
 /// Writes a line for the operator to stderr. Nothing can be done if that fails, and a run must neither stop nor wait for it.
 pub fn note(text: &str) {
-    SCREEN.print(text);
+    SCREEN.print(&runbook_text::printed(text));
+}
+
+/// Like [`note`], with colours.
+pub fn note_painted(text: &Painted) {
+    SCREEN.print(&text.0);
+}
+
+/// Shows what is wrong with the command line. It quotes arguments, which a shell made of the names of files.
+pub fn wrong_command_line(error: &clap::Error) {
+    let text = error.render().to_string();
+    if runbook_text::is_plain(&text) {
+        // With colours, and help to stdout. Nothing can be done if that fails.
+        let _ = error.print();
+    } else {
+        note(text.trim_end());
+    }
 }
 
 /// Draws lines that move below all that is noted.
@@ -102,19 +170,23 @@ pub fn is_read() -> bool {
 
 /// Shows a failure.
 pub fn failure(context: Option<&Context>, failure: &Failure) {
-    let color = context.is_some_and(|context| context.color_stderr);
+    let color = Color::from(context.is_some_and(|context| context.color_stderr));
     match failure {
         Failure::BrokenPipe => {}
-        Failure::Findings { diagnostics, .. } => note(&render_diagnostics(diagnostics, color)),
+        Failure::Findings { diagnostics, .. } => note_painted(&render_diagnostics(diagnostics, color)),
         Failure::Error { error, hints, .. } => {
-            let mut text = format!("{} {error}", paint("error:", "1;31", color));
+            let mut text = Painted::default();
+            text.push("error:", "1;31", color);
+            text.push_quoted(&format!(" {error}"));
             for cause in Failure::causes(error.as_ref()) {
-                let _ = write!(text, "\n  because {cause}");
+                text.push_quoted(&format!("\nbecause {cause}"));
             }
             for hint in hints {
-                let _ = write!(text, "\n{} {hint}", paint("help:", "1;36", color));
+                text.push("\n", "", color);
+                text.push("help:", "1;36", color);
+                text.push_quoted(&format!(" {hint}"));
             }
-            note(&fitted(&text));
+            note_painted(&Painted(fitted(&text.0)));
         }
     }
 }
@@ -122,14 +194,19 @@ pub fn failure(context: Option<&Context>, failure: &Failure) {
 /// How wide findings are where there is no terminal, and at most.
 const WIDE: usize = 100;
 
-/// Findings with the lines that they are about, then how many there are.
-pub fn render_diagnostics(diagnostics: &Diagnostics, color: bool) -> String {
-    let theme = if color { GraphicalTheme::unicode() } else { GraphicalTheme::unicode_nocolor() };
+/// Findings with the lines that they are about, then how many there are. What findings say is one line of text already; the lines
+/// of the file are made text here.
+pub fn render_diagnostics(diagnostics: &Diagnostics, color: Color) -> Painted {
+    let theme = match color {
+        Color::On => GraphicalTheme::unicode(),
+        Color::Off => GraphicalTheme::unicode_nocolor(),
+    };
     let handler =
         GraphicalReportHandler::new_themed(theme).with_width(columns(std::io::stderr()).map_or(WIDE, |found| found.min(WIDE)));
     let mut text = String::new();
     for diagnostic in diagnostics.iter() {
-        let shown = Shown { diagnostic, source: NamedSource::new(diagnostic.source.name(), diagnostic.source.text().to_owned()) };
+        let source = runbook_text::snippet(diagnostic.source.text()).into_owned();
+        let shown = Shown { diagnostic, source: NamedSource::new(diagnostic.source.name(), source) };
         let _ = handler.render_report(&mut text, &shown);
     }
     let errors = diagnostics.iter().filter(|diagnostic| diagnostic.severity == Severity::Error).count();
@@ -138,12 +215,7 @@ pub fn render_diagnostics(diagnostics: &Diagnostics, color: bool) -> String {
     if warnings > 0 {
         let _ = write!(text, ", {}", counted(warnings, "warning"));
     }
-    text
-}
-
-/// A word in colour, where colour is used.
-pub fn paint(text: &str, code: &str, color: bool) -> String {
-    if color { format!("\u{1b}[{code}m{text}\u{1b}[0m") } else { text.to_owned() }
+    Painted(text)
 }
 
 /// Whether a person has agreed already, by `--yes`.
@@ -184,7 +256,7 @@ pub fn confirm(context: &Context, question: &str, agreed: Agreed) -> Result<bool
 /// The beginning of a line that a person is to finish; too wide for the terminal, it goes on below, at a word.
 pub fn prompt(question: &str) {
     let end = &question[question.trim_end().len()..];
-    SCREEN.prompt(&format!("{}{end}", fitted(question.trim_end())));
+    SCREEN.prompt(&runbook_text::printed(&format!("{}{end}", fitted(question.trim_end()))));
 }
 
 /// Asks for a secret without showing it. `None` if nobody can be asked.
@@ -193,7 +265,7 @@ pub fn ask_secret(context: &Context, question: &str) -> Option<SecretString> {
         return None;
     }
     flush();
-    rpassword::prompt_password(format!("{question}: ")).ok().map(SecretString::from)
+    rpassword::prompt_password(format!("{}: ", runbook_text::line(question))).ok().map(SecretString::from)
 }
 
 /// A [`Diagnostic`] as miette wants it.

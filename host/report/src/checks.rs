@@ -1,12 +1,15 @@
 //! What a suite of checks found, for people, for CI and for monitoring.
 
+use crate::junit::{Case, Ended, document};
 use crate::line::counted;
+use crate::printed::{one_line, push_line};
 use crate::summary::{StepState, StepSummary};
 use crate::table::table;
 use jiff::Timestamp;
 use runbook_document::format_duration;
-use runbook_engine::{Measurement, Outcome};
+use runbook_engine::{Measurement, Outcome, Range};
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::Duration;
 
@@ -27,7 +30,7 @@ pub enum Health {
 }
 
 /// For each: the word, the sign before it, and what Nagios calls it.
-const HEALTHS: &[(Health, &str, &str, &str)] = &[
+pub(crate) const HEALTHS: &[(Health, &str, &str, &str)] = &[
     (Health::Healthy, "healthy", "✓", "OK"),
     (Health::Skipped, "skipped", "-", "OK"),
     (Health::Warning, "warning", "!", "WARNING"),
@@ -141,7 +144,7 @@ impl Checks {
 pub enum CheckFormat {
     /// For a person's terminal.
     Table,
-    /// One JSON array.
+    /// One JSON object: when, how many of which health, and every check.
     Json,
     /// One JSON object on each line.
     JsonLines,
@@ -182,14 +185,14 @@ impl CheckFormat {
     pub fn render(self, checks: &Checks) -> String {
         match self {
             Self::Table => as_table(checks),
-            Self::Json => serde_json::to_string_pretty(&checks.results).expect("results have string keys only"),
+            Self::Json => as_json(checks),
             Self::JsonLines => {
                 let line = |result| serde_json::to_string(result).expect("a result has string keys only");
-                checks.results.iter().map(line).collect::<Vec<_>>().join("\n")
+                runbook_text::json(&checks.results.iter().map(line).collect::<Vec<_>>().join("\n")).into_owned()
             }
             Self::Junit => as_junit(checks),
             Self::Tap => as_tap(checks),
-            Self::Prometheus => as_prometheus(checks),
+            Self::Prometheus => crate::prometheus::render(checks),
             Self::Nagios => as_nagios(checks),
             Self::Markdown => as_markdown(checks),
             Self::Github => as_github(checks),
@@ -213,52 +216,57 @@ fn counts(checks: &Checks) -> String {
     if parts.is_empty() { "no check was made".to_owned() } else { parts.join(", ") }
 }
 
+/// What programs read.
+#[derive(Serialize)]
+struct Document<'a> {
+    format: u32,
+    at: Timestamp,
+    worst: Health,
+    totals: BTreeMap<&'static str, usize>,
+    unhealthy_count: usize,
+    checks: &'a [CheckResult],
+}
+
+fn as_json(checks: &Checks) -> String {
+    let count = |wanted: Health| checks.results.iter().filter(|result| result.health == wanted).count();
+    let unhealthy = |health: Health| !matches!(health, Health::Healthy | Health::Skipped);
+    crate::printed::json(&Document {
+        format: 1,
+        at: checks.at,
+        worst: checks.worst(),
+        totals: HEALTHS.iter().map(|(health, word, ..)| (*word, count(*health))).collect(),
+        unhealthy_count: checks.results.iter().filter(|result| unhealthy(result.health)).count(),
+        checks: &checks.results,
+    })
+}
+
 fn as_table(checks: &Checks) -> String {
     let row = |result: &CheckResult| {
         let (_, word, sign, _) = result.health.row();
         vec![format!("{sign} {}", result.check), (*word).to_owned(), took(result), result.suite.clone(), result.summary.clone()]
     };
     let rows: Vec<_> = checks.results.iter().map(row).collect();
-    format!("{}\n\n{}\n", table(&rows), counts(checks))
+    runbook_text::printed(&format!("{}\n\n{}\n", table(&rows), counts(checks))).into_owned()
 }
 
 fn as_junit(checks: &Checks) -> String {
-    let of = |wanted: &[Health]| checks.results.iter().filter(|result| wanted.contains(&result.health)).count();
-    let mut text = format!(
-        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites>\n  <testsuite name=\"checks\" tests=\"{}\" failures=\"{}\" errors=\"{}\" skipped=\"{}\" timestamp=\"{}\">\n",
-        checks.results.len(),
-        of(&[Health::Critical, Health::Warning]),
-        of(&[Health::Unknown]),
-        of(&[Health::Skipped]),
-        checks.at.strftime("%Y-%m-%dT%H:%M:%S")
-    );
-    for result in &checks.results {
-        let inside = match result.health {
-            Health::Healthy => None,
-            Health::Skipped => Some("skipped"),
-            Health::Warning | Health::Critical => Some("failure"),
-            Health::Unknown => Some("error"),
-        };
-        let _ = write!(
-            text,
-            "    <testcase classname=\"{}\" name=\"{}\" time=\"{}.{:03}\"",
-            crate::junit::escape(&result.suite),
-            crate::junit::escape(&result.check),
-            result.duration_ms / 1000,
-            result.duration_ms % 1000
-        );
-        let _ = match inside {
-            None => writeln!(text, "/>"),
-            Some(tag) => writeln!(
-                text,
-                "><{tag} message=\"{}: {}\"/></testcase>",
-                result.health.word(),
-                crate::junit::escape(&result.summary)
-            ),
-        };
-    }
-    text.push_str("  </testsuite>\n</testsuites>\n");
-    text
+    let case = |result: &CheckResult| Case {
+        class: result.suite.clone(),
+        name: result.check.clone(),
+        duration_ms: result.duration_ms,
+        ended: {
+            let why = format!("{}: {}", result.health.word(), result.summary);
+            match result.health {
+                Health::Healthy => Ended::of(Outcome::Pass, &why),
+                Health::Skipped => Ended::Skipped,
+                Health::Warning => Ended::of(Outcome::Warn, &why),
+                Health::Critical => Ended::of(Outcome::Fail, &why),
+                Health::Unknown => Ended::of(Outcome::Unknown, &why),
+            }
+        },
+    };
+    let cases: Vec<_> = checks.results.iter().map(case).collect();
+    document("checks", checks.at, None, &cases)
 }
 
 fn as_tap(checks: &Checks) -> String {
@@ -268,74 +276,42 @@ fn as_tap(checks: &Checks) -> String {
             Health::Healthy | Health::Skipped | Health::Warning => "ok",
             Health::Unknown | Health::Critical => "not ok",
         };
+        let said = format!("{}/{}: {}, {}", result.suite, result.check, result.health.word(), result.summary);
         // `#` begins a directive.
-        let name = format!("{}/{}", result.suite, result.check);
-        let summary = result.summary.replace('#', "＃").replace('\n', " ");
+        let said = said.replace('#', "＃");
         let directive = if result.health == Health::Skipped { " # SKIP" } else { "" };
-        let _ = writeln!(text, "{good} {} - {name}: {}, {summary}{directive}", index + 1, result.health.word());
+        let _ = writeln!(text, "{good} {} - {}{directive}", index + 1, one_line(&said));
     }
     text
 }
 
-fn as_prometheus(checks: &Checks) -> String {
-    let mut text = String::from(
-        "# HELP runbook_check_healthy 1 if the check is healthy, 0 if it is not; absent if it could not be told.\n# TYPE runbook_check_healthy gauge\n",
-    );
-    let labels = |result: &CheckResult| format!("suite=\"{}\",check=\"{}\"", label(&result.suite), label(&result.check));
-    for result in &checks.results {
-        let value = match result.health {
-            Health::Healthy => 1,
-            Health::Warning | Health::Critical => 0,
-            // No data is neither.
-            Health::Unknown | Health::Skipped => continue,
-        };
-        let _ = writeln!(text, "runbook_check_healthy{{{}}} {value}", labels(result));
-    }
-    text.push_str("# HELP runbook_check_state Which state the check is in.\n# TYPE runbook_check_state gauge\n");
-    for result in &checks.results {
-        for (health, word, ..) in HEALTHS {
-            let is = u8::from(*health == result.health);
-            let _ = writeln!(text, "runbook_check_state{{{},state=\"{word}\"}} {is}", labels(result));
-        }
-    }
-    text.push_str(
-        "# HELP runbook_check_duration_seconds How long the check took.\n# TYPE runbook_check_duration_seconds gauge\n",
-    );
-    for result in &checks.results {
-        let seconds = Duration::from_millis(result.duration_ms).as_secs_f64();
-        let _ = writeln!(text, "runbook_check_duration_seconds{{{}}} {seconds}", labels(result));
-    }
-    let at = Duration::from_millis(u64::try_from(checks.at.as_millisecond()).unwrap_or(0)).as_secs_f64();
-    let _ = writeln!(
-        text,
-        "# HELP runbook_check_last_run_timestamp_seconds When the checks were made.\n# TYPE runbook_check_last_run_timestamp_seconds gauge\nrunbook_check_last_run_timestamp_seconds {at:.3}"
-    );
-    text
-}
-
-/// A label's value in the exposition format.
-fn label(text: &str) -> String {
-    text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
-}
-
-/// As the guidelines for Nagios plugins want it: one line, then one for each check; `|` begins the performance data.
+/// One line with performance data, then one for each check, as the guidelines for Nagios plugins want it; `|` begins the
+/// performance data.
 fn as_nagios(checks: &Checks) -> String {
-    let plain = |text: &str| text.replace(['|', '\n'], " ");
     let (_, _, _, state) = checks.worst().row();
-    let mut performance = Vec::new();
-    for result in &checks.results {
-        for measured in &result.measurements {
-            let name = format!("{}/{}", result.check, measured.label).replace(['\'', '='], "_");
-            let (warn, crit) = (measured.warn.as_deref().unwrap_or_default(), measured.crit.as_deref().unwrap_or_default());
-            performance.push(format!("'{name}'={}{};{warn};{crit}", measured.value, measured.unit));
-        }
-    }
+    let measured =
+        checks.results.iter().flat_map(|result| result.measurements.iter().map(|measured| performance(result, measured)));
+    let performance: Vec<_> = measured.collect();
     let data = if performance.is_empty() { String::new() } else { format!(" | {}", performance.join(" ")) };
     let mut text = format!("{state} - {}{data}\n", counts(checks));
     for result in &checks.results {
-        let _ = writeln!(text, "{} {}: {}", result.health.row().3, result.check, plain(&result.summary));
+        let said = format!("{} {}: {}", result.health.row().3, result.check, result.summary).replace('|', " ");
+        push_line(&mut text, format_args!("{said}"));
     }
     text
+}
+
+/// `'check/label'=value unit;warn;crit`. What the grammar has no place for is left out: a unit that is none, a threshold that is none.
+fn performance(result: &CheckResult, measured: &Measurement) -> String {
+    let name = one_line(&format!("{}/{}", result.check, measured.label)).replace(['\'', '=', '|', '"'], "_");
+    let value = if measured.value.is_finite() { measured.value.to_string() } else { "U".to_owned() };
+    let is_unit = measured.unit.len() <= 8 && measured.unit.chars().all(|c| c.is_ascii_alphabetic() || c == '%');
+    let unit = if is_unit && measured.value.is_finite() { measured.unit.as_str() } else { "" };
+    let range = |text: &Option<String>| {
+        let found = text.as_deref().map(str::trim).filter(|text| Range::parse(text).is_some());
+        found.unwrap_or_default().to_owned()
+    };
+    format!("'{name}'={value}{unit};{};{}", range(&measured.warn), range(&measured.crit))
 }
 
 fn as_markdown(checks: &Checks) -> String {
@@ -350,7 +326,7 @@ fn as_markdown(checks: &Checks) -> String {
 
 /// Workflow commands: what is not healthy becomes an annotation.
 fn as_github(checks: &Checks) -> String {
-    let escape = |text: &str| text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A");
+    let escape = |text: &str| one_line(text).replace('%', "%25");
     let property = |text: &str| escape(text).replace(':', "%3A").replace(',', "%2C");
     let mut text = String::new();
     for result in &checks.results {
@@ -360,7 +336,9 @@ fn as_github(checks: &Checks) -> String {
             Health::Unknown | Health::Critical => "error",
         };
         let title = property(&format!("{} {}", result.check, result.health.word()));
-        let _ = writeln!(text, "::{command} title={title}::{}", escape(&result.summary));
+        // `##[` is a command anywhere in a line.
+        let summary = escape(&result.summary).replace("##", "# #");
+        push_line(&mut text, format_args!("::{command} title={}::{summary}", title.replace("##", "# #")));
     }
     let _ = writeln!(text, "{} of {}", counts(checks), counted(checks.results.len(), "check"));
     text
@@ -433,7 +411,7 @@ mod tests {
     fn no_text_breaks_out_of_its_format() {
         let checks = hostile();
         let junit = CheckFormat::Junit.render(&checks);
-        assert!(junit.contains("failures=\"1\" errors=\"1\" skipped=\"0\"") && !junit.contains("<b>"), "{junit}");
+        assert!(junit.contains("skipped=\"0\" errors=\"1\" failures=\"1\"") && !junit.contains("<b>"), "{junit}");
         let github = CheckFormat::Github.render(&checks);
         assert_eq!(github.lines().filter(|line| line.starts_with("::error")).count(), 2, "{github}");
         let markdown = CheckFormat::Markdown.render(&checks);

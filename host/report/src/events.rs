@@ -29,7 +29,7 @@ struct EventLine<'a> {
 pub fn event_line(run: RunId, record: &Record, since_start: Option<Duration>) -> String {
     let monotonic_ms = since_start.map(|since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX));
     let line = EventLine { format: FORMAT, run, seq: record.seq, at: record.at, monotonic_ms, event: &record.event };
-    serde_json::to_string(&line).expect("an event has string keys only")
+    runbook_text::json(&serde_json::to_string(&line).expect("an event has string keys only")).into_owned()
 }
 
 /// The JSON Schema of a line.

@@ -4,9 +4,7 @@ use crate::summary::Summary;
 
 /// The report of a run, as one JSON object.
 pub(crate) fn render(summary: &Summary) -> String {
-    let mut text = serde_json::to_string_pretty(summary).expect("a summary has string keys only");
-    text.push('\n');
-    text
+    crate::printed::json(summary) + "\n"
 }
 
 /// The JSON Schema of the report.

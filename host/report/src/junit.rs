@@ -1,90 +1,103 @@
-//! The report for CI: JUnit XML as Jenkins and GitLab read it.
+//! The report for CI: JUnit XML as Jenkins and GitLab read it. One writer and one mapping, for runs and for checks.
 
+use crate::printed::one_line;
 use crate::summary::{StepState, StepSummary, Summary};
+use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 use runbook_engine::Outcome;
-use std::fmt::Write as _;
+use std::time::Duration;
 
-/// The report of a run as JUnit XML: a test suite whose test cases are the steps, and the cases of its smoke tests.
-pub(crate) fn render(summary: &Summary) -> String {
-    let cases: Vec<_> =
-        summary.steps.iter().filter(|step| step.attempts > 0 || step.state == StepState::Skipped).flat_map(step_cases).collect();
-    let failures = cases.iter().filter(|case| case.failure.is_some()).count();
-    let skipped = cases.iter().filter(|case| case.skipped).count();
-    let mut text = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites>\n");
-    let _ = writeln!(
-        text,
-        "  <testsuite name=\"{}\" tests=\"{}\" failures=\"{failures}\" errors=\"0\" skipped=\"{skipped}\" time=\"{}\" timestamp=\"{}\">",
-        escape(&summary.name),
-        cases.len(),
-        seconds(summary.duration_ms),
-        summary.started.strftime("%Y-%m-%dT%H:%M:%S")
-    );
-    for case in &cases {
-        let _ = write!(
-            text,
-            "    <testcase classname=\"{}\" name=\"{}\" time=\"{}\"",
-            escape(&case.class),
-            escape(&case.name),
-            seconds(case.duration_ms)
-        );
-        match (&case.failure, case.skipped) {
-            (Some(failure), _) => {
-                let _ = writeln!(text, ">\n      <failure message=\"{0}\">{0}</failure>\n    </testcase>", escape(failure));
-            }
-            (None, true) => text.push_str(">\n      <skipped/>\n    </testcase>\n"),
-            (None, false) => text.push_str("/>\n"),
-        }
-    }
-    text.push_str("  </testsuite>\n</testsuites>\n");
-    text
+/// How a test case ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Ended {
+    /// As it should.
+    Good,
+    /// It was not made.
+    Skipped,
+    /// It looked, and it is not as it should be; or what was to be done failed.
+    Failed(String),
+    /// It could not be told.
+    Unknown(String),
 }
 
-struct Case {
-    class: String,
-    name: String,
-    duration_ms: u64,
-    failure: Option<String>,
-    skipped: bool,
+impl Ended {
+    /// The one mapping from what a check found.
+    pub(crate) fn of(outcome: Outcome, why: &str) -> Self {
+        match outcome {
+            Outcome::Pass => Self::Good,
+            Outcome::Warn | Outcome::Fail => Self::Failed(why.to_owned()),
+            Outcome::Unknown => Self::Unknown(why.to_owned()),
+        }
+    }
+
+    fn status(&self) -> TestCaseStatus {
+        let (kind, why) = match self {
+            Self::Good => return TestCaseStatus::success(),
+            Self::Skipped => return TestCaseStatus::skipped(),
+            Self::Failed(why) => (NonSuccessKind::Failure, why),
+            Self::Unknown(why) => (NonSuccessKind::Error, why),
+        };
+        let mut status = TestCaseStatus::non_success(kind);
+        status.set_message(one_line(why)).set_description(one_line(why));
+        status
+    }
+}
+
+/// One test case.
+pub(crate) struct Case {
+    pub(crate) class: String,
+    pub(crate) name: String,
+    pub(crate) duration_ms: u64,
+    pub(crate) ended: Ended,
+}
+
+/// A document with one test suite.
+pub(crate) fn document(name: &str, at: jiff::Timestamp, duration_ms: Option<u64>, cases: &[Case]) -> String {
+    let mut suite = TestSuite::new(one_line(name));
+    if let Some(at) = chrono::DateTime::from_timestamp_millis(at.as_millisecond()) {
+        suite.set_timestamp(at);
+    }
+    if let Some(duration_ms) = duration_ms {
+        suite.set_time(Duration::from_millis(duration_ms));
+    }
+    for Case { class, name, duration_ms, ended } in cases {
+        let mut case = TestCase::new(one_line(name), ended.status());
+        case.set_classname(one_line(class)).set_time(Duration::from_millis(*duration_ms));
+        suite.add_test_case(case);
+    }
+    let mut report = Report::new("runbook");
+    report.add_test_suite(suite);
+    report.to_string().expect("what is written into a string is always written, and every text of it is one line of text")
+}
+
+/// The report of a run: a test suite whose test cases are the steps, and the cases of its smoke tests.
+pub(crate) fn render(summary: &Summary) -> String {
+    let shown = summary.steps.iter().filter(|step| step.attempts > 0 || step.state == StepState::Skipped);
+    let cases: Vec<_> = shown.flat_map(step_cases).collect();
+    document(&summary.name, summary.started, Some(summary.duration_ms), &cases)
 }
 
 fn step_cases(step: &StepSummary) -> Vec<Case> {
-    let failed =
-        step.fault.is_some() || matches!(step.state, StepState::Failed | StepState::UndoFailed | StepState::UnknownOutcome);
-    let own = Case {
-        class: step.uses.clone(),
-        name: step.id.clone(),
-        duration_ms: step.duration_ms,
-        failure: failed
-            .then(|| step.undo.clone().filter(|_| step.state == StepState::UndoFailed).unwrap_or_else(|| step.summary.clone())),
-        skipped: step.state == StepState::Skipped,
+    let undo = step.undo.as_ref().filter(|_| step.state == StepState::UndoFailed);
+    let why = undo.unwrap_or(&step.summary).clone();
+    let ended = match step.state {
+        StepState::Skipped => Ended::Skipped,
+        StepState::UnknownOutcome => Ended::Unknown(why),
+        StepState::Failed | StepState::UndoFailed => Ended::Failed(why),
+        _ if step.fault.is_some() => Ended::Failed(why),
+        StepState::Pending
+        | StepState::WaitingForPerson
+        | StepState::Running
+        | StepState::Succeeded
+        | StepState::Warned
+        | StepState::Undoing
+        | StepState::Undone => Ended::Good,
     };
+    let own = Case { class: step.uses.clone(), name: step.id.clone(), duration_ms: step.duration_ms, ended };
     let inner = step.cases.iter().map(|case| Case {
         class: format!("{}.{}", step.uses, step.id),
         name: case.name.clone(),
         duration_ms: case.duration_ms,
-        failure: (case.outcome != Outcome::Pass).then(|| case.detail.clone()),
-        skipped: false,
+        ended: Ended::of(case.outcome, &case.detail),
     });
     std::iter::once(own).chain(inner).collect()
-}
-
-fn seconds(duration_ms: u64) -> String {
-    format!("{}.{:03}", duration_ms / 1_000, duration_ms % 1_000)
-}
-
-/// XML text: markup escaped, characters that XML 1.0 forbids dropped.
-pub(crate) fn escape(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => escaped.push_str("&amp;"),
-            '<' => escaped.push_str("&lt;"),
-            '>' => escaped.push_str("&gt;"),
-            '"' => escaped.push_str("&quot;"),
-            '\n' | '\r' | '\t' => escaped.push(' '),
-            c if c.is_control() => {}
-            c => escaped.push(c),
-        }
-    }
-    escaped
 }

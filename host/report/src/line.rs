@@ -1,5 +1,6 @@
 //! One event, one line (or a few): what the operator reads while a run goes on.
 
+use crate::printed::one_line;
 use crate::summary::{StepSummary, Summary, cause_text};
 use runbook_document::format_duration;
 use runbook_engine::{
@@ -33,7 +34,7 @@ pub struct Line {
 }
 
 fn line(tone: Tone, text: impl Into<String>) -> Line {
-    Line { tone, text: text.into() }
+    Line { tone, text: one_line(&text.into()) }
 }
 
 /// What to tell the operator about a record. `summary` is the run, with the record folded in already.
@@ -150,6 +151,7 @@ fn asked(summary: &Summary, step: &StepId, proposal: &Proposal) -> Vec<Line> {
         format!("  ? {step}{}: waits for approval; it would: {}", title_of(summary, step), proposal.summary),
     )];
     lines.extend(proposal.effects.iter().map(|effect| line(Tone::Plain, format!("      {}: {}", effect.verb, effect.summary))));
+    let step = runbook_text::argument(step.as_str());
     lines.push(line(Tone::Plain, format!("      `runbook approve {run} {step}` or `runbook reject {run} {step} --reason …`")));
     lines
 }
@@ -157,7 +159,8 @@ fn asked(summary: &Summary, step: &StepId, proposal: &Proposal) -> Vec<Line> {
 /// What a person is to do, and how to say that it is done.
 fn by_hand(summary: &Summary, step: &StepId, instructions: &str) -> Vec<Line> {
     let mut lines = vec![line(Tone::Warning, format!("  ? {step}: a person must do this{}", title_of(summary, step)))];
-    lines.extend(instructions.lines().map(|text| line(Tone::Plain, format!("      {text}"))));
+    lines.extend(instructions.lines().map(|text| line(Tone::Plain, format!("      | {text}"))));
+    let step = runbook_text::argument(step.as_str());
     lines.push(line(Tone::Plain, format!("      then `runbook answer {} {step}`", short(&summary.run))));
     lines
 }
@@ -322,9 +325,14 @@ fn step_line(summary: &Summary, step: &StepId, tone: Tone, word: &str, took: Opt
         Tone::Bad => known.map(|step| step.title.clone()),
         Tone::Good | Tone::Warning | Tone::Dim | Tone::Plain => known.map(StepSummary::titled),
     };
+    // More cannot be formatted, and is no column any more.
+    let width = width.min(WIDEST);
     let text = format!("  {sign} {:width$}  {word:<8} {took:>8}  {}", step.as_str(), text.unwrap_or_default());
     line(tone, text.trim_end())
 }
+
+/// Columns of a name at most.
+const WIDEST: usize = 100;
 
 fn is_shown(section: Section) -> bool {
     match section {

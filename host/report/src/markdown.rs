@@ -1,5 +1,6 @@
 //! The report to paste into an incident.
 
+use crate::printed::{one_line, value_text};
 use crate::summary::Summary;
 use runbook_document::format_duration;
 use std::fmt::Write as _;
@@ -20,12 +21,12 @@ pub(crate) fn render(summary: &Summary) -> String {
         summary.cause.as_ref().map(|cause| format!(" Because {}.", escape(cause))).unwrap_or_default()
     );
     if let Some(next) = &summary.to_continue {
-        let _ = writeln!(text, "Next: {next}.\n");
+        let _ = writeln!(text, "Next: {}.\n", with_commands(next));
     }
-    let _ = writeln!(text, "- run `{}`, runbook `{}`, by {}", summary.run, summary.name, escape(&summary.operator));
+    let _ = writeln!(text, "- run `{}`, runbook {}, by {}", summary.run, code(&summary.name), escape(&summary.operator));
     let _ = writeln!(text, "- started {}, took {}", summary.started, format_duration(summary.duration()));
     for (name, value) in &summary.params {
-        let _ = writeln!(text, "- {name} = {}", code(&value.as_str().map_or_else(|| value.to_string(), str::to_owned)));
+        let _ = writeln!(text, "- {} = {}", escape(name), code(&value_text(value)));
     }
     text.push_str("\n| step | state | time | what |\n| --- | --- | --- | --- |\n");
     for step in &summary.steps {
@@ -53,11 +54,47 @@ pub(crate) fn render(summary: &Summary) -> String {
 
 /// Text as code: a backtick in it cannot end it.
 fn code(text: &str) -> String {
-    let text = text.replace(char::is_control, " ");
-    if text.contains('`') { format!("`` {text} ``").replace("```", "` ` `") } else { format!("`{text}`") }
+    let text = one_line(text);
+    let ticks = "`".repeat(longest_run(&text) + 1);
+    let space = if text.starts_with('`') || text.ends_with('`') || text.trim().is_empty() { " " } else { "" };
+    format!("{ticks}{space}{text}{space}{ticks}")
 }
 
-/// Text that cannot break a table or start a tag.
+/// Our own text with commands between backticks, in which no word has a backtick.
+fn with_commands(text: &str) -> String {
+    let part = |(index, part): (usize, &str)| if index % 2 == 1 { code(part) } else { escape(part) };
+    text.split('`').enumerate().map(part).collect()
+}
+
+/// The most backticks in a row.
+fn longest_run(text: &str) -> usize {
+    text.split(|c| c != '`').map(str::len).max().unwrap_or(0)
+}
+
+/// Text as text: nothing in it becomes a link, an image, a tag, a mention, emphasis, or another cell of a table.
 pub(crate) fn escape(text: &str) -> String {
-    text.replace('|', "\\|").replace('<', "&lt;").replace(['\n', '\r'], " ")
+    let text = one_line(text);
+    let mut escaped = String::with_capacity(text.len());
+    for (at, c) in text.char_indices() {
+        let rest = &text[at..];
+        match c {
+            '&' => escaped.push_str("&amp;"),
+            '<' => escaped.push_str("&lt;"),
+            '>' => escaped.push_str("&gt;"),
+            // A mention, or an address of mail; an empty comment parts it and is not seen.
+            '@' => escaped.push_str("@<!-- -->"),
+            // An address is a link wherever it stands.
+            ':' if rest.starts_with("://") => escaped.push_str(":<!-- -->"),
+            'w' | 'W' if rest.get(..4).is_some_and(|word| word.eq_ignore_ascii_case("www.")) => {
+                escaped.push(c);
+                escaped.push_str("<!-- -->");
+            }
+            '\\' | '`' | '*' | '_' | '{' | '}' | '[' | ']' | '(' | ')' | '#' | '!' | '|' | '~' | '$' => {
+                escaped.push('\\');
+                escaped.push(c);
+            }
+            c => escaped.push(c),
+        }
+    }
+    escaped
 }

@@ -20,8 +20,9 @@ pub(crate) fn begin(title: &str, style: &str) -> String {
 /// The end.
 pub(crate) const END: &str = "</body></html>\n";
 
-/// Text of people, as text: whatever is in it cannot become markup.
+/// Text of people, as text: whatever is in it cannot become markup, and every character of it is seen.
 pub(crate) fn escape(text: &str) -> String {
+    let text = runbook_text::lines(text);
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {
         match c {
@@ -30,7 +31,6 @@ pub(crate) fn escape(text: &str) -> String {
             '>' => escaped.push_str("&gt;"),
             '"' => escaped.push_str("&quot;"),
             '\'' => escaped.push_str("&#39;"),
-            c if c.is_control() && c != '\n' => escaped.push('\u{fffd}'),
             c => escaped.push(c),
         }
     }

@@ -8,6 +8,7 @@ use runbook_engine::{
     UndoFinding, UndoPlan, UndoResult, Verdict, WindowVerdict, describe_closed,
 };
 use serde::Serialize;
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -778,23 +779,28 @@ pub fn cause_text(cause: &Cause) -> String {
     }
 }
 
+/// The first of the steps, as an argument of a command.
+fn first_of(steps: &[StepId]) -> Cow<'_, str> {
+    runbook_text::argument(steps.first().map_or("STEP", StepId::as_str))
+}
+
 /// What the operator does about it, with the commands to type.
 fn way_on(reason: &PauseReason, run: &str) -> String {
     let resume = format!("`runbook resume {run}`");
     match reason {
         PauseReason::UnknownOutcome { steps } => {
-            let step = steps.first().map_or("STEP", StepId::as_str);
+            let step = first_of(steps);
             let each = if steps.len() > 1 { "; the others likewise" } else { "" };
             format!(
                 "look whether it did, then say so: `runbook resume {run} --decide {step}=skip` (it did), `--decide {step}=retry` (it did not) or `--decide {step}=fail`{each}"
             )
         }
         PauseReason::Approval { steps } => {
-            let step = steps.first().map_or("STEP", StepId::as_str);
+            let step = first_of(steps);
             format!("`runbook approve {run} {step}` or `runbook reject {run} {step} --reason WHY`; then {resume}")
         }
         PauseReason::Manual { steps } => {
-            let step = steps.first().map_or("STEP", StepId::as_str);
+            let step = first_of(steps);
             format!("when it is done, `runbook answer {run} {step}`; then {resume}")
         }
         PauseReason::Guard { .. }

@@ -1,9 +1,11 @@
 //! Aligned columns without lines, for any width of characters.
 
+use crate::printed::one_line;
 use unicode_width::UnicodeWidthStr;
 
-/// Rows in aligned columns, two spaces apart. A cell is as wide as a terminal shows it.
+/// Rows in aligned columns, two spaces apart. A cell is as wide as a terminal shows it, and one line whatever is in it.
 pub fn table(rows: &[Vec<String>]) -> String {
+    let rows: Vec<Vec<String>> = rows.iter().map(|row| row.iter().map(|cell| one_line(cell)).collect()).collect();
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let widths: Vec<usize> = (0..columns)
         .map(|column| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.width()).max().unwrap_or(0))

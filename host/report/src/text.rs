@@ -1,6 +1,7 @@
 //! The report for a person's terminal.
 
 use crate::line::short;
+use crate::printed::{one_line, push_line, value_text};
 use crate::summary::{Execution, StepState, StepSummary, Summary};
 use crate::table::table;
 use runbook_document::format_duration;
@@ -10,20 +11,21 @@ use std::fmt::Write as _;
 /// The report of a run.
 pub(crate) fn render(summary: &Summary) -> String {
     let mut text = String::new();
-    let _ = writeln!(text, "{} ({})", summary.title, summary.name);
-    let _ = writeln!(text, "{}", head(summary));
+    push_line(&mut text, format_args!("{} ({})", summary.title, summary.name));
+    text.push_str(&head(summary));
     let _ = writeln!(text, "\n{}", table(&rows(summary)));
     for step in summary.steps.iter().filter(|step| needs_detail(step)) {
         let _ = write!(text, "\n{}", step_detail(step));
     }
     let _ = write!(text, "{}\n{}", stays(summary), conclusion(summary));
-    text
+    runbook_text::printed(&text).into_owned()
 }
 
 /// How a run ended, for somebody who was told line by line what it did.
 pub fn closing(summary: &Summary) -> String {
     let took = format_duration(summary.duration());
-    format!("{}\n{}\nrun {}, took {took}", stays(summary), conclusion(summary), short(&summary.run))
+    let text = format!("{}\n{}\nrun {}, took {took}", stays(summary), conclusion(summary), short(&summary.run));
+    runbook_text::printed(&text).into_owned()
 }
 
 /// What a failed run has changed for good; empty if nothing.
@@ -33,7 +35,7 @@ fn stays(summary: &Summary) -> String {
     if stays.is_empty() || summary.cause.is_none() {
         return String::new();
     }
-    format!("\nStays, as the runbook says it cannot be undone: {}\n", stays.join(", "))
+    format!("\n{}\n", one_line(&format!("Stays, as the runbook says it cannot be undone: {}", stays.join(", "))))
 }
 
 /// `run …, started … by …, took …`.
@@ -51,17 +53,16 @@ fn head(summary: &Summary) -> String {
     if let Some(environment) = &summary.environment {
         parts.push(format!("environment {environment}"));
     }
-    let mut text = parts.join(", ");
+    let mut text = String::new();
+    push_line(&mut text, format_args!("{}", parts.join(", ")));
     if let Some(run) = &summary.retry_of {
-        let _ = write!(text, "\ntries run {} again", short(run));
+        push_line(&mut text, format_args!("tries run {} again", short(run)));
     }
     if let Some(window) = &summary.window {
-        let _ = write!(text, "\nwarning: {window}");
+        push_line(&mut text, format_args!("warning: {window}"));
     }
     for (name, value) in &summary.params {
-        let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-        // What plugins say comes in without control characters; this is typed, or made by another program.
-        let _ = write!(text, "\n{name} = {}", value.replace(char::is_control, " "));
+        push_line(&mut text, format_args!("{name} = {}", value_text(value)));
     }
     text
 }
@@ -85,18 +86,19 @@ fn needs_detail(step: &StepSummary) -> bool {
 }
 
 fn step_detail(step: &StepSummary) -> String {
-    let mut text = format!("{}: {}\n", step.id, step.title);
+    let mut text = String::new();
+    push_line(&mut text, format_args!("{}: {}", step.id, step.title));
     for line in step.instructions.iter().flat_map(|text| text.lines()) {
-        let _ = writeln!(text, "  {line}");
+        push_line(&mut text, format_args!("  | {line}"));
     }
     if let Some(fault) = &step.fault {
-        let _ = writeln!(text, "  {} ({}, {})", fault.message, fault.class.name(), fault.code);
+        push_line(&mut text, format_args!("  {} ({}, {})", fault.message, fault.class.name(), fault.code));
     }
     for case in &step.cases {
-        let _ = writeln!(text, "  {:<7} {}: {}", case.outcome.name(), case.name, case.detail);
+        push_line(&mut text, format_args!("  {:<7} {}: {}", case.outcome.name(), case.name, case.detail));
     }
     for log in &step.logs {
-        let _ = writeln!(text, "  | {}", log.message);
+        push_line(&mut text, format_args!("  | {}", log.message));
     }
     text
 }
@@ -105,12 +107,13 @@ fn conclusion(summary: &Summary) -> String {
     let cause = summary.cause.as_ref().map(|cause| format!("Because {cause}.")).unwrap_or_default();
     match (summary.end, &summary.paused) {
         (Some(end), _) => {
-            let next = summary.to_continue.as_ref().map(|next| format!("\nNext: {next}.")).unwrap_or_default();
-            format!("{}{next}", format!("{} {cause}", summary.end_text(end)).trim_end())
+            let next = summary.to_continue.as_ref().map(|next| format!("\n{}", one_line(&format!("Next: {next}."))));
+            let said = one_line(format!("{} {cause}", summary.end_text(end)).trim_end());
+            format!("{said}{}", next.unwrap_or_default())
         }
         (None, Some(reason)) => {
             let next = summary.to_continue.as_deref().unwrap_or_default();
-            format!("Paused: {reason}.\nNext: {next}.")
+            format!("{}\n{}", one_line(&format!("Paused: {reason}.")), one_line(&format!("Next: {next}.")))
         }
         (None, None) => unfinished(summary),
     }
@@ -122,7 +125,9 @@ fn unfinished(summary: &Summary) -> String {
         Execution::Unknown => {
             format!("Not ended: {state}. If nothing executes it any more, continue with `runbook resume {run}`.")
         }
-        Execution::By(who) => format!("Not ended: {state}, executed by {who}. `runbook show {run} --follow` shows how it goes."),
+        Execution::By(who) => {
+            one_line(&format!("Not ended: {state}, executed by {who}. `runbook show {run} --follow` shows how it goes."))
+        }
         Execution::Nobody => {
             format!(
                 "Interrupted: nobody executes it any more.\nNext: continue with `runbook resume {run}`, or end it with `runbook cancel {run}`."

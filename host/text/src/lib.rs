@@ -113,6 +113,27 @@ pub fn lines(text: &str) -> Cow<'_, str> {
     })
 }
 
+/// Text for a terminal, or for the log of a CI job: like [`lines`], and no line of it is a command of the service that keeps the
+/// log. Such a line begins with `::` (spaces before it do not count), or has `##[` or the like anywhere.
+pub fn printed(text: &str) -> Cow<'_, str> {
+    let text = lines(text);
+    if !COMMANDS.iter().any(|command| text.contains(command)) {
+        return text;
+    }
+    let disarmed = text.split('\n').map(|line| {
+        let indent = &line[..line.len() - line.trim_start().len()];
+        let line = match line.trim_start().strip_prefix("::") {
+            Some(rest) => format!("{indent}: :{rest}"),
+            None => line.to_owned(),
+        };
+        COMMANDS[1..].iter().fold(line, |line, command| line.replace(command, &command.replacen("##", "# #", 1)))
+    });
+    Cow::Owned(disarmed.collect::<Vec<_>>().join("\n"))
+}
+
+/// What commands of CI services begin with: GitHub (two ways), Azure, `TeamCity`.
+const COMMANDS: &[&str] = &["::", "##[", "##vso[", "##teamcity["];
+
 /// JSON that was written already: in its strings, characters that are not to be shown become escapes. It says the same to every
 /// program that reads it.
 pub fn json(text: &str) -> Cow<'_, str> {
@@ -176,6 +197,16 @@ pub fn first_not_in_line(text: &str) -> Option<Found> {
 /// Whether [`lines`] would change nothing.
 pub fn is_plain(text: &str) -> bool {
     !text.contains('\r') && first_hidden(text).is_none()
+}
+
+/// A text as one argument of a command that a person copies into a shell: quoted where a shell would see more than a word.
+pub fn argument(text: &str) -> Cow<'_, str> {
+    let text = line(text);
+    let is_word = |c: char| c.is_alphanumeric() || "-_./:@%+=,".contains(c);
+    if !text.is_empty() && text.chars().all(is_word) {
+        return text;
+    }
+    Cow::Owned(format!("'{}'", text.replace('\'', "'\\''")))
 }
 
 /// At most `cap` bytes of a text, with `…` where it was cut.

@@ -66,6 +66,26 @@ fn a_line_stays_one_line_and_what_was_taken_out_is_seen() {
 }
 
 #[test]
+fn no_line_is_a_command_of_a_ci_service() {
+    assert_eq!(printed("a\n  ::error::x\n::set-output name=y::z"), "a\n  : :error::x\n: :set-output name=y::z");
+    assert_eq!(printed("x ##[set-env name=y]z ##vso[task.x] a::b"), "x # #[set-env name=y]z # #vso[task.x] a::b");
+    assert_eq!(printed("std::fs ## heading"), "std::fs ## heading");
+}
+
+#[test]
+fn an_argument_is_one_word_for_a_real_shell() {
+    assert_eq!(argument("restart.each/undo"), "restart.each/undo");
+    for text in
+        ["a[k]", "a[x; echo $HOME]", "it's", "a[`id`]", "$(id)", "", "*", "a b", "~", "#x", "-", "\"", "a\\", "!x", "{a,b}"]
+    {
+        let command = format!("printf %s {}", argument(text));
+        let output = std::process::Command::new("sh").args(["-c", &command]).output().expect("there is a shell");
+        assert_eq!(String::from_utf8_lossy(&output.stdout), text);
+    }
+    assert_eq!(argument("a\nrm -rf x"), "'a rm -rf x'");
+}
+
+#[test]
 fn a_flood_of_marks_ends() {
     let text = format!("a{}b", "\u{301}".repeat(1000));
     assert_eq!(line(&text).chars().filter(|c| *c == '\u{301}').count(), 8);

@@ -6,6 +6,7 @@ use crate::failure::Failure;
 use crate::operate::Operator;
 use crate::ui;
 use runbook_engine::{Audience, DryFinding, DryStep, Kind, Outcome, Plan, RunId, Section};
+use runbook_report::push_line;
 use std::fmt::Write as _;
 
 /// Shows what would happen. A preflight that fails now decides how the program ends.
@@ -17,9 +18,10 @@ pub async fn run(
     environment: Option<&str>,
 ) -> Result<ExitStatus, Failure> {
     let found = runbook_engine::dry_run(plan, operator, run, &context.operator, environment, Audience::Everybody).await;
-    let mut text = format!("{} ({}), dry run: nothing was changed\n", plan.title, plan.name);
+    let mut text = String::new();
+    push_line(&mut text, format_args!("{} ({}), dry run: nothing was changed", plan.title, plan.name));
     if !plan.locks.exclusive.is_empty() {
-        let _ = writeln!(text, "would hold the locks {}", plan.locks.exclusive.join(", "));
+        push_line(&mut text, format_args!("would hold the locks {}", plan.locks.exclusive.join(", ")));
     }
     if let Some(window) = plan.window.as_ref().filter(|window| !window.is_open(jiff::Timestamp::now())) {
         let opens = window.opens_after(jiff::Timestamp::now());

@@ -37,7 +37,7 @@ pub fn run(context: &Context, args: &ExecArgs) -> Result<ExitStatus, Failure> {
 pub fn plan(context: &Context, prepared: &Prepared, params: &Params, file: &Path) -> Result<Plan, Failure> {
     let mut plan = Plan::build(&prepared.runbook, params, &prepared.facts).map_err(Failure::findings)?;
     if !plan.warnings.is_empty() {
-        ui::note(&ui::render_diagnostics(&plan.warnings, context.color_stderr));
+        ui::note_painted(&ui::render_diagnostics(&plan.warnings, context.color_stderr.into()));
     }
     // A run is resumed from any folder, so the journal keeps where the runbook lies.
     if let Some(source) = plan.sources.first_mut() {

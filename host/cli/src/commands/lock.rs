@@ -30,24 +30,26 @@ fn lock_one(context: &Context, file: &Path, args: &LockArgs) -> Result<ExitStatu
     let now = lock::snapshot(&prepared, &place);
     if !locked.runbooks.contains_key(&place.entry) {
         let digest = lock::write(&place, &merged(locked, now))?;
-        ui::data(&format!("{}: locked for the first time in {} ({})", file.display(), place.file.display(), digest.short()))?;
+        ui::line(&format!("{}: locked for the first time in {} ({})", file.display(), place.file.display(), digest.short()))?;
         return Ok(ExitStatus::Success);
     }
     let changes = diff(&lock::part(&locked, &place.entry, &now), &now);
     if changes.is_empty() {
-        ui::data(&format!("{}: as locked", file.display()))?;
+        ui::line(&format!("{}: as locked", file.display()))?;
         return Ok(ExitStatus::Success);
     }
     let shown = lock::render(&changes);
     let needs_acceptance = changes.iter().any(|change| change.direction != Direction::Narrowed);
     if needs_acceptance && !args.accept {
-        ui::data(&format!("{}: differs from {}\n{shown}", file.display(), place.file.display()))?;
+        ui::line(&format!("{}: differs from {}", file.display(), place.file.display()))?;
+        ui::text(&shown)?;
         let again = lock::command_arguments(file, environment);
         ui::note(&format!("not written; if this is right: `runbook lock --accept {again}`"));
         return Ok(ExitStatus::Refused);
     }
     lock::write(&place, &merged(locked, now))?;
-    ui::data(&format!("{}: locked anew in {}\n{shown}", file.display(), place.file.display()))?;
+    ui::line(&format!("{}: locked anew in {}", file.display(), place.file.display()))?;
+    ui::text(&shown)?;
     Ok(ExitStatus::Success)
 }
 

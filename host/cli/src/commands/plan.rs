@@ -14,6 +14,7 @@ use runbook_engine::{
     Answered, Audience, Call, DryFinding, DryStep, ErrorClass, Fault, Json, Operate, OperationFacts, Plan, PlannedGuard,
     PlannedItems, PlannedStep, PlannedUndo, RunId, Section, StepId, resolve_params,
 };
+use runbook_report::{push_line, value_text};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
@@ -51,18 +52,18 @@ impl Operate for Unasked {
 
 /// Title, parameters, locks; the steps in order with what each needs, does and how it is undone; the authority of each.
 fn render(prepared: &Prepared, plan: &Plan, found: &[DryStep], audience: Audience) -> String {
-    let mut text = format!("{} ({})\n", plan.title, plan.name);
+    let mut text = String::new();
+    push_line(&mut text, format_args!("{} ({})", plan.title, plan.name));
     for (name, value) in &plan.params {
-        let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-        let _ = writeln!(text, "{name} = {value}");
+        push_line(&mut text, format_args!("{name} = {}", value_text(value)));
     }
     if !plan.locks.exclusive.is_empty() {
-        let _ = writeln!(text, "locks: {}", plan.locks.exclusive.join(", "));
+        push_line(&mut text, format_args!("locks: {}", plan.locks.exclusive.join(", ")));
     }
     if let Some(window) = &plan.window {
         let outside = Outside::ALL.iter().find(|(value, _)| *value == window.outside).map_or("", |(_, name)| *name);
         let now = if window.is_open(jiff::Timestamp::now()) { "open now" } else { "closed now" };
-        let _ = writeln!(text, "window: {window} ({now}; outside: {outside})");
+        push_line(&mut text, format_args!("window: {window} ({now}; outside: {outside})"));
     }
     if !plan.guards.is_empty() {
         let rows: Vec<_> = plan.guards.iter().map(guard_row).collect();
@@ -115,7 +116,7 @@ fn render(prepared: &Prepared, plan: &Plan, found: &[DryStep], audience: Audienc
 /// What a step and its undo are given; templates that are filled in later stand as they are.
 fn input_rows(step: &DryStep) -> Vec<Vec<String>> {
     let entries = |input: &Json| {
-        let entry = |(name, value): (&String, &Json)| format!("{name} = {value}");
+        let entry = |(name, value): (&String, &Json)| format!("{name} = {}", runbook_text::json(&value.to_string()));
         input.as_object().into_iter().flatten().map(entry).collect::<Vec<_>>().join(", ")
     };
     let mut rows = vec![(step.id.to_string(), entries(&step.input))];

@@ -14,6 +14,7 @@ use runbook_authority::{Manifest, Verb};
 use runbook_document::ByteSize;
 use runbook_pack::PackError;
 use runbook_pack::cargo::{BuildError, Profile, TargetDir};
+use runbook_report::push_line;
 use runbook_runtime::{Inspected, inspect, verify};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -104,7 +105,8 @@ fn show(context: &Context, named: &str) -> Result<ExitStatus, Failure> {
     if is_file(plugin) {
         let trust = signatures::TrustFiles::load(context)?;
         let state = signatures::state(&trust, Path::new(plugin), &inspected.manifest.name, &inspected.digest)?;
-        let _ = write!(text, "\n\nSignature\n{}", state.text);
+        text.push_str("\n\nSignature\n");
+        push_line(&mut text, format_args!("{}", state.text));
     }
     for (name, operation) in &inspected.manifest.operations {
         let _ = write!(text, "\n\n{}", usage::usage(&inspected.manifest, plugin, name, operation));
@@ -131,7 +133,8 @@ fn show_operation(manifest: &Manifest, plugin: &str, name: &str) -> Result<ExitS
 
 fn render(inspected: &Inspected, size: u64) -> String {
     let manifest = &inspected.manifest;
-    let mut text = format!("{} {}: {}\n", manifest.name, manifest.version, manifest.description);
+    let mut text = String::new();
+    push_line(&mut text, format_args!("{} {}: {}", manifest.name, manifest.version, manifest.description));
     let _ = writeln!(text, "{}, {}", inspected.digest, ByteSize(size));
     text.push_str("\nOperations\n");
     text.push_str(&runbook_report::table(&operations(manifest)));
@@ -203,6 +206,6 @@ fn build(folder: &Path, output: Option<PathBuf>) -> Result<ExitStatus, Failure> 
         let said = "is declared in `plugin.toml`, and the code imports no function that needs it; remove it (a review reports it as RB010)";
         ui::note(&format!("warning: `{}` {said}", verb.full_name()));
     }
-    ui::data(&format!("{}  {}  {}", path.display(), ByteSize(component.len() as u64), verified.digest()))?;
+    ui::line(&format!("{}  {}  {}", path.display(), ByteSize(component.len() as u64), verified.digest()))?;
     Ok(ExitStatus::Success)
 }

@@ -34,7 +34,7 @@ pub fn run(context: &Context, args: &RunsArgs) -> Result<ExitStatus, Failure> {
         for (run, standing) in &runs {
             let mut run = serde_json::to_value(run).expect("a run has string keys only");
             run["interrupted"] = (*standing == Standing::Interrupted).into();
-            ui::data(&run.to_string())?;
+            ui::json(&run)?;
         }
         return Ok(ExitStatus::Success);
     }

@@ -14,7 +14,7 @@ pub fn run(context: &Context, args: &ValidateArgs) -> Result<ExitStatus, Failure
     let mut worst = ExitStatus::Success;
     for file in &args.files {
         match check(context, file, args.env.as_deref()) {
-            Ok(what) => ui::data(&format!("{}: ok, {what}", file.display()))?,
+            Ok(what) => ui::line(&format!("{}: ok, {what}", file.display()))?,
             Err(failure) => {
                 ui::failure(Some(context), &failure);
                 worst = if worst == ExitStatus::Success { failure.status() } else { worst };
@@ -33,7 +33,7 @@ fn check(context: &Context, file: &Path, environment: Option<&str>) -> Result<St
     let mut warnings = prepared.runbook.warnings.clone();
     warnings.append(findings);
     if !warnings.is_empty() {
-        ui::note(&ui::render_diagnostics(&warnings, context.color_stderr));
+        ui::note_painted(&ui::render_diagnostics(&warnings, context.color_stderr.into()));
     }
     let counted = |section, noun| ui::counted(prepared.runbook.section(section).count(), noun);
     let is_suite = prepared.runbook.section(Section::Check).next().is_some();

@@ -107,7 +107,12 @@ impl PlannedForEach {
         if key.trim().is_empty() {
             return Err(ListError::Invalid(format!("the key of item {at} is empty")));
         }
-        if key.chars().count() > MAX_KEY || key.chars().any(char::is_control) {
+        if key.contains('`') {
+            return Err(ListError::Invalid(format!(
+                "the key of item {at} has a backtick, which ends the commands that name a step"
+            )));
+        }
+        if key.chars().count() > MAX_KEY || runbook_text::first_not_in_line(&key).is_some() {
             let message = format!("the key of item {at} is not one line of at most {MAX_KEY} characters");
             return Err(ListError::Invalid(message));
         }
@@ -226,7 +231,10 @@ mod tests {
     fn keys_that_cannot_be_ids_are_refused() {
         assert!(keys(json!(["a", "a"]), None).expect_err("refused").contains("two items have the key `a`"));
         assert!(keys(json!(["a", " "]), None).expect_err("refused").contains("the key of item 2 is empty"));
-        assert!(keys(json!(["a\nb"]), None).expect_err("refused").contains("not one line"));
+        for hidden in ["a\nb", "a\u{202e}b", "a\u{200b}", "a\u{1b}[2J"] {
+            assert!(keys(json!([hidden]), None).expect_err("refused").contains("not one line"), "{hidden:?}");
+        }
+        assert!(keys(json!(["a`b"]), None).expect_err("refused").contains("a backtick"));
         assert!(keys(json!([{"name": "x"}]), None).expect_err("refused").contains("give `key`"));
         assert!(keys(json!([{"name": "x"}]), Some("{{ item.nam }}")).expect_err("refused").contains("item.nam"));
     }

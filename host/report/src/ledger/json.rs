@@ -4,5 +4,5 @@ use runbook_authority::ledger::Ledger;
 
 /// The ledger as JSON, in the order in which it was made.
 pub(super) fn render(ledger: &Ledger) -> String {
-    serde_json::to_string_pretty(ledger).expect("a ledger has string keys only, so it is always JSON")
+    crate::printed::json(ledger)
 }

@@ -17,7 +17,7 @@ pub(super) fn render(ledger: &Ledger) -> String {
             "results": results,
         }],
     });
-    serde_json::to_string_pretty(&sarif).expect("it is JSON already")
+    crate::printed::json(&sarif)
 }
 
 fn rule(row: &FindingRow) -> Value {

@@ -1,6 +1,7 @@
 //! The ledger for a terminal, and for `git diff`: one line a fact, always in the same order.
 
 use crate::line::counted;
+use crate::printed::push_line;
 use crate::table::table;
 use runbook_authority::ledger::{Detail, Finding, Ledger, Origin, PluginEntry, Row, RunbookEntry, Standing};
 use std::fmt::Write as _;
@@ -23,22 +24,22 @@ pub(super) fn render(ledger: &Ledger) -> String {
         counted(ledger.findings.len(), "finding"),
         ledger.worst().name()
     );
-    text
+    runbook_text::printed(&text).into_owned()
 }
 
 fn push_finding(text: &mut String, finding: &Finding) {
     let row = finding.rule.row();
-    let _ = writeln!(text, "  {:<8}  {} {}  {}", finding.risk.name(), row.id, row.name, finding.subject);
-    let _ = writeln!(text, "            {}", finding.message);
-    let _ = writeln!(text, "            at {}", finding.location);
+    push_line(text, format_args!("  {:<8}  {} {}  {}", finding.risk.name(), row.id, row.name, finding.subject));
+    push_line(text, format_args!("            {}", finding.message));
+    push_line(text, format_args!("            at {}", finding.location));
 }
 
 fn push_runbook(text: &mut String, runbook: &RunbookEntry) {
     let environment = runbook.environment.as_ref().map(|name| format!(", environment {name}")).unwrap_or_default();
-    let _ = writeln!(text, "Runbook {} ({}{environment})", runbook.file, runbook.name);
+    push_line(text, format_args!("Runbook {} ({}{environment})", runbook.file, runbook.name));
     push_details(text, "  ", &runbook.details);
     for step in &runbook.steps {
-        let _ = writeln!(text, "  {}  {}", step.step, step.uses);
+        push_line(text, format_args!("  {}  {}", step.step, step.uses));
         if step.rows.is_empty() {
             text.push_str("    nothing: it is given no slot\n");
         }
@@ -54,13 +55,13 @@ fn push_runbook(text: &mut String, runbook: &RunbookEntry) {
 }
 
 fn push_plugin(text: &mut String, plugin: &PluginEntry) {
-    let _ = writeln!(text, "Plugin {} ({} {}): {}", plugin.reference, plugin.name, plugin.version, plugin.description);
+    push_line(text, format_args!("Plugin {} ({} {}): {}", plugin.reference, plugin.name, plugin.version, plugin.description));
     let wasi = if plugin.needs_inert_wasi { ", needs inert WASI" } else { "" };
-    let _ = writeln!(text, "  {}, {} bytes{wasi}", plugin.digest, plugin.size_bytes);
-    let _ = match &plugin.origin {
-        Origin::Bundled => writeln!(text, "  bundled with this program"),
-        Origin::File { path, signature, .. } => writeln!(text, "  file {path}, signature: {signature}"),
-    };
+    push_line(text, format_args!("  {}, {} bytes{wasi}", plugin.digest, plugin.size_bytes));
+    match &plugin.origin {
+        Origin::Bundled => text.push_str("  bundled with this program\n"),
+        Origin::File { path, signature, .. } => push_line(text, format_args!("  file {path}, signature: {signature}")),
+    }
     push_rows(text, &plugin.rows);
     text.push('\n');
 }
@@ -72,7 +73,7 @@ fn push_rows(text: &mut String, rows: &[Row]) {
     let mut slot = None;
     for row in rows.iter().filter(|row| !row.reason.is_empty()) {
         if slot.replace(&row.slot) != Some(&row.slot) {
-            let _ = writeln!(text, "    why `{}`: {}", row.slot, row.reason);
+            push_line(text, format_args!("    why `{}`: {}", row.slot, row.reason));
         }
     }
 }
@@ -81,9 +82,9 @@ fn push_rows(text: &mut String, rows: &[Row]) {
 fn push_details(text: &mut String, indent: &str, details: &[Detail]) {
     for detail in details {
         let mut lines = detail.text.lines();
-        let _ = writeln!(text, "{indent}{}: {}", detail.name, lines.next().unwrap_or_default());
+        push_line(text, format_args!("{indent}{}: {}", detail.name, lines.next().unwrap_or_default()));
         for line in lines {
-            let _ = writeln!(text, "{indent}  | {line}");
+            push_line(text, format_args!("{indent}  | {line}"));
         }
     }
 }
@@ -112,6 +113,6 @@ fn cells(row: &Row) -> Vec<String> {
 
 fn push_indented(text: &mut String, block: &str) {
     for line in block.lines() {
-        let _ = writeln!(text, "    {line}");
+        push_line(text, format_args!("    {line}"));
     }
 }

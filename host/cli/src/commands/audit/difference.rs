@@ -38,7 +38,9 @@ fn render(format: LedgerFormat, changes: &[Change]) -> Result<String, Failure> {
     match format {
         LedgerFormat::Text if changes.is_empty() => Ok("no difference in authority".to_owned()),
         LedgerFormat::Text => Ok(lock::render(changes)),
-        LedgerFormat::Json => Ok(serde_json::to_string_pretty(changes).map_err(Failure::engine)?),
+        LedgerFormat::Json => {
+            Ok(runbook_text::json(&serde_json::to_string_pretty(changes).map_err(Failure::engine)?).into_owned())
+        }
         LedgerFormat::Sarif | LedgerFormat::Html => Err(Failure::usage("a difference is shown as text or json")),
     }
 }

@@ -7,6 +7,7 @@ use crate::ui;
 use runbook_authority::ledger::{Used, UsedAt};
 use runbook_authority::{VERBS, Verb};
 use runbook_journal::audit::{self, Record};
+use runbook_report::push_line;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
@@ -40,15 +41,17 @@ pub(super) fn verify(context: &Context, head: Option<&str>, unsealed: Unsealed) 
     let mut text = String::new();
     for problem in &verified.problems {
         let line = if problem.line == 0 { String::new() } else { format!(":{}", problem.line) };
-        let _ = writeln!(text, "BROKEN  {}{line}: {}", problem.file, problem.what);
+        push_line(&mut text, format_args!("BROKEN  {}{line}: {}", problem.file, problem.what));
     }
     for file in &verified.going_on {
-        let _ = writeln!(text, "open    {file}: the run goes on; what is there fits");
+        push_line(&mut text, format_args!("open    {file}: the run goes on; what is there fits"));
     }
     for file in &verified.open {
-        let _ = writeln!(
-            text,
-            "open    {file}: its process was killed; what is there fits, and the next run on this host seals it against cuts"
+        push_line(
+            &mut text,
+            format_args!(
+                "open    {file}: its process was killed; what is there fits, and the next run on this host seals it against cuts"
+            ),
         );
     }
     let is_known = head.is_none_or(|head| knows(context, head));
@@ -62,7 +65,7 @@ pub(super) fn verify(context: &Context, head: Option<&str>, unsealed: Unsealed) 
     let (records, runs) = (ui::counted(usize::try_from(verified.records).unwrap_or(usize::MAX), "record"), verified.runs);
     let runs = ui::counted(usize::try_from(runs).unwrap_or(usize::MAX), "chain");
     let _ = write!(text, "The audit log is {verdict}: {records}, {runs} of runs.\nhead {}", verified.head);
-    ui::data(&text)?;
+    ui::text(&text)?;
     Ok(if is_whole { ExitStatus::Success } else { ExitStatus::Failed })
 }
 
@@ -87,7 +90,7 @@ pub(super) fn log(context: &Context, run: Option<&str>, form: Form) -> Result<Ex
     for record in found.iter().flat_map(|(_, records)| records) {
         match form {
             Form::Lines => lines.push(line(record)),
-            Form::Json => ui::data(&serde_json::Value::Object(record.body.clone()).to_string())?,
+            Form::Json => ui::json(&record.body)?,
         }
     }
     if form == Form::Lines {

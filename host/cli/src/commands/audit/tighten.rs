@@ -8,8 +8,8 @@ use crate::failure::Failure;
 use crate::prepare::{self, Scrutiny};
 use crate::ui;
 use runbook_authority::target::{ContainerFilter, Target, TargetKind};
+use runbook_report::push_line;
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -74,10 +74,10 @@ fn push_proposal(text: &mut String, target: &Target, of_target: &UseOfTarget, wr
     if lines.is_empty() {
         return;
     }
-    let _ = writeln!(text, "# {}", target.place());
-    let _ = writeln!(text, "[targets.{}]", target.name);
+    push_line(text, format_args!("# {}", target.place()));
+    push_line(text, format_args!("[targets.{}]", target.name));
     for line in lines {
-        let _ = writeln!(text, "{line}");
+        push_line(text, format_args!("{line}"));
     }
     text.push('\n');
 }

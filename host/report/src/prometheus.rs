@@ -1,0 +1,66 @@
+//! What checks found, for the textfile collector of the node exporter: the text exposition format.
+
+use crate::checks::{CheckResult, Checks, HEALTHS, Health};
+use crate::printed::one_line;
+use runbook_engine::Measurement;
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::time::Duration;
+
+/// Health, state, duration, every measurement, and when the checks were made.
+pub(crate) fn render(checks: &Checks) -> String {
+    let mut text = String::new();
+    let labels = |result: &CheckResult| format!("suite=\"{}\",check=\"{}\"", label(&result.suite), label(&result.check));
+    begin(&mut text, "runbook_check_healthy", "1 if the check is healthy, 0 if it is not; absent if it could not be told.");
+    for result in &checks.results {
+        let value = match result.health {
+            Health::Healthy => 1,
+            Health::Warning | Health::Critical => 0,
+            // No data is neither.
+            Health::Unknown | Health::Skipped => continue,
+        };
+        let _ = writeln!(text, "runbook_check_healthy{{{}}} {value}", labels(result));
+    }
+    begin(&mut text, "runbook_check_state", "Which state the check is in.");
+    for result in &checks.results {
+        for (health, word, ..) in HEALTHS {
+            let is = u8::from(*health == result.health);
+            let _ = writeln!(text, "runbook_check_state{{{},state=\"{word}\"}} {is}", labels(result));
+        }
+    }
+    begin(&mut text, "runbook_check_duration_seconds", "How long the check took.");
+    for result in &checks.results {
+        let seconds = Duration::from_millis(result.duration_ms).as_secs_f64();
+        let _ = writeln!(text, "runbook_check_duration_seconds{{{}}} {seconds}", labels(result));
+    }
+    push_measurements(&mut text, checks, labels);
+    let at = Duration::from_millis(u64::try_from(checks.at.as_millisecond()).unwrap_or(0)).as_secs_f64();
+    begin(&mut text, "runbook_check_last_run_timestamp_seconds", "When the checks were made.");
+    let _ = writeln!(text, "runbook_check_last_run_timestamp_seconds {at:.3}");
+    text
+}
+
+/// What a check measured. Its name is a label and no part of the metric's name, because plugins choose it; its unit stands beside
+/// it, as the plugin says it.
+fn push_measurements(text: &mut String, checks: &Checks, labels: impl Fn(&CheckResult) -> String) {
+    begin(text, "runbook_check_measurement", "What the check measured, in the unit that stands beside it.");
+    let mut seen = BTreeSet::new();
+    for result in &checks.results {
+        for Measurement { label: name, value, unit, .. } in &result.measurements {
+            let series = format!("{},measurement=\"{}\",unit=\"{}\"", labels(result), label(name), label(unit));
+            // A series stands there once, and has a value.
+            if value.is_finite() && seen.insert(series.clone()) {
+                let _ = writeln!(text, "runbook_check_measurement{{{series}}} {value}");
+            }
+        }
+    }
+}
+
+fn begin(text: &mut String, metric: &str, help: &str) {
+    let _ = writeln!(text, "# HELP {metric} {help}\n# TYPE {metric} gauge");
+}
+
+/// A label's value in the exposition format.
+fn label(text: &str) -> String {
+    one_line(text).replace('\\', "\\\\").replace('"', "\\\"")
+}

@@ -1,0 +1,102 @@
+//! Checks in every format.
+
+use crate::structure::{self, Grammar, Shown};
+use crate::{HARMLESS, all_at_once, each};
+use runbook_engine::Measurement;
+use runbook_report::checks::{CHECK_FORMATS, CheckFormat, CheckResult, Checks, Health};
+
+fn grammar(format: CheckFormat) -> Grammar {
+    match format {
+        CheckFormat::Table => Grammar::Lines,
+        CheckFormat::Json => Grammar::Json,
+        CheckFormat::JsonLines => Grammar::JsonLines,
+        CheckFormat::Junit => Grammar::Junit,
+        CheckFormat::Tap => Grammar::Tap,
+        CheckFormat::Prometheus => Grammar::Prometheus,
+        CheckFormat::Nagios => Grammar::Nagios,
+        CheckFormat::Markdown => Grammar::Markdown,
+        CheckFormat::Github => Grammar::Github,
+    }
+}
+
+fn checks() -> Checks {
+    let measurement = |label: &str, value| Measurement {
+        label: label.to_owned(),
+        value,
+        unit: "s".to_owned(),
+        warn: Some("5:".to_owned()),
+        crit: Some("@1:2".to_owned()),
+    };
+    let result = |health, measurements| CheckResult {
+        suite: "s".to_owned(),
+        check: format!("c-{health:?}"),
+        health,
+        summary: "seen".to_owned(),
+        duration_ms: 5,
+        measurements,
+    };
+    let results = [Health::Healthy, Health::Skipped, Health::Warning, Health::Unknown, Health::Critical];
+    let results = results.into_iter().map(|health| result(health, vec![measurement("a", 1.5), measurement("b", -3.0)]));
+    Checks { at: "2026-01-02T03:04:05Z".parse().unwrap(), results: results.collect() }
+}
+
+/// Every text. Without `..`, so that a new field is not forgotten.
+fn texts(checks: &mut Checks) -> Vec<&mut String> {
+    let Checks { at: _, results } = checks;
+    let mut found = Vec::new();
+    for CheckResult { suite, check, health: _, summary, duration_ms: _, measurements } in results {
+        found.extend([suite, check, summary]);
+        for Measurement { label, value: _, unit, warn, crit } in measurements {
+            found.extend([label, unit]);
+            found.extend(warn.iter_mut().chain(crit));
+        }
+    }
+    found
+}
+
+fn structures(checks: &Checks) -> Vec<Shown> {
+    CHECK_FORMATS.iter().map(|(format, name)| Shown::new(name, grammar(*format), format.render(checks))).collect()
+}
+
+fn with(change: impl Fn(usize, &mut String)) -> Checks {
+    let mut changed = checks();
+    texts(&mut changed).into_iter().enumerate().for_each(|(index, text)| change(index, text));
+    changed
+}
+
+#[test]
+fn no_text_of_a_check_leaves_its_place_in_any_format() {
+    let hostile = all_at_once();
+    for index in 0..texts(&mut checks()).len() {
+        let one = |text: &str| {
+            with(|at, place| {
+                if at == index {
+                    text.clone_into(place)
+                }
+            })
+        };
+        structure::compare(&structures(&one(HARMLESS)), &structures(&one(&hostile)), &format!("text {index}"));
+    }
+}
+
+#[test]
+fn no_text_of_a_check_leaves_its_place_when_all_of_them_try() {
+    // Prometheus takes a series once, and these differ by their number.
+    let all = |text: &str| with(|at, place| *place = format!("{text}{at}"));
+    for text in each() {
+        let text: String = text.chars().take(3_000).collect();
+        structure::compare(&structures(&all(HARMLESS)), &structures(&all(&text)), &text);
+    }
+}
+
+#[test]
+fn what_is_no_number_is_no_number_of_monitoring() {
+    for value in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
+        let mut checks = checks();
+        checks.results[0].measurements[0].value = value;
+        for (format, _) in CHECK_FORMATS {
+            structure::of(grammar(*format), &format.render(&checks));
+        }
+        assert!(CheckFormat::Nagios.render(&checks).contains("'c-Healthy/a'=U;"));
+    }
+}

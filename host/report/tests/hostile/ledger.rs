@@ -1,0 +1,137 @@
+//! The ledger of authority in every format.
+
+use crate::structure::{self, Grammar, Shown};
+use crate::{HARMLESS, each};
+use runbook_authority::ledger::flow::End;
+use runbook_authority::ledger::{
+    Component, Detail, Finding, FindingRule, Flow, Granted, Ledger, Lens, Location, Origin, Place, PluginEntry, Row,
+    RunbookEntry, SinkKind, SourceKind, Standing, StepEntry,
+};
+use runbook_authority::{Digest, Manifest, Risk};
+use runbook_document::{Diagnostics, Source};
+use runbook_report::ledger::{LEDGER_FORMATS, LedgerFormat, render};
+use serde_json::Value;
+use std::collections::BTreeSet;
+
+fn grammar(format: LedgerFormat) -> Grammar {
+    match format {
+        LedgerFormat::Text => Grammar::Lines,
+        LedgerFormat::Json | LedgerFormat::Sarif => Grammar::Json,
+        LedgerFormat::Html => Grammar::Html,
+    }
+}
+
+const MANIFEST: &str = r#"
+format = 1
+[plugin]
+name = "sender"
+version = "1.0.0"
+description = "d"
+[slots.api]
+capability = "http"
+verbs = ["get"]
+reason = "r"
+[[operation]]
+name = "send"
+kind = "probe"
+summary = "s"
+slots = { api = ["get"] }
+"#;
+
+fn place(text: &str) -> Place {
+    Place { file: text.to_owned(), line: 3, column: 4 }
+}
+
+/// A ledger whose every text is this one.
+fn ledger(text: &str) -> Ledger {
+    let mut diagnostics = Diagnostics::default();
+    let manifest = Manifest::parse(&Source::new("plugin.toml", MANIFEST), &mut diagnostics);
+    let manifest = manifest.unwrap_or_else(|| panic!("{:?}", diagnostics.iter().map(|found| &found.message).collect::<Vec<_>>()));
+    let origin = Origin::File { path: text.to_owned(), signature: text.to_owned(), is_trusted: false };
+    let component = Component {
+        reference: text,
+        manifest: &manifest,
+        digest: &Digest::of(b"x"),
+        size_bytes: 1,
+        imports: &BTreeSet::new(),
+        needs_inert_wasi: true,
+        origin: &origin,
+    };
+    let mut plugin = PluginEntry::new(&component, &Lens::default());
+    for part in [&mut plugin.name, &mut plugin.version, &mut plugin.description, &mut plugin.digest] {
+        text.clone_into(part);
+    }
+    for row in &mut plugin.rows {
+        fill(row, text);
+    }
+    let detail = || vec![Detail { name: text.to_owned(), text: text.to_owned() }];
+    let step = StepEntry { step: text.to_owned(), uses: text.to_owned(), details: detail(), rows: plugin.rows.clone() };
+    let flow = Flow {
+        risk: Risk::High,
+        source: End { kind: SourceKind::Revealed, what: text.to_owned(), place: Some(place(text)) },
+        sink: End { kind: SinkKind::Network, what: text.to_owned(), place: Some(place(text)) },
+        steps: vec![text.to_owned(), text.to_owned()],
+    };
+    let runbook = RunbookEntry {
+        file: text.to_owned(),
+        name: text.to_owned(),
+        environment: Some(text.to_owned()),
+        details: detail(),
+        steps: vec![step],
+        flows: vec![flow],
+    };
+    let locations = [Location::Line(place(text)), Location::File(text.to_owned()), Location::Bundled(text.to_owned())];
+    let finding = |location| Finding {
+        rule: FindingRule::InertWasi,
+        risk: Risk::Critical,
+        subject: text.to_owned(),
+        message: text.to_owned(),
+        location,
+    };
+    Ledger { format: 1, plugins: vec![plugin], runbooks: vec![runbook], findings: locations.map(finding).into() }
+}
+
+fn fill(row: &mut Row, text: &str) {
+    for part in [&mut row.slot, &mut row.verb, &mut row.sentence, &mut row.reason] {
+        text.clone_into(part);
+    }
+    row.imported = vec![text.to_owned()];
+    row.granted = Some(Granted {
+        target: text.to_owned(),
+        what: text.to_owned(),
+        reach: [("hosts", vec![text.to_owned()])].into(),
+        place: place(text),
+    });
+    row.boundary = Some(Standing::Exceeded { witness: text.to_owned() });
+    row.used = Some(1);
+}
+
+fn words(value: &Value, key: &str, found: &mut BTreeSet<(String, String)>) {
+    match value {
+        Value::String(text) => {
+            found.insert((key.to_owned(), text.clone()));
+        }
+        Value::Array(items) => items.iter().for_each(|item| words(item, key, found)),
+        Value::Object(entries) => entries.iter().for_each(|(key, value)| words(value, key, found)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}
+
+#[test]
+fn every_text_of_the_ledger_is_tried() {
+    let mut found = BTreeSet::new();
+    words(&serde_json::to_value(ledger(HARMLESS)).unwrap(), "", &mut found);
+    let others: Vec<_> = found.iter().filter(|(_, text)| text != HARMLESS).map(|(key, _)| key.as_str()).collect();
+    assert!(others.iter().all(|key| ["risk", "kind", "rule"].contains(key)), "no text was tried in {others:?}");
+}
+
+#[test]
+fn no_text_of_the_ledger_leaves_its_place_in_any_format() {
+    for text in each() {
+        structure::compare(&structures(&ledger(HARMLESS)), &structures(&ledger(&text)), &text);
+    }
+}
+
+fn structures(ledger: &Ledger) -> Vec<Shown> {
+    LEDGER_FORMATS.iter().map(|(format, name, _)| Shown::new(name, grammar(*format), render(*format, ledger))).collect()
+}
