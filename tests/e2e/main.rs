@@ -18,6 +18,7 @@ mod events;
 mod explain;
 mod fmt;
 mod host_policy;
+mod hostile_text;
 mod journal_place;
 mod judged_place;
 mod layers;
