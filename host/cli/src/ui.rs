@@ -32,8 +32,8 @@ pub fn line(text: &str) -> Result<(), Failure> {
 }
 
 /// Writes JSON to stdout: in its strings, what is not to be shown stands as an escape.
-pub fn json(value: &impl serde::Serialize) -> Result<(), Failure> {
-    data(&runbook_text::json(&serde_json::to_string(value).map_err(Failure::engine)?))
+pub fn json(value: &serde_json::Value) -> Result<(), Failure> {
+    data(&runbook_text::json(&value.to_string()))
 }
 
 /// Says on stdout what was done. That it cannot be said does not make it undone, so it is no failure of the command.

@@ -90,7 +90,7 @@ pub(super) fn log(context: &Context, run: Option<&str>, form: Form) -> Result<Ex
     for record in found.iter().flat_map(|(_, records)| records) {
         match form {
             Form::Lines => lines.push(line(record)),
-            Form::Json => ui::json(&record.body)?,
+            Form::Json => ui::json(&serde_json::Value::Object(record.body.clone()))?,
         }
     }
     if form == Form::Lines {
