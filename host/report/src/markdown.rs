@@ -44,12 +44,24 @@ pub(crate) fn render(summary: &Summary) -> String {
         );
     }
     for step in summary.steps.iter().filter(|step| step.is_for_a_person()) {
-        let _ = writeln!(text, "\nTo do, step `{}`:\n", step.id);
-        for line in step.instructions.iter().flat_map(|text| text.lines()) {
-            let _ = writeln!(text, "> {}  ", escape(line));
+        let _ = writeln!(text, "\nTo do, step {}:\n", code(&step.id));
+        let lines = step.instructions.iter().flat_map(|text| text.lines());
+        for line in lines.map(str::trim).filter(|line| !line.is_empty()) {
+            let _ = writeln!(text, "> {}  ", escape_line(line));
         }
     }
     text
+}
+
+/// A text that stands at the beginning of a line: it is no item of a list and no heading.
+fn escape_line(text: &str) -> String {
+    let escaped = escape(text);
+    let rest = escaped.trim_start_matches(|c: char| c.is_ascii_digit());
+    if rest.starts_with(['-', '+', '=', '.']) {
+        let digits = &escaped[..escaped.len() - rest.len()];
+        return format!("{digits}\\{rest}");
+    }
+    escaped
 }
 
 /// Text as code: a backtick in it cannot end it.

@@ -99,7 +99,7 @@ fn push_plugin(page: &mut String, plugin: &PluginEntry) {
         escape(&plugin.reference),
         escape(&plugin.version),
         escape(&plugin.description),
-        plugin.digest,
+        escape(&plugin.digest),
         plugin.size_bytes
     );
     push_rows(page, &plugin.rows);
@@ -127,7 +127,7 @@ fn push_rows(page: &mut String, rows: &[Row]) {
             "<tr><td class=\"r {0}\">{0}<td>{1}<td><code>{2}</code><td>{3}<div class=\"why\">{4}</div><td>{5}<td>{imported}{boundary}{used}</tr>",
             row.risk.name(),
             escape(&row.slot),
-            row.verb,
+            escape(&row.verb),
             escape(&row.sentence),
             escape(&row.reason),
             place.unwrap_or_default(),

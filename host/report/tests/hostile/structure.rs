@@ -149,7 +149,9 @@ fn markdown(text: &str) -> Vec<String> {
     options.render.r#unsafe = true;
     let page = comrak::markdown_to_html(text, &options);
     let page = page.replace("<!-- -->", "");
-    page.split('<').skip(1).map(|part| part.split('>').next().unwrap_or_default().to_owned()).collect()
+    // A text of several lines may stay one, where it is quoted.
+    let tags = page.split('<').skip(1).map(|part| part.split('>').next().unwrap_or_default().to_owned());
+    tags.filter(|tag| tag != "br /").collect()
 }
 
 fn tap(line: &str) -> String {
