@@ -183,12 +183,12 @@ impl<'a> Operation<'a> {
     /// The secrets slots whose values the call would carry, unseen by the plugin.
     pub fn secret_slots(&self) -> Vec<&'a str> {
         match self {
-            Self::Http { headers, .. } => {
+            Self::Http { headers, secrets, .. } => {
                 let slot_of = |(_, value): &(&str, HeaderValue<'a>)| match value {
                     HeaderValue::Plain(_) => None,
                     HeaderValue::Secret(slot) => Some(*slot),
                 };
-                headers.iter().filter_map(slot_of).collect()
+                headers.iter().filter_map(slot_of).chain(secrets.iter().map(|(_, slot)| *slot)).collect()
             }
             Self::Connect { .. }
             | Self::Redirect { .. }
@@ -332,31 +332,63 @@ fn judge(effective: &Effective, mode: Mode, operation: &Operation<'_>) -> Result
             Some(grant),
         );
     }
-    let judged = match (operation, &grant.target.kind) {
-        (Operation::Http { path, headers, secrets, .. }, TargetKind::Http(target)) => {
-            judge_request(effective, slot, target, path, headers).and_then(|()| {
-                secrets.iter().try_for_each(|(place, secret_slot)| judge_position(effective, slot, secret_slot, place))
-            })
-        }
-        (Operation::Connect { base, address, .. }, TargetKind::Http(target)) => judge_address(target, base, *address),
-        (Operation::Redirect { base, to, hop, .. }, TargetKind::Http(target)) => judge_redirect(target, base, to, *hop),
-        (Operation::Sql { statement, .. }, TargetKind::Sql(target)) => {
-            statement.map_or(Ok(()), |statement| judge_statement(target, statement))
-        }
-        (Operation::Docker { .. }, TargetKind::Docker(_)) | (Operation::Secret { .. }, TargetKind::Secret(_)) => Ok(()),
-        (Operation::Container { container, .. }, TargetKind::Docker(target)) => judge_container(target, *container),
-        (Operation::Image { image, .. }, TargetKind::Docker(target)) => judge_image(target, image),
-        (Operation::Exec { command, .. }, TargetKind::Docker(target)) => judge_command(&target.command, command),
-        (Operation::Files { path, .. }, TargetKind::Files(_)) => {
-            relative_file_path(path).map(|_| ()).map_err(|error| (Rule::File, format!("`{}`: {error}", path.escape_debug())))
-        }
-        (Operation::Process { verb, arguments, .. }, TargetKind::Process(target)) => judge_program(target, *verb, arguments),
-        _ => Err((Rule::Verb, format!("the slot is bound to a `{}` target", grant.target.capability()))),
-    };
-    judged.or_else(|(rule, reason)| deny(rule, reason, Some(grant)))
+    judge_operation(effective, grant, operation).or_else(|(rule, reason)| deny(rule, reason, Some(grant)))
 }
 
 type Judged = Result<(), (Rule, String)>;
+
+/// Holds a call to the target that its slot is bound to. Every operation names the one kind of target that it is about.
+fn judge_operation(effective: &Effective, grant: &Grant, operation: &Operation<'_>) -> Judged {
+    let kind = &grant.target.kind;
+    let other_kind = || Err((Rule::Verb, format!("the slot is bound to a `{}` target", grant.target.capability())));
+    match operation {
+        Operation::Http { slot, path, headers, secrets, .. } => {
+            let TargetKind::Http(target) = kind else { return other_kind() };
+            judge_request(effective, slot, target, path, headers)?;
+            secrets.iter().try_for_each(|(place, secret_slot)| judge_position(effective, slot, secret_slot, place))
+        }
+        Operation::Connect { base, address, .. } => {
+            let TargetKind::Http(target) = kind else { return other_kind() };
+            judge_address(target, base, *address)
+        }
+        Operation::Redirect { base, to, hop, .. } => {
+            let TargetKind::Http(target) = kind else { return other_kind() };
+            judge_redirect(target, base, to, *hop)
+        }
+        Operation::Sql { statement, .. } => {
+            let TargetKind::Sql(target) = kind else { return other_kind() };
+            statement.map_or(Ok(()), |statement| judge_statement(target, statement))
+        }
+        Operation::Docker { .. } => {
+            let TargetKind::Docker(_) = kind else { return other_kind() };
+            Ok(())
+        }
+        Operation::Container { container, .. } => {
+            let TargetKind::Docker(target) = kind else { return other_kind() };
+            judge_container(target, *container)
+        }
+        Operation::Image { image, .. } => {
+            let TargetKind::Docker(target) = kind else { return other_kind() };
+            judge_image(target, image)
+        }
+        Operation::Exec { command, .. } => {
+            let TargetKind::Docker(target) = kind else { return other_kind() };
+            judge_command(&target.command, command)
+        }
+        Operation::Secret { .. } => {
+            let TargetKind::Secret(_) = kind else { return other_kind() };
+            Ok(())
+        }
+        Operation::Files { path, .. } => {
+            let TargetKind::Files(_) = kind else { return other_kind() };
+            relative_file_path(path).map(drop).map_err(|error| (Rule::File, format!("`{}`: {error}", path.escape_debug())))
+        }
+        Operation::Process { verb, arguments, .. } => {
+            let TargetKind::Process(target) = kind else { return other_kind() };
+            judge_program(target, *verb, arguments)
+        }
+    }
+}
 
 /// Headers that decide where a request goes or how it is framed; they are the host's.
 const FORBIDDEN_HEADERS: &[&str] = &[

@@ -161,7 +161,7 @@ mod tests {
         let names = ["/a", "/a?b", "/b", "a", "b", ""];
         for done in names {
             let operations = [
-                Operation::Http { slot: "s", verb: Verb::HttpPost, path: done, headers: &[] },
+                Operation::Http { slot: "s", verb: Verb::HttpPost, path: done, headers: &[], secrets: &[] },
                 Operation::Files { slot: "s", verb: Verb::FilesWrite, path: done },
                 Operation::Files { slot: "s", verb: Verb::FilesRemove, path: done },
                 Operation::Container {

@@ -65,17 +65,101 @@ fn nothing_is_allowed_to_a_plugin_that_was_granted_nothing() {
     }
 }
 
+/// Every operation there is, with one verb.
+fn every_operation<'a>(verb: Verb, url: &'a Url, command: &'a [String]) -> Vec<Operation<'a>> {
+    let slot = "s";
+    let address = IpAddr::from([127, 0, 0, 1]);
+    let all = vec![
+        Operation::Http { slot, verb, path: "/", headers: &[], secrets: &[] },
+        Operation::Connect { slot, verb, base: url, address },
+        Operation::Redirect { slot, verb, base: url, to: url, hop: 1 },
+        Operation::Sql { slot, verb, statement: None },
+        Operation::Docker { slot, verb },
+        Operation::Container { slot, verb, container: ContainerFacts { name: "c", labels: &[] } },
+        Operation::Image { slot, verb, image: "i" },
+        Operation::Exec { slot, verb, command },
+        Operation::Secret { slot, verb },
+        Operation::Files { slot, verb, path: "a" },
+        Operation::Process { slot, verb, arguments: command },
+    ];
+    // Who adds an operation adds it above: the first one not named here does not compile.
+    for operation in &all {
+        match operation {
+            Operation::Http { .. }
+            | Operation::Connect { .. }
+            | Operation::Redirect { .. }
+            | Operation::Sql { .. }
+            | Operation::Docker { .. }
+            | Operation::Container { .. }
+            | Operation::Image { .. }
+            | Operation::Exec { .. }
+            | Operation::Secret { .. }
+            | Operation::Files { .. }
+            | Operation::Process { .. } => {}
+        }
+    }
+    all
+}
+
+/// A step that is bound to a target of each kind, and a word for it.
+fn every_target() -> [(&'static str, Effective); 6] {
+    [
+        ("http", "http = \"http://127.0.0.1\"\nredirects = 1"),
+        ("sql", "sql = \"sqlite:x.db\""),
+        ("docker", "docker = { name = \"c\" }\nimages = [\"i\"]\ncommand = []"),
+        ("secrets", "secret = \"k\"\npositions = []"),
+        ("files", "files = \"x\"\naccess = \"write\""),
+        ("process", "process = \"/bin/true\"\narguments = []"),
+    ]
+    .map(|(capability, toml)| (capability, effective(capability, toml)))
+}
+
 #[test]
 fn every_change_is_denied_where_effects_are_off() {
-    let effective = effective("files", "files = \"x\"\naccess = \"write\"");
-    let write = Operation::Files { slot: "s", verb: Verb::FilesWrite, path: "a" };
-    assert_eq!(decide(&effective, Mode::Effects, &write), Decision::Allow);
-    let Decision::Deny(denial) = decide(&effective, Mode::ReadOnly, &write) else { panic!("a dry run wrote") };
-    assert_eq!(denial.rule, Rule::EffectsOff);
-    assert_eq!(
-        decide(&effective, Mode::ReadOnly, &Operation::Files { slot: "s", verb: Verb::FilesRead, path: "a" }),
-        Decision::Allow
-    );
+    let url = Url::parse("http://127.0.0.1").expect("good URL");
+    for (kind, effective) in every_target() {
+        let effective = effective.with_every_verb();
+        for row in VERBS {
+            for operation in every_operation(row.verb, &url, &[]) {
+                let denied_as_change = match decide(&effective, Mode::ReadOnly, &operation) {
+                    Decision::Allow => false,
+                    Decision::Deny(denial) => denial.rule == Rule::EffectsOff,
+                };
+                assert_eq!(denied_as_change, row.effect == Effect::Change, "{operation:?} on a {kind} target");
+            }
+        }
+    }
+}
+
+#[test]
+fn an_operation_is_allowed_on_the_one_kind_of_target_that_it_is_about() {
+    let url = Url::parse("http://127.0.0.1").expect("good URL");
+    let mut allowed = Vec::new();
+    for (kind, effective) in every_target() {
+        let effective = effective.with_every_verb();
+        for operation in every_operation(Verb::ProcessRun, &url, &[]) {
+            if decide(&effective, Mode::Effects, &operation) == Decision::Allow {
+                let name = format!("{operation:?}");
+                allowed.push(format!("{kind}: {}", name.split(' ').next().unwrap_or_default()));
+            } else {
+                assert!(rule(&effective, &operation).is_some(), "{operation:?} on a {kind} target");
+            }
+        }
+    }
+    let expected = [
+        "http: Http",
+        "http: Connect",
+        "http: Redirect",
+        "sql: Sql",
+        "docker: Docker",
+        "docker: Container",
+        "docker: Image",
+        "docker: Exec",
+        "secrets: Secret",
+        "files: Files",
+        "process: Process",
+    ];
+    assert_eq!(allowed, expected);
 }
 
 #[test]
@@ -125,6 +209,14 @@ fn a_secret_goes_only_where_its_target_says() {
     assert_eq!(rule(&effective, &get("/", &[("X-Other", HeaderValue::Secret("k"))])), Some("position"));
     assert_eq!(rule(&effective, &get("/", &[("Authorization", HeaderValue::Secret("s"))])), Some("position"));
     assert_eq!(rule(&effective, &get("/", &[("Authorization", HeaderValue::Secret("nobody"))])), Some("position"));
+}
+
+#[test]
+fn every_secret_of_a_request_is_told_wherever_it_goes() {
+    let headers = [("authorization", HeaderValue::Secret("one")), ("accept", HeaderValue::Plain("*/*"))];
+    let secrets = [(SecretPlace::Json("/password".to_owned()), "two"), (SecretPlace::Form("code".to_owned()), "three")];
+    let operation = Operation::Http { slot: "s", verb: Verb::HttpPost, path: "/", headers: &headers, secrets: &secrets };
+    assert_eq!(operation.secret_slots(), ["one", "two", "three"]);
 }
 
 #[test]

@@ -87,15 +87,37 @@ fn expression_of(pattern: &ArgumentPattern) -> String {
     }
 }
 
-/// The automaton of an expression; each is built once for a process, because a review compares the same few with everything.
+/// Automata that are kept, in bytes: a review compares the same few patterns with everything, and none of it is worth more.
+const MAX_KEPT: usize = 64 << 20;
+
+/// Automata that were built before, and their size. What is kept changes no answer, only how long it takes.
+#[derive(Debug, Default)]
+struct Kept {
+    automata: HashMap<String, Result<Arc<Dfa>, TooComplex>>,
+    bytes: usize,
+}
+
+impl Kept {
+    /// Keeps one more. If all would be too much, those before it go.
+    fn keep(&mut self, expression: &str, built: Result<Arc<Dfa>, TooComplex>) {
+        let size = expression.len() + built.as_ref().map_or(0, |dfa| dfa.memory_usage());
+        if self.bytes + size > MAX_KEPT {
+            *self = Self::default();
+        }
+        if size <= MAX_KEPT && self.automata.insert(expression.to_owned(), built).is_none() {
+            self.bytes += size;
+        }
+    }
+}
+
+/// The automaton of an expression, built or kept from before.
 fn automaton(expression: &str) -> Result<Arc<Dfa>, TooComplex> {
-    type Built = HashMap<String, Result<Arc<Dfa>, TooComplex>>;
-    static BUILT: LazyLock<Mutex<Built>> = LazyLock::new(Mutex::default);
-    if let Some(known) = BUILT.lock().unwrap_or_else(PoisonError::into_inner).get(expression) {
+    static KEPT: LazyLock<Mutex<Kept>> = LazyLock::new(Mutex::default);
+    if let Some(known) = KEPT.lock().unwrap_or_else(PoisonError::into_inner).automata.get(expression) {
         return known.clone();
     }
     let built = build(expression).map(Arc::new);
-    BUILT.lock().unwrap_or_else(PoisonError::into_inner).insert(expression.to_owned(), built.clone());
+    KEPT.lock().unwrap_or_else(PoisonError::into_inner).keep(expression, built.clone());
     built
 }
 
@@ -285,6 +307,26 @@ mod tests {
     fn a_pattern_that_cannot_be_walked_is_unknown() {
         assert_eq!(Language::regex(r"\w{400}").err(), Some(TooComplex));
         assert_eq!(Language::regex(r"\bx").err(), Some(TooComplex));
+    }
+
+    #[test]
+    fn what_is_kept_of_patterns_has_an_end() {
+        let mut kept = Kept::default();
+        let large = Arc::new(build(r"\pL{6}").expect("small enough"));
+        let mut emptied = 0;
+        let needed = 3 * MAX_KEPT / large.memory_usage();
+        for number in 0..needed {
+            let before = kept.automata.len();
+            // One that is kept already is not counted again.
+            for _ in 0..2 {
+                kept.keep(&number.to_string(), Ok(Arc::clone(&large)));
+            }
+            emptied += usize::from(kept.automata.len() <= before);
+            assert!(kept.bytes <= MAX_KEPT && kept.automata.contains_key(&number.to_string()));
+            let sizes = kept.automata.keys().map(|key| key.len() + large.memory_usage());
+            assert_eq!(kept.bytes, sizes.sum::<usize>());
+        }
+        assert!(emptied >= 2, "{emptied} of {needed}");
     }
 
     fn patterns(texts: &[&str]) -> Vec<ArgumentPattern> {
