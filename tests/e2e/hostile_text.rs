@@ -10,25 +10,24 @@ name = "tidy"
 title = "Tidy up"
 description = "What it is for"
 owner = "team"
-risk = "low"
+risk = "reversible"
 [params.path]
 type = "string"
 default = "/health"
-description = "Where to look"
+help = "Where to look"
 [locks]
 exclusive = ["orders"]
 [targets.api]
 http = "http://127.0.0.1:1"
 paths = ["/health"]
-methods = ["GET"]
 [targets.shop]
 sql = "sqlite:shop.db"
 create = true
 [[preflight]]
 id = "look"
 title = "Look first"
-uses = "http:health"
-bind.api = "api"
+uses = "http:get"
+bind.target = "api"
 with = { path = "{{ params.path }}" }
 [[step]]
 id = "ask"

@@ -124,10 +124,10 @@ impl Painted {
         };
     }
 
-    /// Adds the lines of a text; each but the first is indented, so that none of them looks like a line of ours.
+    /// Adds the lines of a text; each but the first begins with `|`, so that none of them looks like a line of ours.
     fn push_quoted(&mut self, text: &str) {
         for (index, line) in runbook_text::lines(text).lines().enumerate() {
-            self.push(&if index == 0 { line.to_owned() } else { format!("\n  {line}") }, "", Color::Off);
+            self.push(&if index == 0 { line.to_owned() } else { format!("\n  | {line}") }, "", Color::Off);
         }
     }
 }
@@ -179,7 +179,8 @@ pub fn failure(context: Option<&Context>, failure: &Failure) {
             text.push("error:", "1;31", color);
             text.push_quoted(&format!(" {error}"));
             for cause in Failure::causes(error.as_ref()) {
-                text.push_quoted(&format!("\nbecause {cause}"));
+                text.push("\n  because ", "", color);
+                text.push_quoted(&cause.to_string());
             }
             for hint in hints {
                 text.push("\n", "", color);
@@ -215,7 +216,11 @@ pub fn render_diagnostics(diagnostics: &Diagnostics, color: Color) -> Painted {
     if warnings > 0 {
         let _ = write!(text, ", {}", counted(warnings, "warning"));
     }
-    Painted(text)
+    match color {
+        Color::On => Painted(text),
+        // The log of a CI service is read for commands.
+        Color::Off => Painted(runbook_text::printed(&text).into_owned()),
+    }
 }
 
 /// Whether a person has agreed already, by `--yes`.

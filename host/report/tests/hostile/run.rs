@@ -74,6 +74,7 @@ fn events() -> Vec<Value> {
         json!({ "type": "approval-given", "step": "a", "digest": "d", "by": "b", "verdict": { "type": "rejected", "reason": "r" } }),
         json!({ "type": "approval-given", "step": "a", "digest": "d", "by": "b", "verdict": { "type": "approved" } }),
         started("a"),
+        json!({ "type": "still-waiting", "step": "a", "call": "attempt", "waited_ms": 60_000, "at_most_ms": 90_000, "then": "pauses" }),
         attempt("a", failed(), json!({ "type": "retry", "delay_ms": 5 })),
         started("a"),
         attempt("a", succeeded(), last.clone()),
@@ -208,8 +209,10 @@ fn no_text_of_a_run_leaves_its_place_in_any_report() {
     texts(&run, "", &mut pointers);
     let (open, closed): (Vec<_>, Vec<_>) = pointers.iter().partition(|pointer| with(&run, &[*pointer], HARMLESS).is_some());
     // What no text can stand in: words of vocabularies, times and ids of runs.
-    let words =
-        ["type", "run", "started", "section", "reason", "outcome", "class", "level", "undo", "on", "end", "opens", "verdict"];
+    let words = [
+        "type", "run", "started", "section", "reason", "outcome", "class", "level", "undo", "on", "end", "opens", "verdict",
+        "call", "then",
+    ];
     let unknown: Vec<_> = closed.iter().filter(|at| !words.contains(&at.rsplit('/').next().unwrap())).collect();
     assert!(unknown.is_empty(), "no text was tried in {unknown:?}");
     assert!(open.len() > 150, "only {} texts", open.len());
