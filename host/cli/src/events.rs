@@ -28,7 +28,7 @@ impl Surface for Sink {
         if let Err(error) = &written
             && !std::mem::replace(&mut self.failed, true)
         {
-            ui::note(&format!("warning: events could not be written to {}: {error}; no more are", self.name));
+            ui::warning(&format!("events could not be written to {}: {error}; no more are", self.name));
         }
         // A line in the middle of a line would be worse than no more lines.
         written.map_err(|_| io::ErrorKind::BrokenPipe.into())

@@ -169,7 +169,7 @@ pub fn write_reports(summary: &Summary, reports: &[(Format, PathBuf)]) {
         if path == Path::new("-") {
             ui::not_told(ui::data(&text), REPORT);
         } else if let Err(error) = std::fs::write(path, text) {
-            ui::note(&format!("warning: report `{}` could not be written: {error}", path.display()));
+            ui::warning(&format!("report `{}` could not be written: {error}", path.display()));
         }
     }
 }

@@ -206,7 +206,7 @@ impl Vault {
         let is_new = self.warned.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned());
         for warning in old.into_iter().chain(expiring).filter(|_| is_new) {
             let (path, secret) = (entry.path.display(), entry.source.name());
-            crate::ui::note(&format!("warning: secret `{name}` {warning}; `runbook secret rotate {path}#{secret}`"));
+            crate::ui::warning(&format!("secret `{name}` {warning}; `runbook secret rotate {path}#{secret}`"));
         }
     }
 }
@@ -383,7 +383,7 @@ fn warn_about_cache(origin: &CodeOrigin) {
     match origin {
         CodeOrigin::Cached | CodeOrigin::Compiled { problem: None } => {}
         CodeOrigin::Compiled { problem: Some(problem) } => {
-            crate::ui::note(&format!("warning: compiled plugins cannot be kept: {problem}"));
+            crate::ui::warning(&format!("compiled plugins cannot be kept: {problem}"));
         }
     }
 }

@@ -33,7 +33,7 @@ pub async fn send(summary: &Summary) {
         Err(_) => Err(format!("the collector did not answer within {} s", PATIENCE.as_secs())),
     };
     if let Err(error) = sent {
-        ui::note(&format!("warning: the trace of the run could not be sent: {error}"));
+        ui::warning(&format!("the trace of the run could not be sent: {error}"));
     }
 }
 

@@ -45,8 +45,8 @@ pub fn said(text: &str) {
 pub fn not_told(told: Result<(), Failure>, what: &str) {
     match told {
         Ok(()) | Err(Failure::BrokenPipe) => {}
-        Err(Failure::Error { error, .. }) => note(&format!("warning: {what} could not be written to stdout: {error}")),
-        Err(Failure::Findings { .. }) => note(&format!("warning: {what} could not be written to stdout")),
+        Err(Failure::Error { error, .. }) => warning(&format!("{what} could not be written to stdout: {error}")),
+        Err(Failure::Findings { .. }) => warning(&format!("{what} could not be written to stdout")),
     }
 }
 
@@ -135,6 +135,11 @@ impl Painted {
 /// Writes a line for the operator to stderr. Nothing can be done if that fails, and a run must neither stop nor wait for it.
 pub fn note(text: &str) {
     SCREEN.print(&runbook_text::printed(text));
+}
+
+/// Warns the operator, in one line whatever the names in it are.
+pub fn warning(text: &str) {
+    note(&format!("warning: {}", runbook_text::line(text)));
 }
 
 /// Like [`note`], with colours.

@@ -88,8 +88,8 @@ fn warn_of_own_journal(context: &Context, plan: &Plan) {
         return;
     }
     let locks: Vec<String> = plan.locks.exclusive.iter().map(|name| format!("`{name}`")).collect();
-    ui::note(&format!(
-        "warning: lock {} excludes only runs in the journal of this account, {}; whoever must be excluded names one journal with `--journal`",
+    ui::warning(&format!(
+        "lock {} excludes only runs in the journal of this account, {}; whoever must be excluded names one journal with `--journal`",
         locks.join(", "),
         context.journal
     ));

@@ -200,11 +200,11 @@ fn build(folder: &Path, output: Option<PathBuf>) -> Result<ExitStatus, Failure> 
     std::fs::write(&path, &component)
         .map_err(|error| Failure::usage(format!("`{}` cannot be written: {error}", path.display())))?;
     for slot in &packed.unnamed_slots {
-        ui::note(&format!("warning: slot `{slot}` is in `plugin.toml`, and the code names it nowhere; remove it"));
+        ui::warning(&format!("slot `{slot}` is in `plugin.toml`, and the code names it nowhere; remove it"));
     }
     for verb in verified.unused_verbs() {
         let said = "is declared in `plugin.toml`, and the code imports no function that needs it; remove it (a review reports it as RB010)";
-        ui::note(&format!("warning: `{}` {said}", verb.full_name()));
+        ui::warning(&format!("`{}` {said}", verb.full_name()));
     }
     ui::line(&format!("{}  {}  {}", path.display(), ByteSize(component.len() as u64), verified.digest()))?;
     Ok(ExitStatus::Success)
