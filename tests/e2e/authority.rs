@@ -1,6 +1,6 @@
 //! Boundary and lockfile: what may run is what was reviewed, and no more than security allows.
 
-use crate::{bundled, home, repository};
+use crate::{bundled, home, renamed, repository};
 use runbook_tests::env::{Finished, TestEnv};
 
 const RUNBOOK: &str = r#"format = 1
@@ -67,12 +67,12 @@ fn a_runbook_that_gave_something_up_needs_no_acceptance_but_a_new_entry() {
 #[test]
 fn a_swapped_binary_is_refused() {
     let env = env_with(&RUNBOOK.replace("sql:query", "./mine.wasm:query"));
-    let component = bundled("sql");
-    std::fs::write(env.path().join("mine.wasm"), component).expect("a file can be written");
+    let component = renamed("sql", "our");
+    std::fs::write(env.path().join("mine.wasm"), &component).expect("a file can be written");
     env.run(&["lock", "r.toml"]).status(0);
     env.run(&["exec", "r.toml"]).status(0);
     // A custom section more: the same program, another digest.
-    let swapped = [component, &[0, 2, 1, b'x']].concat();
+    let swapped = [component.as_slice(), &[0, 2, 1, b'x']].concat();
     std::fs::write(env.path().join("mine.wasm"), swapped).expect("a file can be written");
     env.run(&["exec", "r.toml"]).status(6).err("moved").err("plugin `./mine.wasm`: is other code");
 }

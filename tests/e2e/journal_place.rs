@@ -216,3 +216,53 @@ fn a_password_is_never_part_of_the_place() {
     assert!(!refused.stderr.contains("s3cret"), "{}", refused.stderr);
     refused.err("PGPASSWORD");
 }
+
+/// Every variable by which PostgreSQL's own programs are told where to connect and how, and a value with which they would fail.
+const VARIABLES: [(&str, &str); 17] = [
+    ("PGHOST", "192.0.2.1"),
+    ("PGHOSTADDR", "192.0.2.1"),
+    ("PGPORT", "1"),
+    ("PGUSER", "nobody"),
+    ("PGDATABASE", "nowhere"),
+    ("PGSSLMODE", "require"),
+    ("PGSSLROOTCERT", "/nowhere/root.pem"),
+    ("PGSSLCERT", "/nowhere/client.pem"),
+    ("PGSSLKEY", "/nowhere/client.key"),
+    ("PGOPTIONS", "-c search_path=pg_catalog"),
+    ("PGAPPNAME", "somebody else"),
+    ("PGSERVICE", "nowhere"),
+    ("PGREQUIRESSL", "1"),
+    ("PGREQUIREAUTH", "none"),
+    ("PGCHANNELBINDING", "require"),
+    ("PGTARGETSESSIONATTRS", "read-only"),
+    ("PGCONNECT_TIMEOUT", "0"),
+];
+
+#[test]
+fn no_variable_leads_the_journal_elsewhere_than_its_url_says() {
+    let postgres = Postgres::start(1);
+    let url = postgres.database("environment");
+    let env = home();
+    let runs = |url: &str, variable: (&str, &str)| {
+        let mut command = env.command(&["runs"]);
+        command.env("RUNBOOK_JOURNAL", url).env(variable.0, variable.1);
+        runbook_tests::env::finish(command.output().expect("the program starts"))
+    };
+    runs(&url, ("UNRELATED", "1")).status(0);
+    let mut refused = Vec::new();
+    for variable in VARIABLES {
+        let done = runs(&url, variable);
+        if done.status == 0 {
+            continue;
+        }
+        done.status(2).err(&format!("`{}` is set", variable.0)).err("unset it");
+        refused.push(variable.0);
+    }
+    // The driver adds these to what a URL says, or takes them where it says nothing.
+    assert_eq!(refused, ["PGSSLROOTCERT", "PGSSLCERT", "PGSSLKEY", "PGOPTIONS"]);
+    // The password is what is given that way.
+    let owned = format!("postgres://orders_admin@127.0.0.1:{}/orders", postgres.port);
+    runs(&owned, ("PGPASSWORD", runbook_tests::postgres::PASSWORD)).status(0);
+    runs(&owned, ("PGPASSWORD", "another")).without("another");
+    assert_ne!(runs(&owned, ("PGPASSWORD", "another")).status, 0);
+}

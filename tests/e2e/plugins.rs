@@ -86,3 +86,47 @@ fn a_plugin_that_cannot_be_built_is_told_why_once() {
     env.file("p/plugin.toml", "format = 1\n[plugin]\nname = \"p\"\nversion = \"0.1.0\"\ndescription = \"x\"\n[[operation]]\nname = \"o\"\nkind = \"prob\"\nsummary = \"x\"\n");
     env.run(&["plugin", "build", "p"]).status(2).err("E0307").err("plugin.toml:8");
 }
+
+/// Each bundled plugin as a file with the same manifest and other code: a custom section more.
+fn impostor(plugin: &crate::Bundled) -> Vec<u8> {
+    [plugin.component, &[0, 2, 1, b'x']].concat()
+}
+
+#[test]
+fn the_name_of_a_bundled_plugin_is_borne_by_nothing_else() {
+    let env = home();
+    env.file("checks/placeholder", "");
+    for plugin in BUNDLED {
+        let name = plugin.name;
+        let inspected = runbook_runtime::inspect(plugin.component).expect("it is a plugin");
+        let operation = inspected.manifest.operations.keys().next().expect("it has an operation");
+        let runbook = |reference: &str| {
+            format!("format = 1\n[runbook]\nname = \"x\"\n[[step]]\nid = \"one\"\nuses = \"{reference}:{operation}\"\n")
+        };
+        env.file("r.toml", &runbook("./checks/other.wasm"));
+        env.file("boundary.toml", &format!("format = 1\n[[rule]]\nplugins = [\"{name}\"]\n"));
+        std::fs::write(env.path().join("checks/other.wasm"), impostor(plugin)).expect("it can be written");
+        let said = format!("calls itself `{name}`, which is the name of a bundled plugin");
+        for command in [&["validate", "r.toml"][..], &["plan", "r.toml"], &["exec", "r.toml"], &["lock", "r.toml"]] {
+            env.run(command).status(6).err(&said).err("a name of its own in `plugin.toml`");
+        }
+        env.run(&["audit", "./checks/other.wasm"]).status(6).err(&said);
+        let shown = env.run(&["plugin", "inspect", "./checks/other.wasm"]).status(6).err(&said);
+        assert!(shown.stdout.contains(&format!("NOT the bundled `{name}`")), "{}", shown.stdout);
+        // The same bytes are the bundled plugin, wherever they are.
+        std::fs::write(env.path().join("checks/other.wasm"), plugin.component).expect("it can be written");
+        env.run(&["validate", "r.toml"]).without("calls itself");
+        env.run(&["plugin", "inspect", "./checks/other.wasm"])
+            .status(0)
+            .out(&format!("file ./checks/other.wasm: the same code as the bundled `{name}`"));
+        env.run(&["plugin", "inspect", name]).status(0).out("bundled: a part of this program");
+    }
+}
+
+#[test]
+fn a_plugin_with_a_name_of_its_own_is_a_file_and_satisfies_no_rule_for_a_bundled_one() {
+    let env = home();
+    std::fs::write(env.path().join("mine.wasm"), crate::renamed("sql", "our")).expect("it can be written");
+    let inspected = env.run(&["plugin", "inspect", "./mine.wasm"]).status(0);
+    assert!(inspected.stdout.lines().any(|line| line == "file ./mine.wasm"), "{}", inspected.stdout);
+}

@@ -1,4 +1,6 @@
 use crate::home;
+use runbook_tests::http::Receiver;
+use std::path::Path;
 use std::process::Command;
 
 #[test]
@@ -164,4 +166,86 @@ fn a_secret_that_is_too_old_is_said_to_be_once() {
     let finished =
         env.run(&["exec", "r.toml"]).status(0).err("warning: secret `token` is 0 days old").err("runbook secret rotate");
     assert_eq!(finished.stderr.matches("warning: secret").count(), 1);
+}
+
+/// Every file below a folder whose bytes hold a text, except the stores of secrets and keys.
+fn files_with(folder: &Path, text: &str, found: &mut Vec<String>) -> usize {
+    let mut looked_at = 0;
+    for entry in std::fs::read_dir(folder).expect("the folder is there") {
+        let path = entry.expect("a folder can be listed").path();
+        if path.is_dir() {
+            looked_at += files_with(&path, text, found);
+            continue;
+        }
+        looked_at += 1;
+        let bytes = std::fs::read(&path).expect("a file of our own");
+        if bytes.windows(text.len()).any(|window| window == text.as_bytes()) {
+            found.push(path.display().to_string());
+        }
+    }
+    looked_at
+}
+
+#[test]
+fn a_smoke_test_logs_in_with_a_password_that_is_seen_by_the_server_alone() {
+    const PASSWORD: &str = "hunter2 \"quoted\\ & ünïcode";
+    // A server that says back what it was sent, as a careless one does.
+    for (body, position, place, expected) in [
+        (
+            "body = { user = \"probe\", password = \"\" }",
+            "json = \"/password\"",
+            "/password",
+            serde_json::json!({ "user": "probe", "password": PASSWORD }).to_string(),
+        ),
+        ("form = { user = \"probe\" }", "form = \"password\"", "password", String::new()),
+    ] {
+        let server = Receiver::answering("200 OK", "{\"token\":\"t-1\",\"you_sent\":\"hunter2 \\\"quoted\\\\ & ünïcode\"}");
+        let env = home();
+        env.run(&["secret", "keygen"]).status(0);
+        env.run_with_input(&["secret", "set", "s.age#login"], PASSWORD).status(0);
+        let runbook = |position: &str| {
+            format!(
+                "format = 1\n[runbook]\nname = \"login\"\n[secrets.login]\nsource = \"age:s.age#login\"\n\
+                 [targets.api]\nhttp = \"http://127.0.0.1:{}\"\n\
+                 [targets.word]\nsecret = \"login\"\npositions = [{{ slot = \"target\", {position} }}]\n\
+                 [[step]]\nid = \"smoke\"\nuses = \"smoke:run\"\nbind = {{ target = \"api\", password = \"word\" }}\n\
+                 irreversible = \"a session\"\n\
+                 [[step.with.cases]]\nname = \"log in\"\nmethod = \"POST\"\npath = \"/session\"\n{body}\npassword = \"{place}\"\n\
+                 capture = {{ token = \"token\", said = \"you_sent\" }}\n\
+                 [[step.with.cases]]\nname = \"what it said\"\nmethod = \"POST\"\npath = \"/me/${{token}}\"\nbody = {{ said = \"${{said}}\" }}\n\
+                 expect = {{ json = {{ token = \"another\" }} }}\n",
+                server.port
+            )
+        };
+        env.file("r.toml", &runbook(position));
+        // Fails in its second case, so that the answer is quoted.
+        let done = env.run(&["exec", "r.toml", "--report", "all.json", "--yes"]);
+        let received = server.received();
+        assert_eq!(received[0].line, "POST /session", "{}{}", done.stdout, done.stderr);
+        if expected.is_empty() {
+            let coded = received[0].body.replace("%20", "+").to_uppercase();
+            assert_eq!(coded, "user=probe&password=hunter2+%22quoted%5C+%26+%C3%BCn%C3%AFcode".to_uppercase());
+        } else {
+            let sent: serde_json::Value = serde_json::from_str(&received[0].body).expect("it is JSON");
+            assert_eq!(sent, serde_json::from_str::<serde_json::Value>(&expected).expect("it is JSON"));
+        }
+        // What the server said back was never the plugin's: it could not send it on.
+        assert!(!received.iter().skip(1).any(|request| request.body.contains("hunter2")), "{received:?}");
+        done.status(1).without("hunter2");
+        let run = env.newest_run();
+        for command in
+            [&["show", &run][..], &["show", &run, "--format", "json"], &["audit", "log"], &["audit", "--used", "r.toml"]]
+        {
+            env.run(command).status(0).without("hunter2");
+        }
+        env.run(&["audit", "log"]).out("+secret:");
+        let mut found = Vec::new();
+        assert!(files_with(env.path(), "hunter2", &mut found) > 5);
+        assert_eq!(found, [""; 0], "the password is in files");
+        // Where the target does not say so, it is not sent.
+        let (before, other) = (server.received().len(), "header = \"authorization\"");
+        env.file("r.toml", &runbook(other));
+        env.run(&["exec", "r.toml", "--yes"]).without("hunter2");
+        assert!(server.received().iter().skip(before).all(|request| request.line != "POST /session"));
+    }
 }

@@ -1,11 +1,11 @@
 //! Signed plugins: what nobody accepted has signed does not run where a trust file is in force.
 
-use crate::{bundled, home};
+use crate::{home, renamed};
 use runbook_tests::env::TestEnv;
 
 fn env() -> (TestEnv, String) {
     let env = home();
-    std::fs::write(env.path().join("mine.wasm"), bundled("sql")).expect("a file can be written");
+    std::fs::write(env.path().join("mine.wasm"), renamed("sql", "our")).expect("a file can be written");
     env.file("shop.db", "");
     env.file(
         "r.toml",
@@ -25,8 +25,8 @@ const EXEC: &[&str] = &["exec", "--trust", "trust.toml", "r.toml"];
 #[test]
 fn a_plugin_runs_when_an_accepted_key_has_signed_it() {
     let (env, public) = env();
-    trust(&env, &public, "[\"sql\"]", "");
-    env.run(EXEC).status(6).err("plugin `sql`").err("is not signed").err("runbook plugin sign");
+    trust(&env, &public, "[\"our\"]", "");
+    env.run(EXEC).status(6).err("plugin `our`").err("is not signed").err("runbook plugin sign");
     env.run(&["plugin", "sign", "mine.wasm", "--key", "team.key"]).status(0).out("mine.wasm.sig");
     env.run(EXEC).status(0);
     env.run(&["plugin", "verify", "--trust", "trust.toml", "mine.wasm"]).status(0).out("trusted, signed by `team`");
@@ -39,18 +39,19 @@ fn a_plugin_runs_when_an_accepted_key_has_signed_it() {
 #[test]
 fn a_changed_component_a_strange_key_and_another_plugin_are_refused() {
     let (env, public) = env();
-    trust(&env, &public, "[\"sql\"]", "");
+    trust(&env, &public, "[\"our\"]", "");
     env.run(&["plugin", "sign", "mine.wasm", "--key", "team.key"]).status(0);
-    std::fs::write(env.path().join("mine.wasm"), [bundled("sql"), &[0, 2, 1, b'x']].concat()).expect("a file can be written");
+    std::fs::write(env.path().join("mine.wasm"), [renamed("sql", "our").as_slice(), &[0, 2, 1, b'x']].concat())
+        .expect("a file can be written");
     env.run(EXEC).status(6).err("it was changed after");
-    std::fs::write(env.path().join("mine.wasm"), bundled("sql")).expect("a file can be written");
+    std::fs::write(env.path().join("mine.wasm"), renamed("sql", "our")).expect("a file can be written");
     env.run(&["plugin", "keygen", "--output", "stranger.key"]).status(0);
     env.run(&["plugin", "sign", "mine.wasm", "--key", "stranger.key"]).status(0);
     env.run(EXEC).status(6).err("its signature is good, but key");
     env.run(&["plugin", "sign", "mine.wasm", "--key", "team.key"]).status(0);
     trust(&env, &public, "[\"other\"]", "");
     env.run(EXEC).status(6).err("is accepted for `other`");
-    trust(&env, &public, "[\"sql\"]", "expires = 2020-01-01\n");
+    trust(&env, &public, "[\"our\"]", "expires = 2020-01-01\n");
     env.run(EXEC).status(6).err("was accepted until 2020-01-01");
     env.file("trust.toml", "format = 1\n[[key]]\nname = \"x\"\n");
     env.run(EXEC).status(6).err("has no `public`");

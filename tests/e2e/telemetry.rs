@@ -121,3 +121,35 @@ fn nothing_is_sent_unless_it_is_asked_for() {
     exec(&env, &disabled).status(0).without("warning");
     assert!(collector.received().is_empty());
 }
+
+/// Every name by which programs are told of a proxy.
+const PROXY_VARIABLES: [&str; 8] =
+    ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "FTP_PROXY", "http_proxy", "https_proxy", "all_proxy", "ftp_proxy"];
+
+#[test]
+fn neither_plugins_nor_traces_go_through_a_proxy_that_the_environment_names() {
+    let (application, collector, proxy) = (Receiver::start(), Receiver::start(), Receiver::answering("502 Bad Gateway", "proxy"));
+    let env = home();
+    env.file(
+        "r.toml",
+        &format!(
+            "format = 1\n[runbook]\nname = \"direct\"\n[targets.api]\nhttp = \"http://127.0.0.1:{}\"\n\
+             [[step]]\nid = \"read\"\nuses = \"http:get\"\nbind.target = \"api\"\nwith = {{ path = \"/health\" }}\n\
+             [[step]]\nid = \"send\"\nuses = \"http:post\"\nbind.target = \"api\"\nwith = {{ path = \"/done\", body = {{}} }}\n\
+             irreversible = \"sent\"\n",
+            application.port
+        ),
+    );
+    let through = endpoint(&proxy);
+    let mut variables: Vec<(&str, &str)> = PROXY_VARIABLES.iter().map(|name| (*name, through.as_str())).collect();
+    let to = endpoint(&collector);
+    variables.push(("OTEL_EXPORTER_OTLP_ENDPOINT", &to));
+    exec(&env, &variables).status(0).without("warning");
+    let lines = |receiver: &Receiver| receiver.received().into_iter().map(|request| request.line).collect::<Vec<_>>();
+    assert_eq!(lines(&application), ["GET /health", "POST /done"]);
+    assert_eq!(lines(&collector), ["POST /v1/traces"]);
+    assert_eq!(lines(&proxy), [""; 0], "a proxy was used");
+    // The proxy does hear who asks it.
+    assert_eq!(runbook_tests::http::get(proxy.port, "/is-it-there"), None);
+    runbook_tests::wait_for("the proxy answers", || !proxy.received().is_empty());
+}

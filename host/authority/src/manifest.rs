@@ -98,6 +98,19 @@ pub struct Operation {
 }
 
 impl Operation {
+    /// What an operation of its kind cannot be.
+    fn problem(&self) -> Option<&'static str> {
+        let has = |slot: &String| self.slots.contains_key(slot);
+        match self.kind {
+            OperationKind::Probe if self.writes() => Some("is a probe, and uses verbs that change something"),
+            OperationKind::Probe if !self.idempotent => Some("is a probe that is not idempotent; each is"),
+            OperationKind::Probe | OperationKind::SmokeTest if self.undo => Some("has an undo, which only a step has"),
+            OperationKind::Probe | OperationKind::SmokeTest | OperationKind::Step => {
+                (!self.optional.iter().all(has)).then_some("has an optional slot that is not among its slots")
+            }
+        }
+    }
+
     /// Whether any verb that it may use changes something.
     pub fn writes(&self) -> bool {
         self.slots.values().flatten().any(|verb| verb.effect() == crate::capability::Effect::Change)
@@ -176,6 +189,9 @@ impl Manifest {
                     return Err(ManifestError::UndeclaredUse { operation: operation_name.clone(), slot: slot_name.clone() });
                 }
             }
+            if let Some(problem) = operation.problem() {
+                return Err(ManifestError::Operation { operation: operation_name.clone(), problem });
+            }
         }
         Ok(())
     }
@@ -231,6 +247,14 @@ pub enum ManifestError {
         slot: String,
         /// The verb.
         verb: Verb,
+    },
+    /// An operation that no manifest of ours would have.
+    #[error("operation `{operation}` of the manifest {problem}")]
+    Operation {
+        /// The operation.
+        operation: String,
+        /// What is wrong with it.
+        problem: &'static str,
     },
     /// An operation uses more than its plugin declares.
     #[error("operation `{operation}` uses more of slot `{slot}` than the manifest declares")]
@@ -328,6 +352,10 @@ fn read_verbs(reader: &mut Reader<'_>, capability: Capability, names: Located<Ve
 
 fn read_operation(reader: &mut Reader<'_>, slots: &BTreeMap<String, Slot>) -> Option<(Located<String>, Operation)> {
     let name = reader.required::<String>("name");
+    if let Some(name) = name.as_ref().filter(|name| !is_kebab_case(&name.value)) {
+        let message = format!("operation name `{}` is not kebab case", name.value);
+        reader.error("E0303", name.span.clone(), message, "letters, digits and single dashes");
+    }
     let kind = reader.required::<String>("kind").and_then(|typed| {
         let found = OperationKind::find(&typed.value);
         if found.is_none() {
@@ -546,6 +574,37 @@ slots = { db = ["query"] }
             let errors = parse(&GOOD.replace(text, "x\\u202Ey")).expect_err(text);
             assert!(errors[0].contains("E0290") && errors[0].contains("U+202E"), "{errors:?}");
         }
+    }
+
+    #[test]
+    fn what_a_plugin_toml_cannot_say_a_section_cannot_say_either() {
+        let changes: [(&str, fn(&mut Manifest, &str)); 5] = [
+            ("a name", |manifest, operation| {
+                let moved = manifest.operations.remove(operation).expect("it is there");
+                manifest.operations.insert("No Name".to_owned(), moved);
+            }),
+            ("a probe that writes", |manifest, operation| {
+                let operation = manifest.operations.get_mut(operation).expect("it is there");
+                operation.slots.insert("db".to_owned(), vec![Verb::SqlExecute]);
+            }),
+            ("a probe that is run once", |manifest, operation| {
+                manifest.operations.get_mut(operation).expect("it is there").idempotent = false;
+            }),
+            ("a probe with an undo", |manifest, operation| {
+                manifest.operations.get_mut(operation).expect("it is there").undo = true;
+            }),
+            ("an optional slot", |manifest, operation| {
+                manifest.operations.get_mut(operation).expect("it is there").optional = vec!["nobody".to_owned()];
+            }),
+        ];
+        for (what, change) in changes {
+            let mut manifest = parse(GOOD).expect("the example is good");
+            change(&mut manifest, "ping");
+            let error = Manifest::from_section(&manifest.to_section()).expect_err(what);
+            assert!(matches!(error, ManifestError::Operation { .. } | ManifestError::Name { .. }), "{what}: {error}");
+        }
+        let errors = parse(&GOOD.replace("name = \"ping\"", "name = \"Ping it\"")).expect_err("no name");
+        assert_eq!(errors, ["12: E0303 operation name `Ping it` is not kebab case"]);
     }
 
     #[test]

@@ -211,7 +211,12 @@ fn is_one_device() -> bool {
 /// Not read by clap, which shows what it refuses: somebody may have put a password into the URL.
 fn journal(given: Option<&str>) -> Result<Location, Failure> {
     match given {
-        Some(text) => Location::parse(text).map_err(|error| Failure::usage(format!("`--journal`: {error}"))),
+        Some(text) => {
+            let unusable = |error: runbook_journal::LocationError| Failure::usage(format!("`--journal`: {error}"));
+            let location = Location::parse(text).map_err(unusable)?;
+            location.check_environment(|name| std::env::var_os(name).is_some()).map_err(unusable)?;
+            Ok(location)
+        }
         None => Ok(Location::File(directory("XDG_STATE_HOME", ".local/state")?.join("journal.db"))),
     }
 }

@@ -42,18 +42,60 @@ impl Plugins {
             return Ok(Arc::clone(known));
         }
         let bytes = load(reference, folder)?;
-        let inspected =
-            inspect(bytes).map_err(|error| Failure::refused(error).hint(format!("plugin `{reference}` was not run")))?;
+        let inspected = inspect(Arc::clone(&bytes))
+            .map_err(|error| Failure::refused(error).hint(format!("plugin `{reference}` was not run")))?;
         let verified = Arc::new(verify(inspected).map_err(Failure::refused)?);
         if !is_file(reference) && verified.manifest().name != reference {
             return Err(Failure::engine(format!("the bundled plugin `{reference}` calls itself `{}`", verified.manifest().name)));
         }
         if is_file(reference) {
+            if let Origin::Impostor(bundled) = Origin::of(reference, &verified.manifest().name, &bytes) {
+                return Err(impostor(reference, bundled));
+            }
             self.trust.judge(&file_of(reference, folder), &verified)?;
         }
         self.verified.insert(reference.to_owned(), Arc::clone(&verified));
         Ok(verified)
     }
+}
+
+/// Where a plugin's code comes from. Boundaries and trust files name plugins by their names, so a name of a bundled plugin says that
+/// it is the bundled one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// It is inside the program.
+    Bundled,
+    /// It is a file with the same bytes as this bundled plugin.
+    Copy(&'static str),
+    /// It is a file.
+    File,
+    /// It is a file with the name of this bundled plugin, and other code. It is never run.
+    Impostor(&'static str),
+}
+
+impl Origin {
+    /// The origin of the plugin that `reference` names, whose manifest calls it `name`.
+    pub fn of(reference: &str, name: &str, component: &[u8]) -> Self {
+        if !is_file(reference) {
+            return Self::Bundled;
+        }
+        match BUNDLED.iter().find(|bundled| bundled.name == name) {
+            None => Self::File,
+            Some(bundled) if bundled.component == component => Self::Copy(bundled.name),
+            Some(bundled) => Self::Impostor(bundled.name),
+        }
+    }
+}
+
+/// The refusal of a file with the name of a bundled plugin and other code.
+pub fn impostor(reference: &str, bundled: &str) -> Failure {
+    Failure::refused(format!(
+        "plugin `{reference}` calls itself `{bundled}`, which is the name of a bundled plugin, and is other code than that"
+    ))
+    .hint(format!(
+        "for the bundled one write `uses = \"{bundled}:…\"`; a plugin of your own needs a name of its own in `plugin.toml`: what a \
+         boundary allows `{bundled}`, it does not allow to others"
+    ))
 }
 
 /// Whether a reference names a file.

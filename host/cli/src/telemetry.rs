@@ -75,7 +75,8 @@ fn data(trace_id: u128, span: &TraceSpan) -> SpanData {
     }
 }
 
-/// Carries what the exporter sends. It follows no redirect: where traces go is what the operator's environment says.
+/// Carries what the exporter sends. It follows no redirect and uses no proxy: where traces go is what `OTEL_…` says, and the program
+/// has one answer to `HTTPS_PROXY` for all that it sends.
 #[derive(Debug)]
 struct Client(ureq::Agent);
 
@@ -85,6 +86,7 @@ impl Client {
             .timeout_global(Some(PATIENCE))
             .http_status_as_error(false)
             .max_redirects(0)
+            .proxy(None)
             .tls_config(ureq::tls::TlsConfig::builder().root_certs(ureq::tls::RootCerts::PlatformVerifier).build());
         Self(config.build().into())
     }

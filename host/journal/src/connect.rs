@@ -82,7 +82,7 @@ pub(crate) fn fences_in_one(location: &Location) -> bool {
 fn url(location: &Location) -> String {
     match location {
         Location::File(path) => file_url(path),
-        Location::Server(url) => ServerUrl::as_str(url).to_owned(),
+        Location::Server(url) => ServerUrl::written_out(url),
     }
 }
 

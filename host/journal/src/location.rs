@@ -30,7 +30,51 @@ pub enum LocationError {
     /// It has a password in it.
     #[error("the URL of the journal holds a password; put that into `PGPASSWORD` or `~/.pgpass`, where `ps` does not show it")]
     Password,
+    /// The environment would change where the journal is or how it is reached, though nobody who reads the URL sees it.
+    #[error("`{variable}` is set, and the journal's connection would follow it unseen; {help}")]
+    Environment {
+        /// The variable.
+        variable: &'static str,
+        /// What to do.
+        help: &'static str,
+    },
 }
+
+/// A part of a connection that the driver takes from a variable of the environment if the URL does not say it.
+struct Followed {
+    variable: &'static str,
+    /// Whether the URL says it, so that the variable has no meaning.
+    is_said: fn(&ServerUrl) -> bool,
+    help: &'static str,
+}
+
+/// Variables of PostgreSQL's own programs that the driver reads. `PGPASSWORD` and `PGPASSFILE` are not among them: they are how the
+/// password is given. Neither are `PGPORT`, `PGSSLMODE`, `PGAPPNAME` and `PGDATABASE`: what the driver is given always says those.
+const FOLLOWED: &[Followed] = &[
+    Followed { variable: "PGHOST", is_said: ServerUrl::names_host, help: "write the server into the URL, or unset it" },
+    Followed { variable: "PGHOSTADDR", is_said: ServerUrl::names_host, help: "write the server into the URL, or unset it" },
+    Followed { variable: "PGUSER", is_said: ServerUrl::names_user, help: "write the user into the URL, or unset it" },
+    Followed {
+        variable: "PGSSLROOTCERT",
+        is_said: |url| url.is_plain() || url.says(&["sslrootcert", "ssl-root-cert", "ssl-ca"]),
+        help: "write `sslrootcert=FILE` into the URL, or unset it",
+    },
+    Followed {
+        variable: "PGSSLCERT",
+        is_said: |url| url.is_plain() || url.says(&["sslcert", "ssl-cert"]),
+        help: "write `sslcert=FILE` into the URL, or unset it",
+    },
+    Followed {
+        variable: "PGSSLKEY",
+        is_said: |url| url.is_plain() || url.says(&["sslkey", "ssl-key"]),
+        help: "write `sslkey=FILE` into the URL, or unset it",
+    },
+    Followed {
+        variable: "PGOPTIONS",
+        is_said: |_| false,
+        help: "unset it; write `options=…` into the URL if the journal needs it",
+    },
+];
 
 impl Location {
     /// A URL that begins with `postgres://` or `postgresql://`, or else a path.
@@ -52,6 +96,13 @@ impl Location {
             url.query_pairs_mut().append_pair("sslmode", "verify-full");
         }
         Ok(Self::Server(Box::new(ServerUrl(url))))
+    }
+
+    /// Whether the URL alone says where the journal is and how it is reached, given which variables are set.
+    pub fn check_environment(&self, is_set: impl Fn(&str) -> bool) -> Result<(), LocationError> {
+        let Self::Server(url) = self else { return Ok(()) };
+        let heard = FOLLOWED.iter().find(|followed| is_set(followed.variable) && !(followed.is_said)(url));
+        heard.map_or(Ok(()), |Followed { variable, help, .. }| Err(LocationError::Environment { variable, help }))
     }
 
     /// The file, if it is one.
@@ -80,6 +131,37 @@ fn is_here(host: Option<Host<&str>>) -> bool {
 impl ServerUrl {
     pub(crate) fn as_str(&self) -> &str {
         self.0.as_str()
+    }
+
+    /// With all that has a default written out: the driver would look for it in the environment first.
+    pub(crate) fn written_out(&self) -> String {
+        let mut url = self.0.clone();
+        let defaults = [
+            (self.0.port().is_none() && !self.says(&["port"])).then_some(("port", "5432")),
+            (!self.says(&["sslmode", "ssl-mode"])).then_some(("sslmode", "prefer")),
+            (!self.says(&["application_name"])).then_some(("application_name", "runbook")),
+        ];
+        for (key, value) in defaults.into_iter().flatten() {
+            url.query_pairs_mut().append_pair(key, value);
+        }
+        url.into()
+    }
+
+    fn says(&self, keys: &[&str]) -> bool {
+        self.0.query_pairs().any(|(key, _)| keys.contains(&&*key))
+    }
+
+    fn names_host(&self) -> bool {
+        self.0.host_str().is_some_and(|host| !host.is_empty()) || self.says(&["host", "hostaddr"])
+    }
+
+    fn names_user(&self) -> bool {
+        !self.0.username().is_empty() || self.says(&["user"])
+    }
+
+    /// Whether it says that there is no TLS.
+    fn is_plain(&self) -> bool {
+        self.0.query_pairs().any(|(key, value)| matches!(&*key, "sslmode" | "ssl-mode") && value == "disable")
     }
 }
 
@@ -129,5 +211,35 @@ mod tests {
     fn what_is_no_url_is_a_path() {
         assert_eq!(Location::parse("runs.db").unwrap(), Location::File(PathBuf::from("runs.db")));
         assert!(matches!(Location::parse("postgres://db"), Err(LocationError::Url { .. })));
+    }
+
+    #[test]
+    fn a_variable_that_the_url_does_not_outweigh_is_refused_by_its_name() {
+        let bare = Location::parse("postgres:///runbook").unwrap();
+        let full = "postgres://ops@db.internal/runbook?sslrootcert=a&sslcert=b&sslkey=c&sslmode=verify-full";
+        let full = Location::parse(full).unwrap();
+        for followed in FOLLOWED {
+            let refused = bare.check_environment(|name| name == followed.variable).unwrap_err().to_string();
+            assert!(refused.contains(followed.variable) && refused.contains("unset it"), "{refused}");
+            assert_eq!(full.check_environment(|name| name == followed.variable).is_ok(), followed.variable != "PGOPTIONS");
+            Location::parse("runs.db").unwrap().check_environment(|_| true).unwrap();
+        }
+        for password in ["PGPASSWORD", "PGPASSFILE"] {
+            bare.check_environment(|name| name == password).unwrap();
+        }
+    }
+
+    #[test]
+    fn what_has_a_default_is_written_out_for_the_driver() {
+        let written = |text: &str| match Location::parse(text).unwrap() {
+            Location::Server(url) => url.written_out(),
+            Location::File(path) => panic!("{}", path.display()),
+        };
+        assert_eq!(
+            written("postgres://ops@127.0.0.1/runbook"),
+            "postgres://ops@127.0.0.1/runbook?port=5432&sslmode=prefer&application_name=runbook"
+        );
+        let said = "postgres://ops@127.0.0.1:5433/runbook?sslmode=disable&application_name=x";
+        assert_eq!(written(said), said);
     }
 }

@@ -6,7 +6,7 @@ mod usage;
 use crate::context::Context;
 use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
-use crate::plugins::{BUNDLED, is_file, load};
+use crate::plugins::{self, BUNDLED, Origin, is_file, load};
 use crate::{signatures, ui};
 use clap::Subcommand;
 use runbook_authority::manifest::Operation;
@@ -97,11 +97,12 @@ fn show(context: &Context, named: &str) -> Result<ExitStatus, Failure> {
     let (plugin, operation) = parted(named);
     let bytes = load(plugin, Path::new("."))?;
     let size = bytes.len() as u64;
-    let inspected = inspect(bytes).map_err(Failure::refused)?;
+    let inspected = inspect(std::sync::Arc::clone(&bytes)).map_err(Failure::refused)?;
+    let origin = Origin::of(plugin, &inspected.manifest.name, &bytes);
     if let Some(name) = operation {
         return show_operation(&inspected.manifest, plugin, name);
     }
-    let mut text = render(&inspected, size);
+    let mut text = render(&inspected, size, &origin_text(plugin, origin));
     if is_file(plugin) {
         let trust = signatures::TrustFiles::load(context)?;
         let state = signatures::state(&trust, Path::new(plugin), &inspected.manifest.name, &inspected.digest)?;
@@ -112,9 +113,21 @@ fn show(context: &Context, named: &str) -> Result<ExitStatus, Failure> {
         let _ = write!(text, "\n\n{}", usage::usage(&inspected.manifest, plugin, name, operation));
     }
     ui::text(&text)?;
-    match verify(inspected) {
-        Ok(_) => Ok(ExitStatus::Success),
-        Err(error) => Err(Failure::refused(error)),
+    verify(inspected).map_err(Failure::refused)?;
+    match origin {
+        Origin::Bundled | Origin::Copy(_) | Origin::File => Ok(ExitStatus::Success),
+        Origin::Impostor(bundled) => Err(plugins::impostor(plugin, bundled)),
+    }
+}
+
+fn origin_text(reference: &str, origin: Origin) -> String {
+    match origin {
+        Origin::Bundled => "bundled: a part of this program".to_owned(),
+        Origin::Copy(bundled) => format!("file {reference}: the same code as the bundled `{bundled}`"),
+        Origin::File => format!("file {reference}"),
+        Origin::Impostor(bundled) => {
+            format!("file {reference}: NOT the bundled `{bundled}`, whose name it bears; it is never run")
+        }
     }
 }
 
@@ -131,11 +144,12 @@ fn show_operation(manifest: &Manifest, plugin: &str, name: &str) -> Result<ExitS
     Ok(ExitStatus::Success)
 }
 
-fn render(inspected: &Inspected, size: u64) -> String {
+fn render(inspected: &Inspected, size: u64, origin: &str) -> String {
     let manifest = &inspected.manifest;
     let mut text = String::new();
     push_line(&mut text, format_args!("{} {}: {}", manifest.name, manifest.version, manifest.description));
     let _ = writeln!(text, "{}, {}", inspected.digest, ByteSize(size));
+    push_line(&mut text, format_args!("{origin}"));
     text.push_str("\nOperations\n");
     text.push_str(&runbook_report::table(&operations(manifest)));
     text.push_str("\n\nSlots: what it may ask for, and why\n");
@@ -199,6 +213,11 @@ fn build(folder: &Path, output: Option<PathBuf>) -> Result<ExitStatus, Failure> 
         verify(inspected).map_err(|error| Failure::refused(error).hint("declare it in `plugin.toml`, with a reason"))?;
     std::fs::write(&path, &component)
         .map_err(|error| Failure::usage(format!("`{}` cannot be written: {error}", path.display())))?;
+    let name = &verified.manifest().name;
+    if let Some(bundled) = BUNDLED.iter().find(|bundled| bundled.name == *name && *bundled.component != *component) {
+        let said = "is the name of a bundled plugin, so this program never runs the file; give it another name in `plugin.toml`";
+        ui::note(&format!("warning: `{}` {said}", bundled.name));
+    }
     for slot in &packed.unnamed_slots {
         ui::warning(&format!("slot `{slot}` is in `plugin.toml`, and the code names it nowhere; remove it"));
     }
