@@ -210,7 +210,7 @@ fn a_smoke_test_logs_in_with_a_password_that_is_seen_by_the_server_alone() {
                  [targets.word]\nsecret = \"login\"\npositions = [{{ slot = \"target\", {position} }}]\n\
                  [[step]]\nid = \"smoke\"\nuses = \"smoke:run\"\nbind = {{ target = \"api\", password = \"word\" }}\n\
                  irreversible = \"a session\"\n\
-                 [[step.with.cases]]\nname = \"log in\"\nmethod = \"POST\"\npath = \"/session\"\n{body}\npassword = \"{place}\"\n\
+                 [[step.with.cases]]\nname = \"log in\"\nmethod = \"POST\"\npath = \"/session\"\n{body}\npassword_at = \"{place}\"\n\
                  capture = {{ token = \"token\", said = \"you_sent\" }}\n\
                  [[step.with.cases]]\nname = \"what it said\"\nmethod = \"POST\"\npath = \"/me/${{token}}\"\nbody = {{ said = \"${{said}}\" }}\n\
                  expect = {{ json = {{ token = \"another\" }} }}\n",
@@ -219,7 +219,7 @@ fn a_smoke_test_logs_in_with_a_password_that_is_seen_by_the_server_alone() {
         };
         env.file("r.toml", &runbook(position));
         // Fails in its second case, so that the answer is quoted.
-        let done = env.run(&["exec", "r.toml", "--report", "all.json", "--yes"]);
+        let done = env.run(&["exec", "r.toml", "--report", "json=all.json", "--yes"]);
         let received = server.received();
         assert_eq!(received[0].line, "POST /session", "{}{}", done.stdout, done.stderr);
         if expected.is_empty() {

@@ -36,7 +36,7 @@ pub(crate) struct Case {
     form: Option<BTreeMap<String, String>>,
     /// Where the secret of slot `password` goes, unseen: a JSON pointer such as `/password` into `body`, or the name of a field of
     /// `form`.
-    password: Option<String>,
+    password_at: Option<String>,
     /// Request headers; the target must allow them.
     #[serde(default)]
     headers: BTreeMap<String, String>,
@@ -124,7 +124,7 @@ impl Case {
             }
             (None, None) => String::new(),
         };
-        endpoint = match (&self.password, &self.form) {
+        endpoint = match (&self.password_at, &self.form) {
             (None, _) => endpoint,
             (Some(name), Some(_)) => endpoint.secret_form(name, slot!("password")),
             (Some(pointer), None) => endpoint.secret_json(pointer, slot!("password")),
