@@ -231,7 +231,7 @@ fn a_smoke_test_logs_in_with_a_password_that_is_seen_by_the_server_alone() {
         }
         // What the server said back was never the plugin's: it could not send it on.
         assert!(!received.iter().skip(1).any(|request| request.body.contains("hunter2")), "{received:?}");
-        done.status(1).without("hunter2");
+        done.status(7).without("hunter2");
         let run = env.newest_run();
         for command in
             [&["show", &run][..], &["show", &run, "--format", "json"], &["audit", "log"], &["audit", "--used", "r.toml"]]
