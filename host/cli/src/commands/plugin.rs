@@ -216,7 +216,7 @@ fn build(folder: &Path, output: Option<PathBuf>) -> Result<ExitStatus, Failure> 
     let name = &verified.manifest().name;
     if let Some(bundled) = BUNDLED.iter().find(|bundled| bundled.name == *name && *bundled.component != *component) {
         let said = "is the name of a bundled plugin, so this program never runs the file; give it another name in `plugin.toml`";
-        ui::note(&format!("warning: `{}` {said}", bundled.name));
+        ui::warning(&format!("`{}` {said}", bundled.name));
     }
     for slot in &packed.unnamed_slots {
         ui::warning(&format!("slot `{slot}` is in `plugin.toml`, and the code names it nowhere; remove it"));
