@@ -55,12 +55,13 @@ fn a_locked_runbook_runs_and_a_wider_one_is_refused_until_it_is_accepted() {
 }
 
 #[test]
-fn a_runbook_that_gave_something_up_needs_no_acceptance_but_a_new_entry() {
+fn a_runbook_that_gave_something_up_is_shown_as_narrowed_and_its_text_needs_acceptance() {
     let env = env_with(&format!("{RUNBOOK}{WIDER}"));
     env.run(&["lock", "r.toml"]).status(0);
     env.file("r.toml", RUNBOOK);
     env.run(&["exec", "r.toml"]).status(6).err("narrowed");
-    env.run(&["lock", "r.toml"]).status(0).out("narrowed");
+    env.run(&["lock", "r.toml"]).status(6).out("narrowed").out("-id = \"write\"");
+    env.run(&["lock", "--accept", "r.toml"]).status(0).out("narrowed");
     env.run(&["exec", "r.toml"]).status(0);
 }
 

@@ -23,6 +23,7 @@ mod journal_place;
 mod judged_place;
 mod layers;
 mod leases;
+mod locked_text;
 mod nested;
 mod person;
 mod plugins;

@@ -62,6 +62,10 @@ pub struct SlotFacts {
 /// One runbook.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct RunbookFacts {
+    /// The plugins that its steps use, by what `uses` calls them.
+    pub plugins: BTreeSet<String>,
+    /// The text of each file that it is made of, by path below its folder. Empty if nobody kept it: a lockfile of format 1.
+    pub texts: BTreeMap<String, String>,
     /// What each slot of each step is granted, by step and slot.
     pub grants: BTreeMap<(String, String), GrantFacts>,
 }

@@ -4,6 +4,8 @@ use crate::context::{Context, LockPolicy};
 use crate::failure::Failure;
 use crate::prepare::Prepared;
 use crate::runbook_file::RunbookFile;
+use crate::text_change::{self, TextChange};
+use crate::ui;
 use crate::whole_file::{self, Rights};
 use runbook_authority::diff::{Change, diff};
 use runbook_authority::lockfile::{self, FILE_NAME};
@@ -12,7 +14,7 @@ use runbook_authority::{Digest, Snapshot};
 use runbook_document::{Diagnostics, Source};
 use runbook_report::push_line;
 use runbook_runtime::Verified;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
@@ -34,17 +36,23 @@ pub fn place(runbook: &Path, environment: Option<&str>) -> Result<Place, Failure
     Ok(Place { file: folder.join(FILE_NAME), folder, entry })
 }
 
-/// What one prepared runbook and its plugins may do.
-pub fn snapshot(prepared: &Prepared, place: &Place) -> Snapshot {
+/// What one prepared runbook is made of, and what its plugins may do. Its entry gets the name `entry`.
+pub fn snapshot(prepared: &Prepared, runbook: &Path, entry: &str) -> Result<Snapshot, Failure> {
+    let file = RunbookFile::locate(runbook)?;
     let mut snapshot = Snapshot::default();
-    let mut facts = RunbookFacts::default();
+    let sources = prepared.runbook.sources.iter();
+    let mut facts = RunbookFacts {
+        texts: sources.map(|source| (file.in_folder(source.name()), source.text().to_owned())).collect(),
+        ..RunbookFacts::default()
+    };
     for (step, site) in &prepared.sites {
+        facts.plugins.insert(site.reference.clone());
         let uses = format!("{}:{}", site.reference, site.operation);
         facts.add((step.as_str(), &uses, &site.plugin.manifest().name), &site.effective);
         snapshot.plugins.insert(site.reference.clone(), plugin_facts(&site.plugin));
     }
-    snapshot.runbooks.insert(place.entry.clone(), facts);
-    snapshot
+    snapshot.runbooks.insert(entry.to_owned(), facts);
+    Ok(snapshot)
 }
 
 /// What one plugin may ask for.
@@ -83,11 +91,10 @@ pub fn write(place: &Place, snapshot: &Snapshot) -> Result<Digest, Failure> {
 pub fn part(locked: &Snapshot, entry: &str, now: &Snapshot) -> Snapshot {
     let mut part = Snapshot::default();
     let Some(runbook) = locked.runbooks.get(entry) else { return part };
-    let used = runbook.grants.values().filter_map(|grant| grant.uses.rsplit_once(':')).map(|(reference, _)| reference);
-    let names: BTreeSet<&str> = used.chain(now.plugins.keys().map(String::as_str)).collect();
+    let names: BTreeSet<&String> = runbook.plugins.iter().chain(now.plugins.keys()).collect();
     for name in names {
         if let Some(facts) = locked.plugins.get(name) {
-            part.plugins.insert(name.to_owned(), facts.clone());
+            part.plugins.insert(name.clone(), facts.clone());
         }
     }
     part.runbooks.insert(entry.to_owned(), runbook.clone());
@@ -111,15 +118,59 @@ pub fn check(context: &Context, runbook: &Path, environment: Option<&str>, prepa
         let message = format!("`{}` has no entry for `{}`", place.file.display(), place.entry);
         return Err(Failure::refused(message).hint(again));
     }
-    let now = snapshot(prepared, &place);
-    let changes = diff(&part(&locked, &place.entry, &now), &now);
-    if changes.is_empty() {
+    let now = snapshot(prepared, runbook, &place.entry)?;
+    let difference = Difference::between(&locked, &place.entry, &now);
+    if !difference.is_empty() {
+        let message = format!("`{}` is not what `{}` holds:\n{}", runbook.display(), place.file.display(), difference.render());
+        let accept =
+            format!("review the difference; if it is right: `runbook lock --accept {}`", command_arguments(runbook, environment));
+        return Err(Failure::refused(message).hint(accept));
+    }
+    if !difference.lacks_text {
         return Ok(());
     }
-    let message = format!("`{}` is not what `{}` holds:\n{}", runbook.display(), place.file.display(), render(&changes));
-    let accept =
-        format!("review the difference; if it is right: `runbook lock --accept {}`", command_arguments(runbook, environment));
-    Err(Failure::refused(message).hint(accept))
+    let message =
+        format!("`{}` does not hold the text of `{}`: an earlier version wrote it", place.file.display(), runbook.display());
+    match context.lock_policy {
+        LockPolicy::Required => Err(Failure::refused(message).hint(again)),
+        LockPolicy::WherePresent => {
+            ui::note(&format!("warning: {message}, so only plugins and grants are compared; {again}"));
+            Ok(())
+        }
+    }
+}
+
+/// How a runbook departs from its entry.
+pub struct Difference {
+    /// In what plugins may do.
+    pub reach: Vec<Change>,
+    /// In the files that it is made of.
+    pub texts: Vec<TextChange>,
+    /// Whether the entry keeps no text, so that there is nothing to compare with.
+    pub lacks_text: bool,
+}
+
+impl Difference {
+    /// Compares an entry of a lockfile with what there is now.
+    pub fn between(locked: &Snapshot, entry: &str, now: &Snapshot) -> Self {
+        let nothing = BTreeMap::new();
+        let [old, new] = [locked, now].map(|snapshot| snapshot.runbooks.get(entry).map_or(&nothing, |runbook| &runbook.texts));
+        let lacks_text = old.is_empty();
+        let texts = if lacks_text { Vec::new() } else { text_change::between(old, new) };
+        Self { reach: diff(&part(locked, entry, now), now), texts, lacks_text }
+    }
+
+    /// Whether nothing that is held differs.
+    pub fn is_empty(&self) -> bool {
+        self.reach.is_empty() && self.texts.is_empty()
+    }
+
+    /// What plugins may do now, then the texts.
+    pub fn render(&self) -> String {
+        let texts = self.texts.iter().map(TextChange::render);
+        let parts: Vec<String> = Some(render(&self.reach)).filter(|reach| !reach.is_empty()).into_iter().chain(texts).collect();
+        parts.join("\n")
+    }
 }
 
 /// What to type behind a command to mean this runbook.

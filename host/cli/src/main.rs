@@ -28,6 +28,7 @@ mod screen;
 mod signals;
 mod signatures;
 mod telemetry;
+mod text_change;
 mod ui;
 mod unkept;
 mod vault;

@@ -83,11 +83,18 @@ pub enum Scrutiny {
     Report,
 }
 
-/// Reads what a runbook includes, from beside it.
+/// Reads what a runbook includes, from beside it. A file that is named twice is read once: what is compared with the lockfile is then
+/// what runs, whoever writes to the file meanwhile.
 pub fn includes(file: &RunbookFile) -> impl FnMut(&str) -> std::io::Result<Arc<Source>> {
+    let mut known: BTreeMap<String, Arc<Source>> = BTreeMap::new();
     move |name| {
+        if let Some(source) = known.get(name) {
+            return Ok(Arc::clone(source));
+        }
         let text = std::fs::read_to_string(file.folder().join(name))?;
-        Ok(Source::new(file.shown(name).display().to_string(), text))
+        let source = Source::new(file.shown(name).display().to_string(), text);
+        known.insert(name.to_owned(), Arc::clone(&source));
+        Ok(source)
     }
 }
 

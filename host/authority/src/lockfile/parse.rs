@@ -1,6 +1,6 @@
 //! `runbook.lock` → snapshot.
 
-use super::FORMAT;
+use super::{FORMAT, text};
 use crate::boundary::read_values;
 use crate::capability::{Capability, Verb};
 use crate::digest::Digest;
@@ -17,12 +17,22 @@ pub fn parse(source: &Arc<Source>, folder: &str, diagnostics: &mut Diagnostics) 
     let mut found = Diagnostics::default();
     let mut reader = Reader::new(source, &table, "the lockfile", &mut found);
     let format = reader.required::<u32>("format");
-    if let Some(format) = format.filter(|format| format.value != FORMAT) {
-        let message = format!("lockfile format {} is not known; this host reads format {FORMAT}", format.value);
-        reader.error_with_help("E0122", format.span, message, "unknown format", "write it anew with `runbook lock --accept`");
-    }
+    let format = format.and_then(|format| match format.value {
+        1 => Some(Format::GrantsOnly),
+        FORMAT => Some(Format::Whole),
+        unknown => {
+            let message = format!("lockfile format {unknown} is not known; this host reads formats 1 to {FORMAT}");
+            let help = "use the version of `runbook` that wrote it, or remove it and write it anew with `runbook lock`";
+            reader.error_with_help("E0122", format.span, message, "unknown format", help);
+            None
+        }
+    });
+    let Some(format) = format else {
+        diagnostics.append(found);
+        return None;
+    };
     let plugins = reader.each("plugin", "plugin", read_plugin).into_iter().collect();
-    let runbooks = reader.each("runbook", "runbook", |reader| read_runbook(reader, folder)).into_iter().collect();
+    let runbooks = reader.each("runbook", "runbook", |reader| read_runbook(reader, folder, format)).into_iter().collect();
     reader.finish();
     let is_good = !found.has_errors();
     diagnostics.append(found);
@@ -72,10 +82,50 @@ fn read_capability(reader: &mut Reader<'_>) -> Option<Capability> {
     found
 }
 
-fn read_runbook(reader: &mut Reader<'_>, folder: &str) -> Option<(String, RunbookFacts)> {
+/// What the entries of a lockfile hold.
+#[derive(Debug, Clone, Copy)]
+enum Format {
+    /// Format 1: grants. The plugins follow from them, and the text was not kept.
+    GrantsOnly,
+    /// Format 2: texts and plugins too.
+    Whole,
+}
+
+fn read_runbook(reader: &mut Reader<'_>, folder: &str, format: Format) -> Option<(String, RunbookFacts)> {
     let file = reader.required::<String>("file");
-    let grants = reader.each("grant", "grant", |reader| read_grant(reader, folder));
-    Some((file?.value, RunbookFacts { grants: grants.into_iter().collect() }))
+    let plugins = match format {
+        Format::GrantsOnly => None,
+        Format::Whole => {
+            let listed = reader.required::<Vec<Located<String>>>("plugins")?;
+            Some(listed.value.into_iter().map(|reference| reference.value).collect())
+        }
+    };
+    let texts = match format {
+        Format::GrantsOnly => BTreeMap::new(),
+        Format::Whole => reader.each("text", "text", read_text).into_iter().collect(),
+    };
+    let grants: BTreeMap<_, GrantFacts> =
+        reader.each("grant", "grant", |reader| read_grant(reader, folder)).into_iter().collect();
+    let granted = || grants.values().filter_map(|grant| grant.uses.rsplit_once(':')).map(|(reference, _)| reference.to_owned());
+    let plugins = plugins.unwrap_or_else(|| granted().collect());
+    Some((file?.value, RunbookFacts { plugins, texts, grants }))
+}
+
+/// One file of a runbook. A text that is not the one of its digest was damaged or edited, and is no text to compare with.
+fn read_text(reader: &mut Reader<'_>) -> Option<(String, String)> {
+    let file = reader.required::<String>("file");
+    let digest = read_digest(reader, "digest");
+    let packed = reader.required::<String>("zstd")?;
+    let (file, digest) = (file?.value, digest?);
+    match text::unpack(&packed.value) {
+        Some(content) if Digest::of(content.as_bytes()) == digest => Some((file, content)),
+        Some(_) | None => {
+            let message = format!("the text of `{file}` is not the one of its digest");
+            let help = "take the lockfile from the revision that was reviewed, or write it anew with `runbook lock`";
+            reader.error_with_help("E0122", packed.span, message, "damaged or edited", help);
+            None
+        }
+    }
 }
 
 fn read_grant(reader: &mut Reader<'_>, folder: &str) -> Option<((String, String), GrantFacts)> {

@@ -2,6 +2,7 @@
 
 use super::FORMAT;
 use crate::capability::Verb;
+use crate::digest::Digest;
 use crate::extent::{Dimension, Shape, Text, Values};
 use crate::snapshot::{GrantFacts, PluginFacts, Snapshot};
 use std::fmt::Write as _;
@@ -9,14 +10,21 @@ use std::fmt::Write as _;
 /// The text of the lockfile. `folder` is the absolute path of its folder.
 pub fn render(snapshot: &Snapshot, folder: &str) -> String {
     let mut text = format!(
-        "# What was reviewed. Written by `runbook lock`; a run that differs from it stops and shows how.\n\
-         # Review its changes, do not edit it.\nformat = {FORMAT}\n"
+        "# What was reviewed: the text of each runbook and of every file that it is made of, its plugins, and what it grants to them.\n\
+         # Written by `runbook lock`; a run that differs in any of these stops and shows how. Review its changes, do not edit it.\n\
+         format = {FORMAT}\n"
     );
     for (reference, plugin) in &snapshot.plugins {
         push_plugin(&mut text, reference, plugin);
     }
     for (file, runbook) in &snapshot.runbooks {
-        push(&mut text, format_args!("\n[[runbook]]\nfile = {}\n", quoted(file)));
+        let plugins = list(runbook.plugins.iter().cloned());
+        push(&mut text, format_args!("\n[[runbook]]\nfile = {}\nplugins = {plugins}\n", quoted(file)));
+        for (file, content) in &runbook.texts {
+            let (digest, packed) = (Digest::of(content.as_bytes()), super::text::pack(content));
+            let file = quoted(file);
+            push(&mut text, format_args!("\n[[runbook.text]]\nfile = {file}\ndigest = \"{digest}\"\nzstd = \"{packed}\"\n"));
+        }
         for ((step, slot), grant) in &runbook.grants {
             push_grant(&mut text, folder, (step, slot), grant);
         }

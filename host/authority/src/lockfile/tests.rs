@@ -139,7 +139,10 @@ fn a_new_step_is_widened_and_a_removed_one_narrowed() {
 fn a_damaged_lockfile_locks_nothing_and_says_why() {
     for text in [
         "",
-        "format = 2\n",
+        "format = 0\n",
+        "format = 3\n",
+        "format = 2\n[[runbook]]\nfile = \"x\"\n",
+        "format = 1\n[[runbook]]\nfile = \"x\"\nplugins = []\n",
         "format = 1\n[[plugin]]\nname = \"p\"\n",
         "format = 1\n[[runbook]]\nfile = \"x\"\n[[runbook.grant]]\nstep = \"s\"\nhosts = []\n",
     ] {
@@ -147,4 +150,60 @@ fn a_damaged_lockfile_locks_nothing_and_says_why() {
         assert_eq!(parse(&Source::new("runbook.lock", text), "/base", &mut diagnostics), None, "{text}");
         assert!(diagnostics.has_errors());
     }
+}
+
+fn with_texts(texts: &[(&str, &str)]) -> Snapshot {
+    let mut snapshot = snapshot(&[("one", effective_for("files", &["read"], "files = \"x\""))]);
+    let runbook = snapshot.runbooks.get_mut("r.toml").expect("it has one");
+    runbook.texts = texts.iter().map(|(file, text)| ((*file).to_owned(), (*text).to_owned())).collect();
+    runbook.plugins = ["p".to_owned(), "without-grants".to_owned()].into();
+    snapshot
+}
+
+#[test]
+fn the_text_of_every_file_and_the_plugins_without_grants_are_read_back() {
+    let long = "statement = \"update t set a = 1\"\n".repeat(5000);
+    for text in ["", "a = 1", "a = 1\r\n# ümlaut \u{202e}\0\n", &long] {
+        let snapshot = with_texts(&[("r.toml", text), ("targets \"x\".toml", "[targets]\n")]);
+        let read = reread(&snapshot);
+        assert_eq!(read, snapshot, "{text:?}");
+        assert_eq!(render(&read, "/base"), render(&snapshot, "/base"));
+    }
+}
+
+#[test]
+fn a_text_that_is_not_the_one_of_its_digest_locks_nothing() {
+    let good = render(&with_texts(&[("r.toml", "a = 1\n")]), "/base");
+    let other = render(&with_texts(&[("r.toml", "a = 2\n")]), "/base");
+    let line = |text: &str, key: &str| text.lines().find(|line| line.starts_with(key)).expect("it has one").to_owned();
+    for (key, put) in [
+        ("zstd = ", line(&other, "zstd = ")),
+        ("zstd = ", "zstd = \"\"".to_owned()),
+        ("zstd = ", "zstd = \"!\"".to_owned()),
+        ("zstd = ", "zstd = \"AAAA\"".to_owned()),
+        ("digest = ", line(&other, "digest = ")),
+    ] {
+        let edited = good.replace(&line(&good, key), &put);
+        assert_ne!(edited, good);
+        let mut diagnostics = Diagnostics::default();
+        assert_eq!(parse(&Source::new("runbook.lock", edited), "/base", &mut diagnostics), None, "{put}");
+        let said = format!("{diagnostics:?}");
+        assert!(said.contains("the text of `r.toml` is not the one of its digest"), "{said}");
+    }
+}
+
+#[test]
+fn format_1_is_read_and_holds_no_text() {
+    let whole = with_texts(&[("r.toml", "a = 1\n")]);
+    let text = render(&whole, "/base");
+    let kept = text.split("\n\n").filter(|part| !part.contains("[[runbook.text]]")).collect::<Vec<_>>().join("\n\n");
+    let old: Vec<&str> = kept.lines().filter(|line| !line.starts_with("plugins = ")).collect();
+    let old = old.join("\n").replace("format = 2", "format = 1");
+    let mut diagnostics = Diagnostics::default();
+    let read = parse(&Source::new("runbook.lock", old.clone()), "/base", &mut diagnostics)
+        .unwrap_or_else(|| panic!("{diagnostics:#?}\n{old}"));
+    let (read, whole) = (&read.runbooks["r.toml"], &whole.runbooks["r.toml"]);
+    assert_eq!(read.grants, whole.grants);
+    assert!(read.texts.is_empty());
+    assert_eq!(read.plugins.iter().collect::<Vec<_>>(), ["p"], "those that were granted something");
 }

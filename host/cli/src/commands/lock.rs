@@ -4,14 +4,16 @@ use crate::args::LockArgs;
 use crate::context::Context;
 use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
+use crate::lock::{self, Difference};
 use crate::prepare::{self, Scrutiny};
-use crate::{lock, ui};
+use crate::ui;
 use runbook_authority::Snapshot;
-use runbook_authority::diff::{Direction, diff};
+use runbook_authority::diff::Direction;
 use std::collections::BTreeSet;
 use std::path::Path;
 
-/// Locks runbooks. What only narrows, or is locked for the first time, is written; what widens or moves is shown and needs `--accept`.
+/// Locks runbooks. What is locked for the first time is written, and so is what only narrows while every text stays; another text, and
+/// what widens or moves, is shown and needs `--accept`.
 pub fn run(context: &Context, args: &LockArgs) -> Result<ExitStatus, Failure> {
     let mut status = ExitStatus::Success;
     for file in &args.files {
@@ -27,19 +29,26 @@ fn lock_one(context: &Context, file: &Path, args: &LockArgs) -> Result<ExitStatu
     let prepared = prepare::unlocked(context, file, environment, Scrutiny::Refuse)?;
     let place = lock::place(file, environment)?;
     let locked = lock::read(&place)?.unwrap_or_default();
-    let now = lock::snapshot(&prepared, &place);
+    let now = lock::snapshot(&prepared, file, &place.entry)?;
     if !locked.runbooks.contains_key(&place.entry) {
         let digest = lock::write(&place, &merged(locked, now))?;
         ui::line(&format!("{}: locked for the first time in {} ({})", file.display(), place.file.display(), digest.short()))?;
         return Ok(ExitStatus::Success);
     }
-    let changes = diff(&lock::part(&locked, &place.entry, &now), &now);
-    if changes.is_empty() {
+    let difference = Difference::between(&locked, &place.entry, &now);
+    if difference.is_empty() && difference.lacks_text {
+        let digest = lock::write(&place, &merged(locked, now))?;
+        let (file, lockfile) = (file.display(), place.file.display());
+        ui::line(&format!("{file}: its text is held from now on, too, in {lockfile} ({})", digest.short()))?;
+        return Ok(ExitStatus::Success);
+    }
+    if difference.is_empty() {
         ui::line(&format!("{}: as locked", file.display()))?;
         return Ok(ExitStatus::Success);
     }
-    let shown = lock::render(&changes);
-    let needs_acceptance = changes.iter().any(|change| change.direction != Direction::Narrowed);
+    let shown = difference.render();
+    let needs_acceptance =
+        !difference.texts.is_empty() || difference.reach.iter().any(|change| change.direction != Direction::Narrowed);
     if needs_acceptance && !args.accept {
         ui::line(&format!("{}: differs from {}", file.display(), place.file.display()))?;
         ui::text(&shown)?;
@@ -57,12 +66,7 @@ fn lock_one(context: &Context, file: &Path, args: &LockArgs) -> Result<ExitStatu
 fn merged(mut locked: Snapshot, now: Snapshot) -> Snapshot {
     locked.plugins.extend(now.plugins);
     locked.runbooks.extend(now.runbooks);
-    let used: BTreeSet<String> = locked
-        .runbooks
-        .values()
-        .flat_map(|runbook| runbook.grants.values())
-        .filter_map(|grant| grant.uses.rsplit_once(':').map(|(reference, _)| reference.to_owned()))
-        .collect();
+    let used: BTreeSet<String> = locked.runbooks.values().flat_map(|runbook| runbook.plugins.iter().cloned()).collect();
     locked.plugins.retain(|reference, _| used.contains(reference));
     locked
 }

@@ -131,7 +131,7 @@ fn snapshot(context: &Context, path: &Path, tree: &Tree, args: &AuditArgs) -> Re
                     Tree::Here => lock::place(&file, args.env.as_deref())?.entry,
                     Tree::Below(_) => tree.shown(&file.display().to_string()),
                 };
-                let one = tree.rebased(lock::snapshot(&prepared, &Place { entry, ..lock::place(&file, None)? }));
+                let one = tree.rebased(lock::snapshot(&prepared, &file, &entry)?);
                 all.plugins.extend(one.plugins);
                 all.runbooks.extend(one.runbooks);
             }

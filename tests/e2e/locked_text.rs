@@ -1,0 +1,267 @@
+//! The lockfile holds the text that was reviewed: of every file that a runbook is made of, and whatever was changed in it.
+
+use crate::{bundled, home, texts};
+use runbook_tests::env::TestEnv;
+
+const SHARED: &str = r#"format = 1
+# shared
+[targets.db]
+sql = "sqlite:shop.db"
+[secrets.token]
+source = "env:TOKEN"
+"#;
+
+/// The targets of one environment.
+const PROD: &str = r#"format = 1
+# production
+[targets.db]
+sql = "sqlite:shop.db"
+max_rows = 7
+"#;
+
+const MAIN: &str = r#"format = 1
+include = ["shared.toml"]
+# the day ends
+[runbook]
+name = "day"
+[params.day]
+type = "string"
+default = "1"
+[[step]]
+id = "before"
+suite = "checks.toml"
+[[step]]
+id = "archive"
+runbook = "archive.toml"
+[[step]]
+id = "mark"
+uses = "sql:transaction"
+bind.db = "db"
+with = { statements = ["update t set a = 'main {{ params.day }}'"] }
+irreversible = "an example"
+"#;
+
+const ARCHIVE: &str = r#"format = 1
+include = ["shared.toml"]
+# the archive
+[runbook]
+name = "archive"
+[params.file]
+type = "string"
+default = "f"
+[[step]]
+id = "move"
+uses = "sql:transaction"
+bind.db = "db"
+with = { statements = ["update t set b = 'nested {{ params.file }}'"] }
+irreversible = "an example"
+"#;
+
+const CHECKS: &str = r#"format = 1
+include = ["shared.toml"]
+# the checks
+[runbook]
+name = "checks"
+[params.least]
+type = "int"
+default = 1
+[[check]]
+id = "rows"
+uses = "sql:query"
+bind.db = "db"
+with = { statement = "select count(*) as n from t" }
+"#;
+
+/// One change of one file that leaves what plugins may do as it is, but for the last.
+struct Edit {
+    file: &'static str,
+    old: &'static str,
+    new: &'static str,
+}
+
+const STATEMENTS: &[Edit] = &[
+    Edit { file: "day.toml", old: "update t set a = 'main {{ params.day }}'", new: "drop table t" },
+    Edit { file: "archive.toml", old: "update t set b = 'nested {{ params.file }}'", new: "drop table t" },
+    Edit { file: "checks.toml", old: "select count(*) as n from t", new: "select count(*) as n from u" },
+    Edit { file: "shared.toml", old: "env:TOKEN", new: "env:PATH" },
+    Edit { file: "targets.prod.toml", old: "max_rows = 7", new: "max_rows = 6" },
+];
+
+const DEFAULTS: &[Edit] = &[
+    Edit { file: "day.toml", old: "default = \"1\"", new: "default = \"2\"" },
+    Edit { file: "archive.toml", old: "default = \"f\"", new: "default = \"g\"" },
+    Edit { file: "checks.toml", old: "default = 1", new: "default = 2" },
+];
+
+const COMMENTS: &[Edit] = &[
+    Edit { file: "day.toml", old: "# the day ends", new: "# the day begins" },
+    Edit { file: "archive.toml", old: "# the archive", new: "" },
+    Edit { file: "checks.toml", old: "# the checks", new: "# the checks " },
+    Edit { file: "shared.toml", old: "# shared", new: "# ours" },
+    Edit { file: "targets.prod.toml", old: "# production", new: "# production\r" },
+];
+
+const FILES: &[(&str, &str)] = &[
+    ("day.toml", MAIN),
+    ("archive.toml", ARCHIVE),
+    ("checks.toml", CHECKS),
+    ("shared.toml", SHARED),
+    ("targets.prod.toml", PROD),
+];
+
+fn prepared() -> TestEnv {
+    let env = home();
+    for (file, text) in FILES {
+        env.file(file, text);
+    }
+    let database = rusqlite::Connection::open(env.path().join("shop.db")).expect("a database can be made");
+    let tables = "create table t (a text, b text); create table u (a text); insert into t values ('', '')";
+    database.execute_batch(tables).expect("tables can be made");
+    env
+}
+
+fn done(env: &TestEnv) -> Vec<String> {
+    texts(env, "shop.db", "select a || b from t")
+}
+
+const EXEC: &[&str] = &["exec", "--yes", "--env", "prod", "day.toml"];
+const LOCKED: &[&str] = &["exec", "--locked", "--yes", "--env", "prod", "day.toml"];
+const LOCK: &[&str] = &["lock", "--env", "prod", "day.toml"];
+const ACCEPT: &[&str] = &["lock", "--accept", "--env", "prod", "day.toml"];
+
+/// Whatever was changed is refused and shown, is not locked by accident, and runs once it was accepted.
+fn is_held(edits: &[Edit]) {
+    for Edit { file, old, new } in edits {
+        let env = prepared();
+        env.run(LOCK).status(0);
+        let locked = env.read("runbook.lock");
+        let before = env.read(file);
+        let after = before.replace(old, new);
+        assert_ne!(before, after, "{file}");
+        env.file(file, &after);
+        let line =
+            |text: &str, part: &str| text.lines().find(|line| line.contains(part)).unwrap_or_default().trim_end().to_owned();
+        let (removed, added) = (format!("-{}", line(&before, old)), format!("+{}", line(&after, new)));
+        let heading = format!("file `{file}` has another text");
+        for arguments in [EXEC, LOCKED, &["plan", "--env", "prod", "day.toml"]] {
+            let refused =
+                env.run(arguments).status(6).err(&heading).err(&removed).err("runbook lock --accept --env prod day.toml");
+            if !new.is_empty() {
+                refused.err(&added);
+            }
+        }
+        assert_eq!(done(&env), [""], "{file}: nothing ran");
+        env.run(LOCK).status(6).out(&heading).out(&removed).err("not written");
+        assert_eq!(env.read("runbook.lock"), locked, "{file}");
+        env.run(ACCEPT).status(0).out(&heading).out(&removed);
+        env.run(LOCK).status(0).out("as locked");
+        env.run(&["validate", "--locked", "--env", "prod", "day.toml"]).status(0);
+        if !new.contains("drop") {
+            env.run(LOCKED).status(0);
+            assert!(done(&env)[0].contains("main"), "{file}");
+        }
+    }
+}
+
+#[test]
+fn a_statement_or_a_value_that_was_changed_in_any_file_of_a_runbook_is_refused_until_it_is_accepted() {
+    is_held(STATEMENTS);
+}
+
+#[test]
+fn a_default_of_a_parameter_that_was_changed_in_any_file_of_a_runbook_is_refused_until_it_is_accepted() {
+    is_held(DEFAULTS);
+}
+
+#[test]
+fn a_comment_that_was_changed_in_any_file_of_a_runbook_is_refused_until_it_is_accepted() {
+    is_held(COMMENTS);
+}
+
+#[test]
+fn the_table_of_changes_has_every_kind_of_file() {
+    for edits in [STATEMENTS, COMMENTS] {
+        let mut files: Vec<_> = edits.iter().map(|edit| edit.file).collect();
+        let mut all: Vec<_> = FILES.iter().map(|(file, _)| *file).collect();
+        files.sort_unstable();
+        all.sort_unstable();
+        assert_eq!(files, all);
+    }
+}
+
+#[test]
+fn a_suite_is_held_by_itself_too() {
+    let env = prepared();
+    env.run(&["lock", "checks.toml"]).status(0);
+    env.run(&["check", "--locked", "checks.toml"]).status(0);
+    env.file("checks.toml", &CHECKS.replace("from t", "from u"));
+    for arguments in [&["check", "checks.toml"][..], &["check", "--locked", "checks.toml"]] {
+        env.run(arguments).status(6).err("file `checks.toml` has another text").err("from u");
+    }
+    env.run(&["lock", "--accept", "checks.toml"]).status(0);
+    env.run(&["check", "--locked", "checks.toml"]).status(0);
+}
+
+#[test]
+fn a_file_that_came_or_went_is_shown_whole() {
+    let env = prepared();
+    env.run(LOCK).status(0);
+    env.file("more.toml", "format = 1\n[secrets.more]\nsource = \"env:MORE\"\n");
+    env.file("day.toml", &MAIN.replace("\"shared.toml\"", "\"shared.toml\", \"more.toml\""));
+    env.run(LOCKED).status(6).err("file `more.toml` is a new part of the runbook").err("+source = \"env:MORE\"");
+    env.run(ACCEPT).status(0);
+    env.run(LOCKED).status(0);
+    env.file("day.toml", MAIN);
+    env.run(LOCKED).status(6).err("file `more.toml` is no longer a part of the runbook").err("-source = \"env:MORE\"");
+}
+
+#[test]
+fn a_text_is_held_however_the_runbook_is_named() {
+    let env = prepared();
+    env.run(LOCK).status(0);
+    let full = env.path().join("day.toml").display().to_string();
+    for name in ["day.toml", "./day.toml", full.as_str()] {
+        env.run(&["lock", "--env", "prod", name]).status(0).out("as locked");
+        env.run(&["validate", "--locked", "--env", "prod", name]).status(0);
+    }
+}
+
+#[test]
+fn a_lockfile_of_format_1_says_that_it_does_not_hold_the_text() {
+    let env = prepared();
+    env.run(LOCK).status(0);
+    let whole = env.read("runbook.lock");
+    let parts: Vec<&str> = whole.split("\n\n").filter(|part| !part.contains("[[runbook.text]]")).collect();
+    let old: Vec<_> = parts.join("\n\n").lines().filter(|line| !line.starts_with("plugins = ")).map(str::to_owned).collect();
+    env.file("runbook.lock", &(old.join("\n").replace("format = 2", "format = 1") + "\n"));
+    env.run(EXEC).status(0).err("does not hold the text of `day.toml`").err("runbook lock --env prod day.toml");
+    env.run(LOCKED).status(6).err("does not hold the text of `day.toml`");
+    env.run(LOCK).status(0).out("its text is held from now on");
+    assert_eq!(env.read("runbook.lock"), whole);
+    env.run(LOCKED).status(0);
+}
+
+/// `http` whose `get` asks for no slot, and so is granted nothing.
+fn without_grants() -> Vec<u8> {
+    let (from, to) = (r#""slots":{"target":["http.get"]}"#, r#""slots":{                     }"#);
+    assert_eq!(from.len(), to.len(), "a section keeps its length");
+    let mut component = bundled("http").to_vec();
+    let at = component.windows(from.len()).position(|found| found == from.as_bytes()).expect("the manifest is in the component");
+    component[at..at + from.len()].copy_from_slice(to.as_bytes());
+    component
+}
+
+#[test]
+fn a_runbook_whose_plugins_are_granted_nothing_can_be_locked_and_run() {
+    let env = home();
+    std::fs::write(env.path().join("mine.wasm"), without_grants()).expect("written");
+    let step = "[[preflight]]\nid = \"one\"\nuses = \"./mine.wasm:get\"\n";
+    env.file("r.toml", &format!("format = 1\n[runbook]\nname = \"r\"\n{step}"));
+    env.run(&["lock", "r.toml"]).status(0).out("locked for the first time");
+    env.run(&["lock", "r.toml"]).status(0).out("as locked");
+    env.run(&["validate", "--locked", "r.toml"]).status(0);
+    // It runs, and its plugin is refused what it was not granted.
+    env.run(&["exec", "--locked", "r.toml"]).without("is not what");
+    std::fs::write(env.path().join("mine.wasm"), [without_grants(), vec![0, 2, 1, b'x']].concat()).expect("written");
+    env.run(&["validate", "--locked", "r.toml"]).status(6).err("plugin `./mine.wasm`: is other code");
+}
