@@ -1,14 +1,13 @@
 //! The lockfile holds the text that was reviewed: of every file that a runbook is made of, and whatever was changed in it.
 
-use crate::{bundled, home, texts};
+use crate::{home, renamed, texts};
 use runbook_tests::env::TestEnv;
 
 const SHARED: &str = r#"format = 1
 # shared
 [targets.db]
 sql = "sqlite:shop.db"
-[secrets.token]
-source = "env:TOKEN"
+max_rows = 9
 "#;
 
 /// The targets of one environment.
@@ -83,7 +82,7 @@ const STATEMENTS: &[Edit] = &[
     Edit { file: "day.toml", old: "update t set a = 'main {{ params.day }}'", new: "drop table t" },
     Edit { file: "archive.toml", old: "update t set b = 'nested {{ params.file }}'", new: "drop table t" },
     Edit { file: "checks.toml", old: "select count(*) as n from t", new: "select count(*) as n from u" },
-    Edit { file: "shared.toml", old: "env:TOKEN", new: "env:PATH" },
+    Edit { file: "shared.toml", old: "max_rows = 9", new: "max_rows = 8" },
     Edit { file: "targets.prod.toml", old: "max_rows = 7", new: "max_rows = 6" },
 ];
 
@@ -206,13 +205,13 @@ fn a_suite_is_held_by_itself_too() {
 fn a_file_that_came_or_went_is_shown_whole() {
     let env = prepared();
     env.run(LOCK).status(0);
-    env.file("more.toml", "format = 1\n[secrets.more]\nsource = \"env:MORE\"\n");
+    env.file("more.toml", "format = 1\n[targets.more]\nsql = \"sqlite:more.db\"\n");
     env.file("day.toml", &MAIN.replace("\"shared.toml\"", "\"shared.toml\", \"more.toml\""));
-    env.run(LOCKED).status(6).err("file `more.toml` is a new part of the runbook").err("+source = \"env:MORE\"");
+    env.run(LOCKED).status(6).err("file `more.toml` is a new part of the runbook").err("+sql = \"sqlite:more.db\"");
     env.run(ACCEPT).status(0);
     env.run(LOCKED).status(0);
     env.file("day.toml", MAIN);
-    env.run(LOCKED).status(6).err("file `more.toml` is no longer a part of the runbook").err("-source = \"env:MORE\"");
+    env.run(LOCKED).status(6).err("file `more.toml` is no longer a part of the runbook").err("-sql = \"sqlite:more.db\"");
 }
 
 #[test]
@@ -232,8 +231,9 @@ fn a_lockfile_of_format_1_says_that_it_does_not_hold_the_text() {
     env.run(LOCK).status(0);
     let whole = env.read("runbook.lock");
     let parts: Vec<&str> = whole.split("\n\n").filter(|part| !part.contains("[[runbook.text]]")).collect();
-    let old: Vec<_> = parts.join("\n\n").lines().filter(|line| !line.starts_with("plugins = ")).map(str::to_owned).collect();
-    env.file("runbook.lock", &(old.join("\n").replace("format = 2", "format = 1") + "\n"));
+    let old = parts.join("\n\n").replace("file = \"day.toml@prod\"\nplugins = [\"sql\"]\n", "file = \"day.toml@prod\"\n");
+    assert_eq!(old.len() + "plugins = [\"sql\"]\n".len(), parts.join("\n\n").len());
+    env.file("runbook.lock", &(old.trim_end().replace("format = 2", "format = 1") + "\n"));
     env.run(EXEC).status(0).err("does not hold the text of `day.toml`").err("runbook lock --env prod day.toml");
     env.run(LOCKED).status(6).err("does not hold the text of `day.toml`");
     env.run(LOCK).status(0).out("its text is held from now on");
@@ -245,7 +245,7 @@ fn a_lockfile_of_format_1_says_that_it_does_not_hold_the_text() {
 fn without_grants() -> Vec<u8> {
     let (from, to) = (r#""slots":{"target":["http.get"]}"#, r#""slots":{                     }"#);
     assert_eq!(from.len(), to.len(), "a section keeps its length");
-    let mut component = bundled("http").to_vec();
+    let mut component = renamed("http", "mine");
     let at = component.windows(from.len()).position(|found| found == from.as_bytes()).expect("the manifest is in the component");
     component[at..at + from.len()].copy_from_slice(to.as_bytes());
     component

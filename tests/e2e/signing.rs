@@ -65,3 +65,43 @@ fn a_key_that_others_can_read_is_not_used() {
     env.run(&["plugin", "sign", "mine.wasm", "--key", "team.key"]).status(2).err("chmod 600");
     env.run(&["plugin", "keygen", "--output", "team.key"]).status(2);
 }
+
+#[test]
+fn a_file_that_decides_what_runs_and_that_everybody_may_write_is_warned_of() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let (env, public) = env();
+    trust(&env, &public, "[\"sql\"]", "");
+    env.file("boundary.toml", "format = 1\n[[allow]]\ncapability = \"sql\"\n");
+    env.run(&["plugin", "sign", "mine.wasm", "--key", "team.key"]).status(0);
+    let mode = |file: &str, mode: u32| {
+        std::fs::set_permissions(env.path().join(file), std::fs::Permissions::from_mode(mode)).expect("it is ours");
+    };
+    let arguments = ["validate", "--trust", "trust.toml", "--boundary", "boundary.toml", "r.toml"];
+    env.run(&["lock", "r.toml"]).status(0);
+    mode("", 0o755);
+    let files = [
+        ("the lockfile", "runbook.lock"),
+        ("the boundary", "boundary.toml"),
+        ("the trust file", "trust.toml"),
+        ("the plugin", "mine.wasm"),
+    ];
+    for (_, file) in files {
+        mode(file, 0o664);
+    }
+    env.run(&arguments).status(0).without("everybody on this host");
+    for (what, file) in files {
+        mode(file, 0o666);
+        let said =
+            env.run(&arguments).status(0).err(&format!("everybody on this host can change {what}")).err("chmod o-w").stderr;
+        assert_eq!(said.matches("everybody on this host").count(), 1, "{said}");
+        mode(file, 0o664);
+    }
+    mode("", 0o777);
+    let said = env.run(&arguments).status(0).stderr;
+    for (what, _) in files {
+        assert!(said.contains(&format!("everybody on this host can replace {what}")), "{said}");
+    }
+    // In a folder such as /tmp only the owner of a file may replace it.
+    mode("", 0o1777);
+    env.run(&arguments).status(0).without("everybody on this host");
+}

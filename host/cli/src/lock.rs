@@ -7,6 +7,7 @@ use crate::runbook_file::RunbookFile;
 use crate::text_change::{self, TextChange};
 use crate::ui;
 use crate::whole_file::{self, Rights};
+use crate::writable;
 use runbook_authority::diff::{Change, diff};
 use runbook_authority::lockfile::{self, FILE_NAME};
 use runbook_authority::snapshot::{PluginFacts, RunbookFacts};
@@ -72,6 +73,7 @@ pub fn read(place: &Place) -> Result<Option<Snapshot>, Failure> {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(Failure::refused(format!("`{}` cannot be read: {error}", place.file.display()))),
     };
+    writable::warn("the lockfile", &place.file);
     let mut diagnostics = Diagnostics::default();
     let source = Source::new(place.file.display().to_string(), text);
     match lockfile::parse(&source, &place.folder.to_string_lossy(), &mut diagnostics) {

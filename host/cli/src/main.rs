@@ -34,6 +34,7 @@ mod unkept;
 mod vault;
 mod waivers;
 mod whole_file;
+mod writable;
 
 use clap::{CommandFactory as _, FromArgMatches as _};
 use std::process::ExitCode;

@@ -2,6 +2,7 @@
 
 use crate::failure::Failure;
 use crate::signatures::TrustFiles;
+use crate::writable;
 use runbook_runtime::{Verified, inspect, verify};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -52,6 +53,7 @@ impl Plugins {
             if let Origin::Impostor(bundled) = Origin::of(reference, &verified.manifest().name, &bytes) {
                 return Err(impostor(reference, bundled));
             }
+            writable::warn("the plugin", &file_of(reference, folder));
             self.trust.judge(&file_of(reference, folder), &verified)?;
         }
         self.verified.insert(reference.to_owned(), Arc::clone(&verified));

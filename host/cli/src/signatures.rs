@@ -3,7 +3,7 @@
 use crate::context::Context;
 use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
-use crate::ui;
+use crate::{ui, writable};
 use runbook_authority::Digest;
 use runbook_authority::trust::{Signature, SigningKey, Trust, Untrusted};
 use runbook_document::{Diagnostics, Source};
@@ -52,6 +52,7 @@ impl TrustFiles {
 fn read_trust(path: &Path) -> Result<Trust, Failure> {
     let text = std::fs::read_to_string(path)
         .map_err(|error| Failure::refused(format!("the trust file `{}` cannot be read: {error}", path.display())))?;
+    writable::warn("the trust file", path);
     let mut diagnostics = Diagnostics::default();
     Trust::parse(&Source::new(path.display().to_string(), text), &mut diagnostics)
         .ok_or(Failure::Findings { status: ExitStatus::Refused, diagnostics })

@@ -29,7 +29,7 @@ const CLASSES: &[(AddressClass, &str)] = &[
 ];
 
 /// The metadata services of AWS, Google, Azure, `OpenStack` (169.254.169.254), ECS tasks, Alibaba, Oracle, Azure's WireServer, and
-/// those of AWS and Google over IPv6.
+/// Scaleway, Tencent, and those of AWS, Google, Scaleway and `OpenStack` over IPv6.
 const METADATA_V4: &[Ipv4Addr] = &[
     Ipv4Addr::new(169, 254, 169, 254),
     Ipv4Addr::new(169, 254, 169, 253),
@@ -38,11 +38,16 @@ const METADATA_V4: &[Ipv4Addr] = &[
     Ipv4Addr::new(100, 100, 100, 200),
     Ipv4Addr::new(192, 0, 0, 192),
     Ipv4Addr::new(168, 63, 129, 16),
+    Ipv4Addr::new(169, 254, 42, 42),
+    Ipv4Addr::new(169, 254, 0, 23),
 ];
 const METADATA_V6: &[Ipv6Addr] = &[
     Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254),
     Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x23),
+    Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x253),
     Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254),
+    Ipv6Addr::new(0xfd00, 0x42, 0, 0, 0, 0, 0, 0x42),
+    Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0xa9fe, 0xa9fe),
 ];
 
 impl AddressClass {
@@ -115,10 +120,10 @@ impl AddressClass {
             // Unique local (RFC 4193) and the old site-local range.
             0xfc00..=0xfdff | 0xfec0..=0xfeff => Self::Private,
             0xfe80..=0xfebf => Self::LinkLocal,
-            // Global unicast is 2000::/3 (RFC 4291); documentation and benchmarking inside it are nobody's.
-            0x2001 if matches!(address.segments()[1], 0x0db8 | 0x0002) => Self::Reserved,
-            // Teredo hides an obfuscated IPv4 address; nobody runs a service behind one.
-            0x2001 if address.segments()[1] == 0 => Self::Reserved,
+            // Global unicast is 2000::/3 (RFC 4291). Protocol assignments inside it (2001::/23: Teredo, which hides an IPv4 address,
+            // benchmarking, identifiers) and documentation are nobody's service.
+            0x2001 if matches!(address.segments()[1], 0..=0x01ff | 0x0db8) => Self::Reserved,
+            0x3fff if address.segments()[1] < 0x1000 => Self::Reserved,
             0x2000..=0x3fff => Self::Public,
             _ => Self::Reserved,
         }
@@ -211,6 +216,144 @@ mod tests {
             ("64:ff9b:0:1::808:808", AddressClass::Reserved),
         ] {
             assert_eq!(class(text), expected, "{text}");
+        }
+    }
+
+    /// The special-purpose registries of IANA, and multicast. What is a part of a larger block that is not globally reachable counts as
+    /// that, even where the registry makes an exception for an anycast address of a protocol.
+    const REGISTRIES: &[(&str, u32, AddressClass)] = &[
+        ("0.0.0.0", 8, AddressClass::Reserved),
+        ("10.0.0.0", 8, AddressClass::Private),
+        ("100.64.0.0", 10, AddressClass::Private),
+        ("127.0.0.0", 8, AddressClass::Loopback),
+        ("169.254.0.0", 16, AddressClass::LinkLocal),
+        ("172.16.0.0", 12, AddressClass::Private),
+        ("192.0.0.0", 24, AddressClass::Reserved),
+        ("192.0.2.0", 24, AddressClass::Reserved),
+        ("192.31.196.0", 24, AddressClass::Public),
+        ("192.52.193.0", 24, AddressClass::Public),
+        ("192.88.99.0", 24, AddressClass::Reserved),
+        ("192.168.0.0", 16, AddressClass::Private),
+        ("192.175.48.0", 24, AddressClass::Public),
+        ("198.18.0.0", 15, AddressClass::Reserved),
+        ("198.51.100.0", 24, AddressClass::Reserved),
+        ("203.0.113.0", 24, AddressClass::Reserved),
+        ("224.0.0.0", 4, AddressClass::Reserved),
+        ("240.0.0.0", 4, AddressClass::Reserved),
+        ("255.255.255.255", 32, AddressClass::Reserved),
+        ("::1", 128, AddressClass::Loopback),
+        ("::", 128, AddressClass::Reserved),
+        ("64:ff9b:1::", 48, AddressClass::Reserved),
+        ("100::", 64, AddressClass::Reserved),
+        ("100:0:0:1::", 64, AddressClass::Reserved),
+        ("2000::", 3, AddressClass::Public),
+        ("2001::", 23, AddressClass::Reserved),
+        ("2001::", 32, AddressClass::Reserved),
+        ("2001:2::", 48, AddressClass::Reserved),
+        ("2001:10::", 28, AddressClass::Reserved),
+        ("2001:20::", 28, AddressClass::Reserved),
+        ("2001:30::", 28, AddressClass::Reserved),
+        ("2001:db8::", 32, AddressClass::Reserved),
+        ("2620:4f:8000::", 48, AddressClass::Public),
+        ("3fff::", 20, AddressClass::Reserved),
+        ("5f00::", 16, AddressClass::Reserved),
+        ("fc00::", 7, AddressClass::Private),
+        ("fe80::", 10, AddressClass::LinkLocal),
+        ("fec0::", 10, AddressClass::Private),
+        ("ff00::", 8, AddressClass::Reserved),
+    ];
+
+    /// Where clouds hand out credentials or settings of a machine, as their manuals say.
+    const CLOUDS: &[(&str, &str)] = &[
+        ("AWS, Google, Azure, Oracle, IBM, DigitalOcean, Hetzner, Vultr, OpenStack", "169.254.169.254"),
+        ("AWS: the resolver", "169.254.169.253"),
+        ("AWS: the resolver over IPv6", "fd00:ec2::253"),
+        ("AWS over IPv6", "fd00:ec2::254"),
+        ("AWS ECS", "169.254.170.2"),
+        ("AWS EKS", "169.254.170.23"),
+        ("AWS EKS over IPv6", "fd00:ec2::23"),
+        ("Google over IPv6", "fd20:ce::254"),
+        ("Azure WireServer", "168.63.129.16"),
+        ("Alibaba", "100.100.100.200"),
+        ("Oracle, the old one", "192.0.0.192"),
+        ("OpenStack over IPv6", "fe80::a9fe:a9fe"),
+        ("Scaleway", "169.254.42.42"),
+        ("Scaleway over IPv6", "fd00:42::42"),
+        ("Tencent", "169.254.0.23"),
+    ];
+
+    fn number(address: IpAddr) -> (u128, u32) {
+        match address {
+            IpAddr::V4(v4) => (u128::from(u32::from(v4)), 32),
+            IpAddr::V6(v6) => (u128::from(v6), 128),
+        }
+    }
+
+    fn at(number: u128, bits: u32) -> IpAddr {
+        u32::try_from(number)
+            .ok()
+            .filter(|_| bits == 32)
+            .map_or_else(|| Ipv6Addr::from(number).into(), |v4| Ipv4Addr::from(v4).into())
+    }
+
+    fn good(text: &str) -> IpAddr {
+        text.parse().expect("the table's address is good")
+    }
+
+    /// First and last address of a row.
+    fn range((first, length, _): &(&str, u32, AddressClass)) -> (u128, u128, u32) {
+        let (first, bits) = number(good(first));
+        let rest = bits - length;
+        let size = if rest == 128 { u128::MAX } else { (1_u128 << rest) - 1 };
+        (first, first + size, bits)
+    }
+
+    /// What the tables say: a cloud, or the longest prefix, or public for IPv4 and reserved for IPv6.
+    fn by_the_tables(address: IpAddr) -> AddressClass {
+        if CLOUDS.iter().any(|(_, cloud)| good(cloud) == address) {
+            return AddressClass::Metadata;
+        }
+        let (wanted, wanted_bits) = number(address);
+        let holds = |row: &&(&str, u32, AddressClass)| {
+            let (first, last, bits) = range(row);
+            bits == wanted_bits && (first..=last).contains(&wanted)
+        };
+        let otherwise = if wanted_bits == 32 { AddressClass::Public } else { AddressClass::Reserved };
+        REGISTRIES.iter().filter(holds).max_by_key(|(_, length, _)| *length).map_or(otherwise, |(.., class)| *class)
+    }
+
+    /// Both ends of each row, its middle, and its neighbours; each cloud and its neighbours.
+    fn samples() -> impl Iterator<Item = IpAddr> {
+        let rows = REGISTRIES.iter().map(range);
+        let clouds = CLOUDS.iter().map(|(_, cloud)| number(good(cloud))).map(|(number, bits)| (number, number, bits));
+        rows.chain(clouds).flat_map(|(first, last, bits)| {
+            let most = if bits == 32 { u128::from(u32::MAX) } else { u128::MAX };
+            let middle = first + (last - first) / 2;
+            [first, last, middle, first.saturating_sub(1), last.saturating_add(1).min(most)].map(|number| at(number, bits))
+        })
+    }
+
+    #[test]
+    fn every_block_of_the_registries_and_every_metadata_address_has_its_class_and_so_have_its_neighbours() {
+        for address in samples().filter(|address| !matches!(address, IpAddr::V6(v6) if embedded_v4(*v6).is_some())) {
+            assert_eq!(AddressClass::of(address), by_the_tables(address), "{address}");
+        }
+    }
+
+    #[test]
+    fn every_ipv4_address_of_the_registries_has_its_class_in_every_spelling_over_ipv6() {
+        for address in samples() {
+            let IpAddr::V4(v4) = address else { continue };
+            let [high, low] = [u32::from(v4) >> 16, u32::from(v4) & 0xffff];
+            for spelling in [
+                format!("::ffff:{v4}"),
+                format!("::ffff:0:{v4}"),
+                format!("64:ff9b::{v4}"),
+                format!("2002:{high:x}:{low:x}::1"),
+                format!("2002:{high:x}:{low:x}:1:2:3:4:5"),
+            ] {
+                assert_eq!(class(&spelling), by_the_tables(address), "{spelling}");
+            }
         }
     }
 

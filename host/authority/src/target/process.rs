@@ -134,13 +134,16 @@ pub(super) fn read_arguments(reader: &mut Reader<'_>, key: &'static str) -> Opti
 pub(crate) fn read_argument_patterns(reader: &mut Reader<'_>, nodes: &[Node]) -> Option<Vec<ArgumentPattern>> {
     let mut patterns = Vec::new();
     for (index, node) in nodes.iter().enumerate() {
-        let pattern = read_pattern(node);
-        match pattern {
-            Some(ArgumentPattern::Repeat(_)) if index + 1 != nodes.len() => {
+        match read_pattern(node) {
+            Ok(ArgumentPattern::Repeat(_)) if index + 1 != nodes.len() => {
                 reader.error("E0103", node.span.clone(), "`repeat` must be the last pattern", "nothing may follow");
             }
-            Some(pattern) => patterns.push(pattern),
-            None => {
+            Ok(pattern) => patterns.push(pattern),
+            Err(NoPattern::Regex(reason)) => {
+                let message = format!("this is not a regular expression for a whole argument: {reason}");
+                reader.error("E0103", node.span.clone(), message, "cannot be compiled");
+            }
+            Err(NoPattern::Shape) => {
                 let label = "a string, { one_of = [\"a\", \"b\"] }, { regex = \"…\" } or { repeat = … }";
                 reader.error("E0103", node.span.clone(), "this is not a pattern for an argument", label);
             }
@@ -149,19 +152,60 @@ pub(crate) fn read_argument_patterns(reader: &mut Reader<'_>, nodes: &[Node]) ->
     (patterns.len() == nodes.len()).then_some(patterns)
 }
 
-fn read_pattern(node: &Node) -> Option<ArgumentPattern> {
+/// Why something is no pattern.
+enum NoPattern {
+    /// It has another form.
+    Shape,
+    /// Its regular expression cannot be compiled, and why.
+    Regex(String),
+}
+
+fn read_pattern(node: &Node) -> Result<ArgumentPattern, NoPattern> {
     let table = match &node.value {
-        Value::String(text) => return Some(ArgumentPattern::Literal(text.clone())),
+        Value::String(text) => return Ok(ArgumentPattern::Literal(text.clone())),
         Value::Table(table) => table,
-        Value::Integer(_) | Value::Float(_) | Value::Boolean(_) | Value::Datetime(_) | Value::Array(_) => return None,
+        Value::Integer(_) | Value::Float(_) | Value::Boolean(_) | Value::Datetime(_) | Value::Array(_) => {
+            return Err(NoPattern::Shape);
+        }
     };
-    let [(key, value)] = table.entries.as_slice() else { return None };
+    let [(key, value)] = table.entries.as_slice() else { return Err(NoPattern::Shape) };
     match (key.name.as_str(), &value.value) {
-        ("one_of", Value::Array(_)) => <Vec<String> as runbook_document::FromNode>::from_node(value).map(ArgumentPattern::OneOf),
-        ("regex", Value::String(text)) => ArgumentPattern::regex(text).ok(),
-        ("repeat", _) => read_pattern(value)
-            .filter(|inner| !matches!(inner, ArgumentPattern::Repeat(_)))
-            .map(|inner| ArgumentPattern::Repeat(Box::new(inner))),
-        _ => None,
+        ("one_of", Value::Array(_)) => {
+            let texts = <Vec<String> as runbook_document::FromNode>::from_node(value);
+            texts.map(ArgumentPattern::OneOf).ok_or(NoPattern::Shape)
+        }
+        ("regex", Value::String(text)) => ArgumentPattern::regex(text).map_err(|error| {
+            let said = error.to_string();
+            NoPattern::Regex(said.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned())
+        }),
+        ("repeat", _) => match read_pattern(value)? {
+            ArgumentPattern::Repeat(_) => Err(NoPattern::Shape),
+            inner => Ok(ArgumentPattern::Repeat(Box::new(inner))),
+        },
+        _ => Err(NoPattern::Shape),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use runbook_document::{Diagnostics, Source};
+
+    #[test]
+    fn a_regular_expression_that_cannot_be_compiled_is_refused_with_its_reason() {
+        for (pattern, reason) in [
+            ("{ regex = '[a-z' }", "unclosed character class"),
+            ("{ repeat = { regex = 'a{2,1}' } }", "invalid repetition count range"),
+            ("{ regex = 'safe)|(?:safe' }", "unopened group"),
+            ("{ regex = '(?x)a # a comment' }", "unclosed group"),
+        ] {
+            let source = Source::new("r.toml", format!("arguments = [{pattern}]\n"));
+            let mut diagnostics = Diagnostics::default();
+            let table = runbook_document::parse(&source, &mut diagnostics).expect("the test's TOML is good");
+            let mut reader = Reader::new(&source, &table, "the target", &mut diagnostics);
+            assert!(read_arguments(&mut reader, "arguments").is_none(), "{pattern}");
+            let said = format!("{diagnostics:?}");
+            assert!(said.contains(reason), "{pattern}: {said}");
+        }
     }
 }

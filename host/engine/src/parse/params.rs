@@ -89,7 +89,7 @@ fn check_pattern(reader: &mut Reader<'_>, kind: ParamType, pattern: Option<&Loca
         let message = format!("`pattern` of {} needs the type string or list", reader.subject());
         reader.error("E0214", pattern.span.clone(), message, "not for this type");
     }
-    if let Err(error) = regex::Regex::new(&pattern.value) {
+    if let Err(error) = whole_match(&pattern.value) {
         let reason = error.to_string().lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
         let message = format!("`pattern` of {} is not a regular expression: {reason}", reader.subject());
         reader.error("E0214", pattern.span.clone(), message, "cannot be compiled");
@@ -191,12 +191,17 @@ fn plain(value: &Json) -> String {
     }
 }
 
+/// The pattern as one that the whole value must match. It compiles by itself, so it means the same between the anchors. One that is
+/// good by itself and not between them, such as `(?x)a # a comment`, is an error: it could not be held against any value.
+fn whole_match(pattern: &str) -> Result<regex::Regex, regex::Error> {
+    regex::Regex::new(pattern)?;
+    regex::Regex::new(&format!("^(?:{pattern})$"))
+}
+
 fn check_value(param: &Param, value: Json) -> Result<Json, String> {
     if let Some(pattern) = &param.pattern {
         // A pattern that does not compile is reported where it stands.
-        // It compiles by itself, so it means the same between the anchors: the whole value must match.
-        let alone = regex::Regex::new(&pattern.value);
-        let regex = alone.and_then(|_| regex::Regex::new(&format!("^(?:{})$", pattern.value))).ok();
+        let regex = whole_match(&pattern.value).ok();
         let wrong = texts(&value).into_iter().find(|text| regex.as_ref().is_some_and(|regex| !regex.is_match(text)));
         if let Some(wrong) = wrong {
             return Err(format!("`{wrong}` does not match the pattern `{}`", pattern.value));
@@ -239,5 +244,61 @@ fn measure(value: &Json) -> Option<f64> {
             .or_else(|| parse_byte_size(text).map(|size| size.0 as f64))
             .or_else(|| text.parse::<jiff::Timestamp>().ok().map(|at| at.as_millisecond() as f64)),
         Json::Null | Json::Bool(_) | Json::Object(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use runbook_document::Source;
+
+    /// The parameter of a runbook with this pattern, or what is said about it.
+    fn with_pattern(pattern: &str) -> Result<Param, String> {
+        let text = format!(
+            "format = 1\n[runbook]\nname = \"r\"\n[params.p]\ntype = \"string\"\npattern = {}\n[[step]]\nid = \"s\"\nmanual = {{ instructions = \"x\", confirm = \"y\" }}\n",
+            Json::String(pattern.to_owned())
+        );
+        let mut nothing = |_: &str| Err(std::io::Error::other("no other file"));
+        let runbook = crate::parse(&Source::new("r.toml", text), None, &mut nothing).map_err(|found| format!("{found:?}"))?;
+        Ok(runbook.params[0].clone())
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn a_pattern_matches_the_whole_value_and_not_a_part_of_it(
+            value in "[a-z]{1,8}",
+            more in "[^a-z]{1,4}",
+            rest in "[a-z]{0,4}",
+            flags in proptest::sample::select(vec!["", "(?m)", "(?s)", "(?ms)", "(?x)", "(?R)"]),
+        ) {
+            for pattern in ["[a-z]+", "a?[a-z]+|[a-z]+", "^[a-z]+$", "(?:[a-z])+"] {
+                // A line of a text is a whole match only where the pattern itself says so with `^`, `$` and `m`.
+                if flags.contains('m') && pattern.starts_with('^') { continue }
+                let param = with_pattern(&format!("{flags}{pattern}")).expect("a good pattern");
+                proptest::prop_assert!(check_value(&param, Json::String(value.clone())).is_ok(), "{pattern} {value}");
+                for wrong in [format!("{value}{more}{rest}"), format!("{more}{value}"), format!("{rest}{more}{value}")] {
+                    proptest::prop_assert!(check_value(&param, Json::String(wrong.clone())).is_err(), "{flags}{pattern} {wrong:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_stands_around_a_value_is_no_part_of_what_its_pattern_allows() {
+        let param = with_pattern("[a-z]+").expect("a good pattern");
+        assert!(check_value(&param, Json::from("ab")).is_ok());
+        for wrong in ["ab\n--evil", " ab", "ab ", "ab\n", "\nab", "ab\r\n", "ab\u{2028}", "", "--evil\nab", "ab\0"] {
+            assert!(check_value(&param, Json::from(wrong)).is_err(), "{wrong:?}");
+        }
+        let list = Param { kind: ParamType::List, ..param };
+        assert!(check_value(&list, serde_json::json!(["ab", "ab\n--evil"])).is_err());
+    }
+
+    #[test]
+    fn a_pattern_that_cannot_be_held_against_a_whole_value_is_an_error_and_lets_nothing_pass() {
+        for pattern in ["a)|(?:b", "(?x)[a-z]+ # letters", "[a-z", "a{2,1}"] {
+            let said = with_pattern(pattern).expect_err(pattern);
+            assert!(said.contains("is not a regular expression"), "{pattern}: {said}");
+        }
     }
 }
