@@ -71,7 +71,7 @@ fn a_file_that_decides_what_runs_and_that_everybody_may_write_is_warned_of() {
     use std::os::unix::fs::PermissionsExt as _;
     let (env, public) = env();
     trust(&env, &public, "[\"sql\"]", "");
-    env.file("boundary.toml", "format = 1\n[[allow]]\ncapability = \"sql\"\n");
+    env.file("boundary.toml", "format = 1\n[[allow]]\ncapability = \"sql\"\nverbs = [\"query\"]\nengines = [\"sqlite\"]\n");
     env.run(&["plugin", "sign", "mine.wasm", "--key", "team.key"]).status(0);
     let mode = |file: &str, mode: u32| {
         std::fs::set_permissions(env.path().join(file), std::fs::Permissions::from_mode(mode)).expect("it is ours");

@@ -255,7 +255,7 @@ mod tests {
     /// The parameter of a runbook with this pattern, or what is said about it.
     fn with_pattern(pattern: &str) -> Result<Param, String> {
         let text = format!(
-            "format = 1\n[runbook]\nname = \"r\"\n[params.p]\ntype = \"string\"\npattern = {}\n[[step]]\nid = \"s\"\nmanual = {{ instructions = \"x\", confirm = \"y\" }}\n",
+            "format = 1\n[runbook]\nname = \"r\"\n[params.p]\ntype = \"string\"\nrequired = true\npattern = {}\n[[step]]\nid = \"s\"\nmanual = {{ instructions = \"x\", confirm = \"y\" }}\n",
             Json::String(pattern.to_owned())
         );
         let mut nothing = |_: &str| Err(std::io::Error::other("no other file"));
