@@ -70,7 +70,7 @@ fn a_key_that_others_can_read_is_not_used() {
 fn a_file_that_decides_what_runs_and_that_everybody_may_write_is_warned_of() {
     use std::os::unix::fs::PermissionsExt as _;
     let (env, public) = env();
-    trust(&env, &public, "[\"sql\"]", "");
+    trust(&env, &public, "[\"our\"]", "");
     env.file("boundary.toml", "format = 1\n[[allow]]\ncapability = \"sql\"\nverbs = [\"query\"]\nengines = [\"sqlite\"]\n");
     env.run(&["plugin", "sign", "mine.wasm", "--key", "team.key"]).status(0);
     let mode = |file: &str, mode: u32| {
