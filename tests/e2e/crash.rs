@@ -237,7 +237,7 @@ fn killed_after_each_record_every_item_is_done_once() {
         let mut resumed = env.run(&["resume", &run]);
         if resumed.status == 5 {
             let done = effects(&env);
-            let unknown = |name: &&str| resumed.stderr.contains(&format!("each[{name}]=retry`"));
+            let unknown = |name: &&str| resumed.stderr.contains(&format!("'each[{name}]=retry'`"));
             let name = ["a", "b", "c"].into_iter().find(unknown).unwrap_or_else(|| panic!("which item?\n{}", resumed.stderr));
             let decision = if done.iter().any(|found| found == name) { "skip" } else { "retry" };
             resumed = env.run(&["resume", &run, "--decide", &format!("each[{name}]={decision}")]);

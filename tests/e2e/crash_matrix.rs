@@ -106,7 +106,7 @@ fn resume(env: &TestEnv, id: &str) -> (Finished, Vec<String>) {
 
 /// The same, killed in the first of its processes.
 fn resume_until(env: &TestEnv, id: &str, mut kill: Option<(&str, u32)>) -> (Finished, Vec<String>) {
-    let mut arguments = vec!["resume".to_owned(), id.to_owned(), "--yes".to_owned()];
+    let mut arguments = vec!["resume".to_owned(), id.to_owned()];
     let mut asked = Vec::new();
     loop {
         let given: Vec<_> = arguments.iter().map(String::as_str).collect();

@@ -789,10 +789,12 @@ fn way_on(reason: &PauseReason, run: &str) -> String {
     let resume = format!("`runbook resume {run}`");
     match reason {
         PauseReason::UnknownOutcome { steps } => {
-            let step = first_of(steps);
+            let step = steps.first().map_or("STEP", StepId::as_str);
+            let decided = |how: &str| format!("--decide {}", runbook_text::argument(&format!("{step}={how}")));
+            let (skip, retry, fail) = (decided("skip"), decided("retry"), decided("fail"));
             let each = if steps.len() > 1 { "; the others likewise" } else { "" };
             format!(
-                "look whether it did, then say so: `runbook resume {run} --decide {step}=skip` (it did), `--decide {step}=retry` (it did not) or `--decide {step}=fail`{each}"
+                "look whether it did, then say so: `runbook resume {run} {skip}` (it did), `{retry}` (it did not) or `{fail}`{each}"
             )
         }
         PauseReason::Approval { steps } => {
