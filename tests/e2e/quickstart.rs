@@ -82,7 +82,7 @@ fn a_run_can_be_shown_and_reported_in_every_format() {
     let reports = ["--report", "junit=report.xml", "--report", "json=report.json", "--report", "markdown=report.md"];
     env.run(&[&["exec", "runbooks/quickstart.toml"], &reports[..]].concat()).status(0);
     assert!(
-        env.read("report.xml").contains("<testsuite name=\"quickstart\" tests=\"7\" failures=\"0\""),
+        env.read("report.xml").contains("<testsuite name=\"quickstart\" tests=\"7\" skipped=\"0\" errors=\"0\" failures=\"0\""),
         "{}",
         env.read("report.xml")
     );
