@@ -121,11 +121,13 @@ impl Brake {
         match demand {
             Demand::Nothing => return,
             Demand::Detach => return self.detach(),
-            Demand::Interrupt => {}
-            Demand::Terminate => self.terminated.store(true, Ordering::SeqCst),
-            Demand::StopNow => self.cancel.cancel(),
+            Demand::Interrupt => self.cancel.cancel(),
+            Demand::Terminate => {
+                self.terminated.store(true, Ordering::SeqCst);
+                self.cancel.cancel();
+            }
+            Demand::StopNow => self.cancel.stop_now(),
         }
-        self.cancel.cancel();
         if self.over.load(Ordering::SeqCst) {
             // What is left to be written is in the journal, too.
             std::process::exit(self.status().map_or(0, ExitStatus::code).into());

@@ -40,6 +40,12 @@ impl CancelToken {
         self.0.waker.wake();
     }
 
+    /// Asks for a stop now, in one step: nobody sees a request for an orderly end before it.
+    pub fn stop_now(&self) {
+        self.0.level.fetch_max(2, Ordering::SeqCst);
+        self.0.waker.wake();
+    }
+
     /// What was asked for.
     pub fn level(&self) -> CancelLevel {
         match self.0.level.load(Ordering::SeqCst) {

@@ -155,6 +155,7 @@ const FREE_HERE: &[Number] = &[
 const FREE_HERE: &[Number] = &[libc::SYS_getrlimit];
 
 /// With one argument among a few values: call, position, values.
+#[expect(clippy::unnecessary_cast, reason = "these numbers have another type with musl")]
 const ONE_OF: &[(Number, u8, &[u64])] = &[
     // Not `F_SETLK` and its kin (a lock stops others), `F_SETOWN` (sends signals), `F_NOTIFY`, `F_SETLEASE`.
     (

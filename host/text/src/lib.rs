@@ -53,11 +53,10 @@ fn judged(text: &str) -> impl Iterator<Item = (usize, char, Verdict)> + '_ {
             Kind::Break => Verdict::Break,
             Kind::Tab => Verdict::Tab,
             Kind::OddBreak => Verdict::OddBreak,
-            Kind::Hidden => Verdict::Hidden,
             // They change how the letter before them looks, which is what they are for in scripts other than Latin, and in emoji.
             Kind::Selector if before == Before::Foreign => Verdict::Shown,
             Kind::Joiner if matches!(before, Before::Foreign | Before::Selector) => Verdict::Shown,
-            Kind::Joiner | Kind::Selector => Verdict::Hidden,
+            Kind::Hidden | Kind::Joiner | Kind::Selector => Verdict::Hidden,
             Kind::Mark => {
                 marks += 1;
                 if before == Before::Nothing || marks > MAX_MARKS { Verdict::Hidden } else { Verdict::Shown }
@@ -225,7 +224,7 @@ fn first(text: &str, wanted: impl Fn(Verdict) -> bool) -> Option<Found> {
     judged(text).find(|(.., verdict)| wanted(*verdict)).map(|(offset, character, _)| Found { offset, character })
 }
 
-fn rewritten<'t>(text: &'t str, mut write: impl FnMut(&mut String, char, Verdict)) -> Cow<'t, str> {
+fn rewritten(text: &str, mut write: impl FnMut(&mut String, char, Verdict)) -> Cow<'_, str> {
     let mut out = String::with_capacity(text.len());
     judged(text).for_each(|(_, c, verdict)| write(&mut out, c, verdict));
     if out == text { Cow::Borrowed(text) } else { Cow::Owned(out) }

@@ -140,7 +140,8 @@ fn forms(secret: &[u8]) -> Vec<Form> {
         form(percent(percent(secret, |_| false).as_bytes(), |byte| byte.is_ascii_alphanumeric()), 5),
     ];
     if let Ok(text) = std::str::from_utf8(secret) {
-        let escaped: String = text.encode_utf16().map(|unit| format!("\\u{unit:04x}")).collect();
+        let escaped: Vec<String> = text.encode_utf16().map(|unit| format!("\\u{unit:04x}")).collect();
+        let escaped = escaped.concat();
         forms.push(form(escaped.replace('\\', "\\\\"), 7));
         forms.push(form(percent(escaped.as_bytes(), |byte| byte.is_ascii_alphanumeric()), 8));
         forms.push(form(escaped, 6));
@@ -177,8 +178,8 @@ fn what_may_be_the_beginning_of_a_secret_is_taken_from_the_end_of_cut_text_only(
     assert_eq!(scrubber.cut_text("hunter went home"), "hunter went home");
     assert_eq!(scrubber.text("the password is hunter2sec"), "the password is hunter2sec");
     let header = STANDARD.encode("admin:hunter2secret");
-    let scrubbed = scrubber.cut_text(&header[..header.len() - 6]).into_owned();
-    assert_eq!(scrubbed, format!("{}[secret db]", STANDARD.encode("admin:")));
+    let cut = scrubber.cut_text(&header[..header.len() - 6]).into_owned();
+    assert_eq!(cut, format!("{}[secret db]", STANDARD.encode("admin:")));
     assert!(matches!(scrubber.cut_text("nothing"), Cow::Borrowed(_)));
 }
 
