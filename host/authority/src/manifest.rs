@@ -578,7 +578,8 @@ slots = { db = ["query"] }
 
     #[test]
     fn what_a_plugin_toml_cannot_say_a_section_cannot_say_either() {
-        let changes: [(&str, fn(&mut Manifest, &str)); 5] = [
+        type Change = fn(&mut Manifest, &str);
+        let changes: [(&str, Change); 5] = [
             ("a name", |manifest, operation| {
                 let moved = manifest.operations.remove(operation).expect("it is there");
                 manifest.operations.insert("No Name".to_owned(), moved);

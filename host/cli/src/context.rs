@@ -80,6 +80,7 @@ pub enum LockPolicy {
 
 /// The program's surroundings.
 #[derive(Debug, Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "independent facts about the surroundings, each with a name of its own")]
 pub struct Context {
     /// Whether stderr may be coloured.
     pub color_stderr: bool,
@@ -237,7 +238,8 @@ mod tests {
 
     #[test]
     fn of_the_variables_about_colour_the_one_that_says_no_is_the_strongest() {
-        let table: &[(&[(&str, &str)], Option<bool>)] = &[
+        type Variables<'a> = &'a [(&'a str, &'a str)];
+        let table: &[(Variables<'_>, Option<bool>)] = &[
             (&[], None),
             (&[("NO_COLOR", "")], None),
             (&[("NO_COLOR", "1")], Some(false)),

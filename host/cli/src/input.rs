@@ -37,10 +37,9 @@ fn from(input: &mut impl BufRead, mut wait: impl FnMut() -> io::Result<()>) -> T
     loop {
         match input.read_until(b'\n', &mut bytes) {
             Ok(_) if bytes.last() == Some(&b'\n') => break,
-            Ok(_) => return Typed::Gone,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) if error.kind() == io::ErrorKind::WouldBlock && wait().is_ok() => {}
-            Err(_) => return Typed::Gone,
+            Ok(_) | Err(_) => return Typed::Gone,
         }
     }
     String::from_utf8(bytes).map_or(Typed::NotText, |text| Typed::Line(text.trim().to_owned()))

@@ -223,7 +223,7 @@ fn wrong_input(
     let message = format!("the input of `{}` does not fit: at {place}: {}", site.uses.value, misfit.reason);
     let diagnostic =
         Diagnostic::error("E0230", site.source, span.unwrap_or_else(|| site.span.clone()), message).label("does not fit");
-    let written = node.and_then(|node| String::from_node(node)).filter(|_| known.sampled.contains(&misfit.pointer));
+    let written = node.and_then(String::from_node).filter(|_| known.sampled.contains(&misfit.pointer));
     Some(match written.as_deref().and_then(runbook_engine::param_of) {
         Some(name) => diagnostic.help(format!("a parameter keeps its type; a text of it is `{{{{ params.{name} | string }}}}`")),
         None if written.is_some() => {

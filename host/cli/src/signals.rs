@@ -138,7 +138,7 @@ impl Brake {
                 ui::note("\nleft open; the run waits");
             }
             (UnderWay::Run, CancelLevel::None | CancelLevel::Orderly) => {
-                ui::note(&format!("cancelling: {ORDERLY}; once more to stop at once"))
+                ui::note(&format!("cancelling: {ORDERLY}; once more to stop at once"));
             }
             (UnderWay::Run, CancelLevel::Now) => {
                 ui::note("stopping at once; nothing more is undone; `runbook resume` continues the run");

@@ -185,7 +185,7 @@ pub fn failure(context: Option<&Context>, failure: &Failure) {
             text.push_quoted(&format!(" {error}"));
             for cause in Failure::causes(error.as_ref()) {
                 text.push("\n  because ", "", color);
-                text.push_quoted(&cause.to_string());
+                text.push_quoted(&cause.clone());
             }
             for hint in hints {
                 text.push("\n", "", color);

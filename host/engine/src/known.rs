@@ -55,8 +55,7 @@ impl Known {
         };
         misfits.iter().find(|misfit| match misfit.kind {
             MisfitKind::Structure => !within(misfit, &self.unknown),
-            MisfitKind::Value => !touches(misfit, &self.unknown) && !touches(misfit, &self.sampled),
-            MisfitKind::Choice => !touches(misfit, &self.unknown) && !touches(misfit, &self.sampled),
+            MisfitKind::Value | MisfitKind::Choice => !touches(misfit, &self.unknown) && !touches(misfit, &self.sampled),
         })
     }
 

@@ -170,6 +170,7 @@ pub enum FaultEffect {
 }
 
 impl FaultEffect {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
     fn is_possible(&self) -> bool {
         *self == Self::Possible
     }

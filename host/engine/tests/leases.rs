@@ -106,7 +106,7 @@ fn whichever_lock_is_taken_at_whichever_record_no_effect_begins_after_it() {
 #[test]
 fn whoever_lost_the_right_to_execute_a_run_writes_and_begins_nothing_more() {
     let whole = fresh();
-    end(to_the_end(&whole)).0;
+    end(to_the_end(&whole));
     for at in 1..whole.records().len() as u64 {
         let run = fresh();
         *run.journal.taken_at.lock().unwrap() = Some((at, format!("run:{}", run.options.run)));
@@ -125,7 +125,7 @@ fn whoever_lost_the_right_to_execute_a_run_writes_and_begins_nothing_more() {
 #[test]
 fn an_effect_whose_lock_was_lost_after_its_intent_does_not_happen_and_is_done_by_resume() {
     let whole = fresh();
-    end(to_the_end(&whole)).0;
+    end(to_the_end(&whole));
     for at in whole.records().iter().filter(|record| record.event.begins_effect()).map(|record| record.seq) {
         let (run, stopped) = (fresh(), at);
         let journal = &run.journal;

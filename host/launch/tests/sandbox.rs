@@ -68,7 +68,8 @@ fn state(folder: &Path) -> Vec<String> {
             let facts = fs::symlink_metadata(&path).unwrap();
             let content = if facts.is_file() { fs::read(&path).unwrap() } else { Vec::new() };
             found.push(format!(
-                "{path:?} {:o} {} {} {} {} {content:?}",
+                "{} {:o} {} {} {} {} {content:?}",
+                path.display(),
                 facts.mode(),
                 facts.uid(),
                 facts.nlink(),
@@ -243,7 +244,7 @@ fn a_program_that_goes_on_forking_is_refused_by_the_kernel() {
 #[test]
 fn of_the_rights_of_root_only_that_of_reading_is_left() {
     let facts = "$/ = undef; open(F, '<', '/proc/self/status'); <F> =~ /CapEff:\\t(\\w+)/; print $1, ' ', $<, ' ', (open(S, '<', '/etc/shadow') ? 1 : 0)";
-    let (output, refusal) = launch(PERL, &["-e", &facts], Walls::ReadOnly);
+    let (output, refusal) = launch(PERL, &["-e", facts], Walls::ReadOnly);
     assert_eq!(refusal, None);
     let text = String::from_utf8(output.stdout).unwrap();
     let [rights, user, reads] = text.split(' ').collect::<Vec<_>>()[..] else { panic!("{text}") };

@@ -40,7 +40,8 @@ fn the_example_of_the_readme_is_a_plugin_of_20_lines() {
     let _ = std::fs::remove_file(folder.join("Cargo.lock"));
     std::fs::copy(sdk().join("../../Cargo.lock"), workspace.join("Cargo.lock")).expect("the repository has a lockfile");
 
-    let packed = build(&[folder.clone()], &TargetDir::OfWorkspace, Profile::Release).expect("the example builds and packs");
+    let packed =
+        build(std::slice::from_ref(&folder), &TargetDir::OfWorkspace, Profile::Release).expect("the example builds and packs");
     assert!(!folder.join("target").exists() && workspace.join("target").is_dir(), "what plugins have in common is compiled once");
     let manifest = manifest_section(&packed[0].component);
     assert_eq!(manifest["operations"]["depth"]["input"]["required"], serde_json::json!(["limit"]));

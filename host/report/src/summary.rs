@@ -85,6 +85,7 @@ pub enum Execution {
 
 /// What there is to say about a step.
 #[derive(Debug, Clone, Serialize, schemars::JsonSchema)]
+#[expect(clippy::struct_excessive_bools, reason = "independent facts of a report for programs, each with a name of its own")]
 pub struct StepSummary {
     /// Its id.
     pub id: String,

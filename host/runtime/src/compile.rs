@@ -35,7 +35,10 @@ pub struct RuntimeConfig {
 
 /// Is told which plugin is about to be compiled, and how many bytes it has. What comes from the cache is not told.
 #[derive(Clone)]
-pub struct OnCompile(Arc<dyn Fn(&str, usize) + Send + Sync>);
+pub struct OnCompile(Arc<Told>);
+
+/// A plugin's name, and the size of its component in bytes.
+type Told = dyn Fn(&str, usize) + Send + Sync;
 
 impl OnCompile {
     /// Tells `listener`.

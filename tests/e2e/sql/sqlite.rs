@@ -202,7 +202,7 @@ fn no_statement_of_any_verb_leaves_the_sqlite_file_of_its_target() {
             .expect("good SQL");
         let before = files(outside.path());
         let hex: String = file.bytes().map(|byte| format!("{byte:02x}")).collect();
-        let fill = |text: &str| {
+        let filled_in = |text: &str| {
             text.replace("HEX", &hex)
                 .replace("FI' || 'LE", &format!("{}' || '{}", &file[..9], &file[9..]))
                 .replace("FILE", &file)
@@ -213,7 +213,7 @@ fn no_statement_of_any_verb_leaves_the_sqlite_file_of_its_target() {
             // A transaction of the bundled plugin binds nothing.
             .filter(|(_, parameters)| verb != Verb::Transaction || parameters.is_empty())
             .map(|(statements, parameters)| {
-                (statements.iter().map(|text| fill(text)).collect(), parameters.iter().map(|text| fill(text)).collect())
+                (statements.iter().map(|text| filled_in(text)).collect(), parameters.iter().map(|text| filled_in(text)).collect())
             })
             .collect();
         for ((statements, _), step) in groups.iter().zip(run(&env, verb, &groups)) {

@@ -94,17 +94,16 @@ impl Approved {
 
 fn object<'a>(operation: &Operation<'a>) -> Object<'a> {
     match operation {
-        Operation::Http { path, .. } => Object::Named(path),
         Operation::Redirect { base, to, .. } => {
             let prefix = base.path().trim_end_matches('/');
             Object::Named(to.path().strip_prefix(prefix).filter(|rest| !rest.is_empty()).unwrap_or("/"))
         }
         Operation::Container { container, .. } => Object::Named(container.name),
-        // What is created is a container.
-        Operation::Image { verb: Verb::DockerCreate, .. } => Object::Slot,
-        Operation::Image { image, .. } => Object::Named(image),
-        Operation::Files { path, .. } => Object::Named(path),
-        Operation::Connect { .. }
+        // What `create` makes is a container, which the image does not name.
+        Operation::Image { verb, image, .. } if *verb != Verb::DockerCreate => Object::Named(image),
+        Operation::Http { path, .. } | Operation::Files { path, .. } => Object::Named(path),
+        Operation::Image { .. }
+        | Operation::Connect { .. }
         | Operation::Sql { .. }
         | Operation::Docker { .. }
         | Operation::Exec { .. }

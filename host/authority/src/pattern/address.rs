@@ -28,7 +28,7 @@ const CLASSES: &[(AddressClass, &str)] = &[
     (AddressClass::Reserved, "reserved"),
 ];
 
-/// The metadata services of AWS, Google, Azure, `OpenStack` (169.254.169.254), ECS tasks, Alibaba, Oracle, Azure's WireServer, and
+/// The metadata services of AWS, Google, Azure, `OpenStack` (169.254.169.254), ECS tasks, Alibaba, Oracle, Azure's `WireServer`, and
 /// Scaleway, Tencent, and those of AWS, Google, Scaleway and `OpenStack` over IPv6.
 const METADATA_V4: &[Ipv4Addr] = &[
     Ipv4Addr::new(169, 254, 169, 254),

@@ -92,7 +92,7 @@ fn read_position(reader: &mut Reader<'_>) -> Option<SecretPosition> {
 }
 
 fn read_format(reader: &mut Reader<'_>) -> Option<SecretFormat> {
-    let user = reader.table().get("basic").and_then(|node| <String as runbook_document::FromNode>::from_node(node));
+    let user = reader.table().get("basic").and_then(<String as runbook_document::FromNode>::from_node);
     let format = reader.optional::<String>("format");
     match (user, format) {
         (Some(user), None) if user.contains(':') => {

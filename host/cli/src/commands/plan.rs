@@ -230,7 +230,7 @@ fn order(step: &PlannedStep, above: Option<&PlannedStep>, line: Line) -> String 
         ([], Some(_), Line::Branched) if step.group.is_some() => String::new(),
         ([], Some(_), Line::Branched) => "at once".to_owned(),
         (needs, Some(_), Line::Branched) => {
-            let names = needs.iter().map(|id| id.as_str()).collect::<Vec<_>>().join(", ");
+            let names = needs.iter().map(runbook_engine::StepId::as_str).collect::<Vec<_>>().join(", ");
             format!("after {names}")
         }
     }

@@ -45,7 +45,7 @@ impl<'a> Catalog<'a> {
     fn has_run(&self, step: usize, before: usize) -> bool {
         match (self.numbers[step], self.numbers[before]) {
             (Some(step), Some(before)) => self.order.is_before(step, before),
-            (Some(_), None) | (None, Some(_)) | (None, None) => {
+            (Some(_) | None, None) | (None, Some(_)) => {
                 step < before && (self.sections[step] != self.sections[before] || self.numbers[before].is_none())
             }
         }

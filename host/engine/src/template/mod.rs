@@ -379,9 +379,8 @@ enum Strictness {
 fn strictness_of(reference: &Reference, scope: &Scope<'_>) -> Strictness {
     match &reference.missing {
         Missing::Mistake => Strictness::Strict,
-        Missing::Fine => Strictness::Lenient,
         Missing::MistakeBehind(known) if has_value(known, scope) => Strictness::Strict,
-        Missing::MistakeBehind(_) => Strictness::Lenient,
+        Missing::Fine | Missing::MistakeBehind(_) => Strictness::Lenient,
     }
 }
 

@@ -114,13 +114,22 @@ fn a_slice_of_what_is_missing_is_an_error() {
 fn an_id_with_dashes_is_written_in_each_of_three_ways_and_named_as_in_the_file() {
     for text in ["steps.look-twice.output.rows", "steps['look-twice'].output.rows", "steps[\"look-twice\"]['output'].rows"] {
         assert_eq!(with_scope(|scope| evaluate(text, scope)), Ok(json!([1, 2])), "{text}");
-        let missing = with_scope(|scope| evaluate(&text.replace("rows", "row"), scope)).unwrap_err().to_string();
+        let missing =
+            with_scope(|scope| evaluate(&text.replace("rows", "row"), scope)).expect_err("there is no such name").to_string();
         assert_eq!(missing, "`steps.look-twice.output.row` is not there: the output of `look-twice` has no `row`", "{text}");
-        assert_eq!(references(text, Form::Expression).unwrap(), BTreeSet::from(["steps.look_twice.output.rows".to_owned()]));
+        assert_eq!(
+            references(text, Form::Expression).expect("it parses"),
+            BTreeSet::from(["steps.look_twice.output.rows".to_owned()])
+        );
     }
     // A name of one's own keeps its `_`.
     assert_eq!(with_scope(|scope| evaluate("params.apps_exist", scope)), Ok(json!(1)));
-    assert!(with_scope(|scope| evaluate("params.apps_exits", scope)).unwrap_err().to_string().contains("`params.apps_exits`"));
+    assert!(
+        with_scope(|scope| evaluate("params.apps_exits", scope))
+            .expect_err("it is misspelt")
+            .to_string()
+            .contains("`params.apps_exits`")
+    );
 }
 
 #[test]
@@ -141,5 +150,5 @@ fn a_template_without_end_is_stopped() {
         assert!(rendered.is_err(), "{text}: {} bytes", rendered.map(|text| text.to_string().len()).unwrap_or_default());
     }
     let most = with_scope(|scope| render(&Json::from("{% for a in range(9999) %}{{ 'x' * 1000 }}{% endfor %}"), scope));
-    assert_eq!(most.unwrap().as_str().map(str::len), Some(9_999_000));
+    assert_eq!(most.expect("it is within the limit").as_str().map(str::len), Some(9_999_000));
 }

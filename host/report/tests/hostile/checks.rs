@@ -71,7 +71,7 @@ fn no_text_of_a_check_leaves_its_place_in_any_format() {
         let one = |text: &str| {
             with(|at, place| {
                 if at == index {
-                    text.clone_into(place)
+                    text.clone_into(place);
                 }
             })
         };

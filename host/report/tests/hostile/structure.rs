@@ -57,7 +57,7 @@ pub fn compare(harmless: &[Shown], hostile: &[Shown], what: &str) {
 pub fn of(grammar: Grammar, text: &str) -> Vec<String> {
     if let Some(found) = runbook_text::first_hidden(text) {
         let from = text.floor_char_boundary(found.offset.saturating_sub(100));
-        panic!("{grammar:?} has {}: {:?}", runbook_text::describe(found.character), &text[from..found.offset + 1]);
+        panic!("{grammar:?} has {}: {:?}", runbook_text::describe(found.character), &text[from..=found.offset]);
     }
     match grammar {
         Grammar::Lines => lines(text),

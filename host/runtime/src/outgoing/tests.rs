@@ -38,9 +38,6 @@ fn parts(answer: Answer) -> (Vec<String>, Vec<serde_json::Value>) {
         measurements.into_iter().flat_map(one).collect()
     };
     match answer {
-        Answer::Report(Report { outcome: _, summary, output, measurements }) => {
-            ([vec![summary], of_measurements(measurements)].concat(), vec![output])
-        }
         Answer::Verdicts(verdicts) => {
             let one = |Verdict { name, outcome: _, detail, duration: _ }| [name, detail];
             (verdicts.into_iter().flat_map(one).collect(), Vec::new())
@@ -52,7 +49,8 @@ fn parts(answer: Answer) -> (Vec<String>, Vec<serde_json::Value>) {
             (texts, vec![before])
         }
         Answer::Observation(value) => (Vec::new(), vec![value]),
-        Answer::Completion(Completion { summary, output, changed: _, measurements }) => {
+        Answer::Report(Report { outcome: _, summary, output, measurements })
+        | Answer::Completion(Completion { summary, output, changed: _, measurements }) => {
             ([vec![summary], of_measurements(measurements)].concat(), vec![output])
         }
     }

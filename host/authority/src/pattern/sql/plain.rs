@@ -38,7 +38,6 @@ impl Scanner<'_> {
             (b'"', Dialect::Postgres | Dialect::Sqlite) if !self.follows_an_escape_prefix() => self.quoted(b'"', false),
             (b'`', Dialect::MySql | Dialect::Sqlite) => self.quoted(b'`', false),
             (b'[', Dialect::Sqlite) => self.find(b"]").map(|end| end + 1 - self.at),
-            (b'[', Dialect::MySql) => None,
             (b'-', dialect) if self.peek(1) == Some(b'-') => self.line_comment(dialect),
             (b'/', _) if self.peek(1) == Some(b'*') => self.block_comment(),
             (b'#', Dialect::Postgres) => Some(1),
@@ -46,7 +45,7 @@ impl Scanner<'_> {
             (b':', Dialect::MySql) if self.peek(1) == Some(b'=') => None,
             (b';', _) => self.bytes[self.at + 1..].iter().all(|byte| matches!(byte, b' ' | b'\n' | b'\t' | b';')).then_some(1),
             (b'\r', _) => (self.peek(1) == Some(b'\n')).then_some(1),
-            (b'"' | b'`' | b'#' | b'$' | b'\\' | b'{' | b'}', _) => None,
+            (b'[', Dialect::MySql) | (b'"' | b'`' | b'#' | b'$' | b'\\' | b'{' | b'}', _) => None,
             (b' ' | b'\n' | b'\t' | 0x21..=0x7e, _) => Some(1),
             // Other control characters, and letters that only some count as part of a name or as space.
             (_, _) => None,

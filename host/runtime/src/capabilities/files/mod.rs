@@ -152,9 +152,7 @@ fn classify(error: &io::Error) -> (FaultClass, &'static str, String) {
         Some(Errno::NOSPC | Errno::DQUOT) => (FaultClass::Conflict, "files.no-space", "the disk is full".to_owned()),
         Some(Errno::NOSYS) => (FaultClass::Conflict, "files.kernel", "this needs `openat2` (Linux 5.6 or newer)".to_owned()),
         Some(_) => (FaultClass::Unknown, "files.io", error.to_string()),
-        None if error.get_ref().is_some_and(|inner| inner.is::<secret::Shown>()) => {
-            (FaultClass::Denied, "files.secret", error.to_string())
-        }
+        None if error.get_ref().is_some_and(is_shown_secret) => (FaultClass::Denied, "files.secret", error.to_string()),
         None if error.kind() == io::ErrorKind::FileTooLarge => (FaultClass::Limit, "files.too-large", error.to_string()),
         None => (FaultClass::Invalid, "files.content", error.to_string()),
     }
@@ -186,6 +184,11 @@ fn info(path: String, stat: &Stat) -> FileInfo {
         size_bytes: u64::try_from(stat.st_size).unwrap_or_default(),
         modified_ms: u64::try_from(modified_ms).unwrap_or_default(),
     }
+}
+
+/// Whether a write was stopped because a secret stood in it.
+fn is_shown_secret(error: &(dyn std::error::Error + Send + Sync + 'static)) -> bool {
+    error.is::<secret::Shown>()
 }
 
 #[cfg(test)]

@@ -40,7 +40,7 @@ impl runner::Host for HostCall<'_> {
 const READ_ONLY_MEMORY: u64 = 8 << 30;
 
 /// For a program that may only read and whose target has no timeout: a look at something is short.
-const READ_ONLY_TIMEOUT: Duration = Duration::from_secs(60);
+const READ_ONLY_TIMEOUT: Duration = Duration::from_mins(1);
 
 impl Host {
     async fn program(
