@@ -41,11 +41,7 @@ pub fn place(runbook: &Path, environment: Option<&str>) -> Result<Place, Failure
 pub fn snapshot(prepared: &Prepared, runbook: &Path, entry: &str) -> Result<Snapshot, Failure> {
     let file = RunbookFile::locate(runbook)?;
     let mut snapshot = Snapshot::default();
-    let sources = prepared.runbook.sources.iter();
-    let mut facts = RunbookFacts {
-        texts: sources.map(|source| (file.in_folder(source.name()), source.text().to_owned())).collect(),
-        ..RunbookFacts::default()
-    };
+    let mut facts = RunbookFacts { texts: texts(prepared, &file)?, ..RunbookFacts::default() };
     for (step, site) in &prepared.sites {
         facts.plugins.insert(site.reference.clone());
         let uses = format!("{}:{}", site.reference, site.operation);
@@ -54,6 +50,23 @@ pub fn snapshot(prepared: &Prepared, runbook: &Path, entry: &str) -> Result<Snap
     }
     snapshot.runbooks.insert(entry.to_owned(), facts);
     Ok(snapshot)
+}
+
+/// The texts that a runbook is made of, each under its own name in the folder. The runbook itself is the first of them, whatever it
+/// was called on the command line: an include that bears the name of a link to it is another file.
+fn texts(prepared: &Prepared, file: &RunbookFile) -> Result<BTreeMap<String, String>, Failure> {
+    let mut texts = BTreeMap::new();
+    for (index, source) in prepared.runbook.sources.iter().enumerate() {
+        let name = if index == 0 { file.name() } else { file.beside(source.name()) };
+        let other = texts.insert(name.clone(), source.text().to_owned());
+        if other.is_some_and(|other| other != source.text()) {
+            return Err(Failure::refused(format!(
+                "two files of the runbook are called `{name}`, so the lockfile cannot hold both"
+            ))
+            .hint("name each file by its real name, not through a link"));
+        }
+    }
+    Ok(texts)
 }
 
 /// What one plugin may ask for.

@@ -41,12 +41,10 @@ impl RunbookFile {
         self.real.file_name().unwrap_or_default().to_string_lossy().into_owned()
     }
 
-    /// A file of the runbook by its path in the folder, from what messages call it: the inverse of [`Self::shown`].
-    pub fn in_folder(&self, shown: &str) -> String {
+    /// A file of the runbook, but not the runbook itself, by its path in the folder, from what messages call it: the inverse of
+    /// [`Self::shown`].
+    pub fn beside(&self, shown: &str) -> String {
         let path = Path::new(shown);
-        if path == self.written {
-            return self.name();
-        }
         let parent = self.written.parent().unwrap_or(Path::new(""));
         path.strip_prefix(parent).unwrap_or(path).display().to_string()
     }

@@ -287,3 +287,54 @@ fn a_copy_that_becomes_larger_than_the_target_allows_is_not_restored() {
     let rows: i64 = database.query_row("select count(*) from t", [], |row| row.get(0)).expect("the database is as it was");
     assert_eq!(rows, 1);
 }
+
+/// A rollback journal whose end names a super-journal: SQLite rolls it back, and then deletes the file that it names.
+fn hot_journal(database: &Path, victim: &Path) -> Vec<u8> {
+    const MAGIC: [u8; 8] = [0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7];
+    let bytes = fs::read(database).expect("the database is there");
+    let page_size = u32::from(u16::from_be_bytes([bytes[16], bytes[17]]));
+    let pages = u32::try_from(bytes.len()).expect("a small file") / page_size;
+    let mut journal = MAGIC.to_vec();
+    for number in [0, 1, pages, 512, page_size] {
+        journal.extend(number.to_be_bytes());
+    }
+    journal.resize(512, 0);
+    let name = victim.display().to_string().into_bytes();
+    let sum: u32 = name.iter().map(|byte| u32::from(*byte)).sum();
+    journal.extend((0x4000_0000 / page_size + 1).to_be_bytes());
+    journal.extend(&name);
+    journal.extend(u32::try_from(name.len()).expect("a short name").to_be_bytes());
+    journal.extend(sum.to_be_bytes());
+    journal.extend(MAGIC);
+    journal
+}
+
+#[test]
+fn a_journal_beside_a_database_that_names_another_file_deletes_nothing() {
+    for (uses, with) in [
+        ("sql:execute", "with = { statement = \"insert into t values (2)\" }"),
+        ("sql:transaction", "with = { statements = [{ sql = \"insert into t values (2)\" }] }"),
+        ("sqlite:vacuum", ""),
+    ] {
+        let env = crate::home();
+        let database = env.path().join("a.db");
+        rusqlite::Connection::open(&database)
+            .expect("a database can be made")
+            .execute_batch("create table t (n); insert into t values (1)")
+            .expect("good SQL");
+        let victim = env.path().join("victim");
+        fs::write(&victim, "precious").expect("a file can be written");
+        fs::write(env.path().join("a.db-journal"), hot_journal(&database, &victim)).expect("a file can be written");
+        env.file(
+            "r.toml",
+            &format!(
+                "format = 1\n[runbook]\nname = \"t\"\n[targets.db]\nsql = \"sqlite:a.db\"\n\
+                 [[step]]\nid = \"one\"\nuses = \"{uses}\"\nbind.db = \"db\"\nirreversible = \"a test\"\n{with}\n"
+            ),
+        );
+        let finished = env.run(&["exec", "r.toml", "--yes"]);
+        assert_ne!(finished.status, 0, "{uses}: {finished:?}");
+        assert_eq!(fs::read_to_string(&victim).ok().as_deref(), Some("precious"), "{uses}: {finished:?}");
+        assert!(format!("{}{}", finished.stdout, finished.stderr).contains("names another file"), "{uses}: {finished:?}");
+    }
+}

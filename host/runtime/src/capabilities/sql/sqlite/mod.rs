@@ -23,6 +23,7 @@ use rusqlite::hooks::AuthContext;
 use rusqlite::limits::Limit;
 use rusqlite::types::{ToSqlOutput, Value as Bound, ValueRef};
 use rusqlite::{Batch, Connection, ErrorCode, OpenFlags, TransactionBehavior, params_from_iter};
+use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -145,6 +146,9 @@ fn open(access: &Access, handle: Handle, stop: &Stop) -> Result<Connection, Faul
             "the database file is not there; it is made by a change, where its target says `create = true`, and never by a read";
         return Err(Fault::new(FaultClass::NotFound, "sql.no-such-database", message));
     }
+    if handle != Handle::Read {
+        refuse_foreign_journal(path)?;
+    }
     let connection =
         // Links were followed when the target was read and judged; none is followed now.
         Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_EXRESCODE | OpenFlags::SQLITE_OPEN_NOFOLLOW)
@@ -173,6 +177,38 @@ fn open(access: &Access, handle: Handle, stop: &Stop) -> Result<Connection, Faul
         Handle::Copy => {}
     }
     Ok(connection)
+}
+
+/// Refuses a rollback journal that names a super-journal. SQLite would read, and then delete, whatever file is named there, before any
+/// authorizer is asked. The record stands at the end of the journal: name, length, checksum, and these eight bytes
+/// (<https://www.sqlite.org/fileformat2.html>, "The Super-Journal"). A journal of one database alone has none.
+fn refuse_foreign_journal(database: &Path) -> Result<(), Fault> {
+    const MAGIC: [u8; 8] = [0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7];
+    /// Length, checksum and magic of the record; SQLite looks for it in files of at least this size.
+    const RECORD: u64 = 16;
+    let mut name = database.as_os_str().to_owned();
+    name.push("-journal");
+    let names_another = || -> std::io::Result<bool> {
+        let mut journal = match std::fs::File::open(Path::new(&name)) {
+            Ok(journal) => journal,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),
+            Err(error) => return Err(error),
+        };
+        let length = journal.metadata()?.len();
+        if length < RECORD {
+            return Ok(false);
+        }
+        let mut end = [0; 8];
+        journal.seek(SeekFrom::End(-8))?;
+        journal.read_exact(&mut end)?;
+        Ok(end == MAGIC)
+    };
+    let refused = |message: &str| Err(Fault::new(FaultClass::Denied, "sql.foreign-journal", message));
+    match names_another() {
+        Ok(false) => Ok(()),
+        Ok(true) => refused("the rollback journal beside the database names another file, which SQLite would delete; look at it"),
+        Err(_) => refused("the rollback journal beside the database cannot be read; look at it"),
+    }
 }
 
 fn limit(connection: &Connection, limit: Limit, most: i32) -> Result<(), Fault> {
