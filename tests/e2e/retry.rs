@@ -61,6 +61,12 @@ fn a_run_is_begun_at_a_step_with_the_repaired_runbook_and_its_own_parameters() {
     env.run(&["show", &env.newest_run(), "--format", "json"]).status(0).out("\"retry_of\"");
     env.file("r.toml", &RUNBOOK.replace("params.word", "params.other"));
     env.run(&["retry", &failed, "--from", "second", "--yes"]).status(2);
+    // A run is tried again once. The later run knows what both have done.
+    env.file("r.toml", &RUNBOOK.replace("into missing values (1)", "into effects values ('second')"));
+    for from in ["first", "second", "third"] {
+        env.run(&["retry", &failed, "--from", from, "--yes"]).status(2).err("was tried again by run").err("runbook retry ");
+    }
+    assert_eq!(effects(&env), ["first INC-42", "second", "third after [1]"]);
 }
 
 const REFUND: &str = r#"

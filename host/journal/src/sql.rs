@@ -61,6 +61,8 @@ pub(crate) const SELECT_TAKEOVERS: &str = "SELECT name, token, at_ns, reason, fr
 
 pub(crate) const INSERT_CANCEL: &str = "INSERT INTO cancel_requests (run, executor, at_ns, operator) VALUES ($1, $2, $3, $4) \
     ON CONFLICT (run, executor) DO NOTHING";
+/// The newest run whose first record says that it tries another one again.
+pub(crate) const SELECT_RETRY: &str = "SELECT run FROM events WHERE seq <= 1 AND event LIKE $1 ORDER BY run DESC LIMIT 1";
 pub(crate) const SELECT_CANCEL: &str = "SELECT operator FROM cancel_requests WHERE run = $1 AND executor = $2";
 pub(crate) const DELETE_CANCELS: &str = "DELETE FROM cancel_requests WHERE run = $1";
 

@@ -127,6 +127,13 @@ impl SqlJournal {
         row.map(|row| sql::text(&row, "operator")).transpose()
     }
 
+    /// The newest run that tries `run` again, if there is one.
+    pub async fn tried_again_by(&self, run: RunId) -> Result<Option<RunId>, JournalError> {
+        let select = sqlx::query(sql::SELECT_RETRY).bind(format!("%\"retry_of\":{{\"run\":\"{run}\"%"));
+        let row = select.fetch_optional(&self.pools.readers).await.map_err(|source| self.failed(source))?;
+        row.map(|row| sql::run_id(&sql::text(&row, "run")?)).transpose()
+    }
+
     pub(crate) fn writer(&self) -> &AnyPool {
         &self.pools.writer
     }

@@ -16,7 +16,12 @@ use std::path::Path;
 pub fn run(context: &Context, args: &RetryArgs) -> Result<ExitStatus, Failure> {
     let (run, stored) = execution::block_on(async {
         let journal = execution::open_journal(context).await?;
-        load(&journal, &args.run.run).await
+        let (run, stored) = load(&journal, &args.run.run).await?;
+        // What that later run has done is not known to this one: it would be done twice.
+        match journal.tried_again_by(run).await.map_err(Failure::engine)? {
+            Some(later) => Err(tried_again(run, later, &args.from)),
+            None => Ok((run, stored)),
+        }
     })?;
     let header = &stored.header;
     let (file, _) = header.sources.first().ok_or_else(|| Failure::engine("the journal kept no text of the runbook"))?;
@@ -40,6 +45,13 @@ pub fn run(context: &Context, args: &RetryArgs) -> Result<ExitStatus, Failure> {
     exec::confirm(context, &prepared.runbook, args.yes)?;
     let outside = execution::outside_window(args.outside_window);
     exec::begin(context, &prepared, &plan, Start { environment, outside, told: &args.run.told, retry_of: Some(retry) })
+}
+
+fn tried_again(run: RunId, later: RunId, from: &str) -> Failure {
+    let (run, later) = (run.short(), later.short());
+    Failure::usage(format!("run {run} was tried again by run {later}, which knows what both have done"))
+        .hint(format!("`runbook show {later}` says how it ended"))
+        .hint(format!("to go on from there: `runbook retry {later} --from {}`", runbook_text::argument(from)))
 }
 
 fn retry(
