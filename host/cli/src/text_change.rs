@@ -44,9 +44,10 @@ impl TextChange {
             for change in hunk.iter_changes() {
                 let shown = line(change.value().strip_suffix('\n').unwrap_or(change.value()));
                 let _ = writeln!(text, "    {}{shown}", change.tag());
+                let seen = change.value().chars().filter(|c| is_seen(*c));
                 match change.tag() {
-                    ChangeTag::Delete => removed.extend(shown.split_whitespace()),
-                    ChangeTag::Insert => added.extend(shown.split_whitespace()),
+                    ChangeTag::Delete => removed.extend(seen),
+                    ChangeTag::Insert => added.extend(seen),
                     ChangeTag::Equal => {}
                 }
             }
@@ -57,6 +58,11 @@ impl TextChange {
         }
         text.trim_end().to_owned()
     }
+}
+
+/// Whether a reader of the difference sees the character.
+fn is_seen(c: char) -> bool {
+    !c.is_whitespace() && runbook_text::first_hidden(c.encode_utf8(&mut [0; 4])).is_none()
 }
 
 #[cfg(test)]
@@ -81,7 +87,9 @@ mod tests {
     fn a_text_steers_no_terminal_and_begins_no_line_of_its_own() {
         let text = rendered(Some("a = 1\n"), Some("a = 1 # \u{1b}[2K\rnothing\u{202e}\u{2028}+b\n"));
         assert!(text.chars().all(|c| c == '\n' || runbook_text::first_hidden(&c.to_string()).is_none()), "{text:?}");
-        assert_eq!(text.lines().count(), 4, "{text}");
+        // A carriage return ends a line of the text, which is shown as one more line of the difference.
+        assert_eq!(text.lines().count(), 5, "{text}");
+        assert!(text.lines().skip(2).all(|line| line.starts_with("    -") || line.starts_with("    +")), "{text}");
     }
 
     #[test]

@@ -1,15 +1,15 @@
 //! The names of slots. Each is noted where it is written, so that `runbook plugin build` finds one that `plugin.toml` does not have.
 
-/// The custom section of a plugin's module in which [`slot!`](crate::slot) notes names.
+/// The custom section of a plugin's module in which [`slot!`](macro@crate::slot) notes names.
 #[doc(hidden)]
 pub const SECTION: &str = "runbook:slots";
 
-/// A slot of `plugin.toml`; made by [`slot!`](crate::slot).
+/// A slot of `plugin.toml`; made by [`slot!`](macro@crate::slot).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Slot(&'static str);
 
 impl Slot {
-    /// For [`slot!`](crate::slot) only: a name that was not noted is not checked.
+    /// For [`slot!`](macro@crate::slot) only: a name that was not noted is not checked.
     #[doc(hidden)]
     pub const fn noted(name: &'static str) -> Self {
         Self(name)
