@@ -314,7 +314,6 @@ fn a_journal_beside_a_database_that_names_another_file_deletes_nothing() {
     for (uses, with) in [
         ("sql:execute", "with = { statement = \"insert into t values (2)\" }"),
         ("sql:transaction", "with = { statements = [\"insert into t values (2)\"] }"),
-        ("sqlite:vacuum", ""),
     ] {
         let env = crate::home();
         let database = env.path().join("a.db");
