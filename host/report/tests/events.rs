@@ -38,6 +38,11 @@ fn of_type(root: &Value, node: &Value, name: &str) -> Vec<Value> {
         ("number", _) => vec![json!(1.5)],
         ("boolean", _) => vec![json!(true), json!(false)],
         ("null", _) => vec![Value::Null],
+        // A tuple: one value of each place.
+        ("array", _) if node["prefixItems"].is_array() => {
+            let places = node["prefixItems"].as_array().into_iter().flatten();
+            vec![places.map(|place| values(root, place)[0].clone()).collect()]
+        }
         ("array", _) => values(root, &node["items"]).into_iter().map(|item| json!([item])).chain([json!([])]).collect(),
         _ => objects(root, node),
     }
