@@ -25,7 +25,7 @@ const WASM_STACK: usize = 512 << 10;
 /// The fiber's stack: the guest's part and as much again for the host functions that run on it.
 const FIBER_STACK: usize = WASM_STACK + (1 << 20);
 
-/// The features that components may use. `inspect` refuses a component that uses another one, with the same list.
+/// The features that components may use. `inspect` refuses a component that uses another one, and so does the engine.
 pub(crate) fn features() -> wasmparser::WasmFeatures {
     use wasmparser::WasmFeatures;
     WasmFeatures::MUTABLE_GLOBAL
@@ -57,14 +57,8 @@ pub(crate) fn config(allocation: Allocation) -> Config {
         .memory_init_cow(true)
         // The text of a trap is enough; addresses of a stripped plugin help nobody.
         .wasm_backtrace_details(WasmBacktraceDetails::Disable)
-        .wasm_simd(false)
-        .wasm_relaxed_simd(false)
-        .wasm_tail_call(false)
-        .wasm_multi_memory(false)
-        .wasm_memory64(false)
-        .wasm_custom_page_sizes(false)
-        .wasm_wide_arithmetic(false)
-        .wasm_component_model(true);
+        // What the reader refuses the engine refuses too, whatever it was built with: one list, not a switch for each proposal.
+        .wasm_features(wasmparser::WasmFeatures::all().difference(features()), false);
     match allocation {
         Allocation::OnDemand => config.allocation_strategy(InstanceAllocationStrategy::OnDemand),
         Allocation::Pooling { instances } => config

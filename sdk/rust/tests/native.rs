@@ -61,6 +61,7 @@ const CALLS: &[(&str, fn())] = &[
     ("files/reader.digest", || drop(directory().digest("a"))),
     ("files/writer.write", || drop(directory().write("a", b""))),
     ("files/writer.remove", || drop(directory().remove("a"))),
+    ("process/inspector.run", || drop(process::Program::slot(slot!("program")).inspect())),
     ("process/runner.run", || drop(process::Program::slot(slot!("program")).run())),
     ("secrets/metadata.describe", || drop(secrets::SecretSlot::slot(slot!("token")).describe())),
     ("secrets/reveal.reveal", || drop(secrets::SecretSlot::slot(slot!("token")).reveal())),
