@@ -1,4 +1,4 @@
-//! Builds the bundled plugins for wasm and packs them, so that the program carries them.
+//! Builds the bundled plugins for wasm and packs them, so that the program carries them. It carries the pages of `docs/errors`, too.
 
 use runbook_pack::PackError;
 use runbook_pack::cargo::{BuildError, Profile, TargetDir, build};
@@ -9,7 +9,7 @@ fn main() {
     // Asked when it runs, not when it was compiled: a target folder may have been copied to another checkout.
     let root = PathBuf::from(std::env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets CARGO_MANIFEST_DIR")).join("../..");
     let out = PathBuf::from(std::env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
-    for watched in ["plugins", "sdk/rust", "wit", "Cargo.lock"] {
+    for watched in ["plugins", "sdk/rust", "wit", "Cargo.lock", "docs/errors"] {
         println!("cargo::rerun-if-changed={}", root.join(watched).display());
     }
     // A target folder of its own: the outer cargo holds the lock on the other one.
@@ -31,6 +31,23 @@ fn main() {
     }
     table.push_str("];\n");
     std::fs::write(out.join("bundled.rs"), table).expect("OUT_DIR can be written");
+    std::fs::write(out.join("pages.rs"), pages(&root.join("docs/errors"))).expect("OUT_DIR can be written");
+}
+
+/// The table of the pages that explain a code, one for each file but the index.
+fn pages(folder: &Path) -> String {
+    let entries = std::fs::read_dir(folder).expect("the repository has a folder `docs/errors`");
+    let mut files: Vec<PathBuf> = entries.map(|entry| entry.expect("a folder can be listed").path()).collect();
+    files.retain(|path| path.extension().is_some_and(|extension| extension == "md") && !path.ends_with("README.md"));
+    files.sort();
+    let mut table = String::from("/// Every page, sorted by code.\nconst PAGES: &[Page] = &[\n");
+    for file in files {
+        let code = file.file_stem().and_then(|name| name.to_str()).expect("a page is named by its code");
+        writeln!(table, "    Page {{ code: {code:?}, text: include_str!({:?}) }},", file.display().to_string())
+            .expect("strings can be written");
+    }
+    table.push_str("];\n");
+    table
 }
 
 fn plugin_folders(plugins: &Path) -> Vec<PathBuf> {

@@ -4,7 +4,7 @@ use crate::{home, repository};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-fn files(folder: &Path, extension: &str, found: &mut Vec<PathBuf>) {
+pub(crate) fn files(folder: &Path, extension: &str, found: &mut Vec<PathBuf>) {
     for entry in std::fs::read_dir(folder).expect("readable") {
         let path = entry.expect("an entry").path();
         if path.is_dir() {
@@ -38,8 +38,11 @@ fn every_test_that_a_document_names_is_there() {
 #[test]
 fn every_link_between_documents_leads_somewhere() {
     let root = repository();
-    let mut documents: Vec<PathBuf> = ["README.md", "ARCHITECTURE.md", "BENCHMARKS.md"].map(|name| root.join(name)).to_vec();
-    files(&root.join("docs"), "md", &mut documents);
+    let at_the_top = std::fs::read_dir(&root).expect("readable").map(|entry| entry.expect("an entry").path());
+    let mut documents: Vec<PathBuf> = at_the_top.filter(|path| path.extension().is_some_and(|end| end == "md")).collect();
+    for folder in ["docs", "plugins", "sdk"] {
+        files(&root.join(folder), "md", &mut documents);
+    }
     for document in documents {
         let text = std::fs::read_to_string(&document).expect("readable");
         for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
@@ -51,6 +54,34 @@ fn every_link_between_documents_leads_somewhere() {
             assert!(target.exists(), "{}: `{link}` leads nowhere", document.display());
         }
     }
+}
+
+/// The index names each decision once, in the order of its number, with its title and status; each decision says why and what follows.
+#[test]
+fn the_index_of_decisions_lists_each_of_them_in_order() {
+    let folder = repository().join("docs/adr");
+    let mut decisions = Vec::new();
+    files(&folder, "md", &mut decisions);
+    decisions.retain(|path| !path.ends_with("README.md"));
+    decisions.sort();
+    let index = std::fs::read_to_string(folder.join("README.md")).expect("readable");
+    let rows: Vec<&str> = index.lines().filter(|line| line.starts_with("| [")).collect();
+    let mut expected = Vec::new();
+    for (number, path) in (1..).zip(&decisions) {
+        let name = path.file_name().and_then(|name| name.to_str()).expect("a name");
+        let text = std::fs::read_to_string(path).expect("readable");
+        assert!(name.starts_with(&format!("{number:04}-")), "{name}: the next number is {number}");
+        let title = text.lines().next().and_then(|line| line.strip_prefix("# ")).expect("a title");
+        assert!(title.starts_with(&format!("{number}. ")), "{name}: `{title}`");
+        let status = text.lines().find_map(|line| line.strip_prefix("Status: ")).expect("a status");
+        for part in ["\n## Context\n", "\n## Decision\n", "\n## Consequences\n"] {
+            let said = text.split(part).nth(1).unwrap_or_else(|| panic!("{name} has no `{}`", part.trim()));
+            assert!(said.split("\n## ").next().is_some_and(|said| said.trim().len() > 40), "{name}: `{}` is empty", part.trim());
+        }
+        expected.push(format!("| [{title}]({name}) | {} |", status.split(',').next().unwrap_or_default()));
+    }
+    assert!(expected.len() > 25, "{} decisions", expected.len());
+    assert_eq!(rows, expected);
 }
 
 /// The boundary and the trust file of the guide are good, and the emergency has the findings that it shows.

@@ -14,6 +14,7 @@ mod crash;
 mod crash_matrix;
 mod docs;
 mod emergency;
+mod error_pages;
 mod events;
 mod explain;
 mod fmt;

@@ -1,7 +1,7 @@
 //! What a plugin may do: manifests (declared), targets and grants (granted), and the one gate that decides every call.
 //!
 //! This crate is pure: no I/O, no async, no wasm. The same [`gate::decide`] answers the runtime, the audit and the tests, so
-//! what a report says is what the runtime does. The design is in `ARCHITECTURE.md` under "Authority".
+//! what a report says is what the runtime does. The decisions behind it are in `docs/adr`, the threats and tests in `docs/security.md`.
 #![deny(missing_docs)]
 
 pub mod boundary;

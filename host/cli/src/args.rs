@@ -95,7 +95,7 @@ pub enum Command {
     },
     /// Format runbooks and suites; what they say stays the same
     Fmt(FmtArgs),
-    /// Explain a key of a file, such as step.retry
+    /// Explain a code, such as E0231, or a key of a file, such as step.retry
     Explain(ExplainArgs),
     /// Print the JSON Schema of a kind of file, for editors
     Schema {
@@ -236,7 +236,7 @@ pub struct FmtArgs {
 /// `runbook explain`
 #[derive(Debug, ClapArgs)]
 pub struct ExplainArgs {
-    /// The key, such as `step.retry.on`; without one, all at the top
+    /// The code, such as `E0231` or `RB004`, or the key, such as `step.retry.on`; without one, all keys at the top
     #[arg(add = ArgValueCompleter::new(completion::keys))]
     pub key: Option<String>,
     /// Of which kind of file

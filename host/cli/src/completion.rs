@@ -94,6 +94,10 @@ pub fn plugins(current: &OsStr) -> Vec<Candidate> {
 /// Keys of runbooks.
 pub fn keys(current: &OsStr) -> Vec<Candidate> {
     let Some(typed) = current.to_str() else { return Vec::new() };
+    // Keys are written in small letters, codes are not.
+    if typed.starts_with(|first: char| first.is_ascii_uppercase()) {
+        return begin_with(typed, crate::commands::explain::codes().map(|(code, title)| (code.to_owned(), title.to_owned())));
+    }
     let above = typed.rsplit_once('.').map_or("", |(above, _)| above);
     let Ok(found) = find(&schema(FileKind::Runbook), above) else { return Vec::new() };
     let whole = |key: String| if above.is_empty() { key } else { format!("{above}.{key}") };

@@ -74,6 +74,18 @@ impl Failure {
         causes
     }
 
+    /// The code under which `runbook explain` has more to say, such as `E0509`: of the error, or of the first cause that has one.
+    pub fn code(error: &(dyn Error + 'static)) -> Option<&'static str> {
+        let mut next = Some(error);
+        while let Some(error) = next {
+            if let Some(error) = error.downcast_ref::<runbook_journal::JournalError>() {
+                return Some(error.code());
+            }
+            next = error.source();
+        }
+        None
+    }
+
     /// How the program ends.
     pub fn status(&self) -> ExitStatus {
         match self {

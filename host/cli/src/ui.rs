@@ -181,7 +181,8 @@ pub fn failure(context: Option<&Context>, failure: &Failure) {
         Failure::Findings { diagnostics, .. } => note_painted(&render_diagnostics(diagnostics, color)),
         Failure::Error { error, hints, .. } => {
             let mut text = Painted::default();
-            text.push("error:", "1;31", color);
+            let code = Failure::code(error.as_ref()).map_or_else(String::new, |code| format!("[{code}]"));
+            text.push(&format!("error{code}:"), "1;31", color);
             text.push_quoted(&format!(" {error}"));
             for cause in Failure::causes(error.as_ref()) {
                 text.push("\n  because ", "", color);

@@ -74,6 +74,8 @@ pub struct Packed {
     /// Slots of the manifest that the code names nowhere, sorted. Empty if the code does not say which it names, as in other
     /// languages than Rust.
     pub unnamed_slots: Vec<String>,
+    /// What is odd in the manifest and not wrong, each at its line.
+    pub warnings: Diagnostics,
 }
 
 /// Packs a core module with its manifest.
@@ -81,7 +83,7 @@ pub struct Packed {
 /// # Errors
 /// [`PackError`] says what is wrong with the manifest or the module, or that they do not fit each other.
 pub fn pack(module: &[u8], manifest: &Arc<Source>) -> Result<Packed, PackError> {
-    let mut manifest = read_manifest(manifest)?;
+    let (mut manifest, warnings) = read_manifest(manifest)?;
     if wasmparser::Parser::is_component(module) {
         return Err(PackError::AlreadyComponent);
     }
@@ -89,14 +91,16 @@ pub fn pack(module: &[u8], manifest: &Arc<Source>) -> Result<Packed, PackError> 
     let unnamed_slots = slots::compare(&noted, &manifest)?;
     let component = encode(&module)?;
     merge(&mut manifest, describe::describe(&module)?)?;
-    Ok(Packed { component: with_section(component, SECTION, &manifest.to_section()), unnamed_slots })
+    Ok(Packed { component: with_section(component, SECTION, &manifest.to_section()), unnamed_slots, warnings })
 }
 
-/// Reads a manifest, and refuses it with all that is wrong with it.
-pub(crate) fn read_manifest(source: &Arc<Source>) -> Result<Manifest, PackError> {
+/// Reads a manifest with its warnings, and refuses it with all that is wrong with it.
+pub(crate) fn read_manifest(source: &Arc<Source>) -> Result<(Manifest, Diagnostics), PackError> {
     let mut diagnostics = Diagnostics::default();
-    let manifest = Manifest::parse(source, &mut diagnostics).filter(|_| !diagnostics.has_errors());
-    manifest.ok_or(PackError::Manifest(diagnostics))
+    match Manifest::parse(source, &mut diagnostics).filter(|_| !diagnostics.has_errors()) {
+        Some(manifest) => Ok((manifest, diagnostics)),
+        None => Err(PackError::Manifest(diagnostics)),
+    }
 }
 
 fn encode(module: &[u8]) -> Result<Vec<u8>, PackError> {

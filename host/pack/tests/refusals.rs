@@ -50,6 +50,16 @@ fn what_is_no_module_is_refused() {
 }
 
 #[test]
+fn a_slot_that_no_operation_uses_is_a_warning_and_packs() {
+    let other = "\n[slots.other]\ncapability = \"sql\"\nverbs = [\"query\"]\nreason = \"the database\"\n";
+    let packed = pack(&MODULE, &source(&(manifest() + other))).expect("a warning is no error");
+    let warnings: Vec<_> = packed.warnings.iter().map(|warning| (warning.code, warning.message.as_str())).collect();
+    assert_eq!(warnings, [("E0302", "slot `other` is used by no operation")]);
+    let clean = pack(&MODULE, &source(&manifest())).expect("the module packs");
+    assert!(clean.warnings.is_empty(), "{:?}", clean.warnings);
+}
+
+#[test]
 fn mistakes_of_the_manifest_are_all_shown() {
     let text = manifest().replace("capability = \"http\"", "capability = \"htp\"").replace("kind = \"step\"", "kind = \"stp\"");
     let Err(PackError::Manifest(diagnostics)) = pack(&MODULE, &source(&text)) else { panic!("the manifest has mistakes") };

@@ -9,7 +9,7 @@ mod completions;
 mod doctor;
 mod dry_run;
 pub mod exec;
-mod explain;
+pub mod explain;
 mod fmt;
 mod help;
 mod lock;

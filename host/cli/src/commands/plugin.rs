@@ -68,7 +68,7 @@ pub fn run(context: &Context, command: PluginCommand) -> Result<ExitStatus, Fail
         PluginCommand::Keygen { output } => signatures::keygen(&output),
         PluginCommand::Sign { file, key } => signatures::sign(&file, &key),
         PluginCommand::Verify { file } => signatures::verify(context, &file),
-        PluginCommand::Build { folder, output } => build(&folder, output),
+        PluginCommand::Build { folder, output } => build(context, &folder, output),
     }
 }
 
@@ -194,7 +194,7 @@ fn slots(manifest: &Manifest) -> Vec<Vec<String>> {
     manifest.slots.iter().map(row).collect()
 }
 
-fn build(folder: &Path, output: Option<PathBuf>) -> Result<ExitStatus, Failure> {
+fn build(context: &Context, folder: &Path, output: Option<PathBuf>) -> Result<ExitStatus, Failure> {
     let folder = std::path::absolute(folder)?;
     ui::note(&format!("building `{}`", folder.display()));
     let packed = match runbook_pack::cargo::build(std::slice::from_ref(&folder), &TargetDir::OfWorkspace, Profile::Release) {
@@ -206,6 +206,9 @@ fn build(folder: &Path, output: Option<PathBuf>) -> Result<ExitStatus, Failure> 
         }
         Err(error) => return Err(Failure::usage(error)),
     };
+    if !packed.warnings.is_empty() {
+        ui::note_painted(&ui::render_diagnostics(&packed.warnings, context.color_stderr.into()));
+    }
     let component = packed.component;
     let inspected = inspect(component.clone()).map_err(Failure::refused)?;
     let path = output.unwrap_or_else(|| folder.join(format!("{}.wasm", inspected.manifest.name)));
