@@ -13,7 +13,7 @@ pub use contain::{Exceeded, Nearest};
 pub(crate) use parse::read_values;
 
 use crate::capability::Capability;
-use crate::extent::{Dimension, Values};
+use crate::extent::{Dimension, Text, Values};
 use crate::pattern::AddressClass;
 use runbook_document::{Source, Span};
 use std::collections::{BTreeMap, BTreeSet};
@@ -49,6 +49,7 @@ pub struct Rule {
 pub const DEFAULTS: &[(Capability, Dimension, &str)] = &[
     (Capability::Http, Dimension::Addresses, "every class but metadata and reserved"),
     (Capability::Sql, Dimension::Superuser, "false"),
+    (Capability::Process, Dimension::Environment, "any variable that makes no program run other code or read other files"),
 ];
 
 impl Boundary {
@@ -80,6 +81,7 @@ impl Rule {
                     classes: AddressClass::all().filter(|class| !unusual.contains(class)).collect(),
                     named: BTreeSet::new(),
                 },
+                Dimension::Environment => Values::Texts(BTreeSet::from([Text::PlainVariable])),
                 _ => Values::flag(false.into()),
             };
             self.values.insert(*dimension, values);

@@ -127,6 +127,10 @@ fn read_text(reader: &mut Reader<'_>, capability: Capability, row: &DimensionRow
             None
         }
         Shape::Directory => Some(Text::Directory(crate::target::lexical(Path::new(&text.value)).to_string_lossy().into_owned())),
+        // A name by itself is that name with any value.
+        _ if row.dimension == Dimension::Environment && !text.value.contains('=') => {
+            Some(Text::Glob(format!("{}=*", text.value)))
+        }
         _ if text.value.contains('*') => Some(Text::Glob(text.value)),
         _ if row.dimension == Dimension::Hosts => Some(Text::Exact(text.value.to_ascii_lowercase())),
         _ => Some(Text::Exact(text.value)),

@@ -519,3 +519,28 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_variable_that_steers_a_program_is_outside_of_a_rule_that_does_not_name_it() {
+    let rule = |more: &str| format!("[[allow]]\ncapability = \"process\"\nverbs = [\"run\"]\nprograms = [\"/opt/x\"]\n{more}");
+    let check = |variables: &str, more: &str| {
+        witness("process", &["run"], &format!("process = \"/opt/x\"\nenvironment = {{ {variables} }}"), &rule(more))
+    };
+    let silent = "";
+    assert_eq!(check("LANG = \"C\", TOKEN = \"secret:t\"", silent), None);
+    for name in
+        ["LD_PRELOAD", "ld_preload", "BASH_ENV", "PATH", "PYTHONPATH", "NODE_OPTIONS", "GIT_SSH", "HOME", "https_proxy", "PSQLRC"]
+    {
+        let found = check(&format!("LANG = \"C\", {name} = \"/x\""), silent).unwrap_or_else(|| panic!("{name} is inside"));
+        assert!(found.starts_with(&format!("run /opt/x (no argument) with {name}=/x [")), "{found}");
+    }
+    // Named, with any value or with one; what is not named is outside then, harmless or not.
+    assert_eq!(check("LD_PRELOAD = \"/x\"", "environment = [\"LD_PRELOAD\"]"), None);
+    assert_eq!(check("LD_PRELOAD = \"/x\"", "environment = [\"LD_PRELOAD=/x\"]"), None);
+    assert_eq!(check("LD_PRELOAD = \"/x\"", "environment = [\"*\"]"), None);
+    assert!(check("LD_PRELOAD = \"/y\"", "environment = [\"LD_PRELOAD=/x\"]").is_some());
+    assert!(check("LD_PRELOADX = \"/x\"", "environment = [\"LD_PRELOAD\"]").is_some());
+    assert!(check("LANG = \"C\"", "environment = [\"LD_PRELOAD\"]").is_some());
+    assert_eq!(check("PATH = \"/usr/bin\"", "environment = [\"PATH=/usr/*\", \"LANG\"]"), None);
+    assert_eq!(check("PATH = \"secret:x\"", "environment = [\"PATH=secret:*\"]"), None);
+}

@@ -64,7 +64,11 @@ impl Call {
                 format!("{verb} container {}{labelled}", get(Dimension::Containers))
             }
             Capability::Files => format!("{verb} a file below {}", get(Dimension::Directories)),
-            Capability::Process => format!("run {} {}", get(Dimension::Programs), get(Dimension::Arguments)),
+            Capability::Process => {
+                let variable = get(Dimension::Environment);
+                let with = if variable.is_empty() { String::new() } else { format!(" with {variable}") };
+                format!("run {} {}{with}", get(Dimension::Programs), get(Dimension::Arguments))
+            }
             Capability::Secrets => format!("{verb} secret `{}`", get(Dimension::Secrets)),
             Capability::Net | Capability::System | Capability::State => format!("{verb} of `{}`", self.capability),
         }

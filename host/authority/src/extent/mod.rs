@@ -195,7 +195,7 @@ fn of_process(target: &ProcessTarget, effective: &Effective, view: PathView) -> 
             target.interpreter_sha256.as_ref().map_or_else(Values::any, |digest| Values::exact([digest.as_str()])),
         ),
         (Dimension::Arguments, Values::Arguments(vec![target.arguments.clone()])),
-        (Dimension::Environment, Values::exact(target.environment.keys().cloned())),
+        (Dimension::Environment, Values::exact(target.variables())),
         (Dimension::MaxOutput, Values::AtMost(target.max_output.0)),
     ]);
     if let Some(directory) = &target.directory {

@@ -24,6 +24,8 @@ pub enum Text {
     },
     /// A directory and all that is below.
     Directory(String),
+    /// `NAME=value` of a variable that steers no program (see [`crate::target::steers`]).
+    PlainVariable,
     /// Anything at all.
     Any,
 }
@@ -84,7 +86,9 @@ impl Values {
                 let (directory, rest) = pattern.split_at(fixed);
                 Text::Glob(if directory.is_empty() { pattern.clone() } else { format!("{}{rest}", real(directory)) })
             }
-            Text::Exact(_) | Text::Directory(_) | Text::Glob(_) | Text::Path { .. } | Text::Any => text.clone(),
+            Text::Exact(_) | Text::Directory(_) | Text::Glob(_) | Text::Path { .. } | Text::PlainVariable | Text::Any => {
+                text.clone()
+            }
         };
         match self {
             Self::Texts(texts) => Self::Texts(texts.iter().map(one).collect()),
@@ -114,7 +118,7 @@ impl Values {
                     .map(|text| match text {
                         Text::Exact(path) => Text::Exact(below(path)),
                         Text::Directory(path) => Text::Directory(below(path)),
-                        Text::Glob(_) | Text::Path { .. } | Text::Any => text.clone(),
+                        Text::Glob(_) | Text::Path { .. } | Text::PlainVariable | Text::Any => text.clone(),
                     })
                     .collect(),
             ),
@@ -217,6 +221,7 @@ impl std::fmt::Display for Text {
             Self::Exact(text) | Self::Glob(text) => f.write_str(text),
             Self::Path { prefix, pattern } => write!(f, "{prefix}{pattern}"),
             Self::Directory(path) => write!(f, "{path}"),
+            Self::PlainVariable => f.write_str("any variable that steers no program"),
             Self::Any => f.write_str("*"),
         }
     }
@@ -235,6 +240,7 @@ impl Text {
                 let directory = directory.trim_end_matches('/');
                 text.strip_prefix(directory).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
             }
+            Self::PlainVariable => crate::target::steers(text.split('=').next().unwrap_or_default()).is_none(),
             Self::Any => true,
         }
     }
@@ -245,6 +251,9 @@ impl Text {
             Self::Glob(glob) => glob.split('*').map(regex::escape).collect::<Vec<_>>().join("(?s:.)*"),
             Self::Path { prefix, pattern } => format!("{}{}", regex::escape(prefix), path_expression(pattern)),
             Self::Directory(path) => format!("{}(?:/(?s:.)*)?", regex::escape(path.trim_end_matches('/'))),
+            // Variables are always literal, so they are looked up one by one and never compared as a language. If they ever were,
+            // nothing would be covered.
+            Self::PlainVariable => r"[^\s\S]".to_owned(),
             Self::Any => "(?s:.)*".to_owned(),
         }
     }
@@ -303,7 +312,7 @@ impl<'a> Rest<'a> {
             .iter()
             .map(|text| match text {
                 Text::Exact(text) => Some(text),
-                Text::Glob(_) | Text::Path { .. } | Text::Directory(_) | Text::Any => None,
+                Text::Glob(_) | Text::Path { .. } | Text::Directory(_) | Text::PlainVariable | Text::Any => None,
             })
             .collect();
         if let Some(exact) = exact {

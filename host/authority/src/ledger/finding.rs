@@ -1,11 +1,14 @@
 //! What somebody should look at: one table of rules, one finding for each place where a rule holds.
 
 use super::open_grant::OpenGrant;
-use super::{Origin, Place, PluginEntry, Row, RunbookEntry, Standing};
-use crate::capability::Risk;
+use super::{Origin, Place, PluginEntry, Row, RunbookEntry, Standing, program_text};
+use crate::capability::{Risk, Verb};
+use crate::extent::Dimension;
 use crate::ledger::flow::{SinkKind, SourceKind};
 use crate::pattern::AddressClass;
+use crate::target::TargetKind;
 use serde::Serialize;
+use std::path::{Path, PathBuf};
 
 /// A rule of the review.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -42,6 +45,10 @@ pub enum FindingRule {
     Unsigned,
     /// A program of the system's packages is run, and its file is not pinned.
     SystemProgram,
+    /// A variable by which a program runs other code or reads other files.
+    SteeringVariable,
+    /// A step may write what decides over the runbook: its lockfile, itself, what it includes.
+    OwnRunbook,
 }
 
 /// One row of the table.
@@ -82,10 +89,12 @@ rules! {
     MetadataAddress "RB009" "metadata-address" Critical "A metadata service of a cloud, which hands out credentials, may be reached." "Remove `metadata` from the target's `addresses`.";
     DeclaredUnused "RB010" "declared-unused" Low "A slot declares a verb that the code cannot use." "Ask the author to remove it from plugin.toml.";
     InertWasi "RB011" "inert-wasi" Info "The component imports WASI and is given one with nothing in it." "Nothing, if that is expected of its toolchain.";
-    OpenInterpreter "RB012" "open-interpreter" Critical "A program that runs what its arguments say is given an argument that is open: that is any command." "Fix each argument, or grant the program that is meant instead of the interpreter. A `sha256` does not help here.";
+    OpenInterpreter "RB012" "open-interpreter" Critical "A program that runs texts (a shell, a language, psql) may be given its text by the plugin: as an argument that is open, on standard input, or in a file that a step may write. That is any command." "Fix each argument, name the text by one of them, keep it where no step writes, or grant the program that is meant instead of the interpreter. A `sha256` of the interpreter does not help here.";
     SystemDirectory "RB013" "system-directory" High "A directory is granted that holds the system, everybody's files, or keys." "Grant the folder below it that is meant.";
     EveryContainer "RB014" "every-container" High "The filter lets every container of the engine through." "Name the containers by `name`, `label` or `project`.";
     SystemProgram "RB016" "system-program" Low "A program of the system's packages is run, whose file changes with each upgrade. Only root can exchange it." "Add its `sha256` if an upgrade must be reviewed, too.";
+    SteeringVariable "RB017" "steering-variable" High "A program gets a variable by which it runs other code, reads other files or connects elsewhere, whatever its path and digest." "Remove the variable, or list it with its value as `environment` of the boundary's rule.";
+    OwnRunbook "RB018" "own-runbook" High "A directory is granted for writing that holds the runbook itself: a step can change what runs next time, and the lockfile that would tell." "Grant a folder below it, such as `files = \"./dumps\"`.";
     Unsigned "RB015" "unsigned-plugin" Medium "A plugin file bears no signature of a key that the trust file accepts." "Have it reviewed and signed: `runbook plugin sign FILE --key KEY`.";
 }
 
@@ -174,9 +183,12 @@ fn of_plugin(plugin: &PluginEntry) -> Vec<Finding> {
 
 fn of_runbook(runbook: &RunbookEntry) -> Vec<Finding> {
     let mut findings = Vec::new();
+    let writable = written_directories(runbook);
     for step in &runbook.steps {
         let subject = format!("step `{}` of {}", step.step, runbook.file);
         findings.extend(step.rows.iter().flat_map(|row| of_row(&subject, row)));
+        findings.extend(step.rows.iter().flat_map(|row| of_written_texts(&subject, row, &writable)));
+        findings.extend(step.rows.iter().filter_map(|row| of_own_files(&subject, row, &runbook.decided_by)));
     }
     for flow in &runbook.flows {
         let worth_protecting = match flow.source.kind {
@@ -191,6 +203,46 @@ fn of_runbook(runbook: &RunbookEntry) -> Vec<Finding> {
         }
     }
     findings
+}
+
+/// The directories in which any step of the runbook may write, each with `slot` and step.
+fn written_directories(runbook: &RunbookEntry) -> Vec<(&Path, String)> {
+    let mut directories = Vec::new();
+    for step in &runbook.steps {
+        for row in &step.rows {
+            if let Some(TargetKind::Files(files)) = row.target.as_ref().map(|target| &target.kind)
+                && row.verb == Verb::FilesWrite.full_name()
+            {
+                directories.push((files.root.real(), format!("slot `{}` of step `{}`", row.slot, step.step)));
+            }
+        }
+    }
+    directories
+}
+
+/// A directory for writing in which something lies that decides what the runbook does.
+fn of_own_files(subject: &str, row: &Row, decided_by: &[PathBuf]) -> Option<Finding> {
+    let (granted, target) = (row.granted.as_ref()?, row.target.as_ref()?);
+    let TargetKind::Files(files) = &target.kind else { return None };
+    let directory = files.root.real();
+    let own = decided_by.iter().find(|file| super::changes(&row.verb) && file.starts_with(directory))?;
+    let message = format!("slot `{}` may `{}` in `{}`, where `{}` lies", row.slot, row.verb, directory.display(), own.display());
+    Some(finding(FindingRule::OwnRunbook, subject, message, Location::Line(granted.place.clone())))
+}
+
+/// A program whose text lies where a step of the same runbook may write.
+fn of_written_texts(subject: &str, row: &Row, writable: &[(&Path, String)]) -> Vec<Finding> {
+    let (Some(granted), Some(TargetKind::Process(process))) = (&row.granted, row.target.as_ref().map(|target| &target.kind))
+    else {
+        return Vec::new();
+    };
+    let found = program_text::of(process).into_iter().flat_map(|text| {
+        writable.iter().filter_map(move |(directory, by)| {
+            let what = text.below(directory)?;
+            Some(format!("slot `{}` runs {what}, and {by} may write in `{}`: any command", row.slot, directory.display()))
+        })
+    });
+    found.map(|message| finding(FindingRule::OpenInterpreter, subject, message, Location::Line(granted.place.clone()))).collect()
 }
 
 fn of_row(subject: &str, row: &Row) -> Vec<Finding> {
@@ -214,6 +266,10 @@ fn of_row(subject: &str, row: &Row) -> Vec<Finding> {
             OpenGrant::Interpreter { program, argument } => push(
                 FindingRule::OpenInterpreter,
                 format!("slot `{}` may run `{program}` with {argument} as an argument: any command", row.slot),
+            ),
+            OpenGrant::ReadsInput { program } => push(
+                FindingRule::OpenInterpreter,
+                format!("slot `{}` may give `{program}` its commands on standard input: any command", row.slot),
             ),
             OpenGrant::SystemDirectory { directory } => {
                 push(FindingRule::SystemDirectory, format!("slot `{}` may `{}` below `{directory}`", row.slot, row.verb));
@@ -242,6 +298,12 @@ fn of_row(subject: &str, row: &Row) -> Vec<Finding> {
             push(FindingRule::AnyStatement, format!("slot `{}` may run every statement on {}", row.slot, granted.what));
         }
         _ => {}
+    }
+    for variable in reach(Dimension::Environment.key()) {
+        let name = variable.split('=').next().unwrap_or_default();
+        if let Some(steers) = crate::target::steers(name) {
+            push(FindingRule::SteeringVariable, format!("slot `{}` sets {variable}, which {}", row.slot, steers.sentence()));
+        }
     }
     if has("superuser", "true") {
         push(FindingRule::Superuser, format!("slot `{}` is bound to {}", row.slot, granted.what));

@@ -5,7 +5,9 @@
 
 pub mod finding;
 pub mod flow;
+mod interpreter;
 mod open_grant;
+mod program_text;
 #[cfg(test)]
 mod tests;
 mod used;
@@ -22,6 +24,8 @@ use crate::manifest::Manifest;
 use crate::target::{PathView, Target};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::Arc;
 
 /// The version of the JSON form.
 pub const FORMAT: u32 = 1;
@@ -103,6 +107,9 @@ pub struct RunbookEntry {
     pub steps: Vec<StepEntry>,
     /// What can reach what.
     pub flows: Vec<Flow>,
+    /// The files that decide what it does, absolute and without links: its texts, its plugins, its lockfile. For findings only.
+    #[serde(skip)]
+    pub decided_by: Vec<PathBuf>,
 }
 
 /// One call of a runbook.
@@ -144,6 +151,9 @@ pub struct Row {
     /// What is too open about the grant.
     #[serde(skip)]
     open: Vec<open_grant::OpenGrant>,
+    /// The target itself, for what only shows when the rows of a runbook are looked at together.
+    #[serde(skip)]
+    target: Option<Arc<Target>>,
 }
 
 /// What a verb is granted on.
@@ -249,6 +259,7 @@ impl PluginEntry {
                 boundary: None,
                 used: lens.used.map(|used| used.by_plugin(component.digest, name, *verb)),
                 open: Vec::new(),
+                target: None,
             })
         });
         Self {
@@ -289,7 +300,7 @@ fn rows_of(call: &CallSite<'_>, grant: &Grant, component: &Component<'_>, effect
         slot: grant.slot.clone(),
         verb: verb.full_name(),
         risk: verb.row().risk,
-        sentence: verb.row().sentence.replace("{}", &grant.target.describe()) + &narrowed(&extent, verb),
+        sentence: verb.row().sentence.replace("{}", &grant.target.describe()) + &narrowed(&extent, verb) + &variables(&extent),
         reason: reason.clone(),
         imported: imported(verb, component.imports),
         declared: true,
@@ -297,6 +308,7 @@ fn rows_of(call: &CallSite<'_>, grant: &Grant, component: &Component<'_>, effect
         boundary: standing(lens.boundaries, &extent, verb),
         used: lens.used.map(|used| used.by_step(call.used_at, call.step, &grant.slot, verb)),
         open: open_grant::of(&grant.target.kind, verb),
+        target: Some(Arc::clone(&grant.target)),
     };
     grant.verbs.iter().map(|verb| row(*verb)).collect()
 }
@@ -351,11 +363,18 @@ fn narrowed(extent: &Extent, verb: Verb) -> String {
     only + &no
 }
 
+/// The variables that a program gets: `; with environment LANG=C, TOKEN=secret:token`.
+fn variables(extent: &Extent) -> String {
+    let Some(values) = extent.get(Dimension::Environment) else { return String::new() };
+    let words = values.words(Dimension::Environment.row().shape);
+    if words.is_empty() { String::new() } else { format!("; with environment {}", words.join(", ")) }
+}
+
 fn is_everything(text: &Text) -> bool {
     match text {
         Text::Any => true,
         Text::Path { pattern, .. } => pattern == "/**",
-        Text::Exact(_) | Text::Glob(_) | Text::Directory(_) => false,
+        Text::Exact(_) | Text::Glob(_) | Text::Directory(_) | Text::PlainVariable => false,
     }
 }
 

@@ -1,5 +1,7 @@
 //! Grants that name something and leave open what matters: a shell with any command, the root directory, every container.
 
+use super::interpreter::family_of;
+use super::program_text::{self, ProgramText};
 use crate::capability::Verb;
 use crate::pattern::ArgumentPattern;
 use crate::target::{ContainerFilter, TargetKind};
@@ -15,6 +17,11 @@ pub(super) enum OpenGrant {
         /// The pattern of the argument.
         argument: String,
     },
+    /// The program runs what it reads on standard input, and that is the plugin's.
+    ReadsInput {
+        /// The program.
+        program: String,
+    },
     /// The directory holds the system, everybody's files, or keys.
     SystemDirectory {
         /// The directory.
@@ -23,74 +30,6 @@ pub(super) enum OpenGrant {
     /// The filter lets every container through.
     EveryContainer,
 }
-
-/// Programs that run what their arguments say: shells, languages, and those that start another program. A version behind the name
-/// (`python3.11`) does not matter.
-const INTERPRETERS: &[&str] = &[
-    "sh",
-    "bash",
-    "dash",
-    "ash",
-    "zsh",
-    "ksh",
-    "mksh",
-    "fish",
-    "csh",
-    "tcsh",
-    "rbash",
-    "busybox",
-    "toybox",
-    "python",
-    "pypy",
-    "perl",
-    "ruby",
-    "node",
-    "nodejs",
-    "deno",
-    "bun",
-    "lua",
-    "luajit",
-    "php",
-    "tclsh",
-    "expect",
-    "awk",
-    "gawk",
-    "mawk",
-    "sed",
-    "env",
-    "xargs",
-    "find",
-    "sudo",
-    "doas",
-    "su",
-    "runuser",
-    "setpriv",
-    "nsenter",
-    "unshare",
-    "chroot",
-    "systemd-run",
-    "nohup",
-    "setsid",
-    "timeout",
-    "nice",
-    "ionice",
-    "stdbuf",
-    "script",
-    "ssh",
-    "docker",
-    "podman",
-    "kubectl",
-    "psql",
-    "mysql",
-    "mariadb",
-    "sqlite",
-    "git",
-    "make",
-    "vim",
-    "ed",
-    "tar",
-    "rsync",
-];
 
 /// Directories that hold the system itself, everybody's files, keys, or the state of other programs.
 const SYSTEM_DIRECTORIES: &[&str] = &[
@@ -129,7 +68,11 @@ pub(super) fn of(target: &TargetKind, verb: Verb) -> Vec<OpenGrant> {
         TargetKind::Process(process) => {
             let called = |path: &Path| interpreter(&path.display().to_string(), &process.arguments);
             let by_name = called(process.program.named());
-            if by_name.is_empty() { called(process.program.real()) } else { by_name }
+            let by_arguments = if by_name.is_empty() { called(process.program.real()) } else { by_name };
+            // A program that only reads is given no input.
+            let is_fed = verb == Verb::ProcessRun && program_text::of(process).contains(&ProgramText::Input);
+            let program = process.program.named().display().to_string();
+            by_arguments.into_iter().chain(is_fed.then_some(OpenGrant::ReadsInput { program })).collect()
         }
         TargetKind::Docker(docker) => {
             let every = is_every_container(&docker.filter).then_some(OpenGrant::EveryContainer);
@@ -156,20 +99,13 @@ fn command(patterns: &[ArgumentPattern]) -> Vec<OpenGrant> {
 }
 
 fn interpreter(program: &str, arguments: &[ArgumentPattern]) -> Vec<OpenGrant> {
-    if !is_interpreter(program) {
+    if family_of(program).is_none() {
         return Vec::new();
     }
     let open = arguments.iter().find(|pattern| is_open(pattern));
     open.map(|pattern| OpenGrant::Interpreter { program: program.to_owned(), argument: pattern.to_string() })
         .into_iter()
         .collect()
-}
-
-/// Whether a program runs what its arguments say.
-pub(super) fn is_interpreter(program: &str) -> bool {
-    let name = Path::new(program).file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    let plain = name.trim_end_matches(|c: char| c.is_ascii_digit() || c == '.' || c == '-');
-    INTERPRETERS.contains(&plain) || INTERPRETERS.contains(&name.as_str())
 }
 
 /// Whether an argument is open enough to hold a command.

@@ -40,6 +40,7 @@ fn entry(capability: &str, verbs: &[&str], target: &str, boundary: Option<&str>)
         details: Vec::new(),
         steps: vec![step],
         flows: flows(&steps),
+        decided_by: vec!["/base/r.toml".into(), "/base/runbook.lock".into()],
     }
 }
 
@@ -52,7 +53,7 @@ fn rules(capability: &str, verbs: &[&str], target: &str, boundary: Option<&str>)
 fn every_rule_has_a_row_with_an_id_of_its_own() {
     let ids: BTreeSet<_> = FINDING_RULES.iter().map(|row| row.id).collect();
     assert_eq!(ids.len(), FINDING_RULES.len());
-    assert_eq!(FINDING_RULES.len(), FindingRule::SystemProgram as usize + 1);
+    assert_eq!(FINDING_RULES.len(), FindingRule::OwnRunbook as usize + 1);
     for row in FINDING_RULES {
         assert_eq!(row.rule.row().id, row.id);
     }
@@ -89,6 +90,22 @@ fn each_rule_of_a_grant_finds_what_it_is_about_and_not_its_narrow_counterpart() 
             "open-interpreter",
         ),
         ("docker", ["exec"], "docker = { name = \"a\" }\ncommand = [\"bash\", \"-c\", { regex = \".+\" }]", "open-interpreter"),
+        (
+            "process",
+            ["run"],
+            "process = \"/bin/sh\"\nsha256 = \"0000000000000000000000000000000000000000000000000000000000000000\"",
+            "open-interpreter",
+        ),
+        ("process", ["run"], "process = \"/usr/bin/psql\"\narguments = [\"--dbname=orders\"]", "open-interpreter"),
+        ("process", ["run"], "process = \"/opt/x\"\nenvironment = { LD_PRELOAD = \"/tmp/x.so\" }", "steering-variable"),
+        (
+            "process",
+            ["inspect"],
+            "process = \"/opt/x\"\nread_only = true\nenvironment = { BASH_ENV = \"secret:x\" }",
+            "steering-variable",
+        ),
+        ("files", ["write"], "files = \".\"\naccess = \"write\"", "own-runbook"),
+        ("files", ["write"], "files = \"/\"\naccess = \"write\"", "own-runbook"),
         ("docker", ["exec"], "docker = { name = \"a\" }\ncommand = [{ regex = \".+\" }]", "open-interpreter"),
         ("docker", ["stop"], "docker = { pattern = \"*\" }", "every-container"),
         ("files", ["read"], "files = \"/\"", "system-directory"),
@@ -110,9 +127,13 @@ fn each_rule_of_a_grant_finds_what_it_is_about_and_not_its_narrow_counterpart() 
         (
             "process",
             ["run"],
-            "process = \"/usr/bin/psql\"\narguments = [{ regex = \"--dbname=[a-z]{1,20}\" }]",
+            "process = \"/usr/bin/psql\"\narguments = [{ regex = \"--dbname=[a-z]{1,20}\" }, \"-f\", \"/x.sql\"]",
             "open-interpreter",
         ),
+        ("process", ["inspect"], "process = \"/bin/sh\"\nread_only = true", "open-interpreter"),
+        ("process", ["run"], "process = \"/opt/x\"\nenvironment = { LANG = \"C\" }", "steering-variable"),
+        ("files", ["write"], "files = \"/base/dumps\"\naccess = \"write\"", "own-runbook"),
+        ("files", ["read"], "files = \"/base\"", "own-runbook"),
         ("process", ["run"], "process = \"/usr/bin/pg_dump\"\narguments = [{ regex = \".*\" }]", "open-interpreter"),
         ("docker", ["stop"], "docker = { pattern = \"app-*\" }", "every-container"),
         ("docker", ["stop"], "docker = { name = \"app\" }", "every-container"),
@@ -201,4 +222,57 @@ fn a_placed_secret_goes_where_the_target_says_and_nowhere_else() {
         "{found:#?}"
     );
     assert!(!found.iter().any(|sentence| sentence.contains("plain text")), "{found:#?}");
+}
+
+/// A runbook whose first step may write in `files` and whose second runs a program.
+fn written_then_run(files: &str, process: &str) -> Vec<String> {
+    let mut runbook = entry("files", &["write"], &format!("files = \"{files}\"\naccess = \"write\""), None);
+    runbook.steps.extend(entry("process", &["run"], process, None).steps);
+    let ledger = Ledger::new(Vec::new(), vec![runbook]);
+    let found = ledger.findings.iter().filter(|finding| finding.rule == FindingRule::OpenInterpreter);
+    found.map(|finding| finding.message.clone()).collect()
+}
+
+#[test]
+fn a_text_that_a_program_runs_and_that_a_step_may_write_is_found() {
+    for process in [
+        "process = \"/dumps/tool\"",
+        "process = \"/bin/sh\"\narguments = [\"/dumps/x.sh\"]",
+        "process = \"/bin/sh\"\narguments = [{ one_of = [\"/opt/x.sh\", \"/opt/../dumps/x.sh\"] }]",
+        "process = \"/bin/sh\"\narguments = [{ regex = \"/dumps/[a-z]{1,9}\" }]",
+        "process = \"/bin/sh\"\narguments = [{ regex = \"[a-z./]{1,9}\" }]",
+        "process = \"/bin/sh\"\ndirectory = \"/dumps\"\narguments = [{ regex = \"[a-z]{1,9}\" }]",
+        "process = \"/bin/sh\"\ndirectory = \"/dumps/sub\"\narguments = [\"./x.sh\"]",
+        "process = \"/usr/bin/psql\"\narguments = [\"-f\", \"/dumps/x.sql\"]",
+        "process = \"/usr/bin/psql\"\narguments = [\"--file=/dumps/x.sql\"]",
+        "process = \"/usr/bin/env\"\narguments = [\"sh\", \"/dumps/x.sql\"]",
+        "process = \"/usr/bin/git\"\ndirectory = \"/dumps/repository\"\narguments = [\"status\"]",
+        "process = \"/usr/bin/python3\"\ndirectory = \"/dumps\"\narguments = [\"-c\", \"import tool\"]",
+    ] {
+        let found = written_then_run("/dumps", process);
+        assert!(found.iter().any(|message| message.contains("may write in `/dumps`")), "{process}: {found:?}");
+    }
+    for process in [
+        "process = \"/opt/tool\"\narguments = [\"/dumps/x\"]",
+        "process = \"/bin/sh\"\narguments = [\"/opt/x.sh\", \"/dumps/data\"]",
+        "process = \"/bin/sh\"\narguments = [\"/dumpsters/x.sh\"]",
+        "process = \"/bin/sh\"\narguments = [{ regex = \"/opt/[a-z]{1,9}\" }]",
+        "process = \"/bin/tar\"\narguments = [\"-xf\", \"/dumps/x.tar\"]",
+        "process = \"/usr/bin/psql\"\narguments = [\"-c\", \"select 1\", \"-o\", \"/dumps/x\"]",
+    ] {
+        assert_eq!(written_then_run("/dumps", process), Vec::<String>::new(), "{process}");
+    }
+}
+
+#[test]
+fn every_variable_of_a_program_is_shown_with_its_value_and_a_secret_by_its_name() {
+    let target = "process = \"/opt/x\"\nenvironment = { LANG = \"C\", TOKEN = \"secret:token\", LD_PRELOAD = \"/tmp/x.so\" }";
+    let ledger = Ledger::new(Vec::new(), vec![entry("process", &["run"], target, None)]);
+    let row = ledger.runbooks[0].steps[0].rows.iter().find(|row| row.slot == "s" && row.verb == "process.run").expect("granted");
+    assert!(row.sentence.ends_with("; with environment LANG=C, LD_PRELOAD=/tmp/x.so, TOKEN=secret:token"), "{}", row.sentence);
+    let reach = &row.granted.as_ref().expect("granted").reach["environment"];
+    assert_eq!(reach, &["LANG=C", "LD_PRELOAD=/tmp/x.so", "TOKEN=secret:token"]);
+    let found: Vec<_> = ledger.findings.iter().filter(|finding| finding.rule == FindingRule::SteeringVariable).collect();
+    assert_eq!(found.len(), 1);
+    assert_eq!(found[0].message, "slot `s` sets LD_PRELOAD=/tmp/x.so, which can make the program run other code");
 }

@@ -207,3 +207,25 @@ fn format_1_is_read_and_holds_no_text() {
     assert!(read.texts.is_empty());
     assert_eq!(read.plugins.iter().collect::<Vec<_>>(), ["p"], "those that were granted something");
 }
+
+#[test]
+fn another_value_of_a_variable_is_a_difference() {
+    let with = |variables: &str| {
+        snapshot(&[(
+            "one",
+            effective_for("process", &["run"], &format!("process = \"/opt/x\"\nenvironment = {{ {variables} }}")),
+        )])
+    };
+    for (old, new, direction) in [
+        ("A = \"1\"", "A = \"2\"", Some("widened")),
+        ("A = \"*\"", "A = \"2\"", Some("widened")),
+        ("A = \"1\"", "A = \"secret:x\"", Some("widened")),
+        ("A = \"1\"", "A = \"1\", B = \"2\"", Some("widened")),
+        ("A = \"1\", B = \"2\"", "A = \"1\"", Some("narrowed")),
+        ("A = \"1\"", "A = \"1\"", None),
+        ("A = \"*\"", "A = \"*\"", None),
+    ] {
+        let found = crate::diff::diff(&reread(&with(old)), &with(new));
+        assert_eq!(found.first().map(|change| change.direction.name()), direction, "{old} → {new}: {found:?}");
+    }
+}

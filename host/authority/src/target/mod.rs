@@ -12,6 +12,7 @@ mod http;
 mod process;
 mod secret;
 mod sql;
+mod variable;
 
 pub use docker::{ContainerFacts, ContainerFilter, DockerTarget, NO_NETWORK};
 pub use files::{FileAccess, FilesTarget};
@@ -22,6 +23,7 @@ pub(crate) use process::read_argument_patterns;
 pub use process::{EnvironmentValue, ProcessTarget};
 pub use secret::{SecretFormat, SecretPlace, SecretPosition, SecretTarget};
 pub use sql::{SqlAddress, SqlTarget, TlsMode};
+pub use variable::{Steers, steers};
 
 use crate::capability::{Capability, Verb};
 use runbook_document::{Diagnostic, Diagnostics, Key, Located, Reader, Source, Span, Table, Value};

@@ -1,5 +1,6 @@
 //! A program.
 
+use super::variable::is_name;
 use super::{Folder, HostPath, secret_reference};
 use crate::digest::Digest;
 use crate::pattern::ArgumentPattern;
@@ -16,6 +17,30 @@ pub enum EnvironmentValue {
     /// The secret of this name.
     Secret(String),
 }
+
+impl EnvironmentValue {
+    /// As the target writes it: a secret is its name.
+    pub fn written(&self) -> String {
+        match self {
+            Self::Plain(text) => text.clone(),
+            Self::Secret(name) => format!("secret:{name}"),
+        }
+    }
+}
+
+/// The variables by which libpq is told where to connect to, and as whom.
+const CONNECTION_VARIABLES: &[&str] = &[
+    "PGHOST",
+    "PGHOSTADDR",
+    "PGPORT",
+    "PGUSER",
+    "PGDATABASE",
+    "PGPASSWORD",
+    "PGPASSFILE",
+    "PGSERVICE",
+    "PGSERVICEFILE",
+    "PGSSLMODE",
+];
 
 /// A `process` target.
 #[derive(Debug, Clone, PartialEq)]
@@ -43,6 +68,11 @@ pub struct ProcessTarget {
 }
 
 impl ProcessTarget {
+    /// `NAME=value` of each variable that it sets, as a review shows it. The value of a secret is its name, as the target writes it.
+    pub fn variables(&self) -> impl Iterator<Item = String> {
+        self.environment.iter().map(|(name, value)| format!("{name}={}", value.written()))
+    }
+
     pub(super) fn secrets(&self) -> Vec<&str> {
         self.environment
             .values()
@@ -80,6 +110,9 @@ pub(super) fn read(reader: &mut Reader<'_>, folder: Folder<'_>) -> Option<Proces
         reader.optional::<Table>("environment").map(|table| read_environment(reader, &table.value)).unwrap_or_default();
     let directory = reader.optional::<String>("directory").map(|path| folder.locate(&path.value));
     let connection = reader.optional::<String>("connection").map(|name| name.value);
+    if connection.is_some() {
+        refuse_what_the_connection_sets(reader);
+    }
     let max_output = reader.optional::<ByteSize>("max_output").map_or(ByteSize(1 << 20), |size| size.value);
     let timeout = reader.optional::<Duration>("timeout").map(|timeout| timeout.value);
     Some(ProcessTarget {
@@ -96,6 +129,17 @@ pub(super) fn read(reader: &mut Reader<'_>, folder: Folder<'_>) -> Option<Proces
     })
 }
 
+/// A variable beside `connection` would lead the program, with the password of the target, elsewhere than the target says.
+fn refuse_what_the_connection_sets(reader: &mut Reader<'_>) {
+    let Some(Value::Table(table)) = reader.table().get("environment").map(|node| &node.value) else { return };
+    let both: Vec<_> = table.entries.iter().filter(|(key, _)| CONNECTION_VARIABLES.contains(&key.name.as_str())).collect();
+    let found: Vec<_> = both.into_iter().map(|(key, _)| (key.name.clone(), key.span.clone())).collect();
+    for (name, span) in found {
+        let message = format!("`connection` says where the program connects to, and so does the variable `{name}`");
+        reader.error_with_help("E0103", span, message, "beside `connection`", "remove the one that is not meant");
+    }
+}
+
 fn read_digest(reader: &mut Reader<'_>, key: &'static str) -> Option<Digest> {
     let text = reader.optional::<String>(key)?;
     let digest = Digest::parse(&text.value).or_else(|| Digest::parse(&format!("sha256:{}", text.value)));
@@ -108,6 +152,11 @@ fn read_digest(reader: &mut Reader<'_>, key: &'static str) -> Option<Digest> {
 fn read_environment(reader: &mut Reader<'_>, table: &Table) -> BTreeMap<String, EnvironmentValue> {
     let mut environment = BTreeMap::new();
     for (key, node) in &table.entries {
+        if !is_name(&key.name) {
+            let message = format!("`{}` is not the name of a variable", key.name);
+            reader.error("E0103", key.span.clone(), message, "letters, digits and `_`, and no digit first");
+            continue;
+        }
         match &node.value {
             Value::String(text) => {
                 let value = secret_reference(text)

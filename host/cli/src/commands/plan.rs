@@ -8,7 +8,7 @@ use crate::failure::Failure;
 use crate::operate::Operator;
 use crate::prepare::{self, Prepared};
 use crate::ui;
-use runbook_authority::Effect;
+use runbook_authority::{Effect, Target, TargetKind};
 use runbook_engine::model::{OnBreach, Outside, SecretEntry, Step};
 use runbook_engine::{
     Answered, Audience, Call, DryFinding, DryStep, ErrorClass, Fault, Json, Operate, OperationFacts, Plan, PlannedGuard,
@@ -236,6 +236,18 @@ fn order(step: &PlannedStep, above: Option<&PlannedStep>, line: Line) -> String 
     }
 }
 
+/// What a slot is bound to; of a program with the variables that it gets, because they can decide what it runs.
+fn thing(target: &Target) -> String {
+    let variables: Vec<String> = match &target.kind {
+        TargetKind::Process(process) => process.variables().collect(),
+        TargetKind::Http(_) | TargetKind::Sql(_) | TargetKind::Docker(_) | TargetKind::Files(_) | TargetKind::Secret(_) => {
+            Vec::new()
+        }
+    };
+    let with = if variables.is_empty() { String::new() } else { format!("; with environment {}", variables.join(", ")) };
+    target.describe() + &with
+}
+
 /// One line for each slot of each call: what it may do, to what, and where that is granted.
 fn authority(prepared: &Prepared, plan: &Plan) -> String {
     let ids = plan.listing().into_iter().map(|listing| listing.id);
@@ -244,7 +256,7 @@ fn authority(prepared: &Prepared, plan: &Plan) -> String {
         let Some(site) = prepared.sites.get(&id) else { continue };
         for grant in site.effective.iter() {
             let verbs: Vec<_> = grant.verbs.iter().map(|verb| verb.full_name()).collect();
-            rows.push(vec![id.to_string(), grant.slot.clone(), verbs.join(", "), grant.target.describe(), grant.target.place()]);
+            rows.push(vec![id.to_string(), grant.slot.clone(), verbs.join(", "), thing(&grant.target), grant.target.place()]);
         }
     }
     runbook_report::table(&rows)

@@ -11,7 +11,8 @@ use crate::{audited, boundary, lock, signatures, ui};
 use runbook_authority::ledger::{
     CallSite, Component, FlowStep, Ledger, Lens, Origin, PluginEntry, RunbookEntry, StepEntry, flows,
 };
-use runbook_runtime::Verified;
+use runbook_authority::lockfile::FILE_NAME;
+use runbook_runtime::{Verified, follow_links};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -204,5 +205,15 @@ fn runbook_entry(path: &Path, prepared: &Prepared, lens: &Lens<'_>) -> RunbookEn
         details: details::of_runbook(&prepared.runbook),
         steps: steps.collect(),
         flows: flows(&flow_steps),
+        decided_by: decided_by(path, prepared),
     }
+}
+
+/// The files that decide what a runbook does: its texts, its lockfile, and the components that it uses.
+fn decided_by(path: &Path, prepared: &Prepared) -> Vec<PathBuf> {
+    let texts = prepared.runbook.sources.iter().map(|source| PathBuf::from(source.name())).chain([path.to_owned()]);
+    let components = prepared.sites.values().filter(|site| plugins::is_file(&site.reference));
+    let components = components.map(|site| prepared.folder.join(&site.reference));
+    let files = texts.chain(components).filter_map(|file| std::path::absolute(file).ok());
+    files.map(|file| follow_links(&file)).chain([prepared.folder.join(FILE_NAME)]).collect()
 }
