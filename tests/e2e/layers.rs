@@ -5,15 +5,19 @@ use std::process::Command;
 
 /// Which crates of the host each crate of the host may depend on.
 const ALLOWED: &[(&str, &[&str])] = &[
+    ("runbook-contract", &[]),
     ("runbook-text", &[]),
     ("runbook-document", &["runbook-text"]),
-    ("runbook-authority", &["runbook-document", "runbook-text"]),
-    ("runbook-engine", &["runbook-document", "runbook-text"]),
+    ("runbook-authority", &["runbook-contract", "runbook-document", "runbook-text"]),
+    ("runbook-engine", &["runbook-contract", "runbook-document", "runbook-text"]),
     ("runbook-journal", &["runbook-engine"]),
     ("runbook-secrets", &[]),
     ("runbook-launch", &[]),
     ("runbook-pack", &["runbook-document", "runbook-authority"]),
-    ("runbook-runtime", &["runbook-document", "runbook-authority", "runbook-launch", "runbook-secrets", "runbook-text"]),
+    (
+        "runbook-runtime",
+        &["runbook-contract", "runbook-document", "runbook-authority", "runbook-launch", "runbook-secrets", "runbook-text"],
+    ),
     ("runbook-report", &["runbook-document", "runbook-authority", "runbook-engine", "runbook-text"]),
     ("runbook-sdk", &[]),
 ];

@@ -12,17 +12,9 @@ use crate::capability::{Effect, Verb};
 use crate::grant::{Effective, Grant};
 use crate::pattern::{StatementClass, canonical_request_path, classify, first_mismatch, relative_file_path};
 use crate::target::{ContainerFacts, DockerTarget, HttpTarget, ProcessTarget, SecretPlace, SqlTarget, TargetKind};
+pub use runbook_contract::Mode;
 use std::net::IpAddr;
 use url::Url;
-
-/// Whether effects are allowed at all.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mode {
-    /// As granted.
-    Effects,
-    /// Plan, observe and dry run: every verb that changes something is denied, whatever is granted.
-    ReadOnly,
-}
 
 /// The value of a request header, as a plugin gives it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

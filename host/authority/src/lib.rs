@@ -26,7 +26,7 @@ pub use digest::Digest;
 pub use extent::{Dimension, Extent};
 pub use gate::{Decision, Denial, Mode, Operation};
 pub use grant::{Binding, Effective, Grant, Refusal};
-pub use manifest::{Manifest, OperationKind};
+pub use manifest::{Kind, Manifest};
 pub use snapshot::Snapshot;
 pub use target::{Target, TargetKind, Targets};
 

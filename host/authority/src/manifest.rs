@@ -4,6 +4,7 @@
 //! [`SECTION`] of the component, so that one digest covers code and claim.
 
 use crate::capability::{Capability, Verb};
+pub use runbook_contract::Kind;
 use runbook_document::{Diagnostics, Key, Located, Node, Reader, Source, Value};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -45,42 +46,12 @@ pub struct Slot {
     pub reason: String,
 }
 
-/// What kind of thing an operation is; each is an interface that the component exports.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum OperationKind {
-    /// Observes a target, changes nothing, may be repeated.
-    Probe,
-    /// A scenario of several cases that cleans up after itself.
-    SmokeTest,
-    /// Acts; says beforehand what it will do, and may offer undo.
-    Step,
-}
-
-impl OperationKind {
-    /// All of them.
-    pub const ALL: &[Self] = &[Self::Probe, Self::SmokeTest, Self::Step];
-
-    /// The kind's name in TOML.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Probe => "probe",
-            Self::SmokeTest => "smoke-test",
-            Self::Step => "step",
-        }
-    }
-
-    fn find(name: &str) -> Option<Self> {
-        Self::ALL.iter().copied().find(|kind| kind.name() == name)
-    }
-}
-
 /// Something that a plugin offers.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Operation {
     /// Its kind.
-    pub kind: OperationKind,
+    pub kind: Kind,
     /// One line: what it does, in the third person.
     pub summary: String,
     /// The slots that it uses, and what it does with each.
@@ -102,10 +73,10 @@ impl Operation {
     fn problem(&self) -> Option<&'static str> {
         let has = |slot: &String| self.slots.contains_key(slot);
         match self.kind {
-            OperationKind::Probe if self.writes() => Some("is a probe, and uses verbs that change something"),
-            OperationKind::Probe if !self.idempotent => Some("is a probe that is not idempotent; each is"),
-            OperationKind::Probe | OperationKind::SmokeTest if self.undo => Some("has an undo, which only a step has"),
-            OperationKind::Probe | OperationKind::SmokeTest | OperationKind::Step => {
+            Kind::Probe if self.writes() => Some("is a probe, and uses verbs that change something"),
+            Kind::Probe if !self.idempotent => Some("is a probe that is not idempotent; each is"),
+            Kind::Probe | Kind::SmokeTest if self.undo => Some("has an undo, which only a step has"),
+            Kind::Probe | Kind::SmokeTest | Kind::Step => {
                 (!self.optional.iter().all(has)).then_some("has an optional slot that is not among its slots")
             }
         }
@@ -357,7 +328,7 @@ fn read_operation(reader: &mut Reader<'_>, slots: &BTreeMap<String, Slot>) -> Op
         reader.error("E0303", name.span.clone(), message, "letters, digits and single dashes");
     }
     let kind = reader.required::<String>("kind").and_then(|typed| {
-        let found = OperationKind::find(&typed.value);
+        let found = Kind::parse(&typed.value);
         if found.is_none() {
             report_unknown(reader, "E0307", &typed, "kind of operation", &["probe", "smoke-test", "step"]);
         }
@@ -374,7 +345,7 @@ fn read_operation(reader: &mut Reader<'_>, slots: &BTreeMap<String, Slot>) -> Op
         reader.error("E0308", slot.span.clone(), message, "not in `slots`");
     }
     let kind = kind?;
-    if let Some(undo) = undo.as_ref().filter(|undo| undo.value && kind.value != OperationKind::Step) {
+    if let Some(undo) = undo.as_ref().filter(|undo| undo.value && kind.value != Kind::Step) {
         reader.error(
             "E0309",
             undo.span.clone(),
@@ -387,12 +358,12 @@ fn read_operation(reader: &mut Reader<'_>, slots: &BTreeMap<String, Slot>) -> Op
         summary: summary?.value,
         slots: used,
         optional: optional.into_iter().map(|slot| slot.value).collect(),
-        idempotent: idempotent || kind.value == OperationKind::Probe,
+        idempotent: idempotent || kind.value == Kind::Probe,
         undo: undo.is_some_and(|undo| undo.value),
         input: serde_json::Value::Null,
         output: serde_json::Value::Null,
     };
-    if kind.value == OperationKind::Probe && operation.writes() {
+    if kind.value == Kind::Probe && operation.writes() {
         reader.error(
             "E0310",
             kind.span,

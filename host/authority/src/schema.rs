@@ -3,7 +3,7 @@
 
 use crate::capability::Capability;
 use crate::extent::{Dimension, DimensionRow, Shape};
-use crate::manifest::OperationKind;
+use crate::manifest::Kind;
 use crate::pattern::AddressClass;
 use serde_json::{Map, Value as Json, json};
 
@@ -14,7 +14,7 @@ const KEBAB_CASE: &str = "^[a-z][a-z0-9]*(-[a-z0-9]+)*$";
 /// Of `plugin.toml`.
 pub fn plugin() -> Json {
     let slots: Vec<Json> = Capability::all().map(slot).collect();
-    let kinds: Vec<_> = OperationKind::ALL.iter().map(|kind| kind.name()).collect();
+    let kinds: Vec<_> = Kind::ALL.iter().map(|kind| kind.name()).collect();
     let mut all_verbs: Vec<_> = Capability::all().flat_map(Capability::verbs).map(|verb| verb.row().name).collect();
     all_verbs.sort_unstable();
     all_verbs.dedup();

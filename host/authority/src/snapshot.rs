@@ -5,7 +5,7 @@ use crate::capability::{Capability, Verb};
 use crate::digest::Digest;
 use crate::extent::{Dimension, Extent};
 use crate::grant::Effective;
-use crate::manifest::{Manifest, OperationKind};
+use crate::manifest::{Kind, Manifest};
 use crate::target::PathView;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -104,7 +104,7 @@ fn fingerprint(manifest: &Manifest, imports: &BTreeSet<String>, exports: &[Strin
         .operations
         .iter()
         .map(|(name, operation)| {
-            let kind: OperationKind = operation.kind;
+            let kind: Kind = operation.kind;
             (
                 name,
                 (

@@ -6,7 +6,7 @@ use crate::failure::Failure;
 use crate::fault;
 use crate::prepare::Prepared;
 use runbook_authority::{Decision, Effect};
-use runbook_engine::{Call, Phase, RunId};
+use runbook_engine::{Call, RunId};
 use runbook_journal::audit::{AuditError, AuditLog, Rotation, RunAudit, Urgency};
 use runbook_runtime::{AuditEvent, AuditRecord, AuditSink, AuditUnavailable, CallOutcome, follow_links};
 use std::path::Path;
@@ -55,13 +55,7 @@ impl Trail {
 
     /// Tells that a plugin is called. If it cannot be kept, the first host call of the plugin finds that out.
     pub fn called(&self, call: &Call, plugin: &str, digest: &str) -> Called {
-        let phase = match &call.phase {
-            Phase::Check => "check",
-            Phase::Plan => "plan",
-            Phase::Apply { .. } => "apply",
-            Phase::Observe => "observe",
-            Phase::Undo { .. } => "undo",
-        };
+        let phase = call.phase.name();
         let (step, attempt) = (call.step.as_str(), call.attempt);
         let members = format_args!(
             "\"kind\":\"called\",\"step\":{},\"attempt\":{attempt},\"phase\":\"{phase}\",\"plugin\":{},\"digest\":\"{digest}\"",

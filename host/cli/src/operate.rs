@@ -7,14 +7,14 @@ use crate::failure::Failure;
 use crate::prepare::{Prepared, Site};
 use crate::vault;
 use runbook_authority::gate::{ApprovedEffect, Rule};
-use runbook_document::{Diagnostic, Located};
-use runbook_engine::{
-    Answer, Answered, Call, Drift, Effect, ErrorClass, Fault, FaultEffect, Json, LEASE_LOST, LogLevel, LogLine, Measurement,
-    Misfit, MisfitKind, Mode, Operate, OperationFacts, Outcome, Phase, Proposal, RunId, Runbook, StepId, Verdict,
+use runbook_contract::{
+    Call, CallReturn, Drift, ErrorClass, Fault, FaultEffect, Json, LogLevel, LogLine, Phase, Proposal, RunId, StepId,
 };
+use runbook_document::{Diagnostic, Located};
+use runbook_engine::{LEASE_LOST, LeaseWatch, Misfit, MisfitKind, Operate, Runbook};
 use runbook_runtime::{
-    self as runtime, BoxFuture, CallFault, CallFaultClass, CallOutcome, CallRequest, CodeOrigin, InTime, Launcher, Limits,
-    Linked, Permit, Runtime, RuntimeConfig, SecretFacts, SecretSource, SecretUnavailable, Services, SharedScrubber, Verified,
+    self as runtime, BoxFuture, CallOutcome, CodeOrigin, InTime, Launcher, Limits, Linked, Permit, Runtime, RuntimeConfig,
+    SecretFacts, SecretSource, SecretUnavailable, Services, SharedScrubber, Verified,
 };
 use runbook_secrets::{Secret, Source, Store};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -25,7 +25,6 @@ use std::time::Duration;
 /// Calls the plugins of one runbook.
 pub struct Operator {
     linked: BTreeMap<StepId, Linked>,
-    facts: BTreeMap<StepId, OperationFacts>,
     /// The plugin and the operation of each call site.
     operations: BTreeMap<StepId, (Arc<Verified>, String)>,
     audit: Arc<Trail>,
@@ -61,26 +60,23 @@ impl Operator {
         }
         let of_site = |(step, site): (&StepId, &Site)| (step.clone(), (Arc::clone(&site.plugin), site.operation.clone()));
         let operations = prepared.sites.iter().map(of_site).collect();
-        Ok(Self { linked, facts: prepared.facts.clone(), operations, audit })
+        Ok(Self { linked, operations, audit })
     }
 }
 
 impl Operate for Operator {
-    fn facts(&self, step: &StepId) -> &OperationFacts {
-        self.facts.get(step).expect("the engine asks only for call sites of the runbook that was prepared")
-    }
-
     fn misfits(&self, site: &StepId, input: &Json) -> Vec<Misfit> {
         let Some((plugin, operation)) = self.operations.get(site) else { return Vec::new() };
         misfits(plugin, operation, input)
     }
 
-    async fn call(&self, call: Call) -> Result<Answered, Fault> {
+    async fn call(&self, call: Call, leases: LeaseWatch) -> Result<CallReturn, Fault> {
         let linked =
             self.linked.get(&call.site).expect("the engine calls only call sites of the runbook that was prepared").clone();
         let called = self.audit.called(&call, linked.plugin(), linked.digest());
         // A task of its own, so that a plugin that computes does not hold up other branches; dropped with this future.
-        let task = AbortOnDrop(tokio::spawn(async move { linked.call(request(call), std::future::pending()).await }));
+        let permit = permit(&call, leases);
+        let task = AbortOnDrop(tokio::spawn(async move { linked.call(call, permit, std::future::pending()).await }));
         let outcome = task.await;
         self.audit.ended(&called, &outcome);
         let changed = |calls: &&runtime::HostCalls| {
@@ -88,7 +84,7 @@ impl Operate for Operator {
         };
         let acted: BTreeSet<String> = outcome.host_calls.iter().filter(changed).map(|calls| calls.verb.full_name()).collect();
         let acted: Vec<String> = acted.into_iter().collect();
-        let mut logs: Vec<LogLine> = outcome.logs.into_iter().map(log_line).collect();
+        let mut logs = outcome.logs;
         logs.extend(outcome.denials.iter().map(|denial| LogLine { level: LogLevel::Error, message: denial.to_string() }));
         if let Some(denial) = outcome.denials.iter().find(|denial| denial.rule == Rule::Lease) {
             return Err(Fault {
@@ -100,11 +96,11 @@ impl Operate for Operator {
             });
         }
         match outcome.result {
-            Ok(result) => Ok(Answered { answer: answer(result), logs, acted }),
-            Err(CallFault { class, code, message }) => {
+            Ok(response) => Ok(CallReturn { response, logs, acted }),
+            Err(fault) => {
                 // What the host let no change through for, or none that was made final, did not happen.
                 let effect = if acted.is_empty() { FaultEffect::None } else { FaultEffect::Possible };
-                Err(Fault { class: class_of(class), code, message, logs, effect })
+                Err(Fault { logs, effect, ..fault })
             }
         }
     }
@@ -272,110 +268,19 @@ fn entries(runbook: &Runbook, folder: &std::path::Path) -> Result<HashMap<String
     Ok(entries)
 }
 
-fn request(call: Call) -> CallRequest {
-    let leases = call.leases;
+/// What the call may begin, beside what is granted: what was approved, as long as its run holds its locks.
+fn permit(call: &Call, leases: LeaseWatch) -> Permit {
     let in_time: InTime = Arc::new(move || leases.holds(monotonic()));
     let approved = match &call.phase {
         Phase::Apply { proposal, drift: Drift::Refused } => Some(approved(proposal)),
         Phase::Apply { drift: Drift::Told, .. } | Phase::Check | Phase::Plan | Phase::Observe | Phase::Undo { .. } => None,
     };
-    CallRequest {
-        run: call.run.to_string(),
-        step: call.step.to_string(),
-        attempt: call.attempt,
-        phase: match call.phase {
-            Phase::Check => runtime::Phase::Check,
-            Phase::Plan => runtime::Phase::Plan,
-            Phase::Apply { proposal, .. } => runtime::Phase::Apply { proposal: to_runtime(proposal) },
-            Phase::Observe => runtime::Phase::Observe,
-            Phase::Undo { before } => runtime::Phase::Undo { before },
-        },
-        input: call.input,
-        mode: match call.mode {
-            Mode::Effects => runbook_authority::Mode::Effects,
-            Mode::ReadOnly => runbook_authority::Mode::ReadOnly,
-        },
-        timeout: call.timeout,
-        permit: Permit { in_time: Some(in_time), approved },
-    }
+    Permit { in_time: Some(in_time), approved }
 }
 
 fn approved(proposal: &Proposal) -> Vec<ApprovedEffect> {
     let effects = proposal.effects.iter();
     effects.map(|effect| ApprovedEffect { verb: effect.verb.clone(), target: effect.target.clone() }).collect()
-}
-
-fn to_runtime(proposal: Proposal) -> runtime::Proposal {
-    let Proposal { effects, summary, before } = proposal;
-    let effects = effects.into_iter().map(|Effect { verb, target, summary }| runtime::Effect { verb, target, summary }).collect();
-    runtime::Proposal { effects, summary, before }
-}
-
-fn to_engine(proposal: runtime::Proposal) -> Proposal {
-    let runtime::Proposal { effects, summary, before } = proposal;
-    let effects = effects.into_iter().map(|runtime::Effect { verb, target, summary }| Effect { verb, target, summary }).collect();
-    Proposal { effects, summary, before }
-}
-
-fn answer(answer: runtime::Answer) -> Answer {
-    match answer {
-        runtime::Answer::Report(runtime::Report { outcome, summary, output, measurements: found }) => {
-            Answer::Report { outcome: outcome_of(outcome), summary, output, measurements: measurements(found) }
-        }
-        runtime::Answer::Verdicts(verdicts) => Answer::Verdicts(verdicts.into_iter().map(verdict).collect()),
-        runtime::Answer::Proposal(proposal) => Answer::Proposal(to_engine(proposal)),
-        runtime::Answer::Observation(found) => Answer::Observation(found),
-        runtime::Answer::Completion(runtime::Completion { summary, output, changed, measurements: found }) => {
-            Answer::Completion { summary, output, changed, measurements: measurements(found) }
-        }
-    }
-}
-
-fn verdict(case: runtime::Verdict) -> Verdict {
-    let duration_ms = u64::try_from(case.duration.as_millis()).unwrap_or(u64::MAX);
-    Verdict { name: case.name, outcome: outcome_of(case.outcome), detail: case.detail, duration_ms }
-}
-
-fn measurements(found: Vec<runtime::Measurement>) -> Vec<Measurement> {
-    found
-        .into_iter()
-        .map(|runtime::Measurement { label, value, unit, warn, crit }| Measurement { label, value, unit, warn, crit })
-        .collect()
-}
-
-fn outcome_of(outcome: runtime::Outcome) -> Outcome {
-    match outcome {
-        runtime::Outcome::Pass => Outcome::Pass,
-        runtime::Outcome::Warn => Outcome::Warn,
-        runtime::Outcome::Fail => Outcome::Fail,
-        runtime::Outcome::Unknown => Outcome::Unknown,
-    }
-}
-
-fn log_line(line: runtime::LogLine) -> LogLine {
-    let level = match line.level {
-        runtime::LogLevel::Debug => LogLevel::Debug,
-        runtime::LogLevel::Info => LogLevel::Info,
-        runtime::LogLevel::Warn => LogLevel::Warn,
-        runtime::LogLevel::Error => LogLevel::Error,
-    };
-    LogLine { level, message: line.message }
-}
-
-fn class_of(class: CallFaultClass) -> ErrorClass {
-    match class {
-        CallFaultClass::Invalid => ErrorClass::Invalid,
-        CallFaultClass::Denied => ErrorClass::Denied,
-        CallFaultClass::NotFound => ErrorClass::NotFound,
-        CallFaultClass::Conflict => ErrorClass::Conflict,
-        CallFaultClass::Transient => ErrorClass::Transient,
-        CallFaultClass::Timeout => ErrorClass::Timeout,
-        CallFaultClass::Limit => ErrorClass::Limit,
-        CallFaultClass::Assertion => ErrorClass::Assertion,
-        CallFaultClass::Trap => ErrorClass::Trap,
-        CallFaultClass::Cancelled => ErrorClass::Cancelled,
-        CallFaultClass::Unknown => ErrorClass::Unknown,
-    }
 }
 
 /// A cache that cannot be used costs time at every start; that is worth a line, no more.

@@ -9,10 +9,10 @@ use crate::runbook_file::RunbookFile;
 use crate::signatures::TrustFiles;
 use runbook_authority::grant::{self, Refusal, UseSite as GrantSite};
 use runbook_authority::target::Folder;
-use runbook_authority::{Binding, Boundary, Effective, Manifest, OperationKind, Targets};
+use runbook_authority::{Binding, Boundary, Effective, Manifest, Targets};
 use runbook_document::{Diagnostic, Diagnostics, FromNode as _, Node, Severity, Source, Value};
 use runbook_engine::model::{Bind, Param};
-use runbook_engine::{Kind, Known, OperationFacts, Runbook, StepId, UseSite};
+use runbook_engine::{Known, OperationFacts, Runbook, StepId, UseSite};
 use runbook_runtime::Verified;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -294,11 +294,7 @@ fn granted(
 fn facts_of(plugin: &Verified, operation: &str) -> OperationFacts {
     let declared = plugin.manifest().operations.get(operation).expect("granting found the operation");
     OperationFacts {
-        kind: match declared.kind {
-            OperationKind::Probe => Kind::Probe,
-            OperationKind::SmokeTest => Kind::SmokeTest,
-            OperationKind::Step => Kind::Step,
-        },
+        kind: declared.kind,
         idempotent: declared.idempotent,
         undo: declared.undo,
         writes: declared.writes(),

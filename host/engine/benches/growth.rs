@@ -4,9 +4,9 @@
 use jiff::Timestamp;
 use runbook_document::Source;
 use runbook_engine::{
-    Acquired, Answer, Answered, Appended, Call, CancelToken, Clock, Fault, Fence, Journal, Kind, Lease, LeaseRequest, Operate,
-    OperationFacts, Options, Outcome, Plan, Record, Renewed, RunHeader, RunId, RunSummary, Runbook, StepId, StoredRun, execute,
-    parse, resolve_params,
+    Acquired, Appended, Call, CallReturn, CancelToken, Clock, Fault, Fence, Journal, Kind, Lease, LeaseRequest, LeaseWatch,
+    Operate, OperationFacts, Options, Outcome, Plan, Record, Renewed, Report, Response, RunHeader, RunId, RunSummary, Runbook,
+    StoredRun, execute, parse, resolve_params,
 };
 use std::convert::Infallible;
 use std::fmt::Write as _;
@@ -18,21 +18,17 @@ const MANY: usize = 10_000;
 /// More is not linear.
 const MOST: f64 = 12.0;
 
-struct Nothing(OperationFacts);
+struct Nothing;
 
 impl Operate for Nothing {
-    fn facts(&self, _step: &StepId) -> &OperationFacts {
-        &self.0
-    }
-
-    async fn call(&self, _call: Call) -> Result<Answered, Fault> {
-        let answer = Answer::Report {
+    async fn call(&self, _call: Call, _leases: LeaseWatch) -> Result<CallReturn, Fault> {
+        let answer = Response::Report(Report {
             outcome: Outcome::Pass,
             summary: "nothing".to_owned(),
             output: serde_json::json!({}),
             measurements: Vec::new(),
-        };
-        Ok(Answered { answer, logs: Vec::new(), acted: Vec::new() })
+        });
+        Ok(CallReturn { response: answer, logs: Vec::new(), acted: Vec::new() })
     }
 }
 
@@ -151,7 +147,7 @@ fn run(plan: &Plan) {
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
     let clock = SystemClock(Instant::now());
-    let outcome = runtime.block_on(execute(plan, &Nothing(look()), &Unkept, &clock, &mut |_: &Record| {}, &options));
+    let outcome = runtime.block_on(execute(plan, &Nothing, &Unkept, &clock, &mut |_: &Record| {}, &options));
     outcome.expect("nothing can fail");
 }
 

@@ -2,11 +2,11 @@
 
 use crate::event::{Cause, LookVerdict, PauseReason, RunEnd, Section, SkipReason, Trigger, WindowVerdict};
 use crate::frontier::Frontier;
-use crate::ids::StepId;
 use crate::model::OnBreach;
 use crate::plan::{Plan, PlannedGuard, PlannedStep};
 use crate::state::{GuardState, RunState, Stage, StepPhase};
 use crate::undo;
+use runbook_contract::StepId;
 use std::collections::BTreeSet;
 
 /// One thing to do now.
@@ -485,7 +485,7 @@ fn skip_rest(view: &View<'_>) -> Vec<Action> {
 /// A step that was stopped by the operator is no failure of its own; after a crash nothing else tells of the cancel.
 fn step_cause(state: &RunState, step: &PlannedStep) -> Cause {
     match state.step(&step.id).phase {
-        StepPhase::Failed(crate::operate::ErrorClass::Cancelled) => Cause::Cancel,
+        StepPhase::Failed(runbook_contract::ErrorClass::Cancelled) => Cause::Cancel,
         StepPhase::Pending
         | StepPhase::Skipped(_)
         | StepPhase::Repeating

@@ -1,9 +1,9 @@
 //! Which steps are given what other steps put out: read from templates, without running anything.
 
-use crate::ids::StepId;
 use crate::model::{Items, Runbook};
 use crate::plan::around;
 use crate::template::{Form, has_markers, inner_key, references, template_key};
+use runbook_contract::StepId;
 use serde_json::Value as Json;
 use std::collections::{BTreeMap, BTreeSet};
 

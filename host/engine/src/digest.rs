@@ -1,6 +1,6 @@
 //! `sha256:…` of JSON.
 
-use crate::operate::Json;
+use runbook_contract::Json;
 use sha2::{Digest, Sha256};
 use std::fmt::Write;
 

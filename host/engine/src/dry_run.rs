@@ -2,12 +2,12 @@
 //! whatever a plugin does. Nothing is journaled.
 
 use crate::event::Section;
-use crate::ids::{RunId, StepId};
 use crate::lease_watch::LeaseWatch;
-use crate::operate::{Answer, Call, Fault, Json, Kind, Mode, Operate, Outcome, Phase, Proposal};
+use crate::operate::Operate;
 use crate::plan::{ListError, ParamsError, Plan, PlannedGroup, PlannedStep};
 use crate::template::{self, Scope, StepView, TemplateError};
 use crate::undo;
+use runbook_contract::{Call, Fault, Json, Kind, Mode, Outcome, Phase, Proposal, Report, Response, RunId, StepId};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -194,7 +194,7 @@ impl<O: Operate> Dry<'_, O> {
             }
             Err(error) => {
                 let reason = error.to_string();
-                let (finding, view) = failed(Fault::new(crate::operate::ErrorClass::Invalid, "engine.params", reason.clone()));
+                let (finding, view) = failed(Fault::new(runbook_contract::ErrorClass::Invalid, "engine.params", reason.clone()));
                 (finding, view, Opened::AtRunTime { reason })
             }
         }
@@ -230,7 +230,7 @@ impl<O: Operate> Dry<'_, O> {
             Ok(Some(input)) => input,
             Ok(None) => return (DryFinding::Skipped, StepView::Absent("the step was skipped".to_owned())),
             Err(error @ TemplateError::AtRunTime { .. }) => return at_run_time(error.to_string()),
-            Err(error) => return failed(Fault::new(crate::operate::ErrorClass::Invalid, "engine.template", error.to_string())),
+            Err(error) => return failed(Fault::new(runbook_contract::ErrorClass::Invalid, "engine.template", error.to_string())),
         };
         let after_effects = matches!(step.written_in, Section::Verify | Section::Finally);
         match (self.audience, step.facts.kind) {
@@ -254,10 +254,9 @@ impl<O: Operate> Dry<'_, O> {
             input,
             mode: Mode::ReadOnly,
             timeout: step.timeout,
-            leases: LeaseWatch::unlimited(),
         };
-        match self.operate.call(call).await {
-            Ok(answered) => judge(answered.answer),
+        match self.operate.call(call, LeaseWatch::unlimited()).await {
+            Ok(answered) => judge(answered.response),
             Err(fault) => failed(fault),
         }
     }
@@ -308,14 +307,14 @@ fn failed(fault: Fault) -> (DryFinding, StepView) {
     (DryFinding::Failed(fault), StepView::AtRunTime)
 }
 
-fn judge(answer: Answer) -> (DryFinding, StepView) {
+fn judge(answer: Response) -> (DryFinding, StepView) {
     match answer {
-        Answer::Report { outcome, summary, output, .. } => {
+        Response::Report(Report { outcome, summary, output, .. }) => {
             let view = StepView::Done { outcome: outcome.name(), output };
             (DryFinding::Found { outcome, summary }, view)
         }
-        Answer::Proposal(proposal) => (DryFinding::Would(proposal), StepView::AtRunTime),
-        Answer::Verdicts(_) | Answer::Observation(_) | Answer::Completion { .. } => {
+        Response::Proposal(proposal) => (DryFinding::Would(proposal), StepView::AtRunTime),
+        Response::Cases(_) | Response::Observation(_) | Response::Completion(_) => {
             at_run_time("it answered another question".to_owned())
         }
     }

@@ -2,11 +2,11 @@
 //! every decision. It is derived from plan and state, and says nothing that they do not say.
 
 use crate::event::Section;
-use crate::ids::StepId;
 use crate::model::{IfNeedsFailed, OnFailure};
 use crate::plan::Plan;
 use crate::state::{RunState, StepPhase};
 use crate::undo;
+use runbook_contract::StepId;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Steps by their position in the plan.

@@ -1,6 +1,6 @@
 //! The order of steps: who needs whom, and which circles there are.
 
-use crate::ids::StepId;
+use runbook_contract::StepId;
 use std::collections::BTreeMap;
 
 /// Steps by number in file order, with the numbers of the steps that each one needs.

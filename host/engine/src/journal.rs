@@ -1,9 +1,8 @@
 //! Where runs are kept. `runbook-journal` implements it over a database, tests in memory.
 
 use crate::event::{Record, RunPhase};
-use crate::ids::RunId;
-use crate::operate::Json;
 use jiff::Timestamp;
+use runbook_contract::{Json, RunId};
 use serde::{Deserialize, Serialize};
 use std::error::Error;
 use std::time::Duration;

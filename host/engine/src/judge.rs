@@ -1,9 +1,9 @@
 //! What an answer means: expectations, thresholds, the worst of several cases. Pure.
 
 use crate::event::AttemptResult;
-use crate::operate::{Answer, ErrorClass, Fault, Json, Measurement, Outcome, Phase, Verdict};
 use crate::plan::PlannedExpectation;
 use crate::template;
+use runbook_contract::{Case, Completion, ErrorClass, Fault, Json, Measurement, Outcome, Report, Response};
 
 /// What a check found, expectations included.
 #[derive(Debug, Clone, PartialEq)]
@@ -13,7 +13,7 @@ pub(crate) struct Finding {
     pub output: Json,
     pub changed: bool,
     pub measurements: Vec<Measurement>,
-    pub cases: Vec<Verdict>,
+    pub cases: Vec<Case>,
     /// What was expected and is not so, one a line.
     pub misses: Vec<String>,
     /// Whether it is a smoke test that wrote, and did not show that it removed what it made.
@@ -24,8 +24,8 @@ pub(crate) struct Finding {
 const CLEANUP: &str = "cleanup: ";
 
 /// Whether the cases of a smoke test show that nothing is left of what it made: all of them pass, or all that clean up do.
-fn shows_cleanup(cases: &[Verdict]) -> bool {
-    let good = |case: &Verdict| case.outcome <= Outcome::Warn;
+fn shows_cleanup(cases: &[Case]) -> bool {
+    let good = |case: &Case| case.outcome <= Outcome::Warn;
     let mut cleanups = cases.iter().filter(|case| case.name.starts_with(CLEANUP)).peekable();
     if cleanups.peek().is_some() { cleanups.all(good) } else { !cases.is_empty() && cases.iter().all(good) }
 }
@@ -34,9 +34,9 @@ fn shows_cleanup(cases: &[Verdict]) -> bool {
 ///
 /// # Errors
 /// The answer does not fit the call: a bug in the plugin or the host.
-pub(crate) fn read(answer: Answer, expect: &[PlannedExpectation]) -> Result<Finding, Fault> {
+pub(crate) fn read(answer: Response, expect: &[PlannedExpectation]) -> Result<Finding, Fault> {
     let mut finding = match answer {
-        Answer::Report { outcome, summary, output, measurements } => Finding {
+        Response::Report(Report { outcome, summary, output, measurements }) => Finding {
             outcome,
             summary,
             output,
@@ -46,8 +46,8 @@ pub(crate) fn read(answer: Answer, expect: &[PlannedExpectation]) -> Result<Find
             misses: Vec::new(),
             may_have_left: false,
         },
-        Answer::Verdicts(cases) => smoke_test(cases),
-        Answer::Completion { summary, output, changed, measurements } => Finding {
+        Response::Cases(cases) => smoke_test(cases),
+        Response::Completion(Completion { summary, output, changed, measurements }) => Finding {
             outcome: Outcome::Pass,
             summary,
             output,
@@ -57,7 +57,7 @@ pub(crate) fn read(answer: Answer, expect: &[PlannedExpectation]) -> Result<Find
             misses: Vec::new(),
             may_have_left: false,
         },
-        Answer::Proposal(_) | Answer::Observation(_) => return Err(misfit("a proposal or an observation")),
+        Response::Proposal(_) | Response::Observation(_) => return Err(misfit("a proposal or an observation")),
     };
     if template::says_cut(&finding.output) {
         finding.summary.push_str(" (cut: its output does not hold all)");
@@ -75,19 +75,8 @@ pub(crate) fn misfit(found: &str) -> Fault {
     Fault::new(ErrorClass::Invalid, "engine.answer", format!("the plugin answered with {found}, which does not fit the call"))
 }
 
-/// The name of what is asked, for messages.
-pub(crate) fn phase_name(phase: &Phase) -> &'static str {
-    match phase {
-        Phase::Check => "check",
-        Phase::Plan => "plan",
-        Phase::Apply { .. } => "apply",
-        Phase::Observe => "observe",
-        Phase::Undo { .. } => "undo",
-    }
-}
-
 /// A smoke test without cases has tested nothing, and that is not a pass.
-fn smoke_test(cases: Vec<Verdict>) -> Finding {
+fn smoke_test(cases: Vec<Case>) -> Finding {
     let outcome = cases.iter().map(|case| case.outcome).max().unwrap_or(Outcome::Unknown);
     let good = cases.iter().filter(|case| case.outcome <= Outcome::Warn).count();
     let bad: Vec<String> = cases
@@ -185,8 +174,8 @@ mod tests {
     use crate::range::Range;
     use serde_json::json;
 
-    fn report(output: Json) -> Answer {
-        Answer::Report { outcome: Outcome::Pass, summary: "ok".to_owned(), output, measurements: Vec::new() }
+    fn report(output: Json) -> Response {
+        Response::Report(Report { outcome: Outcome::Pass, summary: "ok".to_owned(), output, measurements: Vec::new() })
     }
 
     fn outcome(output: Json, expect: &[PlannedExpectation]) -> Outcome {
@@ -221,17 +210,17 @@ mod tests {
 
     #[test]
     fn a_smoke_test_without_cases_is_not_a_pass() {
-        assert_eq!(read(Answer::Verdicts(Vec::new()), &[]).expect("verdicts fit").outcome, Outcome::Unknown);
+        assert_eq!(read(Response::Cases(Vec::new()), &[]).expect("verdicts fit").outcome, Outcome::Unknown);
     }
 
     #[test]
     fn expectations_never_make_an_outcome_better() {
-        let failed = Answer::Report {
+        let failed = Response::Report(Report {
             outcome: Outcome::Fail,
             summary: "no".to_owned(),
             output: json!({"a": 1}),
             measurements: Vec::new(),
-        };
+        });
         assert_eq!(read(failed, &[equals(&["a"], json!(1))]).expect("a report fits").outcome, Outcome::Fail);
     }
 }

@@ -1,8 +1,8 @@
 //! What is known of an input before all of it is: so much of it can be compared with the schema of its operation.
 
 use crate::model::{Param, ParamType};
-use crate::operate::Json;
 use crate::template::{has_markers, sole_expression};
+use runbook_contract::Json;
 
 /// An input of which some places are not known yet.
 #[derive(Debug, Clone, PartialEq)]

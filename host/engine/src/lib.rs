@@ -14,7 +14,6 @@ mod event;
 mod execute;
 mod frontier;
 mod graph;
-mod ids;
 mod journal;
 mod judge;
 mod known;
@@ -37,7 +36,6 @@ pub use data_flow::inputs_from;
 pub use dry_run::{Audience, DryFinding, DryStep, dry_run};
 pub use event::*;
 pub use execute::*;
-pub use ids::{RunId, StepId};
 pub use journal::{
     Acquired, Appended, Fence, Holder, Journal, Lease, LeaseRequest, ProcessIdentity, Renewed, RunHeader, RunSummary, Sighting,
     StoredRun,
@@ -51,4 +49,8 @@ pub use parse::{Loader, parse};
 pub use plan::*;
 pub use range::Range;
 pub use retry_run::{RetryError, retry_of};
+pub use runbook_contract::{
+    Call, CallReturn, Case, Completion, Drift, Effect, ErrorClass, Fault, FaultEffect, Json, Kind, LogLevel, LogLine,
+    Measurement, Mode, OperationFacts, Outcome, Phase, Proposal, Report, Response, RunId, StepId,
+};
 pub use state::*;

@@ -1,9 +1,9 @@
 //! The parameters of a run: what `--set` says, typed and checked, over the defaults.
 
 use crate::model::{Param, ParamType, Runbook};
-use crate::operate::Json;
 use crate::parse::{parse_param_json, parse_param_text, parse_param_texts};
 use crate::template::has_markers;
+use runbook_contract::Json;
 use runbook_document::{Diagnostic, Diagnostics, nearest};
 
 /// Parameters that fit a runbook: every one is there, each of its type.

@@ -2,11 +2,10 @@
 
 use crate::digest;
 use crate::event::Then;
-use crate::ids::RunId;
 use crate::model::{OnFailure, Retry};
-use crate::operate::{ErrorClass, Kind};
 use crate::plan::{PlannedStep, Repeatable};
 use crate::state::is_ambiguous;
+use runbook_contract::{ErrorClass, Kind, RunId};
 use std::time::Duration;
 
 /// What a failed attempt could have done.

@@ -3,10 +3,9 @@
 
 use crate::event::{Assumed, RetryOf, Section, SkipReason};
 use crate::execute::Decision;
-use crate::ids::{RunId, StepId};
-use crate::operate::{Json, Kind};
 use crate::plan::{Plan, PlannedStep, Repeatable};
 use crate::state::{EffectState, RunState, StepPhase, StepState};
+use runbook_contract::{Json, Kind, RunId, StepId};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Why a run cannot be begun at a step.

@@ -1,13 +1,13 @@
 //! What is undone, in which order, and how a run ends. All pure.
 
 use crate::event::{Cause, RunEnd, Section, Trigger, UndoFinding, UndoPlan, WindowVerdict};
-use crate::ids::StepId;
 use crate::known::Known;
 use crate::model::{OnBreach, OnFailure, UndoCause, VerifyUndo};
-use crate::operate::{Kind, Operate, Outcome};
+use crate::operate::Operate;
 use crate::plan::{Plan, PlannedStep, PlannedUndo};
 use crate::state::{EffectState, RunState, StepPhase};
 use crate::template::{self, Scope, StepView};
+use runbook_contract::{Kind, Outcome, StepId};
 
 /// What an undo that is another operation would be given, as far as it is known before its step has run, or why it could not be
 /// done: a place that is missing, or an input that does not fit.

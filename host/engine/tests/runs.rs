@@ -81,24 +81,22 @@ impl Plugins {
 }
 
 impl Operate for Plugins {
-    fn facts(&self, _step: &StepId) -> &OperationFacts {
-        &self.facts
-    }
-
-    async fn call(&self, call: Call) -> Result<Answered, Fault> {
+    async fn call(&self, call: Call, _leases: LeaseWatch) -> Result<CallReturn, Fault> {
         let step = call.step.as_str();
-        let completion = |summary: &str| Answer::Completion {
-            summary: summary.to_owned(),
-            output: serde_json::json!({}),
-            changed: true,
-            measurements: Vec::new(),
+        let completion = |summary: &str| {
+            Response::Completion(Completion {
+                summary: summary.to_owned(),
+                output: serde_json::json!({}),
+                changed: true,
+                measurements: Vec::new(),
+            })
         };
         let answer = match &call.phase {
             Phase::Plan => {
                 let effect = Effect { verb: "test.do".to_owned(), target: step.to_owned(), summary: "does it".to_owned() };
-                Answer::Proposal(Proposal { effects: vec![effect], summary: "does it".to_owned(), before: self.seen(step) })
+                Response::Proposal(Proposal { effects: vec![effect], summary: "does it".to_owned(), before: self.seen(step) })
             }
-            Phase::Observe => Answer::Observation(self.seen(step)),
+            Phase::Observe => Response::Observation(self.seen(step)),
             Phase::Apply { .. } => {
                 assert_eq!(call.mode, Mode::Effects);
                 self.apply(step)?;
@@ -110,7 +108,7 @@ impl Operate for Plugins {
             }
             Phase::Check => unreachable!("there are only steps"),
         };
-        Ok(Answered { answer, logs: Vec::new(), acted: Vec::new() })
+        Ok(CallReturn { response: answer, logs: Vec::new(), acted: Vec::new() })
     }
 }
 

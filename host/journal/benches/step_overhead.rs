@@ -4,8 +4,8 @@
 use jiff::Timestamp;
 use runbook_document::Source;
 use runbook_engine::{
-    Answer, Answered, Call, CancelToken, Clock, Fault, Journal as _, Kind, Operate, OperationFacts, Options, Outcome, Plan,
-    Record, RunId, StepId, execute, parse, resolve_params,
+    Call, CallReturn, CancelToken, Clock, Fault, Journal as _, Kind, LeaseWatch, Operate, OperationFacts, Options, Outcome, Plan,
+    Record, Report, Response, RunId, execute, parse, resolve_params,
 };
 use runbook_journal::{Location, SqlJournal, bare_commits};
 use std::collections::BTreeMap;
@@ -14,21 +14,17 @@ use std::time::{Duration, Instant};
 
 const STEPS: u32 = 1_000;
 
-struct Nothing(OperationFacts);
+struct Nothing;
 
 impl Operate for Nothing {
-    fn facts(&self, _step: &StepId) -> &OperationFacts {
-        &self.0
-    }
-
-    async fn call(&self, _call: Call) -> Result<Answered, Fault> {
-        let answer = Answer::Report {
+    async fn call(&self, _call: Call, _leases: LeaseWatch) -> Result<CallReturn, Fault> {
+        let answer = Response::Report(Report {
             outcome: Outcome::Pass,
             summary: "nothing".to_owned(),
             output: serde_json::json!({}),
             measurements: Vec::new(),
-        };
-        Ok(Answered { answer, logs: Vec::new(), acted: Vec::new() })
+        });
+        Ok(CallReturn { response: answer, logs: Vec::new(), acted: Vec::new() })
     }
 }
 
@@ -80,9 +76,7 @@ async fn main() {
             outside_window: runbook_engine::OutsideWindow::AsWritten,
         };
         let start = Instant::now();
-        execute(&plan, &Nothing(facts.clone()), &journal, &SystemClock(Instant::now()), &mut |_: &Record| {}, &options)
-            .await
-            .expect("it runs");
+        execute(&plan, &Nothing, &journal, &SystemClock(Instant::now()), &mut |_: &Record| {}, &options).await.expect("it runs");
         let engine = start.elapsed();
         let records = u32::try_from(journal.load(options.run).await.expect("it is there").records.len()).expect("few");
         let bare =

@@ -1,6 +1,6 @@
 //! Asks a plugin for the schemas of its operations: runs `describe` in an interpreter, with nothing linked.
 
-use runbook_authority::manifest::OperationKind;
+use runbook_authority::manifest::Kind;
 use serde::Deserialize;
 use wasmi::{Config, Engine, Linker, Module, Store, StoreLimits, StoreLimitsBuilder};
 
@@ -25,7 +25,7 @@ pub(crate) struct Description {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Described {
     pub(crate) name: String,
-    pub(crate) kind: OperationKind,
+    pub(crate) kind: Kind,
     pub(crate) input: serde_json::Value,
     pub(crate) output: serde_json::Value,
 }

@@ -14,7 +14,7 @@ pub use describe::DescribeError;
 pub use slots::UnknownSlot;
 
 use describe::{Described, Description};
-use runbook_authority::manifest::{Manifest, OperationKind, SECTION};
+use runbook_authority::manifest::{Kind, Manifest, SECTION};
 use runbook_document::{Diagnostics, Source};
 use std::sync::Arc;
 
@@ -60,9 +60,9 @@ pub enum PackError {
         /// The operation.
         operation: String,
         /// Its kind in the manifest.
-        manifest: OperationKind,
+        manifest: Kind,
         /// Its kind in the code.
-        code: OperationKind,
+        code: Kind,
     },
 }
 

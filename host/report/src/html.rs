@@ -166,7 +166,7 @@ fn push_step(page: &mut String, step: &StepSummary) {
         let _ = writeln!(page, "<p>Said to be right by {}.</p>", escape(&step.approved_by.join(", ")));
     }
     push_list(page, "It said that it would", step.effects.iter().map(|effect| effect.summary.clone()));
-    let case = |case: &runbook_engine::Verdict| format!("{} {}: {}", case.outcome.name(), case.name, case.detail);
+    let case = |case: &runbook_engine::Case| format!("{} {}: {}", case.outcome.name(), case.name, case.detail);
     push_list(page, "Cases", step.cases.iter().map(case));
     if let Some(undo) = &step.undo {
         let _ = writeln!(page, "<p>Undo: {}.</p>", escape(undo));

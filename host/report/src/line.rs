@@ -287,7 +287,7 @@ fn log_tone(level: LogLevel) -> Tone {
     }
 }
 
-fn case_line(case: &runbook_engine::Verdict) -> Line {
+fn case_line(case: &runbook_engine::Case) -> Line {
     let (tone, sign) = match case.outcome {
         Outcome::Pass => (Tone::Good, "✓"),
         Outcome::Warn => (Tone::Warning, "!"),

@@ -3,9 +3,9 @@
 use crate::timeline::Timeline;
 use jiff::Timestamp;
 use runbook_engine::{
-    AfterWait, ApprovalVerdict, AttemptResult, CallPurpose, Cause, Effect, Fault, Item, LogLine, Look, LookVerdict, Measurement,
-    Outcome, PauseReason, Record, Recovery, RetryOf, RunEnd, RunEvent, RunHeader, RunPhase, Section, SkipReason, StepId, Then,
-    UndoFinding, UndoPlan, UndoResult, Verdict, WindowVerdict, describe_closed,
+    AfterWait, ApprovalVerdict, AttemptResult, CallPurpose, Case, Cause, Effect, Fault, Item, LogLine, Look, LookVerdict,
+    Measurement, Outcome, PauseReason, Record, Recovery, RetryOf, RunEnd, RunEvent, RunHeader, RunPhase, Section, SkipReason,
+    StepId, Then, UndoFinding, UndoPlan, UndoResult, WindowVerdict, describe_closed,
 };
 use serde::Serialize;
 use std::borrow::Cow;
@@ -123,7 +123,7 @@ pub struct StepSummary {
     /// Numbers that it measured.
     pub measurements: Vec<Measurement>,
     /// Cases of a smoke test.
-    pub cases: Vec<Verdict>,
+    pub cases: Vec<Case>,
     /// What a person is asked to do, all lines of it.
     pub instructions: Option<String>,
     /// One line: what came of its undo.

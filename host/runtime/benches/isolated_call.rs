@@ -8,9 +8,8 @@ mod support;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use runbook_authority::Effective;
-use runbook_runtime::{
-    Allocation, CallRequest, Limits, Linked, Phase, Prepared, Runtime, RuntimeConfig, Services, inspect, verify,
-};
+use runbook_contract::{Call, Phase};
+use runbook_runtime::{Allocation, Limits, Linked, Permit, Prepared, Runtime, RuntimeConfig, Services, inspect, verify};
 use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
@@ -23,7 +22,7 @@ fn noop(prepared: &Prepared) -> Linked {
     Linked::new(prepared, "noop", Effective::none(), Limits::default(), Services::none()).unwrap()
 }
 
-fn request() -> CallRequest {
+fn request() -> Call {
     support::request(Phase::Check)
 }
 
@@ -32,7 +31,7 @@ fn runtime() -> tokio::runtime::Runtime {
 }
 
 async fn call(linked: &Linked) {
-    let outcome = linked.call(request(), std::future::pending()).await;
+    let outcome = linked.call(request(), Permit::default(), std::future::pending()).await;
     assert!(outcome.result.is_ok(), "{:?}", outcome.result);
 }
 

@@ -1,19 +1,20 @@
 //! [`Linked`], and one call of it: a fresh store and instance, a deadline around everything, nothing kept.
 
-use crate::answer::{Answer, CallFault, CallFaultClass, CallOutcome, CallRequest, Phase};
 use crate::bindings::runbook::plugin::types::{self as wit, Job};
 use crate::capabilities::clock;
 use crate::compile::{PrepareError, Prepared};
-use crate::fault::Fault;
+use crate::fault::Fault as WitFault;
 use crate::host::{CallId, Host, Remains};
 use crate::limits::{LimitReached, Limits};
+use crate::outcome::CallOutcome;
 use crate::outgoing::Outgoing;
-use crate::permit::Permitted;
+use crate::permit::{Permit, Permitted};
 use crate::place::Place;
 use crate::receive::{Received, Receiver};
 use crate::services::Services;
 use crate::value::Schema;
-use runbook_authority::{Effective, Mode, OperationKind};
+use runbook_authority::Effective;
+use runbook_contract::{Call, ErrorClass, Fault, Kind, Mode, Phase, Response};
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
@@ -30,7 +31,7 @@ struct LinkedInner {
     operation: String,
     plugin: Arc<str>,
     digest: Arc<str>,
-    kind: OperationKind,
+    kind: Kind,
     input: Schema,
     output: Schema,
     effective: Arc<Effective>,
@@ -87,9 +88,11 @@ impl Linked {
     }
 
     /// Calls the operation. It always comes back: at the end of the call, at its deadline, or when `cancel` completes.
-    pub async fn call(&self, request: CallRequest, cancel: impl Future<Output = ()> + Send) -> CallOutcome {
+    ///
+    /// `permit` is what it may begin, beside what is granted.
+    pub async fn call(&self, call: Call, permit: Permit, cancel: impl Future<Output = ()> + Send) -> CallOutcome {
         let inner = &*self.0;
-        let timeout = request.timeout.min(inner.limits.timeout);
+        let timeout = call.timeout.min(inner.limits.timeout);
         let deadline = Instant::now() + timeout;
         let mut cancel = pin!(cancel);
         let taken = tokio::select! {
@@ -102,9 +105,9 @@ impl Linked {
             Ok(taken) => taken,
             Err(fault) => return inner.outcome(Err(fault), Remains::default()),
         };
-        let mut store = inner.store(taken.place, &request, deadline);
+        let mut store = inner.store(taken.place, &call, &permit, deadline);
         let result = {
-            let guest = inner.guest(&mut store, taken.place, &request, timeout);
+            let guest = inner.guest(&mut store, taken.place, &call, timeout);
             tokio::select! {
                 biased;
                 () = cancel => Err(cancelled()),
@@ -127,10 +130,10 @@ impl std::fmt::Debug for Linked {
 }
 
 impl LinkedInner {
-    fn store(&self, place: &Place, request: &CallRequest, deadline: Instant) -> Store<Host> {
+    fn store(&self, place: &Place, request: &Call, permit: &Permit, deadline: Instant) -> Store<Host> {
         let id = CallId {
-            run: request.run.clone(),
-            step: request.step.clone(),
+            run: request.run.to_string(),
+            step: request.step.to_string(),
             attempt: request.attempt,
             plugin: Arc::clone(&self.plugin),
             digest: Arc::clone(&self.digest),
@@ -143,7 +146,7 @@ impl LinkedInner {
             id,
             deadline,
         );
-        let host = host.permitting(Permitted::new(&request.permit, &self.effective));
+        let host = host.permitting(Permitted::new(permit, &self.effective));
         let mut store = Store::new(place.instance.engine(), host);
         store.limiter(|host| &mut host.growth);
         store.set_hostcall_fuel(self.limits.host_call_bytes);
@@ -152,20 +155,14 @@ impl LinkedInner {
         store
     }
 
-    async fn guest(
-        &self,
-        store: &mut Store<Host>,
-        place: &Place,
-        request: &CallRequest,
-        timeout: Duration,
-    ) -> Result<Answer, CallFault> {
+    async fn guest(&self, store: &mut Store<Host>, place: &Place, request: &Call, timeout: Duration) -> Result<Response, Fault> {
         self.input.check(&request.input).map_err(|mismatch| {
             let message = format!("the input of `{}` does not fit its schema: {mismatch}", self.operation);
-            CallFault::new(CallFaultClass::Invalid, "input.schema", message)
+            Fault::new(ErrorClass::Invalid, "input.schema", message)
         })?;
         let job = Job {
-            run_id: request.run.clone(),
-            step: request.step.clone(),
+            run_id: request.run.to_string(),
+            step: request.step.to_string(),
             attempt: request.attempt,
             input: request.input.to_string(),
             deadline_ms: clock::now_ms().saturating_add(u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX)),
@@ -183,31 +180,31 @@ impl LinkedInner {
         &self,
         store: &mut Store<Host>,
         place: &Place,
-        request: &CallRequest,
+        request: &Call,
         job: &Job,
-    ) -> Result<Result<Received, Fault>, Stopped> {
+    ) -> Result<Result<Received, WitFault>, Stopped> {
         let operation = self.operation.as_str();
         match (self.kind, &request.phase) {
-            (OperationKind::Probe, Phase::Check) => {
+            (Kind::Probe, Phase::Check) => {
                 let indices = place.exports.probe.as_ref().ok_or(Stopped::Phase)?;
                 let instance = place.instance.instantiate_async(&mut *store).await?;
                 let guest = indices.load(&mut *store, &instance)?;
                 Ok(guest.call_check(&mut *store, operation, job).await?.map(Received::Report))
             }
-            (OperationKind::SmokeTest, Phase::Check) => {
+            (Kind::SmokeTest, Phase::Check) => {
                 let indices = place.exports.smoke_test.as_ref().ok_or(Stopped::Phase)?;
                 let instance = place.instance.instantiate_async(&mut *store).await?;
                 let guest = indices.load(&mut *store, &instance)?;
                 Ok(guest.call_run(&mut *store, operation, job).await?.map(Received::Verdicts))
             }
-            (OperationKind::Step, phase) => {
+            (Kind::Step, phase) => {
                 let indices = place.exports.step.as_ref().ok_or(Stopped::Phase)?;
                 let instance = place.instance.instantiate_async(&mut *store).await?;
                 let guest = indices.load(&mut *store, &instance)?;
                 Ok(match phase {
                     Phase::Check => return Err(Stopped::Phase),
                     Phase::Plan => guest.call_plan(&mut *store, operation, job).await?.map(Received::Proposal),
-                    Phase::Apply { proposal } => {
+                    Phase::Apply { proposal, drift: _ } => {
                         let proposal = wit::Proposal::from(proposal);
                         guest.call_apply(&mut *store, operation, job, &proposal).await?.map(Received::Applied)
                     }
@@ -217,21 +214,21 @@ impl LinkedInner {
                     }
                 })
             }
-            (OperationKind::Probe | OperationKind::SmokeTest, _) => Err(Stopped::Phase),
+            (Kind::Probe | Kind::SmokeTest, _) => Err(Stopped::Phase),
         }
     }
 
-    fn wrong_phase(&self, phase: &Phase) -> CallFault {
+    fn wrong_phase(&self, phase: &Phase) -> Fault {
         let message = format!("`{}` is a {}, so it has no `{}`", self.operation, self.kind.name(), phase.name());
-        CallFault::new(CallFaultClass::Invalid, "call.phase", message)
+        Fault::new(ErrorClass::Invalid, "call.phase", message)
     }
 
     /// Cleans everything that leaves.
-    fn outcome(&self, result: Result<Answer, CallFault>, remains: Remains) -> CallOutcome {
+    fn outcome(&self, result: Result<Response, Fault>, remains: Remains) -> CallOutcome {
         let scrubber = self.services.scrubber.current();
         let outgoing = Outgoing::new(&scrubber);
         let mut logs = remains.log.into_lines(&outgoing);
-        let result = result.and_then(|answer| outgoing.answer(answer, &mut logs)).map_err(|fault| outgoing.fault(&fault));
+        let result = result.and_then(|response| outgoing.response(response, &mut logs)).map_err(|fault| outgoing.fault(&fault));
         let denials = remains.denials.into_iter().map(|denial| outgoing.denial(denial)).collect();
         CallOutcome { result, logs, denials, host_calls: remains.calls }
     }
@@ -252,44 +249,42 @@ impl From<wasmtime::Error> for Stopped {
 }
 
 /// Looking never changes anything, whatever is granted. A smoke test is the one check that acts: it cleans up after itself.
-fn mode_of(phase: &Phase, kind: OperationKind, mode: Mode) -> Mode {
+fn mode_of(phase: &Phase, kind: Kind, mode: Mode) -> Mode {
     match (phase, kind) {
-        (Phase::Check, OperationKind::Probe | OperationKind::Step) | (Phase::Plan | Phase::Observe, _) => Mode::ReadOnly,
-        (Phase::Check, OperationKind::SmokeTest) | (Phase::Apply { .. } | Phase::Undo { .. }, _) => mode,
+        (Phase::Check, Kind::Probe | Kind::Step) | (Phase::Plan | Phase::Observe, _) => Mode::ReadOnly,
+        (Phase::Check, Kind::SmokeTest) | (Phase::Apply { .. } | Phase::Undo { .. }, _) => mode,
     }
 }
 
-fn cancelled() -> CallFault {
-    CallFault::new(CallFaultClass::Cancelled, "cancelled", "the run was cancelled")
+fn cancelled() -> Fault {
+    Fault::new(ErrorClass::Cancelled, "cancelled", "the run was cancelled")
 }
 
-fn timed_out(operation: &str, timeout: Duration) -> CallFault {
+fn timed_out(operation: &str, timeout: Duration) -> Fault {
     let message = format!("`{operation}` was stopped after {timeout:?}, its timeout");
-    CallFault::new(CallFaultClass::Timeout, "timeout", message)
+    Fault::new(ErrorClass::Timeout, "timeout", message)
 }
 
-fn fault_of_guest(fault: Fault) -> CallFault {
-    CallFault::new(fault.class.into(), fault.code, fault.message)
+fn fault_of_guest(fault: WitFault) -> Fault {
+    Fault::new(fault.class.into(), fault.code, fault.message)
 }
 
-fn stopped_by_engine(error: &wasmtime::Error) -> CallFault {
+fn stopped_by_engine(error: &wasmtime::Error) -> Fault {
     if let Some(limit) = error.downcast_ref::<LimitReached>() {
-        return CallFault::new(CallFaultClass::Limit, limit.code(), limit.to_string());
+        return Fault::new(ErrorClass::Limit, limit.code(), limit.to_string());
     }
     // The engine has no type for this one; a test holds the text.
     if format!("{error:#}").contains("fuel allocated for hostcalls has been exhausted") {
         let message = "the plugin passed more data to the host in one call than it may";
-        return CallFault::new(CallFaultClass::Limit, "limit.host-call-bytes", message);
+        return Fault::new(ErrorClass::Limit, "limit.host-call-bytes", message);
     }
     match error.downcast_ref::<Trap>() {
         Some(Trap::UnreachableCodeReached) => {
             let message = "the plugin panicked or aborted; its last log line may say why";
-            CallFault::new(CallFaultClass::Trap, "trap.panic", message)
+            Fault::new(ErrorClass::Trap, "trap.panic", message)
         }
-        Some(Trap::StackOverflow) => {
-            CallFault::new(CallFaultClass::Trap, "trap.stack-overflow", "the plugin called itself too deeply")
-        }
-        Some(trap) => CallFault::new(CallFaultClass::Trap, "trap", format!("the plugin was stopped: {trap}")),
-        None => CallFault::new(CallFaultClass::Trap, "trap", format!("the plugin was stopped: {:#}", error.root_cause())),
+        Some(Trap::StackOverflow) => Fault::new(ErrorClass::Trap, "trap.stack-overflow", "the plugin called itself too deeply"),
+        Some(trap) => Fault::new(ErrorClass::Trap, "trap", format!("the plugin was stopped: {trap}")),
+        None => Fault::new(ErrorClass::Trap, "trap", format!("the plugin was stopped: {:#}", error.root_cause())),
     }
 }

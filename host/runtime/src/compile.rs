@@ -8,7 +8,8 @@ use crate::link;
 use crate::place::{Place, Places};
 use crate::value::SchemaError;
 use crate::verify::Verified;
-use runbook_authority::{Digest, Manifest, OperationKind};
+use runbook_authority::{Digest, Manifest};
+use runbook_contract::Kind;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -278,12 +279,9 @@ fn place(verified: &Verified, component: &Component, engine: &EngineWithPermits)
     let instance = linker.instantiate_pre(component).map_err(contract)?;
     let has = |kind| verified.exports().iter().any(|export| export == crate::verify::interface_of(kind));
     let exports = Exports {
-        probe: has(OperationKind::Probe).then(|| probe::GuestIndices::new(&instance)).transpose().map_err(contract)?,
-        smoke_test: has(OperationKind::SmokeTest)
-            .then(|| smoke_test::GuestIndices::new(&instance))
-            .transpose()
-            .map_err(contract)?,
-        step: has(OperationKind::Step).then(|| step::GuestIndices::new(&instance)).transpose().map_err(contract)?,
+        probe: has(Kind::Probe).then(|| probe::GuestIndices::new(&instance)).transpose().map_err(contract)?,
+        smoke_test: has(Kind::SmokeTest).then(|| smoke_test::GuestIndices::new(&instance)).transpose().map_err(contract)?,
+        step: has(Kind::Step).then(|| step::GuestIndices::new(&instance)).transpose().map_err(contract)?,
     };
     Ok(Place { instance, exports, permits: Arc::clone(&engine.permits) })
 }

@@ -6,7 +6,6 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "tests"))]
 
-mod answer;
 mod bindings;
 mod blocking;
 mod cache;
@@ -23,6 +22,7 @@ mod limits;
 mod link;
 mod links;
 mod net;
+mod outcome;
 mod outgoing;
 mod permit;
 mod place;
@@ -33,13 +33,8 @@ mod testing;
 mod value;
 mod verify;
 
-pub use answer::{
-    Answer, CallFault, CallFaultClass, CallOutcome, CallRequest, Completion, Effect, Measurement, Outcome, Phase, Proposal,
-    Report, Verdict,
-};
 pub use cache::CacheProblem;
 pub use call::Linked;
-pub use capabilities::log::{LogLevel, LogLine};
 pub use code::TooMuchCode;
 pub use compile::bare_engine as engine;
 pub use compile::{CodeOrigin, OnCompile, PrepareError, Prepared, Runtime, RuntimeConfig, RuntimeError};
@@ -49,6 +44,7 @@ pub use inspect::{Import, InspectError, Inspected, MAX_SIZE, inspect};
 pub use launcher::Launcher;
 pub use limits::Limits;
 pub use links::follow_links;
+pub use outcome::CallOutcome;
 pub use permit::{InTime, Permit};
 pub use services::{
     AuditCall, AuditEvent, AuditRecord, AuditSink, AuditUnavailable, BoxFuture, NoSecrets, SecretFacts, SecretSource,

@@ -3,9 +3,9 @@
 //! Secrets are looked for in the text as it came. Only then it is made one line and cut: what was replaced or cut before would not
 //! be recognised any more.
 
-use crate::answer::{Answer, CallFault, CallFaultClass, Completion, Effect, Measurement, Proposal, Report, Verdict};
-use crate::capabilities::log::{Kept, LogLevel, LogLine};
+use crate::capabilities::log::Kept;
 use runbook_authority::gate::Denial;
+use runbook_contract::{Case, Completion, Effect, ErrorClass, Fault, LogLevel, LogLine, Measurement, Proposal, Report, Response};
 use runbook_secrets::Scrubber;
 use runbook_text::{line, shortened};
 
@@ -52,35 +52,35 @@ impl<'a> Outgoing<'a> {
         Denial { reason: self.line(&denial.reason), slot: self.name(&denial.slot), ..denial }
     }
 
-    pub(crate) fn fault(&self, fault: &CallFault) -> CallFault {
-        CallFault { class: fault.class, code: self.name(&fault.code), message: self.line(&fault.message) }
+    pub(crate) fn fault(&self, fault: &Fault) -> Fault {
+        Fault::new(fault.class, self.name(&fault.code), self.line(&fault.message))
     }
 
-    /// The answer; what is said beside it goes to `notes`.
+    /// The response; what is said beside it goes to `notes`.
     ///
     /// # Errors
     /// A check that measured what is no number saw nothing, and no data is never healthy. What a step did is done, whatever it
     /// measured: there such a number is left out and told.
-    pub(crate) fn answer(&self, answer: Answer, notes: &mut Vec<LogLine>) -> Result<Answer, CallFault> {
-        Ok(match answer {
-            Answer::Report(report) => {
+    pub(crate) fn response(&self, response: Response, notes: &mut Vec<LogLine>) -> Result<Response, Fault> {
+        Ok(match response {
+            Response::Report(report) => {
                 let measurements = self.measurements(report.measurements);
                 if let Some(none) = measurements.iter().find(|measured| !measured.value.is_finite()) {
                     let message =
                         format!("the check measured `{}` and answered with {}, which is no number", none.label, none.value);
-                    return Err(CallFault::new(CallFaultClass::Invalid, "output.measurement", message));
+                    return Err(Fault::new(ErrorClass::Invalid, "output.measurement", message));
                 }
                 let output = self.scrubber.json(report.output);
-                Answer::Report(Report { summary: self.line(&report.summary), output, measurements, ..report })
+                Response::Report(Report { summary: self.line(&report.summary), output, measurements, ..report })
             }
-            Answer::Verdicts(verdicts) => Answer::Verdicts(verdicts.into_iter().map(|verdict| self.verdict(verdict)).collect()),
-            Answer::Proposal(proposal) => Answer::Proposal(Proposal {
+            Response::Cases(cases) => Response::Cases(cases.into_iter().map(|case| self.case(case)).collect()),
+            Response::Proposal(proposal) => Response::Proposal(Proposal {
                 effects: proposal.effects.iter().map(|effect| self.effect(effect)).collect(),
                 summary: self.line(&proposal.summary),
                 before: self.scrubber.json(proposal.before),
             }),
-            Answer::Observation(value) => Answer::Observation(self.scrubber.json(value)),
-            Answer::Completion(completion) => {
+            Response::Observation(value) => Response::Observation(self.scrubber.json(value)),
+            Response::Completion(completion) => {
                 let (measurements, none): (Vec<_>, Vec<_>) =
                     self.measurements(completion.measurements).into_iter().partition(|measured| measured.value.is_finite());
                 notes.extend(none.into_iter().map(|Measurement { label, value, .. }| LogLine {
@@ -90,7 +90,7 @@ impl<'a> Outgoing<'a> {
                     ),
                 }));
                 let output = self.scrubber.json(completion.output);
-                Answer::Completion(Completion { summary: self.line(&completion.summary), output, measurements, ..completion })
+                Response::Completion(Completion { summary: self.line(&completion.summary), output, measurements, ..completion })
             }
         })
     }
@@ -107,8 +107,8 @@ impl<'a> Outgoing<'a> {
         measurements.into_iter().map(one).collect()
     }
 
-    fn verdict(&self, verdict: Verdict) -> Verdict {
-        Verdict { name: self.name(&verdict.name), detail: self.line(&verdict.detail), ..verdict }
+    fn case(&self, case: Case) -> Case {
+        Case { name: self.name(&case.name), detail: self.line(&case.detail), ..case }
     }
 
     fn effect(&self, effect: &Effect) -> Effect {

@@ -1,12 +1,11 @@
 //! What a guest answered, checked before anybody reads it: size, JSON, schema. Its texts are as they came; see
 //! [`outgoing`](crate::outgoing).
 
-use crate::answer::{Answer, CallFault, CallFaultClass, Completion, Effect, Measurement, Proposal, Report, Verdict};
 use crate::bindings::runbook::plugin::types as wit;
 use crate::limits::Limits;
 use crate::value::Schema;
+use runbook_contract::{Case, Completion, Effect, ErrorClass, Fault, Measurement, Proposal, Report, Response};
 use serde_json::Value;
-use std::time::Duration;
 
 /// An answer as it came.
 pub(crate) enum Received {
@@ -26,51 +25,51 @@ pub(crate) struct Receiver<'a> {
 }
 
 impl Receiver<'_> {
-    pub(crate) fn receive(&self, received: Received) -> Result<Answer, CallFault> {
+    pub(crate) fn receive(&self, received: Received) -> Result<Response, Fault> {
         let size = size(&received);
         if size > self.limits.result {
             let message = format!("`{}` answered with {size} bytes; at most {} are taken", self.operation, self.limits.result);
-            return Err(CallFault::new(CallFaultClass::Limit, "limit.result", message));
+            return Err(Fault::new(ErrorClass::Limit, "limit.result", message));
         }
         Ok(match received {
-            Received::Report(report) => Answer::Report(Report {
+            Received::Report(report) => Response::Report(Report {
                 outcome: report.outcome.into(),
                 summary: report.summary,
                 output: self.output(&report.output)?,
                 measurements: measurements(report.measurements),
             }),
-            Received::Verdicts(verdicts) => Answer::Verdicts(verdicts.into_iter().map(Verdict::from).collect()),
-            Received::Proposal(proposal) => Answer::Proposal(Proposal {
+            Received::Verdicts(verdicts) => Response::Cases(verdicts.into_iter().map(Case::from).collect()),
+            Received::Proposal(proposal) => Response::Proposal(Proposal {
                 effects: proposal.effects.into_iter().map(Effect::from).collect(),
                 summary: proposal.summary,
                 before: self.json("before", &proposal.before)?,
             }),
-            Received::Observation(text) => Answer::Observation(self.json("observation", &text)?),
+            Received::Observation(text) => Response::Observation(self.json("observation", &text)?),
             Received::Applied(completion) => {
                 let output = self.output(&completion.output)?;
-                Answer::Completion(finish(completion, output))
+                Response::Completion(finish(completion, output))
             }
             // The schema describes what `apply` did; what an undo has to say is the plugin's own affair.
             Received::Undone(completion) => {
                 let output = self.json("output", &completion.output)?;
-                Answer::Completion(finish(completion, output))
+                Response::Completion(finish(completion, output))
             }
         })
     }
 
-    fn output(&self, text: &str) -> Result<Value, CallFault> {
+    fn output(&self, text: &str) -> Result<Value, Fault> {
         let value = self.json("output", text)?;
         self.output.check(&value).map_err(|mismatch| {
             let message = format!("the output of `{}` does not fit its schema: {mismatch}", self.operation);
-            CallFault::new(CallFaultClass::Invalid, "output.schema", message)
+            Fault::new(ErrorClass::Invalid, "output.schema", message)
         })?;
         Ok(value)
     }
 
-    fn json(&self, part: &str, text: &str) -> Result<Value, CallFault> {
+    fn json(&self, part: &str, text: &str) -> Result<Value, Fault> {
         serde_json::from_str(text).map_err(|error| {
             let message = format!("the {part} of `{}` is not JSON: {error}", self.operation);
-            CallFault::new(CallFaultClass::Invalid, "output.json", message)
+            Fault::new(ErrorClass::Invalid, "output.json", message)
         })
     }
 }
@@ -111,38 +110,6 @@ fn size(received: &Received) -> usize {
         Received::Observation(text) => text.len(),
         Received::Applied(completion) | Received::Undone(completion) => {
             completion.summary.len() + completion.output.len() + measured(&completion.measurements)
-        }
-    }
-}
-
-impl From<wit::Verdict> for Verdict {
-    fn from(verdict: wit::Verdict) -> Self {
-        Self {
-            name: verdict.name,
-            outcome: verdict.outcome.into(),
-            detail: verdict.detail,
-            duration: Duration::from_millis(verdict.duration_ms),
-        }
-    }
-}
-
-impl From<wit::Effect> for Effect {
-    fn from(effect: wit::Effect) -> Self {
-        Self { verb: effect.verb, target: effect.target, summary: effect.summary }
-    }
-}
-
-impl From<&Proposal> for wit::Proposal {
-    fn from(proposal: &Proposal) -> Self {
-        let effect = |effect: &Effect| wit::Effect {
-            verb: effect.verb.clone(),
-            target: effect.target.clone(),
-            summary: effect.summary.clone(),
-        };
-        Self {
-            effects: proposal.effects.iter().map(effect).collect(),
-            summary: proposal.summary.clone(),
-            before: proposal.before.to_string(),
         }
     }
 }

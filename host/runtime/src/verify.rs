@@ -3,7 +3,8 @@
 use crate::capabilities::wasi;
 use crate::inspect::{Import, Inspected};
 use runbook_authority::capability::{Availability, FUNCTIONS, function_row};
-use runbook_authority::{Digest, Manifest, OperationKind, Verb};
+use runbook_authority::{Digest, Manifest, Verb};
+use runbook_contract::Kind;
 use std::collections::BTreeSet;
 use std::fmt;
 
@@ -118,7 +119,7 @@ pub enum Finding {
     /// The manifest has operations of a kind that the component does not export.
     NotExported {
         /// The kind.
-        kind: OperationKind,
+        kind: Kind,
         /// The interface that is missing.
         interface: &'static str,
     },
@@ -245,16 +246,16 @@ fn unknown(import: Import) -> Finding {
 }
 
 /// The interface through which operations of a kind are called.
-pub(crate) fn interface_of(kind: OperationKind) -> &'static str {
+pub(crate) fn interface_of(kind: Kind) -> &'static str {
     match kind {
-        OperationKind::Probe => "runbook:plugin/probe@1.0.0",
-        OperationKind::SmokeTest => "runbook:plugin/smoke-test@1.0.0",
-        OperationKind::Step => "runbook:plugin/step@1.0.0",
+        Kind::Probe => "runbook:plugin/probe@1.0.0",
+        Kind::SmokeTest => "runbook:plugin/smoke-test@1.0.0",
+        Kind::Step => "runbook:plugin/step@1.0.0",
     }
 }
 
 fn missing_exports(inspected: &Inspected) -> impl Iterator<Item = Finding> {
-    let kinds = [OperationKind::Probe, OperationKind::SmokeTest, OperationKind::Step];
+    let kinds = [Kind::Probe, Kind::SmokeTest, Kind::Step];
     kinds.into_iter().filter_map(|kind| {
         let interface = interface_of(kind);
         let needed = inspected.manifest.operations.values().any(|operation| operation.kind == kind);

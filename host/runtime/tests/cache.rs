@@ -3,7 +3,8 @@
 
 mod support;
 
-use runbook_runtime::{CacheProblem, CodeOrigin, Phase, Prepared, Runtime, RuntimeConfig, Verified, inspect, verify};
+use runbook_contract::Phase;
+use runbook_runtime::{CacheProblem, CodeOrigin, Permit, Prepared, Runtime, RuntimeConfig, Verified, inspect, verify};
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use support::{PROBE, PROBE_INTERFACE, component, linked, manifest, probe, request};
@@ -33,7 +34,7 @@ fn only_file(folder: &Path) -> PathBuf {
 
 async fn answers(prepared: &Prepared) -> bool {
     let linked = linked(prepared, runbook_runtime::Limits::default());
-    linked.call(request(Phase::Check), std::future::pending()).await.result.is_ok()
+    linked.call(request(Phase::Check), Permit::default(), std::future::pending()).await.result.is_ok()
 }
 
 #[tokio::test]

@@ -4,7 +4,8 @@
 mod support;
 
 use runbook_authority::capability::{Availability, FUNCTIONS, FunctionRow};
-use runbook_runtime::{CallFaultClass, Finding, Phase, inspect, verify};
+use runbook_contract::{ErrorClass, Phase};
+use runbook_runtime::{Finding, Permit, inspect, verify};
 use std::collections::BTreeSet;
 use support::{component, contract, linked, manifest, manifest_with_slot, prepare, request, runtime};
 use wit_parser::abi::{AbiVariant, WasmType};
@@ -95,10 +96,10 @@ async fn every_linked_function_denies_what_was_not_granted() {
         let declared = manifest_with_slot(verb.row().capability.name(), &[verb.row().name], "smoke-test");
         let bytes = component(&caller(&resolve, row), &[row.interface], SMOKE_TEST, &manifest(&declared));
         let linked = linked(&prepare(&runtime, bytes), runbook_runtime::Limits::default());
-        let outcome = linked.call(request(Phase::Check), std::future::pending()).await;
+        let outcome = linked.call(request(Phase::Check), Permit::default(), std::future::pending()).await;
         let name = format!("{} {}", row.interface, row.function);
         let fault = outcome.result.expect_err(&name);
-        assert_eq!((fault.class, fault.code.as_str()), (CallFaultClass::Denied, "denied"), "{name}: {fault}");
+        assert_eq!((fault.class, fault.code.as_str()), (ErrorClass::Denied, "denied"), "{name}: {fault}");
         assert_eq!(fault.message, "not granted", "{name}: a guest learns no more");
         let [denial] = outcome.denials.as_slice() else { panic!("{name}: {:?}", outcome.denials) };
         assert_eq!((denial.verb, denial.rule.name()), (verb, "unbound"), "{name}");

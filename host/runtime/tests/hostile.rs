@@ -3,14 +3,15 @@
 
 mod support;
 
-use runbook_runtime::{Answer, CallFaultClass, Outcome, Phase};
+use runbook_contract::{ErrorClass, Outcome, Phase, Response};
+use runbook_runtime::Permit;
 use std::time::{Duration, Instant};
 use support::{CLOCK, LOG, PROBE, PROBE_INTERFACE, call, component, linked, manifest, prepare, probe, request, runtime};
 
 const SOON: Duration = Duration::from_secs(10);
 
 /// The class and code of the fault that a guest ends with.
-async fn fault(core: &str, imports: &[&str], timeout: Duration) -> (CallFaultClass, String, String) {
+async fn fault(core: &str, imports: &[&str], timeout: Duration) -> (ErrorClass, String, String) {
     let outcome = call(core, imports, timeout).await;
     let fault = outcome.result.expect_err("the guest is hostile");
     (fault.class, fault.code, fault.message)
@@ -19,7 +20,7 @@ async fn fault(core: &str, imports: &[&str], timeout: Duration) -> (CallFaultCla
 #[tokio::test]
 async fn an_honest_guest_answers() {
     let outcome = call(&probe("", "", "(i32.const 0)", "{\"a\": 1}"), &[], SOON).await;
-    let Answer::Report(report) = outcome.result.unwrap() else { panic!("a probe reports") };
+    let Response::Report(report) = outcome.result.unwrap() else { panic!("a probe reports") };
     assert_eq!((report.outcome, report.summary.as_str()), (Outcome::Pass, "ok"));
     assert_eq!(report.output, serde_json::json!({ "a": 1 }));
 }
@@ -29,7 +30,7 @@ async fn a_guest_that_loops_for_ever_is_stopped_at_its_deadline() {
     let started = Instant::now();
     let (class, code, message) =
         fault(&probe("", "", "(loop $for_ever (br $for_ever)) unreachable", "{}"), &[], Duration::from_millis(300)).await;
-    assert_eq!((class, code.as_str()), (CallFaultClass::Timeout, "timeout"));
+    assert_eq!((class, code.as_str()), (ErrorClass::Timeout, "timeout"));
     assert!(message.contains("300ms"), "{message}");
     assert!(started.elapsed() < Duration::from_secs(5));
 }
@@ -46,7 +47,7 @@ async fn a_looping_guest_does_not_stop_the_others() {
     };
     // One thread only: the looping guest must give way by itself.
     let (looping, honest) = tokio::join!(looping, honest);
-    assert_eq!(looping.result.unwrap_err().class, CallFaultClass::Timeout);
+    assert_eq!(looping.result.unwrap_err().class, ErrorClass::Timeout);
     assert!(honest < Duration::from_millis(1500), "{honest:?}");
 }
 
@@ -54,7 +55,7 @@ async fn a_looping_guest_does_not_stop_the_others() {
 async fn a_guest_that_allocates_without_end_is_stopped_by_the_limit() {
     let body = "(loop $more (drop (memory.grow (i32.const 16))) (br $more)) unreachable";
     let (class, code, message) = fault(&probe("", "", body, "{}"), &[], SOON).await;
-    assert_eq!((class, code.as_str()), (CallFaultClass::Limit, "limit.memory"));
+    assert_eq!((class, code.as_str()), (ErrorClass::Limit, "limit.memory"));
     assert!(message.contains("64 MiB"), "{message}");
 }
 
@@ -62,14 +63,14 @@ async fn a_guest_that_allocates_without_end_is_stopped_by_the_limit() {
 async fn a_guest_that_is_born_too_big_is_stopped_by_the_limit() {
     let big = probe("", "", "(i32.const 0)", "{}").replace("(export \"memory\") 4", "(export \"memory\") 2000");
     let (class, code, _) = fault(&big, &[], SOON).await;
-    assert_eq!((class, code.as_str()), (CallFaultClass::Limit, "limit.memory"));
+    assert_eq!((class, code.as_str()), (ErrorClass::Limit, "limit.memory"));
 }
 
 #[tokio::test]
 async fn a_guest_that_calls_itself_for_ever_is_a_trap() {
     let globals = "(func $deeper (param i32) (result i32) (i32.add (call $deeper (local.get 0)) (i32.const 1)))";
     let (class, code, _) = fault(&probe("", globals, "(call $deeper (i32.const 1))", "{}"), &[], SOON).await;
-    assert_eq!((class, code.as_str()), (CallFaultClass::Trap, "trap.stack-overflow"));
+    assert_eq!((class, code.as_str()), (ErrorClass::Trap, "trap.stack-overflow"));
 }
 
 #[tokio::test]
@@ -78,7 +79,7 @@ async fn a_panic_is_a_trap_and_its_log_is_kept() {
     let body = "(call $log (i32.const 3) (i32.const 1000) (i32.const 2)) unreachable";
     let outcome = call(&probe(imports, "", body, "{}"), &[LOG], SOON).await;
     let fault = outcome.result.unwrap_err();
-    assert_eq!((fault.class, fault.code.as_str()), (CallFaultClass::Trap, "trap.panic"));
+    assert_eq!((fault.class, fault.code.as_str()), (ErrorClass::Trap, "trap.panic"));
     assert_eq!(outcome.logs.len(), 1);
     assert_eq!(outcome.logs[0].message, "ok");
 }
@@ -102,7 +103,7 @@ async fn a_flood_of_log_lines_is_capped() {
 async fn junk_in_the_place_of_json_is_refused() {
     for junk in ["", "{", "nonsense", "\u{1}", "{\"a\":1}}", &"[".repeat(5000)] {
         let (class, code, _) = fault(&probe("", "", "(i32.const 0)", junk), &[], SOON).await;
-        assert_eq!((class, code.as_str()), (CallFaultClass::Invalid, "output.json"), "{junk:.20}");
+        assert_eq!((class, code.as_str()), (ErrorClass::Invalid, "output.json"), "{junk:.20}");
     }
 }
 
@@ -113,9 +114,11 @@ async fn an_output_that_does_not_fit_its_schema_is_refused() {
     manifest.operations.get_mut("check").unwrap().output = schema;
     let core = probe("", "", "(i32.const 0)", "{\"rows\": \"many\"}");
     let prepared = prepare(&runtime(), component(&core, &[], PROBE_INTERFACE, &manifest));
-    let outcome = linked(&prepared, runbook_runtime::Limits::default()).call(request(Phase::Check), std::future::pending()).await;
+    let outcome = linked(&prepared, runbook_runtime::Limits::default())
+        .call(request(Phase::Check), Permit::default(), std::future::pending())
+        .await;
     let fault = outcome.result.unwrap_err();
-    assert_eq!((fault.class, fault.code.as_str()), (CallFaultClass::Invalid, "output.schema"));
+    assert_eq!((fault.class, fault.code.as_str()), (ErrorClass::Invalid, "output.schema"));
     assert!(fault.message.contains("`/rows`"), "{}", fault.message);
 }
 
@@ -125,9 +128,11 @@ async fn an_input_that_does_not_fit_its_schema_never_reaches_the_guest() {
     manifest.operations.get_mut("check").unwrap().input = serde_json::json!({ "type": "object", "required": ["path"] });
     let core = probe("", "", "unreachable", "{}");
     let prepared = prepare(&runtime(), component(&core, &[], PROBE_INTERFACE, &manifest));
-    let outcome = linked(&prepared, runbook_runtime::Limits::default()).call(request(Phase::Check), std::future::pending()).await;
+    let outcome = linked(&prepared, runbook_runtime::Limits::default())
+        .call(request(Phase::Check), Permit::default(), std::future::pending())
+        .await;
     let fault = outcome.result.unwrap_err();
-    assert_eq!((fault.class, fault.code.as_str()), (CallFaultClass::Invalid, "input.schema"));
+    assert_eq!((fault.class, fault.code.as_str()), (ErrorClass::Invalid, "input.schema"));
     assert!(fault.message.contains("path"), "{}", fault.message);
 }
 
@@ -136,42 +141,42 @@ async fn gigabytes_are_not_taken() {
     // An output that claims to be longer than memory: the engine refuses before it reads.
     let lie = probe("", "", "(i32.store (i32.const 20) (i32.const 0x7fffffff)) (i32.const 0)", "{}");
     let (class, ..) = fault(&lie, &[], SOON).await;
-    assert_eq!(class, CallFaultClass::Trap);
+    assert_eq!(class, ErrorClass::Trap);
     // One that is really there, too long for a result.
     let grow = "(drop (memory.grow (i32.const 40)))
         (memory.fill (i32.const 65536) (i32.const 32) (i32.const 2000000))
         (i32.store (i32.const 16) (i32.const 65536)) (i32.store (i32.const 20) (i32.const 2000000)) (i32.const 0)";
     let (class, code, _) = fault(&probe("", "", grow, "{}"), &[], SOON).await;
-    assert_eq!((class, code.as_str()), (CallFaultClass::Limit, "limit.result"));
+    assert_eq!((class, code.as_str()), (ErrorClass::Limit, "limit.result"));
     // One that is too long for a host call at all.
     let huge = grow.replace("(i32.const 40)", "(i32.const 800)").replace("2000000", "50000000");
     let (class, code, _) = fault(&probe("", "", &huge, "{}"), &[], SOON).await;
-    assert_eq!((class, code.as_str()), (CallFaultClass::Limit, "limit.host-call-bytes"));
+    assert_eq!((class, code.as_str()), (ErrorClass::Limit, "limit.host-call-bytes"));
     // The same, as an argument of a host function.
     let imports = r#"(import "runbook:base/log@1.0.0" "write" (func $log (param i32 i32 i32)))"#;
     let body = "(drop (memory.grow (i32.const 800)))
         (call $log (i32.const 1) (i32.const 0) (i32.const 50000000)) (i32.const 0)";
     let (class, code, _) = fault(&probe(imports, "", body, "{}"), &[LOG], SOON).await;
-    assert_eq!((class, code.as_str()), (CallFaultClass::Limit, "limit.host-call-bytes"));
+    assert_eq!((class, code.as_str()), (ErrorClass::Limit, "limit.host-call-bytes"));
 }
 
 #[tokio::test]
 async fn a_list_that_claims_to_be_endless_is_not_taken() {
     let lie = probe("", "", "(i32.store (i32.const 28) (i32.const 0x0fffffff)) (i32.const 0)", "{}");
-    assert_eq!(fault(&lie, &[], SOON).await.0, CallFaultClass::Trap);
+    assert_eq!(fault(&lie, &[], SOON).await.0, ErrorClass::Trap);
 }
 
 #[tokio::test]
 async fn text_that_is_not_utf8_is_not_taken() {
     let junk = probe("", "", "(i32.store8 (i32.const 1000) (i32.const 255)) (i32.const 0)", "{}");
-    assert_eq!(fault(&junk, &[], SOON).await.0, CallFaultClass::Trap);
+    assert_eq!(fault(&junk, &[], SOON).await.0, ErrorClass::Trap);
 }
 
 #[tokio::test]
 async fn a_summary_of_several_lines_becomes_one() {
     let body = "(i32.store8 (i32.const 1000) (i32.const 10)) (i32.const 0)";
     let outcome = call(&probe("", "", body, "{}"), &[], SOON).await;
-    let Answer::Report(report) = outcome.result.unwrap() else { panic!("a probe reports") };
+    let Response::Report(report) = outcome.result.unwrap() else { panic!("a probe reports") };
     assert_eq!(report.summary, " k");
 }
 
@@ -180,17 +185,20 @@ async fn a_guest_that_sleeps_is_cut_off_and_a_cancelled_one_too() {
     let imports = r#"(import "runbook:base/clock@1.0.0" "sleep-ms" (func $sleep (param i32)))"#;
     let core = probe(imports, "", "(call $sleep (i32.const 60000)) (i32.const 0)", "{}");
     let started = Instant::now();
-    assert_eq!(fault(&core, &[CLOCK], Duration::from_millis(200)).await.0, CallFaultClass::Timeout);
+    assert_eq!(fault(&core, &[CLOCK], Duration::from_millis(200)).await.0, ErrorClass::Timeout);
     assert!(started.elapsed() < Duration::from_secs(5));
 
     let prepared = prepare(&runtime(), component(&core, &[CLOCK], PROBE_INTERFACE, &manifest(PROBE)));
     let linked = linked(&prepared, runbook_runtime::Limits::default());
     let cancel = tokio::time::sleep(Duration::from_millis(100));
-    let outcome = linked.call(request(Phase::Check), cancel).await;
-    assert_eq!(outcome.result.unwrap_err().class, CallFaultClass::Cancelled);
+    let outcome = linked.call(request(Phase::Check), Permit::default(), cancel).await;
+    assert_eq!(outcome.result.unwrap_err().class, ErrorClass::Cancelled);
     // The same link goes on working.
     let cancel = tokio::time::sleep(Duration::from_millis(100));
-    assert_eq!(linked.call(request(Phase::Check), cancel).await.result.unwrap_err().class, CallFaultClass::Cancelled);
+    assert_eq!(
+        linked.call(request(Phase::Check), Permit::default(), cancel).await.result.unwrap_err().class,
+        ErrorClass::Cancelled
+    );
 }
 
 #[tokio::test]
@@ -201,7 +209,7 @@ async fn nothing_is_left_for_the_next_call() {
     let prepared = prepare(&runtime(), component(&core, &[], PROBE_INTERFACE, &manifest(PROBE)));
     let linked = linked(&prepared, runbook_runtime::Limits::default());
     for _ in 0..3 {
-        assert!(linked.call(request(Phase::Check), std::future::pending()).await.result.is_ok());
+        assert!(linked.call(request(Phase::Check), Permit::default(), std::future::pending()).await.result.is_ok());
     }
 }
 
@@ -210,7 +218,7 @@ async fn a_phase_that_the_operation_does_not_have_is_refused() {
     let prepared = prepare(&runtime(), component(&probe("", "", "unreachable", "{}"), &[], PROBE_INTERFACE, &manifest(PROBE)));
     let linked = linked(&prepared, runbook_runtime::Limits::default());
     for phase in [Phase::Plan, Phase::Observe, Phase::Undo { before: serde_json::Value::Null }] {
-        let fault = linked.call(request(phase), std::future::pending()).await.result.unwrap_err();
-        assert_eq!((fault.class, fault.code.as_str()), (CallFaultClass::Invalid, "call.phase"));
+        let fault = linked.call(request(phase), Permit::default(), std::future::pending()).await.result.unwrap_err();
+        assert_eq!((fault.class, fault.code.as_str()), (ErrorClass::Invalid, "call.phase"));
     }
 }

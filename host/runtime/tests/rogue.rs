@@ -4,10 +4,10 @@
 mod support;
 
 use runbook_authority::Effective;
+use runbook_contract::{Call, ErrorClass, Phase, Response};
 use runbook_runtime::{
-    Allocation, Answer, AuditEvent, AuditRecord, AuditSink, AuditUnavailable, BoxFuture, CallFaultClass, CallOutcome,
-    CallRequest, Limits, Linked, Phase, Prepared, Runtime, RuntimeConfig, SecretFacts, SecretSource, SecretUnavailable, Services,
-    inspect, verify,
+    Allocation, AuditEvent, AuditRecord, AuditSink, AuditUnavailable, BoxFuture, CallOutcome, Limits, Linked, Permit, Prepared,
+    Runtime, RuntimeConfig, SecretFacts, SecretSource, SecretUnavailable, Services, inspect, verify,
 };
 use runbook_secrets::Secret;
 use std::num::NonZeroU32;
@@ -24,8 +24,8 @@ fn prepared() -> &'static Prepared {
 
 async fn call(operation: &str, granted: Effective, input: serde_json::Value, timeout: Duration) -> CallOutcome {
     let linked = Linked::new(prepared(), operation, granted, Limits::default(), Services::none()).unwrap();
-    let request = CallRequest { input, timeout, ..request(Phase::Check) };
-    linked.call(request, std::future::pending()).await
+    let request = Call { input, timeout, ..request(Phase::Check) };
+    linked.call(request, Permit::default(), std::future::pending()).await
 }
 
 async fn bare(operation: &str) -> CallOutcome {
@@ -38,7 +38,7 @@ fn granted(operation: &str, targets: &str, slot: &str, base: &Path) -> Effective
 
 #[tokio::test]
 async fn a_plugin_of_the_sdk_answers() {
-    let Answer::Report(report) = bare("noop").await.result.unwrap() else { panic!("a probe reports") };
+    let Response::Report(report) = bare("noop").await.result.unwrap() else { panic!("a probe reports") };
     assert_eq!(report.output, serde_json::json!({ "text": "now" }));
 }
 
@@ -53,16 +53,16 @@ async fn the_text_of_a_panic_reaches_the_operator() {
 #[tokio::test]
 async fn each_way_of_going_too_far_has_its_own_reason() {
     for (operation, class, code) in
-        [("allocate", CallFaultClass::Limit, "limit.memory"), ("knock", CallFaultClass::Limit, "limit.host-calls")]
+        [("allocate", ErrorClass::Limit, "limit.memory"), ("knock", ErrorClass::Limit, "limit.host-calls")]
     {
         let fault = bare(operation).await.result.unwrap_err();
         assert_eq!((fault.class, fault.code.as_str()), (class, code), "{operation}: {fault}");
     }
     // A Rust guest has a stack of its own in its memory: what lies below that is out of bounds.
     let fault = bare("recurse").await.result.unwrap_err();
-    assert_eq!(fault.class, CallFaultClass::Trap, "{fault}");
+    assert_eq!(fault.class, ErrorClass::Trap, "{fault}");
     let spun = call("spin", Effective::none(), serde_json::json!({}), Duration::from_millis(200)).await;
-    assert_eq!(spun.result.unwrap_err().class, CallFaultClass::Timeout);
+    assert_eq!(spun.result.unwrap_err().class, ErrorClass::Timeout);
     let shouted = bare("shout").await;
     assert!(shouted.result.is_ok());
     assert_eq!(shouted.logs.len(), 201);
@@ -81,7 +81,7 @@ async fn endless_denials_do_not_fill_the_memory() {
 async fn a_slot_that_is_not_bound_is_denied_by_name_to_the_operator_only() {
     let outcome = call("get", Effective::none(), serde_json::json!({ "path": "/x" }), Duration::from_secs(5)).await;
     let fault = outcome.result.unwrap_err();
-    assert_eq!((fault.class, fault.message.as_str()), (CallFaultClass::Denied, "not granted"));
+    assert_eq!((fault.class, fault.message.as_str()), (ErrorClass::Denied, "not granted"));
     assert_eq!(
         outcome.denials[0].to_string(),
         "`http.get` on slot `api` is denied (rule `unbound`): the slot is not bound in this step"
@@ -93,7 +93,7 @@ async fn a_call_outside_of_the_grant_is_denied_with_the_line_to_change() {
     let targets = "[targets.it]\nhttp = \"http://127.0.0.1:9\"\npaths = [\"/health\"]\n";
     let granted = granted("get", targets, "api", Path::new("/"));
     let outcome = call("get", granted, serde_json::json!({ "path": "/admin" }), Duration::from_secs(5)).await;
-    assert_eq!(outcome.result.unwrap_err().class, CallFaultClass::Denied);
+    assert_eq!(outcome.result.unwrap_err().class, ErrorClass::Denied);
     let denial = &outcome.denials[0];
     assert_eq!((denial.rule.name(), denial.place.as_str()), ("path", "runbook.toml:1"));
 }
@@ -107,9 +107,9 @@ async fn a_file_outside_of_the_directory_is_denied() {
         let granted = granted("read", "[targets.it]\nfiles = \".\"\n", "directory", folder.path());
         let outcome = call("read", granted, serde_json::json!({ "path": path }), Duration::from_secs(5)).await;
         match outcome.result {
-            Ok(Answer::Report(report)) => assert!(good && report.output["text"] == "inside", "{path}"),
+            Ok(Response::Report(report)) => assert!(good && report.output["text"] == "inside", "{path}"),
             Ok(other) => panic!("{other:?}"),
-            Err(fault) => assert!(!good && fault.class == CallFaultClass::Denied, "{path}: {fault}"),
+            Err(fault) => assert!(!good && fault.class == ErrorClass::Denied, "{path}: {fault}"),
         }
     }
 }
@@ -121,7 +121,7 @@ async fn a_host_call_that_hangs_is_cut_off_at_the_deadline_of_the_step() {
     let granted = granted("get", &targets, "api", Path::new("/"));
     let started = Instant::now();
     let outcome = call("get", granted, serde_json::json!({ "path": "/" }), Duration::from_millis(300)).await;
-    assert_eq!(outcome.result.unwrap_err().class, CallFaultClass::Timeout);
+    assert_eq!(outcome.result.unwrap_err().class, ErrorClass::Timeout);
     assert!(started.elapsed() < Duration::from_secs(3));
     assert_eq!(outcome.host_calls[0].allowed, 1);
 }
@@ -187,8 +187,8 @@ async fn a_secret_that_a_plugin_may_see_still_leaves_in_no_way() {
             effective(prepared().manifest(), "tell", "[targets.it]\nsecret = \"token\"\n", &[("key", "it")], Path::new("/"));
         let services = Services { secrets: Arc::new(Store), ..Services::none() };
         let linked = Linked::new(prepared(), "tell", granted, Limits::default(), services).unwrap();
-        let request = CallRequest { input: serde_json::json!({ "path": path }), ..request(Phase::Check) };
-        let outcome = linked.call(request, std::future::pending()).await;
+        let request = Call { input: serde_json::json!({ "path": path }), ..request(Phase::Check) };
+        let outcome = linked.call(request, Permit::default(), std::future::pending()).await;
         let all = format!("{outcome:?}");
         assert!(!all.contains("s3cr3t") && all.matches("it is [secret token]").count() >= 2, "{all}");
     }
@@ -207,8 +207,8 @@ async fn the_audit_is_told_of_every_judged_call() {
     });
     let services = Services { audit: Some(audit), ..Services::none() };
     let linked = Linked::new(prepared(), "get", Effective::none(), Limits::default(), services).unwrap();
-    let request = CallRequest { input: serde_json::json!({ "path": "/" }), ..request(Phase::Check) };
-    assert!(linked.call(request, std::future::pending()).await.result.is_err());
+    let request = Call { input: serde_json::json!({ "path": "/" }), ..request(Phase::Check) };
+    assert!(linked.call(request, Permit::default(), std::future::pending()).await.result.is_err());
     assert_eq!(*seen.lock().unwrap(), ["step api http.get GET / false"]);
 }
 
@@ -217,8 +217,8 @@ async fn without_a_record_nothing_is_done() {
     let audit: AuditSink = Arc::new(|_| Err(AuditUnavailable { reason: "the disk is full".to_owned() }));
     let services = Services { audit: Some(audit), ..Services::none() };
     let linked = Linked::new(prepared(), "get", Effective::none(), Limits::default(), services).unwrap();
-    let request = CallRequest { input: serde_json::json!({ "path": "/" }), ..request(Phase::Check) };
-    let outcome = linked.call(request, std::future::pending()).await;
+    let request = Call { input: serde_json::json!({ "path": "/" }), ..request(Phase::Check) };
+    let outcome = linked.call(request, Permit::default(), std::future::pending()).await;
     assert!(format!("{:?}", outcome.result).contains("audit.unavailable"), "{outcome:?}");
 }
 
@@ -231,7 +231,9 @@ async fn more_calls_than_places_in_the_pool_wait_for_their_turn() {
     let calls: Vec<_> = (0..200)
         .map(|_| {
             let linked = linked.clone();
-            tokio::spawn(async move { linked.call(request(Phase::Check), std::future::pending()).await.result })
+            tokio::spawn(
+                async move { linked.call(request(Phase::Check), Permit::default(), std::future::pending()).await.result },
+            )
         })
         .collect();
     for call in calls {

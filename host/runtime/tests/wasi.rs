@@ -4,7 +4,8 @@
 mod support;
 
 use runbook_authority::Effective;
-use runbook_runtime::{Answer, CallOutcome, Limits, Linked, Phase, Services, inspect, verify};
+use runbook_contract::{Phase, Response};
+use runbook_runtime::{CallOutcome, Limits, Linked, Permit, Services, inspect, verify};
 use support::{PROBE, manifest, probe, request, runtime, with_section};
 use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
 
@@ -38,7 +39,7 @@ async fn call(imports: &str, body: &str) -> CallOutcome {
     assert!(verified.needs_inert_wasi());
     let prepared = runtime().prepare(&verified).unwrap();
     let linked = Linked::new(&prepared, "check", Effective::none(), Limits::default(), Services::none()).unwrap();
-    linked.call(request(Phase::Check), std::future::pending()).await
+    linked.call(request(Phase::Check), Permit::default(), std::future::pending()).await
 }
 
 #[tokio::test]
@@ -53,7 +54,7 @@ async fn there_is_no_environment_no_argument_and_no_directory() {
         // Ends in a trap if the list that is returned at 8192 has any element.
         let body = "(call $get (i32.const 8192)) (if (i32.load (i32.const 8196)) (then unreachable)) (i32.const 0)";
         let outcome = call(&imports, body).await;
-        assert!(matches!(outcome.result, Ok(Answer::Report(_))), "{function}: {:?}", outcome.result);
+        assert!(matches!(outcome.result, Ok(Response::Report(_))), "{function}: {:?}", outcome.result);
     }
 }
 

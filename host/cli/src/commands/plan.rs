@@ -11,7 +11,7 @@ use crate::ui;
 use runbook_authority::{Effect, Target, TargetKind};
 use runbook_engine::model::{OnBreach, Outside, SecretEntry, Step};
 use runbook_engine::{
-    Answered, Audience, Call, DryFinding, DryStep, ErrorClass, Fault, Json, Operate, OperationFacts, Plan, PlannedGuard,
+    Audience, Call, CallReturn, DryFinding, DryStep, ErrorClass, Fault, Json, LeaseWatch, Operate, Plan, PlannedGuard,
     PlannedItems, PlannedStep, PlannedUndo, RunId, Section, StepId, resolve_params,
 };
 use runbook_report::{push_line, value_text};
@@ -41,11 +41,7 @@ pub fn run(context: &Context, args: &PlanArgs) -> Result<ExitStatus, Failure> {
 struct Unasked;
 
 impl Operate for Unasked {
-    fn facts(&self, _step: &StepId) -> &OperationFacts {
-        unreachable!("the plan carries what is known of its operations")
-    }
-
-    async fn call(&self, _call: Call) -> Result<Answered, Fault> {
+    async fn call(&self, _call: Call, _leases: LeaseWatch) -> Result<CallReturn, Fault> {
         Err(Fault::new(ErrorClass::Denied, "plan.offline", "nobody is asked"))
     }
 }

@@ -5,9 +5,9 @@ mod templates;
 
 use crate::event::Section;
 use crate::graph::Graph;
-use crate::ids::StepId;
 use crate::model::{Bind, Runbook, Step};
 use crate::template;
+use runbook_contract::StepId;
 use runbook_document::{Diagnostic, Diagnostics, Source, Span, nearest};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

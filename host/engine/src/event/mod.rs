@@ -4,9 +4,8 @@ mod parts;
 
 pub use parts::*;
 
-use crate::ids::StepId;
-use crate::operate::{Fault, Json, LogLine, Proposal};
 use jiff::Timestamp;
+use runbook_contract::{Fault, Json, LogLine, Proposal, StepId};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 

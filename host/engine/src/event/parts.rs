@@ -1,8 +1,7 @@
 //! The words of events: why, how, and what follows.
 
-use crate::ids::{RunId, StepId};
-use crate::operate::{Fault, Json, Measurement, Outcome, Verdict};
 use jiff::Timestamp;
+use runbook_contract::{Case, Fault, Json, Measurement, Outcome, RunId, StepId};
 use serde::{Deserialize, Serialize};
 
 /// A call site as it is listed when the run starts.
@@ -185,7 +184,7 @@ pub enum AttemptResult {
         measurements: Vec<Measurement>,
         /// Cases of a smoke test.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
-        cases: Vec<Verdict>,
+        cases: Vec<Case>,
     },
     /// It did not.
     Failed {
@@ -202,7 +201,7 @@ pub enum AttemptResult {
         measurements: Vec<Measurement>,
         /// Cases of a smoke test.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
-        cases: Vec<Verdict>,
+        cases: Vec<Case>,
         /// Whether it is a smoke test that wrote, and did not show that it removed what it made.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         may_have_left: bool,

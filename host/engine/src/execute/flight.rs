@@ -4,12 +4,13 @@ use super::Runner;
 use super::waiting::TELL_AFTER;
 use crate::clock::Clock;
 use crate::event::{AfterWait, CallPurpose, Trigger};
-use crate::ids::StepId;
 use crate::journal::Journal;
+use crate::lease_watch::LeaseWatch;
 use crate::model::OnCancel;
-use crate::operate::{Answer, Answered, Call, Drift, ErrorClass, Fault, Json, Kind, Mode, Operate, Phase, Proposal};
+use crate::operate::Operate;
 use crate::{event::Section, judge};
 use futures_util::future::{AbortHandle, Either, abortable, select};
+use runbook_contract::{Call, CallReturn, Drift, ErrorClass, Fault, Json, Kind, Mode, Phase, Proposal, Response, StepId};
 use std::pin::{Pin, pin};
 use std::time::Duration;
 
@@ -130,7 +131,7 @@ enum Journaled {
 pub(super) struct Landing {
     pub(super) step: StepId,
     pub(super) purpose: Purpose,
-    pub(super) answer: Result<Answered, Fault>,
+    pub(super) answer: Result<CallReturn, Fault>,
     pub(super) duration: Duration,
 }
 
@@ -179,15 +180,15 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
                 Phase::Apply { .. } | Phase::Undo { .. } | Phase::Check => Mode::Effects,
                 Phase::Plan | Phase::Observe => Mode::ReadOnly,
             };
-            let (site, step, input, leases) = (site.clone(), caller.clone(), input.clone(), leases.clone());
-            Call { run, site, step, phase, attempt, input, mode, timeout, leases }
+            let (site, step, input) = (site.clone(), caller.clone(), input.clone());
+            Call { run, site, step, phase, attempt, input, mode, timeout }
         };
         let work = async move {
             match phase {
-                LaunchPhase::One(phase) => bounded(operate, clock, call(phase)).await,
+                LaunchPhase::One(phase) => bounded(operate, clock, call(phase), leases).await,
                 LaunchPhase::PlanAndApply => {
-                    let proposal = proposal_of(bounded(operate, clock, call(Phase::Plan)).await)?;
-                    bounded(operate, clock, call(Phase::Apply { proposal, drift: Drift::Told })).await
+                    let proposal = proposal_of(bounded(operate, clock, call(Phase::Plan), leases.clone()).await)?;
+                    bounded(operate, clock, call(Phase::Apply { proposal, drift: Drift::Told }), leases).await
                 }
             }
         };
@@ -225,19 +226,19 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
 }
 
 /// The proposal in an answer to `plan`.
-pub(super) fn proposal_of(answer: Result<Answered, Fault>) -> Result<Proposal, Fault> {
-    match answer?.answer {
-        Answer::Proposal(proposal) => Ok(proposal),
-        Answer::Report { .. } | Answer::Verdicts(_) | Answer::Observation(_) | Answer::Completion { .. } => {
+pub(super) fn proposal_of(answer: Result<CallReturn, Fault>) -> Result<Proposal, Fault> {
+    match answer?.response {
+        Response::Proposal(proposal) => Ok(proposal),
+        Response::Report(_) | Response::Cases(_) | Response::Observation(_) | Response::Completion(_) => {
             Err(judge::misfit("no proposal"))
         }
     }
 }
 
 /// Makes a call, and gives up shortly after its timeout if the host does not.
-async fn bounded<O: Operate, C: Clock>(operate: &O, clock: &C, call: Call) -> Result<Answered, Fault> {
-    let (timeout, phase) = (call.timeout, judge::phase_name(&call.phase));
-    let work = pin!(operate.call(call));
+async fn bounded<O: Operate, C: Clock>(operate: &O, clock: &C, call: Call, leases: LeaseWatch) -> Result<CallReturn, Fault> {
+    let (timeout, phase) = (call.timeout, call.phase.name());
+    let work = pin!(operate.call(call, leases));
     let timer = pin!(clock.sleep(timeout + GRACE));
     match select(work, timer).await {
         Either::Left((answer, _)) => answer,

@@ -3,11 +3,11 @@
 use super::{RunError, Runner, scope};
 use crate::clock::Clock;
 use crate::event::RunEvent;
-use crate::ids::StepId;
 use crate::journal::Journal;
-use crate::operate::{ErrorClass, Fault, Operate, Proposal};
+use crate::operate::Operate;
 use crate::plan::{ParamsError, PlannedGroup, PlannedStep, around};
 use crate::state::{StepPhase, count_effects};
+use runbook_contract::{ErrorClass, Fault, Proposal, StepId};
 
 impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
     /// Computes what the steps of the file see as `params`, and writes it down: a resumed run goes on with the same.

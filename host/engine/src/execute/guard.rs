@@ -7,13 +7,13 @@ use super::{RunError, Runner};
 use crate::advance::{breach, is_held_back, is_watching};
 use crate::clock::Clock;
 use crate::event::{AttemptResult, Cause, Look, LookVerdict, RunEvent};
-use crate::ids::StepId;
 use crate::journal::Journal;
 use crate::judge::{self, Finding};
-use crate::operate::{Answered, Fault, Operate, Outcome, Phase};
+use crate::operate::Operate;
 use crate::plan::PlannedGuard;
 use crate::state::Stage;
 use crate::template;
+use runbook_contract::{CallReturn, Fault, Outcome, Phase, StepId};
 
 impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
     /// Looks at what a guard watches.
@@ -39,7 +39,7 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
     }
 
     /// What was seen. A guard that goes on holding is not written down again and again.
-    pub(super) async fn land_look(&mut self, id: &StepId, answer: Result<Answered, Fault>) -> Result<(), RunError> {
+    pub(super) async fn land_look(&mut self, id: &StepId, answer: Result<CallReturn, Fault>) -> Result<(), RunError> {
         if !matches!(self.state().stage, Stage::Steps | Stage::Verify) {
             return Ok(());
         }
@@ -54,12 +54,12 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
         if is_news { self.record(RunEvent::GuardLooked { guard: id.clone(), look }).await } else { Ok(()) }
     }
 
-    fn judge_look(&self, guard: &PlannedGuard, answer: Result<Answered, Fault>) -> Look {
+    fn judge_look(&self, guard: &PlannedGuard, answer: Result<CallReturn, Fault>) -> Look {
         let expected =
             self.with_scope_of(Some(&guard.look), scope::RUNNING, |scope| scope::expectations(&guard.look.expect, scope));
         let finding = answer.and_then(|answered| {
             let expected = expected.map_err(|error| template_fault("expect", &error))?;
-            judge::read(answered.answer, &expected)
+            judge::read(answered.response, &expected)
         });
         match finding.map(|finding| (finding.outcome, Finding::into_result(finding))) {
             Ok((Outcome::Pass | Outcome::Warn, AttemptResult::Succeeded { summary, .. })) => {

@@ -3,12 +3,12 @@
 use super::{RunError, Runner, scope};
 use crate::clock::Clock;
 use crate::event::{AttemptResult, Item, RunEvent, Section, SkipReason, Then};
-use crate::ids::StepId;
 use crate::journal::Journal;
 use crate::model::{NestedKind, OnFailure, Weight};
-use crate::operate::{ErrorClass, Fault, Json, Operate, Outcome};
+use crate::operate::Operate;
 use crate::plan::{Plan, PlannedForEach, PlannedStep};
 use crate::state::{EffectState, RunState, StepPhase, StepState};
+use runbook_contract::{ErrorClass, Fault, Json, Outcome, StepId};
 use std::sync::Arc;
 
 impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {

@@ -6,15 +6,15 @@ use super::start::template_fault;
 use super::{RunError, Runner};
 use crate::clock::Clock;
 use crate::event::{AttemptResult, Recovery, RunEvent, Then, UndoFinding, UndoPlan, UndoResult};
-use crate::ids::StepId;
 use crate::journal::Journal;
 use crate::judge::{self, Finding};
-use crate::operate::{
-    Answer, Answered, ErrorClass, Fault, FaultEffect, Json, Kind, LEASE_LOST, LogLine, Operate, Outcome, Proposal,
-};
+use crate::operate::{LEASE_LOST, Operate};
 use crate::plan::{PlannedPoll, PlannedStep, Repeatable};
 use crate::retry::Reach;
 use crate::template::{self, Scope};
+use runbook_contract::{
+    CallReturn, Completion, ErrorClass, Fault, FaultEffect, Json, Kind, LogLine, Outcome, Proposal, Report, Response, StepId,
+};
 use std::time::Duration;
 
 /// An undo is tried so often, when what stops it may pass.
@@ -43,7 +43,7 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
     }
 
     /// The plugin has said what it would do: unless something speaks against it, it does it.
-    async fn land_plan(&mut self, id: &StepId, input: Json, answer: Result<Answered, Fault>) -> Result<(), RunError> {
+    async fn land_plan(&mut self, id: &StepId, input: Json, answer: Result<CallReturn, Fault>) -> Result<(), RunError> {
         if self.is_stopping() {
             // Nothing has happened and nothing is in the journal: the step stays as it was.
             return Ok(());
@@ -68,7 +68,7 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
         self.leases.lost().is_some() || self.is_held_back() || (in_steps && (cancelled || over))
     }
 
-    async fn land_attempt(&mut self, id: &StepId, answer: Result<Answered, Fault>, took: Duration) -> Result<(), RunError> {
+    async fn land_attempt(&mut self, id: &StepId, answer: Result<CallReturn, Fault>, took: Duration) -> Result<(), RunError> {
         let step = &*self.planned(id);
         let departed = answer.as_ref().ok().and_then(|answered| departure(self.state().step(id).proposal.as_ref(), answered));
         let wrote = step.facts.kind == Kind::SmokeTest && has_written(step, &answer);
@@ -155,7 +155,7 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
         }
     }
 
-    async fn land_recovery(&mut self, id: &StepId, answer: Result<Answered, Fault>) -> Result<(), RunError> {
+    async fn land_recovery(&mut self, id: &StepId, answer: Result<CallReturn, Fault>) -> Result<(), RunError> {
         let found = self.state().step(id);
         let before = found.proposal.as_ref().map_or(Json::Null, |proposal| proposal.before.clone());
         let attempt = found.attempts;
@@ -174,11 +174,11 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
         self.record(RunEvent::Recovered { step: id.clone(), attempt, decision }).await
     }
 
-    async fn land_undo(&mut self, id: &StepId, answer: Result<Answered, Fault>, took: Duration) -> Result<(), RunError> {
+    async fn land_undo(&mut self, id: &StepId, answer: Result<CallReturn, Fault>, took: Duration) -> Result<(), RunError> {
         let attempt = self.state().step(id).undo_attempts;
         let duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
         let (result, then) = match answer {
-            Ok(answered) => (UndoResult::Done { summary: summary(answered.answer) }, Then::Final),
+            Ok(answered) => (UndoResult::Done { summary: summary(answered.response) }, Then::Final),
             Err(fault) => {
                 // Without an answer it may have happened; what must not happen twice is then not tried again.
                 let repeatable = self.planned(id).undo.repeatable() == Repeatable::Yes;
@@ -203,7 +203,7 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
         self.record(RunEvent::UndoEnded { step: id.clone(), attempt, result, then, duration_ms }).await
     }
 
-    async fn land_check(&mut self, id: &StepId, answer: Result<Answered, Fault>) -> Result<(), RunError> {
+    async fn land_check(&mut self, id: &StepId, answer: Result<CallReturn, Fault>) -> Result<(), RunError> {
         let before = self.state().step(id).before.clone().unwrap_or(Json::Null);
         let finding = match observation(answer) {
             Ok(_) if shows_nothing(&before) => {
@@ -229,9 +229,9 @@ fn failed(fault: Fault) -> AttemptResult {
     }
 }
 
-fn split_logs(answer: Result<Answered, Fault>) -> (Result<Answer, Fault>, Vec<LogLine>) {
+fn split_logs(answer: Result<CallReturn, Fault>) -> (Result<Response, Fault>, Vec<LogLine>) {
     match answer {
-        Ok(Answered { answer, logs, acted: _ }) => (Ok(answer), logs),
+        Ok(CallReturn { response: answer, logs, acted: _ }) => (Ok(answer), logs),
         Err(mut fault) => {
             let logs = std::mem::take(&mut fault.logs);
             (Err(fault), logs)
@@ -240,7 +240,7 @@ fn split_logs(answer: Result<Answered, Fault>) -> (Result<Answer, Fault>, Vec<Lo
 }
 
 /// Whether a call has changed something, as the host counted; without an answer, whether it can have.
-fn has_written(step: &PlannedStep, answer: &Result<Answered, Fault>) -> bool {
+fn has_written(step: &PlannedStep, answer: &Result<CallReturn, Fault>) -> bool {
     match answer {
         Ok(answered) => !answered.acted.is_empty(),
         Err(fault) => step.facts.writes && fault.effect == FaultEffect::Possible,
@@ -256,26 +256,26 @@ fn shows_nothing(before: &Json) -> bool {
     before.is_null()
 }
 
-fn observation(answer: Result<Answered, Fault>) -> Result<Json, Fault> {
-    match answer?.answer {
-        Answer::Observation(now) => Ok(now),
-        Answer::Report { .. } | Answer::Verdicts(_) | Answer::Proposal(_) | Answer::Completion { .. } => {
+fn observation(answer: Result<CallReturn, Fault>) -> Result<Json, Fault> {
+    match answer?.response {
+        Response::Observation(now) => Ok(now),
+        Response::Report(_) | Response::Cases(_) | Response::Proposal(_) | Response::Completion(_) => {
             Err(judge::misfit("no observation"))
         }
     }
 }
 
 /// What a step did that its plan had not said. What was approved and counted was the plan.
-fn departure(proposal: Option<&Proposal>, answered: &Answered) -> Option<String> {
+fn departure(proposal: Option<&Proposal>, answered: &CallReturn) -> Option<String> {
     let said = |verb: &&String| proposal?.effects.iter().find(|effect| effect.verb == **verb);
     let more: Vec<String> = answered.acted.iter().filter(|verb| said(verb).is_none()).map(|verb| format!("`{verb}`")).collect();
     let is_step = proposal.is_some();
     (is_step && !more.is_empty()).then(|| format!("it departed from its plan, which did not say {}", more.join(", ")))
 }
 
-fn summary(answer: Answer) -> String {
+fn summary(answer: Response) -> String {
     match answer {
-        Answer::Completion { summary, .. } | Answer::Report { summary, .. } => summary,
-        Answer::Verdicts(_) | Answer::Proposal(_) | Answer::Observation(_) => String::new(),
+        Response::Completion(Completion { summary, .. }) | Response::Report(Report { summary, .. }) => summary,
+        Response::Cases(_) | Response::Proposal(_) | Response::Observation(_) => String::new(),
     }
 }

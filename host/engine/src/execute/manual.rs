@@ -6,9 +6,10 @@ use crate::digest;
 use crate::event::{AttemptResult, RunEvent, Then, UndoPlan};
 use crate::journal::Journal;
 use crate::model::Manual;
-use crate::operate::{ErrorClass, Fault, Json, Operate, Outcome};
+use crate::operate::Operate;
 use crate::plan::PlannedStep;
 use crate::template;
+use runbook_contract::{ErrorClass, Fault, Json, Outcome};
 
 impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
     pub(super) async fn start_manual(&mut self, step: &PlannedStep, manual: &Manual, attempt: u32) -> Result<(), RunError> {

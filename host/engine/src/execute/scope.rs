@@ -1,12 +1,11 @@
 //! What templates see of a run.
 
 use crate::event::SkipReason;
-use crate::ids::StepId;
-use crate::operate::{Json, Outcome};
 use crate::plan::{Plan, PlannedExpectation};
 use crate::state::{RunState, StepPhase};
 use crate::template::{self, Scope, StepView, TemplateError};
 use jiff::Timestamp;
+use runbook_contract::{Json, Outcome, StepId};
 use std::time::Duration;
 
 /// What a template can know of a step.

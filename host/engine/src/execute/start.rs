@@ -7,14 +7,14 @@ use crate::advance::Action;
 use crate::clock::Clock;
 use crate::digest;
 use crate::event::{ApprovalVerdict, Recovery, RunEvent, Section, Then, Trigger, UndoFinding, UndoPlan, UndoResult};
-use crate::ids::StepId;
 use crate::journal::Journal;
-use crate::operate::{Drift, ErrorClass, Fault, Json, Kind, LEASE_LOST, Operate, Phase, Proposal};
+use crate::operate::{LEASE_LOST, Operate};
 use crate::plan::{Plan, PlannedStep, PlannedUndo, Repeatable};
 use crate::retry::{self, Failure, Reach};
 use crate::state::{StepPhase, StepState, count_effects};
 use crate::template::{self, Scope, TemplateError};
 use crate::undo;
+use runbook_contract::{Drift, ErrorClass, Fault, Json, Kind, Phase, Proposal, StepId};
 use std::sync::Arc;
 use std::time::Duration;
 

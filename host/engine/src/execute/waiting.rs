@@ -5,9 +5,9 @@ use super::{RunError, Runner};
 use crate::advance::wants_pause;
 use crate::clock::Clock;
 use crate::event::{AfterWait, CallPurpose, RunEvent};
-use crate::ids::StepId;
 use crate::journal::Journal;
 use crate::operate::Operate;
+use runbook_contract::StepId;
 use std::time::Duration;
 
 /// A call that is not in the journal by itself is told when it takes longer.

@@ -3,10 +3,9 @@
 use crate::advance::{Action, Cleanup, LockWait, Moment, Pace, advance};
 use crate::event::{AttemptResult, Item, Record, RunEvent, Then, UndoPlan};
 use crate::frontier::Frontier;
-use crate::ids::StepId;
-use crate::operate::{Kind, OperationFacts, Outcome};
 use crate::plan::Plan;
 use crate::state::{RunState, next};
+use runbook_contract::{Kind, OperationFacts, Outcome, StepId};
 use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::fmt::Write as _;

@@ -1,7 +1,7 @@
 //! A step that stands for the steps of another file: a nested runbook, or a suite of checks.
 
 use super::{Param, Runbook};
-use crate::ids::StepId;
+use runbook_contract::StepId;
 use runbook_document::{Located, Source, Table};
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,6 +1,6 @@
 //! `manual`: a step that a person does, or a question that a person answers.
 
-use crate::operate::Json;
+use runbook_contract::Json;
 use runbook_document::Located;
 use std::time::Duration;
 

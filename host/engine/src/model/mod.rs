@@ -23,7 +23,7 @@ pub(crate) use window::DAY;
 pub use window::{Allowed, Days, Outside, Window};
 
 use crate::event::Section;
-use crate::ids::StepId;
+use runbook_contract::StepId;
 use runbook_document::{Diagnostics, Key, Located, Source, Span, Table};
 use std::collections::BTreeSet;
 use std::sync::Arc;

@@ -1,6 +1,6 @@
 //! Parameters as declared.
 
-use crate::operate::Json;
+use runbook_contract::Json;
 use runbook_document::{Key, Located};
 
 /// `[params.NAME]`

@@ -2,8 +2,7 @@
 
 use super::{Approval, Check, Manual, Nested, UseSite};
 use crate::event::{Section, Trigger};
-use crate::ids::StepId;
-use crate::operate::ErrorClass;
+use runbook_contract::{ErrorClass, StepId};
 use runbook_document::{Located, Node, Source, Span, Table};
 use std::sync::Arc;
 use std::time::Duration;

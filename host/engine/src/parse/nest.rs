@@ -6,9 +6,9 @@
 use super::{Loader, Parsing};
 use crate::check;
 use crate::event::Section;
-use crate::ids::StepId;
 use crate::model::{Group, Guard, NestedKind, Runbook, SecretEntry, Step, TargetEntry};
 use crate::params;
+use runbook_contract::StepId;
 use runbook_document::{Diagnostic, Diagnostics, Located, Source, nearest};
 use std::collections::BTreeSet;
 use std::sync::Arc;

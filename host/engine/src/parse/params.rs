@@ -2,7 +2,7 @@
 
 use super::names;
 use crate::model::{Param, ParamType};
-use crate::operate::Json;
+use runbook_contract::Json;
 use runbook_document::{Key, Located, Node, Reader, parse_byte_size, parse_duration};
 
 /// Reads all parameters.

@@ -2,13 +2,12 @@
 
 use super::names;
 use crate::event::{Section, Trigger};
-use crate::ids::StepId;
 use crate::model::{
     Approval, Bind, Expectation, FieldType, ForEach, IfNeedsFailed, Items, Manual, Nested, NestedKind, Notify, OnCancel,
     OnFailure, Oneself, Poll, Retry, Step, UndoDeclaration, section_noun,
 };
-use crate::operate::ErrorClass;
 use crate::range::Range;
+use runbook_contract::{ErrorClass, StepId};
 use runbook_document::{FromNode, Located, Node, Reader, Table, Value};
 use std::sync::Arc;
 use std::time::Duration;

@@ -2,8 +2,8 @@
 
 use super::step::{self, Looking};
 use crate::event::Section;
-use crate::ids::StepId;
 use crate::model::{Check, Step, Weight};
+use runbook_contract::StepId;
 use runbook_document::{Located, Reader};
 use std::time::Duration;
 

@@ -1,9 +1,8 @@
 //! What is wrong with a runbook, once it is known what its operations are.
 
 use crate::event::Section;
-use crate::ids::StepId;
 use crate::model::{Risk, Runbook, Step, UndoDeclaration, section_noun};
-use crate::operate::{Kind, OperationFacts};
+use runbook_contract::{Kind, OperationFacts, StepId};
 use runbook_document::{Diagnostic, Diagnostics, Span};
 use std::collections::BTreeMap;
 

@@ -1,11 +1,10 @@
 //! A step that stands for the steps of another file, ready to open.
 
 use super::input;
-use crate::ids::StepId;
 use crate::model::{Group, NestedKind, Param};
-use crate::operate::Json;
 use crate::params;
 use crate::template::{self, Scope, TemplateError};
+use runbook_contract::{Json, StepId};
 use std::collections::BTreeMap;
 use std::time::Duration;
 

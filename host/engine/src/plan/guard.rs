@@ -1,9 +1,8 @@
 //! A guard, ready to look.
 
 use super::{PlannedStep, plan_step};
-use crate::ids::StepId;
 use crate::model::{Guard, OnBreach};
-use crate::operate::OperationFacts;
+use runbook_contract::{OperationFacts, StepId};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;

@@ -2,7 +2,7 @@
 //! every step: by position, not by name.
 
 use super::PlannedStep;
-use crate::ids::StepId;
+use runbook_contract::StepId;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 

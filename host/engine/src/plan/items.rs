@@ -2,9 +2,8 @@
 
 use super::{Index, Plan, PlannedStep};
 use crate::event::Item;
-use crate::ids::StepId;
-use crate::operate::{ErrorClass, Fault, Json};
 use crate::template::{self, Form, Scope, TemplateError};
+use runbook_contract::{ErrorClass, Fault, Json, StepId};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 

@@ -17,15 +17,14 @@ pub use items::{PlannedForEach, PlannedItem, PlannedItems};
 use crate::check::step_graph;
 use crate::digest;
 use crate::event::{Section, StepListing, Trigger};
-use crate::ids::StepId;
 use crate::model::{
     Approval, Expectation, ForEach, IfNeedsFailed, Items, Limits, Locks, Manual, OnCancel, OnFailure, Retry, Runbook, Step,
     UndoDeclaration, UndoPolicy, Weight, Window,
 };
-use crate::operate::{Json, Kind, OperationFacts};
 use crate::params::Params;
 use crate::range::Range;
 use crate::template::template_key;
+use runbook_contract::{Json, Kind, OperationFacts, StepId};
 use runbook_document::{Diagnostic, Diagnostics, Table};
 use std::collections::BTreeMap;
 use std::sync::Arc;

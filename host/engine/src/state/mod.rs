@@ -14,9 +14,8 @@ pub use step::{Asked, EffectState, Given, StepPhase, StepState};
 use crate::event::{
     Cause, HeldLock, Item, PauseReason, Record, RunEnd, RunEvent, RunPhase, Section, StepListing, Trigger, WindowVerdict,
 };
-use crate::ids::StepId;
-use crate::operate::{Fault, Json, Proposal};
 use jiff::Timestamp;
+use runbook_contract::{Fault, Json, Proposal, StepId};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -3,8 +3,8 @@
 use crate::event::{
     ApprovalVerdict, AttemptResult, Record, Recovery, RunEvent, SkipReason, Then, UndoFinding, UndoPlan, UndoResult,
 };
-use crate::operate::{ErrorClass, Fault, FaultEffect, Json, Measurement, Outcome, Proposal, Verdict};
 use jiff::Timestamp;
+use runbook_contract::{Case, ErrorClass, Fault, FaultEffect, Json, Measurement, Outcome, Proposal};
 use serde::Serialize;
 
 /// The state of a step, as people see it.
@@ -112,7 +112,7 @@ pub struct StepState {
     /// Numbers.
     pub measurements: Vec<Measurement>,
     /// Cases of a smoke test.
-    pub cases: Vec<Verdict>,
+    pub cases: Vec<Case>,
     /// Why the last attempt failed.
     pub fault: Option<Fault>,
     /// When the first attempt started.

@@ -8,12 +8,11 @@ mod reading;
 
 pub use reading::Form;
 
-use crate::ids::StepId;
 use crate::known::{Known, below};
-use crate::operate::Json;
 use limits::Printed;
 use minijinja::{Environment, Error, ErrorKind, UndefinedBehavior, Value};
 use reading::{Missing, Reading, Reference};
+use runbook_contract::{Json, StepId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
 

@@ -127,7 +127,7 @@ impl State {
         self.before.get(step).cloned().unwrap_or_else(|| json!({ "done": self.done.contains(step) }))
     }
 
-    fn apply(&mut self, step: &str, input: &Json) -> Result<Answer, Fault> {
+    fn apply(&mut self, step: &str, input: &Json) -> Result<Response, Fault> {
         let reply = self.reply(step);
         if let Some(Reply::Fails(class)) = reply {
             return Err(Fault::new(class, "test.fails", "it failed before it did anything"));
@@ -151,15 +151,11 @@ impl State {
     }
 }
 
-fn completion(summary: &str, output: Json) -> Answer {
-    Answer::Completion { summary: summary.to_owned(), output, changed: true, measurements: Vec::new() }
+fn completion(summary: &str, output: Json) -> Response {
+    Response::Completion(Completion { summary: summary.to_owned(), output, changed: true, measurements: Vec::new() })
 }
 
 impl Operate for World {
-    fn facts(&self, _step: &StepId) -> &OperationFacts {
-        unreachable!("the plan carries the facts")
-    }
-
     /// Whatever is called, a `text` is a text.
     fn misfits(&self, _site: &StepId, input: &Json) -> Vec<Misfit> {
         let wrong = input.get("text").filter(|text| !text.is_string());
@@ -171,7 +167,7 @@ impl Operate for World {
         wrong.map(misfit).into_iter().collect()
     }
 
-    async fn call(&self, call: Call) -> Result<Answered, Fault> {
+    async fn call(&self, call: Call, _leases: LeaseWatch) -> Result<CallReturn, Fault> {
         let step = call.step.as_str();
         if call.phase == Phase::Plan && self.hangs(step) {
             std::future::pending::<()>().await;
@@ -180,9 +176,9 @@ impl Operate for World {
         let answer = match &call.phase {
             Phase::Plan => {
                 let effect = Effect { verb: "sql.do".to_owned(), target: step.to_owned(), summary: format!("does {step}") };
-                Answer::Proposal(Proposal { effects: vec![effect], summary: format!("does {step}"), before: state.seen(step) })
+                Response::Proposal(Proposal { effects: vec![effect], summary: format!("does {step}"), before: state.seen(step) })
             }
-            Phase::Observe => Answer::Observation(state.seen(step)),
+            Phase::Observe => Response::Observation(state.seen(step)),
             Phase::Apply { .. } => {
                 assert_eq!(call.mode, Mode::Effects);
                 state.apply(step, &call.input)?
@@ -193,18 +189,18 @@ impl Operate for World {
             }
             Phase::Check => match state.reply(step) {
                 Some(Reply::Found(outcome, output)) => {
-                    Answer::Report { outcome, summary: format!("found {output}"), output, measurements: Vec::new() }
+                    Response::Report(Report { outcome, summary: format!("found {output}"), output, measurements: Vec::new() })
                 }
                 Some(Reply::Cases(cases)) => {
-                    let verdict = |(name, outcome): &(&str, Outcome)| Verdict {
+                    let verdict = |(name, outcome): &(&str, Outcome)| Case {
                         name: (*name).to_owned(),
                         outcome: *outcome,
                         detail: "seen".to_owned(),
                         duration_ms: 1,
                     };
-                    let answer = Answer::Verdicts(cases.iter().map(verdict).collect());
+                    let answer = Response::Cases(cases.iter().map(verdict).collect());
                     let acted = state.acted.get(step).cloned().unwrap_or_else(|| vec!["http.post".to_owned()]);
-                    return Ok(Answered { answer, logs: Vec::new(), acted });
+                    return Ok(CallReturn { response: answer, logs: Vec::new(), acted });
                 }
                 Some(Reply::Hangs) => unreachable!("only `plan` hangs"),
                 Some(Reply::Fails(class) | Reply::FailsLate(class)) => {
@@ -212,7 +208,12 @@ impl Operate for World {
                 }
                 None => {
                     let output = json!({ "input": call.input });
-                    Answer::Report { outcome: Outcome::Pass, summary: "looks good".to_owned(), output, measurements: Vec::new() }
+                    Response::Report(Report {
+                        outcome: Outcome::Pass,
+                        summary: "looks good".to_owned(),
+                        output,
+                        measurements: Vec::new(),
+                    })
                 }
             },
         };
@@ -220,6 +221,6 @@ impl Operate for World {
             Phase::Apply { .. } => state.acted.get(step).cloned().unwrap_or_else(|| vec!["sql.do".to_owned()]),
             Phase::Plan | Phase::Observe | Phase::Undo { .. } | Phase::Check => Vec::new(),
         };
-        Ok(Answered { answer, logs: Vec::new(), acted })
+        Ok(CallReturn { response: answer, logs: Vec::new(), acted })
     }
 }

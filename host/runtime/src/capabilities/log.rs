@@ -4,28 +4,7 @@ use crate::bindings::runbook::base::log::{self as wit, Level};
 use crate::host::HostCall;
 use crate::limits::Limits;
 use crate::outgoing::Outgoing;
-
-/// How important a line is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LogLevel {
-    /// For the author of the plugin.
-    Debug,
-    /// For the operator.
-    Info,
-    /// Somebody should look.
-    Warn,
-    /// Something did not work.
-    Error,
-}
-
-/// One line of a plugin's log.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LogLine {
-    /// How important it is.
-    pub level: LogLevel,
-    /// The line; secrets are removed.
-    pub message: String,
-}
+use runbook_contract::{LogLevel, LogLine};
 
 /// The log of one call: the first lines are kept, because they say how it began to go wrong.
 #[derive(Debug, Default)]

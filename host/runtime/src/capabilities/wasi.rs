@@ -3,8 +3,9 @@
 //!
 //! The clock and the random numbers in it are real: a language that seeds its hash tables needs them, and they give nothing away.
 
-use crate::capabilities::log::{Kept, Log, LogLevel};
+use crate::capabilities::log::{Kept, Log};
 use crate::host::Host;
+use runbook_contract::LogLevel;
 use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};

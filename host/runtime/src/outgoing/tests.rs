@@ -1,7 +1,6 @@
 use super::*;
-use crate::answer::Outcome;
+use runbook_contract::Outcome;
 use runbook_secrets::Secret;
-use std::time::Duration;
 
 const SECRET: &str = "s3cr3t\nt0ken\u{9b}";
 
@@ -15,42 +14,42 @@ fn measurement(text: &str, value: f64) -> Measurement {
 }
 
 /// Every kind of answer, with `text` in every field that is text.
-fn answers(text: &str) -> Vec<Answer> {
+fn answers(text: &str) -> Vec<Response> {
     let owned = || text.to_owned();
     let json = || serde_json::json!({ text: [text] });
     let effect = Effect { verb: owned(), target: owned(), summary: owned() };
-    let verdict = Verdict { name: owned(), outcome: Outcome::Fail, detail: owned(), duration: Duration::ZERO };
+    let verdict = Case { name: owned(), outcome: Outcome::Fail, detail: owned(), duration_ms: 0 };
     let measurements = || vec![measurement(text, 1.0)];
     let (summary, output) = (owned(), json());
     vec![
-        Answer::Report(Report { outcome: Outcome::Pass, summary, output, measurements: measurements() }),
-        Answer::Verdicts(vec![verdict]),
-        Answer::Proposal(Proposal { effects: vec![effect], summary: owned(), before: json() }),
-        Answer::Observation(json()),
-        Answer::Completion(Completion { summary: owned(), output: json(), changed: true, measurements: measurements() }),
+        Response::Report(Report { outcome: Outcome::Pass, summary, output, measurements: measurements() }),
+        Response::Cases(vec![verdict]),
+        Response::Proposal(Proposal { effects: vec![effect], summary: owned(), before: json() }),
+        Response::Observation(json()),
+        Response::Completion(Completion { summary: owned(), output: json(), changed: true, measurements: measurements() }),
     ]
 }
 
 /// Every text of an answer that people read as it is, and every value. Nothing is left out: each field is named.
-fn parts(answer: Answer) -> (Vec<String>, Vec<serde_json::Value>) {
+fn parts(answer: Response) -> (Vec<String>, Vec<serde_json::Value>) {
     let of_measurements = |measurements: Vec<Measurement>| -> Vec<String> {
         let one = |Measurement { label, value: _, unit, warn, crit }| [Some(label), Some(unit), warn, crit].into_iter().flatten();
         measurements.into_iter().flat_map(one).collect()
     };
     match answer {
-        Answer::Verdicts(verdicts) => {
-            let one = |Verdict { name, outcome: _, detail, duration: _ }| [name, detail];
+        Response::Cases(verdicts) => {
+            let one = |Case { name, outcome: _, detail, duration_ms: _ }| [name, detail];
             (verdicts.into_iter().flat_map(one).collect(), Vec::new())
         }
-        Answer::Proposal(Proposal { effects, summary, before }) => {
+        Response::Proposal(Proposal { effects, summary, before }) => {
             let one = |Effect { verb, target, summary }| [verb, target, summary];
             let mut texts: Vec<_> = effects.into_iter().flat_map(one).collect();
             texts.push(summary);
             (texts, vec![before])
         }
-        Answer::Observation(value) => (Vec::new(), vec![value]),
-        Answer::Report(Report { outcome: _, summary, output, measurements })
-        | Answer::Completion(Completion { summary, output, changed: _, measurements }) => {
+        Response::Observation(value) => (Vec::new(), vec![value]),
+        Response::Report(Report { outcome: _, summary, output, measurements })
+        | Response::Completion(Completion { summary, output, changed: _, measurements }) => {
             ([vec![summary], of_measurements(measurements)].concat(), vec![output])
         }
     }
@@ -68,11 +67,11 @@ fn no_text_of_a_plugin_leaves_as_more_than_a_line_of_text() {
     let outgoing = Outgoing::new(&scrubber);
     for hostile in runbook_tests::hostile_text::texts() {
         for answer in answers(&hostile) {
-            let answer = outgoing.answer(answer, &mut Vec::new()).unwrap();
+            let answer = outgoing.response(answer, &mut Vec::new()).unwrap();
             parts(answer).0.iter().for_each(|text| check_line(text, &hostile));
         }
-        let CallFault { class: _, code, message } =
-            outgoing.fault(&CallFault::new(CallFaultClass::Invalid, hostile.clone(), hostile.clone()));
+        let Fault { class: _, code, message, logs: _, effect: _ } =
+            outgoing.fault(&Fault::new(ErrorClass::Invalid, hostile.clone(), hostile.clone()));
         for kept in [Kept::Whole, Kept::Beginning] {
             let logged = outgoing.log(LogLevel::Info, &hostile, kept);
             for LogLine { level: _, message } in logged {
@@ -92,11 +91,11 @@ fn no_text_of_a_plugin_leaves_with_a_secret_in_it() {
         let text = format!("{}{SECRET}.", "x".repeat(before));
         let shows = |text: &str| text.contains("s3cr") || text.contains("t0ken");
         for answer in answers(&text) {
-            let (texts, values) = parts(outgoing.answer(answer, &mut Vec::new()).unwrap());
+            let (texts, values) = parts(outgoing.response(answer, &mut Vec::new()).unwrap());
             assert!(!texts.iter().any(|text| shows(text)), "after {before}: {texts:?}");
             assert!(!values.iter().any(|value| shows(&value.to_string())), "after {before}: {values:?}");
         }
-        let fault = outgoing.fault(&CallFault::new(CallFaultClass::Invalid, text.clone(), text));
+        let fault = outgoing.fault(&Fault::new(ErrorClass::Invalid, text.clone(), text));
         assert!(!shows(&fault.to_string()), "after {before}: {fault}");
     }
 }
@@ -106,17 +105,17 @@ fn a_number_that_is_none_is_no_measurement() {
     let scrubber = Scrubber::default();
     let outgoing = Outgoing::new(&scrubber);
     for value in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
-        let [report, _, _, _, completion]: [Answer; 5] = answers("lag").try_into().unwrap();
-        let (Answer::Report(report), Answer::Completion(completion)) = (report, completion) else { unreachable!() };
+        let [report, _, _, _, completion]: [Response; 5] = answers("lag").try_into().unwrap();
+        let (Response::Report(report), Response::Completion(completion)) = (report, completion) else { unreachable!() };
         let measurements = vec![measurement("good", 1.0), measurement("lag", value)];
-        let report = Answer::Report(Report { measurements: measurements.clone(), ..report });
-        let fault = outgoing.answer(report, &mut Vec::new()).unwrap_err();
-        assert_eq!((fault.class, fault.code.as_str()), (CallFaultClass::Invalid, "output.measurement"));
+        let report = Response::Report(Report { measurements: measurements.clone(), ..report });
+        let fault = outgoing.response(report, &mut Vec::new()).unwrap_err();
+        assert_eq!((fault.class, fault.code.as_str()), (ErrorClass::Invalid, "output.measurement"));
         assert!(fault.message.contains("`lag`"), "{fault}");
         // What was done is done.
         let mut notes = Vec::new();
-        let done = outgoing.answer(Answer::Completion(Completion { measurements, ..completion }), &mut notes).unwrap();
-        let Answer::Completion(Completion { measurements, .. }) = done else { unreachable!() };
+        let done = outgoing.response(Response::Completion(Completion { measurements, ..completion }), &mut notes).unwrap();
+        let Response::Completion(Completion { measurements, .. }) = done else { unreachable!() };
         assert_eq!((measurements.len(), measurements[0].label.as_str()), (1, "good"));
         assert!(notes[0].message.contains("`lag`") && notes[0].level == LogLevel::Warn, "{notes:?}");
     }

@@ -4,10 +4,9 @@
 use runbook_authority::grant::{self, UseSite};
 use runbook_authority::target::Folder;
 use runbook_authority::{Binding, Effective, Manifest, Mode, Targets};
+use runbook_contract::{Call, Phase, RunId, StepId};
 use runbook_document::{Diagnostics, Located, Source, Value};
-use runbook_runtime::{
-    CallOutcome, CallRequest, Limits, Linked, Permit, Phase, Prepared, Runtime, RuntimeConfig, Services, inspect, verify,
-};
+use runbook_runtime::{CallOutcome, Limits, Linked, Permit, Prepared, Runtime, RuntimeConfig, Services, inspect, verify};
 use std::path::Path;
 use std::time::Duration;
 use wasm_encoder::{ComponentSection as _, CustomSection};
@@ -148,16 +147,16 @@ pub fn effective(manifest: &Manifest, operation: &str, toml: &str, bindings: &[(
     grant::grant(&site, manifest, &bindings, &targets).unwrap_or_else(|refusals| panic!("{refusals:?}"))
 }
 
-pub fn request(phase: Phase) -> CallRequest {
-    CallRequest {
-        run: "run".to_owned(),
-        step: "step".to_owned(),
+pub fn request(phase: Phase) -> Call {
+    Call {
+        run: RunId::parse("01a1fec1-e55e-7000-8000-000000000000").unwrap(),
+        site: StepId::from("step"),
+        step: StepId::from("step"),
         attempt: 1,
         phase,
         input: serde_json::json!({}),
         mode: Mode::Effects,
         timeout: Duration::from_secs(20),
-        permit: Permit::default(),
     }
 }
 
@@ -168,8 +167,8 @@ pub fn linked(prepared: &Prepared, limits: Limits) -> Linked {
 /// Calls a probe that was granted nothing.
 pub async fn call(core: &str, imports: &[&str], timeout: Duration) -> CallOutcome {
     let prepared = prepare(&runtime(), component(core, imports, PROBE_INTERFACE, &manifest(PROBE)));
-    let request = CallRequest { timeout, ..request(Phase::Check) };
-    linked(&prepared, Limits::default()).call(request, std::future::pending()).await
+    let request = Call { timeout, ..request(Phase::Check) };
+    linked(&prepared, Limits::default()).call(request, Permit::default(), std::future::pending()).await
 }
 
 /// The component of `tests/hostile/rogue`, built with the SDK as any plugin is.

@@ -2,7 +2,7 @@
 
 use super::schema::{fields, inline_table};
 use runbook_authority::capability::Capability;
-use runbook_authority::manifest::{Manifest, Operation, OperationKind};
+use runbook_authority::manifest::{Kind, Manifest, Operation};
 use std::fmt::Write as _;
 
 /// Inputs, outputs and an example of one operation. `reference` is how a runbook names the plugin.
@@ -11,7 +11,7 @@ pub(super) fn usage(manifest: &Manifest, reference: &str, name: &str, operation:
     text.push_str("\n\n  with\n");
     text.push_str(&indented(&table(&operation.input, "nothing")));
     text.push_str("\n\n  output\n");
-    let none = if operation.kind == OperationKind::SmokeTest { "one verdict a case" } else { "nothing" };
+    let none = if operation.kind == Kind::SmokeTest { "one verdict a case" } else { "nothing" };
     text.push_str(&indented(&table(&operation.output, none)));
     text.push_str("\n\n  example\n");
     text.push_str(&indented(&example(manifest, reference, name, operation)));
@@ -35,7 +35,7 @@ pub(super) fn example(manifest: &Manifest, reference: &str, name: &str, operatio
         let Some(declared) = manifest.slots.get(*slot) else { continue };
         let _ = writeln!(text, "[targets.{slot}]\n{}\n", target(declared.capability));
     }
-    let section = if operation.kind == OperationKind::Probe { "preflight" } else { "step" };
+    let section = if operation.kind == Kind::Probe { "preflight" } else { "step" };
     let _ = writeln!(text, "[[{section}]]\nid = \"{name}\"\nuses = \"{reference}:{name}\"");
     for slot in &bound {
         let _ = writeln!(text, "bind.{slot} = \"{slot}\"");
@@ -44,7 +44,7 @@ pub(super) fn example(manifest: &Manifest, reference: &str, name: &str, operatio
     if with != "{}" {
         let _ = writeln!(text, "with = {with}");
     }
-    if operation.kind == OperationKind::Step {
+    if operation.kind == Kind::Step {
         text.push_str(if operation.undo { "undo = \"auto\"" } else { "irreversible = \"why nothing needs to be put back\"" });
     }
     text.trim_end().to_owned()

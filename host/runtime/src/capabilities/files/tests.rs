@@ -5,7 +5,7 @@ use crate::bindings::runbook::files::writer::Host as _;
 use crate::fault::FaultClass;
 use crate::host::HostCall;
 use crate::testing::{Slot, effective, host, host_within};
-use runbook_authority::Mode;
+use runbook_contract::Mode;
 use std::io::{Read as _, Write as _};
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::time::Duration;

@@ -3,7 +3,7 @@ use crate::bindings::runbook::http::{reader::Host as _, writer::Host as _};
 use crate::fault::{Fault, FaultClass};
 use crate::host::HostCall;
 use crate::testing::{Slot, effective, host, host_with};
-use runbook_authority::Mode;
+use runbook_contract::Mode;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::{Arc, Mutex};

@@ -1,0 +1,97 @@
+//! What an operation is asked.
+
+use crate::{Json, Proposal, RunId, StepId};
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+/// One call of one operation.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Call {
+    /// The run.
+    pub run: RunId,
+    /// The call site, which stands for plugin, operation and bindings.
+    pub site: StepId,
+    /// Who calls: the site, or an item of it (`STEP[KEY]`, `STEP[KEY]/undo`).
+    pub step: StepId,
+    /// What the call is for.
+    pub phase: Phase,
+    /// Counted from 1.
+    pub attempt: u32,
+    /// The rendered input.
+    pub input: Json,
+    /// Whether effects may happen. `check` of a probe, `plan` and `observe` are read-only whatever stands here.
+    pub mode: Mode,
+    /// How long the call may take, the wait for its turn included. Written in whole milliseconds.
+    #[serde(rename = "timeout_ms", with = "milliseconds")]
+    pub timeout: Duration,
+}
+
+/// What one call of a plugin is for.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Phase {
+    /// Probe or smoke test: look.
+    Check,
+    /// Step: what would you do?
+    Plan,
+    /// Step: do it.
+    Apply {
+        /// What `plan` answered just before; in the journal already.
+        proposal: Proposal,
+        /// What happens to an effect that is not in it.
+        drift: Drift,
+    },
+    /// Step: what is there now, in the shape of `before`?
+    Observe,
+    /// Step: put back what `before` says.
+    Undo {
+        /// What `plan` saw before the first attempt.
+        before: Json,
+    },
+}
+
+impl Phase {
+    /// Its name in messages, records and the audit log.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Check => "check",
+            Self::Plan => "plan",
+            Self::Apply { .. } => "apply",
+            Self::Observe => "observe",
+            Self::Undo { .. } => "undo",
+        }
+    }
+}
+
+/// What happens to an effect that a step's proposal did not name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Drift {
+    /// It is denied before it happens: a person has approved the proposal.
+    Refused,
+    /// It happens if it is granted, and the operator is told.
+    Told,
+}
+
+/// Whether a call may have an effect. The host enforces it, whatever the plugin does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Mode {
+    /// What is granted may happen.
+    Effects,
+    /// Plan, observe and dry run: every verb that changes something is denied, whatever is granted.
+    ReadOnly,
+}
+
+mod milliseconds {
+    use serde::{Deserialize, Deserializer, Serializer};
+    use std::time::Duration;
+
+    pub(super) fn serialize<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u64(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+        u64::deserialize(deserializer).map(Duration::from_millis)
+    }
+}

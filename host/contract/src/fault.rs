@@ -1,0 +1,122 @@
+//! Why a call has no response.
+
+use crate::LogLine;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// Why something did not work. The list is closed: the class decides what the engine does next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum ErrorClass {
+    /// The input, or what was found, makes no sense for the operation.
+    Invalid,
+    /// The runbook does not grant the call.
+    Denied,
+    /// What the operation needs does not exist.
+    NotFound,
+    /// It exists in a state that forbids the operation, or somebody else changed it.
+    Conflict,
+    /// The other side is away or overloaded.
+    Transient,
+    /// No answer in time. A write may or may not have happened.
+    Timeout,
+    /// A limit was reached.
+    Limit,
+    /// The answer is not what was expected.
+    Assertion,
+    /// The plugin was stopped by the engine that runs it: a bug in the plugin.
+    Trap,
+    /// The operator stopped the run.
+    Cancelled,
+    /// It cannot be told whether the effect happened.
+    Unknown,
+}
+
+impl ErrorClass {
+    /// All classes, as listed in the format.
+    pub const ALL: &[Self] = &[
+        Self::Invalid,
+        Self::Denied,
+        Self::NotFound,
+        Self::Conflict,
+        Self::Transient,
+        Self::Timeout,
+        Self::Limit,
+        Self::Assertion,
+        Self::Trap,
+        Self::Cancelled,
+        Self::Unknown,
+    ];
+
+    /// The name in runbooks and reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Invalid => "invalid",
+            Self::Denied => "denied",
+            Self::NotFound => "not-found",
+            Self::Conflict => "conflict",
+            Self::Transient => "transient",
+            Self::Timeout => "timeout",
+            Self::Limit => "limit",
+            Self::Assertion => "assertion",
+            Self::Trap => "trap",
+            Self::Cancelled => "cancelled",
+            Self::Unknown => "unknown",
+        }
+    }
+
+    /// The class with this name.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|class| class.name() == name)
+    }
+}
+
+/// A call that did not work.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct Fault {
+    /// What the engine does next depends on this.
+    pub class: ErrorClass,
+    /// Stable and specific, such as `sql.syntax`.
+    pub code: String,
+    /// One line for the operator: lowercase, no final period, never a secret.
+    pub message: String,
+    /// What the plugin logged in the call.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub logs: Vec<LogLine>,
+    /// Whether anything may have changed.
+    #[serde(default, skip_serializing_if = "FaultEffect::is_possible")]
+    pub effect: FaultEffect,
+}
+
+/// What a call that did not work may have changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum FaultEffect {
+    /// The class says whether it can be known.
+    #[default]
+    Possible,
+    /// Nothing, whatever the class: the host let no change through, or none that was made final.
+    None,
+}
+
+impl FaultEffect {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
+    fn is_possible(&self) -> bool {
+        *self == Self::Possible
+    }
+}
+
+impl Fault {
+    /// A fault without a log.
+    pub fn new(class: ErrorClass, code: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { class, code: code.into(), message: message.into(), logs: Vec::new(), effect: FaultEffect::Possible }
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", self.message, self.code)
+    }
+}
+
+impl std::error::Error for Fault {}

@@ -1,0 +1,49 @@
+//! What an operation is, before it is called.
+
+use serde::{Deserialize, Serialize};
+
+/// What an operation is; each kind is an interface that its component exports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// Observes, changes nothing, may be repeated.
+    Probe,
+    /// A scenario of several cases that cleans up after itself.
+    SmokeTest,
+    /// Acts; says beforehand what it will do, and may offer undo.
+    Step,
+}
+
+impl Kind {
+    /// All kinds.
+    pub const ALL: &[Self] = &[Self::Probe, Self::SmokeTest, Self::Step];
+
+    /// The name in manifests and reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Probe => "probe",
+            Self::SmokeTest => "smoke-test",
+            Self::Step => "step",
+        }
+    }
+
+    /// The kind with this name.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|kind| kind.name() == name)
+    }
+}
+
+/// What the manifest and the verified component say about the operation of one call site.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OperationFacts {
+    /// What it is.
+    pub kind: Kind,
+    /// Running it again after an unknown outcome does no harm.
+    pub idempotent: bool,
+    /// The plugin can undo it, so that `undo = "auto"` is possible.
+    pub undo: bool,
+    /// It uses a verb that changes something.
+    pub writes: bool,
+    /// The component's digest, `sha256:…`; a resumed run must find the same.
+    pub digest: String,
+}

@@ -1,0 +1,106 @@
+//! A call and what came of it, written down.
+
+use crate::{Call, CallReturn, Fault};
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// The version of the format that [`CallRecord`] is written in.
+pub const FORMAT: u32 = 1;
+
+/// A call and what came of it: enough to give the same answer again without the plugin.
+///
+/// Inputs and outputs may hold what an operator must not lose to others: a record is as confidential as the journal.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CallRecord {
+    /// What was asked.
+    pub call: Call,
+    /// What came of it.
+    pub result: Result<CallReturn, Fault>,
+}
+
+/// Why a record could not be read.
+#[derive(Debug)]
+pub enum RecordError {
+    /// It is written in a format that this version does not know.
+    Format {
+        /// The format that it names.
+        found: u32,
+    },
+    /// It is no record.
+    Json(serde_json::Error),
+}
+
+#[derive(Serialize, Deserialize)]
+struct Head {
+    format: u32,
+}
+
+#[derive(Serialize)]
+struct Written<'a> {
+    format: u32,
+    call: &'a Call,
+    #[serde(flatten)]
+    result: ResultRef<'a>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "kebab-case")]
+enum ResultRef<'a> {
+    Return(&'a CallReturn),
+    Fault(&'a Fault),
+}
+
+#[derive(Deserialize)]
+struct Read {
+    call: Call,
+    #[serde(rename = "return")]
+    returned: Option<CallReturn>,
+    fault: Option<Fault>,
+}
+
+impl CallRecord {
+    /// The record as one line of JSON, without a line break.
+    ///
+    /// # Errors
+    /// [`serde_json::Error`] if a value cannot be written as JSON, which none of these types holds.
+    pub fn to_line(&self) -> Result<String, serde_json::Error> {
+        let result = match &self.result {
+            Ok(returned) => ResultRef::Return(returned),
+            Err(fault) => ResultRef::Fault(fault),
+        };
+        serde_json::to_string(&Written { format: FORMAT, call: &self.call, result })
+    }
+
+    /// Reads what [`to_line`](Self::to_line) wrote.
+    ///
+    /// # Errors
+    /// [`RecordError::Format`] for the format of another version, [`RecordError::Json`] for what is no record, or one with
+    /// both a return and a fault, or neither.
+    pub fn from_line(line: &str) -> Result<Self, RecordError> {
+        let head: Head = serde_json::from_str(line).map_err(RecordError::Json)?;
+        if head.format != FORMAT {
+            return Err(RecordError::Format { found: head.format });
+        }
+        let read: Read = serde_json::from_str(line).map_err(RecordError::Json)?;
+        let result = match (read.returned, read.fault) {
+            (Some(returned), None) => Ok(returned),
+            (None, Some(fault)) => Err(fault),
+            (Some(_), Some(_)) | (None, None) => {
+                let wrong = "a record has a `return` or a `fault`, one of both";
+                return Err(RecordError::Json(serde::de::Error::custom(wrong)));
+            }
+        };
+        Ok(Self { call: read.call, result })
+    }
+}
+
+impl fmt::Display for RecordError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Format { found } => write!(f, "a record of format {found}; this version reads format {FORMAT}"),
+            Self::Json(error) => write!(f, "not a record of a call: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for RecordError {}

@@ -1,0 +1,161 @@
+//! What an operation answers.
+
+use crate::Json;
+use serde::{Deserialize, Serialize};
+
+/// What a call was answered; the variant fits the [`Phase`](crate::Phase) of the call and the [`Kind`](crate::Kind) of the operation.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Response {
+    /// Of a probe's `check`.
+    Report(Report),
+    /// Of a smoke test's `run`.
+    Cases(Vec<Case>),
+    /// Of a step's `plan`.
+    Proposal(Proposal),
+    /// Of a step's `observe`, in the shape of [`Proposal::before`].
+    Observation(Json),
+    /// Of a step's `apply` and `undo`.
+    Completion(Completion),
+}
+
+/// A response with what the host saw of its call.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CallReturn {
+    /// The response.
+    pub response: Response,
+    /// The log of the call.
+    pub logs: Vec<LogLine>,
+    /// What the host let it change, as capability and verb (`docker.stop`), each once.
+    pub acted: Vec<String>,
+}
+
+/// What a check found. The order is from best to worst.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Outcome {
+    /// As it should be.
+    Pass,
+    /// Somebody should look.
+    Warn,
+    /// Could not be determined. No data is never `pass`.
+    Unknown,
+    /// Not as it should be.
+    Fail,
+}
+
+impl Outcome {
+    /// All outcomes, from best to worst.
+    pub const ALL: &[Self] = &[Self::Pass, Self::Warn, Self::Unknown, Self::Fail];
+
+    /// The name in runbooks and reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Pass => "pass",
+            Self::Warn => "warn",
+            Self::Unknown => "unknown",
+            Self::Fail => "fail",
+        }
+    }
+}
+
+/// What a probe found.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Report {
+    /// What was found.
+    pub outcome: Outcome,
+    /// One line.
+    pub summary: String,
+    /// JSON that fits the operation's output schema.
+    pub output: Json,
+    /// Numbers.
+    pub measurements: Vec<Measurement>,
+}
+
+/// What a step did, or undid.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Completion {
+    /// One line.
+    pub summary: String,
+    /// JSON that fits the operation's output schema.
+    pub output: Json,
+    /// Whether anything was changed.
+    pub changed: bool,
+    /// Numbers.
+    pub measurements: Vec<Measurement>,
+}
+
+/// One thing that a step would do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct Effect {
+    /// Capability and verb: `docker.stop`.
+    pub verb: String,
+    /// What it is done to: `container orders-api`.
+    pub target: String,
+    /// One line for the operator.
+    pub summary: String,
+}
+
+/// What a step would do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct Proposal {
+    /// Empty: nothing would change.
+    pub effects: Vec<Effect>,
+    /// One line for the operator.
+    pub summary: String,
+    /// What was there before; given to `undo`, and compared with what is observed after it.
+    pub before: Json,
+}
+
+/// A number with its unit and thresholds, as monitoring plugins write it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct Measurement {
+    /// What is measured.
+    pub label: String,
+    /// The number, in `unit`.
+    pub value: f64,
+    /// `s`, `ms`, `B`, `%`, `c` (a counter), or empty for a plain number.
+    pub unit: String,
+    /// Range in Nagios syntax outside which it warns.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warn: Option<String>,
+    /// Range in Nagios syntax outside which it is critical.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub crit: Option<String>,
+}
+
+/// One case of a smoke test.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct Case {
+    /// The case.
+    pub name: String,
+    /// What was found.
+    pub outcome: Outcome,
+    /// Why, or what was seen.
+    pub detail: String,
+    /// How long the case took, in milliseconds.
+    pub duration_ms: u64,
+}
+
+/// One line of a plugin's log; secrets are removed already.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct LogLine {
+    /// How important it is.
+    pub level: LogLevel,
+    /// The line.
+    pub message: String,
+}
+
+/// How important a [`LogLine`] is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum LogLevel {
+    /// For the author of the plugin.
+    Debug,
+    /// For the operator.
+    Info,
+    /// Somebody should look.
+    Warn,
+    /// Something did not work.
+    Error,
+}

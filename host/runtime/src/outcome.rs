@@ -1,0 +1,77 @@
+//! What a call leaves behind, and the words of the WIT contract as those of `runbook-contract`: nothing of the generated bindings
+//! leaves this crate.
+
+use crate::bindings::runbook::plugin::types as wit;
+use crate::fault::FaultClass;
+use crate::host::HostCalls;
+use runbook_authority::gate::Denial;
+use runbook_contract::{Case, Effect, ErrorClass, Fault, LogLine, Outcome, Proposal, Response};
+
+/// All that a call leaves behind.
+#[derive(Debug)]
+pub struct CallOutcome {
+    /// The response, or why there is none.
+    /// Its faults have no log of their own: it is in `logs`.
+    pub result: Result<Response, Fault>,
+    /// What the plugin logged.
+    pub logs: Vec<LogLine>,
+    /// What was denied, and by which rule. For the operator, never for the plugin.
+    pub denials: Vec<Denial>,
+    /// What it used.
+    pub host_calls: Vec<HostCalls>,
+}
+
+impl From<FaultClass> for ErrorClass {
+    fn from(class: FaultClass) -> Self {
+        match class {
+            FaultClass::Invalid => Self::Invalid,
+            FaultClass::Denied => Self::Denied,
+            FaultClass::NotFound => Self::NotFound,
+            FaultClass::Conflict => Self::Conflict,
+            FaultClass::Transient => Self::Transient,
+            FaultClass::Timeout => Self::Timeout,
+            FaultClass::Limit => Self::Limit,
+            FaultClass::Assertion => Self::Assertion,
+            FaultClass::Cancelled => Self::Cancelled,
+            FaultClass::Unknown => Self::Unknown,
+        }
+    }
+}
+
+impl From<wit::Outcome> for Outcome {
+    fn from(outcome: wit::Outcome) -> Self {
+        match outcome {
+            wit::Outcome::Pass => Self::Pass,
+            wit::Outcome::Warn => Self::Warn,
+            wit::Outcome::Fail => Self::Fail,
+            wit::Outcome::Unknown => Self::Unknown,
+        }
+    }
+}
+
+impl From<wit::Verdict> for Case {
+    fn from(verdict: wit::Verdict) -> Self {
+        Self { name: verdict.name, outcome: verdict.outcome.into(), detail: verdict.detail, duration_ms: verdict.duration_ms }
+    }
+}
+
+impl From<wit::Effect> for Effect {
+    fn from(effect: wit::Effect) -> Self {
+        Self { verb: effect.verb, target: effect.target, summary: effect.summary }
+    }
+}
+
+impl From<&Proposal> for wit::Proposal {
+    fn from(proposal: &Proposal) -> Self {
+        let effect = |effect: &Effect| wit::Effect {
+            verb: effect.verb.clone(),
+            target: effect.target.clone(),
+            summary: effect.summary.clone(),
+        };
+        Self {
+            effects: proposal.effects.iter().map(effect).collect(),
+            summary: proposal.summary.clone(),
+            before: proposal.before.to_string(),
+        }
+    }
+}
