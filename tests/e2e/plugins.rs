@@ -128,3 +128,34 @@ fn a_plugin_with_a_name_of_its_own_is_said_to_come_from_a_file() {
     let inspected = env.run(&["plugin", "inspect", "./mine.wasm"]).status(0);
     assert!(inspected.stdout.lines().any(|line| line == "file ./mine.wasm"), "{}", inspected.stdout);
 }
+
+/// The command lines of all processes that a process has started and that go on.
+fn children(pid: u32) -> Vec<String> {
+    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let pids = tasks.filter_map(|task| std::fs::read_to_string(task.path().join("children")).ok());
+    let pids: Vec<String> = pids.flat_map(|pids| pids.split_whitespace().map(str::to_owned).collect::<Vec<_>>()).collect();
+    pids.iter().filter_map(|pid| std::fs::read_to_string(format!("/proc/{pid}/cmdline")).ok()).collect()
+}
+
+#[test]
+fn the_program_compiles_plugins_in_a_child_with_limits() {
+    let env = home();
+    env.file(
+        "c.toml",
+        "format = 1\n[runbook]\nname = \"c\"\n[targets.site]\nhttp = \"http://127.0.0.1:1\"\n\
+         [[preflight]]\nid = \"p\"\nuses = \"http:get\"\nbind.target = \"site\"\n",
+    );
+    let seen_in = |cache: &std::path::Path| {
+        let mut run = env.command(&["exec", "c.toml"]).env("RUNBOOK_CACHE", cache).spawn().expect("the program starts");
+        let mut seen = Vec::new();
+        while run.try_wait().expect("it is a child of ours").is_none() {
+            seen.extend(children(run.id()).into_iter().filter(|line| line.contains(runbook_runtime::COMPILE_MODE)));
+        }
+        seen
+    };
+    let cache = env.path().join("cache");
+    let seen = seen_in(&cache);
+    assert!(seen.iter().any(|line| line.contains("\"cpu_s\":300") && line.contains("\"memory\":4294967296")), "{seen:?}");
+    assert_eq!(std::fs::read_dir(&cache).expect("there is a cache").count(), 1);
+    assert_eq!(seen_in(&cache), Vec::<String>::new(), "what is kept is not compiled again");
+}

@@ -4,6 +4,7 @@ use crate::{free_port, program, wait_for};
 use std::fs;
 use std::os::unix::fs::chown;
 use std::os::unix::process::CommandExt as _;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use tempfile::TempDir;
 
@@ -25,6 +26,25 @@ impl MariaDb {
     /// # Panics
     /// If the server cannot be started.
     pub fn start() -> Self {
+        Self::start_with(|_| Vec::new())
+    }
+
+    /// Starts a server that can encrypt, with a certificate that nobody vouches for.
+    ///
+    /// # Panics
+    /// If the server cannot be started.
+    pub fn start_with_tls() -> Self {
+        let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).expect("a certificate can be made");
+        Self::start_with(|folder| {
+            let (certificate, key) = (folder.join("certificate.pem"), folder.join("key.pem"));
+            fs::write(&certificate, made.cert.pem()).expect("a file can be written");
+            fs::write(&key, made.signing_key.serialize_pem()).expect("a file can be written");
+            vec![format!("--ssl-cert={}", certificate.display()), format!("--ssl-key={}", key.display())]
+        })
+    }
+
+    /// Starts a server with these arguments more, which may name files in its folder.
+    fn start_with(arguments: impl FnOnce(&Path) -> Vec<String>) -> Self {
         let folder = tempfile::Builder::new().prefix("rb-my").tempdir_in("/tmp").expect("a folder can be made");
         let ids = server_user();
         chown(folder.path(), Some(ids.0), Some(ids.1)).expect("root can give a folder away");
@@ -43,6 +63,7 @@ impl MariaDb {
         let server = Command::new(program(&["/usr/sbin/mariadbd", "/usr/sbin/mysqld"], "mariadb-server"))
             .args(["--no-defaults", &data, "--bind-address=127.0.0.1", &format!("--port={port}"), "--skip-log-bin"])
             .args([format!("--socket={}/sock", folder.path().display()), format!("--pid-file={}/pid", folder.path().display())])
+            .args(arguments(folder.path()))
             .current_dir("/")
             .uid(ids.0)
             .gid(ids.1)

@@ -40,10 +40,15 @@ use clap::{CommandFactory as _, FromArgMatches as _};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    // In this mode it starts one program and becomes it: nothing of what follows is for it.
+    // In one mode it starts one program and becomes it, in the other it compiles one component: nothing of what follows is for
+    // either.
     let mut arguments = std::env::args_os().skip(1);
-    if arguments.next().is_some_and(|mode| mode == runbook_launch::MODE) {
-        return runbook_launch::run(arguments.next().as_deref());
+    match arguments.next() {
+        Some(mode) if mode == runbook_launch::MODE => return runbook_launch::run(arguments.next().as_deref()),
+        Some(mode) if mode == runbook_runtime::COMPILE_MODE => {
+            return runbook_runtime::serve_compiler(arguments.next().as_deref());
+        }
+        Some(_) | None => {}
     }
     // A shell that completes a command line sets `COMPLETE`, gets its answer, and nothing else happens.
     clap_complete::CompleteEnv::with_factory(args::Args::command).complete();

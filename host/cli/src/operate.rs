@@ -13,8 +13,8 @@ use runbook_contract::{
 use runbook_document::{Diagnostic, Located};
 use runbook_engine::{LEASE_LOST, LeaseWatch, Misfit, MisfitKind, Operate, Runbook};
 use runbook_runtime::{
-    self as runtime, BoxFuture, CallOutcome, CodeOrigin, InTime, Launcher, Limits, Linked, Permit, Runtime, RuntimeConfig,
-    SecretFacts, SecretSource, SecretUnavailable, Services, SharedScrubber, Verified,
+    self as runtime, BoxFuture, CallOutcome, CodeOrigin, Compiler, InTime, Launcher, Limits, Linked, Permit, Runtime,
+    RuntimeConfig, SecretFacts, SecretSource, SecretUnavailable, Services, SharedScrubber, Verified,
 };
 use runbook_secrets::{Secret, Source, Store};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -35,7 +35,8 @@ impl Operator {
     pub fn new(context: &Context, prepared: &Prepared, run: RunId) -> Result<Self, Failure> {
         let audit = Arc::new(Trail::open(context, prepared, run)?);
         let on_compile = runtime::OnCompile::tell(announce_compilation);
-        let config = RuntimeConfig { on_compile, ..RuntimeConfig::with_cache(Some(context.cache.clone())) };
+        let compiler = Compiler::this_program();
+        let config = RuntimeConfig { on_compile, compiler, ..RuntimeConfig::with_cache(Some(context.cache.clone())) };
         let runtime = Runtime::new(config).map_err(Failure::engine)?;
         let vault = Vault::new(context, prepared)?;
         let services = Services {

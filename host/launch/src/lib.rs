@@ -148,17 +148,23 @@ fn prepare(spec: &Spec) -> Result<Command, Refusal> {
         // First: a process that becomes another user's forgets whose end it watches.
         sandbox::limit_tasks()?;
     }
-    set_parent_process_death_signal(Some(Signal::KILL))
-        .map_err(|error| system("the end of the host cannot be watched", &error.into()))?;
-    // It may have died before that was arranged.
-    if getppid().map(|parent| parent.as_raw_nonzero().get()) != Some(spec.parent) {
-        return Err(Refusal::Orphan);
-    }
+    die_with(spec.parent)?;
     let command = command(spec);
     if let Some(allowance) = &spec.read_only {
         sandbox::enter(allowance)?;
     }
     Ok(command)
+}
+
+/// Has the kernel kill this process when its parent ends.
+///
+/// # Errors
+/// [`Refusal`], if that cannot be arranged, or the parent has ended already.
+pub fn die_with(parent: i32) -> Result<(), Refusal> {
+    set_parent_process_death_signal(Some(Signal::KILL))
+        .map_err(|error| system("the end of the host cannot be watched", &error.into()))?;
+    // It may have died before that was arranged.
+    if getppid().map(|parent| parent.as_raw_nonzero().get()) == Some(parent) { Ok(()) } else { Err(Refusal::Orphan) }
 }
 
 fn command(spec: &Spec) -> Command {

@@ -25,6 +25,16 @@ pub struct Allowance {
     pub memory: u64,
 }
 
+/// How much a part of this program that works on what others wrote may use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Walls {
+    /// Seconds of one processor, all threads together. Then the process ends by `SIGXCPU`.
+    pub cpu_s: u64,
+    /// Bytes of memory that it may write to. Address space that is only reserved is not counted: a process has much of it for each
+    /// of its threads.
+    pub memory: u64,
+}
+
 /// What this system lacks.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error("it cannot be kept from changing something here: {part} ({reason})")]
@@ -97,25 +107,54 @@ pub fn enter(allowance: &Allowance) -> Result<(), Missing> {
     syscalls::restrict().map_err(|error| Missing::new(SECCOMP, error))
 }
 
+/// Limits what this process may use, and gives up files, connections and other processes, for the rest of its life. It has to have
+/// read what it works on, and writes to what is open.
+///
+/// The limits hold on every kernel. The rest is a second wall around code of our own, so a kernel without it goes on.
+///
+/// # Errors
+/// [`Missing`], if a limit cannot be set.
+pub fn enclose(walls: &Walls) -> Result<(), Missing> {
+    // One second between the signal that tells the reason and the one that cannot be ignored.
+    let limits =
+        [(Resource::Cpu, walls.cpu_s, walls.cpu_s + 1), (Resource::Data, walls.memory, walls.memory), (Resource::Core, 0, 0)];
+    for (resource, current, maximum) in limits {
+        let limit = Rlimit { current: Some(current), maximum: Some(maximum) };
+        setrlimit(resource, limit).map_err(|error| Missing::new("limits of a process", error))?;
+    }
+    if let Ok(nothing) = handled().and_then(|ruleset| ruleset.create().map_err(landlock_missing)) {
+        let _ = nothing.restrict_self();
+    }
+    let _ = syscalls::restrict();
+    Ok(())
+}
+
+fn landlock_missing(error: landlock::RulesetError) -> Missing {
+    Missing::new(LANDLOCK, error)
+}
+
 fn ruleset() -> Result<landlock::RulesetCreated, Missing> {
-    let missing = |error: landlock::RulesetError| Missing::new(LANDLOCK, error);
     let everything = PathFd::new("/").map_err(|error| Missing::new(LANDLOCK, error))?;
     let null = PathFd::new("/dev/null").map_err(|error| Missing::new(LANDLOCK, error))?;
+    handled()?
+        .create()
+        .map_err(landlock_missing)?
+        .add_rule(PathBeneath::new(everything, AccessFs::from_read(LEAST)))
+        .map_err(landlock_missing)?
+        .add_rule(PathBeneath::new(null, AccessFs::WriteFile | AccessFs::Truncate))
+        .map_err(landlock_missing)
+}
+
+/// All that is refused unless a rule allows it.
+fn handled() -> Result<Ruleset, Missing> {
     Ruleset::default()
         .set_compatibility(CompatLevel::HardRequirement)
         .handle_access(AccessFs::from_all(LEAST))
-        .map_err(missing)?
+        .map_err(landlock_missing)?
         .set_compatibility(CompatLevel::BestEffort)
         .handle_access(AccessFs::from_all(NEWEST))
-        .map_err(missing)?
+        .map_err(landlock_missing)?
         .handle_access(AccessNet::from_all(NEWEST))
-        .map_err(missing)?
-        .scope(Scope::from_all(NEWEST))
-        .map_err(missing)?
-        .create()
-        .map_err(missing)?
-        .add_rule(PathBeneath::new(everything, AccessFs::from_read(LEAST)))
-        .map_err(missing)?
-        .add_rule(PathBeneath::new(null, AccessFs::WriteFile | AccessFs::Truncate))
-        .map_err(missing)
+        .map_err(landlock_missing)
+        .and_then(|ruleset| ruleset.scope(Scope::from_all(NEWEST)).map_err(landlock_missing))
 }

@@ -2,6 +2,7 @@
 
 use crate::bindings::exports::runbook::plugin::{probe, smoke_test, step};
 use crate::cache::{self, Cache, CacheProblem};
+use crate::compiler::{self, Compiler};
 use crate::config::{self, Allocation};
 use crate::host::Host;
 use crate::link;
@@ -32,6 +33,8 @@ pub struct RuntimeConfig {
     pub max_concurrent_calls: NonZeroU32,
     /// Is told before a component is compiled, which can take long.
     pub on_compile: OnCompile,
+    /// Where components are compiled.
+    pub compiler: Compiler,
 }
 
 /// Is told which plugin is about to be compiled, and how many bytes it has. What comes from the cache is not told.
@@ -55,11 +58,12 @@ impl std::fmt::Debug for OnCompile {
 }
 
 impl RuntimeConfig {
-    /// For one run: on demand, at most 256 calls at one time.
+    /// For one run: on demand, at most 256 calls at one time, compiled in this process. A program that loads what others wrote
+    /// sets [`compiler`](Self::compiler) to a child.
     pub fn with_cache(cache: Option<PathBuf>) -> Self {
         let max_concurrent_calls = NonZeroU32::new(256).expect("256 is not zero");
         let on_compile = OnCompile::tell(|_, _| {});
-        Self { cache, allocation: Allocation::OnDemand, max_concurrent_calls, on_compile }
+        Self { cache, allocation: Allocation::OnDemand, max_concurrent_calls, on_compile, compiler: Compiler::Here }
     }
 }
 
@@ -69,6 +73,8 @@ pub struct Runtime {
     engines: Arc<[EngineWithPermits]>,
     cache: Option<Arc<Cache>>,
     on_compile: OnCompile,
+    compiler: Compiler,
+    pooled: bool,
 }
 
 #[derive(Debug)]
@@ -179,6 +185,8 @@ impl Runtime {
             engines: engines.into(),
             cache: config.cache.map(|folder| Arc::new(Cache::new(folder))),
             on_compile: config.on_compile,
+            compiler: config.compiler,
+            pooled: config.allocation.is_pooled(),
         })
     }
 
@@ -195,7 +203,7 @@ impl Runtime {
         Ok(Prepared(Arc::new(PreparedInner { manifest, digest, origin, places: Places::new(places) })))
     }
 
-    /// The component on each engine. It was compiled on the first; the others take over the code.
+    /// The component on each engine. It was compiled for the first; the others take over the code.
     fn places(&self, verified: &Verified, component: Component) -> Result<Vec<Place>, PrepareError> {
         let [first, others @ ..] = &*self.engines else { unreachable!("a runtime has an engine") };
         let mut places = Vec::with_capacity(self.engines.len());
@@ -213,7 +221,7 @@ impl Runtime {
 
     fn component(&self, verified: &Verified) -> Result<(Component, CodeOrigin), PrepareError> {
         let Some(cache) = &self.cache else {
-            return Ok((self.compile(verified)?, CodeOrigin::Compiled { problem: None }));
+            return Ok((self.compile(verified)?.0, CodeOrigin::Compiled { problem: None }));
         };
         let engine = &self.engines[0].engine;
         let key = cache::key(engine, verified.digest());
@@ -226,11 +234,10 @@ impl Runtime {
             Ok(None) => None,
             Err(problem) => Some(problem),
         };
-        let component = self.compile(verified)?;
+        let (component, code) = self.compile(verified)?;
         if !matches!(problem, Some(CacheProblem::Folder { .. })) {
-            let stored = component
-                .serialize()
-                .map_err(|error| std::io::Error::other(format!("{error:#}")))
+            let stored = code
+                .map_or_else(|| component.serialize().map_err(|error| std::io::Error::other(format!("{error:#}"))), Ok)
                 .map_err(|source| CacheProblem::Io { path: PathBuf::from(&key), source })
                 .and_then(|code| cache.store(&key, &code));
             problem = problem.or(stored.err());
@@ -238,9 +245,20 @@ impl Runtime {
         Ok((component, CodeOrigin::Compiled { problem }))
     }
 
-    fn compile(&self, verified: &Verified) -> Result<Component, PrepareError> {
+    /// Compiles a component. The code comes along if it was had apart from the component.
+    fn compile(&self, verified: &Verified) -> Result<(Component, Option<Vec<u8>>), PrepareError> {
         (self.on_compile.0)(&verified.manifest().name, verified.size());
-        Component::new(&self.engines[0].engine, verified.bytes()).map_err(|error| compile_error(verified, &error))
+        let engine = &self.engines[0].engine;
+        let refused = |error: wasmtime::Error| compile_error(verified, &error);
+        match &self.compiler {
+            Compiler::Here => Ok((Component::new(engine, verified.bytes()).map_err(refused)?, None)),
+            Compiler::Child { launcher, limits } => {
+                let code = compiler::compile(launcher, *limits, self.pooled, verified.bytes()).map_err(|error| {
+                    PrepareError::Compile { plugin: verified.manifest().name.clone(), reason: error.to_string() }
+                })?;
+                Ok((load_code(engine, &code).map_err(refused)?, Some(code)))
+            }
+        }
     }
 }
 
@@ -290,10 +308,11 @@ fn place(verified: &Verified, component: &Component, engine: &EngineWithPermits)
 #[expect(unsafe_code, reason = "compiled code cannot be loaded in another way")]
 fn load_code(engine: &Engine, code: &[u8]) -> wasmtime::Result<Component> {
     // SAFETY: `Component::deserialize` runs whatever these bytes say, so they must be what `Component::serialize` wrote. They come
-    // from `Component::serialize` itself, a moment ago, or from `Cache::load`, which takes them only from a file that belongs to
-    // this user, in a folder that belongs to this user and that nobody else can enter, and only if their SHA-256 is the one that
-    // `Cache::store` wrote behind them. Somebody who can write there can also replace this program. The engine itself checks that
-    // its version and configuration fit.
+    // from `Component::serialize` itself, a moment ago; or from `compiler::compile`, which read them from the pipe of a child of
+    // this process that is this program, made them with the same compiler, and ended well; or from `Cache::load`, which takes them
+    // only from a file that belongs to this user, in a folder that belongs to this user and that nobody else can enter, and only
+    // if their SHA-256 is the one that `Cache::store` wrote behind them. Somebody who can write there can also replace this
+    // program. The engine itself checks that its version and configuration fit.
     unsafe { Component::deserialize(engine, code) }
 }
 

@@ -16,6 +16,13 @@ pub enum Allocation {
     },
 }
 
+impl Allocation {
+    /// Whether memory comes from a pool.
+    pub(crate) fn is_pooled(self) -> bool {
+        matches!(self, Self::Pooling { .. })
+    }
+}
+
 /// Linear memory of one instance in a pool, which must reserve all of it as address space.
 pub(crate) const POOLED_MEMORY: usize = 64 << 20;
 
@@ -41,7 +48,8 @@ pub(crate) fn features() -> wasmparser::WasmFeatures {
         | WasmFeatures::COMPONENT_MODEL
 }
 
-pub(crate) fn config(allocation: Allocation) -> Config {
+/// All that the code depends on: for an engine that compiles, and runs nothing.
+pub(crate) fn for_compiling(pooled: bool) -> Config {
     let mut config = Config::new();
     config
         // Optimised code, compiled once and kept; Winch compiles faster and had a third of this year's faults.
@@ -59,12 +67,21 @@ pub(crate) fn config(allocation: Allocation) -> Config {
         .wasm_backtrace_details(WasmBacktraceDetails::Disable)
         // What the reader refuses the engine refuses too, whatever it was built with: one list, not a switch for each proposal.
         .wasm_features(wasmparser::WasmFeatures::all().difference(features()), false);
+    if pooled {
+        // The address space of a slot; without it each takes 4 GiB.
+        config.memory_reservation(POOLED_MEMORY as u64);
+    }
+    config
+}
+
+/// For an engine that runs what it compiles or is given.
+pub(crate) fn config(allocation: Allocation) -> Config {
+    let mut config = for_compiling(allocation.is_pooled());
     match allocation {
         Allocation::OnDemand => config.allocation_strategy(InstanceAllocationStrategy::OnDemand),
-        Allocation::Pooling { instances } => config
-            // The address space of a slot; without it each takes 4 GiB.
-            .memory_reservation(POOLED_MEMORY as u64)
-            .allocation_strategy(InstanceAllocationStrategy::Pooling(pool(instances.get()))),
+        Allocation::Pooling { instances } => {
+            config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(instances.get())))
+        }
     };
     config
 }

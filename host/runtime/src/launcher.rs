@@ -23,7 +23,12 @@ pub struct Launcher {
 impl Launcher {
     /// The running executable, whatever lies at its path by now, in its mode [`runbook_launch::MODE`].
     pub fn this_program() -> Self {
-        Self { program: PathBuf::from("/proc/self/exe"), arguments: vec![runbook_launch::MODE.into()] }
+        Self::this_program_as(runbook_launch::MODE)
+    }
+
+    /// The running executable, in another mode of its own.
+    pub(crate) fn this_program_as(mode: &str) -> Self {
+        Self { program: PathBuf::from("/proc/self/exe"), arguments: vec![mode.into()] }
     }
 
     /// A command that becomes what `spec` says, with this environment and no other.

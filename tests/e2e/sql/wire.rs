@@ -2,6 +2,7 @@
 
 use super::with_secret;
 use runbook_tests::env::{Finished, TestEnv, finish};
+use runbook_tests::mariadb::{self, MariaDb};
 use runbook_tests::postgres::{PASSWORD, Postgres};
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
@@ -117,27 +118,29 @@ fn peak_of(env: &TestEnv, arguments: &[&str]) -> (i32, u64) {
     }
 }
 
-#[test]
-fn a_value_of_hundreds_of_megabytes_takes_no_more_memory_than_the_target_allows() {
-    let postgres = Postgres::start(1);
-    let env = with_secret(PASSWORD);
-    let target = format!(
-        "sql = \"postgres://orders_admin@127.0.0.1:{}/orders\"\npassword = \"secret:word\"\nmax_bytes = \"1MiB\"",
-        postgres.port
-    );
-    file(&env, &target, "select 'small'");
-    let (code, small) = peak_of(&env, &["exec", "w.toml"]);
+/// Bytes of the one value that nobody is to have in memory.
+const LARGE: usize = 400_000_000;
+
+/// Queries a value of [`LARGE`] bytes, alone and between others, and compares the memory with that of a small value. Then the same
+/// by a statement whose rows nobody reads.
+fn a_large_value_is_not_held(env: &TestEnv, target: &str, value: &str) {
+    let target = format!("{target}\nmax_bytes = \"1MiB\"\ntimeout = \"2m\"");
+    file(env, &target, "select 'small'");
+    let (code, small) = peak_of(env, &["exec", "w.toml"]);
     assert_eq!(code, 0);
-    for statement in [
-        "select repeat('x', 300000000) as v",
-        "select v from (values (1, 'before'), (2, repeat('x', 300000000)), (3, 'after')) as t(i, v) order by i",
-    ] {
-        file(&env, &target, statement);
-        let (code, large) = peak_of(&env, &["exec", "w.toml", "--report", "json=w.json"]);
+    let between = format!("select 1 as i, 'before' as v union all select 2, {value} union all select 3, 'after' order by i");
+    for (statement, before) in [(format!("select {value} as v"), false), (between, true)] {
+        file(env, &target, &statement);
+        let (code, large) = peak_of(env, &["exec", "w.toml", "--report", "json=w.json"]);
         let report: serde_json::Value = serde_json::from_str(&env.read("w.json")).expect("the report is JSON");
         let output = &report["steps"][0]["output"];
         assert_eq!((code, &output["truncated"]), (0, &serde_json::Value::Bool(true)), "{statement}: {report}");
-        assert!(!output["rows"].to_string().contains("after"), "what follows the hole is not told: {output}");
+        let rows = output["rows"].to_string();
+        assert_eq!(
+            (rows.contains("before"), rows.contains("after")),
+            (before, false),
+            "what follows the hole is not told: {rows}"
+        );
         assert!(large < small + (64 << 10), "{statement}: {large} KiB, and {small} KiB for a small value");
     }
     // The rows of a change are counted, and nobody keeps them.
@@ -145,11 +148,78 @@ fn a_value_of_hundreds_of_megabytes_takes_no_more_memory_than_the_target_allows(
         "e.toml",
         &format!(
             "format = 1\n[runbook]\nname = \"e\"\n[secrets.word]\nsource = \"age:s.age#word\"\n[targets.db]\n{target}\n[[step]]\nid = \"s\"\n\
-             uses = \"sql:execute\"\nbind.db = \"db\"\nwith = {{ statement = \"select repeat('x', 300000000)\" }}\nirreversible = \"a test\"\n"
+             uses = \"sql:execute\"\nbind.db = \"db\"\nwith = {{ statement = \"select {value}\" }}\nirreversible = \"a test\"\n"
         ),
     );
-    let (code, large) = peak_of(&env, &["exec", "e.toml", "-y"]);
+    let (code, large) = peak_of(env, &["exec", "e.toml", "-y"]);
     assert!(code == 0 && large < small + (64 << 10), "exit {code}, {large} KiB, and {small} KiB for a small value");
+}
+
+#[test]
+fn a_value_of_hundreds_of_megabytes_takes_no_more_memory_than_the_target_allows() {
+    let postgres = Postgres::start(1);
+    let env = with_secret(PASSWORD);
+    let target = format!("sql = \"postgres://orders_admin@127.0.0.1:{}/orders\"\npassword = \"secret:word\"", postgres.port);
+    a_large_value_is_not_held(&env, &target, &format!("repeat('x', {LARGE})"));
+}
+
+#[test]
+fn a_value_of_hundreds_of_megabytes_takes_no_more_memory_than_the_target_allows_on_mariadb() {
+    let mariadb = MariaDb::start();
+    mariadb.sql("set global max_allowed_packet = 1073741824");
+    let env = with_secret(mariadb::PASSWORD);
+    let target = format!("sql = \"mysql://shop@127.0.0.1:{}/shop\"\npassword = \"secret:word\"", mariadb.port);
+    a_large_value_is_not_held(&env, &target, &format!("repeat('x', {LARGE})"));
+}
+
+#[test]
+fn a_value_of_hundreds_of_megabytes_takes_no_more_memory_than_the_target_allows_on_sqlite() {
+    let env = with_secret("unused");
+    let database = rusqlite::Connection::open(env.path().join("large.db")).expect("a database can be made");
+    database
+        .execute_batch(&format!(
+            "create table t (i int, v blob); insert into t values (1, 'before'), (2, zeroblob({LARGE})), (3, 'after')"
+        ))
+        .expect("it can be filled");
+    drop(database);
+    let target = "sql = \"sqlite:large.db\"\nmax_bytes = \"1MiB\"\ntimeout = \"2m\"";
+    file(&env, target, "select 'small'");
+    let (code, small) = peak_of(&env, &["exec", "w.toml"]);
+    assert_eq!(code, 0);
+    for statement in [format!("select zeroblob({LARGE})"), "select v from t order by i".to_owned()] {
+        file(&env, target, &statement);
+        let (code, large) = peak_of(&env, &["exec", "w.toml"]);
+        // SQLite itself refuses to make such a value.
+        assert_eq!(code, 4, "{statement}");
+        assert!(large < small + (64 << 10), "{statement}: {large} KiB, and {small} KiB for a small value");
+    }
+}
+
+#[test]
+fn the_connection_to_mariadb_is_encrypted_exactly_if_its_target_says_so() {
+    let mariadb = MariaDb::start_with_tls();
+    let env = with_secret(mariadb::PASSWORD);
+    let cipher =
+        "select variable_value <> '' as encrypted from information_schema.session_status where variable_name = 'Ssl_cipher'";
+    let ask = |port: u16, mode: &str| {
+        let target = format!("sql = \"mysql://shop@127.0.0.1:{port}/shop?sslmode={mode}\"\npassword = \"secret:word\"");
+        file(&env, &target, cipher);
+        exec(&env, &["exec", "w.toml", "--report", "json=w.json"])
+    };
+    for (mode, encrypted) in [("disable", 0), ("prefer", 1), ("require", 1)] {
+        ask(mariadb.port, mode).status(0);
+        let report: serde_json::Value = serde_json::from_str(&env.read("w.json")).expect("the report is JSON");
+        assert_eq!(report["steps"][0]["output"]["rows"][0]["encrypted"], encrypted, "{mode}: {report}");
+    }
+    // Nobody vouches for the certificate.
+    ask(mariadb.port, "verify-full").status(4).err("certificate");
+    // The server itself refuses who does not encrypt.
+    mariadb.sql("alter user shop@'127.0.0.1' require ssl");
+    ask(mariadb.port, "require").status(0);
+    ask(mariadb.port, "disable").status(4);
+    let plain = MariaDb::start();
+    ask(plain.port, "prefer").status(0);
+    ask(plain.port, "require").status(4).err("the server does not encrypt");
 }
 
 #[test]

@@ -7,6 +7,7 @@ mod failure;
 mod mysql;
 mod postgres;
 mod sqlite;
+mod stream;
 mod words;
 
 use crate::bindings::runbook::sql::types::{Artifact, Driver, Element, Rows, Statement, Value};

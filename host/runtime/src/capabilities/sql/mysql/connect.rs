@@ -2,35 +2,31 @@
 
 use super::super::Access;
 use super::super::failure::{as_good_as_superuser, fault_of};
+use super::wire::{AfterCut, Wire};
 use super::{PLAIN_MODE, run};
 use crate::fault::{Fault, FaultClass};
-use runbook_authority::target::{SqlAddress, TlsMode};
+use runbook_authority::target::SqlAddress;
 use sqlx::mysql::{MySqlConnectOptions, MySqlConnection, MySqlSslMode};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Row as _};
 
-pub(super) async fn connect(access: &Access) -> Result<MySqlConnection, Fault> {
-    let SqlAddress::Server { host, port, user, database, tls, .. } = &access.sql().address else {
+/// A session, and the way to its server, which the driver does not see.
+pub(super) async fn connect(access: &Access, after_cut: AfterCut) -> Result<(MySqlConnection, Wire), Fault> {
+    let SqlAddress::Server { user, database, .. } = &access.sql().address else {
         unreachable!("only MySQL targets come here");
     };
-    let tls = match tls {
-        TlsMode::Prefer => MySqlSslMode::Preferred,
-        TlsMode::Disable => MySqlSslMode::Disabled,
-        TlsMode::Require => MySqlSslMode::Required,
-        TlsMode::VerifyFull => MySqlSslMode::VerifyIdentity,
-    };
+    let wire = Wire::open(access, after_cut).await?;
     let mut options = MySqlConnectOptions::new()
-        .port(*port)
+        .socket(wire.socket())
         .username(user)
         .database(database)
-        .ssl_mode(tls)
+        .ssl_mode(MySqlSslMode::Disabled)
         .timezone(Some("+00:00".to_owned()));
-    options = if host.starts_with('/') { options.socket(format!("{host}/mysqld.sock")) } else { options.host(host) };
     if let Some(password) = &access.password {
         let text =
             password.expose_text().ok_or_else(|| Fault::new(FaultClass::Invalid, "sql.password", "the password is not text"))?;
         options = options.password(text);
     }
-    let mut connection = options.disable_statement_logging().connect().await.map_err(|error| fault_of(&error))?;
+    let mut connection = options.disable_statement_logging().connect().await.map_err(|error| wire.reason(fault_of(&error)))?;
     if !access.sql().superuser {
         refuse_superuser(&mut connection).await?;
     }
@@ -44,7 +40,7 @@ pub(super) async fn connect(access: &Access) -> Result<MySqlConnection, Fault> {
     if sqlx::raw_sql(AssertSqlSafe(seconds)).execute(&mut connection).await.is_err() {
         sqlx::raw_sql(AssertSqlSafe(milliseconds)).execute(&mut connection).await.map_err(|error| fault_of(&error))?;
     }
-    Ok(connection)
+    Ok((connection, wire))
 }
 
 /// Privileges on the whole server with which its files, its users or its log of changes can be reached.

@@ -4,6 +4,7 @@
 //! `START TRANSACTION READ ONLY`, which the server holds writes and definitions off with; then `ROLLBACK`.
 
 mod connect;
+mod wire;
 
 use super::failure::{ends_transaction, fault_of, fault_of_write, mismatch, not_a_read, within};
 use super::{Access, Budget, words};
@@ -17,6 +18,7 @@ use runbook_authority::target::SqlTarget;
 use sqlx::mysql::{MySqlArguments, MySqlConnection, MySqlRow};
 use sqlx::types::{BigDecimal, chrono};
 use sqlx::{AssertSqlSafe, Column as _, Connection as _, Row as _, TypeInfo as _, ValueRef as _};
+use wire::{AfterCut, Wire};
 
 /// How the server reads a text that the gate has judged.
 const PLAIN_MODE: &str =
@@ -28,11 +30,14 @@ const READING: &[&str] = &["SELECT", "WITH", "VALUES", "TABLE", "SHOW", "DESCRIB
 pub(super) async fn query(access: &Access, statement: &str, parameters: &[Value]) -> Result<Rows, Fault> {
     refuse_writes(statement)?;
     within(access, async {
-        let mut connection = connect(access).await?;
+        let (mut connection, wire) = connect(access, AfterCut::Ends).await?;
         run(&mut connection, "START TRANSACTION READ ONLY").await?;
-        let rows = read(&mut connection, access, statement, parameters).await;
-        let _ = run(&mut connection, "ROLLBACK").await;
-        let _ = connection.close().await;
+        let rows = read(&mut connection, &wire, access, statement, parameters).await;
+        // After a cut result the rest is still on its way: dropping the connection ends it, reading on to its end would not.
+        if !rows.as_ref().is_ok_and(|rows| rows.truncated) {
+            let _ = run(&mut connection, "ROLLBACK").await;
+            let _ = connection.close().await;
+        }
         rows
     })
     .await
@@ -58,7 +63,13 @@ fn refuse_writes(statement: &str) -> Result<(), Fault> {
     Ok(())
 }
 
-async fn read(connection: &mut MySqlConnection, access: &Access, statement: &str, parameters: &[Value]) -> Result<Rows, Fault> {
+async fn read(
+    connection: &mut MySqlConnection,
+    wire: &Wire,
+    access: &Access,
+    statement: &str,
+    parameters: &[Value],
+) -> Result<Rows, Fault> {
     let mut budget = Budget::new(access.sql());
     let mut rows = Rows { columns: Vec::new(), rows: Vec::new(), truncated: false };
     let mut found =
@@ -77,6 +88,7 @@ async fn read(connection: &mut MySqlConnection, access: &Access, statement: &str
         }
         rows.rows.push((0..row.len()).map(|index| value(&row, index)).collect());
     }
+    rows.truncated |= wire.is_cut();
     Ok(rows)
 }
 
@@ -94,7 +106,7 @@ fn only_reads(target: &SqlTarget, statement: &str) -> bool {
 pub(super) async fn execute(access: &Access, statement: &str, parameters: &[Value], commit: &Commit) -> Result<u64, Fault> {
     let only_reads = only_reads(access.sql(), statement);
     within(access, async {
-        let mut connection = connect(access).await?;
+        let (mut connection, _wire) = connect(access, AfterCut::GoesOn).await?;
         if only_reads {
             run(&mut connection, "START TRANSACTION READ ONLY").await?;
             let count = change(&mut connection, statement, parameters, fault_of).await;
@@ -121,7 +133,7 @@ pub(super) async fn transaction(access: &Access, statements: &[Statement], commi
         }
     }
     within(access, async {
-        let mut connection = connect(access).await?;
+        let (mut connection, _wire) = connect(access, AfterCut::GoesOn).await?;
         let only_reads = statements.iter().all(|statement| only_reads(access.sql(), &statement.text));
         run(&mut connection, if only_reads { "START TRANSACTION READ ONLY" } else { "START TRANSACTION" }).await?;
         let mut counts = Vec::new();

@@ -6,16 +6,16 @@
 //! allows are dropped on their way, before anybody has them in memory.
 
 use super::super::Access;
+use super::super::stream::{LEAST_ROW, Seen, Stream, away, no_socket, over_a_socket, over_tcp, skip, tls_fault};
 use crate::fault::{Fault, FaultClass};
 use crate::net::tls;
 use runbook_authority::target::{SqlAddress, TlsMode};
 use std::io;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use tempfile::TempDir;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
-use tokio::net::{TcpStream, UnixListener, UnixStream};
+use tokio::net::{UnixListener, UnixStream};
 
 /// Asks a server whether it can do TLS.
 const TLS_REQUEST: [u8; 8] = [0, 0, 0, 8, 4, 210, 22, 47];
@@ -25,21 +25,6 @@ const PROTOCOL: u32 = 196_608;
 
 /// The largest message that is no row: an error, a description of columns, a notice.
 const MOST_BESIDE_ROWS: usize = 1 << 20;
-
-/// The least that a row may have, whatever the target says: the host asks questions of its own.
-const LEAST_ROW: usize = 64 << 10;
-
-/// A server, or what stands in its place in a test.
-trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
-
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
-
-/// What happened on the way.
-#[derive(Debug, Default)]
-struct Seen {
-    cut: AtomicBool,
-    refused: Mutex<Option<Fault>>,
-}
 
 /// The way to one server, for one connection of the driver.
 pub(super) struct Wire {
@@ -60,10 +45,8 @@ impl Wire {
         let SqlAddress::Server { host, port, user, database, tls, .. } = &access.sql().address else {
             unreachable!("only PostgreSQL targets come here");
         };
-        let local =
-            |error: io::Error| Fault::new(FaultClass::Transient, "sql.connect", format!("no socket can be made: {error}"));
-        let folder = tempfile::Builder::new().prefix("runbook-sql-").tempdir().map_err(local)?;
-        let listener = UnixListener::bind(folder.path().join(".s.PGSQL.5432")).map_err(local)?;
+        let folder = tempfile::Builder::new().prefix("runbook-sql-").tempdir().map_err(no_socket)?;
+        let listener = UnixListener::bind(folder.path().join(".s.PGSQL.5432")).map_err(no_socket)?;
         let server = reach(host, *port, *tls).await?;
         let seen = Arc::new(Seen::default());
         let startup = startup(&[&[("user", user.as_str()), ("database", database.as_str())], settings].concat());
@@ -87,12 +70,12 @@ impl Wire {
 
     /// Whether a row was dropped because it is larger than the target allows.
     pub(super) fn is_cut(&self) -> bool {
-        self.seen.cut.load(Ordering::Acquire)
+        self.seen.is_cut()
     }
 
     /// Why the connection was ended from this side; `otherwise` if it was not.
     pub(super) fn reason(&self, otherwise: Fault) -> Fault {
-        self.seen.refused.lock().unwrap_or_else(PoisonError::into_inner).take().unwrap_or(otherwise)
+        self.seen.reason(otherwise)
     }
 }
 
@@ -109,27 +92,24 @@ fn startup(parameters: &[(&str, &str)]) -> Vec<u8> {
 }
 
 async fn reach(host: &str, port: u16, mode: TlsMode) -> Result<Box<dyn Stream>, Fault> {
-    let away =
-        |error: io::Error| Fault::new(FaultClass::Transient, "sql.connect", format!("the database cannot be reached: {error}"));
     if host.starts_with('/') {
-        let path = Path::new(host).join(format!(".s.PGSQL.{port}"));
-        return Ok(Box::new(UnixStream::connect(path).await.map_err(away)?));
+        return Ok(Box::new(over_a_socket(&Path::new(host).join(format!(".s.PGSQL.{port}"))).await?));
     }
-    let mut stream = TcpStream::connect((host, port)).await.map_err(away)?;
-    let _ = stream.set_nodelay(true);
+    let mut stream = over_tcp(host, port).await?;
     if mode == TlsMode::Disable {
         return Ok(Box::new(stream));
     }
     stream.write_all(&TLS_REQUEST).await.map_err(away)?;
     let answer = stream.read_u8().await.map_err(away)?;
-    let failed = |error: &dyn std::fmt::Display| Fault::new(FaultClass::Invalid, "sql.tls", error.to_string());
     match (answer, mode) {
-        (b'S', TlsMode::VerifyFull) => Ok(Box::new(tls::encrypt_verified(stream, host).await.map_err(|error| failed(&error))?)),
+        (b'S', TlsMode::VerifyFull) => {
+            Ok(Box::new(tls::encrypt_verified(stream, host).await.map_err(|error| tls_fault(&error))?))
+        }
         (b'S', TlsMode::Prefer | TlsMode::Require) => {
-            Ok(Box::new(tls::encrypt_unverified(stream, host).await.map_err(|error| failed(&error))?))
+            Ok(Box::new(tls::encrypt_unverified(stream, host).await.map_err(|error| tls_fault(&error))?))
         }
         (b'N', TlsMode::Prefer) => Ok(Box::new(stream)),
-        (b'N', _) => Err(failed(&"the server does not encrypt, and `sslmode` of the target demands it")),
+        (b'N', _) => Err(tls_fault(&"the server does not encrypt, and `sslmode` of the target demands it")),
         (_, _) => Err(Fault::new(FaultClass::Transient, "sql.protocol", "what answers there is no PostgreSQL server")),
     }
 }
@@ -181,7 +161,7 @@ impl Relay {
                 // After one that was dropped the rest of this result would have a hole before it.
                 b'D' if drops || body > self.most => {
                     drops = true;
-                    self.seen.cut.store(true, Ordering::Release);
+                    self.seen.cut();
                     skip(&mut server, body).await?;
                     continue;
                 }
@@ -193,7 +173,7 @@ impl Relay {
                 }
                 _ if body > MOST_BESIDE_ROWS => {
                     let message = format!("the server sent a message of {body} bytes that is no row, which is too much");
-                    return Err(self.refuse(FaultClass::Limit, "sql.too-big", message));
+                    return Err(self.seen.refuse(FaultClass::Limit, "sql.too-big", message));
                 }
                 b'C' | b's' | b'E' | b'Z' => drops = false,
                 _ => {}
@@ -204,7 +184,7 @@ impl Relay {
                 let method = server.read_u32().await?;
                 if matches!(method, 3 | 5 | 10) && !self.has_password {
                     let message = "the server asks for a password, and the target names none; write `password = \"secret:NAME\"`";
-                    return Err(self.refuse(FaultClass::Denied, "sql.login", message.to_owned()));
+                    return Err(self.seen.refuse(FaultClass::Denied, "sql.login", message.to_owned()));
                 }
                 driver.write_all(&method.to_be_bytes()).await?;
                 rest -= 4;
@@ -212,13 +192,4 @@ impl Relay {
             tokio::io::copy(&mut (&mut server).take(rest as u64), driver).await?;
         }
     }
-
-    fn refuse(&self, class: FaultClass, code: &str, message: String) -> io::Error {
-        *self.seen.refused.lock().unwrap_or_else(PoisonError::into_inner) = Some(Fault::new(class, code, message));
-        io::ErrorKind::ConnectionAborted.into()
-    }
-}
-
-async fn skip(server: &mut (impl AsyncRead + Unpin), length: usize) -> io::Result<()> {
-    tokio::io::copy(&mut server.take(length as u64), &mut tokio::io::sink()).await.map(|_| ())
 }

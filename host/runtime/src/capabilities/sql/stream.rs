@@ -1,0 +1,77 @@
+//! The network under a driver of a database: our own, so that the driver sees neither the server nor the environment.
+
+use crate::fault::{Fault, FaultClass};
+use std::io;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
+
+/// A server, or what stands in its place in a test.
+pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+
+/// The least that a row may have, whatever the target says: the host asks questions of its own.
+pub(super) const LEAST_ROW: usize = 64 << 10;
+
+/// What happened on the way.
+#[derive(Debug, Default)]
+pub(super) struct Seen {
+    cut: AtomicBool,
+    refused: Mutex<Option<Fault>>,
+}
+
+impl Seen {
+    /// A row was dropped.
+    pub(super) fn cut(&self) {
+        self.cut.store(true, Ordering::Release);
+    }
+
+    /// Whether a row was dropped because it is larger than the target allows.
+    pub(super) fn is_cut(&self) -> bool {
+        self.cut.load(Ordering::Acquire)
+    }
+
+    /// The connection is ended from this side, for this reason.
+    pub(super) fn refuse(&self, class: FaultClass, code: &str, message: String) -> io::Error {
+        *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = Some(Fault::new(class, code, message));
+        io::ErrorKind::ConnectionAborted.into()
+    }
+
+    /// Why the connection was ended from this side; `otherwise` if it was not.
+    pub(super) fn reason(&self, otherwise: Fault) -> Fault {
+        self.refused.lock().unwrap_or_else(PoisonError::into_inner).take().unwrap_or(otherwise)
+    }
+}
+
+/// Why a server was not reached.
+pub(super) fn away(error: io::Error) -> Fault {
+    Fault::new(FaultClass::Transient, "sql.connect", format!("the database cannot be reached: {error}"))
+}
+
+/// Why there is no socket of ours.
+pub(super) fn no_socket(error: io::Error) -> Fault {
+    Fault::new(FaultClass::Transient, "sql.connect", format!("no socket can be made: {error}"))
+}
+
+pub(super) async fn over_tcp(host: &str, port: u16) -> Result<TcpStream, Fault> {
+    let stream = TcpStream::connect((host, port)).await.map_err(away)?;
+    let _ = stream.set_nodelay(true);
+    Ok(stream)
+}
+
+pub(super) async fn over_a_socket(path: &Path) -> Result<UnixStream, Fault> {
+    UnixStream::connect(path).await.map_err(away)
+}
+
+/// What is said where a server cannot be spoken to as the target demands.
+pub(super) fn tls_fault(error: &dyn std::fmt::Display) -> Fault {
+    Fault::new(FaultClass::Invalid, "sql.tls", error.to_string())
+}
+
+/// Reads so much, and keeps none of it.
+pub(super) async fn skip(server: &mut (impl AsyncRead + Unpin), length: usize) -> io::Result<()> {
+    tokio::io::copy(&mut server.take(length as u64), &mut tokio::io::sink()).await.map(|_| ())
+}
