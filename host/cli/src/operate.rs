@@ -35,8 +35,8 @@ impl Operator {
     pub fn new(context: &Context, prepared: &Prepared, run: RunId) -> Result<Self, Failure> {
         let audit = Arc::new(Trail::open(context, prepared, run)?);
         let on_compile = runtime::OnCompile::tell(announce_compilation);
-        let compiler = Compiler::this_program();
-        let config = RuntimeConfig { on_compile, compiler, ..RuntimeConfig::with_cache(Some(context.cache.clone())) };
+        let usual = RuntimeConfig::with_cache(Some(context.cache.clone()));
+        let config = RuntimeConfig { on_compile, compiler: Compiler::this_program(), ..usual };
         let runtime = Runtime::new(config).map_err(Failure::engine)?;
         let vault = Vault::new(context, prepared)?;
         let services = Services {
