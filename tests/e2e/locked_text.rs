@@ -266,3 +266,61 @@ fn a_runbook_whose_plugins_are_granted_nothing_can_be_locked_and_run() {
     std::fs::write(env.path().join("mine.wasm"), [without_grants(), vec![0, 2, 1, b'x']].concat()).expect("written");
     env.run(&["validate", "--locked", "r.toml"]).status(6).err("plugin `./mine.wasm`: is other code");
 }
+
+#[test]
+fn the_waivers_of_a_suite_are_a_part_of_what_is_locked() {
+    let waiver = |check: &str| {
+        format!("format = 1\n[[waiver]]\nsuite = \"checks\"\ncheck = \"{check}\"\nreason = \"known\"\nexpires = 2099-12-31\n")
+    };
+    let env = prepared();
+    env.run(&["lock", "checks.toml"]).status(0);
+    env.run(&["check", "--locked", "checks.toml"]).status(0);
+    env.file("waivers.toml", &waiver("rows"));
+    env.run(&["check", "--locked", "checks.toml"]).status(3).err("file `waivers.toml` is a new part").err("+check = \"rows\"");
+    env.run(&["lock", "--accept", "checks.toml"]).status(0);
+    env.run(&["validate", "--locked", "checks.toml"]).status(0);
+    // Where all is waived, nothing is known.
+    env.run(&["check", "--locked", "checks.toml"]).status(3).out("waived until 2099-12-31");
+    env.file("waivers.toml", &waiver("rows").replace("2099", "2199"));
+    env.run(&["check", "--locked", "checks.toml"]).status(3).err("file `waivers.toml` has another text").err("+expires = 2199");
+    std::fs::remove_file(env.path().join("waivers.toml")).expect("it is there");
+    env.run(&["check", "--locked", "checks.toml"]).status(3).err("`waivers.toml` is no longer a part");
+}
+
+#[test]
+fn waivers_that_everybody_may_write_are_warned_of() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let env = prepared();
+    env.file("waivers.toml", "format = 1\n");
+    env.run(&["check", "checks.toml"]).status(0).without("everybody on this host");
+    let path = env.path().join("waivers.toml");
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o666)).expect("it is there");
+    env.run(&["check", "checks.toml"]).status(0).err("everybody on this host can change the waivers");
+}
+
+/// A runbook named through a link that bears the name of one of its includes: two files, and each is held.
+#[test]
+fn a_runbook_and_an_include_that_bears_the_name_of_a_link_to_it_are_two_files() {
+    let env = prepared();
+    std::fs::create_dir(env.path().join("alias")).expect("a folder can be made");
+    let alias = "alias/shared.toml";
+    std::os::unix::fs::symlink("../archive.toml", env.path().join(alias)).expect("a link can be made");
+    let names = ["archive.toml", alias];
+    let locked = |name: &str| env.run(&["validate", "--locked", name]);
+    for name in names {
+        env.run(&["lock", name]).status(0);
+        names.into_iter().for_each(|name| drop(locked(name).status(0)));
+        let held = env.read("runbook.lock");
+        assert!(held.contains("file = \"archive.toml\"") && held.contains("file = \"shared.toml\""), "{held}");
+        assert!(!env.path().join("alias/runbook.lock").exists());
+        for (file, text) in [("archive.toml", ARCHIVE), ("shared.toml", SHARED)] {
+            env.file(file, &format!("{text}# changed\n"));
+            for name in names {
+                locked(name).status(6).err(&format!("file `{file}` has another text"));
+            }
+            env.file(file, text);
+        }
+        names.into_iter().for_each(|name| drop(locked(name).status(0)));
+        std::fs::remove_file(env.path().join("runbook.lock")).expect("it is there");
+    }
+}

@@ -2,7 +2,7 @@
 
 use crate::context::Context;
 use crate::failure::Failure;
-use crate::writable;
+use crate::{text_file, writable};
 use runbook_authority::boundary::Exceeded;
 use runbook_authority::target::PathView;
 use runbook_authority::{Boundary, Effective, Extent, Manifest};
@@ -18,7 +18,7 @@ pub fn load(context: &Context) -> Result<Vec<Boundary>, Failure> {
 }
 
 fn read(path: &Path) -> Result<Boundary, Failure> {
-    let text = std::fs::read_to_string(path)
+    let text = text_file::read(path)
         .map_err(|error| Failure::refused(format!("the boundary `{}` cannot be read: {error}", path.display())))?;
     writable::warn("the boundary", path);
     let mut diagnostics = Diagnostics::default();

@@ -177,7 +177,7 @@ fn runbook_file() -> Option<PathBuf> {
 
 fn runbook() -> Option<serde_json::Value> {
     let file = runbook_file()?;
-    let text = std::fs::read_to_string(&file).ok()?;
+    let text = crate::text_file::read(&file).ok()?;
     let table = runbook_document::parse(&Source::new(file.to_string_lossy(), text), &mut Diagnostics::default())?;
     Some(table.to_json())
 }

@@ -38,7 +38,7 @@ fn present(name: &str) -> Option<PathBuf> {
 
 fn audit_log() -> Result<Option<PathBuf>, Failure> {
     let Some(path) = present("settings.toml") else { return Ok(None) };
-    let text = std::fs::read_to_string(&path)
+    let text = crate::text_file::read(&path)
         .map_err(|error| Failure::refused(format!("the settings `{}` cannot be read: {error}", path.display())))?;
     let mut diagnostics = Diagnostics::default();
     let found = parse(&Source::new(path.display().to_string(), text), &mut diagnostics);

@@ -5,7 +5,9 @@ use crate::failure::Failure;
 use crate::prepare::Prepared;
 use crate::runbook_file::RunbookFile;
 use crate::text_change::{self, TextChange};
+use crate::text_file;
 use crate::ui;
+use crate::waivers;
 use crate::whole_file::{self, Rights};
 use crate::writable;
 use runbook_authority::diff::{Change, diff};
@@ -56,6 +58,10 @@ pub fn snapshot(prepared: &Prepared, runbook: &Path, entry: &str) -> Result<Snap
 /// was called on the command line: an include that bears the name of a link to it is another file.
 fn texts(prepared: &Prepared, file: &RunbookFile) -> Result<BTreeMap<String, String>, Failure> {
     let mut texts = BTreeMap::new();
+    if let Some(waivers) = &prepared.waivers {
+        // Which checks are made is as much a part of a suite as the checks are.
+        texts.insert(waivers::FILE_NAME.to_owned(), waivers.text().to_owned());
+    }
     for (index, source) in prepared.runbook.sources.iter().enumerate() {
         let name = if index == 0 { file.name() } else { file.beside(source.name()) };
         let other = texts.insert(name.clone(), source.text().to_owned());
@@ -81,7 +87,7 @@ pub fn plugin_facts(plugin: &Verified) -> PluginFacts {
 
 /// The lockfile as it is; `None` if there is none.
 pub fn read(place: &Place) -> Result<Option<Snapshot>, Failure> {
-    let text = match std::fs::read_to_string(&place.file) {
+    let text = match text_file::read(&place.file) {
         Ok(text) => text,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(Failure::refused(format!("`{}` cannot be read: {error}", place.file.display()))),
@@ -190,7 +196,9 @@ impl Difference {
 
 /// What to type behind a command to mean this runbook.
 pub fn command_arguments(runbook: &Path, environment: Option<&str>) -> String {
-    environment.map_or_else(|| runbook.display().to_string(), |environment| format!("--env {environment} {}", runbook.display()))
+    let (written, environment) = (runbook.display().to_string(), environment.map(runbook_text::argument));
+    let file = runbook_text::file(&written);
+    environment.map_or_else(|| file.to_string(), |environment| format!("--env {environment} {file}"))
 }
 
 /// Changes, one a line, with what would be possible below each that widens.

@@ -29,6 +29,7 @@ mod signals;
 mod signatures;
 mod telemetry;
 mod text_change;
+mod text_file;
 mod ui;
 mod unkept;
 mod vault;

@@ -202,8 +202,9 @@ impl Vault {
         let expiring = entry.expires.and_then(|date| expiry(date, now.to_zoned(jiff::tz::TimeZone::UTC).date()));
         let is_new = self.warned.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned());
         for warning in old.into_iter().chain(expiring).filter(|_| is_new) {
-            let (path, secret) = (entry.path.display(), entry.source.name());
-            crate::ui::warning(&format!("secret `{name}` {warning}; `runbook secret rotate {path}#{secret}`"));
+            let place = format!("{}#{}", entry.path.display(), entry.source.name());
+            let place = runbook_text::file(&place);
+            crate::ui::warning(&format!("secret `{name}` {warning}; `runbook secret rotate {place}`"));
         }
     }
 }

@@ -7,12 +7,13 @@ use crate::failure::Failure;
 use crate::plugins::{Plugins, file_of, is_file};
 use crate::runbook_file::RunbookFile;
 use crate::signatures::TrustFiles;
+use crate::{text_file, waivers};
 use runbook_authority::grant::{self, Refusal, UseSite as GrantSite};
 use runbook_authority::target::Folder;
 use runbook_authority::{Binding, Boundary, Effective, Manifest, Targets};
 use runbook_document::{Diagnostic, Diagnostics, FromNode as _, Node, Severity, Source, Value};
 use runbook_engine::model::{Bind, Param};
-use runbook_engine::{Known, OperationFacts, Runbook, StepId, UseSite};
+use runbook_engine::{Known, OperationFacts, Runbook, Section, StepId, UseSite};
 use runbook_runtime::Verified;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -40,6 +41,8 @@ pub struct Prepared {
     pub folder: PathBuf,
     /// The environment whose targets were taken.
     pub environment: Option<String>,
+    /// The waivers beside it, if it is a suite and there are any. Read once: what is compared with the lockfile is what holds.
+    pub waivers: Option<Arc<Source>>,
     /// Its call sites.
     pub sites: BTreeMap<StepId, Site>,
     /// What the engine needs to know of each.
@@ -49,11 +52,16 @@ pub struct Prepared {
 /// Reads a runbook from its file.
 fn read(file: &RunbookFile) -> Result<Arc<Source>, Failure> {
     let path = file.written();
-    let text = std::fs::read_to_string(file.real()).map_err(|error| {
+    let text = text_file::read(file.real()).map_err(|error| {
         let failure = Failure::usage(format!("runbook `{}` cannot be read: {error}", path.display()));
         if error.kind() == std::io::ErrorKind::InvalidData { failure.hint("a runbook is UTF-8 text") } else { failure }
     })?;
-    Ok(Source::new(path.display().to_string(), text))
+    let name = path.display().to_string();
+    Ok(match text_file::elsewhere(path) {
+        None => Source::new(name, text),
+        // A link in a checkout may lead to a key of whoever looks at it.
+        Some(_) => Source::unquoted(name, text),
+    })
 }
 
 /// Prepares the runbook in a file, and compares it with its lock entry.
@@ -71,7 +79,11 @@ pub fn unlocked(context: &Context, path: &Path, environment: Option<&str>, scrut
         Scrutiny::Refuse => Limits::load(context)?,
         Scrutiny::Report => Limits::default(),
     };
-    prepare_within(limits, &source, file.folder(), environment, &mut includes(&file))
+    let mut prepared = prepare_within(limits, &source, file.folder(), environment, &mut includes(&file))?;
+    if prepared.runbook.section(Section::Check).next().is_some() {
+        prepared.waivers = waivers::source(&file)?;
+    }
+    Ok(prepared)
 }
 
 /// What happens to a grant beyond the boundary.
@@ -91,7 +103,7 @@ pub fn includes(file: &RunbookFile) -> impl FnMut(&str) -> std::io::Result<Arc<S
         if let Some(source) = known.get(name) {
             return Ok(Arc::clone(source));
         }
-        let text = std::fs::read_to_string(file.folder().join(name))?;
+        let text = text_file::read_below(file.folder(), name)?;
         let source = Source::new(file.shown(name).display().to_string(), text);
         known.insert(name.to_owned(), Arc::clone(&source));
         Ok(source)
@@ -166,7 +178,8 @@ fn prepare_within(
     }
     refuse(diagnostics)?;
     drop(params_of);
-    Ok(Prepared { runbook, folder: folder.to_owned(), environment: environment.map(str::to_owned), sites, facts })
+    let environment = environment.map(str::to_owned);
+    Ok(Prepared { runbook, folder: folder.to_owned(), environment, waivers: None, sites, facts })
 }
 
 /// Errors of authority end the program with another status than mistakes in the text.
@@ -232,7 +245,8 @@ fn wrong_input(
         None => {
             // What can be run from here: a file is named relative to the runbook in it, and relative to this folder on the command line.
             let place = if is_file(reference) { file_of(reference, folder).display().to_string() } else { reference.to_owned() };
-            diagnostic.help(format!("see `runbook plugin inspect {place}:{operation}`"))
+            let place = runbook_text::file(&format!("{place}:{operation}")).into_owned();
+            diagnostic.help(format!("see `runbook plugin inspect {place}`"))
         }
     })
 }

@@ -3,7 +3,7 @@
 use crate::context::Context;
 use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
-use crate::{ui, writable};
+use crate::{text_file, ui, writable};
 use runbook_authority::Digest;
 use runbook_authority::trust::{Signature, SigningKey, Trust, Untrusted};
 use runbook_document::{Diagnostics, Source};
@@ -50,7 +50,7 @@ impl TrustFiles {
 }
 
 fn read_trust(path: &Path) -> Result<Trust, Failure> {
-    let text = std::fs::read_to_string(path)
+    let text = text_file::read(path)
         .map_err(|error| Failure::refused(format!("the trust file `{}` cannot be read: {error}", path.display())))?;
     writable::warn("the trust file", path);
     let mut diagnostics = Diagnostics::default();
@@ -61,7 +61,10 @@ fn read_trust(path: &Path) -> Result<Trust, Failure> {
 fn refusal(name: &str, (file, trust): (&Path, &Path), untrusted: &Untrusted) -> Failure {
     let help = match untrusted {
         Untrusted::Unsigned | Untrusted::OtherDigest { .. } | Untrusted::Forged { .. } => {
-            format!("have it reviewed and signed: `runbook plugin sign {} --key FILE`", file.display())
+            format!(
+                "have it reviewed and signed: `runbook plugin sign {} --key FILE`",
+                runbook_text::file(&file.display().to_string())
+            )
         }
         Untrusted::UnknownKey { .. } | Untrusted::OtherPlugins { .. } | Untrusted::Expired { .. } => {
             format!("have `{}` changed by its owner, or the plugin signed by a key that is accepted for it", trust.display())
@@ -83,7 +86,7 @@ fn signature_path(file: &Path) -> PathBuf {
 /// The signature beside a component.
 fn read(file: &Path) -> Result<Option<Signature>, Failure> {
     let path = signature_path(file);
-    let text = match std::fs::read_to_string(&path) {
+    let text = match text_file::read(&path) {
         Ok(text) => text,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(Failure::refused(format!("the signature `{}` cannot be read: {error}", path.display()))),

@@ -212,7 +212,7 @@ pub fn render_diagnostics(diagnostics: &Diagnostics, color: Color) -> Painted {
         GraphicalReportHandler::new_themed(theme).with_width(columns(std::io::stderr()).map_or(WIDE, |found| found.min(WIDE)));
     let mut text = String::new();
     for diagnostic in diagnostics.iter() {
-        let source = runbook_text::snippet(diagnostic.source.text()).into_owned();
+        let source = runbook_text::snippet(&diagnostic.source.quotable()).into_owned();
         let shown = Shown { diagnostic, source: NamedSource::new(diagnostic.source.name(), source) };
         let _ = handler.render_report(&mut text, &shown);
     }

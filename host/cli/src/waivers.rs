@@ -1,10 +1,12 @@
 //! `waivers.toml` beside a suite: checks that are not made for a while, why, and until when.
 
 use crate::failure::Failure;
+use crate::runbook_file::RunbookFile;
+use crate::{text_file, writable};
 use runbook_document::{Diagnostics, Node, Reader, Source, suggestion};
 use runbook_engine::{Runbook, Section};
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::sync::Arc;
 
 /// The file's name.
 pub const FILE_NAME: &str = "waivers.toml";
@@ -34,19 +36,13 @@ pub enum Standing<'a> {
 }
 
 impl Waivers {
-    /// Reads the file beside a suite; nothing is waived if there is none. One mistake makes the whole file unusable: half of it would
-    /// waive other checks than somebody meant.
-    pub fn read(folder: &Path, suite: &Runbook) -> Result<Self, Failure> {
-        let path = folder.join(FILE_NAME);
-        let text = match std::fs::read_to_string(&path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Self::default()),
-            Err(error) => return Err(Failure::usage(format!("`{}` cannot be read: {error}", path.display()))),
-        };
-        let source = Source::new(path.display().to_string(), text);
+    /// What the file beside a suite waives of it; nothing if there is none. One mistake makes the whole file unusable: half of it
+    /// would waive other checks than somebody meant.
+    pub fn read(source: Option<&Arc<Source>>, suite: &Runbook) -> Result<Self, Failure> {
+        let Some(source) = source else { return Ok(Self::default()) };
         let mut diagnostics = Diagnostics::default();
-        let Some(table) = runbook_document::parse(&source, &mut diagnostics) else { return Err(Failure::findings(diagnostics)) };
-        let mut reader = Reader::new(&source, &table, "the waivers", &mut diagnostics);
+        let Some(table) = runbook_document::parse(source, &mut diagnostics) else { return Err(Failure::findings(diagnostics)) };
+        let mut reader = Reader::new(source, &table, "the waivers", &mut diagnostics);
         if let Some(format) = reader.required::<u32>("format").filter(|format| format.value != 1) {
             let message = format!("format {} of waivers is not known; this host reads format 1", format.value);
             reader.error("E0234", format.span, message, "unknown format");
@@ -68,6 +64,18 @@ impl Waivers {
             Some(waiver) => Standing::Expired(waiver),
         }
     }
+}
+
+/// The text of the file beside a suite; `None` if there is none.
+pub fn source(suite: &RunbookFile) -> Result<Option<Arc<Source>>, Failure> {
+    let shown = suite.shown(FILE_NAME);
+    let text = match text_file::read_below(suite.folder(), FILE_NAME) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(Failure::usage(format!("`{}` cannot be read: {error}", shown.display()))),
+    };
+    writable::warn("the waivers", &suite.folder().join(FILE_NAME));
+    Ok(Some(Source::new(shown.display().to_string(), text)))
 }
 
 /// One waiver; `None` if it is for another suite, or wrong, which is reported.

@@ -21,6 +21,7 @@ pub fn warn(what: &str, file: &Path) {
         (false, true) => ("replace", folder),
         (false, false) => return,
     };
-    let (file, open) = (file.display(), open.display());
+    let open = open.display().to_string();
+    let (file, open) = (file.display(), runbook_text::file(&open));
     ui::note(&format!("warning: everybody on this host can {can} {what} `{file}`: `chmod o-w {open}`"));
 }

@@ -1,5 +1,6 @@
 //! The text of one file and the lines in it.
 
+use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -20,12 +21,38 @@ pub struct Position {
 pub struct Source {
     name: String,
     text: String,
+    quotes: Quotes,
+}
+
+/// Whether findings may quote the lines of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Quotes {
+    Shown,
+    Withheld,
 }
 
 impl Source {
     /// A source with the name that diagnostics will show: a file's name may hold anything, and is shown as one line.
     pub fn new(name: impl Into<String>, text: impl Into<String>) -> Arc<Self> {
-        Arc::new(Self { name: runbook_text::line(&name.into()).into_owned(), text: text.into() })
+        Self::made(name, text, Quotes::Shown)
+    }
+
+    /// A source whose lines no finding quotes: it lies elsewhere than its name says, and may be anything that whoever runs the
+    /// program can read.
+    pub fn unquoted(name: impl Into<String>, text: impl Into<String>) -> Arc<Self> {
+        Self::made(name, text, Quotes::Withheld)
+    }
+
+    fn made(name: impl Into<String>, text: impl Into<String>, quotes: Quotes) -> Arc<Self> {
+        Arc::new(Self { name: runbook_text::line(&name.into()).into_owned(), text: text.into(), quotes })
+    }
+
+    /// The text as findings may quote it, byte for byte at the same place: blank where they may not.
+    pub fn quotable(&self) -> Cow<'_, str> {
+        match self.quotes {
+            Quotes::Shown => Cow::Borrowed(&self.text),
+            Quotes::Withheld => Cow::Owned(self.text.bytes().map(|byte| if byte == b'\n' { '\n' } else { ' ' }).collect()),
+        }
     }
 
     /// The file's name, as the user typed it.

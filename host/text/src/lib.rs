@@ -202,10 +202,20 @@ pub fn is_plain(text: &str) -> bool {
 pub fn argument(text: &str) -> Cow<'_, str> {
     let text = line(text);
     let is_word = |c: char| c.is_alphanumeric() || "-_./:@%+=,".contains(c);
-    if !text.is_empty() && text.chars().all(is_word) {
+    // A `#` begins a comment only where a word begins.
+    let is_inside = |(at, c): (usize, char)| is_word(c) || (c == '#' && at > 0);
+    if !text.is_empty() && text.char_indices().all(is_inside) {
         return text;
     }
     Cow::Owned(format!("'{}'", text.replace('\'', "'\\''")))
+}
+
+/// The name of a file as one argument for a shell: as [`argument`], and never an option of the command that it is given to.
+pub fn file(name: &str) -> Cow<'_, str> {
+    match argument(name) {
+        word if !name.starts_with('-') => word,
+        _ => Cow::Owned(argument(&format!("./{name}")).into_owned()),
+    }
 }
 
 /// At most `cap` bytes of a text, with `…` where it was cut.

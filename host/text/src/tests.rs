@@ -83,6 +83,14 @@ fn an_argument_is_one_word_for_a_real_shell() {
         assert_eq!(String::from_utf8_lossy(&output.stdout), text);
     }
     assert_eq!(argument("a\nrm -rf x"), "'a rm -rf x'");
+    assert_eq!(argument("x.age#name"), "x.age#name");
+}
+
+#[test]
+fn the_name_of_a_file_is_no_option_of_a_command() {
+    for (name, word) in [("a.toml", "a.toml"), ("--yes", "./--yes"), ("-x y", "'./-x y'"), ("", "''"), ("a-b", "a-b")] {
+        assert_eq!(file(name), word);
+    }
 }
 
 #[test]

@@ -389,12 +389,16 @@ impl Ledger {
         Self { format: FORMAT, plugins, runbooks, findings }
     }
 
-    /// The highest risk among findings and rows.
-    pub fn worst(&self) -> Risk {
+    /// The highest risk among findings; `None` if there is none.
+    pub fn worst_finding(&self) -> Option<Risk> {
+        self.findings.iter().map(|finding| finding.risk).max()
+    }
+
+    /// The highest risk among what is declared and granted; `None` if nothing is.
+    pub fn riskiest_right(&self) -> Option<Risk> {
         let plugins = self.plugins.iter().flat_map(|plugin| &plugin.rows);
         let steps = self.runbooks.iter().flat_map(|runbook| &runbook.steps).flat_map(|step| &step.rows);
-        let rows = plugins.chain(steps).map(|row| row.risk);
-        rows.chain(self.findings.iter().map(|finding| finding.risk)).max().unwrap_or(Risk::Info)
+        plugins.chain(steps).map(|row| row.risk).max()
     }
 
     /// Whether anything reaches beyond the boundary.

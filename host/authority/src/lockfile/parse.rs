@@ -31,12 +31,31 @@ pub fn parse(source: &Arc<Source>, folder: &str, diagnostics: &mut Diagnostics) 
         diagnostics.append(found);
         return None;
     };
-    let plugins = reader.each("plugin", "plugin", read_plugin).into_iter().collect();
-    let runbooks = reader.each("runbook", "runbook", |reader| read_runbook(reader, folder, format)).into_iter().collect();
+    let plugins = each_once(&mut reader, "plugin", read_plugin);
+    let runbooks = each_once(&mut reader, "runbook", |reader| read_runbook(reader, folder, format));
     reader.finish();
     let is_good = !found.has_errors();
     diagnostics.append(found);
     is_good.then_some(Snapshot { plugins, runbooks })
+}
+
+/// Reads every table of a list. Of two for one thing only the last would hold, and a reviewer may have read the first.
+fn each_once<K: Ord + Clone + std::fmt::Debug, V>(
+    reader: &mut Reader<'_>,
+    key: &'static str,
+    mut read: impl FnMut(&mut Reader<'_>) -> Option<(K, V)>,
+) -> BTreeMap<K, V> {
+    let mut found = BTreeMap::new();
+    reader.each(key, key, |reader| {
+        let (name, value) = read(reader)?;
+        if found.insert(name.clone(), value).is_some() {
+            let message = format!("there are two entries for {key} {name:?}");
+            let help = "take the lockfile from the revision that was reviewed, or write it anew with `runbook lock`";
+            reader.error_with_help("E0122", reader.table().span.clone(), message, "the second one", help);
+        }
+        Some(())
+    });
+    found
 }
 
 fn read_plugin(reader: &mut Reader<'_>) -> Option<(String, PluginFacts)> {
@@ -102,10 +121,9 @@ fn read_runbook(reader: &mut Reader<'_>, folder: &str, format: Format) -> Option
     };
     let texts = match format {
         Format::GrantsOnly => BTreeMap::new(),
-        Format::Whole => reader.each("text", "text", read_text).into_iter().collect(),
+        Format::Whole => each_once(reader, "text", read_text),
     };
-    let grants: BTreeMap<_, GrantFacts> =
-        reader.each("grant", "grant", |reader| read_grant(reader, folder)).into_iter().collect();
+    let grants: BTreeMap<_, GrantFacts> = each_once(reader, "grant", |reader| read_grant(reader, folder));
     let granted = || grants.values().filter_map(|grant| grant.uses.rsplit_once(':')).map(|(reference, _)| reference.to_owned());
     let plugins = plugins.unwrap_or_else(|| granted().collect());
     Some((file?.value, RunbookFacts { plugins, texts, grants }))

@@ -229,3 +229,21 @@ fn another_value_of_a_variable_is_a_difference() {
         assert_eq!(found.first().map(|change| change.direction.name()), direction, "{old} → {new}: {found:?}");
     }
 }
+
+#[test]
+fn two_entries_for_one_thing_lock_nothing() {
+    let mut whole = with_texts(&[("r.toml", "a = 1\n")]);
+    whole.plugins.insert("p".to_owned(), plugin("[\"stop\"]", b"code", &[]));
+    let text = render(&whole, "/base");
+    let starts: Vec<usize> = text.match_indices("\n[[").map(|(at, _)| at + 1).collect();
+    assert_eq!(starts.len(), 4, "{text}");
+    for (index, start) in starts.iter().enumerate() {
+        let end = starts.get(index + 1).copied().unwrap_or(text.len());
+        // Behind itself, so that a part of a runbook stays in its runbook.
+        let twice = format!("{}\n{}{}", &text[..end], &text[*start..end], &text[end..]);
+        let mut diagnostics = Diagnostics::default();
+        assert_eq!(parse(&Source::new("runbook.lock", twice.clone()), "/base", &mut diagnostics), None, "{twice}");
+        let said = format!("{diagnostics:?}");
+        assert!(said.contains("there are two entries for"), "{said}");
+    }
+}

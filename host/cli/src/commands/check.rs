@@ -148,17 +148,19 @@ async fn make(
     earlier: &mut Earlier,
 ) -> Result<Vec<CheckResult>, Failure> {
     let environment = args.env.as_deref();
-    let suite = prepare::from_file(context, file, environment)?.runbook;
+    let found = prepare::from_file(context, file, environment)?;
+    let suite = found.runbook;
     if suite.section(Section::Check).next().is_none() {
         let message = format!("`{}` is a runbook, not a suite of checks", file.display());
-        return Err(Failure::usage(message).hint(format!("run it with `runbook exec {}`", file.display())));
+        return Err(Failure::usage(message)
+            .hint(format!("run it with `runbook exec {}`", runbook_text::file(&file.display().to_string()))));
     }
     let params = resolve_params(&suite, &args.set).map_err(Failure::findings)?;
     let located = RunbookFile::locate(file)?;
     let wrapper = Source::new(located.shown("check").display().to_string(), wrapper(&located, args, &params));
     let includes = &mut prepare::includes(&located);
     let mut prepared = prepare::prepare_with(context, &wrapper, located.folder(), environment, includes)?;
-    let waivers = Waivers::read(located.folder(), &suite)?;
+    let waivers = Waivers::read(found.waivers.as_ref(), &suite)?;
     let today = jiff::Timestamp::now().strftime("%Y-%m-%d").to_string();
     let resting = earlier.resting(file, &suite, args.watch);
     leave_out(&mut prepared.runbook, |check| {

@@ -12,7 +12,7 @@ use std::path::Path;
 pub fn run(args: &FmtArgs) -> Result<ExitStatus, Failure> {
     let mut others = 0;
     for file in &args.files {
-        let text = std::fs::read_to_string(file)
+        let text = crate::text_file::read(file)
             .map_err(|error| Failure::usage(format!("`{}` cannot be read: {error}", file.display())))?;
         let formatted = format(file, &text)?;
         if formatted == text {

@@ -37,7 +37,7 @@ pub fn run(context: &Context, args: &RetryArgs) -> Result<ExitStatus, Failure> {
             file.display(),
             run.short()
         ))
-        .hint(format!("begin anew: `runbook exec {}`", file.display())));
+        .hint(format!("begin anew: `runbook exec {}`", runbook_text::file(&file.display().to_string()))));
     }
     let plan = exec::plan(context, &prepared, &Params::from_journal(header.params.clone()), file)?;
     let from = StepId::new(args.from.as_str());
@@ -67,7 +67,7 @@ fn retry(
         let hint = match &error {
             RetryError::NotEnded => format!("`runbook resume {}`", run.short()),
             RetryError::NoStep { .. } => "name one of them, or an item of one: `STEP[KEY]`".to_owned(),
-            RetryError::NotDone { needed, .. } => format!("begin with it: `--from {needed}`"),
+            RetryError::NotDone { needed, .. } => format!("begin with it: `--from {}`", runbook_text::argument(needed.as_str())),
             RetryError::Done { open, .. } if open.is_empty() => {
                 "all its steps are done; name a `[[verify]]` to look again, or begin anew with `runbook exec`".to_owned()
             }
@@ -76,14 +76,20 @@ fn retry(
             }
             RetryError::Doubtful { steps } => {
                 let step = steps.first().map_or("STEP", StepId::as_str);
-                format!(
-                    "look whether it did, then say so: `--decide {step}=skip` (it did) or `--decide {step}=retry` (it did not)"
-                )
+                let (skip, retry) = (decided(step, "skip"), decided(step, "retry"));
+                format!("look whether it did, then say so: `{skip}` (it did) or `{retry}` (it did not)")
             }
-            RetryError::NotAsked { step } => format!("leave out `--decide {step}=…`"),
-            RetryError::NoWay { step } => format!("`--decide {step}=skip` or `--decide {step}=retry`"),
+            RetryError::NotAsked { step } => format!("leave out `{}`", decided(step.as_str(), "…")),
+            RetryError::NoWay { step } => {
+                format!("`{}` or `{}`", decided(step.as_str(), "skip"), decided(step.as_str(), "retry"))
+            }
             RetryError::Other { .. } => "begin anew with `runbook exec`".to_owned(),
         };
         Failure::usage(error).hint(hint)
     })
+}
+
+/// `--decide STEP=DECISION`, for a shell.
+fn decided(step: &str, decision: &str) -> String {
+    format!("--decide {}", runbook_text::argument(&format!("{step}={decision}")))
 }

@@ -157,7 +157,9 @@ fn get(context: &Context, secret: &str) -> Result<ExitStatus, Failure> {
         let failure = Failure::usage(format!("`{}` has no secret `{}`", source.path().display(), source.name()));
         return Err(match runbook_document::nearest(source.name(), store.names()) {
             Some(near) => failure.hint(format!("did you mean `{near}`?")),
-            None => failure.hint(format!("see `runbook secret list {}`", source.path().display())),
+            None => {
+                failure.hint(format!("see `runbook secret list {}`", runbook_text::file(&source.path().display().to_string())))
+            }
         });
     };
     ui::raw_data(value.expose())?;
@@ -171,7 +173,7 @@ fn rotate(context: &Context, secret: &str) -> Result<ExitStatus, Failure> {
     let mut store = existing(context, path)?;
     let (Some(old), Some(changed)) = (store.get(source.name()), store.changed(source.name())) else {
         return Err(Failure::usage(format!("`{}` has no secret `{}`; nothing was changed", path.display(), source.name()))
-            .hint(format!("make it with `runbook secret set {secret}`")));
+            .hint(format!("make it with `runbook secret set {}`", runbook_text::file(secret))));
     };
     let value = read_value(context, source.name())?;
     if old.expose() == value.expose() {
@@ -210,7 +212,7 @@ fn recipients(context: &Context, path: &Path, add: &[String], remove: &[String])
         keys.retain(|known| known != key && !known.starts_with(&format!("{key} ")));
         if keys.len() == before {
             return Err(Failure::usage(format!("`{key}` is not among the recipients; nothing was changed"))
-                .hint(format!("see `runbook secret recipients {}`", path.display())));
+                .hint(format!("see `runbook secret recipients {}`", runbook_text::file(&path.display().to_string()))));
         }
     }
     keys.extend(add.iter().map(|key| key.trim().to_owned()));
@@ -257,6 +259,6 @@ fn list(context: &Context, path: &Path, max_age: Option<std::time::Duration>) ->
 fn existing(context: &Context, path: &Path) -> Result<runbook_secrets::Store, Failure> {
     vault::open(context, path)?.ok_or_else(|| {
         Failure::usage(format!("there is no secret store `{}`", path.display()))
-            .hint(format!("make it with `runbook secret set {}#NAME`", path.display()))
+            .hint(format!("make it with `runbook secret set {}`", runbook_text::file(&format!("{}#NAME", path.display()))))
     })
 }

@@ -14,11 +14,10 @@ pub(super) fn render(ledger: &Ledger) -> String {
     page.push_str("<h1>What may run here</h1>\n");
     let _ = writeln!(
         page,
-        "<p>{}, {}, {}. The highest risk is <span class=\"r {3}\">{3}</span>.</p>",
+        "<p>{}, {}, {}.</p>",
         counted(ledger.runbooks.len(), "runbook"),
         counted(ledger.plugins.len(), "plugin"),
-        counted(ledger.findings.len(), "finding"),
-        ledger.worst().name(),
+        super::verdict(ledger),
     );
     push_findings(&mut page, ledger);
     if !ledger.runbooks.is_empty() {

@@ -35,6 +35,15 @@ impl LedgerFormat {
     }
 }
 
+/// How many findings there are and how bad the worst is, and beside it how much harm the riskiest right can do: two facts, because a
+/// right that is meant is no finding.
+fn verdict(ledger: &Ledger) -> String {
+    let findings = crate::line::counted(ledger.findings.len(), "finding");
+    let worst = ledger.worst_finding().map(|risk| format!(", the worst of them {}", risk.name())).unwrap_or_default();
+    let right = ledger.riskiest_right().map(|risk| format!("; the riskiest right is {}", risk.name())).unwrap_or_default();
+    findings + &worst + &right
+}
+
 /// A ledger in a format.
 pub fn render(format: LedgerFormat, ledger: &Ledger) -> String {
     match format {

@@ -18,11 +18,10 @@ pub(super) fn render(ledger: &Ledger) -> String {
     ledger.plugins.iter().for_each(|plugin| push_plugin(&mut text, plugin));
     let _ = write!(
         text,
-        "{}, {}, {}; the highest risk is {}.",
+        "{}, {}, {}.",
         counted(ledger.runbooks.len(), "runbook"),
         counted(ledger.plugins.len(), "plugin"),
-        counted(ledger.findings.len(), "finding"),
-        ledger.worst().name()
+        super::verdict(ledger)
     );
     runbook_text::printed(&text).into_owned()
 }

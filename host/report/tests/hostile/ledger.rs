@@ -73,6 +73,7 @@ fn ledger(text: &str) -> Ledger {
         steps: vec![text.to_owned(), text.to_owned()],
     };
     let runbook = RunbookEntry {
+        decided_by: Vec::new(),
         file: text.to_owned(),
         name: text.to_owned(),
         environment: Some(text.to_owned()),

@@ -87,7 +87,7 @@ pub(super) fn log(context: &Context, run: Option<&str>, form: Form) -> Result<Ex
         return Err(Failure::usage(format!("the audit log has no run `{wanted}`")).hint("see `runbook runs`"));
     }
     let mut lines = Vec::new();
-    for record in found.iter().flat_map(|(_, records)| records) {
+    for record in in_order_of_time(&found) {
         match form {
             Form::Lines => lines.push(line(record)),
             Form::Json => ui::json(&serde_json::Value::Object(record.body.clone()))?,
@@ -97,6 +97,17 @@ pub(super) fn log(context: &Context, run: Option<&str>, form: Form) -> Result<Ex
         ui::text(&runbook_report::table(&lines))?;
     }
     Ok(ExitStatus::Success)
+}
+
+/// Records of several chains. A run that was resumed has a chain for each process, and their names are in no order of time.
+fn in_order_of_time<'a>(chains: &[&'a (String, Vec<Record>)]) -> Vec<&'a Record> {
+    let mut chains: Vec<(&str, Option<jiff::Timestamp>, &Vec<Record>)> = chains
+        .iter()
+        .map(|(name, records)| (id_of(name), records.first().and_then(|record| text(record, "at").parse().ok()), records))
+        .collect();
+    // One process ends before the next one begins, and within a chain the order is that of its hashes.
+    chains.sort_by_key(|(run, begun, _)| (*run, *begun));
+    chains.into_iter().flat_map(|(.., records)| records).collect()
 }
 
 /// The run's id: a resumed run has a number behind it.
@@ -247,5 +258,37 @@ mod tests {
         ] {
             assert_eq!(site_of(step), site, "{step}");
         }
+    }
+
+    #[test]
+    fn the_records_of_a_resumed_run_are_in_the_order_in_which_they_happened() {
+        let chain = |name: &str, times: &[&str]| {
+            let record = |at: &&str| {
+                let body = serde_json::json!({ "at": at });
+                let serde_json::Value::Object(body) = body else { unreachable!("it is an object") };
+                Record { sequence: 1, previous: String::new(), hash: String::new(), body }
+            };
+            (name.to_owned(), times.iter().map(record).collect::<Vec<_>>())
+        };
+        let run = "0190aa11-22bb-7c3d-8e4f-5a6b7c8d9e0f";
+        let other = "0190aa11-22bb-7c3d-8e4f-5a6b7c8d9e10";
+        // As a folder lists them: the second and the tenth process before the first.
+        let chains = [
+            chain(&format!("{run}-10"), &["2026-11-21T12:00:00.5Z"]),
+            chain(&format!("{run}-2"), &["2026-11-21T11:00:00Z", "2026-11-21T11:00:00.001Z"]),
+            chain(run, &["2026-11-21T10:00:00.25Z", "2026-11-21T10:00:01Z"]),
+            chain(other, &["2026-11-21T10:30:00Z"]),
+        ];
+        let found: Vec<&str> =
+            in_order_of_time(&chains.iter().collect::<Vec<_>>()).into_iter().map(|record| text(record, "at")).collect();
+        let expected = [
+            "2026-11-21T10:00:00.25Z",
+            "2026-11-21T10:00:01Z",
+            "2026-11-21T11:00:00Z",
+            "2026-11-21T11:00:00.001Z",
+            "2026-11-21T12:00:00.5Z",
+            "2026-11-21T10:30:00Z",
+        ];
+        assert_eq!(found, expected);
     }
 }

@@ -113,7 +113,7 @@ fn walk(folder: &Path, subjects: &mut Vec<Subject>) -> Result<(), Failure> {
 
 /// Whether a TOML file is a runbook: it has a `[runbook]` table. One that is broken counts, so that it is reported.
 fn is_runbook(path: &Path) -> bool {
-    let Ok(text) = std::fs::read_to_string(path) else { return false };
+    let Ok(text) = crate::text_file::read(path) else { return false };
     text.lines().any(|line| line.trim_start().starts_with("[runbook]"))
 }
 
@@ -211,7 +211,8 @@ fn runbook_entry(path: &Path, prepared: &Prepared, lens: &Lens<'_>) -> RunbookEn
 
 /// The files that decide what a runbook does: its texts, its lockfile, and the components that it uses.
 fn decided_by(path: &Path, prepared: &Prepared) -> Vec<PathBuf> {
-    let texts = prepared.runbook.sources.iter().map(|source| PathBuf::from(source.name())).chain([path.to_owned()]);
+    let texts = prepared.runbook.sources.iter().chain(&prepared.waivers);
+    let texts = texts.map(|source| PathBuf::from(source.name())).chain([path.to_owned()]);
     let components = prepared.sites.values().filter(|site| plugins::is_file(&site.reference));
     let components = components.map(|site| prepared.folder.join(&site.reference));
     let files = texts.chain(components).filter_map(|file| std::path::absolute(file).ok());

@@ -161,12 +161,23 @@ fn path_patterns(requested: &BTreeSet<&str>, written: &str) -> BTreeSet<String> 
         };
         path.iter().enumerate().map(part).collect::<Vec<_>>().join("/")
     };
-    split.iter().map(pattern).collect()
+    let patterns: BTreeSet<String> = split.iter().map(pattern).collect();
+    let is_covered = |path: &String| patterns.iter().any(|other| other != path && covers(other, path));
+    patterns.iter().filter(|path| !is_covered(path)).cloned().collect()
 }
 
-/// Whether a text of the runbook names this part of a path.
+/// Whether a path with `*` in it lets another one through.
+fn covers(pattern: &str, path: &str) -> bool {
+    let (pattern, path): (Vec<&str>, Vec<&str>) = (pattern.split('/').collect(), path.split('/').collect());
+    pattern.len() == path.len() && pattern.iter().zip(&path).all(|(wanted, part)| *wanted == "*" || wanted == part)
+}
+
+/// Whether a text of the runbook names this part of a path: as the whole of a part, or as the whole of a value. `7` is not named
+/// by `port = 8775`, nor by `[200, 7]`.
 fn is_written(part: &str, written: &str) -> bool {
-    part.is_empty() || written.contains(part)
+    let begins = |before: &str| before.ends_with(['/', '"', '\'']);
+    let ends = |behind: &str| behind.starts_with(['/', '"', '\'', '?', '#', '\n', '\r']);
+    part.is_empty() || written.match_indices(part).any(|(at, _)| begins(&written[..at]) && ends(&written[at + part.len()..]))
 }
 
 /// Whether a part of a path looks like what a program makes: it has a digit, or is long.
@@ -194,9 +205,36 @@ mod tests {
             "/users/linus",
             "/v2/health",
         ]);
-        let written = "http = \"https://h/v2\"\npath = \"/v2/health\" users things session orders lines";
+        let written = "http = \"https://h/v2\"\npath = \"/v2/health\"\na = \"/users/things/session/orders/lines\"";
         let patterns = path_patterns(&requested, written);
         let expected = ["/orders/*/lines/*", "/session", "/things", "/things/*", "/users/*", "/v2/health"];
         assert_eq!(patterns.iter().map(String::as_str).collect::<Vec<_>>(), expected);
+    }
+
+    #[test]
+    fn an_id_is_not_named_by_a_number_that_holds_it() {
+        for written in ["port = 8775", "expect = [200, 7]", "# 7 days", "timeout = \"75s\"", "path = \"/v7/x\"", "a = 7"] {
+            assert_eq!(
+                path_patterns(&BTreeSet::from(["/session/7"]), written),
+                BTreeSet::from(["/session/*".to_owned()]),
+                "{written}"
+            );
+        }
+        for written in
+            ["path = \"/session/7\"", "id = \"7\"", "id = '7'", "path = \"/session/7?x\"", "\"\"\"\nGET /session/7\n\"\"\""]
+        {
+            assert_eq!(
+                path_patterns(&BTreeSet::from(["/session/7"]), written),
+                BTreeSet::from(["/session/7".to_owned()]),
+                "{written}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_a_pattern_lets_through_is_not_proposed_beside_it() {
+        let requested = BTreeSet::from(["/things/062bd806", "/things/6e5a1134", "/things/new", "/things", "/things/new/1x"]);
+        let patterns = path_patterns(&requested, "path = \"/things/new\"");
+        assert_eq!(patterns, BTreeSet::from(["/things".to_owned(), "/things/*".to_owned(), "/things/new/*".to_owned()]));
     }
 }

@@ -1,0 +1,127 @@
+//! Files that the program reads as a text: only regular ones, of a bounded size, and what a runbook is made of only from its folder.
+
+use crate::home;
+use runbook_tests::env::TestEnv;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+
+const RUNBOOK: &str = "format = 1\n[runbook]\nname = \"r\"\n[targets.db]\nsql = \"sqlite:shop.db\"\n\
+                       [[preflight]]\nid = \"look\"\nuses = \"sql:query\"\nbind.db = \"db\"\nwith = { statement = \"select 1\" }\n";
+const SUITE: &str = "format = 1\n[runbook]\nname = \"s\"\n[targets.db]\nsql = \"sqlite:shop.db\"\n\
+                     [[check]]\nid = \"look\"\nuses = \"sql:query\"\nbind.db = \"db\"\nwith = { statement = \"select 1\" }\n";
+
+/// A file that is read: its name, and a command that reads it.
+struct Reading {
+    file: &'static str,
+    command: &'static [&'static str],
+    /// Whether it must lie in the folder of the runbook.
+    is_part: bool,
+}
+
+const READINGS: &[Reading] = &[
+    Reading { file: "plain.toml", command: &["validate", "plain.toml"], is_part: false },
+    Reading { file: "plain.toml", command: &["audit", "plain.toml"], is_part: false },
+    Reading { file: "plain.toml", command: &["fmt", "--check", "plain.toml"], is_part: false },
+    Reading { file: "part.toml", command: &["validate", "including.toml"], is_part: true },
+    Reading { file: "part.toml", command: &["exec", "--yes", "including.toml"], is_part: true },
+    Reading { file: "part.toml", command: &["validate", "nesting.toml"], is_part: true },
+    Reading { file: "part.toml", command: &["validate", "suiting.toml"], is_part: true },
+    Reading { file: "targets.prod.toml", command: &["validate", "--env", "prod", "r.toml"], is_part: true },
+    Reading { file: "waivers.toml", command: &["check", "s.toml"], is_part: true },
+    Reading { file: "runbook.lock", command: &["validate", "--locked", "r.toml"], is_part: false },
+    Reading { file: "limit.toml", command: &["--boundary", "limit.toml", "validate", "r.toml"], is_part: false },
+    Reading { file: "keys.toml", command: &["--trust", "keys.toml", "validate", "r.toml"], is_part: false },
+];
+
+fn prepared() -> TestEnv {
+    let env = home();
+    env.file("r.toml", RUNBOOK);
+    env.file("s.toml", SUITE);
+    let with = |top: &str, step: &str| format!("format = 1\n{top}[runbook]\nname = \"t\"\n{step}");
+    env.file("including.toml", &RUNBOOK.replacen("[runbook]", "include = [\"part.toml\"]\n[runbook]", 1));
+    env.file("nesting.toml", &with("", "[[step]]\nid = \"a\"\nrunbook = \"part.toml\"\n"));
+    env.file("suiting.toml", &with("", "[[step]]\nid = \"a\"\nsuite = \"part.toml\"\n"));
+    rusqlite::Connection::open(env.path().join("shop.db")).and_then(|db| db.execute_batch("create table t (a)")).expect("made");
+    env
+}
+
+#[test]
+fn what_is_no_regular_file_is_neither_waited_for_nor_read() {
+    for reading in READINGS {
+        for kind in ["pipe", "device", "folder", "huge"] {
+            if kind == "folder" && reading.command[0] == "audit" {
+                // A folder is asked for what lies in it.
+                continue;
+            }
+            let env = prepared();
+            let path = env.path().join(reading.file);
+            let made = match kind {
+                "pipe" => std::process::Command::new("mkfifo").arg(&path).status().map(|status| assert!(status.success())),
+                "device" => symlink("/dev/zero", &path),
+                "folder" => std::fs::create_dir(&path),
+                _ => std::fs::File::create(&path).and_then(|file| file.set_len((16 << 20) + 1)),
+            };
+            made.expect("it can be made");
+            let done = env.run(reading.command);
+            assert_ne!(done.status, 0, "{kind} {:?}", reading.command);
+            let said: String = done.stderr.split_whitespace().collect::<Vec<_>>().join(" ");
+            let reasons = ["not a regular file", "more than 16 MiB", "does not lie in the folder"];
+            assert!(reasons.iter().any(|reason| said.contains(reason)), "{kind} {:?}: {}", reading.command, done.stderr);
+        }
+    }
+}
+
+const CANARY: &str = "b3BlbnNzaC1rZXktdjEAAAAA";
+
+/// A private key outside of the folder that is worked in.
+fn key(env: &TestEnv) -> std::path::PathBuf {
+    let text = format!("-----BEGIN OPENSSH PRIVATE KEY-----\n{CANARY}\n{CANARY}=\"x\"\n");
+    env.file("elsewhere/key", &text)
+}
+
+#[test]
+fn no_line_of_a_file_elsewhere_is_quoted() {
+    for reading in READINGS {
+        let env = prepared();
+        symlink(key(&env), env.path().join("work-link")).expect("a link can be made");
+        let work = env.path().join("work");
+        std::fs::create_dir(&work).expect("a folder can be made");
+        for file in ["r.toml", "s.toml", "including.toml", "nesting.toml", "suiting.toml", "shop.db"] {
+            std::fs::copy(env.path().join(file), work.join(file)).expect("copied");
+        }
+        symlink(env.path().join("elsewhere/key"), work.join(reading.file)).expect("a link can be made");
+        let done = env.run_in("work", reading.command);
+        assert_ne!(done.status, 0, "{:?}", reading.command);
+        // Files that only the administrator or the operator names are not parts of a runbook, and their mistakes are shown.
+        let is_named_by_operator = matches!(reading.file, "limit.toml" | "keys.toml" | "runbook.lock");
+        if !is_named_by_operator && reading.command[0] != "fmt" {
+            assert!(!(done.stdout + &done.stderr).contains(CANARY), "{:?}", reading.command);
+        }
+        if reading.is_part {
+            let said = env.run_in("work", reading.command).stderr;
+            assert!(said.split_whitespace().collect::<Vec<_>>().join(" ").contains("does not lie in the folder"), "{said}");
+        }
+    }
+}
+
+#[test]
+fn what_a_runbook_includes_lies_in_its_folder_by_whatever_name() {
+    let env = prepared();
+    let absolute = key(&env).display().to_string();
+    std::fs::create_dir_all(env.path().join("work/sub")).expect("a folder can be made");
+    symlink("../../elsewhere", env.path().join("work/sub/up")).expect("a link can be made");
+    env.file("work/sub/good.toml", "format = 1\n[targets.more]\nsql = \"sqlite:more.db\"\n");
+    symlink("sub/good.toml", env.path().join("work/inside.toml")).expect("a link can be made");
+    let including = |name: &str| RUNBOOK.replacen("[runbook]", &format!("include = [\"{name}\"]\n[runbook]"), 1);
+    for name in ["../elsewhere/key", "sub/../../elsewhere/key", "sub/up/key", "/etc/hostname", absolute.as_str()] {
+        env.file("work/t.toml", &including(name));
+        let done = env.run_in("work", &["validate", "t.toml"]).status(2).err("E0225");
+        assert!(!done.stderr.contains(CANARY), "{name}: {}", done.stderr);
+    }
+    for name in ["sub/good.toml", "./sub/../sub/good.toml", "inside.toml"] {
+        env.file("work/t.toml", &including(name));
+        env.run_in("work", &["validate", "t.toml"]).status(0);
+        env.run(&["validate", "work/t.toml"]).status(0);
+    }
+    assert!(Path::new(&absolute).exists());
+}
