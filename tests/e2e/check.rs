@@ -125,6 +125,8 @@ fn each_format_says_the_same() {
     assert!(out("github").contains("::error title=broken critical::"));
     assert!(out("markdown").contains("| broken | critical |"));
     assert_eq!(out("jsonl").lines().count(), 6);
+    let table = out("table");
+    assert!(table.lines().any(|row| row.contains("broken") && row.contains("critical")), "{table}");
 }
 
 #[test]

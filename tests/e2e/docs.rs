@@ -100,3 +100,37 @@ fn the_review_guide_shows_what_comes_out() {
         assert!(plain.contains(line.trim()), "the guide shows `{}`, which does not come out:\n{plain}", line.trim());
     }
 }
+
+/// The list `Where next` of the README leads to every document, and no document of the top is forgotten.
+#[test]
+fn the_readme_leads_to_every_document() {
+    let root = repository();
+    let readme = std::fs::read_to_string(root.join("README.md")).expect("readable");
+    let next = readme.split_once("## Where next").expect("a list").1;
+    let mut documents =
+        vec!["sdk/rust/README.md".to_owned(), "docs/adr/README.md".to_owned(), "docs/errors/README.md".to_owned()];
+    for (folder, prefix) in [("", ""), ("docs", "docs/")] {
+        for entry in std::fs::read_dir(root.join(folder)).expect("readable") {
+            let name = entry.expect("an entry").file_name().to_string_lossy().into_owned();
+            if name.ends_with(".md") && name != "README.md" {
+                documents.push(format!("{prefix}{name}"));
+            }
+        }
+    }
+    assert!(documents.len() > 12, "{documents:?}");
+    for document in documents {
+        assert!(next.contains(&format!("({document})")), "`Where next` does not lead to {document}");
+    }
+}
+
+/// The changelog has the form of Keep a Changelog: versions from new to old, with its kinds of change and no other.
+#[test]
+fn the_changelog_keeps_its_form() {
+    let text = std::fs::read_to_string(repository().join("CHANGELOG.md")).expect("readable");
+    let versions: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("## ")).collect();
+    assert_eq!(versions.first(), Some(&"Unreleased"));
+    const KINDS: [&str; 6] = ["Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"];
+    for kind in text.lines().filter_map(|line| line.strip_prefix("### ")) {
+        assert!(KINDS.contains(&kind), "`{kind}` is no kind of change");
+    }
+}

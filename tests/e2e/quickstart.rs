@@ -79,8 +79,13 @@ fn a_plan_names_secrets_and_shows_what_runs_at_the_same_time() {
 #[test]
 fn a_run_can_be_shown_and_reported_in_every_format() {
     let env = with_runbooks();
-    let reports = ["--report", "junit=report.xml", "--report", "json=report.json", "--report", "markdown=report.md"];
+    let wanted = ["text=report.txt", "json=report.json", "junit=report.xml", "markdown=report.md", "html=report.html"];
+    let known: Vec<String> = runbook_report::FORMATS.iter().map(|(_, name, end, _)| format!("{name}=report.{end}")).collect();
+    assert_eq!(known, wanted, "each format is asked for");
+    let reports: Vec<&str> = wanted.iter().flat_map(|wanted| ["--report", wanted]).collect();
     env.run(&[&["exec", "runbooks/quickstart.toml"], &reports[..]].concat()).status(0);
+    assert!(env.read("report.txt").contains("✓ repair     done"), "{}", env.read("report.txt"));
+    assert!(env.read("report.html").starts_with("<!doctype html>") && env.read("report.html").contains("repair"));
     assert!(
         env.read("report.xml").contains("<testsuite name=\"quickstart\" tests=\"7\" skipped=\"0\" errors=\"0\" failures=\"0\""),
         "{}",

@@ -1,0 +1,71 @@
+//! Each word of the glossary is in use, and each name that is to be renamed is still there.
+
+use crate::repository;
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::PathBuf;
+
+/// The cells of each row of the tables below a heading, without head and rule.
+fn rows(text: &str) -> Vec<Vec<String>> {
+    let is_row = |line: &&str| line.starts_with("| ") && !line.starts_with("| ---");
+    let rows = text.lines().filter(is_row).map(|line| line.trim_matches('|').split(" | ").map(|cell| cell.trim().to_owned()));
+    rows.map(Iterator::collect::<Vec<_>>).filter(|row| row[0] != "word" && row[0] != "now").collect()
+}
+
+/// The words of the glossary, and the rows of what is to be renamed.
+fn glossary() -> (Vec<Vec<String>>, Vec<Vec<String>>) {
+    let text = fs::read_to_string(repository().join("GLOSSARY.md")).expect("it is there");
+    let (words, renames) = text.split_once("## To be renamed").unwrap_or((&text, ""));
+    (rows(words), rows(renames))
+}
+
+fn is_word_in(text: &str, word: &str) -> bool {
+    let is_part = |c: char| c.is_alphanumeric() || c == '_';
+    text.match_indices(word).any(|(at, _)| {
+        // A plural is the word, too.
+        let rest = text[at + word.len()..].trim_start_matches('s');
+        !text[..at].ends_with(is_part) && !rest.starts_with(is_part)
+    })
+}
+
+#[test]
+fn every_word_of_the_glossary_is_in_use() {
+    let root = repository();
+    let mut documents = vec![root.join("README.md"), root.join("ARCHITECTURE.md")];
+    for (folder, ending) in [("docs", "md"), ("schema", "json"), ("wit", "wit"), ("host", "rs")] {
+        crate::docs::files(&root.join(folder), ending, &mut documents);
+    }
+    let text: String = documents.iter().map(|path| fs::read_to_string(path).expect("readable").to_lowercase()).collect();
+    let (words, _) = glossary();
+    assert!(words.len() > 70, "{} words", words.len());
+    let mut seen = BTreeMap::new();
+    for row in &words {
+        assert!(row.len() == 2 && row[1].ends_with('.'), "one word, one sentence: {row:?}");
+        for word in row[0].split(" · ") {
+            assert!(is_word_in(&text, &word.to_lowercase()), "`{word}` is in no document, schema or source");
+            assert!(seen.insert(word.to_owned(), ()).is_none(), "`{word}` is there twice");
+        }
+    }
+}
+
+#[test]
+fn what_is_to_be_renamed_is_still_there() {
+    let (_, renames) = glossary();
+    for row in renames {
+        let [now, place, becomes] = row.as_slice() else { panic!("three cells: {row:?}") };
+        let path = repository().join(place.trim_matches('`'));
+        assert!(path.exists(), "{place} is gone: take `{now}` out of the list of what is to be renamed");
+        assert!(becomes.len() > 2, "{now}");
+        let mut files: Vec<PathBuf> = vec![path.clone()];
+        if path.is_dir() {
+            files.clear();
+            crate::docs::files(&path, "rs", &mut files);
+        }
+        let text: String = files.iter().map(|path| fs::read_to_string(path).expect("readable")).collect();
+        let name = now.trim_matches('`');
+        assert!(
+            is_word_in(&text, name) || is_word_in(place, name),
+            "{now} is no longer in {place}: take it out of the list of what is to be renamed"
+        );
+    }
+}
