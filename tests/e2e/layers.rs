@@ -122,6 +122,24 @@ fn only_the_one_door_asks_the_gate() {
     assert_eq!(door.matches("gate::decide").count(), 1, "the door asks once");
 }
 
+/// As ARCHITECTURE.md says: where native code is loaded, and in the memory of a guest. What is generated is not written.
+#[test]
+fn unsafe_is_written_in_two_files_only() {
+    let mut written = Vec::new();
+    for folder in ["host", "sdk", "plugins", "tests"] {
+        for file in rust_files(&repository().join(folder)) {
+            let text = std::fs::read_to_string(&file).expect("a source file is text");
+            let code = text.lines().map(str::trim_start).filter(|line| !line.starts_with("//"));
+            let forms = ["{", "fn", "impl", "extern"].map(|next| format!("{} {next}", "unsafe"));
+            if code.into_iter().any(|line| forms.iter().any(|form| line.contains(form.as_str()))) {
+                written.push(file.strip_prefix(repository()).expect("it is below").display().to_string());
+            }
+        }
+    }
+    written.sort();
+    assert_eq!(written, ["host/runtime/src/compile.rs", "sdk/rust/src/arena.rs"]);
+}
+
 #[test]
 fn every_plugin_has_a_manifest_and_a_readme() {
     for entry in std::fs::read_dir(repository().join("plugins")).expect("the folder is there") {
