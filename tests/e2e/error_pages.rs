@@ -99,12 +99,12 @@ fn the_page_of_a_finding_says_what_the_table_says() {
     }
 }
 
-/// What a command prints, line by line, where the home stands for nothing.
+/// What a command prints, line by line. The home is the folder `.`, and what lies in it has no folder.
 fn printed(env: &runbook_tests::env::TestEnv, command: &str) -> Vec<String> {
     let words: Vec<&str> = command.split(' ').skip(1).collect();
     let finished = env.run(&words);
-    let home = format!("{}/", env.path().display());
-    let text = format!("{}{}", finished.stdout, finished.stderr).replace(&home, "");
+    let home = env.path().display().to_string();
+    let text = format!("{}{}", finished.stdout, finished.stderr).replace(&format!("{home}/"), "").replace(&home, ".");
     text.trim_end().lines().map(|line| line.trim_end().to_owned()).collect()
 }
 
