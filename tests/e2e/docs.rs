@@ -111,8 +111,9 @@ fn the_readme_leads_to_every_document() {
         vec!["sdk/rust/README.md".to_owned(), "docs/adr/README.md".to_owned(), "docs/errors/README.md".to_owned()];
     for (folder, prefix) in [("", ""), ("docs", "docs/")] {
         for entry in std::fs::read_dir(root.join(folder)).expect("readable") {
-            let name = entry.expect("an entry").file_name().to_string_lossy().into_owned();
-            if name.ends_with(".md") && name != "README.md" {
+            let path = entry.expect("an entry").path();
+            let name = path.file_name().expect("a name").to_string_lossy().into_owned();
+            if path.extension().is_some_and(|end| end == "md") && name != "README.md" {
                 documents.push(format!("{prefix}{name}"));
             }
         }
@@ -129,8 +130,8 @@ fn the_changelog_keeps_its_form() {
     let text = std::fs::read_to_string(repository().join("CHANGELOG.md")).expect("readable");
     let versions: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("## ")).collect();
     assert_eq!(versions.first(), Some(&"Unreleased"));
-    const KINDS: [&str; 6] = ["Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"];
+    let kinds = ["Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"];
     for kind in text.lines().filter_map(|line| line.strip_prefix("### ")) {
-        assert!(KINDS.contains(&kind), "`{kind}` is no kind of change");
+        assert!(kinds.contains(&kind), "`{kind}` is no kind of change");
     }
 }
