@@ -6,7 +6,7 @@
 mod approved;
 mod canonical;
 
-pub use approved::{Approved, ApprovedEffect};
+pub use approved::{Approved, ApprovedEffect, shown_arguments, shown_statement};
 
 use crate::capability::{Effect, Verb};
 use crate::grant::{Effective, Grant};

@@ -8,7 +8,7 @@ use crate::prepare::{Prepared, Site};
 use crate::vault;
 use runbook_authority::gate::{ApprovedEffect, Rule};
 use runbook_contract::{
-    Call, CallReturn, Drift, ErrorClass, Fault, FaultEffect, Json, LogLevel, LogLine, Phase, Proposal, RunId, StepId,
+    Call, CallReturn, Drift, Effect, ErrorClass, Fault, FaultEffect, Json, LogLevel, LogLine, Phase, Proposal, RunId, StepId,
 };
 use runbook_document::{Diagnostic, Located};
 use runbook_engine::{LEASE_LOST, LeaseWatch, Misfit, MisfitKind, Operate, Runbook};
@@ -281,8 +281,11 @@ fn permit(call: &Call, leases: LeaseWatch) -> Permit {
 }
 
 fn approved(proposal: &Proposal) -> Vec<ApprovedEffect> {
-    let effects = proposal.effects.iter();
-    effects.map(|effect| ApprovedEffect { verb: effect.verb.clone(), target: effect.target.clone() }).collect()
+    let of = |effect: &Effect| {
+        let Effect { verb, target, summary } = effect.clone();
+        ApprovedEffect { verb, target, summary }
+    };
+    proposal.effects.iter().map(of).collect()
 }
 
 /// A cache that cannot be used costs time at every start; that is worth a line, no more.

@@ -39,9 +39,9 @@ impl Permitted {
         Self { in_time: limit.in_time.clone(), approved }
     }
 
-    /// Whether it was approved.
-    pub(crate) fn decide(&self, operation: &Operation<'_>) -> Decision {
-        self.approved.as_ref().map_or(Decision::Allow, |approved| approved.decide(operation))
+    /// Whether it was approved, which then counts as done.
+    pub(crate) fn decide(&mut self, operation: &Operation<'_>) -> Decision {
+        self.approved.as_mut().map_or(Decision::Allow, |approved| approved.decide(operation))
     }
 
     /// Whether a change may begin now.

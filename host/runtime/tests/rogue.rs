@@ -4,10 +4,11 @@
 mod support;
 
 use runbook_authority::Effective;
-use runbook_contract::{Call, ErrorClass, Phase, Response};
+use runbook_authority::gate::{ApprovedEffect, shown_arguments, shown_statement};
+use runbook_contract::{Call, Drift, ErrorClass, Phase, Proposal, Response};
 use runbook_runtime::{
-    Allocation, AuditEvent, AuditRecord, AuditSink, AuditUnavailable, BoxFuture, CallOutcome, Limits, Linked, Permit, Prepared,
-    Runtime, RuntimeConfig, SecretFacts, SecretSource, SecretUnavailable, Services, inspect, verify,
+    Allocation, AuditEvent, AuditRecord, AuditSink, AuditUnavailable, BoxFuture, CallOutcome, Launcher, Limits, Linked, Permit,
+    Prepared, Runtime, RuntimeConfig, SecretFacts, SecretSource, SecretUnavailable, Services, inspect, verify,
 };
 use runbook_secrets::Secret;
 use std::num::NonZeroU32;
@@ -158,8 +159,12 @@ fn the_imports_of_a_plugin_are_listed_function_by_function() {
             "runbook:base/clock@1.0.0 now-ms",
             "runbook:base/log@1.0.0 write",
             "runbook:files/reader@1.0.0 read",
+            "runbook:files/writer@1.0.0 write",
             "runbook:http/reader@1.0.0 get",
+            "runbook:process/runner@1.0.0 run",
             "runbook:secrets/reveal@1.0.0 reveal",
+            "runbook:sql/writer@1.0.0 execute",
+            "runbook:sql/writer@1.0.0 transaction",
         ]
     );
     assert!(verified.unused_verbs().is_empty());
@@ -239,5 +244,68 @@ async fn more_calls_than_places_in_the_pool_wait_for_their_turn() {
     for call in calls {
         let result = call.await.unwrap();
         assert!(result.is_ok(), "{result:?}");
+    }
+}
+
+/// What a plugin is told to do: a verb, what it is done to, and words.
+type Deed<'a> = (&'a str, &'a str, &'a [&'a str]);
+
+/// Lets a plugin do these deeds in a folder, in a step of which these effects were approved: what came of each, and the denials.
+async fn deeds(folder: &Path, approved: &[ApprovedEffect], deeds: &[Deed<'_>]) -> (Vec<String>, Vec<String>) {
+    let targets = "[targets.db]\nsql = \"sqlite:it.db\"\n[targets.out]\nfiles = \".\"\naccess = \"write\"\n\
+                   [targets.program]\nprocess = \"/bin/echo\"\narguments = [{ repeat = { regex = \".*\" } }]\n";
+    let bound = [("db", "db"), ("out", "out"), ("program", "program")];
+    let granted = effective(prepared().manifest(), "depart", targets, &bound, folder);
+    let launcher = Launcher { program: runbook_tests::launcher(), arguments: Vec::new() };
+    let services = Services { launcher: Some(launcher), ..Services::none() };
+    let linked = Linked::new(prepared(), "depart", granted, Limits::default(), services).unwrap();
+    let proposal = Proposal { effects: Vec::new(), summary: String::new(), before: serde_json::Value::Null };
+    let input = serde_json::json!({ "deeds": deeds });
+    let call = Call { input, ..request(Phase::Apply { proposal, drift: Drift::Refused }) };
+    let outcome = linked.call(call, Permit { in_time: None, approved: Some(approved.to_vec()) }, std::future::pending()).await;
+    let Ok(Response::Completion(completion)) = &outcome.result else { panic!("{:?}", outcome.result) };
+    let came = completion.output["of"].as_array().unwrap().iter().map(|came| came.as_str().unwrap().to_owned()).collect();
+    (came, outcome.denials.iter().map(ToString::to_string).collect())
+}
+
+#[tokio::test]
+async fn a_plugin_that_departs_from_what_was_approved_is_stopped_before_the_effect() {
+    const INSERT: &str = "insert into t values (1)";
+    let approved =
+        |verb: &str, target: &str, summary: String| ApprovedEffect { verb: verb.into(), target: target.into(), summary };
+    let program = |words: &[&str]| shown_arguments(&words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>());
+    let effects = [
+        approved("sql.execute", "database", shown_statement(INSERT)),
+        approved("files.write", "good", "in words".to_owned()),
+        approved("process.run", "program", program(&["one"])),
+    ];
+    let table: &[(&str, &[Deed<'_>], &str)] = &[
+        ("nothing", &[("sql.execute", INSERT, &[]), ("files.write", "good", &[]), ("process.run", "", &["one"])], ""),
+        ("the verb", &[("sql.transaction", "", &[INSERT])], "`sql.transaction` is beyond what was approved"),
+        ("the statement", &[("sql.execute", "insert into t values (2)", &[])], "of `insert into t values (2)` is beyond"),
+        ("the object", &[("files.write", "bad", &[])], "`files.write` on `bad` is beyond what was approved"),
+        ("an argument", &[("process.run", "", &["two"])], "`process.run` of `[\"two\"]` is beyond what was approved"),
+        ("the count of arguments", &[("process.run", "", &["one", "two"])], "is beyond what was approved"),
+        (
+            "the count",
+            &[("sql.execute", INSERT, &[]), ("sql.execute", INSERT, &[])],
+            "was done already as often as it was approved",
+        ),
+    ];
+    for (departs, done, said) in table {
+        let folder = tempfile::tempdir().unwrap();
+        let database = rusqlite::Connection::open(folder.path().join("it.db")).unwrap();
+        database.execute_batch("create table t (a)").unwrap();
+        let (came, denials) = deeds(folder.path(), &effects, done).await;
+        let rows: isize = database.query_row("select count(*) from t", [], |row| row.get(0)).unwrap();
+        let files = ["good", "bad"].map(|name| folder.path().join(name).exists());
+        if said.is_empty() {
+            assert_eq!((came.as_slice(), rows, files), (&["done"; 3].map(str::to_owned)[..], 1, [true, false]), "{denials:?}");
+            continue;
+        }
+        let (last, before) = came.split_last().unwrap();
+        assert!(last == "denied" && before.iter().all(|came| came == "done"), "{departs}: {came:?}");
+        assert!(denials.len() == 1 && denials[0].contains(said), "{departs}: {denials:?}");
+        assert_eq!((rows, files), (before.len().cast_signed(), [false; 2]), "{departs}");
     }
 }

@@ -49,7 +49,7 @@ impl Step for Vacuum {
 
     fn plan(_job: &Job, input: &Input) -> Result<Proposal> {
         let what = input.table.clone().unwrap_or_else(|| "all tables of the role".to_owned());
-        Ok(Proposal::one(effect("sql.execute", what, statement(input)?), Json::Null))
+        Ok(Proposal::one(statement_effect("sql.execute", what, &statement(input)?), Json::Null))
     }
 
     fn apply(_job: &Job, input: &Input, _proposal: &Proposal) -> Result<Completion<Output>> {

@@ -1,7 +1,7 @@
 //! `sql:execute` and `sql:transaction`
 
 use crate::parameter;
-use runbook_sdk::assertion::{counted, start_of};
+use runbook_sdk::assertion::counted;
 use runbook_sdk::prelude::*;
 use runbook_sdk::sql::{Database, Value};
 
@@ -30,7 +30,7 @@ impl Step for Execute {
     type Output = ExecuteOutput;
 
     fn plan(_job: &Job, input: &ExecuteInput) -> Result<Proposal> {
-        Ok(Proposal::one(effect("sql.execute", "database", start_of(&input.statement)), Json::Null))
+        Ok(Proposal::one(statement_effect("sql.execute", "database", &input.statement), Json::Null))
     }
 
     fn apply(_job: &Job, input: &ExecuteInput, _proposal: &Proposal) -> Result<Completion<ExecuteOutput>> {
@@ -66,7 +66,7 @@ impl Step for Transaction {
             return Err(Fault::invalid("sql.no-statement", "there is no statement to run"));
         }
         let effects: Vec<_> =
-            input.statements.iter().map(|statement| effect("sql.transaction", "database", start_of(statement))).collect();
+            input.statements.iter().map(|statement| statement_effect("sql.transaction", "database", statement)).collect();
         Ok(Proposal {
             summary: format!("{}, all or none", counted(effects.len() as u64, "statement")),
             effects,

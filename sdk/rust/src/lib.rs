@@ -61,7 +61,8 @@ pub mod prelude {
     pub use crate::duration::Span;
     pub use crate::kept::Kept;
     pub use crate::operation::{
-        Completion, Effect, Job, Measurement, Outcome, Proposal, Report, Step, Verdict, effect, measurement,
+        Completion, Effect, Job, Measurement, Outcome, Proposal, Report, Step, Verdict, arguments_effect, effect, measurement,
+        statement_effect,
     };
     pub use crate::{
         Fault, FaultClass, Result, clock, debug, docker, error, files, http, info, params, process, secrets, slot, sql, warn,

@@ -107,6 +107,26 @@ pub fn effect(verb: impl Into<String>, target: impl Into<String>, summary: impl 
     Effect { verb: verb.into(), target: target.into(), summary: summary.into() }
 }
 
+/// One statement that a step would run, shown word for word. Where a person approves it, the host lets exactly this statement
+/// through, and once for each time that it is shown. [`effect`] tells it in words instead, and binds the verb and the object alone.
+pub fn statement_effect(verb: impl Into<String>, target: impl Into<String>, statement: &str) -> Effect {
+    let mut shown = String::from("`");
+    for c in statement.chars() {
+        if c == '\\' || c.is_control() {
+            shown.extend(c.escape_default());
+        } else {
+            shown.push(c);
+        }
+    }
+    shown.push('`');
+    effect(verb, target, shown)
+}
+
+/// One run of a program that a step would start, its arguments shown word for word; bound as [`statement_effect`] is.
+pub fn arguments_effect(verb: impl Into<String>, target: impl Into<String>, arguments: &[String]) -> Effect {
+    effect(verb, target, format!("`{}`", Json::from(arguments.to_vec())))
+}
+
 /// What a step would do.
 #[derive(Debug, Clone)]
 pub struct Proposal {

@@ -12,14 +12,19 @@ pub struct ApprovedEffect {
     /// What it is done to, as the plugin named it: `orders.csv`, `container api`, `/v1/refunds`; with `SLOT:` before it where the
     /// verb is granted on several slots.
     pub target: String,
+    /// What was shown of it. If that begins and ends with a backtick, it is the statement, or the arguments, and nothing else: see
+    /// [`shown_statement`] and [`shown_arguments`].
+    pub summary: String,
 }
 
-/// All that was approved, and the slots that it may be about.
+/// All that was approved, the slots that it may be about, and what of it was done already.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Approved {
     effects: Vec<ApprovedEffect>,
     /// Each verb with each slot that grants it.
     slots: BTreeSet<(String, String)>,
+    /// Which effects are done, of those that are done once.
+    done: Vec<bool>,
 }
 
 /// What an operation is done to, as far as an approval can name it.
@@ -31,6 +36,35 @@ enum Object<'a> {
     Named(&'a str),
 }
 
+/// How often an effect that was approved may be done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Times {
+    /// As often as it is shown: what is sent, and what was shown word for word.
+    AsShown,
+    /// As often as it takes: what was told in words is bounded by its verb and its object.
+    Any,
+}
+
+/// How a statement stands in a summary that binds: on one line, between backticks, with `\\` before what would be another line.
+pub fn shown_statement(statement: &str) -> String {
+    let mut shown = String::with_capacity(statement.len() + 2);
+    shown.push('`');
+    for c in statement.chars() {
+        if c == '\\' || c.is_control() {
+            shown.extend(c.escape_default());
+        } else {
+            shown.push(c);
+        }
+    }
+    shown.push('`');
+    shown
+}
+
+/// How arguments stand in a summary that binds: as a list of JSON, between backticks.
+pub fn shown_arguments(arguments: &[String]) -> String {
+    format!("`{}`", serde_json::Value::from(arguments.to_vec()))
+}
+
 /// What may stand before a name, for people.
 const KINDS: &[&str] = &["container ", "image ", "file "];
 
@@ -38,43 +72,77 @@ impl Approved {
     /// The effects of an approved proposal, in a step with these grants.
     pub fn new(effects: Vec<ApprovedEffect>, effective: &crate::grant::Effective) -> Self {
         let slots = effective.iter().flat_map(|grant| grant.verbs.iter().map(|verb| (verb.full_name(), grant.slot.clone())));
-        Self { effects, slots: slots.collect() }
+        Self { done: vec![false; effects.len()], slots: slots.collect(), effects }
     }
 
-    /// Whether an operation is within what was approved. Reading always is.
-    pub fn decide(&self, operation: &Operation<'_>) -> Decision {
-        let verb = operation.verb();
-        if verb.effect() == Effect::Read || self.effects.iter().any(|effect| self.names(effect, operation)) {
+    /// Whether an operation is within what was approved, which then counts as done. Reading always is.
+    pub fn decide(&mut self, operation: &Operation<'_>) -> Decision {
+        if operation.verb().effect() == Effect::Read {
             return Decision::Allow;
         }
-        let approved: Vec<String> =
-            self.effects.iter().map(|effect| format!("`{}` on `{}`", effect.verb, effect.target.escape_debug())).collect();
-        let approved = if approved.is_empty() { "no effect at all".to_owned() } else { approved.join(", ") };
-        let asked = match object(operation) {
-            Object::Slot => String::new(),
-            Object::Named(name) => format!(" on `{}`", name.escape_debug()),
-        };
-        let several = if self.slots_of(&verb.full_name()).len() > 1 {
+        let named: Vec<(usize, Times)> =
+            self.effects.iter().enumerate().filter_map(|(at, effect)| Some((at, self.covers(effect, operation)?))).collect();
+        let is_left = |&&(at, times): &&(usize, Times)| times == Times::Any || !self.done[at];
+        match named.iter().find(is_left) {
+            Some(&(at, _)) => {
+                self.done[at] = true;
+                Decision::Allow
+            }
+            None => self.deny(operation, if named.is_empty() { Beyond::NotShown } else { Beyond::DoneAlready }),
+        }
+    }
+
+    fn deny(&self, operation: &Operation<'_>, beyond: Beyond) -> Decision {
+        let verb = operation.verb();
+        let name = verb.full_name();
+        let several = if self.slots_of(&name).len() > 1 {
             "; several slots grant it, so an effect names its own, as in `SLOT:TARGET`"
         } else {
             ""
         };
-        let name = verb.full_name();
-        let reason = format!("`{name}`{asked} is beyond what was approved: {approved}{several}");
+        let asked = match (object(operation), wording(operation)) {
+            (Object::Named(object), _) => format!(" on `{}`", object.escape_debug()),
+            // What was not shown for its verb was not shown word for word either: the text would explain nothing.
+            (Object::Slot, Some(text)) if self.effects.iter().any(|effect| effect.verb == name) => format!(" of {text}"),
+            (Object::Slot, _) => String::new(),
+        };
+        let reason = match beyond {
+            Beyond::NotShown => format!("`{name}`{asked} is beyond what was approved: {}{several}", self.list()),
+            Beyond::DoneAlready => format!("`{name}`{asked} was done already as often as it was approved: {}", self.list()),
+        };
         Decision::Deny(Denial { rule: Rule::Approval, slot: operation.slot().to_owned(), verb, reason, place: String::new() })
     }
 
-    fn names(&self, effect: &ApprovedEffect, operation: &Operation<'_>) -> bool {
+    /// All that was approved, in words.
+    fn list(&self) -> String {
+        let of = |effect: &ApprovedEffect| {
+            let wording = if is_word_for_word(&effect.summary) { format!(": {}", effect.summary) } else { String::new() };
+            format!("`{}` on `{}`{wording}", effect.verb, effect.target.escape_debug())
+        };
+        let effects: Vec<String> = self.effects.iter().map(of).collect();
+        if effects.is_empty() { "no effect at all".to_owned() } else { effects.join(", ") }
+    }
+
+    /// How often an effect lets an operation be done; `None` if it is about something else.
+    fn covers(&self, effect: &ApprovedEffect, operation: &Operation<'_>) -> Option<Times> {
         let (verb, slot) = (operation.verb().full_name(), operation.slot());
         if effect.verb != verb {
-            return false;
+            return None;
         }
-        let Some(target) = self.on_slot(effect, &verb, slot) else { return false };
-        match object(operation) {
+        let target = self.on_slot(effect, &verb, slot)?;
+        let is_named = match object(operation) {
             Object::Slot => true,
             Object::Named(object) => {
                 target == object || KINDS.iter().any(|kind| target.strip_prefix(kind).is_some_and(|name| name == object))
             }
+        };
+        if !is_named {
+            return None;
+        }
+        match wording(operation) {
+            Some(text) if is_word_for_word(&effect.summary) => shows(&effect.summary, &text).then_some(Times::AsShown),
+            Some(_) | None if matches!(operation, Operation::Http { .. }) => Some(Times::AsShown),
+            Some(_) | None => Some(Times::Any),
         }
     }
 
@@ -89,6 +157,40 @@ impl Approved {
             Some((named, rest)) if granting.contains(&named) => (named == slot).then_some(rest),
             Some(_) | None => (granting == [slot]).then_some(effect.target.as_str()),
         }
+    }
+}
+
+/// Why an operation is not let through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Beyond {
+    NotShown,
+    DoneAlready,
+}
+
+/// Whether a summary is a statement or arguments, and nothing else. One that was too long to be shown ends with `…`.
+fn is_word_for_word(summary: &str) -> bool {
+    summary.len() > 2 && summary.starts_with('`') && (summary.ends_with('`') || summary.ends_with('…'))
+}
+
+/// Whether a summary shows this. Of what was too long to be shown the beginning is bound.
+fn shows(summary: &str, wording: &str) -> bool {
+    summary.strip_suffix('…').map_or(wording == summary, |beginning| wording.starts_with(beginning))
+}
+
+/// What an operation does, as a summary would show it word for word.
+fn wording(operation: &Operation<'_>) -> Option<String> {
+    match operation {
+        Operation::Sql { statement, .. } => statement.map(shown_statement),
+        Operation::Process { arguments, .. } => Some(shown_arguments(arguments)),
+        Operation::Exec { command, .. } => Some(shown_arguments(command)),
+        Operation::Redirect { .. }
+        | Operation::Http { .. }
+        | Operation::Connect { .. }
+        | Operation::Docker { .. }
+        | Operation::Container { .. }
+        | Operation::Image { .. }
+        | Operation::Secret { .. }
+        | Operation::Files { .. } => None,
     }
 }
 
@@ -120,7 +222,7 @@ mod tests {
     use crate::grant::Effective;
 
     fn effect(verb: &str, target: &str) -> ApprovedEffect {
-        ApprovedEffect { verb: verb.to_owned(), target: target.to_owned() }
+        ApprovedEffect { verb: verb.to_owned(), target: target.to_owned(), summary: "in words".to_owned() }
     }
 
     /// What was approved, in a step whose slot `s` (and `other`, if it is there) grants every verb.
@@ -132,7 +234,76 @@ mod tests {
     }
 
     fn allows(approved: &Approved, operation: &Operation<'_>) -> bool {
-        approved.decide(operation) == Decision::Allow
+        approved.clone().decide(operation) == Decision::Allow
+    }
+
+    const SHOWN: &str = "update t set a = 1\n where id = 2";
+
+    /// Each operation that is bound word for word: what it was approved as, what it does, and what else it might do.
+    fn departures() -> Vec<(ApprovedEffect, Operation<'static>, Vec<Operation<'static>>)> {
+        let sql = |verb, statement| Operation::Sql { slot: "s", verb, statement: Some(statement) };
+        let shown = |verb: Verb, summary: String| ApprovedEffect { verb: verb.full_name(), target: "it".to_owned(), summary };
+        let arguments: &'static [String] = Box::leak(Box::new(["-x".to_owned(), "a b".to_owned()]));
+        let others: Vec<&'static [String]> = [&["-x", "a", "b"][..], &["-x"], &["-x", "a b", ""], &[], &["-x", "a c"]]
+            .map(|words| &*Box::leak(words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>().into_boxed_slice()))
+            .to_vec();
+        let mut all = Vec::new();
+        for verb in [Verb::SqlExecute, Verb::SqlTransaction] {
+            let statements =
+                ["update t set a = 1  where id = 2", "update t set a = 1\\n where id = 2", "update t set a = 2", "", "`"];
+            let others = statements.into_iter().map(|statement| sql(verb, statement)).collect();
+            all.push((shown(verb, shown_statement(SHOWN)), sql(verb, SHOWN), others));
+        }
+        let process = |arguments| Operation::Process { slot: "s", verb: Verb::ProcessRun, arguments };
+        let exec = |command| Operation::Exec { slot: "s", verb: Verb::DockerExec, command };
+        let of_process = others.iter().map(|arguments| process(arguments)).collect();
+        all.push((shown(Verb::ProcessRun, shown_arguments(arguments)), process(arguments), of_process));
+        let of_exec = others.iter().map(|command| exec(command)).collect();
+        all.push((shown(Verb::DockerExec, shown_arguments(arguments)), exec(arguments), of_exec));
+        all
+    }
+
+    #[test]
+    fn what_was_shown_word_for_word_is_done_word_for_word_and_once() {
+        for (effect, done, others) in departures() {
+            let verb = done.verb().full_name();
+            let plain = approved(std::slice::from_ref(&effect), &["s"]);
+            for other in &others {
+                assert!(!allows(&plain, other), "{verb}: {other:?} was let through as {}", effect.summary);
+                // Told in words, the grant alone bounds it.
+                let told = approved(&[ApprovedEffect { summary: "in words".to_owned(), ..effect.clone() }], &["s"]);
+                assert!(allows(&told, other), "{verb}: {other:?}");
+            }
+            let mut spent = plain.clone();
+            assert_eq!(spent.decide(&done), Decision::Allow, "{verb}");
+            let Decision::Deny(denial) = spent.decide(&done) else { panic!("{verb} was done twice") };
+            assert!(denial.reason.contains("done already as often as it was approved"), "{}", denial.reason);
+            let mut twice = approved(&[effect.clone(), effect.clone()], &["s"]);
+            assert_eq!([(); 3].map(|()| twice.decide(&done) == Decision::Allow), [true, true, false], "{verb}");
+        }
+    }
+
+    #[test]
+    fn of_what_is_too_long_to_be_shown_the_beginning_is_bound() {
+        let long = format!("update t set a = '{}'", "x".repeat(5_000));
+        let shown: String = shown_statement(&long).chars().take(4_000).chain(['…']).collect();
+        let effect = ApprovedEffect { verb: "sql.execute".to_owned(), target: "it".to_owned(), summary: shown };
+        let approved = approved(&[effect], &["s"]);
+        let execute = |statement| Operation::Sql { slot: "s", verb: Verb::SqlExecute, statement: Some(statement) };
+        assert!(allows(&approved, &execute(&long)));
+        assert!(!allows(&approved, &execute(&long.replace("set a", "set b"))) && !allows(&approved, &execute("update t")));
+    }
+
+    #[test]
+    fn a_request_is_sent_as_often_as_it_was_approved() {
+        for verb in [Verb::HttpPost, Verb::HttpPut, Verb::HttpPatch, Verb::HttpDelete] {
+            let operation = Operation::Http { slot: "s", verb, path: "/refunds", headers: &[], secrets: &[] };
+            for count in 0..3 {
+                let mut approved = approved(&vec![effect(&verb.full_name(), "/refunds"); count], &["s"]);
+                let let_through = (0..5).filter(|_| approved.decide(&operation) == Decision::Allow).count();
+                assert_eq!(let_through, count, "{}", verb.full_name());
+            }
+        }
     }
 
     #[test]

@@ -28,25 +28,42 @@ const CLASSES: &[(AddressClass, &str)] = &[
     (AddressClass::Reserved, "reserved"),
 ];
 
-/// The metadata services of AWS, Google, Azure, `OpenStack` (169.254.169.254), ECS tasks, Alibaba, Oracle, Azure's `WireServer`, and
-/// Scaleway, Tencent, and those of AWS, Google, Scaleway and `OpenStack` over IPv6.
+/// Where cloud providers hand out credentials, and who says so. Compared on 2026-11-21.
 const METADATA_V4: &[Ipv4Addr] = &[
+    // AWS, Google, Azure, `OpenStack`, `DigitalOcean`, Oracle; AWS: <https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/instancedata-data-retrieval.html>.
     Ipv4Addr::new(169, 254, 169, 254),
+    // AWS, resolver of a VPC.
     Ipv4Addr::new(169, 254, 169, 253),
+    // AWS, credentials of ECS tasks and of EKS pods, as the AWS SDKs list them among the hosts that they trust.
     Ipv4Addr::new(169, 254, 170, 2),
     Ipv4Addr::new(169, 254, 170, 23),
+    // Alibaba Cloud.
     Ipv4Addr::new(100, 100, 100, 200),
+    // Oracle Cloud classic.
     Ipv4Addr::new(192, 0, 0, 192),
+    // Azure `WireServer`.
     Ipv4Addr::new(168, 63, 129, 16),
+    // Scaleway.
     Ipv4Addr::new(169, 254, 42, 42),
+    // Tencent Cloud.
     Ipv4Addr::new(169, 254, 0, 23),
 ];
 const METADATA_V6: &[Ipv6Addr] = &[
+    // AWS: metadata (the page named above), pods of EKS, resolver.
     Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254),
     Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x23),
     Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x253),
+    // Google.
     Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254),
+    // Oracle Cloud (the signer of instance principals in oracle/oci-python-sdk).
+    Ipv6Addr::new(0xfd00, 0xc1, 0, 0, 0, 0, 0xa9fe, 0xa9fe),
+    // Scaleway.
     Ipv6Addr::new(0xfd00, 0x42, 0, 0, 0, 0, 0, 0x42),
+    // Akamai (Linode).
+    Ipv6Addr::new(0xfd00, 0xa9fe, 0xa9fe, 0, 0, 0, 0, 1),
+    // Alibaba Cloud.
+    Ipv6Addr::new(0xfd00, 0x100, 0, 0, 0, 0, 0x100, 0x200),
+    // `OpenStack` (its Neutron documentation).
     Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0xa9fe, 0xa9fe),
 ];
 
@@ -93,6 +110,8 @@ impl AddressClass {
         CLASSES.iter().map(|(_, name)| *name).collect()
     }
 
+    /// By the IANA registry of special-purpose IPv4 addresses (RFC 6890 and its updates). What that calls globally reachable is
+    /// public.
     fn of_v4(address: Ipv4Addr) -> Self {
         let [a, b, c, _] = address.octets();
         if METADATA_V4.contains(&address) {
@@ -109,6 +128,7 @@ impl AddressClass {
         }
     }
 
+    /// The same by that of IPv6 addresses.
     fn of_v6(address: Ipv6Addr) -> Self {
         let first = address.segments()[0];
         if METADATA_V6.contains(&address) {
@@ -188,6 +208,11 @@ mod tests {
             "169.254.170.23",
             "fd00:ec2::23",
             "fd20:ce::254",
+            "fd00:c1::a9fe:a9fe",
+            "fd00:42::42",
+            "fd00:a9fe:a9fe::1",
+            "fd00:100::100:200",
+            "fe80::a9fe:a9fe",
         ] {
             assert_eq!(class(metadata), AddressClass::Metadata, "{metadata}");
         }
@@ -211,6 +236,27 @@ mod tests {
             ("2606:4700::1", AddressClass::Public),
             ("2001:db8::1", AddressClass::Reserved),
             ("4000::1", AddressClass::Reserved),
+            // The rest of both registries.
+            ("0.1.2.3", AddressClass::Reserved),
+            ("192.0.0.8", AddressClass::Reserved),
+            ("192.0.2.1", AddressClass::Reserved),
+            ("192.31.196.1", AddressClass::Public),
+            ("192.52.193.1", AddressClass::Public),
+            ("192.88.99.1", AddressClass::Reserved),
+            ("192.175.48.1", AddressClass::Public),
+            ("198.19.255.255", AddressClass::Reserved),
+            ("198.51.100.1", AddressClass::Reserved),
+            ("240.0.0.1", AddressClass::Reserved),
+            ("255.255.255.255", AddressClass::Reserved),
+            ("100::1", AddressClass::Reserved),
+            ("100:0:0:1::1", AddressClass::Reserved),
+            ("2001::1", AddressClass::Reserved),
+            ("2001:2::1", AddressClass::Reserved),
+            ("2001:20::1", AddressClass::Reserved),
+            ("2001:200::1", AddressClass::Public),
+            ("2620:4f:8000::1", AddressClass::Public),
+            ("3fff:fff::1", AddressClass::Reserved),
+            ("5f00::1", AddressClass::Reserved),
             ("64:ff9b:1::7f00:1", AddressClass::Reserved),
             ("64:ff9b:1:a9fe:a9:fe00::", AddressClass::Reserved),
             ("64:ff9b:0:1::808:808", AddressClass::Reserved),

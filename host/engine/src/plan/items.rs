@@ -178,7 +178,9 @@ impl Plan {
         let position = self.index.position(of)?;
         let step = &self.steps[position];
         let for_each = step.for_each.as_ref()?;
-        let new = items.iter().map(|item| Arc::new(item_step(step, for_each, item)));
+        // Without the list, of which each item would otherwise have a copy.
+        let common = PlannedStep { for_each: None, ..PlannedStep::clone(step) };
+        let new = items.iter().map(|item| Arc::new(item_step(&common, for_each, item)));
         let mut plan = self.clone();
         plan.steps.splice(position + 1..=position, new);
         plan.index = Index::new(&plan.steps);
@@ -198,7 +200,6 @@ fn item_step(step: &PlannedStep, for_each: &PlannedForEach, item: &Item) -> Plan
         title: format!("{}: {}", step.title, item.key),
         // A condition that does not speak of the item was judged once, for all.
         when: step.when.clone().filter(|when| for_each.is_named_in(when)),
-        for_each: None,
         item: Some(PlannedItem { of: step.id.clone(), name: for_each.name.clone(), value: item.value.clone() }),
         ..step.clone()
     }

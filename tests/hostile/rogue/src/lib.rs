@@ -92,9 +92,60 @@ fn tell(_job: &Job, input: Path) -> Result<Report<Had>> {
     Ok(Report::pass(format!("it is {secret}"), Had { text: format!("it is {secret}") }))
 }
 
+/// What to do, whatever was proposed.
+#[derive(Deserialize, JsonSchema)]
+struct Deeds {
+    /// Each a verb, what it is done to, and what is done.
+    deeds: Vec<(String, String, Vec<String>)>,
+}
+
+/// What came of each.
+#[derive(Serialize, JsonSchema)]
+struct Came {
+    /// `done`, or the code of the fault.
+    of: Vec<String>,
+}
+
+/// Proposes nothing, and does what it is told.
+struct Depart;
+
+fn deed(verb: &str, object: &str, words: &[String]) -> Result<()> {
+    let database = sql::Database::slot(slot!("db"));
+    let none: &[sql::Value] = &[];
+    let statements: Vec<_> = words.iter().map(|word| (word.as_str(), none)).collect();
+    match verb {
+        "sql.execute" => database.execute(object, params![]).map(drop),
+        "sql.transaction" => database.transaction(&statements).map(drop),
+        "files.write" => files::Directory::slot(slot!("out")).write(object, b"x").map(drop),
+        "process.run" => {
+            let program = process::Program::slot(slot!("program"));
+            words.iter().fold(program, process::Program::argument).run().map(drop)
+        }
+        other => Err(Fault::invalid("rogue.verb", other)),
+    }
+}
+
+impl Step for Depart {
+    type Input = Deeds;
+    type Output = Came;
+
+    fn plan(_job: &Job, _input: &Deeds) -> Result<Proposal> {
+        Ok(Proposal::nothing("nothing at all", Json::Null))
+    }
+
+    fn apply(_job: &Job, input: &Deeds, _proposal: &Proposal) -> Result<Completion<Came>> {
+        let came = |(verb, object, words): &(String, String, Vec<String>)| match deed(verb, object, words) {
+            Ok(()) => "done".to_owned(),
+            Err(fault) => fault.code,
+        };
+        Ok(Completion::changed("done", Came { of: input.deeds.iter().map(came).collect() }))
+    }
+}
+
 runbook_sdk::plugin! {
     probes: {
         "noop" => noop, "panic" => panic, "allocate" => allocate, "recurse" => recurse, "spin" => spin,
         "shout" => shout, "knock" => knock, "get" => get, "read" => read, "tell" => tell,
-    }
+    },
+    steps: { "depart" => Depart },
 }
