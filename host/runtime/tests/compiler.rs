@@ -3,9 +3,10 @@
 
 mod support;
 
+use runbook_contract::Phase;
 use runbook_runtime::{
-    Allocation, CodeOrigin, CompileLimits, Compiler, Launcher, PrepareError, Prepared, Runtime, RuntimeConfig, Verified, inspect,
-    verify,
+    Allocation, CodeOrigin, CompileLimits, Compiler, Launcher, Permit, PrepareError, Prepared, Runtime, RuntimeConfig, Verified,
+    inspect, verify,
 };
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
@@ -38,7 +39,7 @@ fn config(limits: CompileLimits, cache: Option<&Path>) -> RuntimeConfig {
 
 async fn answers(prepared: &Prepared) -> bool {
     let linked = linked(prepared, runbook_runtime::Limits::default());
-    linked.call(request(runbook_runtime::Phase::Check), std::future::pending()).await.result.is_ok()
+    linked.call(request(Phase::Check), Permit::default(), std::future::pending()).await.result.is_ok()
 }
 
 #[tokio::test]

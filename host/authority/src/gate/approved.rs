@@ -291,7 +291,8 @@ mod tests {
         let approved = approved(&[effect], &["s"]);
         let execute = |statement| Operation::Sql { slot: "s", verb: Verb::SqlExecute, statement: Some(statement) };
         assert!(allows(&approved, &execute(&long)));
-        assert!(!allows(&approved, &execute(&long.replace("set a", "set b"))) && !allows(&approved, &execute("update t")));
+        let other = long.replace("set a", "set b");
+        assert!(!allows(&approved, &execute(&other)) && !allows(&approved, &execute("update t")));
     }
 
     #[test]
