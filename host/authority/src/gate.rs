@@ -521,6 +521,13 @@ fn judge_statement(target: &SqlTarget, statement: &str) -> Judged {
             format!("a `{}` statement that may be about every relation; the target names relations", classes.join("`, `"));
         return Err((Rule::Relation, message));
     }
+    if let Some(function) = facts.relations.iter().find_map(|name| name.strip_prefix(crate::pattern::FUNCTION)) {
+        let message = format!(
+            "`{function}` may read any relation, and the target names relations: ask for what it does by a view that the target names, or \
+             leave `relations` out and give the step a role that may see no more"
+        );
+        return Err((Rule::Relation, message));
+    }
     match facts.relations.iter().find(|relation| !relations.contains(relation)) {
         Some(relation) => Err((Rule::Relation, format!("`{relation}` is not among the target's relations"))),
         None => Ok(()),

@@ -93,6 +93,142 @@ fn what_a_statement_reaches_through_others_is_held_to_the_target_on_postgresql()
     }
 }
 
+/// The locks of a block that is rolled back are gone before anybody can ask for them, so no function that has one is called at all.
+#[test]
+fn a_function_that_hides_what_it_reads_is_not_called_by_any_name() {
+    let postgres = Postgres::start(1);
+    let hides = |name: &str, arguments: &str, returns: &str, value: &str| {
+        format!(
+            "create function {name}({arguments}) returns {returns} language plpgsql as $$ declare found text; begin \
+             begin select c.name into found from customers c limit 1; raise exception using message = found; \
+             exception when others then found := sqlerrm; end; return {value}; end $$;"
+        )
+    };
+    let setup = [
+        format!("drop table orders; create table customers (name text); insert into customers values ('{MARK}');"),
+        "create table orders (id int, v text); insert into orders values (1, 'a'); create schema own; create type mood as (v text);"
+            .to_owned(),
+        hides("tells", "", "text", "found"),
+        hides("told", "orders", "text", "found"),
+        hides("abs", "orders", "text", "found"),
+        hides("own.upper", "orders", "text", "found"),
+        hides("joined", "text, text", "text", "found"),
+        hides("cast_to_mood", "int", "mood", "row(found)::mood"),
+        hides("step", "text, orders", "text", "found"),
+        "create operator ## (leftarg = text, rightarg = text, function = joined);".to_owned(),
+        "create cast (int as mood) with function cast_to_mood(int);".to_owned(),
+        "create aggregate max(orders) (sfunc = step, stype = text);".to_owned(),
+        "grant all on all tables in schema public to orders_admin; grant usage on schema own to orders_admin".to_owned(),
+    ];
+    postgres.psql("orders", &setup.join("\n"));
+    let env = with_secret(PASSWORD);
+    let target = format!(
+        "sql = \"postgres://orders_admin@127.0.0.1:{}/orders\"\npassword = \"secret:word\"\nrelations = [\"orders\"]\n",
+        postgres.port
+    );
+    for expression in [
+        "tells()",
+        "public.tells()",
+        "\"tells\"()",
+        "told(o)",
+        "o.told",
+        "(o).told",
+        "abs(o)",
+        "o.abs",
+        "own.upper(o)",
+        "o.v ## o.v",
+        "o.v operator(public.##) o.v",
+        "(o.id::mood).v",
+        "cast(o.id as mood)",
+        "max(o)",
+        "pg_catalog.pg_get_viewdef(0)",
+        "(16385)::regclass",
+    ] {
+        for operation in ["query", "transaction"] {
+            let text = format!("select {expression} from orders o");
+            let (done, told) = statement(&env, &target, operation, &text);
+            assert!(!done && !told.contains(MARK), "`{text}` by {operation}: {told}");
+        }
+    }
+    for expression in
+        ["lower(o.v)", "count(*)", "min(o.id)", "o.id + 1", "o.v || 'x'", "o.id::text", "coalesce(o.v, '')", "now()"]
+    {
+        let (done, told) = statement(&env, &target, "query", &format!("select {expression} from orders o"));
+        assert!(done, "`{expression}`: {told}");
+    }
+    // A name of the server's that somebody made a function of is called by nobody.
+    let (done, told) = statement(&env, &target, "query", "select upper(o.v) from orders o");
+    assert!(!done && told.contains("own.upper"), "{told}");
+}
+
+/// Of every function of the server's catalog: it is refused by name, or its answer does not depend on another table.
+#[test]
+fn no_function_of_the_catalog_that_is_let_through_answers_about_another_relation() {
+    use runbook_authority::pattern::{Dialect, classify};
+    let postgres = Postgres::start(1);
+    let names = postgres.psql(
+        "orders",
+        "select string_agg(distinct proname, ' ') from pg_proc where pronamespace = 'pg_catalog'::regnamespace and prokind <> 'p'",
+    );
+    let is_let_through = |name: &&str| {
+        let facts = classify(Dialect::Postgres, &format!("select pg_catalog.{name}(id) from orders"));
+        facts.is_some_and(|facts| facts.relations.iter().all(|relation| relation == "orders"))
+    };
+    let let_through: Vec<&str> = names.split_whitespace().filter(is_let_through).collect();
+    assert!(let_through.len() > 250, "{let_through:?}");
+    for other in [
+        "pg_relation_size",
+        "currtid2",
+        "pg_describe_object",
+        "pg_get_functiondef",
+        "pg_control_system",
+        "pg_get_replication_slots",
+        "pg_partition_root",
+        "satisfies_hash_partition",
+        "to_regclass",
+        "col_description",
+        "has_table_privilege",
+        "query_to_xml",
+        "pg_stat_get_live_tuples",
+    ] {
+        assert!(!let_through.contains(&other), "{other}");
+    }
+    // They wait, or take their time, for as long as they are told.
+    let slow = ["pg_sleep", "pg_sleep_for", "pg_sleep_until", "factorial"];
+    let list: Vec<String> = let_through.iter().filter(|name| !slow.contains(name)).map(|name| format!("'{name}'")).collect();
+    let arguments = "case t when 'oid'::regtype then 'NUMBER::oid' when 'int4'::regtype then 'NUMBER::int4' \
+                     when 'int8'::regtype then 'NUMBER::int8' when 'name'::regtype then '''vault''::name' \
+                     when 'text'::regtype then '''vault''::text' when 'anyelement'::regtype then '''vault''::text' \
+                     when '\"any\"'::regtype then 'NUMBER::oid' when 'bool'::regtype then 'true' when 'numeric'::regtype then '2::numeric' end";
+    postgres.psql(
+        "orders",
+        &format!(
+            "create table vault (a int primary key); insert into vault values (1), (2); \
+             create function answer(call text) returns text language plpgsql as $$ declare found text; begin \
+             execute 'select ' || call || '::text' into found; return coalesce(found, 'null'); \
+             exception when others then return sqlstate; end $$; \
+             create table calls as select p.proname || '(' || coalesce((select string_agg({arguments}, ', ' order by n) \
+               from unnest(p.proargtypes) with ordinality as a(t, n)), '') || ')' as call \
+             from pg_proc p where p.pronamespace = 'pg_catalog'::regnamespace and p.prokind = 'f' and not p.proretset \
+             and p.proname in ({}) and p.pronargs between 1 and 4 and not exists \
+               (select from unnest(p.proargtypes) as a(t) where ({arguments}) is null); \
+             update calls set call = replace(call, 'NUMBER', 'vault'::regclass::oid::text)",
+            list.join(", ")
+        ),
+    );
+    let count: usize = postgres.psql("orders", "select count(*) from calls").trim().parse().expect("a number");
+    assert!(count > 60, "{count} calls");
+    let answers = || {
+        let query =
+            "select md5(call || answer(call)) || ' = ' || call || ' = ' || left(answer(call), 60) from calls order by call";
+        postgres.psql("orders", query)
+    };
+    let with = answers();
+    postgres.psql("orders", "drop table vault");
+    let (with, without) = (with, answers());
+    assert_eq!(with.lines().collect::<Vec<_>>(), without.lines().collect::<Vec<_>>());
+}
+
 #[test]
 fn what_is_let_through_as_a_select_only_reads_on_mariadb() {
     let server = MariaDb::start();

@@ -11,4 +11,5 @@ pub use argument::{ArgumentPattern, first_mismatch};
 pub use language::{Language, TooComplex, argument_difference, difference};
 pub(crate) use path::segment_matches as glob;
 pub use path::{PathError, PathPattern, canonical_request_path, relative_file_path};
-pub use sql::{Dialect, StatementClass, StatementFacts, acting_word, classify, relation_of, words};
+pub(crate) use sql::FUNCTION;
+pub use sql::{Dialect, StatementClass, StatementFacts, acting_word, classify, functions_of_arguments, relation_of, words};

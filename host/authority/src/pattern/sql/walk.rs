@@ -2,7 +2,7 @@
 //! be about everything, and of the class `other`. So a part of SQL that the parser reads and this file does not know is refused.
 
 use super::acting::{makes_rows_of_its_arguments, reads_its_arguments_alone};
-use super::{Dialect, EVERYTHING, StatementClass, relation_name};
+use super::{Dialect, EVERYTHING, FUNCTION, StatementClass, relation_name};
 use sqlparser::ast::helpers::stmt_create_table::CreateTableBuilder;
 use sqlparser::ast::{
     AlterTable, AlterTableOperation, CascadeOption, CreateTable, CreateTableOptions, CreateView, Cte, Delete, Expr, GrantObjects,
@@ -449,8 +449,10 @@ impl Visitor for Walk {
         match expression {
             Expr::Function(function) => {
                 let name = relation_name(self.dialect, &function.name).to_lowercase();
-                if function.uses_odbc_syntax || !reads_its_arguments_alone(self.dialect, &name) {
+                if function.uses_odbc_syntax {
                     self.anything();
+                } else if !reads_its_arguments_alone(self.dialect, &name) {
+                    self.relations.insert(format!("{FUNCTION}{name}"));
                 }
             }
             Expr::Identifier(_)

@@ -109,7 +109,9 @@ fn proposal(target: &Target, operations: &BTreeSet<String>, written: &str) -> Ve
             if sql.statements.as_ref().is_none_or(|now| now.len() > classes.len()) {
                 lines.push(format!("statements = {}", list(&classes)));
             }
-            if sql.relations.as_ref().is_none_or(|now| now.len() > relations.len()) {
+            // A statement that may be about every relation, or calls a function that may, cannot be held to some.
+            let is_open = relations.iter().any(|name| *name == "*" || name.starts_with("function "));
+            if !is_open && sql.relations.as_ref().is_none_or(|now| now.len() > relations.len()) {
                 lines.push(format!("relations = {}", list(&relations)));
             }
             lines

@@ -38,7 +38,7 @@ pub(super) async fn query(access: &Access, statement: &str, parameters: &[Value]
         let (mut connection, wire) = connect(access).await?;
         run(&mut connection, "BEGIN READ ONLY").await?;
         run(&mut connection, "SELECT 1").await?;
-        let mut watch = Watch::begin(&mut connection, access.sql()).await?;
+        let mut watch = Watch::begin(&mut connection, access.sql(), &[statement]).await?;
         let rows = match read(&mut connection, &wire, access, statement, parameters).await {
             Ok(rows) => judged(watch.as_mut(), &mut connection).await.map(|()| rows),
             Err(fault) => Err(fault),
@@ -175,7 +175,7 @@ pub(super) async fn execute(access: &Access, statement: &str, parameters: &[Valu
             Alone::ReadOnly => {
                 run(&mut connection, "BEGIN READ ONLY").await?;
                 run(&mut connection, "SELECT 1").await?;
-                let mut watch = Watch::begin(&mut connection, access.sql()).await?;
+                let mut watch = Watch::begin(&mut connection, access.sql(), &[statement]).await?;
                 let count = change(&mut connection, statement, parameters).await.map_err(Failed::undone)?;
                 judged(watch.as_mut(), &mut connection).await?;
                 run(&mut connection, "ROLLBACK").await?;
@@ -217,7 +217,8 @@ async fn in_transaction(
     commit: &Commit,
 ) -> Result<Vec<u64>, Fault> {
     run(connection, "BEGIN").await?;
-    let mut watch = Watch::begin(connection, access.sql()).await?;
+    let texts: Vec<&str> = statements.iter().map(|statement| statement.text.as_str()).collect();
+    let mut watch = Watch::begin(connection, access.sql(), &texts).await?;
     let counts = match all(connection, statements).await {
         Ok(counts) => judged(watch.as_mut(), connection).await.map(|()| counts),
         Err(fault) => Err(fault),

@@ -6,10 +6,17 @@
 //! statement that the parser took for another one is found out. `EXPLAIN` would not do: it shows what a plan scans, after views are
 //! expanded and what is never scanned is gone, and it knows nothing of functions. Rows that were changed are counted by the server
 //! as well, and compared with the classes that the target allows.
+//!
+//! The server forgets the locks of a block that is rolled back, as one with EXCEPTION is, and a function of the catalog may answer
+//! about a relation without a lock. So the gate lets a statement call only functions that read their arguments, and before it runs,
+//! the server is asked whether one of its words or operators is a function of somebody's own after all: one that bears the name of
+//! such a function, one that is called as the attribute of a row (`o.tells`), or one behind an operator or a cast. What stays is what
+//! the owner of a named relation put into it: a view, a trigger, a default, a check, a policy or an index may call a function with a
+//! block of this kind, and what that block reads is not seen.
 
 use super::super::failure::fault_of;
 use crate::fault::{Fault, FaultClass};
-use runbook_authority::pattern::StatementClass;
+use runbook_authority::pattern::{Dialect, StatementClass, functions_of_arguments, words};
 use runbook_authority::target::SqlTarget;
 use sqlx::Row as _;
 use sqlx::postgres::PgConnection;
@@ -53,6 +60,23 @@ SELECT coalesce(pg_catalog.sum(n_tup_ins), 0)::pg_catalog.int8, coalesce(pg_cata
   coalesce(pg_catalog.sum(n_tup_del), 0)::pg_catalog.int8
 FROM pg_catalog.pg_stat_xact_all_tables WHERE relid >= 16384";
 
+/// Functions of this database, not of the server, that the words of a statement may call. $1 are its words in lower case, $2 its text,
+/// $3 the names of functions that may be called.
+const OWN: &str = "
+SELECT p.oid::pg_catalog.regprocedure::pg_catalog.text FROM pg_catalog.pg_proc p
+  JOIN pg_catalog.pg_language l ON l.oid = p.prolang
+WHERE p.oid >= 16384 AND l.lanname NOT IN ('internal', 'c') AND (
+  (pg_catalog.lower(p.proname) = ANY ($1) AND (
+    pg_catalog.lower(p.proname) = ANY ($3)
+    OR EXISTS (SELECT FROM pg_catalog.pg_type t WHERE p.pronargs >= 1 AND t.oid = p.proargtypes[0]
+      AND (t.typtype IN ('c', 'p') OR t.typtype = 'd'))))
+  OR EXISTS (SELECT FROM pg_catalog.pg_operator o WHERE o.oprcode = p.oid AND pg_catalog.strpos($2, o.oprname) > 0)
+  OR EXISTS (SELECT FROM pg_catalog.pg_cast c JOIN pg_catalog.pg_type t ON t.oid = c.casttarget
+    WHERE c.castfunc = p.oid AND (c.castcontext <> 'e' OR pg_catalog.lower(t.typname) = ANY ($1)))
+  OR EXISTS (SELECT FROM pg_catalog.pg_aggregate a JOIN pg_catalog.pg_proc n ON n.oid = a.aggfnoid
+    WHERE p.oid IN (a.aggtransfn, a.aggfinalfn, a.aggcombinefn) AND pg_catalog.lower(n.proname) = ANY ($1)))
+LIMIT 1";
+
 /// What the foreign keys of a table lock in another one, to look a row up.
 const LOOKED_UP: &str = "RowShareLock";
 
@@ -67,15 +91,40 @@ pub(super) struct Watch<'a> {
 }
 
 impl<'a> Watch<'a> {
-    /// Begins to watch, inside of the transaction, if the target allows less than everything.
-    pub(super) async fn begin(connection: &mut PgConnection, target: &'a SqlTarget) -> Result<Option<Self>, Fault> {
+    /// Begins to watch, inside of the transaction, if the target allows less than everything. Refuses what the statements may call.
+    pub(super) async fn begin(
+        connection: &mut PgConnection,
+        target: &'a SqlTarget,
+        statements: &[&str],
+    ) -> Result<Option<Self>, Fault> {
         if !target.is_narrowed() {
             return Ok(None);
         }
         let mut watch = Self { target, whole: BTreeSet::new(), keys: BTreeSet::new(), before: BTreeSet::new() };
+        watch.foresee(connection, statements).await?;
         watch.learn(connection).await?;
         watch.before = watch.locks(connection).await?.into_iter().map(|(relation, mode, _)| (relation, mode)).collect();
         Ok(Some(watch))
+    }
+
+    /// Refuses statements that may call a function of the database itself, where the target names relations.
+    async fn foresee(&self, connection: &mut PgConnection, statements: &[&str]) -> Result<(), Fault> {
+        if self.target.relations.is_none() {
+            return Ok(());
+        }
+        let may_be_called: Vec<&str> = functions_of_arguments(Dialect::Postgres).collect();
+        for statement in statements {
+            let words: Vec<String> = words(statement).collect();
+            let asked = sqlx::query(OWN).bind(words).bind(*statement).bind(&may_be_called).persistent(false);
+            let found = asked.fetch_optional(&mut *connection).await.map_err(|error| fault_of(&error))?;
+            let Some(row) = found else { continue };
+            let function: String = row.try_get(0).map_err(|_| unreadable())?;
+            let message = format!(
+                "the statement may call `{function}`, a function of this database that may read any relation, and the target names relations: ask for what it does by a view that the target names, or leave `relations` out and give the step a role that may see no more"
+            );
+            return Err(Fault::new(FaultClass::Denied, "sql.relation", message));
+        }
+        Ok(())
     }
 
     /// Refuses what was touched and is not allowed. Ask this before the transaction ends, and before rows are handed on.
