@@ -1,5 +1,6 @@
 //! Reading is reading, on every database, whatever the statement says; and every type arrives as a value.
 
+mod answered;
 mod commit;
 mod narrow;
 mod sqlite;

@@ -86,6 +86,40 @@ impl MariaDb {
         self.try_sql(sql).unwrap_or_else(|error| panic!("mariadb: {error}"))
     }
 
+    /// A session of root that runs SQL and stays until it is killed. It has printed `held` when this returns.
+    ///
+    /// # Panics
+    /// If it does not come so far.
+    pub fn session(&self, sql: &str) -> Child {
+        use std::io::{BufRead as _, BufReader};
+        let client = program(&["/usr/bin/mariadb", "/usr/bin/mysql"], "mariadb-client");
+        let mut child = Command::new(client)
+            .args(["--no-defaults", "-uroot", &format!("--socket={}/sock", self.folder.path().display())])
+            .args(["-N", "-B", "--unbuffered", "-e", sql])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("mariadb runs");
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().expect("stdout is piped")).read_line(&mut line).expect("it is text");
+        assert_eq!(line.trim(), "held", "the session came so far");
+        child
+    }
+
+    /// Ends every session but the one that asks, and waits until their transactions are gone.
+    ///
+    /// # Panics
+    /// If they do not end.
+    pub fn end_sessions(&self) {
+        let others = "select coalesce(group_concat(concat('kill ', id) separator '; '), 'do 0') from information_schema.processlist \
+                      where id <> connection_id() and user in ('root', 'shop')";
+        wait_for("the other sessions end", || {
+            let _ = self.try_sql(&self.sql(others));
+            self.sql("select count(*) from information_schema.innodb_trx") == "0"
+        });
+    }
+
     fn try_sql(&self, sql: &str) -> Result<String, String> {
         let client = program(&["/usr/bin/mariadb", "/usr/bin/mysql"], "mariadb-client");
         let socket = format!("--socket={}/sock", self.folder.path().display());

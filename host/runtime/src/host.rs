@@ -16,7 +16,7 @@ use runbook_authority::{Decision, Effect, Effective, Operation, Target, TargetKi
 use runbook_contract::Mode;
 use runbook_secrets::{Scrubber, Secret};
 use std::ops::{Deref, DerefMut};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -84,18 +84,43 @@ struct Provisional {
     commit: Commit,
 }
 
-/// Whether what was begun has been told to become final. Until then it did not happen, however the call ends.
+/// Whether what was begun has been told to become final. Until then it did not happen, however the call ends; and what the other
+/// side says that it took back did not happen either.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Commit(Arc<AtomicBool>);
+pub(crate) struct Commit(Arc<AtomicU8>);
+
+/// Nothing was told yet.
+const OPEN: u8 = 0;
+/// It was told to become final.
+const SENT: u8 = 1;
+/// It did not happen, and will not.
+const VOID: u8 = 2;
 
 impl Commit {
     /// From here on nobody knows, until the other side has answered.
-    pub(crate) fn send(&self) {
-        self.0.store(true, Ordering::Release);
+    ///
+    /// # Errors
+    /// The call is over, and whoever waited for it was told that nothing happened: it must not be made final now.
+    pub(crate) fn send(&self) -> Result<(), Fault> {
+        match self.0.compare_exchange(OPEN, SENT, Ordering::AcqRel, Ordering::Acquire) {
+            Ok(_) | Err(SENT) => Ok(()),
+            Err(_) => Err(Fault::new(FaultClass::Cancelled, "cancelled", "the call is over")),
+        }
     }
 
-    fn is_sent(&self) -> bool {
-        self.0.load(Ordering::Acquire)
+    /// The other side has answered that nothing of it is left.
+    pub(crate) fn void(&self) {
+        self.0.store(VOID, Ordering::Release);
+    }
+
+    /// Whether it may have happened.
+    pub(crate) fn is_sent(&self) -> bool {
+        self.0.load(Ordering::Acquire) == SENT
+    }
+
+    /// The call is over. Whether it did not happen; then it never will.
+    fn close(&self) -> bool {
+        self.0.compare_exchange(OPEN, VOID, Ordering::AcqRel, Ordering::Acquire) != Err(SENT)
     }
 }
 
@@ -266,7 +291,7 @@ impl Host {
         Remains { log: self.log, calls: self.calls, denials: self.denials }
     }
 
-    /// The host function that was just let in, `count` times, changes nothing before [`Commit::send`].
+    /// The host function that was just let in, `count` times, changes nothing before [`Commit::send`], nor if [`Commit::void`] follows.
     pub(crate) fn provisional(&mut self, slot: &str, verb: Verb, count: usize) -> Commit {
         let commit = Commit::default();
         let count = u32::try_from(count).unwrap_or(u32::MAX);
@@ -321,7 +346,7 @@ impl Host {
     /// Tells the audit that a host function has come back.
     fn leave(&mut self) {
         if let Some(Provisional { slot, verb, count, commit }) = self.provisional.take()
-            && !commit.is_sent()
+            && commit.close()
             && let Some(calls) = self.calls.iter_mut().find(|calls| calls.verb == verb && calls.slot == slot)
         {
             calls.without_effect += count;

@@ -20,7 +20,9 @@ const MYSQL: &[(u16, FaultClass, &str)] = &[
     (1698, FaultClass::Denied, "sql.login"),
     (1049, FaultClass::NotFound, "sql.no-such-relation"),
     (1205, FaultClass::Conflict, "sql.lock-timeout"),
-    (1317, FaultClass::Timeout, "sql.timeout"),
+    // `KILL QUERY`: the server's limits have numbers of their own.
+    (1317, FaultClass::Conflict, "sql.cancelled"),
+    (1927, FaultClass::Transient, "sql.terminated"),
     (1969, FaultClass::Timeout, "sql.timeout"),
     (3024, FaultClass::Timeout, "sql.timeout"),
     (1295, FaultClass::Invalid, "sql.unprepared"),
@@ -29,7 +31,9 @@ const MYSQL: &[(u16, FaultClass, &str)] = &[
 /// By SQLSTATE: the whole, or its first two characters, which are its class.
 const STATES: &[(&str, FaultClass, &str)] = &[
     ("25006", FaultClass::Denied, "sql.read-only"),
+    // Of a limit of time and of `pg_cancel_backend` alike; the time that it took tells them apart.
     ("57014", FaultClass::Timeout, "sql.timeout"),
+    ("57P01", FaultClass::Transient, "sql.terminated"),
     ("55P03", FaultClass::Conflict, "sql.lock-timeout"),
     ("42501", FaultClass::Denied, "sql.privilege"),
     ("42P01", FaultClass::NotFound, "sql.no-such-relation"),
@@ -78,6 +82,9 @@ fn fault_of_server(database: &dyn DatabaseError) -> Fault {
     let by_number = number.and_then(|number| MYSQL.iter().find(|row| row.0 == number)).map(|row| (row.1, row.2));
     let by_state = || STATES.iter().find(|row| state.starts_with(row.0)).map(|row| (row.1, row.2));
     let (class, code) = by_number.or_else(by_state).unwrap_or((FaultClass::Invalid, "sql.error"));
+    // In the server's language; where it is another one, the time that it took must do.
+    let is_asked_for = state == "57014" && database.message().contains("user request");
+    let (class, code) = if is_asked_for { (FaultClass::Conflict, "sql.cancelled") } else { (class, code) };
     Fault::new(class, code, format!("{} (SQLSTATE {state})", one_line(database.message())))
 }
 

@@ -20,7 +20,7 @@ use runbook_authority::{Operation, Target, TargetKind, Verb};
 use runbook_secrets::{Scrubber, Secret};
 use std::borrow::Cow;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 impl types::Host for HostCall<'_> {}
 
@@ -50,9 +50,10 @@ impl reader::Host for HostCall<'_> {
 
 impl writer::Host for HostCall<'_> {
     async fn execute(&mut self, slot: String, statement: String, parameters: Vec<Value>) -> Result<u64, Fault> {
-        let access = self.sql(&slot, Verb::SqlExecute, &[&statement]).await?;
-        let limits = access.time_limits();
+        self.enter_sql(&slot, Verb::SqlExecute, &[&statement])?;
         let commit = self.provisional(&slot, Verb::SqlExecute, 1);
+        let access = self.access(&slot).await?;
+        let limits = access.time_limits();
         let done = match access.sql().dialect() {
             Dialect::Postgres => postgres::execute(&access, &statement, &parameters, &commit).await,
             Dialect::MySql => mysql::execute(&access, &statement, &parameters, &commit).await,
@@ -63,9 +64,10 @@ impl writer::Host for HostCall<'_> {
 
     async fn transaction(&mut self, slot: String, statements: Vec<Statement>) -> Result<Vec<u64>, Fault> {
         let texts: Vec<&str> = statements.iter().map(|statement| statement.text.as_str()).collect();
-        let access = self.sql(&slot, Verb::SqlTransaction, &texts).await?;
-        let limits = access.time_limits();
+        self.enter_sql(&slot, Verb::SqlTransaction, &texts)?;
         let commit = self.provisional(&slot, Verb::SqlTransaction, statements.len().max(1));
+        let access = self.access(&slot).await?;
+        let limits = access.time_limits();
         let done = match access.sql().dialect() {
             Dialect::Postgres => postgres::transaction(&access, &statements, &commit).await,
             Dialect::MySql => mysql::transaction(&access, &statements, &commit).await,
@@ -161,16 +163,39 @@ pub(super) struct Access {
     password: Option<Secret>,
     /// For connecting and running, enforced by the server too.
     timeout: Duration,
+    began: Instant,
 }
 
 /// Which limits of time held for a call, in words for whoever has to raise one.
-struct TimeLimits(String);
+struct TimeLimits {
+    began: Instant,
+    limit: Duration,
+    words: String,
+}
+
+/// Servers count from a moment of their own, in whole milliseconds.
+const SLACK: Duration = Duration::from_millis(20);
 
 impl TimeLimits {
-    /// Says beside a fault of time which limit it was.
+    /// Says beside a fault of time which limit it was, and of one that came before any limit that it was none.
     fn explain(&self, mut fault: Fault) -> Fault {
-        if fault.code == "sql.timeout" || fault.code == "sql.lock-timeout" {
-            fault.message = format!("{}: {}", fault.message, self.0);
+        let elapsed = self.began.elapsed();
+        let is_over = elapsed + SLACK >= self.limit;
+        match (fault.code.as_str(), is_over) {
+            ("sql.timeout" | "sql.lock-timeout", true) => fault.message = format!("{}: {}", fault.message, self.words),
+            ("sql.timeout" | "sql.cancelled", _) => {
+                let message = format!(
+                    "somebody else stopped the statement on the server after {} ms, and no limit of this step did: {}",
+                    elapsed.as_millis(),
+                    fault.message
+                );
+                fault = Fault::new(FaultClass::Conflict, "sql.cancelled", message);
+            }
+            ("sql.terminated", _) => {
+                let message = "somebody ended the session on the server, or the server is being stopped";
+                fault.message = format!("{message}: {}", fault.message);
+            }
+            _ => {}
         }
         fault
     }
@@ -181,12 +206,13 @@ impl Access {
         let place = self.target.place();
         let place = place.rsplit('/').next().unwrap_or(&place);
         let of_target = self.sql().timeout;
-        TimeLimits(if self.timeout < self.sql().timeout {
+        let words = if self.timeout < self.sql().timeout {
             let left = Duration::from_millis(u64::try_from(self.timeout.as_millis()).unwrap_or(u64::MAX));
             format!("{left:?} were left of the step's own `timeout`, which ended it; the target's is {of_target:?} ({place})")
         } else {
-            format!("the `timeout` of the target ended it, which is {of_target:?} ({place}); the step's own is longer")
-        })
+            format!("the `timeout` of the target ended it, which is {of_target:?} ({place})")
+        };
+        TimeLimits { began: self.began, limit: self.timeout, words }
     }
 
     fn sql(&self) -> &SqlTarget {
@@ -206,19 +232,28 @@ fn sql_of(target: &Target) -> &SqlTarget {
 impl Host {
     /// The database of `slot`, if `verb` may be used there with each of these statements.
     async fn sql(&mut self, slot: &str, verb: Verb, statements: &[&str]) -> Result<Access, Fault> {
+        self.enter_sql(slot, verb, statements)?;
+        self.access(slot).await
+    }
+
+    fn enter_sql(&mut self, slot: &str, verb: Verb, statements: &[&str]) -> Result<(), Fault> {
         if statements.is_empty() {
             self.enter(&Operation::Sql { slot, verb, statement: None })?;
         }
         for statement in statements {
             self.enter(&Operation::Sql { slot, verb, statement: Some(statement) })?;
         }
+        Ok(())
+    }
+
+    async fn access(&self, slot: &str) -> Result<Access, Fault> {
         let target = self.target(slot)?;
         let password = match &sql_of(&target).password {
             Some(name) => Some(self.secret(name).await?),
             None => None,
         };
         let timeout = self.remaining(sql_of(&target).timeout);
-        Ok(Access { target, password, timeout })
+        Ok(Access { target, password, timeout, began: Instant::now() })
     }
 }
 

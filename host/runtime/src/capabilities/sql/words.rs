@@ -1,7 +1,7 @@
 //! The words of a statement. Never a wall against writing to tables: that is the server's. It holds off what no server holds off in
 //! a transaction that only reads.
 
-use runbook_authority::pattern::Dialect;
+use runbook_authority::pattern::{Dialect, acting_word, words};
 
 /// The first word, in capitals, after what may stand before it: space, semicolons, comments. Empty if there is none.
 pub(super) fn first(dialect: Dialect, statement: &str) -> String {
@@ -15,6 +15,78 @@ pub(super) fn first(dialect: Dialect, statement: &str) -> String {
             }
         }
     }
+}
+
+/// What a failure of one statement leaves, if the server has answered with an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Leaves {
+    /// Nothing: the server takes it back as a whole.
+    Nothing,
+    /// It may be done in part: it commits by itself, or reaches what no transaction holds.
+    Perhaps,
+}
+
+/// First words of statements that look at rows or change them, which every transaction holds.
+const ROWS: &[&str] = &["INSERT", "UPDATE", "DELETE", "MERGE", "REPLACE", "SELECT", "VALUES", "TABLE", "TRUNCATE", "WITH"];
+
+/// First words of definitions that PostgreSQL does as a whole or not at all.
+const DEFINITIONS: &[&str] = &["CREATE", "ALTER", "DROP", "GRANT", "REVOKE", "COMMENT", "LOCK", "REFRESH", "IMPORT", "SECURITY"];
+
+/// Words that make a definition one of several transactions, or of none.
+const PIECEMEAL: &[&str] = &["concurrently", "database", "program", "server", "subscription", "system", "tablespace"];
+
+/// Functions of PostgreSQL that act, and whose effect ends with their transaction or is none that anybody would put back.
+const TAKEN_BACK: &[&str] = &[
+    "lo_creat",
+    "lo_create",
+    "lo_from_bytea",
+    "lo_get",
+    "lo_import",
+    "lo_open",
+    "lo_put",
+    "lo_truncate",
+    "lo_truncate64",
+    "lo_unlink",
+    "loread",
+    "lowrite",
+    "nextval",
+    "normal_rand",
+    "pg_notify",
+    "set_config",
+];
+
+/// Whether a statement looks at rows or changes them, so that it can be held in a transaction.
+pub(super) fn is_about_rows(dialect: Dialect, statement: &str) -> bool {
+    let word = first(dialect, statement);
+    let is_held = match dialect {
+        Dialect::Postgres => word != "REPLACE",
+        // There it commits by itself.
+        Dialect::MySql => !matches!(word.as_str(), "TRUNCATE" | "MERGE"),
+        Dialect::Sqlite => matches!(word.as_str(), "INSERT" | "UPDATE" | "DELETE" | "REPLACE" | "WITH"),
+    };
+    is_held && ROWS.contains(&word.as_str())
+}
+
+/// Whether a statement of PostgreSQL may do what no rollback takes back: by a function that acts elsewhere, or by a program.
+pub(super) fn reaches_out(statement: &str) -> bool {
+    let acts = |word: &str| acting_word(Dialect::Postgres, word).is_some() && !TAKEN_BACK.contains(&word);
+    words(statement).any(|word| word == "program" || acts(&word))
+}
+
+/// What is left of a statement by itself to which the server has answered with an error.
+pub(super) fn leaves(dialect: Dialect, statement: &str) -> Leaves {
+    let word = first(dialect, statement);
+    let is_whole = match dialect {
+        Dialect::Postgres => {
+            let is_one = ROWS.contains(&word.as_str()) || DEFINITIONS.contains(&word.as_str());
+            is_one && !reaches_out(statement) && !words(statement).any(|word| PIECEMEAL.contains(&word.as_str()))
+        }
+        // Asked of the server, which knows what its engines hold; what commits by itself is done table by table.
+        Dialect::MySql => is_about_rows(dialect, statement),
+        // Each is a transaction of its own. The one exception is `OR FAIL`, which the host holds in one.
+        Dialect::Sqlite => true,
+    };
+    if is_whole { Leaves::Nothing } else { Leaves::Perhaps }
 }
 
 /// What follows the comment that `text` begins with.
@@ -54,6 +126,29 @@ fn after_block(dialect: Dialect, mut text: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_commits_by_itself_or_reaches_out_of_its_transaction_may_be_done_in_part() {
+        use Leaves::{Nothing, Perhaps};
+        for (dialect, statement, left) in [
+            (Dialect::Postgres, "update t set a = 1", Nothing),
+            (Dialect::Postgres, "insert into t values (nextval('s'))", Nothing),
+            (Dialect::Postgres, "create index i on t (a)", Nothing),
+            (Dialect::Postgres, "create index concurrently i on t (a)", Perhaps),
+            (Dialect::Postgres, "select pg_terminate_backend(pid) from pg_stat_activity", Perhaps),
+            (Dialect::Postgres, "select dblink_exec('x', 'delete from t')", Perhaps),
+            (Dialect::Postgres, "call p()", Perhaps),
+            (Dialect::Postgres, "do $$ begin commit; end $$", Perhaps),
+            (Dialect::Postgres, "vacuum t", Perhaps),
+            (Dialect::MySql, "update t set a = 1", Nothing),
+            (Dialect::MySql, "drop table a, b", Perhaps),
+            (Dialect::MySql, "truncate t", Perhaps),
+            (Dialect::MySql, "call p()", Perhaps),
+            (Dialect::Sqlite, "insert or fail into t values (1)", Nothing),
+        ] {
+            assert_eq!(leaves(dialect, statement), left, "{statement}");
+        }
+    }
 
     #[test]
     fn the_first_word_stands_behind_comments() {

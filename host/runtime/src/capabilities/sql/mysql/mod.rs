@@ -17,7 +17,7 @@ use runbook_authority::pattern::{Dialect, StatementClass, acting_word, classify,
 use runbook_authority::target::SqlTarget;
 use sqlx::mysql::{MySqlArguments, MySqlConnection, MySqlRow};
 use sqlx::types::{BigDecimal, chrono};
-use sqlx::{AssertSqlSafe, Column as _, Connection as _, Row as _, TypeInfo as _, ValueRef as _};
+use sqlx::{AssertSqlSafe, Column as _, Connection as _, Executor as _, Row as _, SqlSafeStr as _, TypeInfo as _, ValueRef as _};
 use wire::{AfterCut, Wire};
 
 /// How the server reads a text that the gate has judged.
@@ -107,19 +107,30 @@ pub(super) async fn execute(access: &Access, statement: &str, parameters: &[Valu
     let only_reads = only_reads(access.sql(), statement);
     within(access, async {
         let (mut connection, _wire) = connect(access, AfterCut::GoesOn).await?;
-        if only_reads {
-            run(&mut connection, "START TRANSACTION READ ONLY").await?;
-            let count = change(&mut connection, statement, parameters, fault_of).await;
-            let _ = run(&mut connection, "ROLLBACK").await;
-            let _ = connection.close().await;
-            return count;
-        }
-        commit.send();
-        let count = change(&mut connection, statement, parameters, fault_of_write).await;
+        let count = if only_reads || words::is_about_rows(Dialect::MySql, statement) {
+            let statement = Statement { text: statement.to_owned(), parameters: parameters.to_vec() };
+            let counts = in_transaction(&mut connection, access, std::slice::from_ref(&statement), commit).await;
+            counts.map(|counts| counts.iter().sum())
+        } else {
+            outside(&mut connection, statement, parameters, commit).await
+        };
         let _ = connection.close().await;
         count
     })
     .await
+}
+
+/// One statement that commits by itself.
+async fn outside(connection: &mut MySqlConnection, statement: &str, parameters: &[Value], commit: &Commit) -> Result<u64, Fault> {
+    // What the server does not even understand, or whose tables are not there, has done nothing.
+    connection.prepare(AssertSqlSafe(statement.to_owned()).into_sql_str()).await.map_err(|error| fault_of(&error))?;
+    commit.send()?;
+    change(connection, statement, parameters).await.map_err(|failed| {
+        if failed.number().is_some_and(|number| NOT_BEGUN.contains(&number)) {
+            commit.void();
+        }
+        failed.fault(commit)
+    })
 }
 
 /// Words of statements that a transaction holds; every other one ends it by itself.
@@ -134,30 +145,131 @@ pub(super) async fn transaction(access: &Access, statements: &[Statement], commi
     }
     within(access, async {
         let (mut connection, _wire) = connect(access, AfterCut::GoesOn).await?;
-        let only_reads = statements.iter().all(|statement| only_reads(access.sql(), &statement.text));
-        run(&mut connection, if only_reads { "START TRANSACTION READ ONLY" } else { "START TRANSACTION" }).await?;
-        let mut counts = Vec::new();
-        for Statement { text, parameters } in statements {
-            // Whatever happens to the connection here: nothing was committed.
-            counts.push(change(&mut connection, text, parameters, fault_of).await?);
-        }
-        commit.send();
-        sqlx::raw_sql("COMMIT").execute(&mut connection).await.map_err(|error| fault_of_write(&error))?;
+        let counts = in_transaction(&mut connection, access, statements, commit).await;
         let _ = connection.close().await;
-        Ok(counts)
+        counts
     })
     .await
 }
 
-async fn change(
+/// Errors with which a statement of definition was not begun: it did not get its tables.
+const NOT_BEGUN: &[u16] = &[1205, 1213];
+
+/// The error of a COMMIT with which the server took everything back.
+const DEADLOCK: u16 = 1213;
+
+/// The warning of a ROLLBACK that could not take back all.
+const NOT_ROLLED_BACK: u16 = 1196;
+
+/// Tables of engines without transactions, which keep what a statement that failed has done.
+const UNHELD: &str = "SELECT EXISTS(SELECT 1 FROM information_schema.tables t WHERE t.table_type = 'BASE TABLE' \
+    AND (t.table_schema = database() OR (database() IS NULL AND t.table_schema NOT IN ('mysql', 'sys', 'performance_schema', 'information_schema'))) \
+    AND t.engine NOT IN (SELECT e.engine FROM information_schema.engines e WHERE e.transactions = 'YES'))";
+
+async fn in_transaction(
     connection: &mut MySqlConnection,
-    statement: &str,
-    parameters: &[Value],
-    judge: fn(&sqlx::Error) -> Fault,
-) -> Result<u64, Fault> {
-    let done =
-        sqlx::query_with(AssertSqlSafe(statement.to_owned()), arguments(parameters)?).persistent(false).execute(connection).await;
-    done.map(|done| done.rows_affected()).map_err(|error| judge(&error))
+    access: &Access,
+    statements: &[Statement],
+    commit: &Commit,
+) -> Result<Vec<u64>, Fault> {
+    let only_reads = statements.iter().all(|statement| only_reads(access.sql(), &statement.text));
+    if !only_reads && is_any_unheld(connection).await? {
+        // What a statement does to such a table stays at once, whatever becomes of the transaction.
+        commit.send()?;
+    }
+    run(connection, if only_reads { "START TRANSACTION READ ONLY" } else { "START TRANSACTION" }).await?;
+    let mut counts = Vec::new();
+    for Statement { text, parameters } in statements {
+        match change(connection, text, parameters).await {
+            Ok(count) => counts.push(count),
+            Err(failed) => return Err(taken_back(connection, failed, commit).await),
+        }
+    }
+    commit.send()?;
+    let done = sqlx::raw_sql("COMMIT").execute(connection).await;
+    done.map_err(|error| {
+        let failed = Failed::Sent(error);
+        if failed.number() == Some(DEADLOCK) {
+            commit.void();
+        }
+        failed.fault(commit)
+    })?;
+    Ok(counts)
+}
+
+/// Takes a transaction back, and asks the server whether all of it could be.
+async fn taken_back(connection: &mut MySqlConnection, failed: Failed, commit: &Commit) -> Fault {
+    let mut left = Ok(false);
+    if failed.is_answered() {
+        left = match run(connection, "ROLLBACK").await {
+            Ok(()) => is_anything_left(connection).await,
+            Err(fault) => Err(fault),
+        };
+        match left {
+            Ok(false) => commit.void(),
+            // An engine without transactions in another database, behind a view or a trigger.
+            Ok(true) => drop(commit.send()),
+            Err(_) => {}
+        }
+    }
+    let mut fault = failed.fault(commit);
+    if left.is_ok_and(|left| left) {
+        fault.message.push_str("; what it had changed in a table without transactions stays");
+    }
+    fault
+}
+
+/// Whether the last ROLLBACK has warned that something stays.
+async fn is_anything_left(connection: &mut MySqlConnection) -> Result<bool, Fault> {
+    let warnings = sqlx::raw_sql("SHOW WARNINGS").fetch_all(connection).await.map_err(|error| fault_of(&error))?;
+    let number = |row: &MySqlRow| row.try_get_unchecked::<u32, _>(1).ok();
+    Ok(warnings.iter().any(|row| number(row) == Some(u32::from(NOT_ROLLED_BACK))))
+}
+
+async fn is_any_unheld(connection: &mut MySqlConnection) -> Result<bool, Fault> {
+    let row = sqlx::raw_sql(UNHELD).fetch_one(connection).await.map_err(|error| fault_of(&error))?;
+    row.try_get_unchecked::<i64, _>(0).map(|found| found != 0).map_err(|error| fault_of(&error))
+}
+
+/// Why a statement did not change anything, or may not have.
+enum Failed {
+    /// It was not sent.
+    Before(Fault),
+    Sent(sqlx::Error),
+}
+
+impl Failed {
+    /// Whether the server has said that it did not do it.
+    fn is_answered(&self) -> bool {
+        match self {
+            Self::Before(_) => true,
+            Self::Sent(error) => matches!(error, sqlx::Error::Database(_)),
+        }
+    }
+
+    /// The server's number of the error.
+    fn number(&self) -> Option<u16> {
+        match self {
+            Self::Sent(sqlx::Error::Database(error)) => {
+                error.try_downcast_ref::<sqlx::mysql::MySqlDatabaseError>().map(sqlx::mysql::MySqlDatabaseError::number)
+            }
+            Self::Sent(_) | Self::Before(_) => None,
+        }
+    }
+
+    fn fault(self, commit: &Commit) -> Fault {
+        match self {
+            Self::Before(fault) => fault,
+            Self::Sent(error) if commit.is_sent() => fault_of_write(&error),
+            Self::Sent(error) => fault_of(&error),
+        }
+    }
+}
+
+async fn change(connection: &mut MySqlConnection, statement: &str, parameters: &[Value]) -> Result<u64, Failed> {
+    let arguments = arguments(parameters).map_err(Failed::Before)?;
+    let done = sqlx::query_with(AssertSqlSafe(statement.to_owned()), arguments).persistent(false).execute(connection).await;
+    done.map(|done| done.rows_affected()).map_err(Failed::Sent)
 }
 
 async fn run(connection: &mut MySqlConnection, statement: &'static str) -> Result<(), Fault> {

@@ -11,6 +11,7 @@ mod value;
 mod wire;
 
 use super::failure::{ends_transaction, fault_of, fault_of_write, not_a_read, within};
+use super::words::Leaves;
 use super::{Access, Budget, words};
 use crate::bindings::runbook::sql::types::{Column, Rows, Statement, Value};
 use crate::fault::Fault;
@@ -141,15 +142,15 @@ fn not_readable(error: &sqlx::Error) -> Fault {
 enum Alone {
     /// As a read does: the target's classes say that it is nothing more.
     ReadOnly,
-    /// In a transaction, at whose end the server is asked what was touched.
-    Watched,
+    /// In a transaction: what is stopped before its COMMIT did not happen, and the server can be asked what was touched.
+    InTransaction,
     /// Outside of any transaction: some statements (VACUUM) need that.
     Outside,
 }
 
 fn alone(target: &SqlTarget, statement: &str) -> Alone {
     if !target.is_narrowed() {
-        return Alone::Outside;
+        return if words::is_about_rows(Dialect::Postgres, statement) { Alone::InTransaction } else { Alone::Outside };
     }
     let classes = classify(Dialect::Postgres, statement).map(|facts| facts.classes).unwrap_or_default();
     let only = |class| classes.iter().all(|other| *other == class) && !classes.is_empty();
@@ -158,7 +159,7 @@ fn alone(target: &SqlTarget, statement: &str) -> Alone {
     } else if only(StatementClass::Maintain) {
         Alone::Outside
     } else {
-        Alone::Watched
+        Alone::InTransaction
     }
 }
 
@@ -167,11 +168,7 @@ pub(super) async fn execute(access: &Access, statement: &str, parameters: &[Valu
     within(access, async {
         let (mut connection, _wire) = connect(access).await?;
         let count = match how {
-            Alone::Outside => {
-                // It is final as soon as the server has it.
-                commit.send();
-                change(&mut connection, statement, parameters).await.map_err(Failed::for_good)
-            }
+            Alone::Outside => outside(&mut connection, statement, parameters, commit).await,
             Alone::ReadOnly => {
                 run(&mut connection, "BEGIN READ ONLY").await?;
                 run(&mut connection, "SELECT 1").await?;
@@ -181,7 +178,7 @@ pub(super) async fn execute(access: &Access, statement: &str, parameters: &[Valu
                 run(&mut connection, "ROLLBACK").await?;
                 Ok(count)
             }
-            Alone::Watched => {
+            Alone::InTransaction => {
                 let statement = Statement { text: statement.to_owned(), parameters: parameters.to_vec() };
                 in_transaction(&mut connection, access, std::slice::from_ref(&statement), commit)
                     .await
@@ -192,6 +189,19 @@ pub(super) async fn execute(access: &Access, statement: &str, parameters: &[Valu
         count
     })
     .await
+}
+
+/// One statement that is final as soon as the server has it.
+async fn outside(connection: &mut PgConnection, statement: &str, parameters: &[Value], commit: &Commit) -> Result<u64, Fault> {
+    // What the server does not even understand has done nothing.
+    connection.prepare(AssertSqlSafe(statement.to_owned()).into_sql_str()).await.map_err(|error| fault_of(&error))?;
+    commit.send()?;
+    change(connection, statement, parameters).await.map_err(|failed| {
+        if failed.is_answered() && words::leaves(Dialect::Postgres, statement) == Leaves::Nothing {
+            commit.void();
+        }
+        failed.for_good()
+    })
 }
 
 pub(super) async fn transaction(access: &Access, statements: &[Statement], commit: &Commit) -> Result<Vec<u64>, Fault> {
@@ -219,14 +229,25 @@ async fn in_transaction(
     run(connection, "BEGIN").await?;
     let texts: Vec<&str> = statements.iter().map(|statement| statement.text.as_str()).collect();
     let mut watch = Watch::begin(connection, access.sql(), &texts).await?;
-    let counts = match all(connection, statements).await {
+    if statements.iter().any(|statement| words::reaches_out(&statement.text)) {
+        // No rollback takes it back.
+        commit.send()?;
+    }
+    let counts = match all(connection, statements, commit).await {
         Ok(counts) => judged(watch.as_mut(), connection).await.map(|()| counts),
         Err(fault) => Err(fault),
     };
     match counts {
         Ok(counts) => {
-            commit.send();
-            sqlx::raw_sql("COMMIT").execute(connection).await.map_err(|error| fault_of_write(&error))?;
+            let was_sent = commit.is_sent();
+            commit.send()?;
+            sqlx::raw_sql("COMMIT").execute(connection).await.map_err(|error| {
+                // An error at the end (a constraint, a serialization) is the server's word that it took all of it back.
+                if matches!(error, sqlx::Error::Database(_)) && !was_sent {
+                    commit.void();
+                }
+                fault_of_write(&error)
+            })?;
             Ok(counts)
         }
         Err(fault) => {
@@ -236,11 +257,12 @@ async fn in_transaction(
     }
 }
 
-async fn all(connection: &mut PgConnection, statements: &[Statement]) -> Result<Vec<u64>, Fault> {
+async fn all(connection: &mut PgConnection, statements: &[Statement], commit: &Commit) -> Result<Vec<u64>, Fault> {
     let mut counts = Vec::new();
     for Statement { text, parameters } in statements {
-        // Whatever happened to the connection: nothing was committed.
-        counts.push(change(connection, text, parameters).await.map_err(Failed::undone)?);
+        // Whatever happened to the connection: nothing was committed, unless a statement reaches out of its transaction.
+        let failed = |failed: Failed| if commit.is_sent() { failed.for_good() } else { failed.undone() };
+        counts.push(change(connection, text, parameters).await.map_err(failed)?);
     }
     Ok(counts)
 }
@@ -253,6 +275,14 @@ enum Failed {
 }
 
 impl Failed {
+    /// Whether the server has said that it did not do it.
+    fn is_answered(&self) -> bool {
+        match self {
+            Self::Before(_) => true,
+            Self::Sent(error) => matches!(error, sqlx::Error::Database(_)),
+        }
+    }
+
     fn for_good(self) -> Fault {
         match self {
             Self::Before(fault) => fault,

@@ -60,10 +60,14 @@ pub(super) async fn query(access: Access, statement: String, parameters: Vec<Val
 }
 
 pub(super) async fn execute(access: Access, statement: String, parameters: Vec<Value>, commit: Commit) -> Result<u64, Fault> {
+    if words::is_about_rows(Dialect::Sqlite, &statement) {
+        let counts = transaction(access, vec![Statement { text: statement, parameters }], commit).await?;
+        return Ok(counts.iter().sum());
+    }
     blocking::run(move |stop| {
         let connection = open(&access, Handle::Write, stop)?;
-        commit.send();
-        run(&connection, &statement, &parameters)
+        commit.send()?;
+        run(&connection, &statement, &parameters).map_err(|failed| failed.told(&commit))
     })
     .await
 }
@@ -82,7 +86,7 @@ pub(super) async fn transaction(access: Access, statements: Vec<Statement>, comm
                     "a statement ended the transaction; COMMIT and ROLLBACK are the host's",
                 ));
             }
-            counts.push(run(&transaction, text, parameters)?);
+            counts.push(run(&transaction, text, parameters).map_err(Failed::fault)?);
         }
         if transaction.is_autocommit() {
             return Err(Fault::new(
@@ -91,26 +95,59 @@ pub(super) async fn transaction(access: Access, statements: Vec<Statement>, comm
                 "a statement ended the transaction; COMMIT and ROLLBACK are the host's",
             ));
         }
-        commit.send();
-        transaction.commit().map_err(|error| fault(&error))?;
+        commit.send()?;
+        transaction.commit().map_err(|error| Failed::Sent(error).told(&commit))?;
         Ok(counts)
     })
     .await
 }
 
+/// Why a statement did not change anything, or may not have.
+enum Failed {
+    /// It was not begun.
+    Before(Fault),
+    Sent(rusqlite::Error),
+}
+
+impl Failed {
+    fn fault(self) -> Fault {
+        match self {
+            Self::Before(fault) => fault,
+            Self::Sent(error) => fault(&error),
+        }
+    }
+
+    /// SQLite takes back what ends with an error; only one of the disk leaves open on which side of it.
+    fn told(self, commit: &Commit) -> Fault {
+        match self {
+            Self::Sent(error)
+                if matches!(error.sqlite_error_code(), Some(ErrorCode::SystemIoFailure | ErrorCode::CannotOpen)) =>
+            {
+                let message =
+                    format!("the disk failed before the change was known to be final, so it may have happened: {error}");
+                Fault::new(FaultClass::Unknown, "sql.lost", message)
+            }
+            failed => {
+                commit.void();
+                failed.fault()
+            }
+        }
+    }
+}
+
 /// Rows touched, or returned.
-fn run(connection: &Connection, statement: &str, parameters: &[Value]) -> Result<u64, Fault> {
+fn run(connection: &Connection, statement: &str, parameters: &[Value]) -> Result<u64, Failed> {
     // The one statement that needs a second database, which the authorizer sees to be its own.
     let attached = i32::from(words::first(Dialect::Sqlite, statement) == "VACUUM");
-    limit(connection, Limit::SQLITE_LIMIT_ATTACHED, attached)?;
-    let mut prepared = single(connection, statement)?;
-    let parameters = params_from_iter(bound(parameters)?);
+    limit(connection, Limit::SQLITE_LIMIT_ATTACHED, attached).map_err(Failed::Before)?;
+    let mut prepared = single(connection, statement).map_err(Failed::Before)?;
+    let parameters = params_from_iter(bound(parameters).map_err(Failed::Before)?);
     if prepared.column_count() == 0 {
-        return prepared.execute(parameters).map(|count| count as u64).map_err(|error| fault(&error));
+        return prepared.execute(parameters).map(|count| count as u64).map_err(Failed::Sent);
     }
-    let mut rows = prepared.query(parameters).map_err(|error| fault(&error))?;
+    let mut rows = prepared.query(parameters).map_err(Failed::Sent)?;
     let mut count = 0;
-    while rows.next().map_err(|error| fault(&error))?.is_some() {
+    while rows.next().map_err(Failed::Sent)?.is_some() {
         count += 1;
     }
     Ok(count)

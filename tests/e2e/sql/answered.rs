@@ -1,0 +1,388 @@
+//! What the server said that it did not do did not happen: each way in which a server ends a change with an error, on each server,
+//! by one statement and by several. Nobody is told to look, and nothing is left.
+
+use super::with_secret;
+use runbook_tests::env::{Finished, TestEnv};
+use runbook_tests::mariadb::{self, MariaDb};
+use runbook_tests::postgres::{PASSWORD, Postgres};
+use runbook_tests::wait_for;
+use std::process::{Child, Stdio};
+
+/// One way in which a change ends with an error of its server.
+struct Ended {
+    /// What the server calls it.
+    code: &'static str,
+    statement: &'static str,
+    /// Further settings of the target.
+    target: &'static str,
+    /// What the message says.
+    says: &'static str,
+}
+
+fn file(env: &TestEnv, address: &str, target: &str, with: &str, uses: &str) {
+    env.file(
+        "t.toml",
+        &format!(
+            "format = 1\n[runbook]\nname = \"t\"\n[secrets.word]\nsource = \"age:s.age#word\"\n[targets.db]\n{address}\n{target}\n\
+             [[step]]\nid = \"s\"\nuses = \"sql:{uses}\"\nbind.db = \"db\"\nirreversible = \"it is a test\"\nwith = {{ {with} }}\n"
+        ),
+    );
+}
+
+/// How the statement is handed over.
+const VERBS: &[(&str, &str)] = &[("execute", "statement = STATEMENT"), ("transaction", "statements = [STATEMENT]")];
+
+const EXEC: &[&str] = &["exec", "t.toml", "-y", "--report", "json=t.json"];
+
+/// Nothing of it happened, and that is what is said.
+fn did_not_happen(env: &TestEnv, finished: &Finished, ended: &Ended, uses: &str) {
+    let all = format!("{}{}", finished.stdout, finished.stderr);
+    let what = format!("{} by sql:{uses}\n{all}", ended.code);
+    assert_eq!(finished.status, 1, "{what}");
+    let report: serde_json::Value = serde_json::from_str(&env.read("t.json")).expect("the report is JSON");
+    let fault = &report["steps"][0]["fault"];
+    assert_eq!(fault["effect"], "none", "{what}");
+    let told = format!("{fault}");
+    assert!(told.contains(ended.code) && told.contains(ended.says), "{told}\n{what}");
+    for word in ["unknown", "took effect", "may have", "DIRTY", "the step's own"] {
+        assert!(!all.contains(word), "`{word}`: {what}");
+    }
+    if !ended.says.contains("`timeout`") {
+        assert!(!all.contains("`timeout`"), "no limit ended it: {what}");
+    }
+}
+
+/// Waits, in its transaction, until somebody waits for it.
+const UNTIL_WAITED_FOR: &str =
+    "do $$ begin while not exists (select from pg_locks where not granted) loop perform pg_sleep(0.02); end loop; end $$;";
+
+/// What another session does, which holds order 1 before the change begins.
+fn postgres_helper(code: &str) -> String {
+    let hold = "begin; update orders set amount = 7 where id = 1; select 'held';";
+    let waiting = "(select pid from pg_stat_activity where wait_event_type = 'Lock')";
+    match code {
+        "57014-cancel" => format!("{hold} {UNTIL_WAITED_FOR} select pg_cancel_backend({waiting}); select pg_sleep(600);"),
+        "57P01" => format!("{hold} {UNTIL_WAITED_FOR} select pg_terminate_backend({waiting}); select pg_sleep(600);"),
+        "40P01" => format!(
+            "set deadlock_timeout = '1h'; {hold} {UNTIL_WAITED_FOR} update orders set amount = 7 where id = 2; select pg_sleep(600);"
+        ),
+        "40001" => format!("{hold} {UNTIL_WAITED_FOR} commit; select pg_sleep(600);"),
+        _ => format!("{hold} select pg_sleep(600);"),
+    }
+}
+
+fn postgres_session(postgres: &Postgres, script: &str) -> Child {
+    let mut child = postgres
+        .client("psql")
+        .args(["-XAt", "-d", "orders"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("psql runs");
+    let mut input = child.stdin.take().expect("stdin is piped");
+    std::io::Write::write_all(&mut input, script.as_bytes()).expect("psql reads");
+    drop(input);
+    wait_for("the row is held", || {
+        postgres.psql("orders", "select count(*) from pg_locks l join pg_class c on c.oid = l.relation where c.relname = 'orders' and l.mode = 'RowExclusiveLock'") != "0"
+    });
+    child
+}
+
+#[test]
+fn what_postgresql_said_that_it_did_not_do_did_not_happen() {
+    let two = "with a as (update orders set amount = 0 where id = 2 returning id) update orders set amount = 0 where id = 1 and exists (select from a)";
+    let cases = [
+        (
+            "57014",
+            Ended {
+                code: "57014",
+                statement: "update orders set amount = 0 from (select pg_sleep(60)) s",
+                target: "timeout = \"1s\"",
+                says: "the `timeout` of the target ended it, which is 1s (t.toml:",
+            },
+        ),
+        (
+            "57014-cancel",
+            Ended {
+                code: "57014",
+                statement: "update orders set amount = 0",
+                target: "",
+                says: "somebody else stopped the statement on the server",
+            },
+        ),
+        (
+            "57P01",
+            Ended {
+                code: "57P01",
+                statement: "update orders set amount = 0",
+                target: "",
+                says: "somebody ended the session on the server, or the server is being stopped",
+            },
+        ),
+        (
+            "55P03",
+            Ended {
+                code: "55P03",
+                statement: "with a as (select id from orders for update nowait) update orders set amount = 0 from a",
+                target: "",
+                says: "could not obtain lock",
+            },
+        ),
+        ("40P01", Ended { code: "40P01", statement: two, target: "", says: "deadlock detected" }),
+        (
+            "40001",
+            Ended { code: "40001", statement: "update orders set amount = 0", target: "", says: "could not serialize access" },
+        ),
+        (
+            "23505",
+            Ended {
+                code: "23505",
+                statement: "insert into orders values (9, 'x', 1), (9, 'y', 1)",
+                target: "",
+                says: "duplicate key",
+            },
+        ),
+        ("23503", Ended { code: "23503", statement: "insert into late values (9)", target: "", says: "foreign key" }),
+        ("42601", Ended { code: "42601", statement: "vacuum orders orders orders", target: "", says: "syntax error" }),
+        (
+            "22012",
+            Ended {
+                code: "22012",
+                statement: "create table made as select 1 / (id - id) from orders",
+                target: "",
+                says: "division by zero",
+            },
+        ),
+    ];
+    for (uses, with) in VERBS {
+        let postgres = Postgres::start(3);
+        postgres.psql("orders", "alter role orders_admin set default_transaction_isolation = 'repeatable read'; alter role orders_admin set deadlock_timeout = '100ms'; \
+            create table late (id bigint references orders deferrable initially deferred); alter table late owner to orders_admin");
+        let env = with_secret(PASSWORD);
+        for (helper, ended) in &cases {
+            let before = postgres
+                .psql("orders", "select md5(string_agg(o::text, ',' order by id)), (select count(*) from late) from orders o");
+            let address = format!(
+                "sql = \"postgres://orders_admin@127.0.0.1:{}/orders?sslmode=disable\"\npassword = \"secret:word\"",
+                postgres.port
+            );
+            let statement = serde_json::to_string(ended.statement).expect("text is JSON, and a TOML string");
+            file(&env, &address, ended.target, &with.replace("STATEMENT", &statement), uses);
+            let mut other = postgres_session(&postgres, &postgres_helper(helper));
+            did_not_happen(&env, &env.run(EXEC), ended, uses);
+            other.kill().expect("psql ends");
+            other.wait().expect("psql ends");
+            postgres.psql("orders", "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'psql' and pid <> pg_backend_pid()");
+            wait_for("the other session is gone", || {
+                postgres.psql("orders", "select count(*) from pg_locks where mode = 'RowExclusiveLock'") == "0"
+            });
+            let after = postgres
+                .psql("orders", "select md5(string_agg(o::text, ',' order by id)), (select count(*) from late) from orders o");
+            // The other session has committed its own row, to make ours fail.
+            assert!(before == after || *helper == "40001", "{helper}: {before} {after}");
+            assert_eq!(postgres.psql("orders", "select count(*) from orders where amount = 0"), "0", "{helper}");
+        }
+    }
+}
+
+#[test]
+fn what_mariadb_said_that_it_did_not_do_did_not_happen() {
+    let server = MariaDb::start();
+    server.sql(
+        "use shop; create table t (id int primary key, n int) engine = innodb; insert into t values (1, 1), (2, 1); \
+         create table big (id int primary key, n int) engine = innodb; insert into big select seq, 0 from seq_1_to_500; \
+         set global innodb_lock_wait_timeout = 50",
+    );
+    let waiting = "select coalesce(max(trx_mysql_thread_id), 0) from information_schema.innodb_trx where trx_state = 'LOCK WAIT'";
+    let cases = [
+        Ended {
+            code: "70100",
+            statement: "update t set n = 0",
+            target: "timeout = \"1s\"",
+            says: "the `timeout` of the target ended it, which is 1s (t.toml:",
+        },
+        Ended {
+            code: "70100",
+            statement: "update t set n = 0",
+            target: "",
+            says: "somebody else stopped the statement on the server",
+        },
+        Ended { code: "HY000", statement: "update t set n = 0", target: "", says: "Lock wait timeout exceeded" },
+        Ended {
+            code: "40001",
+            statement: "update t set n = 0 where id in (1, 2) order by id desc",
+            target: "",
+            says: "Deadlock found",
+        },
+        Ended { code: "23000", statement: "insert into t values (3, 1), (3, 1)", target: "", says: "Duplicate entry" },
+        Ended { code: "42000", statement: "update t set n = ", target: "", says: "SQL syntax" },
+        Ended { code: "42S02", statement: "update nothing set n = 0", target: "", says: "doesn't exist" },
+    ];
+    let env = with_secret(mariadb::PASSWORD);
+    for (uses, with) in VERBS {
+        for ended in &cases {
+            let address = format!("sql = \"mysql://shop@127.0.0.1:{}/shop\"\npassword = \"secret:word\"", server.port);
+            let statement = serde_json::to_string(ended.statement).expect("text is JSON, and a TOML string");
+            file(&env, &address, ended.target, &with.replace("STATEMENT", &statement), uses);
+            let lock_wait = if ended.says.starts_with("Lock wait") { 1 } else { 50 };
+            server.sql(&format!("set global innodb_lock_wait_timeout = {lock_wait}"));
+            // A larger transaction is not the one that is chosen to end a deadlock.
+            let then = if ended.says.starts_with("Deadlock") {
+                "do sleep(1); update t set n = 7 where id = 2; do sleep(600)"
+            } else {
+                "do sleep(600)"
+            };
+            let mut other = server.session(&format!(
+                "use shop; begin; update big set n = n + 1; update t set n = 7 where id = 1; select 'held'; {then}"
+            ));
+            let finished = std::thread::scope(|scope| {
+                let run = scope.spawn(|| env.run(EXEC));
+                if ended.says.starts_with("somebody else") {
+                    wait_for("it waits for the row", || server.sql(waiting) != "0");
+                    server.sql(&format!("kill query {}", server.sql(waiting)));
+                }
+                run.join().expect("the program ends")
+            });
+            did_not_happen(&env, &finished, ended, uses);
+            other.kill().expect("the client ends");
+            other.wait().expect("the client ends");
+            server.end_sessions();
+            assert_eq!(server.sql("select group_concat(id, ':', n order by id) from shop.t"), "1:1,2:1", "{}", ended.says);
+        }
+    }
+}
+
+#[test]
+fn a_connection_that_is_killed_before_its_commit_did_nothing() {
+    let server = MariaDb::start();
+    server.sql("use shop; create table t (id int primary key, n int) engine = innodb; insert into t values (1, 1)");
+    let env = with_secret(mariadb::PASSWORD);
+    let address = format!("sql = \"mysql://shop@127.0.0.1:{}/shop\"\npassword = \"secret:word\"", server.port);
+    file(&env, &address, "", "statement = \"update t set n = 0\"", "execute");
+    let mut other = server.session("use shop; begin; update t set n = 7; select 'held'; do sleep(600)");
+    let waiting = "select coalesce(max(trx_mysql_thread_id), 0) from information_schema.innodb_trx where trx_state = 'LOCK WAIT'";
+    let finished = std::thread::scope(|scope| {
+        let run = scope.spawn(|| env.run(&["exec", "t.toml", "-y"]));
+        wait_for("it waits for the row", || server.sql(waiting) != "0");
+        server.sql(&format!("kill {}", server.sql(waiting)));
+        run.join().expect("the program ends")
+    });
+    finished.status(1).without("unknown").without("DIRTY");
+    other.kill().expect("the client ends");
+    other.wait().expect("the client ends");
+    server.end_sessions();
+    assert_eq!(server.sql("select n from shop.t"), "1");
+}
+
+/// A table of an engine without transactions keeps what was done before the error, also where it is behind a trigger into another
+/// database.
+#[test]
+fn what_mariadb_could_not_take_back_is_not_called_clean() {
+    for (table, behind) in [
+        ("create table t (id int primary key) engine = myisam", ""),
+        (
+            "create table t (id int primary key) engine = innodb",
+            "create database other; create table other.log (id int) engine = myisam; grant all on other.* to shop@'127.0.0.1'; \
+             create trigger t_log after insert on t for each row insert into other.log values (new.id)",
+        ),
+    ] {
+        let server = MariaDb::start();
+        server.sql(&format!("use shop; {table}; {behind}"));
+        let kept = if behind.is_empty() { "select count(*) from shop.t" } else { "select count(*) from other.log" };
+        let env = with_secret(mariadb::PASSWORD);
+        for (count, (uses, with)) in VERBS.iter().enumerate() {
+            let address = format!("sql = \"mysql://shop@127.0.0.1:{}/shop\"\npassword = \"secret:word\"", server.port);
+            let id = count * 10 + 1;
+            let statement = format!("\"insert into t values ({id}), ({}), ({id})\"", id + 1);
+            file(&env, &address, "", &with.replace("STATEMENT", &statement), uses);
+            let before = server.sql(kept);
+            let finished = env.run(&["exec", "t.toml", "-y"]);
+            assert_ne!(before, server.sql(kept), "something stays");
+            let all = format!("{}{}", finished.stdout, finished.stderr);
+            assert!(all.contains("what it had changed in a table without transactions stays"), "{all}");
+            assert!(!all.contains("No step had changed anything"), "{all}");
+        }
+    }
+}
+
+#[test]
+fn what_sqlite_said_that_it_did_not_do_did_not_happen() {
+    let env = crate::home();
+    let database = rusqlite::Connection::open(env.path().join("data.db")).expect("a database can be made");
+    database.execute_batch("pragma journal_mode = delete; create table t (id integer primary key, n int not null); insert into t values (1, 1), (2, 1); create table late (id int references t deferrable initially deferred)").expect("good SQL");
+    let endless = "insert into t (n) with recursive c(i) as (select 1 union all select i + 1 from c) select i from c";
+    let cases = [
+        (
+            "",
+            Ended {
+                code: "sql.timeout",
+                statement: endless,
+                target: "timeout = \"1s\"",
+                says: "the `timeout` of the target ended it, which is 1s (t.toml:",
+            },
+        ),
+        (
+            "begin immediate",
+            Ended { code: "sql.locked", statement: "update t set n = 0", target: "timeout = \"1s\"", says: "database is locked" },
+        ),
+        // Whoever reads holds off the end of a change, and nothing before it.
+        (
+            "begin; select * from t",
+            Ended { code: "sql.locked", statement: "update t set n = 0", target: "timeout = \"1s\"", says: "database is locked" },
+        ),
+        (
+            "",
+            Ended {
+                code: "sql.constraint",
+                statement: "insert or fail into t values (3, 1), (4, 1), (3, 1)",
+                target: "",
+                says: "UNIQUE",
+            },
+        ),
+        (
+            "",
+            Ended {
+                code: "sql.constraint",
+                statement: "update t set n = case id when 2 then null else 0 end",
+                target: "",
+                says: "NOT NULL",
+            },
+        ),
+        ("", Ended { code: "sql.error", statement: "update t set n = ", target: "", says: "incomplete input" }),
+        (
+            "begin immediate",
+            Ended {
+                code: "sql.locked",
+                statement: "create table made (a)",
+                target: "timeout = \"1s\"",
+                says: "database is locked",
+            },
+        ),
+    ];
+    for (uses, with) in VERBS {
+        for (other, ended) in &cases {
+            let statement = serde_json::to_string(ended.statement).expect("text is JSON, and a TOML string");
+            file(&env, "sql = \"sqlite:data.db\"", ended.target, &with.replace("STATEMENT", &statement), uses);
+            let text = env.read("t.toml").replace("[secrets.word]\nsource = \"age:s.age#word\"\n", "");
+            env.file("t.toml", &text);
+            let holder = rusqlite::Connection::open(env.path().join("data.db")).expect("it is there");
+            let mut held = None;
+            for part in other.split("; ").filter(|part| !part.is_empty()) {
+                if part.starts_with("select") {
+                    let mut statement = holder.prepare(part).expect("good SQL");
+                    // Left in the middle of its rows, and so in its transaction.
+                    held = statement.query([]).expect("it reads").next().expect("a row").map(|_| ());
+                } else {
+                    holder.execute_batch(part).expect("good SQL");
+                }
+            }
+            assert_eq!(held.is_some(), other.contains("select"));
+            did_not_happen(&env, &env.run(EXEC), ended, uses);
+            drop(holder);
+            let mut rows = database.prepare("select group_concat(id || ':' || n) from t").expect("good SQL");
+            let rows: String = rows.query_row([], |row| row.get(0)).expect("a row");
+            assert_eq!(rows, "1:1,2:1", "{}", ended.statement);
+        }
+    }
+}
