@@ -101,7 +101,9 @@ fn a_run_goes_on_when_its_server_comes_back() {
     std::thread::sleep(std::time::Duration::from_secs(2));
     assert_eq!(effects(&env), ["first"], "no effect happens that the journal does not know of");
     postgres.start_again();
-    end(child).status(0);
+    // What it waits for is told once, and since when; and that it is over.
+    let told = end(child).status(0).err("does not answer since ").err("the journal answers again, after ");
+    assert_eq!(told.stderr.matches("does not answer since ").count(), 1, "{}", told.stderr);
     assert_eq!(effects(&env), ["first", "second", "third"]);
     run(&env, &url, &["show", &newest(&env, &url)]).status(0).out("Succeeded");
 }

@@ -57,7 +57,10 @@ fn a_run_is_begun_at_a_step_with_the_repaired_runbook_and_its_own_parameters() {
     done.err(&format!("tries run {failed} again; done there: first")).out("done in run").out("Succeeded");
     assert_eq!(effects(&env), ["first INC-42", "second", "third after [1]"]);
     // What the run did is undone by it alone, and the other run is as it was.
-    env.run(&["show", &failed]).status(0).out("DIRTY");
+    let later = env.newest_run();
+    // Whoever looks at the first run is not sent on the way that the second one has gone already.
+    let shown = env.run(&["show", &failed]).status(0).out("DIRTY").out(&format!("run {later} tries it again"));
+    assert!(!shown.stdout.contains("runbook retry"), "{}", shown.stdout);
     env.run(&["show", &env.newest_run(), "--format", "json"]).status(0).out("\"retry_of\"");
     env.file("r.toml", &RUNBOOK.replace("params.word", "params.other"));
     env.run(&["retry", &failed, "--from", "second", "--yes"]).status(2);
@@ -151,4 +154,36 @@ fn an_undo_that_cannot_be_rendered_stops_the_step_and_a_wrong_one_can_be_mended_
     env.run(&["undo", &dirty, "--yes", "--with", "other.toml"]).status(2).err("is runbook `other`");
     env.run(&["undo", &dirty, "--yes", "--with", "mended.toml"]).status(0).err("by another text (sha256:");
     assert!(effects(&env).is_empty());
+}
+
+#[test]
+fn of_two_who_try_a_run_again_at_one_moment_one_begins_and_the_other_is_told() {
+    let env = home();
+    let database = rusqlite::Connection::open(env.path().join("work.db")).expect("a file");
+    database.execute_batch("create table effects (name text)").expect("good SQL");
+    env.file("r.toml", &RUNBOOK.replace("exclusive = [\"three\"]", ""));
+    env.run(&["exec", "r.toml", "--yes", "--set", "word=INC-42"]).status(7);
+    let failed = env.newest_run();
+    let repaired = RUNBOOK.replace("exclusive = [\"three\"]", "").replace("into missing values (1)", "into effects values ('second')");
+    env.file("r.toml", &repaired);
+    let tries: Vec<_> = (0..4).map(|_| env.spawn(&["retry", &failed, "--from", "second", "--yes"])).collect();
+    let ended: Vec<_> =
+        tries.into_iter().map(|child| runbook_tests::env::finish(child.wait_with_output().expect("it ends"))).collect();
+    let (done, refused): (Vec<_>, Vec<_>) = ended.iter().partition(|finished| finished.status == 0);
+    assert_eq!(done.len(), 1, "{ended:?}");
+    assert!(refused.iter().all(|other| other.status == 2 && other.stderr.contains("was tried again by run")), "{refused:?}");
+    assert_eq!(effects(&env), ["first INC-42", "second", "third after [1]"]);
+    assert_eq!(env.run(&["runs"]).status(0).stdout.lines().count(), 2, "no run is listed that never began");
+}
+
+#[test]
+fn what_cannot_be_undone_is_refused_and_the_run_stays_as_it_is() {
+    let env = home();
+    let database = rusqlite::Connection::open(env.path().join("work.db")).expect("a file");
+    database.execute_batch("create table effects (name text)").expect("good SQL");
+    env.file("r.toml", RUNBOOK);
+    env.run(&["exec", "r.toml", "--yes", "--set", "word=INC-42"]).status(7).without("runbook undo");
+    let failed = env.newest_run();
+    env.run(&["undo", &failed, "--yes"]).status(2).err("nothing of run").err("`first` stays");
+    env.run(&["show", &failed]).status(0).out("DIRTY. Something was changed and not put back (first)").without("runbook undo");
 }

@@ -372,6 +372,10 @@ pub struct UndoArgs {
     /// Which run.
     #[command(flatten)]
     pub run: RunArgs,
+    /// Decide about a step whose undo may have happened: `STEP=skip` (it is undone), `STEP=retry` (it is not, undo it) or
+    /// `STEP=fail` (leave it as it is)
+    #[arg(long, value_name = "STEP=DECISION", value_parser = decision, add = ArgValueCompleter::new(completion::decisions))]
+    pub decide: Vec<(String, String)>,
     /// Do not ask before undoing
     #[arg(long, short = 'y')]
     pub yes: bool,

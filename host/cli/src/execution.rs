@@ -17,7 +17,7 @@ use runbook_engine::{
     Cause, Changes, Clock, Holder, LEASE_TTL, Options, OutsideWindow, PauseReason, Plan, RunEnd, RunError, RunId, RunOutcome,
     Section, Stopped, Trigger,
 };
-use runbook_journal::SqlJournal;
+use runbook_journal::{Away, JournalError, Location, SqlJournal};
 use runbook_report::{Format, Summary};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -34,7 +34,22 @@ pub fn block_on<T>(future: impl Future<Output = Result<T, Failure>>) -> Result<T
 
 /// Opens the journal.
 pub async fn open_journal(context: &Context) -> Result<SqlJournal, Failure> {
-    SqlJournal::open(&context.journal).await.map_err(Failure::engine)
+    SqlJournal::open(&context.journal).await.map(|journal| journal.telling(tell_away)).map_err(Failure::engine)
+}
+
+/// Whoever waits is told what for, and since when.
+fn tell_away(journal: &Location, away: Away) {
+    let now = jiff::Timestamp::now().strftime("%H:%M:%S UTC");
+    match away {
+        Away::Gone { patience } => ui::warning(&format!(
+            "the journal {journal} does not answer since {now}; it is waited for, {} at most, and nothing begins meanwhile",
+            runbook_document::format_duration(patience)
+        )),
+        Away::Back { after } => ui::note(&format!(
+            "the journal answers again, after {}",
+            runbook_document::format_duration(Duration::from_secs(after.as_secs()))
+        )),
+    }
 }
 
 /// The clocks of this machine.
@@ -78,6 +93,7 @@ pub fn options<'a>(
     outside_window: OutsideWindow,
     is_dead: &'a (dyn Fn(&Holder) -> bool + Sync),
 ) -> Options<'a> {
+    brake.is_of(&run.short());
     Options {
         run,
         operator: context.operator.clone(),
@@ -130,6 +146,8 @@ pub enum Executor {
         /// How long its lease lives, unless it is renewed.
         left: Duration,
     },
+    /// A process of this machine that lives and stood still for longer than its lease: it was stopped, or its machine slept.
+    StandsStill(Box<Holder>),
     /// It is paused, or its process died.
     Nobody,
 }
@@ -137,8 +155,15 @@ pub enum Executor {
 /// Who executes a run now, as its lease says.
 pub async fn executor(context: &Context, journal: &SqlJournal, run: RunId) -> Result<Executor, Failure> {
     let held = journal.holder(&format!("run:{run}"), jiff::Timestamp::now()).await.map_err(Failure::engine)?;
-    let living = held.filter(|(holder, _)| !is_dead(context, holder));
-    Ok(living.map_or(Executor::Nobody, |(holder, left)| Executor::Somebody { holder: Box::new(holder), left }))
+    if let Some((holder, left)) = held.filter(|(holder, _)| !is_dead(context, holder)) {
+        return Ok(Executor::Somebody { holder: Box::new(holder), left });
+    }
+    let late = journal.late_holder(&format!("run:{run}"), jiff::Timestamp::now()).await.map_err(Failure::engine)?;
+    let lives = |holder: &Holder| {
+        let is_seen = context.process.as_ref().zip(holder.process.as_ref()).is_some_and(|(own, other)| own.sees(other));
+        is_seen && !is_dead(context, holder)
+    };
+    Ok(late.filter(lives).map_or(Executor::Nobody, |holder| Executor::StandsStill(Box::new(holder))))
 }
 
 /// How often it is looked whether somebody asks that the run be ended.
@@ -238,6 +263,28 @@ fn run_failure(error: RunError, summary: &Summary) -> Failure {
         RunError::TakenOver { run } => {
             let hint = format!("`runbook show {} --follow` shows who goes on with it, and how", run.short());
             Failure::Error { status: ExitStatus::Waiting, error: error.into(), hints: vec![hint] }
+        }
+        RunError::Journal { source } if let Some(JournalError::TriedAgain { by, .. }) = source.downcast_ref() => {
+            let by = by.short();
+            Failure::usage(source.to_string())
+                .hint(format!("`runbook show {by}` says how it stands"))
+                .hint(format!("to go on from there: `runbook retry {by} --from STEP`"))
+        }
+        RunError::NothingToUndo { run, .. } => {
+            let hint = format!("`runbook show {}` says what each step did", run.short());
+            Failure::usage(error).hint(hint)
+        }
+        RunError::UndoUnclear { steps } => {
+            let step = runbook_text::argument(steps.first().map_or("STEP", |step| step.as_str())).into_owned();
+            Failure::usage(error)
+                .hint(format!("look, then say so: `--decide {step}=skip` (it is undone) or `--decide {step}=retry` (it is not)"))
+        }
+        RunError::NotAsked { step } => {
+            let hint = format!("leave out `--decide {step}=…`");
+            Failure::usage(error).hint(hint)
+        }
+        RunError::Changed { .. } if summary.end.is_some() => {
+            Failure::usage(error).hint("give a copy of the runbook in which nothing but an `undo` differs")
         }
         RunError::Changed { .. } => Failure::refused(error).hint("look at the difference, then continue with `--accept-changes`"),
         RunError::Journal { .. } => {

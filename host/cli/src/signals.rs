@@ -5,8 +5,8 @@ use crate::failure::Failure;
 use crate::ui;
 use runbook_engine::{CancelLevel, CancelToken};
 use rustix::process::Signal;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
@@ -78,6 +78,8 @@ pub struct Brake {
     /// All is done but for what is still to be written to a terminal or a pipe that nobody may be reading.
     over: Arc<AtomicBool>,
     hung_up: watch::Sender<bool>,
+    /// The run that it stops, as people are shown it.
+    run: Arc<OnceLock<String>>,
 }
 
 /// What an orderly end is.
@@ -102,6 +104,7 @@ impl Brake {
             asking: flag(),
             over: flag(),
             hung_up: watch::Sender::new(false),
+            run: Arc::new(OnceLock::new()),
         };
         let mut demands = demands()?;
         let listener = brake.clone();
@@ -141,18 +144,32 @@ impl Brake {
                 ui::note(&format!("cancelling: {ORDERLY}; once more to stop at once"));
             }
             (UnderWay::Run, CancelLevel::Now) => {
-                ui::note("stopping at once; nothing more is undone; `runbook resume` continues the run");
+                ui::note(&format!(
+                    "stopping at once; nothing more is undone; `runbook resume {}` continues the run",
+                    self.named()
+                ));
             }
         }
+    }
+
+    /// Says which run it stops.
+    pub fn is_of(&self, run: &str) {
+        // The first name stays: a program executes one run.
+        let _ = self.run.set(run.to_owned());
+    }
+
+    fn named(&self) -> &str {
+        self.run.get().map_or("RUN", String::as_str)
     }
 
     /// The terminal is gone. The run is not: what it has begun is not undone because a laptop was closed.
     fn detach(&self) {
         self.hung_up.send_replace(true);
         if !self.over.load(Ordering::SeqCst) {
-            ui::note(
-                "the terminal hung up; the run goes on without it: `runbook show RUN --follow` tells how, `runbook cancel RUN` ends it",
-            );
+            let run = self.named();
+            ui::note(&format!(
+                "the terminal hung up; the run goes on without it: `runbook show {run} --follow` tells how, `runbook cancel {run}` ends it"
+            ));
         }
     }
 

@@ -48,6 +48,10 @@ pub struct RunSummary {
     pub started: Timestamp,
     /// When it ended.
     pub ended: Option<Timestamp>,
+    /// How long it was executed before it was last paused or ended, in milliseconds: pauses are no part of it.
+    pub took_ms: u64,
+    /// The run that tries it again.
+    pub tried_again_by: Option<RunId>,
 }
 
 /// A run as loaded.

@@ -132,7 +132,8 @@ impl<'a> Retry<'a> {
         let is_place = |step: &&PlannedStep| matches!(step.section, Section::Step | Section::Verify);
         let as_item = || plan.step(&from.as_written()).filter(|step| step.for_each.is_some() && old.steps.contains_key(from));
         let Some(written) = plan.step(from).or_else(as_item).filter(is_place) else {
-            let known = plan.section(Section::Step).map(|step| step.id.to_string()).collect();
+            let places = plan.section(Section::Step).chain(plan.section(Section::Verify));
+            let known = places.map(|step| step.id.to_string()).collect();
             return Err(RetryError::NoStep { step: from.clone(), known });
         };
         Ok(Self { plan, old, from, written, decisions, after: after(plan, written) })

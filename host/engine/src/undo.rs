@@ -77,7 +77,9 @@ pub(crate) fn end(state: &RunState, cause: &Cause) -> RunEnd {
         let drifted = matches!(found.finding, Some(UndoFinding::Drifted { .. } | UndoFinding::Unknown { .. }));
         found.phase == StepPhase::UndoFailed || drifted
     };
-    if state.steps.values().any(bad) {
+    let undone = state.steps.values().any(|found| found.phase == StepPhase::Undone);
+    if state.steps.values().any(bad) || (*cause == Cause::Requested && !undone && !state.account().is_clean()) {
+        // What was asked for could not be done: the run does not look better for having been asked.
         RunEnd::Dirty
     } else if state.has_effects() {
         RunEnd::Undone

@@ -237,8 +237,55 @@ fn check_end(graph: &Graph, plugins: &Plugins, journal: &Memory, end: RunEnd) {
             assert!(matches!(end, RunEnd::Undone | RunEnd::FailedClean), "{end:?}");
         }
     }
+    check_account(&fold(&*journal.records.lock().unwrap()).unwrap().unwrap().account(), &world, end);
     check_undo_order(graph, &world.undone);
     assert!(journal.leases.lock().unwrap().is_empty(), "every lease is released");
+}
+
+/// What is said to be changed is, what is changed is at least said to be perhaps, and where nothing is said nothing is.
+fn check_account(account: &Account, world: &World, end: RunEnd) {
+    let names = |steps: &[StepId]| steps.iter().map(ToString::to_string).collect::<BTreeSet<_>>();
+    let (changed, perhaps, undoable) = (names(&account.changed), names(&account.perhaps), names(&account.undoable));
+    assert!(changed.is_subset(&world.done), "{account:?}, and there is {:?}", world.done);
+    assert!(world.done.iter().all(|step| changed.contains(step) || perhaps.contains(step)), "{account:?}, {:?}", world.done);
+    assert!(undoable.iter().all(|step| changed.contains(step) || perhaps.contains(step)), "{account:?}");
+    match end {
+        RunEnd::Undone | RunEnd::FailedClean | RunEnd::Cancelled => assert!(account.is_clean(), "{end:?}: {account:?}"),
+        RunEnd::Dirty => assert!(!account.is_clean(), "dirty, and nothing is left"),
+        RunEnd::Succeeded | RunEnd::SucceededWithWarnings => {}
+    }
+}
+
+/// A dirty run says of which undo it is not known whether it happened; who has looked says so, and then all is undone, once. What
+/// has nothing to undo says so and stays as it is.
+fn undo_to_the_end(plan: &Plan, plugins: &Plugins, journal: &Memory, run: RunId, end: RunEnd) {
+    let undo = |decisions: &BTreeMap<StepId, Decision>| {
+        let (clock, text) = (Still::default(), UndoText::OfTheRun);
+        block_on(undo_run(plan, plugins, journal, &clock, &mut |_: &Record| {}, &options(run), text, decisions))
+    };
+    let n_records = || journal.records.lock().unwrap().len();
+    let before = n_records();
+    match end {
+        RunEnd::Succeeded | RunEnd::SucceededWithWarnings => {}
+        RunEnd::FailedClean | RunEnd::Undone | RunEnd::Cancelled => {
+            let refused = undo(&BTreeMap::new());
+            assert!(matches!(refused, Err(RunError::NothingToUndo { .. })), "{refused:?}");
+            assert_eq!(n_records(), before, "the run is as it was");
+        }
+        RunEnd::Dirty => {
+            let Err(RunError::UndoUnclear { steps }) = undo(&BTreeMap::new()) else { panic!("it asks about the undo") };
+            assert_eq!(n_records(), before, "the run is as it was");
+            let look = |step: StepId| {
+                let is_there = plugins.world.lock().unwrap().done.contains(step.as_str());
+                (step, if is_there { Decision::Retry } else { Decision::Skip })
+            };
+            let decisions = steps.into_iter().map(look).collect();
+            let ended = undo(&decisions).unwrap();
+            assert!(matches!(ended.stopped, Stopped::Ended { end: RunEnd::Undone, .. }), "{:?}", ended.stopped);
+            assert!(ended.state.account().is_clean(), "{:?}", ended.state.account());
+            check_end(&Graph(Vec::new()), plugins, journal, RunEnd::Undone);
+        }
+    }
 }
 
 /// Steps whose success is in the journal.
@@ -294,6 +341,7 @@ proptest! {
             let end = resume_to_the_end(&plan, &plugins, &journal, run);
             prop_assert_eq!(counts(&plugins), applied_before, "a completed step ran again");
             check_end(&case.graph, &plugins, &journal, end);
+            undo_to_the_end(&plan, &plugins, &journal, run, end);
         }
     }
 }

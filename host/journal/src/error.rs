@@ -64,6 +64,14 @@ pub enum JournalError {
         #[source]
         source: io::Error,
     },
+    /// A run is tried again by one other run only.
+    #[error("run {} was tried again by run {}, which knows what both have done", run.short(), by.short())]
+    TriedAgain {
+        /// The run.
+        run: RunId,
+        /// Who tries it again.
+        by: RunId,
+    },
     /// A newer program has changed the tables.
     #[error("the journal `{place}` was written by a newer runbook (schema {found}); upgrade this one, or use another journal")]
     Newer {
@@ -170,6 +178,7 @@ impl JournalError {
             Self::NotUnderstood { .. } => "E0511",
             Self::Unreachable { .. } => "E0512",
             Self::Refused { .. } => "E0513",
+            Self::TriedAgain { .. } => "E0514",
         }
     }
 

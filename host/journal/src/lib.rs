@@ -24,4 +24,4 @@ pub use error::JournalError;
 pub use lease::{Takeover, TakeoverReason};
 pub use location::{Location, LocationError, ServerUrl};
 pub use measure::bare_commits;
-pub use store::{DirtyRuns, Pruning, SqlJournal};
+pub use store::{Away, DirtyRuns, Pruning, SqlJournal};

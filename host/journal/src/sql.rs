@@ -15,14 +15,14 @@ pub(crate) const INSERT_RUN: &str = "INSERT INTO runs \
     (run, name, title, operator, environment, phase, started_ns, digest, sources, params) \
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
 pub(crate) const INSERT_EVENT: &str = "INSERT INTO events (run, seq, at_ns, event) VALUES ($1, $2, $3, $4)";
-pub(crate) const SET_PHASE: &str = "UPDATE runs SET phase = $2, ended_ns = $3 WHERE run = $1";
+pub(crate) const SET_PHASE: &str = "UPDATE runs SET phase = $2, ended_ns = $3, took_ms = took_ms + $4 WHERE run = $1";
 pub(crate) const SELECT_RUN: &str = "SELECT run, name, title, operator, environment, started_ns, digest, sources, params \
     FROM runs WHERE run = $1";
 pub(crate) const SELECT_EVENTS: &str = "SELECT seq, at_ns, event FROM events WHERE run = $1 AND seq >= $2 ORDER BY seq";
-pub(crate) const LIST_RUNS: &str = "SELECT run, name, title, operator, phase, started_ns, ended_ns \
+pub(crate) const LIST_RUNS: &str = "SELECT run, name, title, operator, phase, started_ns, ended_ns, took_ms, tried_again_by \
     FROM runs ORDER BY started_ns DESC, run DESC LIMIT $1";
 /// From `$1` to `$2`, both whole ids: whatever the collation of a server thinks of hyphens, they compare as their digits do.
-pub(crate) const FIND_RUNS: &str = "SELECT run, name, title, operator, phase, started_ns, ended_ns \
+pub(crate) const FIND_RUNS: &str = "SELECT run, name, title, operator, phase, started_ns, ended_ns, took_ms, tried_again_by \
     FROM runs WHERE run >= $1 AND run <= $2 ORDER BY started_ns DESC, run DESC LIMIT $3";
 
 /// How long the last runs of a runbook took that succeeded.
@@ -61,9 +61,16 @@ pub(crate) const SELECT_TAKEOVERS: &str = "SELECT name, token, at_ns, reason, fr
 
 pub(crate) const INSERT_CANCEL: &str = "INSERT INTO cancel_requests (run, executor, at_ns, operator) VALUES ($1, $2, $3, $4) \
     ON CONFLICT (run, executor) DO NOTHING";
-/// The newest run whose first record says that it tries another one again.
-pub(crate) const SELECT_RETRY: &str = "SELECT run FROM events WHERE seq <= 1 AND event LIKE $1 ORDER BY run DESC LIMIT 1";
+pub(crate) const SELECT_RETRY: &str = "SELECT tried_again_by FROM runs WHERE run = $1";
+/// Of two that try the same run again at one moment, the second one finds the first.
+pub(crate) const SET_RETRY: &str =
+    "UPDATE runs SET tried_again_by = $2 WHERE run = $1 AND (tried_again_by IS NULL OR tried_again_by = $2)";
+/// A run that never began.
+pub(crate) const FORGET_RUN: &str =
+    "DELETE FROM runs WHERE run = $1 AND NOT EXISTS (SELECT 1 FROM events WHERE events.run = runs.run)";
 pub(crate) const SELECT_CANCEL: &str = "SELECT operator FROM cancel_requests WHERE run = $1 AND executor = $2";
+pub(crate) const SELECT_LAST_CANCEL: &str =
+    "SELECT operator, at_ns FROM cancel_requests WHERE run = $1 ORDER BY at_ns DESC LIMIT 1";
 pub(crate) const DELETE_CANCELS: &str = "DELETE FROM cancel_requests WHERE run = $1";
 
 /// A time as stored. Times beyond the year 2262 are stored as the last one that fits.
@@ -110,7 +117,15 @@ pub(crate) fn summary(row: &AnyRow) -> Read<RunSummary> {
         phase: json(&text(row, "phase")?, || format!("the phase of run {run}"))?,
         started: time(row, "started_ns")?,
         ended: ended.map(timestamp),
+        took_ms: number(row, "took_ms")?,
+        tried_again_by: tried_again_by(row)?,
     })
+}
+
+/// The run that tries a run again.
+pub(crate) fn tried_again_by(row: &AnyRow) -> Read<Option<RunId>> {
+    let later: Option<String> = column(row, "tried_again_by")?;
+    later.map(|later| run_id(&later)).transpose()
 }
 
 pub(crate) fn lease(row: &AnyRow) -> Read<Stored> {

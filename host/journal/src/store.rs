@@ -8,11 +8,12 @@ use crate::place::{self, Reserve};
 use crate::sql;
 use jiff::{SignedDuration, Timestamp};
 use runbook_engine::{
-    Acquired, Appended, Fence, Holder, Journal, Lease, LeaseRequest, Record, Renewed, RunEnd, RunHeader, RunId, RunPhase,
-    RunSummary, StoredRun,
+    Acquired, Appended, Fence, Holder, Journal, Lease, LeaseRequest, Record, Renewed, RunEnd, RunEvent, RunHeader, RunId,
+    RunPhase, RunSummary, StoredRun,
 };
 use sqlx::{Any, AnyConnection, AnyPool, Transaction};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 use uuid::Uuid;
 
@@ -38,6 +39,29 @@ pub struct SqlJournal {
     pools: Arc<Pools>,
     /// Only of a file: whoever runs a server watches its disk.
     reserve: Option<Arc<Reserve>>,
+    away: Arc<AwayFlag>,
+}
+
+/// That the server of a journal is away, for whoever waits for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Away {
+    /// It does not answer. It is waited for so long at most; nothing begins meanwhile.
+    Gone {
+        /// How long at most.
+        patience: Duration,
+    },
+    /// It answers again.
+    Back {
+        /// How long it was away.
+        after: Duration,
+    },
+}
+
+/// Who is told, and whether they were.
+#[derive(Default)]
+struct AwayFlag {
+    is_gone: AtomicBool,
+    tell: OnceLock<fn(&Location, Away)>,
 }
 
 impl SqlJournal {
@@ -57,7 +81,22 @@ impl SqlJournal {
         }
         let pools = Arc::new(Pools::open(location, wait).await?);
         let reserve = location.file().map(|path| Arc::new(Reserve::keep(path)));
-        Ok(Self { location: location.clone(), pools, reserve })
+        Ok(Self { location: location.clone(), pools, reserve, away: Arc::default() })
+    }
+
+    /// Who is told, once each time, that its server is away and that it is back. The first who asks is.
+    #[must_use]
+    pub fn telling(self, tell: fn(&Location, Away)) -> Self {
+        let _ = self.away.tell.set(tell);
+        self
+    }
+
+    fn tell_away(&self, away: Away) {
+        let is_gone = matches!(away, Away::Gone { .. });
+        let was_gone = self.away.is_gone.swap(is_gone, Ordering::SeqCst);
+        if let (Some(tell), true) = (self.away.tell.get(), was_gone != is_gone) {
+            tell(&self.location, away);
+        }
     }
 
     /// Where it is.
@@ -120,6 +159,21 @@ impl SqlJournal {
         .await
     }
 
+    /// Who holds a lease although its time is over: it was not given back, and nobody has taken it yet.
+    pub async fn late_holder(&self, name: &str, now: Timestamp) -> Result<Option<Holder>, JournalError> {
+        let row = sqlx::query(sql::SELECT_LEASE).bind(name).fetch_optional(&self.pools.readers).await;
+        let stored = row.map_err(|source| self.failed(source))?.as_ref().map(sql::lease).transpose()?;
+        let Some((holder, expires)) = stored.and_then(|stored| Some((stored.holder, stored.expires?))) else { return Ok(None) };
+        Ok(lease::left(expires, self.now(now).await?).is_zero().then_some(holder))
+    }
+
+    /// Who asked last that any execution of a run end it, and when.
+    pub async fn last_cancel_request(&self, run: RunId) -> Result<Option<(String, Timestamp)>, JournalError> {
+        let row = sqlx::query(sql::SELECT_LAST_CANCEL).bind(run.to_string()).fetch_optional(&self.pools.readers).await;
+        let row = row.map_err(|source| self.failed(source))?;
+        row.map(|row| Ok((sql::text(&row, "operator")?, sql::time(&row, "at_ns")?))).transpose()
+    }
+
     /// Who asked this execution of a run to end it, if anybody did.
     pub async fn cancel_request(&self, run: RunId, executor: Uuid) -> Result<Option<String>, JournalError> {
         let select = sqlx::query(sql::SELECT_CANCEL).bind(run.to_string()).bind(executor.to_string());
@@ -127,11 +181,30 @@ impl SqlJournal {
         row.map(|row| sql::text(&row, "operator")).transpose()
     }
 
-    /// The newest run that tries `run` again, if there is one.
+    /// The run that tries `run` again, if there is one.
     pub async fn tried_again_by(&self, run: RunId) -> Result<Option<RunId>, JournalError> {
-        let select = sqlx::query(sql::SELECT_RETRY).bind(format!("%\"retry_of\":{{\"run\":\"{run}\"%"));
-        let row = select.fetch_optional(&self.pools.readers).await.map_err(|source| self.failed(source))?;
-        row.map(|row| sql::run_id(&sql::text(&row, "run")?)).transpose()
+        let row = sqlx::query(sql::SELECT_RETRY).bind(run.to_string()).fetch_optional(&self.pools.readers).await;
+        row.map_err(|source| self.failed(source))?.as_ref().map_or(Ok(None), sql::tried_again_by)
+    }
+
+    /// Writes onto `old` that `run` tries it again, in the transaction of that run's first record. Only one run can.
+    async fn claim(&self, transaction: &mut Transaction<'static, Any>, run: RunId, old: RunId) -> Result<(), JournalError> {
+        let failed = |source| self.failed(source);
+        let set = sqlx::query(sql::SET_RETRY).bind(old.to_string()).bind(run.to_string());
+        if set.execute(&mut **transaction).await.map_err(failed)?.rows_affected() == 1 {
+            return Ok(());
+        }
+        let row = sqlx::query(sql::SELECT_RETRY).bind(old.to_string()).fetch_optional(&mut **transaction).await;
+        match row.map_err(failed)?.as_ref().map_or(Ok(None), sql::tried_again_by)? {
+            Some(by) => Err(JournalError::TriedAgain { run: old, by }),
+            None => Err(JournalError::NoRun { run: old.to_string() }),
+        }
+    }
+
+    /// Removes what is kept of a run whose first record was refused: it never began.
+    async fn forget(&self, run: RunId) {
+        // What stays is listed and does nothing.
+        let _ = sqlx::query(sql::FORGET_RUN).bind(run.to_string()).execute(&self.pools.writer).await;
     }
 
     pub(crate) fn writer(&self) -> &AnyPool {
@@ -178,8 +251,17 @@ impl SqlJournal {
         let mut this = Try::First;
         loop {
             match attempt(this).await {
-                Err(JournalError::Unreachable { .. }) if since.elapsed() < PATIENCE => tokio::time::sleep(TRY_AGAIN).await,
-                other => return other,
+                Err(JournalError::Unreachable { .. }) if since.elapsed() < PATIENCE => {
+                    self.tell_away(Away::Gone { patience: PATIENCE });
+                    tokio::time::sleep(TRY_AGAIN).await;
+                }
+                Err(error @ JournalError::Unreachable { .. }) => return Err(error),
+                other => {
+                    if this == Try::Again {
+                        self.tell_away(Away::Back { after: since.elapsed() });
+                    }
+                    return other;
+                }
             }
             this = Try::Again;
         }
@@ -264,9 +346,16 @@ impl SqlJournal {
     ) -> Result<(), JournalError> {
         let failed = |source| self.append_error(run, record.seq, source);
         insert_event(run, record).execute(&mut **transaction).await.map_err(failed)?;
+        if let RunEvent::RunStarted { retry_of: Some(retry), .. } = &record.event {
+            self.claim(transaction, run, retry.run).await?;
+        }
         let Some(phase) = record.event.phase() else { return Ok(()) };
         let ended = matches!(phase, RunPhase::Ended(_)).then(|| sql::nanoseconds(record.at));
-        let update = sqlx::query(sql::SET_PHASE).bind(run.to_string()).bind(json(&phase)).bind(ended);
+        let took_ms = match &record.event {
+            RunEvent::Paused { took_ms, .. } | RunEvent::RunEnded { took_ms, .. } => took_ms.unwrap_or_default(),
+            _ => 0,
+        };
+        let update = sqlx::query(sql::SET_PHASE).bind(run.to_string()).bind(json(&phase)).bind(ended).bind(sql::stored(took_ms));
         update.execute(&mut **transaction).await.map(drop).map_err(failed)
     }
 
@@ -339,6 +428,10 @@ impl Journal for SqlJournal {
             {
                 Ok(())
             }
+            (_, Err(error @ JournalError::TriedAgain { .. })) => {
+                self.forget(run).await;
+                Err(error)
+            }
             (_, result) => result,
         })
         .await
@@ -351,6 +444,10 @@ impl Journal for SqlJournal {
                 if self.records_from(run, record.seq).await?.first() == Some(record) =>
             {
                 Ok(Appended::Kept)
+            }
+            (_, Err(error @ JournalError::TriedAgain { .. })) => {
+                self.forget(run).await;
+                Err(error)
             }
             (_, result) => result,
         })

@@ -8,7 +8,7 @@
 mod support;
 
 use runbook_engine::{
-    Acquired, Appended, Fence, Journal, Lease, LeaseRequest, Record, Renewed, RunEnd, RunEvent, RunId, RunPhase,
+    Acquired, Appended, Fence, Journal, Lease, LeaseRequest, Record, Renewed, RetryOf, RunEnd, RunEvent, RunId, RunPhase,
 };
 use runbook_journal::{DirtyRuns, JournalError, Location, Pruning, SqlJournal, TakeoverReason};
 use runbook_tests::postgres::Postgres;
@@ -29,6 +29,7 @@ const OF_BOTH: &[(&str, Check)] = checks![
     what_is_kept_comes_back_from_a_journal_that_is_opened_again,
     the_list_is_newest_first_and_follows_the_events,
     a_run_or_record_that_is_there_already_is_never_written_over,
+    of_many_who_try_a_run_again_at_one_moment_exactly_one_begins,
     what_is_not_there_is_said_so,
     the_beginning_of_an_id_finds_its_run_and_an_ambiguous_one_lists_them,
     who_follows_a_run_gets_only_what_is_new,
@@ -167,6 +168,39 @@ async fn a_run_or_record_that_is_there_already_is_never_written_over(place: Loca
     }
     assert_eq!(journal.load(run).await.unwrap().records, [plain(0), ended(1, RunEnd::Succeeded)]);
     assert_eq!(journal.list(1).await.unwrap()[0].phase, RunPhase::Ended(RunEnd::Succeeded), "a refused record changes no phase");
+}
+
+async fn of_many_who_try_a_run_again_at_one_moment_exactly_one_begins(place: Location) {
+    let old = RunId::generate();
+    let journal = open(&place).await;
+    journal.create(&header(old, 0)).await.unwrap();
+    journal.append(old, &ended(0, RunEnd::Dirty)).await.unwrap();
+    let mut tries = tokio::task::JoinSet::new();
+    for _ in 0..8 {
+        // Each desk has connections of its own.
+        let (desk, run) = (open(&place).await, RunId::generate());
+        tries.spawn(async move {
+            desk.create(&header(run, 1)).await.unwrap();
+            let retry_of = Some(RetryOf { run: old, assumed: Vec::new() });
+            let (runbook, title) = ("a".to_owned(), "a".to_owned());
+            let started = RunEvent::RunStarted { runbook, title, steps: Vec::new(), params: serde_json::Map::new(), retry_of };
+            (run, desk.append(run, &Record { event: started, ..plain(0) }).await)
+        });
+    }
+    let results = tries.join_all().await;
+    let begun: Vec<RunId> = results.iter().filter(|(_, result)| result.is_ok()).map(|(run, _)| *run).collect();
+    let [one] = begun[..] else { panic!("{results:?}") };
+    for (run, result) in &results {
+        let Err(error) = result else { continue };
+        assert!(matches!(error, JournalError::TriedAgain { run, by } if *run == old && *by == one), "{error}");
+        assert!(matches!(journal.load(*run).await, Err(JournalError::NoRun { .. })), "a run that never began is not kept");
+    }
+    assert_eq!(journal.tried_again_by(old).await.unwrap(), Some(one));
+    let listed = journal.list(20).await.unwrap();
+    assert_eq!(listed.len(), 2);
+    assert_eq!(listed.iter().find(|run| run.run == old).unwrap().tried_again_by, Some(one));
+    // It is tried again itself, by one.
+    assert_eq!(journal.tried_again_by(one).await.unwrap(), None);
 }
 
 async fn what_is_not_there_is_said_so(place: Location) {
@@ -385,7 +419,8 @@ async fn a_journal_of_the_first_version_is_brought_up_to_date(place: Location) {
 /// Takes away what versions after the first have made.
 fn of_later_versions() -> &'static str {
     "DROP INDEX runs_by_end; DROP INDEX runs_by_name; DROP TABLE cancel_requests; \
-     ALTER TABLE leases DROP COLUMN process; ALTER TABLE takeovers DROP COLUMN from_process;"
+     ALTER TABLE leases DROP COLUMN process; ALTER TABLE takeovers DROP COLUMN from_process; \
+     ALTER TABLE runs DROP COLUMN tried_again_by; ALTER TABLE runs DROP COLUMN took_ms;"
 }
 
 async fn a_journal_of_a_newer_program_is_refused(place: Location) {
@@ -467,7 +502,7 @@ async fn a_hundred_thousand_runs_are_listed_and_one_is_found_in_fifty_millisecon
     sql(
         &place,
         &format!(
-            "INSERT INTO runs {numbers} SELECT {id}, 'emergency-db', 'Database emergency', 'ops', NULL, '{{\"ended\":\"succeeded\"}}', \
+            "INSERT INTO runs (run, name, title, operator, environment, phase, started_ns, ended_ns, digest, sources, params) {numbers} SELECT {id}, 'emergency-db', 'Database emergency', 'ops', NULL, '{{\"ended\":\"succeeded\"}}', \
              n * 1000, n * 1000 + 5, 'sha256:00', '{sources}', '{{}}' FROM numbers; \
              INSERT INTO events {numbers} SELECT {id}, 0, n * 1000, '{event}' FROM numbers;"
         ),

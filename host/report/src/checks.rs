@@ -258,7 +258,7 @@ fn as_junit(checks: &Checks) -> String {
             let why = format!("{}: {}", result.health.word(), result.summary);
             match result.health {
                 Health::Healthy => Ended::of(Outcome::Pass, &why),
-                Health::Skipped => Ended::Skipped,
+                Health::Skipped => Ended::Skipped(result.summary.clone()),
                 Health::Warning => Ended::of(Outcome::Warn, &why),
                 Health::Critical => Ended::of(Outcome::Fail, &why),
                 Health::Unknown => Ended::of(Outcome::Unknown, &why),

@@ -42,13 +42,7 @@ pub(crate) fn render(summary: &Summary) -> String {
 }
 
 fn push_end(page: &mut String, summary: &Summary) {
-    let (class, text) = match summary.end {
-        Some(end) => (end_class(end), summary.end_text(end)),
-        None => (
-            "warned",
-            summary.paused.as_ref().map_or_else(|| format!("Not ended: {}.", summary.state), |why| format!("Paused: {why}.")),
-        ),
-    };
+    let (class, text) = (summary.end.map_or("warned", end_class), summary.standing_text());
     let _ = writeln!(page, "<p class=\"end {class}\">{}</p>", escape(&text));
     if let Some(cause) = &summary.cause {
         let _ = writeln!(page, "<p>Because {}.</p>", escape(cause));

@@ -1,7 +1,7 @@
 //! The report for CI: JUnit XML as Jenkins and GitLab read it. One writer and one mapping, for runs and for checks.
 
 use crate::printed::one_line;
-use crate::summary::{StepState, StepSummary, Summary};
+use crate::summary::{Standing, StepState, StepSummary, Summary};
 use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 use runbook_engine::Outcome;
 use std::time::Duration;
@@ -11,8 +11,8 @@ use std::time::Duration;
 pub(crate) enum Ended {
     /// As it should.
     Good,
-    /// It was not made.
-    Skipped,
+    /// It was not made, or waits for somebody.
+    Skipped(String),
     /// It looked, and it is not as it should be; or what was to be done failed.
     Failed(String),
     /// It could not be told.
@@ -32,7 +32,11 @@ impl Ended {
     fn status(&self) -> TestCaseStatus {
         let (kind, why) = match self {
             Self::Good => return TestCaseStatus::success(),
-            Self::Skipped => return TestCaseStatus::skipped(),
+            Self::Skipped(why) => {
+                let mut status = TestCaseStatus::skipped();
+                status.set_message(one_line(why));
+                return status;
+            }
             Self::Failed(why) => (NonSuccessKind::Failure, why),
             Self::Unknown(why) => (NonSuccessKind::Error, why),
         };
@@ -69,28 +73,39 @@ pub(crate) fn document(name: &str, at: jiff::Timestamp, duration_ms: Option<u64>
     report.to_string().expect("what is written into a string is always written, and every text of it is one line of text")
 }
 
-/// The report of a run: a test suite whose test cases are the steps, and the cases of its smoke tests.
+/// The report of a run: a test suite whose test cases are the run itself, its steps, and the cases of its smoke tests.
 pub(crate) fn render(summary: &Summary) -> String {
-    let shown = summary.steps.iter().filter(|step| step.attempts > 0 || step.state == StepState::Skipped);
-    let cases: Vec<_> = shown.flat_map(step_cases).collect();
+    let shown = summary.steps.iter().filter(|step| step.attempts > 0 || step.state != StepState::Pending);
+    let cases: Vec<_> = std::iter::once(run_case(summary)).chain(shown.flat_map(step_cases)).collect();
     document(&summary.name, summary.started, Some(summary.duration_ms), &cases)
+}
+
+/// Whether the run is a success is in none of its steps: it may wait, be cancelled between two of them, or still go on.
+fn run_case(summary: &Summary) -> Case {
+    let cause = summary.cause.as_ref().map(|cause| format!(" Because {cause}.")).unwrap_or_default();
+    let why = format!("{}{cause}", summary.standing_text());
+    let ended = match summary.standing() {
+        Standing::Good => Ended::Good,
+        Standing::Waiting => Ended::Skipped(why),
+        Standing::Open => Ended::Unknown(why),
+        Standing::Bad => Ended::Failed(why),
+    };
+    Case { class: "runbook".to_owned(), name: format!("run {}", summary.name), duration_ms: summary.duration_ms, ended }
 }
 
 fn step_cases(step: &StepSummary) -> Vec<Case> {
     let undo = step.undo.as_ref().filter(|_| step.state == StepState::UndoFailed);
     let why = undo.unwrap_or(&step.summary).clone();
+    let not_yet = || format!("{}: {}", step.state.word(), step.summary);
     let ended = match step.state {
-        StepState::Skipped => Ended::Skipped,
+        StepState::Skipped => Ended::Skipped(why),
         StepState::UnknownOutcome => Ended::Unknown(why),
         StepState::Failed | StepState::UndoFailed => Ended::Failed(why),
-        _ if step.fault.is_some() => Ended::Failed(why),
-        StepState::Pending
-        | StepState::WaitingForPerson
-        | StepState::Running
-        | StepState::Succeeded
-        | StepState::Warned
-        | StepState::Undoing
-        | StepState::Undone => Ended::Good,
+        StepState::WaitingForPerson => Ended::Skipped(not_yet()),
+        StepState::Pending | StepState::Running | StepState::Undoing => Ended::Unknown(not_yet()),
+        StepState::Succeeded | StepState::Warned | StepState::Undone if step.fault.is_some() => Ended::Failed(why),
+        StepState::Undone => Ended::Skipped(format!("it was undone: {}", step.undo.as_deref().unwrap_or_default())),
+        StepState::Succeeded | StepState::Warned => Ended::Good,
     };
     let own = Case { class: step.uses.clone(), name: step.id.clone(), duration_ms: step.duration_ms, ended };
     let inner = step.cases.iter().map(|case| Case {

@@ -29,7 +29,7 @@ pub use format::{FORMATS, Format, render};
 pub use json::schema as report_schema;
 pub use line::{Line, Tone, counted, lines, short};
 pub use printed::{push_line, value_text};
-pub use summary::{Execution, StepState, StepSummary, Summary, cause_text};
+pub use summary::{Execution, Standing, StepState, StepSummary, Summary, cause_text};
 pub use table::table;
 pub use text::{closing, plan_table};
 pub use timeline::{Activity, Span, SpanEnd, Timeline};

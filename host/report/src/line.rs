@@ -146,10 +146,12 @@ fn looked(guard: &StepId, look: &Look) -> Line {
 /// What a step would do, and how to say that it may.
 fn asked(summary: &Summary, step: &StepId, proposal: &Proposal) -> Vec<Line> {
     let run = short(&summary.run);
-    let mut lines = vec![line(
+    let void = summary.step(step).and_then(|found| found.approval_void.as_ref());
+    let mut lines: Vec<Line> = void.map(|why| line(Tone::Warning, format!("  ! {step}: {why}"))).into_iter().collect();
+    lines.push(line(
         Tone::Warning,
         format!("  ? {step}{}: waits for approval; it would: {}", title_of(summary, step), proposal.summary),
-    )];
+    ));
     lines.extend(proposal.effects.iter().map(|effect| line(Tone::Plain, format!("      {}: {}", effect.verb, effect.summary))));
     let step = runbook_text::argument(step.as_str());
     lines.push(line(Tone::Plain, format!("      `runbook approve {run} {step}` or `runbook reject {run} {step} --reason …`")));

@@ -8,13 +8,7 @@ use std::fmt::Write as _;
 /// The report of a run in Markdown.
 pub(crate) fn render(summary: &Summary) -> String {
     let mut text = format!("## {}\n\n", escape(&summary.title));
-    let open = || {
-        summary
-            .paused
-            .as_ref()
-            .map_or_else(|| format!("Not ended: {}.", summary.state), |why| format!("Paused: {}.", escape(why)))
-    };
-    let end = summary.end.map_or_else(open, |end| summary.end_text(end));
+    let end = escape(&summary.standing_text());
     let _ = writeln!(
         text,
         "**{end}**{}\n",
@@ -42,6 +36,15 @@ pub(crate) fn render(summary: &Summary) -> String {
             format_duration(step.duration()),
             escape(&what)
         );
+    }
+    for step in &summary.steps {
+        let lines = crate::text::answer_lines(step);
+        if !lines.is_empty() {
+            let _ = writeln!(text, "\nAnswers, step {}:\n", code(&step.id));
+        }
+        for line in lines {
+            let _ = writeln!(text, "> {}  ", escape_line(&line));
+        }
     }
     for step in summary.steps.iter().filter(|step| step.is_for_a_person()) {
         let _ = writeln!(text, "\nTo do, step {}:\n", code(&step.id));

@@ -3,9 +3,9 @@
 use crate::timeline::Timeline;
 use jiff::Timestamp;
 use runbook_engine::{
-    AfterWait, ApprovalVerdict, AttemptResult, CallPurpose, Case, Cause, Effect, Fault, Item, LogLine, Look, LookVerdict,
-    Measurement, Outcome, PauseReason, Record, Recovery, RetryOf, RunEnd, RunEvent, RunHeader, RunPhase, Section, SkipReason,
-    StepId, Then, UndoFinding, UndoPlan, UndoResult, WindowVerdict, describe_closed,
+    Account, AfterWait, ApprovalVerdict, AttemptResult, CallPurpose, Case, Cause, Change, Effect, Fault, Item, Left, LogLine, Look,
+    LookVerdict, Measurement, Outcome, PauseReason, Record, Recovery, RetryOf, RunEnd, RunEvent, RunHeader, RunPhase, Section,
+    SkipReason, StepId, Then, UndoFinding, UndoResult, WindowVerdict, describe_closed,
 };
 use serde::Serialize;
 use std::borrow::Cow;
@@ -49,6 +49,10 @@ pub struct Summary {
     verdict: &'static str,
     /// Why it stopped without an end.
     pub paused: Option<String>,
+    #[serde(skip)]
+    pause: Option<PauseReason>,
+    /// The run that tries it again.
+    pub tried_again_by: Option<String>,
     /// What the operator does then, with the commands to type.
     pub to_continue: Option<String>,
     /// Who executes it, if it has neither ended nor paused.
@@ -79,8 +83,28 @@ pub enum Execution {
     Unknown,
     /// Somebody does, told for people.
     By(String),
+    /// A process that lives and stood still for longer than its lease.
+    StandsStill {
+        /// As it calls itself.
+        pid: u32,
+        /// Its machine.
+        host: String,
+    },
     /// Its process died.
     Nobody,
+}
+
+/// Whether a run is a success, for whoever reads no more than that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// It succeeded, with or without warnings.
+    Good,
+    /// It waits for something, and nothing is wrong.
+    Waiting,
+    /// It goes on, or stopped where a person must look: nobody knows how it ends.
+    Open,
+    /// It has ended, and did not succeed.
+    Bad,
 }
 
 /// What there is to say about a step.
@@ -131,11 +155,18 @@ pub struct StepSummary {
     /// The log of its last attempt.
     pub logs: Vec<LogLine>,
     #[serde(skip)]
-    undo_plan: Option<UndoPlan>,
+    change: Change,
     /// Whether it was observed after its undo, and was as before.
     pub restored: bool,
     /// Who said that it may.
     pub approved_by: Vec<String>,
+    /// Why what was said before counts no more: it was of another plan, or is too old.
+    pub approval_void: Option<String>,
+    /// What approval was asked for last.
+    #[serde(skip)]
+    asked_digest: Option<String>,
+    /// What a person answered: fields of the form, and `choice`.
+    pub answers: Option<serde_json::Value>,
     /// How often in a row it was not yet so for the same reason, after the first time.
     #[serde(skip)]
     pub(crate) repeated: u32,
@@ -215,6 +246,8 @@ impl Summary {
             cause: None,
             verdict: "Failed.",
             paused: None,
+            pause: None,
+            tried_again_by: None,
             to_continue: None,
             execution: Execution::Unknown,
             steps: Vec::new(),
@@ -238,6 +271,12 @@ impl Summary {
         }
         match &execution {
             Execution::Unknown => {}
+            Execution::StandsStill { pid, .. } => {
+                let run = crate::line::short(&self.run);
+                self.to_continue = Some(format!(
+                    "let process {pid} go on (`kill -CONT {pid}`), or take the run over with `runbook resume {run}`"
+                ));
+            }
             Execution::By(_) => {
                 self.duration_ms = u64::try_from(now.duration_since(self.started).as_millis()).unwrap_or(self.duration_ms);
             }
@@ -254,25 +293,86 @@ impl Summary {
         Duration::from_millis(self.duration_ms)
     }
 
-    /// How it ended, in one sentence that can be trusted at 3 a.m.: verified is said only of what was observed again.
+    /// Says that another run tries it again.
+    pub fn is_tried_again(&mut self, by: runbook_engine::RunId) {
+        let by = by.to_string();
+        let short = crate::line::short(&by);
+        self.to_continue =
+            Some(format!("run {short} tries it again and knows what both have done: `runbook show {short}` says how it stands"));
+        self.tried_again_by = Some(by);
+    }
+
+    /// Whether it is a success.
+    pub fn standing(&self) -> Standing {
+        match (self.end, &self.pause) {
+            (Some(RunEnd::Succeeded | RunEnd::SucceededWithWarnings), _) => Standing::Good,
+            (Some(RunEnd::FailedClean | RunEnd::Undone | RunEnd::Dirty | RunEnd::Cancelled), _) => Standing::Bad,
+            (None, Some(PauseReason::Approval { .. } | PauseReason::Manual { .. } | PauseReason::OutsideWindow { .. })) => {
+                Standing::Waiting
+            }
+            (None, None) if self.state == RunPhase::Waiting.name() => Standing::Waiting,
+            (
+                None,
+                Some(
+                    PauseReason::UnknownOutcome { .. }
+                    | PauseReason::Guard { .. }
+                    | PauseReason::LeaseLost { .. }
+                    | PauseReason::Interrupted,
+                )
+                | None,
+            ) => Standing::Open,
+        }
+    }
+
+    /// How it stands, in one sentence: every report begins with it.
+    pub fn standing_text(&self) -> String {
+        match (self.end, &self.paused) {
+            (Some(end), _) => self.end_text(end),
+            (None, Some(why)) => format!("Paused: {why}."),
+            (None, None) => format!("Not ended: {}.", self.state),
+        }
+    }
+
+    /// What it has left.
+    pub fn account(&self) -> Account {
+        let ids: Vec<StepId> = self.steps.iter().map(|step| StepId::new(step.id.as_str())).collect();
+        Account::of(ids.iter().zip(self.steps.iter().map(|step| &step.change)))
+    }
+
+    /// How it ended, in one sentence that can be trusted at 3 a.m.: verified is said only of what was observed again, and changed
+    /// only of what certainly was.
     pub fn end_text(&self, end: RunEnd) -> String {
         let undone: Vec<_> = self.steps.iter().filter(|step| step.state == StepState::Undone).collect();
         let seen = undone.iter().filter(|step| step.restored).count();
         let text = match end {
             RunEnd::Succeeded => return "Succeeded. Everything was done.".to_owned(),
             RunEnd::SucceededWithWarnings => return "Succeeded, with warnings that somebody should look at.".to_owned(),
-            RunEnd::Dirty if self.is_dirty_by_tests_only() => {
-                return "DIRTY. No step left a change, but a smoke test wrote and did not show that it removed what it made: \
-                        a person must look now."
-                    .to_owned();
-            }
-            RunEnd::Dirty => return "DIRTY. Something was changed and not put back: a person must look now.".to_owned(),
+            RunEnd::Dirty => return format!("DIRTY. {}: a person must look now.", self.dirt()),
             RunEnd::FailedClean | RunEnd::Cancelled => "No step had changed anything.",
-            RunEnd::Undone if undone.is_empty() => "Nothing that was done needs an undo, or has one.",
+            RunEnd::Undone if undone.is_empty() && self.account().is_clean() => "Nothing is left that needs an undo.",
+            RunEnd::Undone if undone.is_empty() => "What was changed has no undo, as the runbook says, and stays.",
             RunEnd::Undone if seen == undone.len() => "What can be undone is undone, and was observed to be as before.",
             RunEnd::Undone => "What can be undone is undone.",
         };
         format!("{} {text}", self.verdict)
+    }
+
+    /// What makes a run dirty.
+    fn dirt(&self) -> String {
+        let Account { changed, perhaps, .. } = self.account();
+        match (changed.is_empty(), perhaps.is_empty()) {
+            (true, true) if self.steps.iter().any(|step| step.may_have_left) => {
+                "No step left a change, but a smoke test wrote and did not show that it removed what it made".to_owned()
+            }
+            (true, true) => "It cannot be told whether everything is as it was".to_owned(),
+            (false, true) => format!("Something was changed and not put back ({})", listed(&changed)),
+            (true, false) => format!("Something may have been changed, and was not put back ({})", listed(&perhaps)),
+            (false, false) => format!(
+                "Something was changed and not put back ({}), and something may have been changed ({})",
+                listed(&changed),
+                listed(&perhaps)
+            ),
+        }
     }
 
     /// Where the step with this id stands: a run of ten thousand steps is not searched for each record.
@@ -317,9 +417,11 @@ impl Summary {
                 self.executed.begin(record.at);
                 self.not_asked_any_more();
                 self.paused = None;
+                self.pause = None;
                 self.to_continue = None;
                 self.ended = None;
                 self.end = None;
+                self.steps.iter_mut().for_each(|step| step.change.fold(&record.event));
             }
             RunEvent::UndoBegan { cause, .. } | RunEvent::Stopping { cause } => self.set_cause(cause),
             RunEvent::FinallyBegan { cause, .. } => {
@@ -331,11 +433,13 @@ impl Summary {
                 self.executed.end(*took_ms, record.at);
                 self.not_asked_any_more();
                 self.paused = Some(pause_text(reason));
+                self.pause = Some(reason.clone());
                 self.to_continue = Some(way_on(reason, crate::line::short(&self.run)));
             }
             RunEvent::RunEnded { end, cause, took_ms } => {
                 self.executed.end(*took_ms, record.at);
                 self.not_asked_any_more();
+                self.steps.iter_mut().for_each(StepSummary::end);
                 self.ended = Some(record.at);
                 self.end = Some(*end);
                 if let Some(cause) = cause {
@@ -371,15 +475,6 @@ impl Summary {
         }
     }
 
-    /// Whether nothing is left of what steps did, so that only what a smoke test made can be left.
-    fn is_dirty_by_tests_only(&self) -> bool {
-        let settled = |step: &StepSummary| {
-            let open = matches!(step.state, StepState::UndoFailed | StepState::UnknownOutcome);
-            !open && ((!step.changed && step.effects.is_empty()) || step.state == StepState::Undone)
-        };
-        self.steps.iter().any(|step| step.may_have_left) && self.steps.iter().all(settled)
-    }
-
     /// A step that was asked what it would do, and whose answer nobody waits for any more, has not begun.
     fn not_asked_any_more(&mut self) {
         for step in self.steps.iter_mut().filter(|step| step.asked && step.state == StepState::Running) {
@@ -389,37 +484,56 @@ impl Summary {
         }
     }
 
-    /// What a person does about a dirty run, with the commands to type.
+    /// What a person does about a dirty run, with the commands to type. Nothing is promised that the account does not have.
     fn way_out(&self) -> String {
         let run = crate::line::short(&self.run);
-        let in_state = |state: StepState| {
-            let found = self.steps.iter().filter(move |step| step.state == state && step.section == Section::Step);
-            found.map(|step| format!("`{}`", step.id)).collect::<Vec<_>>()
-        };
-        let not_undone = in_state(StepState::UndoFailed);
-        if !not_undone.is_empty() {
-            let steps = not_undone.join(", ");
+        let account = self.account();
+        if let Some(first) = account.unclear.first() {
+            let decided = |how: &str| format!("--decide {}", runbook_text::argument(&format!("{first}={how}")));
+            let each = if account.unclear.len() > 1 { "; the others likewise" } else { "" };
             return format!(
-                "repair what keeps {steps} from being undone, then `runbook undo {run}` tries it again; if the runbook's own \
-                 `undo` is wrong, mend a copy: `runbook undo {run} --with FILE`; or put it back by hand"
+                "look whether {} undone, then say so: `runbook undo {run} {}` (it is) or `{}` (it is not){each}",
+                are(&account.unclear),
+                decided("skip"),
+                decided("retry")
             );
         }
-        let unknown = in_state(StepState::UnknownOutcome);
-        if !unknown.is_empty() {
-            return format!("look what {} left, and put it back by hand", unknown.join(", "));
+        let (again, by_hand): (Vec<_>, Vec<_>) = self
+            .steps
+            .iter()
+            .filter(|step| step.state == StepState::UndoFailed && step.section == Section::Step)
+            .map(|step| StepId::new(step.id.as_str()))
+            .partition(|id| account.undoable.contains(id));
+        if !again.is_empty() {
+            return format!(
+                "repair what keeps {} from being undone, then `runbook undo {run}` tries it again; if the runbook's own \
+                 `undo` is wrong, mend a copy: `runbook undo {run} --with FILE`; or put it back by hand",
+                quoted(&again)
+            );
+        }
+        if !by_hand.is_empty() {
+            return format!("look at what {} left, and put it back by hand", quoted(&by_hand));
+        }
+        let unknown: Vec<StepId> = account.perhaps.iter().filter(|step| !account.undoable.contains(step)).cloned().collect();
+        if !unknown.is_empty() && account.undoable.is_empty() {
+            return format!("look what {} left, and put it back by hand", quoted(&unknown));
         }
         let left: Vec<_> = self.steps.iter().filter(|step| step.may_have_left).map(|step| format!("`{}`", step.id)).collect();
         if !left.is_empty() {
             return format!("look what smoke test {} made and did not remove, and remove it by hand", left.join(", "));
         }
+        let undo = if account.undoable.is_empty() {
+            "; nothing of it can be undone by a command".to_owned()
+        } else {
+            format!("; or `runbook undo {run}` puts back {}", quoted(&account.undoable))
+        };
         let failed = self.steps.iter().find(|step| step.state == StepState::Failed && step.section == Section::Step);
         match failed {
             Some(step) => format!(
-                "what was done stays: repair what was in the way, then `runbook retry {run} --from {}` does the rest; or \
-                 `runbook undo {run}` puts back what was done",
-                step.id
+                "what was done stays: repair what was in the way, then `runbook retry {run} --from {}` does the rest{undo}",
+                runbook_text::argument(&step.id)
             ),
-            None => format!("look at `runbook show {run}`; `runbook undo {run}` puts back what can be undone"),
+            None => format!("look at `runbook show {run}`{undo}"),
         }
     }
 
@@ -490,9 +604,12 @@ impl StepSummary {
             instructions: None,
             undo: None,
             logs: Vec::new(),
-            undo_plan: None,
+            change: Change::default(),
             restored: false,
             approved_by: Vec::new(),
+            approval_void: None,
+            asked_digest: None,
+            answers: None,
             repeated: 0,
         }
     }
@@ -511,6 +628,7 @@ impl StepSummary {
     }
 
     fn fold(&mut self, event: &RunEvent) {
+        self.change.fold(event);
         match event {
             RunEvent::GuardLooked { look, .. } => self.look(look),
             RunEvent::GroupBegan { .. } => {
@@ -522,7 +640,8 @@ impl StepSummary {
                 self.state = StepState::Skipped;
                 skip_text(*reason).clone_into(&mut self.summary);
             }
-            RunEvent::ApprovalAsked { proposal, .. } => {
+            RunEvent::ApprovalAsked { proposal, digest, .. } => {
+                self.void_approval(digest);
                 self.state = StepState::WaitingForPerson;
                 self.effects.clone_from(&proposal.effects);
                 self.summary = format!("would: {}", proposal.summary);
@@ -537,15 +656,17 @@ impl StepSummary {
                     .clone_into(&mut self.summary);
                 self.instructions = Some(instructions.clone());
             }
-            RunEvent::ManualAnswered { by, .. } => self.approved_by.push(by.clone()),
+            RunEvent::ManualAnswered { by, values, .. } => {
+                self.approved_by.push(by.clone());
+                self.answers = Some(values.clone());
+            }
             RunEvent::ApprovalGiven { by, verdict, .. } => match verdict {
                 ApprovalVerdict::Approved => self.approved_by.push(by.clone()),
                 ApprovalVerdict::Rejected { .. } => {}
             },
-            RunEvent::AttemptStarted { attempt, proposal, undo, .. } => {
+            RunEvent::AttemptStarted { attempt, proposal, .. } => {
                 self.state = StepState::Running;
                 self.attempts = *attempt;
-                self.undo_plan = Some(*undo);
                 self.effects = proposal.as_ref().map(|proposal| proposal.effects.clone()).unwrap_or_default();
             }
             RunEvent::AttemptRefused { attempt, fault, then, .. } => {
@@ -624,6 +745,17 @@ impl StepSummary {
             | RunEvent::UndoRequested { .. }
             | RunEvent::RunEnded { .. } => {}
         }
+    }
+
+    /// Approval is asked for again: what was said before is void, and that is told.
+    fn void_approval(&mut self, digest: &str) {
+        let was_same = self.asked_digest.replace(digest.to_owned()).is_some_and(|before| before == digest);
+        if self.approved_by.is_empty() {
+            return;
+        }
+        let why = if was_same { "is too old" } else { "was of another plan than there is now" };
+        self.approval_void = Some(format!("the approval by {} {why}, so it is asked for again", self.approved_by.join(", ")));
+        self.approved_by.clear();
     }
 
     fn look(&mut self, look: &Look) {
@@ -742,8 +874,53 @@ impl StepSummary {
 
     /// Whether it was changed and the runbook says that this cannot be undone.
     pub fn stays(&self) -> bool {
-        self.changed && self.undo_plan == Some(UndoPlan::Irreversible)
+        self.change.left() == Left::Surely && self.change.is_irreversible()
     }
+
+    /// Its run has ended: it does nothing any more, and waits for nobody.
+    fn end(&mut self) {
+        match self.state {
+            StepState::Running if self.attempts == 0 && self.fault.is_none() && self.summary.is_empty() => {
+                self.state = StepState::Pending;
+            }
+            StepState::Running => {
+                self.state = StepState::Failed;
+                self.summary = with_reason("the run ended before it was done", &self.summary);
+            }
+            StepState::WaitingForPerson => {
+                self.state = StepState::Skipped;
+                "nobody said that it may be done, or did it, before the run ended".clone_into(&mut self.summary);
+            }
+            StepState::Undoing => {
+                self.state = StepState::UndoFailed;
+                self.undo = Some("the run ended before it was undone".to_owned());
+            }
+            StepState::Pending
+            | StepState::Skipped
+            | StepState::Succeeded
+            | StepState::Warned
+            | StepState::Failed
+            | StepState::UnknownOutcome
+            | StepState::Undone
+            | StepState::UndoFailed => {}
+        }
+    }
+}
+
+fn with_reason(text: &str, before: &str) -> String {
+    if before.is_empty() { text.to_owned() } else { format!("{text}; at last: {before}") }
+}
+
+fn listed(steps: &[StepId]) -> String {
+    steps.iter().map(StepId::as_str).collect::<Vec<_>>().join(", ")
+}
+
+fn quoted(steps: &[StepId]) -> String {
+    steps.iter().map(|step| format!("`{step}`")).collect::<Vec<_>>().join(", ")
+}
+
+fn are(steps: &[StepId]) -> String {
+    format!("{} {}", quoted(steps), if steps.len() == 1 { "is" } else { "are" })
 }
 
 fn skip_text(reason: SkipReason) -> &'static str {

@@ -48,6 +48,7 @@ fn head(summary: &Summary) -> String {
     parts.push(match &summary.execution {
         Execution::Unknown => format!("took {took}"),
         Execution::By(_) => format!("for {took} until now"),
+        Execution::StandsStill { .. } => format!("stands still after {took}"),
         Execution::Nobody => format!("interrupted after {took}"),
     });
     if let Some(environment) = &summary.environment {
@@ -82,7 +83,19 @@ fn row(step: &StepSummary) -> Vec<String> {
 }
 
 fn needs_detail(step: &StepSummary) -> bool {
-    step.is_for_a_person() || step.fault.is_some() || step.cases.iter().any(|case| case.outcome != runbook_engine::Outcome::Pass)
+    step.is_for_a_person()
+        || step.answers.is_some()
+        || step.approval_void.is_some()
+        || step.fault.is_some()
+        || step.cases.iter().any(|case| case.outcome != runbook_engine::Outcome::Pass)
+}
+
+/// What a person has answered, by whom, and what counts no more.
+pub(crate) fn answer_lines(step: &StepSummary) -> Vec<String> {
+    let by = step.approved_by.join(", ");
+    let fields = step.answers.iter().filter_map(serde_json::Value::as_object).flatten();
+    let answers = fields.map(|(name, value)| format!("{name} = {} (answered by {by})", value_text(value)));
+    step.approval_void.clone().into_iter().chain(answers).collect()
 }
 
 fn step_detail(step: &StepSummary) -> String {
@@ -90,6 +103,9 @@ fn step_detail(step: &StepSummary) -> String {
     push_line(&mut text, format_args!("{}: {}", step.id, step.title));
     for line in step.instructions.iter().flat_map(|text| text.lines()) {
         push_line(&mut text, format_args!("  | {line}"));
+    }
+    for line in answer_lines(step) {
+        push_line(&mut text, format_args!("  {line}"));
     }
     if let Some(fault) = &step.fault {
         push_line(&mut text, format_args!("  {} ({}, {})", fault.message, fault.class.name(), fault.code));
@@ -128,6 +144,11 @@ fn unfinished(summary: &Summary) -> String {
         Execution::By(who) => {
             one_line(&format!("Not ended: {state}, executed by {who}. `runbook show {run} --follow` shows how it goes."))
         }
+        Execution::StandsStill { pid, host } => one_line(&format!(
+            "Not ended: {state}. Process {pid} on {host} lives and stands still: it was stopped, or its machine slept, for longer than \
+             its lease.\nNext: let it go on (`kill -CONT {pid}` there), or take the run over with `runbook resume {run}`: the process \
+             then begins nothing more. `runbook cancel {run}` ends the run from here."
+        )),
         Execution::Nobody => {
             format!(
                 "Interrupted: nobody executes it any more.\nNext: continue with `runbook resume {run}`, or end it with `runbook cancel {run}`."

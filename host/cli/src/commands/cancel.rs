@@ -23,10 +23,21 @@ pub fn run(context: &Context, args: &CancelArgs) -> Result<ExitStatus, Failure> 
         }
         Ok((run, execution::executor(context, &journal, run).await?))
     })?;
-    match executor {
-        Executor::Somebody { holder, left } => ask(context, run, &holder, left),
-        Executor::Nobody => {
-            let question = format!("Nobody executes run {} now. End it, and undo what it did as its runbook says?", run.short());
+    match &executor {
+        Executor::Somebody { holder, left } => ask(context, run, holder, *left),
+        Executor::StandsStill(_) | Executor::Nobody => {
+            let who = match &executor {
+                Executor::StandsStill(holder) => {
+                    format!(
+                        "Process {} on {} stands still, and begins nothing more of run {}",
+                        holder.pid,
+                        holder.host,
+                        run.short()
+                    )
+                }
+                Executor::Somebody { .. } | Executor::Nobody => format!("Nobody executes run {} now", run.short()),
+            };
+            let question = format!("{who}. End it, and undo what it did as its runbook says?");
             if !ui::confirm(context, &question, ui::Agreed::by_flag(args.yes))? {
                 return Err(Failure::usage("not cancelled, as you answered"));
             }

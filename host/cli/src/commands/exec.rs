@@ -11,7 +11,8 @@ use crate::person::Person;
 use crate::prepare::{self, Prepared};
 use crate::runbook_file::RunbookFile;
 use crate::ui::{self, Agreed};
-use runbook_engine::model::Risk;
+use runbook_engine::Section;
+use runbook_engine::model::{Risk, UndoDeclaration};
 use runbook_engine::{Changes, Holder, OutsideWindow, Params, Plan, RetryOf, RunHeader, RunId, Runbook, resolve_params};
 use std::path::Path;
 
@@ -100,7 +101,14 @@ pub fn confirm(context: &Context, runbook: &Runbook, yes: bool) -> Result<(), Fa
     if runbook.risk.as_ref().is_none_or(|risk| risk.value != Risk::Destructive) {
         return Ok(());
     }
-    let question = format!("`{}` does what cannot be undone. Run it?", runbook.title);
+    let stays = runbook.section(Section::Step).filter(|step| matches!(step.undo, Some(UndoDeclaration::Irreversible { .. })));
+    let stays: Vec<_> = stays.map(|step| format!("`{}`", step.id.value)).collect();
+    let why = if stays.is_empty() {
+        "calls itself destructive; each step of it has an undo".to_owned()
+    } else {
+        format!("does what cannot be undone ({})", stays.join(", "))
+    };
+    let question = format!("`{}` {why}. Run it?", runbook.title);
     if ui::confirm(context, &question, Agreed::by_flag(yes))? {
         Ok(())
     } else {

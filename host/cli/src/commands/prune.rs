@@ -36,7 +36,10 @@ async fn prune(context: &Context, args: &PruneArgs, journal: &SqlJournal, prunin
         return Ok(ExitStatus::Success);
     }
     if args.dry_run {
-        ui::note(&format!("{runs} that ended before {before} would be removed from {}", context.journal));
+        ui::note(&format!(
+            "a dry run, nothing was removed: of {} it would remove {runs} that ended before {before}",
+            context.journal
+        ));
         return Ok(ExitStatus::Success);
     }
     let question = format!("remove {runs} that ended before {before} from {}, with all that they logged?", context.journal);

@@ -17,11 +17,15 @@ pub fn run(context: &Context, args: &ReportArgs) -> Result<ExitStatus, Failure> 
         (None, None) => Format::Text,
         (None, Some(path)) => by_name(path)?,
     };
-    let stored = execution::block_on(async {
+    let summary = execution::block_on(async {
         let journal = execution::open_journal(context).await?;
-        load(&journal, &args.run).await.map(|(_, stored)| stored)
+        let (run, stored) = load(&journal, &args.run).await?;
+        let mut summary = Summary::of(&stored.header, &stored.records);
+        if let Some(later) = journal.tried_again_by(run).await.map_err(Failure::engine)? {
+            summary.is_tried_again(later);
+        }
+        Ok::<_, Failure>(summary)
     })?;
-    let summary = Summary::of(&stored.header, &stored.records);
     match &args.output {
         None => ui::report(format, &summary)?,
         Some(path) => std::fs::write(path, runbook_report::render(format, &summary)).map_err(|error| {

@@ -34,6 +34,7 @@ pub fn run(context: &Context, args: &RunsArgs) -> Result<ExitStatus, Failure> {
         for (run, standing) in &runs {
             let mut run = serde_json::to_value(run).expect("a run has string keys only");
             run["interrupted"] = (*standing == Standing::Interrupted).into();
+            run["stands_still"] = (*standing == Standing::StandsStill).into();
             ui::json(&run)?;
         }
         return Ok(ExitStatus::Success);
@@ -48,6 +49,10 @@ pub fn run(context: &Context, args: &RunsArgs) -> Result<ExitStatus, Failure> {
             "nobody executes run {id} any more: `runbook resume {id}` continues it, `runbook cancel {id}` ends it"
         ));
     }
+    for (run, _) in runs.iter().filter(|(_, standing)| *standing == Standing::StandsStill) {
+        let id = run.run.short();
+        ui::note(&format!("the process of run {id} lives and stands still: `runbook show {id}` says which, and what to do"));
+    }
     Ok(ExitStatus::Success)
 }
 
@@ -56,6 +61,8 @@ pub fn run(context: &Context, args: &RunsArgs) -> Result<ExitStatus, Failure> {
 enum Standing {
     /// As its last record says.
     AsRecorded,
+    /// Its process lives, and was stopped for longer than its lease.
+    StandsStill,
     /// It would go on, and nobody executes it: its process died.
     Interrupted,
 }
@@ -66,6 +73,7 @@ async fn standing(context: &Context, journal: &SqlJournal, run: &RunSummary) -> 
         RunPhase::Waiting | RunPhase::Running | RunPhase::Undoing => {
             Ok(match execution::executor(context, journal, run.run).await? {
                 Executor::Somebody { .. } => Standing::AsRecorded,
+                Executor::StandsStill(_) => Standing::StandsStill,
                 Executor::Nobody => Standing::Interrupted,
             })
         }
@@ -75,9 +83,10 @@ async fn standing(context: &Context, journal: &SqlJournal, run: &RunSummary) -> 
 fn row((run, standing): &(RunSummary, Standing)) -> Vec<String> {
     let phase = match standing {
         Standing::AsRecorded => run.phase.name(),
+        Standing::StandsStill => "standing still",
         Standing::Interrupted => "interrupted",
     };
-    let took = run.ended.map(|ended| u64::try_from(ended.as_millisecond() - run.started.as_millisecond()).unwrap_or(0));
+    let took = run.ended.map(|_| run.took_ms);
     vec![
         run.run.short(),
         run.started.strftime("%Y-%m-%d %H:%M:%S UTC").to_string(),

@@ -37,9 +37,13 @@ pub fn run(context: &Context, args: &ShowArgs) -> Result<ExitStatus, Failure> {
         let (Shown::Report(format), Some(mut summary)) = (args.format, teller.into_summary()) else { return Ok(()) };
         let execution = match execution::executor(context, &journal, run).await? {
             Executor::Somebody { holder, .. } => Execution::By(format!("process {} on {}", holder.pid, holder.host)),
+            Executor::StandsStill(holder) => Execution::StandsStill { pid: holder.pid, host: holder.host },
             Executor::Nobody => Execution::Nobody,
         };
         summary.is_executed(execution, jiff::Timestamp::now());
+        if let Some(later) = journal.tried_again_by(run).await.map_err(Failure::engine)? {
+            summary.is_tried_again(later);
+        }
         ui::report(format, &summary)
     })?;
     Ok(ExitStatus::Success)
@@ -102,6 +106,13 @@ async fn follow(
             quiet = 0;
             match execution::executor(context, journal, run).await? {
                 Executor::Somebody { .. } => {}
+                Executor::StandsStill(holder) => {
+                    ui::note(&format!(
+                        "process {} on {} stands still; it was stopped, or its machine slept",
+                        holder.pid, holder.host
+                    ));
+                    return Ok(());
+                }
                 Executor::Nobody => {
                     ui::note("nobody executes this run any more");
                     return Ok(());

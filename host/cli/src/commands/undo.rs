@@ -1,6 +1,6 @@
 //! `runbook undo`
 
-use super::resume::{load, rebuild};
+use super::resume::{decisions, load, rebuild};
 use crate::args::UndoArgs;
 use crate::context::Context;
 use crate::execution::{self, Brake, SystemClock};
@@ -18,6 +18,7 @@ pub fn run(context: &Context, args: &UndoArgs) -> Result<ExitStatus, Failure> {
     execution::block_on(async {
         let journal = execution::open_journal(context).await?;
         let (run, stored) = load(&journal, &args.run.run).await?;
+        let decided = decisions(&args.decide)?;
         let (prepared, plan, text) = match &args.with {
             Some(file) => {
                 let (prepared, plan) = mended(context, &stored, file)?;
@@ -40,7 +41,7 @@ pub fn run(context: &Context, args: &UndoArgs) -> Result<ExitStatus, Failure> {
         execution::heed_cancel(&journal, &options, &brake);
         let mut live = Live::new(context, &stored.header, &stored.records).telling(&args.run.told)?;
         let clock = SystemClock::new();
-        let outcome = runbook_engine::undo_run(&plan, &operator, &journal, &clock, &mut live, &options, text).await;
+        let outcome = runbook_engine::undo_run(&plan, &operator, &journal, &clock, &mut live, &options, text, &decided).await;
         execution::conclude(outcome, &live, &brake, &args.run.told).await
     })
 }

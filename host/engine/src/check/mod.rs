@@ -102,13 +102,14 @@ fn open_branches(runbook: &Runbook, graph: &Graph, diagnostics: &mut Diagnostics
     if graph.len() != steps.len() || graph_section(runbook) != Section::Step {
         return;
     }
-    let waited: BTreeSet<usize> = (0..graph.len()).flat_map(|step| graph.needs(step).iter().copied()).collect();
     let mut open: Vec<usize> = Vec::new();
     for (number, step) in steps.iter().enumerate() {
+        // As far as the file was read: what waits further below does not wait here.
+        open.retain(|branch| !graph.needs(number).contains(branch));
         if let (None, [_, ..]) = (&step.needs, open.as_slice()) {
             let names: Vec<String> = open.iter().map(|step| format!("`{}`", steps[*step].id.value)).collect();
             let above = &steps[number - 1].id.value;
-            let message = format!("nothing waits for {}: {} waits for `{above}` only", names.join(", "), step.subject());
+            let message = format!("{} waits for `{above}` only, and not for {}", step.subject(), names.join(", "));
             let all: Vec<String> =
                 open.iter().copied().chain([number - 1]).map(|step| format!("\"{}\"", steps[step].id.value)).collect();
             let help = format!("write `needs = [{}]`, or `needs = [\"{above}\"]` if that is meant", all.join(", "));
@@ -116,9 +117,7 @@ fn open_branches(runbook: &Runbook, graph: &Graph, diagnostics: &mut Diagnostics
             diagnostics.push(diagnostic.label("has no `needs`").help(help));
             open.clear();
         }
-        if !waited.contains(&number) {
-            open.push(number);
-        }
+        open.push(number);
     }
 }
 

@@ -6,12 +6,12 @@ use super::start::Decision;
 use super::{Options, Reporter, Runner};
 use crate::cancel::CancelLevel;
 use crate::clock::Clock;
-use crate::event::{Cause, Mended, PauseReason, RunEnd, RunEvent, StepListing};
+use crate::event::{Cause, Mended, PauseReason, RunEnd, RunEvent, StepListing, Then, UndoResult};
 use crate::frontier::Frontier;
 use crate::journal::{Holder, Journal, RunHeader};
-use crate::operate::Operate;
+use crate::operate::{ErrorClass, Fault, Operate};
 use crate::plan::Plan;
-use crate::state::{IllegalEvent, RunState, Stage, fold};
+use crate::state::{Account, EffectState, IllegalEvent, RunState, Stage, StepPhase, fold};
 use futures_util::stream::FuturesUnordered;
 use runbook_contract::{RunId, StepId};
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,7 +23,7 @@ use std::time::Duration;
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
     /// The journal could not be read or written; the run stopped before its next effect.
-    #[error("the journal cannot be used, so the run stopped before its next effect; make room or repair it, then resume the run")]
+    #[error("the journal cannot be used, so the run stopped before its next effect")]
     Journal {
         /// What the journal says.
         #[source]
@@ -88,12 +88,37 @@ pub enum RunError {
         /// The run.
         run: RunId,
     },
+    /// An undo would do nothing.
+    #[error("nothing of run {} can be undone: {why}", run.short())]
+    NothingToUndo {
+        /// The run.
+        run: RunId,
+        /// What is left of it.
+        why: String,
+    },
+    /// An undo may have happened, and must not happen twice.
+    #[error("it cannot be told whether {} undone already, and an undo must not happen twice", are_undone(steps))]
+    UndoUnclear {
+        /// The steps.
+        steps: Vec<StepId>,
+    },
+    /// Something was decided about the undo of a step of which it is known what came of it.
+    #[error("nothing is to be decided about the undo of `{step}`: it is known what came of it")]
+    NotAsked {
+        /// The step.
+        step: StepId,
+    },
     /// The run has no record at all.
     #[error("run {run} has no record; it never started")]
     Empty {
         /// The run.
         run: RunId,
     },
+}
+
+fn are_undone(steps: &[StepId]) -> String {
+    let names: Vec<_> = steps.iter().map(|step| format!("`{step}`")).collect();
+    format!("{} {}", names.join(", "), if names.len() == 1 { "is" } else { "are" })
 }
 
 impl RunError {
@@ -208,10 +233,12 @@ pub enum UndoText {
     Mended,
 }
 
-/// Undoes a run that has ended, from its journal.
+/// Undoes a run that has ended, from its journal. `decisions` says of undos that may have happened whether they did
+/// ([`Decision::Skip`]), did not ([`Decision::Retry`]), or are left as they are ([`Decision::Fail`]).
 ///
 /// # Errors
 /// Every [`RunError`] but [`RunError::AlreadyEnded`].
+#[expect(clippy::too_many_arguments, reason = "the parts of a run, each of another kind")]
 pub async fn undo_run<O: Operate, J: Journal, C: Clock>(
     plan: &Plan,
     operate: &O,
@@ -220,6 +247,7 @@ pub async fn undo_run<O: Operate, J: Journal, C: Clock>(
     reporter: &mut dyn Reporter,
     options: &Options<'_>,
     text: UndoText,
+    decisions: &BTreeMap<StepId, Decision>,
 ) -> Result<RunOutcome, RunError> {
     let mut runner = Runner::new(plan, operate, journal, clock, reporter, options);
     runner.take_run().await?;
@@ -228,7 +256,7 @@ pub async fn undo_run<O: Operate, J: Journal, C: Clock>(
         UndoText::Mended => (Changes::Accept, Some(Mended { sources: plan.sources.clone(), digest: plan.digest.clone() })),
     };
     let ready = match runner.load(changes).await {
-        Ok(()) => runner.request_undo(mended).await,
+        Ok(()) => runner.request_undo(mended, decisions).await,
         Err(error) => Err(error),
     };
     runner.finish(ready).await
@@ -349,15 +377,58 @@ impl<'a, O: Operate, J: Journal, C: Clock> Runner<'a, O, J, C> {
         self.apply_decisions().await
     }
 
-    async fn request_undo(&mut self, mended: Option<Mended>) -> Result<(), RunError> {
+    async fn request_undo(&mut self, mended: Option<Mended>, decisions: &BTreeMap<StepId, Decision>) -> Result<(), RunError> {
         if self.state().stage != Stage::Ended {
             return Err(RunError::NotEnded { run: self.options.run });
         }
+        let account = self.state().account();
+        self.check_undo(&account, decisions)?;
         let locks = self.retake_locks().await?;
         self.cleanup_deadline = None;
         self.due.clear();
         self.record(RunEvent::UndoRequested { by: self.who(), mended }).await?;
-        if locks.is_empty() { Ok(()) } else { self.record(RunEvent::LocksRetaken { locks }).await }
+        if !locks.is_empty() {
+            self.record(RunEvent::LocksRetaken { locks }).await?;
+        }
+        for (step, decision) in decisions {
+            self.decide_undo(step, *decision).await?;
+        }
+        Ok(())
+    }
+
+    /// Whether there is something to undo, and it is known of each undo whether it happened.
+    fn check_undo(&self, account: &Account, decisions: &BTreeMap<StepId, Decision>) -> Result<(), RunError> {
+        let state = self.state();
+        let looks = account.perhaps.iter().any(|id| state.step(id).effect == EffectState::Ambiguous);
+        if account.undoable.is_empty() && !looks {
+            let stays: Vec<_> = account.changed.iter().chain(&account.perhaps).map(|step| format!("`{step}`")).collect();
+            let why = match (stays.is_empty(), state.steps.values().any(|step| step.phase == StepPhase::Undone)) {
+                (false, _) => format!("{} stays, and has no undo that could be tried", stays.join(", ")),
+                (true, true) => "all that can be undone is undone".to_owned(),
+                (true, false) => "no step has changed anything".to_owned(),
+            };
+            return Err(RunError::NothingToUndo { run: self.options.run, why });
+        }
+        if let Some(step) = decisions.keys().find(|step| !account.unclear.contains(step)) {
+            return Err(RunError::NotAsked { step: step.clone() });
+        }
+        let steps: Vec<StepId> = account.unclear.iter().filter(|step| !decisions.contains_key(*step)).cloned().collect();
+        if steps.is_empty() { Ok(()) } else { Err(RunError::UndoUnclear { steps }) }
+    }
+
+    async fn decide_undo(&mut self, step: &StepId, decision: Decision) -> Result<(), RunError> {
+        let result = match decision {
+            Decision::Retry => return Ok(()),
+            Decision::Skip => UndoResult::Done { summary: "the operator says that it is undone".to_owned() },
+            Decision::Fail => {
+                let message = "the operator says that it is left as it is";
+                UndoResult::Failed { fault: Fault::new(ErrorClass::Conflict, "engine.operator", message) }
+            }
+        };
+        let attempt = self.state().step(step).undo_attempts + 1;
+        self.record(RunEvent::UndoStarted { step: step.clone(), attempt }).await?;
+        let ended = RunEvent::UndoEnded { step: step.clone(), attempt, result, then: Then::Final, duration_ms: 0 };
+        self.record(ended).await
     }
 
     async fn retake_locks(&mut self) -> Result<Vec<crate::event::HeldLock>, RunError> {

@@ -11,6 +11,7 @@ use crate::judge::{self, Finding};
 use crate::operate::{LEASE_LOST, Operate};
 use crate::plan::{PlannedPoll, PlannedStep, Repeatable};
 use crate::retry::Reach;
+use crate::state::is_ambiguous;
 use crate::template::{self, Scope};
 use runbook_contract::{
     CallReturn, Completion, ErrorClass, Fault, FaultEffect, Json, Kind, LogLine, Outcome, Proposal, Report, Response, StepId,
@@ -181,7 +182,8 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
             Ok(answered) => (UndoResult::Done { summary: summary(answered.response) }, Then::Final),
             Err(fault) => {
                 // Without an answer it may have happened; what must not happen twice is then not tried again.
-                let repeatable = self.planned(id).undo.repeatable() == Repeatable::Yes;
+                let repeatable = self.planned(id).undo.repeatable() == Repeatable::Yes || fault.effect == FaultEffect::None;
+                let fault = if repeatable { fault } else { in_doubt(fault) };
                 let passing = match fault.class {
                     ErrorClass::Transient => true,
                     ErrorClass::Timeout => repeatable,
@@ -216,6 +218,11 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
         };
         self.record(RunEvent::UndoChecked { step: id.clone(), finding }).await
     }
+}
+
+/// What must not happen twice and may have happened is in doubt, whatever kept its answer away.
+fn in_doubt(fault: Fault) -> Fault {
+    if is_ambiguous(fault.class) { Fault { class: ErrorClass::Unknown, ..fault } } else { fault }
 }
 
 fn failed(fault: Fault) -> AttemptResult {

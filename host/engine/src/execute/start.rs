@@ -263,7 +263,7 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
         let found = self.state().step(id);
         let cut_off = found.phase == StepPhase::Undoing && found.undo_resting.is_none();
         if cut_off && step.undo.repeatable() == Repeatable::No {
-            let message = "its undo was cut off, and nobody can say whether it happened: look, and if it did not, `runbook undo` tries it again";
+            let message = "its undo was cut off, and nobody can say whether it happened";
             let fault = Fault::new(ErrorClass::Unknown, "engine.undo-cut-off", message);
             return self.fail_undo(id, found.undo_attempts, fault).await;
         }

@@ -3,9 +3,11 @@
 //! `next` says which event may follow which state. An event that may not is a bug, or a journal that somebody edited; both
 //! states are shown. The diagram is in `docs/semantics.md`.
 
+mod change;
 mod guard;
 mod step;
 
+pub use change::{Account, Change, Left};
 use guard::After;
 pub use guard::GuardState;
 pub(crate) use step::is_ambiguous;
@@ -207,6 +209,11 @@ impl RunState {
         self.steps.values().any(|step| step.effect != EffectState::None)
     }
 
+    /// What it has left.
+    pub fn account(&self) -> Account {
+        Account::of(self.steps.iter().map(|(id, step)| (id, &step.change)))
+    }
+
     /// Whether the window forbids new effects.
     pub fn is_outside_window(&self) -> bool {
         matches!(self.window, Some(WindowVerdict::Refused { .. }))
@@ -284,7 +291,7 @@ impl RunState {
                 self.paused = None;
                 Some(())
             }
-            RunEvent::UndoRequested { .. } => self.request_undo(),
+            RunEvent::UndoRequested { .. } => self.request_undo(&record.event),
             RunEvent::RunEnded { end, cause, took_ms } => {
                 self.when(self.stage == Stage::Finally)?;
                 self.took_ms += took_ms.unwrap_or_default();
@@ -351,7 +358,7 @@ impl RunState {
     }
 
     /// A finished run goes back to where it can be undone; what failed to be undone is tried again.
-    fn request_undo(&mut self) -> Option<()> {
+    fn request_undo(&mut self, event: &RunEvent) -> Option<()> {
         self.when(self.stage == Stage::Ended)?;
         self.stage = Stage::Undo;
         self.ended = None;
@@ -359,6 +366,7 @@ impl RunState {
         self.undo = None;
         self.notified.clear();
         for step in self.steps.values_mut().filter(|step| step.phase != StepPhase::Undone) {
+            step.change.fold(event);
             step.undo_attempts = 0;
             step.undo_fault = None;
             step.undo_resting = None;

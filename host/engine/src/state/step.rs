@@ -1,10 +1,11 @@
 //! What is known of one step, and which of its events may follow which.
 
+use super::Change;
 use crate::event::{
     ApprovalVerdict, AttemptResult, Record, Recovery, RunEvent, SkipReason, Then, UndoFinding, UndoPlan, UndoResult,
 };
 use jiff::Timestamp;
-use runbook_contract::{Case, ErrorClass, Fault, FaultEffect, Json, Measurement, Outcome, Proposal};
+use runbook_contract::{Case, ErrorClass, Fault, Json, Measurement, Outcome, Proposal};
 use serde::Serialize;
 
 /// The state of a step, as people see it.
@@ -101,8 +102,8 @@ pub struct StepState {
     pub undo: UndoPlan,
     /// Whether it has changed something.
     pub effect: EffectState,
-    /// The same, before the attempt that runs now.
-    pub effect_before: EffectState,
+    /// What is left of it, and whether it can be undone.
+    pub change: Change,
     /// What a check found.
     pub outcome: Option<Outcome>,
     /// One line.
@@ -183,7 +184,7 @@ impl StepState {
             proposal: None,
             undo: UndoPlan::NotNeeded,
             effect: EffectState::None,
-            effect_before: EffectState::None,
+            change: Change::default(),
             outcome: None,
             summary: String::new(),
             output: None,
@@ -217,6 +218,11 @@ impl StepState {
     /// Whether something would have to be undone, and can be.
     pub fn is_undoable(&self) -> bool {
         self.effect != EffectState::None && matches!(self.undo, UndoPlan::Auto | UndoPlan::Explicit)
+    }
+
+    /// Whether its undo may have happened and must not happen twice.
+    pub fn is_undo_unclear(&self) -> bool {
+        self.change.is_undo_unclear()
     }
 }
 
@@ -298,13 +304,6 @@ impl StepState {
             RunEvent::UndoChecked { finding, .. } => {
                 (self.effect != EffectState::None && self.finding.is_none()).then_some(())?;
                 self.finding = Some(finding.clone());
-                if *finding == UndoFinding::Restored && self.phase != StepPhase::Undone {
-                    // It was observed that an attempt without an answer had no effect.
-                    self.effect = EffectState::None;
-                }
-                if matches!(finding, UndoFinding::TookEffect { .. }) {
-                    self.effect = EffectState::Done;
-                }
             }
             RunEvent::RunStarted { .. }
             | RunEvent::LockWaiting { .. }
@@ -324,6 +323,8 @@ impl StepState {
             | RunEvent::UndoRequested { .. }
             | RunEvent::RunEnded { .. } => return None,
         }
+        self.change.fold(&record.event);
+        self.effect = self.change.effect();
         Some(())
     }
 
@@ -335,21 +336,18 @@ impl StepState {
         self.resting = None;
         self.input = input.clone();
         self.undo = undo;
-        self.effect_before = self.effect;
         self.proposal = proposal.cloned();
         if let Some(proposal) = proposal {
             // What was there before the first effect is what an undo puts back, however many attempts follow.
             if self.effect == EffectState::None {
                 self.before = Some(proposal.before.clone());
             }
-            self.effect = EffectState::Ambiguous;
         }
     }
 
     fn finish(&mut self, result: &AttemptResult, then: Then, at: Timestamp) {
-        let acts = self.proposal.is_some();
         match result {
-            AttemptResult::Succeeded { outcome, summary, output, changed, measurements, cases } => {
+            AttemptResult::Succeeded { outcome, summary, output, changed: _, measurements, cases } => {
                 self.outcome = Some(*outcome);
                 self.summary.clone_from(summary);
                 self.output = Some(output.clone());
@@ -357,11 +355,6 @@ impl StepState {
                 self.cases.clone_from(cases);
                 self.fault = None;
                 self.failures = 0;
-                self.effect = match (acts, changed) {
-                    (false, _) => EffectState::None,
-                    (true, true) => EffectState::Done,
-                    (true, false) => self.effect_before,
-                };
                 self.settle(StepPhase::Succeeded, then, at);
             }
             AttemptResult::Failed { fault, outcome, output, measurements, cases, may_have_left } => {
@@ -370,11 +363,6 @@ impl StepState {
                 self.output.clone_from(output);
                 self.measurements.clone_from(measurements);
                 self.cases.clone_from(cases);
-                if acts && fault.effect == FaultEffect::None {
-                    self.effect = self.effect_before;
-                } else if acts && !is_ambiguous(fault.class) {
-                    self.effect = self.effect_before.max(EffectState::Partial);
-                }
                 self.fail(fault, then, at);
             }
         }
@@ -409,11 +397,7 @@ impl StepState {
         self.question = None;
         self.cut_off |= self.proposal.is_none();
         match decision {
-            Recovery::Repeat | Recovery::OperatorRetry => self.phase = StepPhase::Waiting,
-            Recovery::DidNotHappen => {
-                self.phase = StepPhase::Waiting;
-                self.effect = self.effect_before;
-            }
+            Recovery::Repeat | Recovery::OperatorRetry | Recovery::DidNotHappen => self.phase = StepPhase::Waiting,
             Recovery::OperatorSkip => self.phase = StepPhase::Skipped(SkipReason::Operator),
             Recovery::OperatorFail => {
                 let message = "the operator says that it failed; whether it took effect is unknown";

@@ -298,13 +298,22 @@ impl Run {
 
     pub fn undo(&self) -> Result<RunOutcome, RunError> {
         let (clock, reporter) = (&self.clock, &mut |_: &Record| {});
-        block_on(undo_run(&self.plan, &self.world, &self.journal, clock, reporter, &self.options, UndoText::OfTheRun))
+        block_on(undo_run(
+            &self.plan,
+            &self.world,
+            &self.journal,
+            clock,
+            reporter,
+            &self.options,
+            UndoText::OfTheRun,
+            &BTreeMap::new(),
+        ))
     }
 
     /// Undoes it by another text, as the plan says it.
     pub fn undo_by(&self, mended: &Plan) -> Result<RunOutcome, RunError> {
         let (clock, reporter) = (&self.clock, &mut |_: &Record| {});
-        block_on(undo_run(mended, &self.world, &self.journal, clock, reporter, &self.options, UndoText::Mended))
+        block_on(undo_run(mended, &self.world, &self.journal, clock, reporter, &self.options, UndoText::Mended, &BTreeMap::new()))
     }
 
     pub fn records(&self) -> Vec<Record> {

@@ -1,0 +1,214 @@
+//! What a step has changed, may have changed, and whether it can be undone: one fold, from which the engine, every report and every
+//! advice to the operator take it.
+
+use super::{EffectState, is_ambiguous};
+use crate::event::{AttemptResult, Recovery, RunEvent, Then, UndoFinding, UndoPlan, UndoResult};
+use crate::ids::StepId;
+use crate::operate::{ErrorClass, Fault, FaultEffect};
+use serde::Serialize;
+
+/// What is known of the effect of one step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Change {
+    effect: EffectState,
+    /// The same, before the attempt that runs now.
+    before: EffectState,
+    /// Whether the attempt that runs now acts.
+    acts: bool,
+    undo: UndoPlan,
+    undone: Undone,
+}
+
+/// How far the undo of a step is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+enum Undone {
+    /// It was not tried.
+    No,
+    /// It was tried, and did not happen, or not as a whole.
+    Failed,
+    /// It was tried, and nobody can tell whether it happened.
+    Unclear,
+    /// It is done, and was not seen to be otherwise.
+    Done,
+    /// It was done, and something else is there than before, or it could not be seen.
+    Drifted,
+}
+
+/// What is left of a step's effect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Left {
+    /// Nothing.
+    Nothing,
+    /// Nobody can tell, or it is done in part.
+    Perhaps,
+    /// It is done.
+    Surely,
+}
+
+impl Default for Change {
+    fn default() -> Self {
+        let none = EffectState::None;
+        Self { effect: none, before: none, acts: false, undo: UndoPlan::NotNeeded, undone: Undone::No }
+    }
+}
+
+impl Change {
+    /// Whether it has changed something, undone or not.
+    pub fn effect(&self) -> EffectState {
+        self.effect
+    }
+
+    /// What is left of it.
+    pub fn left(&self) -> Left {
+        match (self.undone, self.effect) {
+            (Undone::Done, _) | (_, EffectState::None) => Left::Nothing,
+            (Undone::Drifted, _) | (Undone::No | Undone::Failed, EffectState::Done) => Left::Surely,
+            (Undone::Unclear, _) | (Undone::No | Undone::Failed, EffectState::Partial | EffectState::Ambiguous) => Left::Perhaps,
+        }
+    }
+
+    /// Whether an undo of it can be tried.
+    pub fn is_undoable(&self) -> bool {
+        let has_undo = matches!(self.undo, UndoPlan::Auto | UndoPlan::Explicit);
+        has_undo && self.effect != EffectState::None && !matches!(self.undone, Undone::Done | Undone::Drifted)
+    }
+
+    /// Whether its undo may have happened and must not happen twice, so that a person has to say.
+    pub fn is_undo_unclear(&self) -> bool {
+        self.undone == Undone::Unclear
+    }
+
+    /// Whether the runbook says that nothing undoes it.
+    pub fn is_irreversible(&self) -> bool {
+        self.undo == UndoPlan::Irreversible
+    }
+
+    /// Takes in an event of its step.
+    pub fn fold(&mut self, event: &RunEvent) {
+        match event {
+            RunEvent::AttemptStarted { proposal, undo, .. } => {
+                self.undo = *undo;
+                self.before = self.effect;
+                self.acts = proposal.is_some();
+                if self.acts {
+                    self.effect = EffectState::Ambiguous;
+                }
+            }
+            RunEvent::AttemptEnded { result, .. } => self.end_attempt(result),
+            RunEvent::Recovered { decision: Recovery::DidNotHappen, .. } => self.effect = self.before,
+            RunEvent::UndoEnded { result, then, .. } => self.end_undo(result, *then),
+            RunEvent::UndoChecked { finding, .. } => self.check(finding),
+            // What failed is tried again.
+            RunEvent::UndoRequested { .. } if matches!(self.undone, Undone::Failed | Undone::Unclear) => self.undone = Undone::No,
+            RunEvent::Recovered { .. }
+            | RunEvent::UndoRequested { .. }
+            | RunEvent::UndoStarted { .. }
+            | RunEvent::RunStarted { .. }
+            | RunEvent::LockWaiting { .. }
+            | RunEvent::WindowChecked { .. }
+            | RunEvent::StepsBegan { .. }
+            | RunEvent::LocksRetaken { .. }
+            | RunEvent::GuardLooked { .. }
+            | RunEvent::Stopping { .. }
+            | RunEvent::StepSkipped { .. }
+            | RunEvent::ItemsListed { .. }
+            | RunEvent::GroupBegan { .. }
+            | RunEvent::ItemsEnded { .. }
+            | RunEvent::ApprovalAsked { .. }
+            | RunEvent::ApprovalGiven { .. }
+            | RunEvent::ManualAsked { .. }
+            | RunEvent::ManualAnswered { .. }
+            | RunEvent::AttemptRefused { .. }
+            | RunEvent::StillWaiting { .. }
+            | RunEvent::VerifyBegan
+            | RunEvent::UndoBegan { .. }
+            | RunEvent::FinallyBegan { .. }
+            | RunEvent::NotifyStarted { .. }
+            | RunEvent::NotifyEnded { .. }
+            | RunEvent::Paused { .. }
+            | RunEvent::Resumed { .. }
+            | RunEvent::RunEnded { .. } => {}
+        }
+    }
+
+    fn end_attempt(&mut self, result: &AttemptResult) {
+        if !self.acts {
+            return;
+        }
+        self.effect = match result {
+            AttemptResult::Succeeded { changed: true, .. } => EffectState::Done,
+            AttemptResult::Succeeded { changed: false, .. } => self.before,
+            AttemptResult::Failed { fault, .. } if fault.effect == FaultEffect::None => self.before,
+            AttemptResult::Failed { fault, .. } if is_ambiguous(fault.class) => EffectState::Ambiguous,
+            AttemptResult::Failed { .. } => self.before.max(EffectState::Partial),
+        };
+    }
+
+    fn end_undo(&mut self, result: &UndoResult, then: Then) {
+        match (result, then) {
+            (UndoResult::Done { .. }, _) => self.undone = Undone::Done,
+            (UndoResult::Failed { .. }, Then::Retry { .. } | Then::Poll { .. }) => {}
+            (UndoResult::Failed { fault }, Then::Final | Then::Continue) => {
+                // The plugin's own undo works from any state.
+                let is_unclear = self.undo == UndoPlan::Explicit && leaves_doubt(fault);
+                self.undone = if is_unclear { Undone::Unclear } else { Undone::Failed };
+            }
+        }
+    }
+
+    fn check(&mut self, finding: &UndoFinding) {
+        match (finding, self.undone) {
+            // It was observed that an attempt without an answer had no effect.
+            (UndoFinding::Restored, Undone::No | Undone::Failed | Undone::Unclear) => self.effect = EffectState::None,
+            (UndoFinding::TookEffect { .. }, _) => self.effect = EffectState::Done,
+            (UndoFinding::Drifted { .. }, _) | (UndoFinding::Unknown { .. }, Undone::Done) => self.undone = Undone::Drifted,
+            (UndoFinding::Restored, Undone::Done | Undone::Drifted)
+            | (UndoFinding::Unknown { .. }, Undone::No | Undone::Failed | Undone::Unclear | Undone::Drifted) => {}
+        }
+    }
+}
+
+/// Whether it cannot be told of what failed so whether it happened.
+fn leaves_doubt(fault: &Fault) -> bool {
+    fault.class == ErrorClass::Unknown && fault.effect == FaultEffect::Possible
+}
+
+/// What a run has left, by step.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Account {
+    /// What was changed, and is not put back.
+    pub changed: Vec<StepId>,
+    /// What may have been changed, and is not put back.
+    pub perhaps: Vec<StepId>,
+    /// What of both can be undone.
+    pub undoable: Vec<StepId>,
+    /// Of these, whose undo may have happened, so that a person has to say.
+    pub unclear: Vec<StepId>,
+}
+
+impl Account {
+    /// Of the steps of a run.
+    pub fn of<'a>(steps: impl Iterator<Item = (&'a StepId, &'a Change)>) -> Self {
+        let mut account = Self::default();
+        for (id, change) in steps {
+            match change.left() {
+                Left::Nothing => {}
+                Left::Perhaps => account.perhaps.push(id.clone()),
+                Left::Surely => account.changed.push(id.clone()),
+            }
+            if change.is_undoable() {
+                account.undoable.push(id.clone());
+            }
+            if change.is_undo_unclear() {
+                account.unclear.push(id.clone());
+            }
+        }
+        account
+    }
+
+    /// Whether nothing is left, surely.
+    pub fn is_clean(&self) -> bool {
+        self.changed.is_empty() && self.perhaps.is_empty()
+    }
+}

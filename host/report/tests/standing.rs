@@ -1,0 +1,224 @@
+//! No report says that a run, or a check, was a success unless it was: every way in which a run can stand, in every format.
+#![allow(clippy::unwrap_used, reason = "a test stops where it fails")]
+
+use runbook_engine::{Record, RunEnd, RunEvent, RunHeader};
+use runbook_report::checks::{CHECK_FORMATS, CheckFormat, CheckResult, Checks, Health, Stake};
+use runbook_report::{Execution, FORMATS, Format, Standing, StepState, Summary, render};
+use serde_json::{Value, json};
+
+const AT: &str = "2026-01-01T10:00:00Z";
+
+fn header() -> RunHeader {
+    serde_json::from_value(json!({
+        "run": "0190aa11-22bb-7c3d-8e4f-5a6b7c8d9e0f", "name": "n", "title": "t", "sources": [], "digest": "sha256:0", "params": {},
+        "environment": null, "operator": "ada", "started": AT
+    }))
+    .unwrap()
+}
+
+fn summary(events: &[Value]) -> Summary {
+    let records: Vec<Record> = events
+        .iter()
+        .enumerate()
+        .map(|(seq, event)| {
+            let event: RunEvent = serde_json::from_value(event.clone()).unwrap_or_else(|error| panic!("{event}: {error}"));
+            Record { seq: seq as u64, at: AT.parse().unwrap(), event }
+        })
+        .collect();
+    Summary::of(&header(), &records)
+}
+
+/// Two steps that worked.
+fn green() -> Vec<Value> {
+    let step = |id: &str| json!({ "id": id, "title": id, "section": "step", "uses": "u", "digest": "d" });
+    let proposal = json!({ "effects": [], "summary": "s", "before": null });
+    let mut events =
+        vec![json!({ "type": "run-started", "runbook": "r", "title": "t", "steps": [step("a"), step("b")], "params": {} })];
+    events.push(json!({ "type": "steps-began", "locks": [] }));
+    for id in ["a", "b"] {
+        events.push(json!({ "type": "attempt-started", "step": id, "attempt": 1, "input": {}, "input_digest": "d", "proposal": proposal, "undo": "auto" }));
+        let result = json!({ "type": "succeeded", "outcome": "pass", "summary": "s", "output": {}, "changed": true, "measurements": [], "cases": [] });
+        events.push(json!({ "type": "attempt-ended", "step": id, "attempt": 1, "result": result, "then": { "type": "final" }, "duration_ms": 5 }));
+    }
+    events
+}
+
+/// Whether a run that ends so is a success.
+fn is_good(end: RunEnd) -> bool {
+    match end {
+        RunEnd::Succeeded | RunEnd::SucceededWithWarnings => true,
+        RunEnd::FailedClean | RunEnd::Undone | RunEnd::Dirty | RunEnd::Cancelled => false,
+    }
+}
+
+/// Runs that stand in each way although all of their steps that ended worked, and whether they succeeded.
+fn runs() -> Vec<(String, Summary, bool)> {
+    let mut runs = Vec::new();
+    let mut add = |name: String, more: Vec<Value>, good: bool| {
+        runs.push((name, summary(&[green(), more].concat()), good));
+    };
+    add("running".into(), vec![], false);
+    add("waiting for a lock".into(), vec![json!({ "type": "lock-waiting", "name": "n", "holder": "h" })], false);
+    add("verifying".into(), vec![json!({ "type": "verify-began" })], false);
+    add("in finally".into(), vec![json!({ "type": "finally-began", "end": "succeeded", "cause": null })], false);
+    let undo = json!({ "type": "undo-began", "cause": { "type": "cancel" }, "order": ["b", "a"] });
+    add("undoing".into(), vec![undo.clone(), json!({ "type": "undo-started", "step": "b", "attempt": 1 })], false);
+    for reason in [
+        json!({ "type": "unknown-outcome", "steps": ["a"] }),
+        json!({ "type": "approval", "steps": ["a"] }),
+        json!({ "type": "manual", "steps": ["a"] }),
+        json!({ "type": "guard", "guard": "g", "why": "w" }),
+        json!({ "type": "lease-lost", "name": "n" }),
+        json!({ "type": "outside-window", "opens": AT }),
+        json!({ "type": "interrupted" }),
+    ] {
+        add(format!("paused {reason}"), vec![json!({ "type": "paused", "reason": reason })], false);
+        let resumed = json!({ "type": "resumed", "by": "b" });
+        add(format!("resumed {reason}"), vec![json!({ "type": "paused", "reason": reason }), resumed], false);
+    }
+    let ends =
+        [RunEnd::Succeeded, RunEnd::SucceededWithWarnings, RunEnd::FailedClean, RunEnd::Undone, RunEnd::Dirty, RunEnd::Cancelled];
+    for end in ends {
+        for cause in [json!(null), json!({ "type": "cancel" }), json!({ "type": "timeout" }), json!({ "type": "requested" })] {
+            let ended = json!({ "type": "run-ended", "end": end, "cause": cause });
+            add(format!("{end:?} {cause}"), vec![ended.clone()], is_good(end));
+            let asked = json!({ "type": "undo-requested", "by": "b" });
+            add(format!("{end:?} {cause}, then undone"), vec![ended, asked, undo.clone()], false);
+        }
+    }
+    let mut interrupted = summary(&green());
+    interrupted.is_executed(Execution::Nobody, AT.parse().unwrap());
+    runs.push(("interrupted".into(), interrupted, false));
+    let mut executed = summary(&green());
+    executed.is_executed(Execution::By("process 7".into()), AT.parse().unwrap());
+    runs.push(("executed".into(), executed, false));
+    runs
+}
+
+/// What CI and monitoring make of a JUnit document: red, or with a test that was not made, or green.
+fn is_green(junit: &str) -> bool {
+    junit.contains("failures=\"0\"") && junit.contains("errors=\"0\"") && !junit.contains("<skipped")
+}
+
+fn says_success(format: Format, text: &str) -> bool {
+    match format {
+        Format::Text | Format::Markdown => text.contains("Succeeded"),
+        Format::Html => text.contains("Succeeded") || text.contains("\"end good\""),
+        Format::Json => serde_json::from_str::<Value>(text).unwrap()["state"].as_str().unwrap().starts_with("succeeded"),
+        Format::Junit => is_green(text),
+    }
+}
+
+#[test]
+fn no_report_says_success_unless_the_run_succeeded() {
+    for (name, summary, good) in runs() {
+        assert_eq!(summary.standing() == Standing::Good, good, "{name}");
+        for (format, format_name, ..) in FORMATS {
+            let text = render(*format, &summary);
+            assert_eq!(says_success(*format, &text), good, "{name} as {format_name}:\n{text}");
+        }
+    }
+}
+
+#[test]
+fn a_report_for_ci_is_red_for_what_failed_and_skipped_for_what_waits_with_the_reason() {
+    for (name, summary, _) in runs() {
+        let junit = render(Format::Junit, &summary);
+        let (failed, unknown) = (!junit.contains("failures=\"0\""), !junit.contains("errors=\"0\""));
+        match summary.standing() {
+            Standing::Good => assert!(!failed && !unknown, "{name}: {junit}"),
+            Standing::Bad => assert!(failed, "{name}: {junit}"),
+            Standing::Open => assert!(unknown, "{name}: {junit}"),
+            Standing::Waiting => assert!(!failed && !unknown && junit.contains("<skipped message="), "{name}: {junit}"),
+        }
+    }
+}
+
+#[test]
+fn a_run_that_has_ended_has_no_step_that_runs_or_waits() {
+    let begun = [
+        json!({ "type": "attempt-ended", "step": "b", "attempt": 1, "result": { "type": "failed", "fault": { "class": "transient", "code": "c", "message": "m" }, "outcome": null, "output": null, "measurements": [], "cases": [] }, "then": { "type": "retry", "delay_ms": 5 }, "duration_ms": 5 }),
+        json!({ "type": "manual-asked", "step": "b", "instructions": "i" }),
+        json!({ "type": "approval-asked", "step": "b", "digest": "d", "input": {}, "proposal": { "effects": [], "summary": "s", "before": null } }),
+        json!({ "type": "group-began", "step": "b", "params": {} }),
+        json!({ "type": "items-listed", "step": "b", "items": [{ "key": "k", "value": 1 }] }),
+        json!({ "type": "still-waiting", "step": "b", "call": "plan", "waited_ms": 60_000, "at_most_ms": 90_000, "then": "goes-on" }),
+        json!({ "type": "undo-started", "step": "a", "attempt": 1 }),
+        json!({ "type": "attempt-started", "step": "b", "attempt": 1, "input": {}, "input_digest": "d", "proposal": null, "undo": "not-needed" }),
+    ];
+    for event in begun {
+        for end in ["cancelled", "failed-clean", "dirty", "undone"] {
+            let mut events = green();
+            events.truncate(4);
+            events.push(event.clone());
+            events.push(json!({ "type": "run-ended", "end": end, "cause": { "type": "cancel" } }));
+            for step in &summary(&events).steps {
+                let open = matches!(step.state, StepState::Running | StepState::WaitingForPerson | StepState::Undoing);
+                assert!(!open, "{event} {end}: {step:?}");
+            }
+        }
+    }
+}
+
+fn check_says_success(format: CheckFormat, text: &str) -> bool {
+    match format {
+        CheckFormat::Table | CheckFormat::Markdown => !text.contains("unknown") && !text.contains("critical"),
+        CheckFormat::Json | CheckFormat::JsonLines => {
+            text.contains("\"healthy\"") && !text.contains("\"unknown\",") && !text.contains("\"critical\",")
+        }
+        CheckFormat::Junit => is_green(text),
+        CheckFormat::Tap => !text.contains("not ok"),
+        CheckFormat::Prometheus => text.contains("runbook_check_healthy{suite=\"s\",check=\"c\"} 1"),
+        CheckFormat::Nagios => text.starts_with("OK"),
+        CheckFormat::Github => !text.contains("::error"),
+    }
+}
+
+#[test]
+fn no_format_of_checks_says_healthy_unless_the_check_passed() {
+    for (name, summary, _) in runs() {
+        for step in &summary.steps {
+            let result = CheckResult::of("s", "c", step, Stake::Critical);
+            assert_eq!(result.health == Health::Healthy, step.state == StepState::Succeeded, "{name}: {:?}", step.state);
+            if !matches!(result.health, Health::Unknown | Health::Critical) {
+                continue;
+            }
+            for (format, format_name) in CHECK_FORMATS {
+                let text = format.render(&Checks { at: AT.parse().unwrap(), results: vec![result.clone()] });
+                assert!(!check_says_success(*format, &text), "{name} as {format_name}:\n{text}");
+            }
+        }
+    }
+    let healthy = CheckResult::of("s", "c", &summary(&green()).steps[0], Stake::Critical);
+    for (format, format_name) in CHECK_FORMATS {
+        let text = format.render(&Checks { at: AT.parse().unwrap(), results: vec![healthy.clone()] });
+        assert!(check_says_success(*format, &text), "{format_name}:\n{text}");
+        let nothing = format.render(&Checks { at: AT.parse().unwrap(), results: vec![] });
+        assert!(*format != CheckFormat::Nagios || nothing.starts_with("UNKNOWN"), "{nothing}");
+    }
+}
+
+#[test]
+fn what_only_may_have_been_changed_is_not_said_to_be_changed_and_no_undo_is_promised_that_there_is_not() {
+    let attempt = |undo: &str, result: Value| {
+        let mut events = green();
+        events.truncate(2);
+        let proposal = json!({ "effects": [], "summary": "s", "before": null });
+        events.push(json!({ "type": "attempt-started", "step": "a", "attempt": 1, "input": {}, "input_digest": "d", "proposal": proposal, "undo": undo }));
+        events.push(json!({ "type": "attempt-ended", "step": "a", "attempt": 1, "result": result, "then": { "type": "final" }, "duration_ms": 5 }));
+        events.push(json!({ "type": "run-ended", "end": "dirty", "cause": { "type": "step", "step": "a" } }));
+        render(Format::Text, &summary(&events))
+    };
+    let failed = |class: &str| json!({ "type": "failed", "fault": { "class": class, "code": "c", "message": "m" }, "outcome": null, "output": null, "measurements": [], "cases": [] });
+    let done = json!({ "type": "succeeded", "outcome": "pass", "summary": "s", "output": {}, "changed": true, "measurements": [], "cases": [] });
+    for undo in ["auto", "explicit", "irreversible", "not-needed"] {
+        for (result, sure) in
+            [(failed("unknown"), false), (failed("timeout"), false), (failed("invalid"), false), (done.clone(), true)]
+        {
+            let text = attempt(undo, result);
+            assert_eq!(text.contains("Something was changed and not put back (a)"), sure, "{undo}: {text}");
+            assert_eq!(text.contains("Something may have been changed, and was not put back (a)"), !sure, "{undo}: {text}");
+            assert_eq!(text.contains("runbook undo"), matches!(undo, "auto" | "explicit"), "{undo}: {text}");
+        }
+    }
+}
