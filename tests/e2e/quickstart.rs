@@ -87,7 +87,7 @@ fn a_run_can_be_shown_and_reported_in_every_format() {
     assert!(env.read("report.txt").contains("✓ repair     done"), "{}", env.read("report.txt"));
     assert!(env.read("report.html").starts_with("<!doctype html>") && env.read("report.html").contains("repair"));
     assert!(
-        env.read("report.xml").contains("<testsuite name=\"quickstart\" tests=\"7\" skipped=\"0\" errors=\"0\" failures=\"0\""),
+        env.read("report.xml").contains("<testsuite name=\"quickstart\" tests=\"8\" skipped=\"0\" errors=\"0\" failures=\"0\""),
         "{}",
         env.read("report.xml")
     );

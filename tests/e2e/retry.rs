@@ -142,8 +142,14 @@ fn an_undo_that_cannot_be_rendered_stops_the_step_and_a_wrong_one_can_be_mended_
     env.run(&["plan", "r.toml"]).status(0).out("up/undo").out("could not be done").out("/statements/0");
     env.run(&["exec", "r.toml", "--yes"]).status(1).out("could not be undone").out("No step had changed anything");
     assert!(effects(&env).is_empty());
-    // Known only when the step has run: the run is dirty, says what to do now, and is undone by a mended copy.
+    // What the plugin never gives is known before, too, with what it gives.
     env.file("r.toml", &ROLLBACK.replace("\"UNDO\"", "\"{{ steps.up.output.nothing }}\""));
+    for command in ["validate", "plan", "exec"] {
+        env.run(&[command, "r.toml"]).status(2).err("E0234").err("`up` (`sql:transaction`) has no `nothing`").err("known: rows");
+    }
+    assert!(effects(&env).is_empty());
+    // Known only when the step has run: the run is dirty, says what to do now, and is undone by a mended copy.
+    env.file("r.toml", &ROLLBACK.replace("\"UNDO\"", "\"{{ steps.up.output.rows[5] }}\""));
     let run = env.run(&["exec", "r.toml", "--yes"]);
     run.status(7).out("Next: repair what keeps `up` from being undone").out("--with FILE");
     assert_eq!(effects(&env), ["up"]);
@@ -161,10 +167,12 @@ fn of_two_who_try_a_run_again_at_one_moment_one_begins_and_the_other_is_told() {
     let env = home();
     let database = rusqlite::Connection::open(env.path().join("work.db")).expect("a file");
     database.execute_batch("create table effects (name text)").expect("good SQL");
-    env.file("r.toml", &RUNBOOK.replace("exclusive = [\"three\"]", ""));
+    env.file("r.toml", &RUNBOOK.replace("[locks]\nexclusive = [\"three\"]\n", ""));
     env.run(&["exec", "r.toml", "--yes", "--set", "word=INC-42"]).status(7);
     let failed = env.newest_run();
-    let repaired = RUNBOOK.replace("exclusive = [\"three\"]", "").replace("into missing values (1)", "into effects values ('second')");
+    let repaired = RUNBOOK
+        .replace("[locks]\nexclusive = [\"three\"]\n", "")
+        .replace("into missing values (1)", "into effects values ('second')");
     env.file("r.toml", &repaired);
     let tries: Vec<_> = (0..4).map(|_| env.spawn(&["retry", &failed, "--from", "second", "--yes"])).collect();
     let ended: Vec<_> =

@@ -39,10 +39,10 @@ pub async fn open_journal(context: &Context) -> Result<SqlJournal, Failure> {
 
 /// Whoever waits is told what for, and since when.
 fn tell_away(journal: &Location, away: Away) {
-    let now = jiff::Timestamp::now().strftime("%H:%M:%S UTC");
     match away {
-        Away::Gone { patience } => ui::warning(&format!(
-            "the journal {journal} does not answer since {now}; it is waited for, {} at most, and nothing begins meanwhile",
+        Away::Gone { since, patience } => ui::warning(&format!(
+            "the journal {journal} does not answer since {}; it is waited for, {} at most, and nothing begins meanwhile",
+            (jiff::Timestamp::now() - since).strftime("%H:%M:%S UTC"),
             runbook_document::format_duration(patience)
         )),
         Away::Back { after } => ui::note(&format!(

@@ -18,6 +18,7 @@ mod input;
 mod live;
 mod lock;
 mod operate;
+mod outputs;
 mod person;
 mod plugins;
 mod prepare;

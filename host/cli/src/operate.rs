@@ -76,8 +76,8 @@ impl Operate for Operator {
             self.linked.get(&call.site).expect("the engine calls only call sites of the runbook that was prepared").clone();
         let called = self.audit.called(&call, linked.plugin(), linked.digest());
         // A task of its own, so that a plugin that computes does not hold up other branches; dropped with this future.
-        let permit = permit(&call, leases);
-        let task = AbortOnDrop(tokio::spawn(async move { linked.call(call, permit, std::future::pending()).await }));
+        let (permit, stop) = (permit(&call, leases.clone()), leases.stop().clone());
+        let task = AbortOnDrop(tokio::spawn(async move { linked.call(call, permit, stop.asked()).await }));
         let outcome = task.await;
         self.audit.ended(&called, &outcome);
         let changed = |calls: &&runtime::HostCalls| {

@@ -176,6 +176,7 @@ fn prepare_within(
             }
         }
     }
+    diagnostics.extend(crate::outputs::wrong_reads(&runbook_engine::output_reads(&runbook), &sites));
     refuse(diagnostics)?;
     drop(params_of);
     let environment = environment.map(str::to_owned);

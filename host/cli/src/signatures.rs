@@ -147,7 +147,7 @@ pub fn sign(file: &Path, key: &Path) -> Result<ExitStatus, Failure> {
     let path = signature_path(file);
     files::write_public(&path, key.sign(&inspected.digest).render().as_bytes()).map_err(Failure::usage)?;
     ui::note(&format!("signed {} {} ({})", inspected.manifest.name, inspected.manifest.version, inspected.digest));
-    ui::line(&path.display().to_string())?;
+    ui::said_line(&path.display().to_string());
     Ok(ExitStatus::Success)
 }
 

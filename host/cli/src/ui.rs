@@ -41,6 +41,11 @@ pub fn said(text: &str) {
     not_told(data(&runbook_text::printed(text)), "what was done");
 }
 
+/// The same, whatever the names in it are.
+pub fn said_line(text: &str) {
+    not_told(line(text), "what was done");
+}
+
 /// A warning on stderr in place of a failure: what was to be told could not be.
 pub fn not_told(told: Result<(), Failure>, what: &str) {
     match told {
@@ -90,8 +95,16 @@ pub fn raw_data(bytes: &[u8]) -> Result<(), Failure> {
         flush();
     }
     let mut out = std::io::stdout().lock();
-    out.flush()?;
-    Ok(write_whole(rustix::stdio::stdout(), bytes)?)
+    out.flush().map_err(unwritten)?;
+    write_whole(rustix::stdio::stdout(), bytes).map_err(unwritten)
+}
+
+/// A reader that has read enough is no failure; what else keeps the answer from being written is said with its object.
+fn unwritten(error: std::io::Error) -> Failure {
+    match error.kind() {
+        std::io::ErrorKind::BrokenPipe => Failure::BrokenPipe,
+        _ => Failure::engine(format!("the answer cannot be written to stdout: {error}")),
+    }
 }
 
 /// Text that was made text, with colours of our own.

@@ -1,5 +1,6 @@
 //! Until when a run may begin effects, as its own process knows without asking the journal.
 
+use crate::call_stop::CallStop;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -9,27 +10,40 @@ use std::time::Duration;
 ///
 /// A process that was stopped, or whose machine slept, finds here that somebody else may hold its locks by now.
 #[derive(Debug, Clone)]
-pub struct LeaseWatch(Arc<AtomicU64>);
+pub struct LeaseWatch {
+    until: Arc<AtomicU64>,
+    stop: CallStop,
+}
 
 impl LeaseWatch {
     /// Of what needs no lease: a check, a dry run.
     pub fn unlimited() -> Self {
-        Self(Arc::new(AtomicU64::new(u64::MAX)))
+        Self { until: Arc::new(AtomicU64::new(u64::MAX)), stop: CallStop::default() }
     }
 
     /// Whether an effect may begin now.
     pub fn holds(&self, now: Duration) -> bool {
-        nanoseconds(now) < self.0.load(Ordering::SeqCst)
+        nanoseconds(now) < self.until.load(Ordering::SeqCst)
+    }
+
+    /// The same for one call, which is asked by `stop` to end before its time.
+    pub(crate) fn of_call(&self, stop: CallStop) -> Self {
+        Self { until: Arc::clone(&self.until), stop }
+    }
+
+    /// When the call is to end before its time. It is dropped a second later.
+    pub fn stop(&self) -> &CallStop {
+        &self.stop
     }
 
     /// They live until then.
     pub(crate) fn set(&self, until: Duration) {
-        self.0.store(nanoseconds(until), Ordering::SeqCst);
+        self.until.store(nanoseconds(until), Ordering::SeqCst);
     }
 
     /// One is lost.
     pub(crate) fn end(&self) {
-        self.0.store(0, Ordering::SeqCst);
+        self.until.store(0, Ordering::SeqCst);
     }
 }
 

@@ -4,6 +4,7 @@
 //! [`Journal`] before and after every effect, and reads time from a [`Clock`].
 
 mod advance;
+mod call_stop;
 mod cancel;
 mod check;
 mod clock;
@@ -30,7 +31,9 @@ mod state;
 mod template;
 mod undo;
 
+pub use call_stop::CallStop;
 pub use cancel::{CancelLevel, CancelToken};
+pub use check::{OutputRead, output_reads};
 pub use clock::Clock;
 pub use data_flow::inputs_from;
 pub use dry_run::{Audience, DryFinding, DryStep, dry_run};

@@ -12,6 +12,7 @@ use runbook_engine::{
     RunPhase, RunSummary, StoredRun,
 };
 use sqlx::{Any, AnyConnection, AnyPool, Transaction};
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -25,6 +26,9 @@ const MAX_CANDIDATES: i64 = 20;
 
 /// How long a write waits for a server that has gone away: a restart passes, and an operator still sees that something waits.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Who waits longer than this is told what for.
+const TELL_AFTER: Duration = Duration::from_secs(1);
 
 /// Between two tries.
 const TRY_AGAIN: Duration = Duration::from_millis(500);
@@ -47,7 +51,9 @@ pub struct SqlJournal {
 pub enum Away {
     /// It does not answer. It is waited for so long at most; nothing begins meanwhile.
     Gone {
-        /// How long at most.
+        /// How long it has not answered.
+        since: Duration,
+        /// How long it is waited for at most.
         patience: Duration,
     },
     /// It answers again.
@@ -250,16 +256,22 @@ impl SqlJournal {
         let since = Instant::now();
         let mut this = Try::First;
         loop {
-            match attempt(this).await {
+            let mut work = pin!(attempt(this));
+            let result = match tokio::time::timeout(TELL_AFTER, &mut work).await {
+                Ok(result) => result,
+                Err(_) => {
+                    self.tell_away(Away::Gone { since: since.elapsed(), patience: PATIENCE });
+                    work.await
+                }
+            };
+            match result {
                 Err(JournalError::Unreachable { .. }) if since.elapsed() < PATIENCE => {
-                    self.tell_away(Away::Gone { patience: PATIENCE });
+                    self.tell_away(Away::Gone { since: since.elapsed(), patience: PATIENCE });
                     tokio::time::sleep(TRY_AGAIN).await;
                 }
                 Err(error @ JournalError::Unreachable { .. }) => return Err(error),
                 other => {
-                    if this == Try::Again {
-                        self.tell_away(Away::Back { after: since.elapsed() });
-                    }
+                    self.tell_away(Away::Back { after: since.elapsed() });
                     return other;
                 }
             }

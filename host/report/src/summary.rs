@@ -3,9 +3,9 @@
 use crate::timeline::Timeline;
 use jiff::Timestamp;
 use runbook_engine::{
-    Account, AfterWait, ApprovalVerdict, AttemptResult, CallPurpose, Case, Cause, Change, Effect, Fault, Item, Left, LogLine, Look,
-    LookVerdict, Measurement, Outcome, PauseReason, Record, Recovery, RetryOf, RunEnd, RunEvent, RunHeader, RunPhase, Section,
-    SkipReason, StepId, Then, UndoFinding, UndoResult, WindowVerdict, describe_closed,
+    Account, AfterWait, ApprovalVerdict, AttemptResult, CallPurpose, Case, Cause, Change, Effect, EffectState, Fault, Item, Left,
+    LogLine, Look, LookVerdict, Measurement, Outcome, PauseReason, Record, Recovery, RetryOf, RunEnd, RunEvent, RunHeader,
+    RunPhase, Section, SkipReason, StepId, Then, UndoFinding, UndoResult, WindowVerdict, describe_closed,
 };
 use serde::Serialize;
 use std::borrow::Cow;
@@ -432,6 +432,7 @@ impl Summary {
             RunEvent::Paused { reason, took_ms } => {
                 self.executed.end(*took_ms, record.at);
                 self.not_asked_any_more();
+                self.steps.iter_mut().for_each(StepSummary::pause);
                 self.paused = Some(pause_text(reason));
                 self.pause = Some(reason.clone());
                 self.to_continue = Some(way_on(reason, crate::line::short(&self.run)));
@@ -877,6 +878,14 @@ impl StepSummary {
         self.change.left() == Left::Surely && self.change.is_irreversible()
     }
 
+    /// Its run has paused: an attempt that has no result was cut off.
+    fn pause(&mut self) {
+        if self.state == StepState::Running && self.fault.is_none() && self.change.effect() == EffectState::Ambiguous {
+            self.state = StepState::UnknownOutcome;
+            "it was cut off; `resume` looks what came of it, and asks if that cannot be seen".clone_into(&mut self.summary);
+        }
+    }
+
     /// Its run has ended: it does nothing any more, and waits for nobody.
     fn end(&mut self) {
         match self.state {
@@ -885,6 +894,8 @@ impl StepSummary {
             }
             StepState::Running => {
                 self.state = StepState::Failed;
+                // What a look saw that was not the last one decides nothing.
+                self.outcome = None;
                 self.summary = with_reason("the run ended before it was done", &self.summary);
             }
             StepState::WaitingForPerson => {
@@ -995,7 +1006,8 @@ fn way_on(reason: &PauseReason, run: &str) -> String {
 /// What a run waits for: `pausing: waiting for `x`, 40 s of at most 5m`.
 pub(crate) fn waiting_text(step: &StepId, call: CallPurpose, (waited_ms, at_most_ms): (u64, u64), then: AfterWait) -> String {
     let duration = |ms: u64| runbook_document::format_duration(Duration::from_millis(ms / 1_000 * 1_000));
-    let (waited, at_most) = (duration(waited_ms), duration(at_most_ms));
+    // It is dropped a moment after its time.
+    let (waited, at_most) = (duration(waited_ms.min(at_most_ms)), duration(at_most_ms));
     match (then, call) {
         (AfterWait::Pauses, _) => format!("pausing: waiting for `{step}`, {waited} of at most {at_most}"),
         (AfterWait::GoesOn, CallPurpose::Plan) => {

@@ -137,7 +137,7 @@ fn a_report_for_ci_is_red_for_what_failed_and_skipped_for_what_waits_with_the_re
 #[test]
 fn a_run_that_has_ended_has_no_step_that_runs_or_waits() {
     let begun = [
-        json!({ "type": "attempt-ended", "step": "b", "attempt": 1, "result": { "type": "failed", "fault": { "class": "transient", "code": "c", "message": "m" }, "outcome": null, "output": null, "measurements": [], "cases": [] }, "then": { "type": "retry", "delay_ms": 5 }, "duration_ms": 5 }),
+        json!({ "type": "attempt-ended", "step": "b", "attempt": 1, "result": { "type": "failed", "fault": { "class": "assertion", "code": "c", "message": "m" }, "outcome": "fail", "output": null, "measurements": [], "cases": [] }, "then": { "type": "retry", "delay_ms": 5 }, "duration_ms": 5 }),
         json!({ "type": "manual-asked", "step": "b", "instructions": "i" }),
         json!({ "type": "approval-asked", "step": "b", "digest": "d", "input": {}, "proposal": { "effects": [], "summary": "s", "before": null } }),
         json!({ "type": "group-began", "step": "b", "params": {} }),
@@ -153,6 +153,10 @@ fn a_run_that_has_ended_has_no_step_that_runs_or_waits() {
             events.push(event.clone());
             events.push(json!({ "type": "run-ended", "end": end, "cause": { "type": "cancel" } }));
             for step in &summary(&events).steps {
+                if step.id == "b" && step.attempts > 0 {
+                    // An interrupted look is no finding, whatever it saw so far.
+                    assert_eq!(CheckResult::of("s", "c", step, Stake::Critical).health, Health::Unknown, "{event} {end}: {step:?}");
+                }
                 let open = matches!(step.state, StepState::Running | StepState::WaitingForPerson | StepState::Undoing);
                 assert!(!open, "{event} {end}: {step:?}");
             }

@@ -99,3 +99,32 @@ fn whether_a_transaction_whose_commit_was_not_answered_happened_is_unknown() {
     assert_eq!(report["steps"][0]["fault"]["class"], "unknown", "{report}");
     assert_eq!(postgres.psql("orders", "select count(*) from orders"), "4", "it did happen");
 }
+
+/// Ctrl-C and the end of the run's time stop a change that waits for a row: nothing was made final, and that is known.
+#[test]
+fn what_the_operator_stops_before_its_commit_did_not_happen() {
+    let postgres = Postgres::start(3);
+    let mut holder = holder(&postgres);
+    let env = with_secret(PASSWORD);
+    let waits = "select count(*) from pg_stat_activity where wait_event_type = 'Lock'";
+    for uses in ["transaction", "execute"] {
+        file(&env, postgres.port, "", "");
+        if uses == "execute" {
+            let text = env.read("t.toml").replace("sql:transaction", "sql:execute");
+            let text =
+                text.replace("statements = [\"insert into orders (id, item, amount) values (100, 'x', 1)\", ", "statement = ");
+            env.file("t.toml", &text.replace("where id = 1\"]", "where id = 1\""));
+        }
+        let child = env.spawn(&["exec", "t.toml", "-y", "--report", "json=t.json"]);
+        wait_for("it waits for the row", || postgres.psql("orders", waits) == "1");
+        runbook_tests::interrupt(&child);
+        let finished = runbook_tests::env::finish(child.wait_with_output().expect("it ends")).status(130);
+        finished.out("No step had changed anything").without("unknown").without("DIRTY");
+        let report: serde_json::Value = serde_json::from_str(&env.read("t.json")).expect("the report is JSON");
+        assert_eq!(report["steps"][0]["fault"]["effect"], "none", "{report}");
+        wait_for("the server has ended it, too", || postgres.psql("orders", waits) == "0");
+        assert_eq!(postgres.psql("orders", "select count(*) from orders"), "3");
+    }
+    holder.kill().expect("psql ends");
+    holder.wait().expect("psql ends");
+}

@@ -32,14 +32,14 @@ fn lock_one(context: &Context, file: &Path, args: &LockArgs) -> Result<ExitStatu
     let now = lock::snapshot(&prepared, file, &place.entry)?;
     if !locked.runbooks.contains_key(&place.entry) {
         let digest = lock::write(&place, &merged(locked, now))?;
-        ui::line(&format!("{}: locked for the first time in {} ({})", file.display(), place.file.display(), digest.short()))?;
+        ui::said_line(&format!("{}: locked for the first time in {} ({})", file.display(), place.file.display(), digest.short()));
         return Ok(ExitStatus::Success);
     }
     let difference = Difference::between(&locked, &place.entry, &now);
     if difference.is_empty() && difference.lacks_text {
         let digest = lock::write(&place, &merged(locked, now))?;
         let (file, lockfile) = (file.display(), place.file.display());
-        ui::line(&format!("{file}: its text is held from now on, too, in {lockfile} ({})", digest.short()))?;
+        ui::said_line(&format!("{file}: its text is held from now on, too, in {lockfile} ({})", digest.short()));
         return Ok(ExitStatus::Success);
     }
     if difference.is_empty() {
@@ -57,8 +57,8 @@ fn lock_one(context: &Context, file: &Path, args: &LockArgs) -> Result<ExitStatu
         return Ok(ExitStatus::Refused);
     }
     lock::write(&place, &merged(locked, now))?;
-    ui::line(&format!("{}: locked anew in {}", file.display(), place.file.display()))?;
-    ui::text(&shown)?;
+    ui::said_line(&format!("{}: locked anew in {}", file.display(), place.file.display()));
+    ui::not_told(ui::text(&shown), "the difference, which is locked now");
     Ok(ExitStatus::Success)
 }
 

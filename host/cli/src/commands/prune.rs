@@ -37,7 +37,7 @@ async fn prune(context: &Context, args: &PruneArgs, journal: &SqlJournal, prunin
     }
     if args.dry_run {
         ui::note(&format!(
-            "a dry run, nothing was removed: of {} it would remove {runs} that ended before {before}",
+            "{runs} of {} that ended before {before} would be removed; this is a dry run, and nothing was",
             context.journal
         ));
         return Ok(ExitStatus::Success);

@@ -10,6 +10,7 @@ use crate::operate::Operator;
 use crate::person::Person;
 use crate::prepare::{self, Prepared};
 use crate::runbook_file::RunbookFile;
+use crate::ui;
 use runbook_document::Source;
 use runbook_engine::{
     Changes, Decision, Holder, Journal as _, OutsideWindow, Params, Plan, Record, RunEvent, RunId, StepId, StoredRun,
@@ -58,6 +59,9 @@ pub fn go_on(context: &Context, args: &RunArgs, way: &Way) -> Result<ExitStatus,
     execution::block_on(async {
         let journal = execution::open_journal(context).await?;
         let (run, stored) = load(&journal, &args.run).await?;
+        if way.brake == BrakeBefore::Free {
+            tell_lost_cancel(&journal, run, &stored.records).await?;
+        }
         let (prepared, plan) = rebuild(context, &stored, way.changes)?;
         let operator = Operator::new(context, &prepared, run)?;
         let brake = Brake::new()?;
@@ -77,6 +81,20 @@ pub fn go_on(context: &Context, args: &RunArgs, way: &Way) -> Result<ExitStatus,
         let outcome = execution::with_person(&person, &operator, &options, &mut live, outcome, changes).await?;
         execution::conclude(outcome, &live, &brake, &args.told).await
     })
+}
+
+/// Somebody asked the last execution of the run to end it, and it died before it could.
+async fn tell_lost_cancel(journal: &SqlJournal, run: RunId, records: &[Record]) -> Result<(), Failure> {
+    let Some((operator, at)) = journal.last_cancel_request(run).await.map_err(Failure::engine)? else { return Ok(()) };
+    let begins = |record: &&Record| matches!(record.event, RunEvent::RunStarted { .. } | RunEvent::Resumed { .. });
+    let begun = records.iter().rev().find(begins).map(|record| record.at);
+    if begun.is_none_or(|begun| begun < at) {
+        ui::warning(&format!(
+            "{operator} asked that this run be ended, and nobody has ended it: its process died before; it goes on now, and `runbook cancel {}` ends it",
+            run.short()
+        ));
+    }
+    Ok(())
 }
 
 /// The run that an id, or a part of one, names.

@@ -100,7 +100,7 @@ fn generate(context: &Context, output: Option<PathBuf>) -> Result<ExitStatus, Fa
         "private key written to `{}`; keep it, and give the next line to whoever encrypts for you",
         path.display()
     ));
-    ui::data(key.recipient())?;
+    ui::not_told(ui::data(key.recipient()), "the public key, which stands in that file, too");
     Ok(ExitStatus::Success)
 }
 

@@ -3,6 +3,8 @@
 mod secret_like;
 mod templates;
 
+pub use templates::{OutputRead, output_reads};
+
 use crate::event::Section;
 use crate::graph::Graph;
 use crate::model::{Bind, Runbook, Step};

@@ -4,9 +4,12 @@ use super::{Place, graph_section, with_nearest};
 use crate::event::Section;
 use crate::graph::{Ancestry, Graph};
 use crate::model::{Expectation, Items, Runbook, Step, UndoDeclaration};
-use crate::template::{Form, TemplateError, has_markers, references, sole_expression, template_key, unknown_words};
-use runbook_document::{Diagnostic, Diagnostics, Node, Span, Table, Value};
+use crate::template::{Form, TemplateError, has_markers, references, required, sole_expression, template_key, unknown_words};
+use runbook_contract::StepId;
+use runbook_document::{Diagnostic, Diagnostics, Node, Source, Span, Table, Value};
+use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// What `run.` offers everywhere.
 const RUN_ALWAYS: &[&str] = &["id", "name", "title", "started", "environment", "operator"];
@@ -24,6 +27,29 @@ struct Catalog<'a> {
     numbers: Vec<Option<usize>>,
     sections: Vec<Section>,
     order: Ancestry,
+    steps: &'a [Step],
+    /// What is read of outputs, as it is found.
+    outputs: RefCell<Vec<OutputRead>>,
+}
+
+/// A place in the output of a step that a template reads and that must be there.
+#[derive(Debug, Clone)]
+pub struct OutputRead {
+    /// The file in which the template stands.
+    pub source: Arc<Source>,
+    /// Where.
+    pub span: Span,
+    /// The step whose output it is.
+    pub step: StepId,
+    /// The keys from the top of the output on.
+    pub path: Vec<String>,
+}
+
+/// What the templates of a runbook read of outputs: whoever knows the schemas of the outputs compares.
+pub fn output_reads(runbook: &Runbook) -> Vec<OutputRead> {
+    let catalog = Catalog::of(runbook, &Graph::new(&[]));
+    walk(runbook, &catalog, &mut Diagnostics::default());
+    catalog.outputs.into_inner()
 }
 
 impl<'a> Catalog<'a> {
@@ -38,6 +64,8 @@ impl<'a> Catalog<'a> {
             numbers: steps().map(|(_, step)| (step.section == own).then(|| numbers.next()).flatten()).collect(),
             sections: runbook.steps.iter().map(|step| step.section).collect(),
             order: graph.ancestry(),
+            steps: &runbook.steps,
+            outputs: RefCell::default(),
         }
     }
 
@@ -76,6 +104,28 @@ struct Names<'a> {
 }
 
 impl Names<'_> {
+    /// Notes what is read of the output of a step. The steps of a nested file know each other by their own ids.
+    fn note_output(&self, path: &[String], place: &Place<'_>) {
+        let [root, key, word, rest @ ..] = path else { return };
+        if root != "steps" || word != "output" {
+            return;
+        }
+        let reader = match self.reads {
+            Reads::Step(step) => self.catalog.steps.get(step),
+            Reads::Guard | Reads::Notification => None,
+        };
+        let group = reader.and_then(|step| step.id.value.as_str().rsplit_once('.')).map(|(group, _)| group);
+        let key = group.map_or_else(|| key.clone(), |group| template_key(&StepId::new(format!("{group}.{key}"))));
+        let Some(step) = self.catalog.by_key.get(&key).and_then(|place| self.catalog.steps.get(*place)) else { return };
+        let is_itself = self.itself && reader.is_some_and(|reader| reader.id.value == step.id.value);
+        // The output of a step with items has those of its items, by key; an item itself knows its own.
+        let rest = if step.for_each.is_some() && !is_itself { rest.get(1..).unwrap_or_default() } else { rest };
+        if !rest.is_empty() {
+            let (source, span) = (Arc::clone(place.source), place.span.clone());
+            self.catalog.outputs.borrow_mut().push(OutputRead { source, span, step: step.id.value.clone(), path: rest.to_vec() });
+        }
+    }
+
     fn sees(&self, place: usize) -> bool {
         match self.reads {
             Reads::Step(step) => self.catalog.has_run(place, step) || (self.itself && place == step),
@@ -86,9 +136,12 @@ impl Names<'_> {
 }
 
 pub(super) fn check(runbook: &Runbook, graph: &Graph, diagnostics: &mut Diagnostics) {
-    let catalog = Catalog::of(runbook, graph);
+    walk(runbook, &Catalog::of(runbook, graph), diagnostics);
+}
+
+fn walk(runbook: &Runbook, catalog: &Catalog<'_>, diagnostics: &mut Diagnostics) {
     for (place, step) in runbook.steps.iter().enumerate() {
-        let mut names = base(&catalog, Reads::Step(place));
+        let mut names = base(catalog, Reads::Step(place));
         if step.section == Section::Check {
             names.earlier = "add `ID` to `depends_on`";
         }
@@ -99,10 +152,10 @@ pub(super) fn check(runbook: &Runbook, graph: &Graph, diagnostics: &mut Diagnost
     }
     for guard in &runbook.guards {
         let earlier = "a guard looks from the first step on, so it knows `params` and `run` only";
-        check_step(&guard.look, Names { earlier, ..base(&catalog, Reads::Guard) }, diagnostics);
+        check_step(&guard.look, Names { earlier, ..base(catalog, Reads::Guard) }, diagnostics);
     }
     for notify in &runbook.notifies {
-        let names = Names { run: [RUN_ALWAYS, RUN_AT_END].concat(), ..base(&catalog, Reads::Notification) };
+        let names = Names { run: [RUN_ALWAYS, RUN_AT_END].concat(), ..base(catalog, Reads::Notification) };
         table(notify.with.as_ref(), &notify.source, &names, diagnostics);
     }
 }
@@ -189,6 +242,9 @@ fn text(text: &str, form: Form, place: &Place<'_>, names: &Names<'_>, diagnostic
         }
         Err(TemplateError::Missing { .. } | TemplateError::AtRunTime { .. }) => return,
     };
+    for path in required(text, form) {
+        names.note_output(&path, place);
+    }
     for unknown in unknown_words(text, form) {
         let message = format!("a template has no {unknown}");
         diagnostics.push(Diagnostic::error("E0213", place.source, place.span.clone(), message).label("not known"));

@@ -2,6 +2,7 @@
 
 use super::Runner;
 use super::waiting::TELL_AFTER;
+use crate::call_stop::CallStop;
 use crate::clock::Clock;
 use crate::event::{AfterWait, CallPurpose, Trigger};
 use crate::journal::Journal;
@@ -9,8 +10,10 @@ use crate::lease_watch::LeaseWatch;
 use crate::model::OnCancel;
 use crate::operate::Operate;
 use crate::{event::Section, judge};
-use futures_util::future::{AbortHandle, Either, abortable, select};
-use runbook_contract::{Call, CallReturn, Drift, ErrorClass, Fault, Json, Kind, Mode, Phase, Proposal, Response, StepId};
+use futures_util::future::{Either, select};
+use runbook_contract::{
+    Call, CallReturn, Drift, ErrorClass, Fault, FaultEffect, Json, Kind, Mode, Phase, Proposal, Response, StepId,
+};
 use std::pin::{Pin, pin};
 use std::time::Duration;
 
@@ -41,7 +44,7 @@ pub(super) enum Purpose {
 
 /// A call that is under way.
 pub(super) struct InFlight {
-    handle: AbortHandle,
+    stop: CallStop,
     purpose: Purpose,
     /// By the monotonic clock.
     began: Duration,
@@ -105,9 +108,9 @@ impl InFlight {
         })
     }
 
-    /// Stops the call.
+    /// Stops the call. It still has a moment to say what it has done.
     pub(super) fn abort(&self) {
-        self.handle.abort();
+        self.stop.ask();
     }
 }
 
@@ -173,7 +176,8 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
     pub(super) fn launch(&mut self, launch: Launch) {
         let (operate, clock, run) = (self.operate, self.clock, self.options.run);
         let Launch { step, site, caller, purpose, phase, attempt, input, timeout } = launch;
-        let leases = self.leases.watch();
+        let halt = CallStop::default();
+        let leases = self.leases.watch().of_call(halt.clone());
         let call = move |phase: Phase| {
             // Only these two phases have a reason to change something.
             let mode = match phase {
@@ -198,17 +202,27 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
             Purpose::Attempt => self.plan.step(&step).is_some_and(|step| !step.facts.writes),
             Purpose::Undo | Purpose::Notify { .. } => false,
         };
-        let (work, handle) = abortable(work);
         let (key, aim, began) = (step.clone(), purpose.clone(), clock.monotonic());
+        let stopped = halt.clone();
         self.flights.push(Box::pin(async move {
-            let answer = work.await.unwrap_or_else(|_| {
-                let message =
-                    if looks { "the call was stopped" } else { "the call was stopped; whether it took effect is unknown" };
-                Err(Fault::new(ErrorClass::Cancelled, "engine.cancelled", message))
+            let over = pin!(async {
+                stopped.asked().await;
+                if !looks {
+                    // The host knows whether what was begun was made final.
+                    clock.sleep(GRACE).await;
+                }
             });
+            let answer = match select(pin!(work), over).await {
+                Either::Left((answer, _)) if stopped.is_asked() => answer.map_err(|fault| stopped_fault(fault, looks)),
+                Either::Left((answer, _)) => answer,
+                Either::Right(_) => {
+                    let fault = Fault::new(ErrorClass::Cancelled, "engine.cancelled", "the call was stopped");
+                    Err(stopped_fault(fault, looks))
+                }
+            };
             Landing { step: key, purpose: aim, answer, duration: clock.monotonic().saturating_sub(began) }
         }));
-        self.in_flight.insert(step, InFlight { handle, purpose, began, timeout, told: None });
+        self.in_flight.insert(step, InFlight { stop: halt, purpose, began, timeout, told: None });
     }
 
     /// Stops what the operator's first cancel stops: attempts, unless their step says `on_cancel = "finish"`. Undo, finally
@@ -223,6 +237,20 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
             }
         }
     }
+}
+
+/// What is told of a call that was stopped: what only looks has no effect that could be unknown, and of what acts the host says
+/// whether it let anything become final.
+fn stopped_fault(fault: Fault, looks: bool) -> Fault {
+    if fault.class != ErrorClass::Cancelled {
+        return fault;
+    }
+    let message = match (looks, fault.effect) {
+        (true, _) => "the call was stopped",
+        (false, FaultEffect::None) => "the call was stopped before anything was made final, so it did not happen",
+        (false, FaultEffect::Possible) => "the call was stopped; whether it took effect is unknown",
+    };
+    Fault { code: "engine.cancelled".to_owned(), message: message.to_owned(), ..fault }
 }
 
 /// The proposal in an answer to `plan`.

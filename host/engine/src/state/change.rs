@@ -3,8 +3,7 @@
 
 use super::{EffectState, is_ambiguous};
 use crate::event::{AttemptResult, Recovery, RunEvent, Then, UndoFinding, UndoPlan, UndoResult};
-use crate::ids::StepId;
-use crate::operate::{ErrorClass, Fault, FaultEffect};
+use runbook_contract::{ErrorClass, Fault, FaultEffect, StepId};
 use serde::Serialize;
 
 /// What is known of the effect of one step.

@@ -107,6 +107,12 @@ pub fn references(text: &str, form: Form) -> Result<References, TemplateError> {
     Ok(reading_of(text, form)?.references.into_iter().map(|reference| reference.path.join(".")).collect())
 }
 
+/// The names in a text that must have a value, each with the keys behind it.
+pub(crate) fn required(text: &str, form: Form) -> Vec<Vec<String>> {
+    let found = reading_of(text, form).map(|found| found.references).unwrap_or_default();
+    found.into_iter().filter(|reference| reference.missing == reading::Missing::Mistake).map(|reference| reference.path).collect()
+}
+
 /// What a text is made of, without what every template knows (`range`, …).
 fn reading_of(text: &str, form: Form) -> Result<Reading, TemplateError> {
     let mut found =
@@ -315,7 +321,7 @@ fn environment() -> Environment<'static> {
     environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
     environment.set_formatter(|out, state, value| {
         if value.is_undefined() {
-            return Err(Error::new(ErrorKind::UndefinedError, "a value is not there"));
+            return Err(Error::new(ErrorKind::UndefinedError, "an expression in it gives no value, such as an element that a list does not have; `| default(…)` says what stands there then"));
         }
         minijinja::escape_formatter(out, state, value)
     });

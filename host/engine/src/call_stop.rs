@@ -1,0 +1,43 @@
+//! How a call that is under way is asked to stop, and still says what it has done.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Poll, Waker};
+
+/// Shared by the loop, which asks, with a call, which ends soon after it and says whether anything became final.
+#[derive(Debug, Clone, Default)]
+pub struct CallStop(Arc<Mutex<Asked>>);
+
+#[derive(Debug, Default)]
+struct Asked {
+    is_asked: bool,
+    waiting: Vec<Waker>,
+}
+
+impl CallStop {
+    /// Asks. More than once changes nothing.
+    pub fn ask(&self) {
+        let mut asked = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        asked.is_asked = true;
+        asked.waiting.drain(..).for_each(Waker::wake);
+    }
+
+    /// Whether it was asked.
+    pub fn is_asked(&self) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).is_asked
+    }
+
+    /// Waits until it is asked.
+    pub async fn asked(&self) {
+        std::future::poll_fn(|context| {
+            let mut asked = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            if asked.is_asked {
+                return Poll::Ready(());
+            }
+            if !asked.waiting.iter().any(|waker| waker.will_wake(context.waker())) {
+                asked.waiting.push(context.waker().clone());
+            }
+            Poll::Pending
+        })
+        .await;
+    }
+}
