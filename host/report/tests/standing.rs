@@ -155,7 +155,11 @@ fn a_run_that_has_ended_has_no_step_that_runs_or_waits() {
             for step in &summary(&events).steps {
                 if step.id == "b" && step.attempts > 0 {
                     // An interrupted look is no finding, whatever it saw so far.
-                    assert_eq!(CheckResult::of("s", "c", step, Stake::Critical).health, Health::Unknown, "{event} {end}: {step:?}");
+                    assert_eq!(
+                        CheckResult::of("s", "c", step, Stake::Critical).health,
+                        Health::Unknown,
+                        "{event} {end}: {step:?}"
+                    );
                 }
                 let open = matches!(step.state, StepState::Running | StepState::WaitingForPerson | StepState::Undoing);
                 assert!(!open, "{event} {end}: {step:?}");
