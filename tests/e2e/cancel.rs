@@ -111,7 +111,7 @@ fn a_cancel_that_died_with_its_process_is_told_to_whoever_resumes_the_run() {
     let journal = rusqlite::Connection::open(env.path().join(".local/state/runbook/journal.db")).expect("the journal is there");
     journal.busy_timeout(std::time::Duration::from_secs(5)).expect("it can wait");
     let asked = "insert into cancel_requests (run, executor, at_ns, operator) \
-                 select run, '0190aa11-22bb-7c3d-8e4f-5a6b7c8d9e0f', started_ns + 1, 'ada@desk' from runs";
+                 select run, '0190aa11-22bb-7c3d-8e4f-5a6b7c8d9e0f', max(at_ns) + 1, 'ada@desk' from events group by run";
     assert_eq!(journal.execute(asked, []).expect("it can be written"), 1);
     let again = env.spawn(&["resume", &run]);
     let by = format!("executed by process {}", again.id());
