@@ -1,6 +1,7 @@
 //! The directory of a slot. Every path is opened beneath it by `openat2`, so that no symbolic link, no `..` and no race can lead
 //! out: the kernel refuses, not a comparison of strings.
 
+use super::database::{refuse_new, refuse_removal};
 use super::stream::{Compression, FileWriter};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, Stat};
 use rustix::io::Errno;
@@ -69,6 +70,7 @@ impl Directory {
 
     fn begin(&self, path: &str, existing: Existing, compression: Compression) -> io::Result<FileWriter> {
         let (parent, name) = self.parent(path)?;
+        refuse_new(name)?;
         let old = match rustix::fs::statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(stat) => Some(stat),
             Err(Errno::NOENT) => None,
@@ -90,6 +92,7 @@ impl Directory {
     /// Removes one file; a directory is not one.
     pub(crate) fn remove(&self, path: &str) -> io::Result<()> {
         let (parent, name) = self.parent(path)?;
+        refuse_removal(parent.as_fd(), name)?;
         rustix::fs::unlinkat(&parent, name, AtFlags::empty())?;
         rustix::fs::fsync(&parent)?;
         Ok(())

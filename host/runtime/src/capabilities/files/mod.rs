@@ -1,5 +1,6 @@
 //! The files below the one directory that a slot is bound to.
 
+mod database;
 pub(crate) mod directory;
 mod secret;
 pub(crate) mod stream;
@@ -153,6 +154,9 @@ fn classify(error: &io::Error) -> (FaultClass, &'static str, String) {
         Some(Errno::NOSYS) => (FaultClass::Conflict, "files.kernel", "this needs `openat2` (Linux 5.6 or newer)".to_owned()),
         Some(_) => (FaultClass::Unknown, "files.io", error.to_string()),
         None if error.get_ref().is_some_and(is_shown_secret) => (FaultClass::Denied, "files.secret", error.to_string()),
+        None if error.get_ref().is_some_and(database::belongs_to_one) => {
+            (FaultClass::Denied, "files.database", error.to_string())
+        }
         None if error.kind() == io::ErrorKind::FileTooLarge => (FaultClass::Limit, "files.too-large", error.to_string()),
         None => (FaultClass::Invalid, "files.content", error.to_string()),
     }

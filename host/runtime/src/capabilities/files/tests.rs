@@ -36,6 +36,32 @@ fn nothing_outside_of_the_directory_can_be_opened() {
 }
 
 #[test]
+fn what_sqlite_believes_beside_a_database_is_neither_written_nor_removed() {
+    let (folder, directory) = directory();
+    let at = |name: &str| folder.path().join(name);
+    let database = rusqlite::Connection::open(at("shop.db")).unwrap();
+    database.execute_batch("pragma journal_mode = wal; create table t (a); insert into t values (1)").unwrap();
+    std::fs::write(at("plain"), "text").unwrap();
+    for ending in ["-journal", "-wal", "-shm"] {
+        for name in [format!("shop.db{ending}"), format!("later.db{ending}"), format!("plain{ending}")] {
+            for existing in [Existing::Refuse, Existing::Replace] {
+                let error = directory.create(&name, existing).err().unwrap();
+                assert_eq!(kind(&error), "files.database", "{name}: {error}");
+                assert_eq!(kind(&directory.create_plain(&name, existing).err().unwrap()), "files.database", "{name}");
+            }
+        }
+        std::fs::write(at(&format!("plain{ending}")), "old").unwrap();
+        directory.remove(&format!("plain{ending}")).unwrap();
+        let own = format!("shop.db{ending}");
+        assert_eq!(kind(&directory.remove(&own).unwrap_err()), "files.database", "{own}");
+    }
+    assert!(at("shop.db-wal").exists());
+    directory.create("wal", Existing::Refuse).unwrap().finish().unwrap();
+    directory.create("-wal", Existing::Refuse).unwrap().finish().unwrap();
+    assert_eq!(database.query_row("select a from t", [], |row| row.get::<_, i64>(0)).unwrap(), 1);
+}
+
+#[test]
 fn a_link_in_the_place_of_the_file_is_not_written_through() {
     let (folder, directory) = directory();
     let outside = tempfile::NamedTempFile::new().unwrap();

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 pub(in super::super) async fn backup(access: Access, files: FilesSlot, path: String) -> Result<Artifact, Fault> {
     blocking::run(move |stop| {
-        let source = open(&access, Handle::Copy, stop)?;
+        let source = open(&access, Handle::CopyFrom, stop)?;
         let failed = |error: &io::Error| files.fault(&path, error);
         let copy = tempfile::Builder::new().prefix(".runbook-").tempfile_in(files.root()).map_err(|error| failed(&error))?;
         let mut target = Connection::open(copy.path()).map_err(|error| fault(&error))?;
@@ -54,7 +54,7 @@ pub(in super::super) async fn restore(access: Access, files: FilesSlot, path: St
                 format!("the copy is damaged, so nothing was restored: {sound}"),
             ));
         }
-        let mut target = open(&access, Handle::Copy, stop)?;
+        let mut target = open(&access, Handle::CopyInto, stop)?;
         pages(&source, &mut target, stop)
     })
     .await

@@ -160,8 +160,10 @@ enum Handle {
     Read,
     /// Statements that change.
     Write,
-    /// The host's own copying; no statement of a guest runs.
-    Copy,
+    /// The host's own copying out of it, which changes nothing; no statement of a guest runs.
+    CopyFrom,
+    /// The host's own copying into it; no statement of a guest runs.
+    CopyInto,
 }
 
 fn file_of(target: &SqlTarget) -> &Path {
@@ -174,16 +176,19 @@ fn file_of(target: &SqlTarget) -> &Path {
 fn open(access: &Access, handle: Handle, stop: &Stop) -> Result<Connection, Fault> {
     let path = file_of(access.sql());
     let flags = match handle {
-        Handle::Read => OpenFlags::SQLITE_OPEN_READ_ONLY,
-        Handle::Write | Handle::Copy if access.sql().create => OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE,
-        Handle::Write | Handle::Copy => OpenFlags::SQLITE_OPEN_READ_WRITE,
+        Handle::Read | Handle::CopyFrom => OpenFlags::SQLITE_OPEN_READ_ONLY,
+        Handle::Write | Handle::CopyInto if access.sql().create => {
+            OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE
+        }
+        Handle::Write | Handle::CopyInto => OpenFlags::SQLITE_OPEN_READ_WRITE,
     };
-    if !path.exists() && (handle == Handle::Read || !access.sql().create) {
+    let only_reads = matches!(handle, Handle::Read | Handle::CopyFrom);
+    if !path.exists() && (only_reads || !access.sql().create) {
         let message =
             "the database file is not there; it is made by a change, where its target says `create = true`, and never by a read";
         return Err(Fault::new(FaultClass::NotFound, "sql.no-such-database", message));
     }
-    if handle != Handle::Read {
+    if !only_reads {
         refuse_foreign_journal(path)?;
     }
     let connection =
@@ -211,7 +216,7 @@ fn open(access: &Access, handle: Handle, stop: &Stop) -> Result<Connection, Faul
                 .authorizer(Some(move |context: AuthContext<'_>| authorizer::may_write(&scope, &context)))
                 .map_err(|error| fault(&error))?;
         }
-        Handle::Copy => {}
+        Handle::CopyFrom | Handle::CopyInto => {}
     }
     Ok(connection)
 }
