@@ -51,7 +51,7 @@ fn an_undefined_name_in_a_template_is_found_before_anything_runs() {
 #[test]
 fn an_unbound_slot_is_refused_with_the_line_to_add() {
     validate(&format!("{API}[[preflight]]\nid = \"a\"\nuses = \"http:get\"\nwith = {{ path = \"/\" }}\n"))
-        .status(6)
+        .status(2)
         .err("slot `target` of `http:get` is not bound")
         .err("bind.target = \"api\"");
 }

@@ -221,3 +221,32 @@ fn a_watched_check_with_an_every_of_its_own_is_made_as_often_as_that() {
     let lines = |check: &str| told.lines().filter(|line| line.contains(&format!("\"check\":\"{check}\""))).count();
     assert_eq!(lines("rare"), lines("often"), "what it found last is told each time: {told}");
 }
+
+#[test]
+fn who_watches_ends_when_nobody_reads_any_more() {
+    use std::io::BufRead as _;
+    let env = home();
+    env.file("s.toml", "format = 1\n[runbook]\nname = \"s\"\n[targets.db]\nsql = \"sqlite:work.db\"\n[[check]]\nid = \"a\"\nuses = \"sql:query\"\nbind.db = \"db\"\nwith = { statement = \"select 1\" }\n");
+    rusqlite::Connection::open(env.path().join("work.db")).expect("it opens").execute_batch("create table t (a)").expect("SQL");
+    // Far longer than a test may take: it ends because nobody reads, and not because it writes again.
+    let mut child = env.spawn(&["check", "s.toml", "--watch", "1d", "--format", "jsonl"]);
+    let mut line = String::new();
+    std::io::BufReader::new(child.stdout.take().expect("it is piped")).read_line(&mut line).expect("it writes a line");
+    assert!(line.contains("healthy"), "{line}");
+    assert_eq!(child.wait().expect("it ends").code(), Some(0));
+}
+
+#[test]
+fn check_constraints_are_compared_although_a_probe_opens_the_file_for_reading() {
+    let env = home();
+    env.file("s.toml", "format = 1\n[runbook]\nname = \"s\"\n[targets.db]\nsql = \"sqlite:work.db\"\n[[check]]\nid = \"a\"\nuses = \"sqlite:integrity-check\"\nbind.db = \"db\"\n");
+    let database = rusqlite::Connection::open(env.path().join("work.db")).expect("it opens");
+    let run = |statements: &str| database.execute_batch(statements).expect("good SQL");
+    run("create table orders (n int check (n > 0), \"a b\" text, constraint c check (\"a b\" <> 'check (' or n is null))");
+    run("insert into orders values (1, 'x'), (null, 'check (')");
+    env.run(&["check", "s.toml"]).status(0).out("sound");
+    run("pragma ignore_check_constraints = on; insert into orders values (-1, 'x')");
+    env.run(&["check", "s.toml"]).status(2).out("CHECK (n > 0) of `orders` does not hold for 1 row");
+    run("delete from orders where n < 0; insert into orders values (2, 'check (')");
+    env.run(&["check", "s.toml"]).status(2).out("does not hold for 1 row");
+}

@@ -7,18 +7,31 @@ use runbook_tests::terminal::{Control, Terminal};
 #[expect(dead_code, reason = "the program uses the rest")]
 mod exit_status;
 
+/// The rows of the tables below this heading row of a document, by code.
+fn rows<'a>(document: &'a str, heading: &str) -> Vec<(&'a str, &'a str)> {
+    let (_, table) = document.split_once(&format!("{heading}\n| --- | --- |\n")).expect("the table is there");
+    let row = |line: &'a str| line.strip_prefix("| ")?.strip_suffix(" |")?.split_once(" | ");
+    table.lines().map_while(row).collect()
+}
+
 #[test]
-fn every_exit_status_is_printed_and_in_the_documents() {
+fn every_exit_status_is_one_row_of_one_table_in_the_program_its_help_and_the_documents() {
     let out = home().run(&["help", "exit-codes"]).status(0).stdout;
     let documents = std::fs::read_to_string(repository().join("docs/runbooks.md")).expect("it is there");
     let (of_runs, of_checks) = out.split_once("\ncheck:\n").expect("two families");
-    let is_line = |text: &str, code: u8, meaning: &str| text.lines().any(|line| line.trim() == format!("{code}  {meaning}"));
+    let printed = |text: &str, code: u8, meaning: &str| text.lines().any(|line| line.trim() == format!("{code}  {meaning}"));
+    let runs: Vec<(String, &str)> = EXIT_STATUSES.iter().map(|(_, code, meaning)| (code.to_string(), *meaning)).collect();
+    let checks: Vec<(String, &str)> = CHECK_STATUSES.iter().map(|(_, code, meaning)| (code.to_string(), *meaning)).collect();
+    let named =
+        |table: &[(&str, &'static str)]| table.iter().map(|(code, meaning)| ((*code).to_owned(), *meaning)).collect::<Vec<_>>();
+    let documents: &'static str = documents.leak();
+    assert_eq!(named(&rows(documents, "| exit code | meaning |")), runs);
+    assert_eq!(named(&rows(documents, "| exit code | what was found |")), checks);
     for (_, code, meaning) in EXIT_STATUSES {
-        assert!(is_line(of_runs, *code, meaning), "{code} in\n{out}");
-        assert!(documents.lines().any(|line| line.starts_with(&format!("| {code} |"))), "{code} is not in docs/runbooks.md");
+        assert!(printed(of_runs, *code, meaning), "{code} in\n{out}");
     }
     for (_, code, meaning) in CHECK_STATUSES {
-        assert!(is_line(of_checks, *code, meaning), "{code} in\n{out}");
+        assert!(printed(of_checks, *code, meaning), "{code} in\n{out}");
     }
 }
 
@@ -164,4 +177,69 @@ fn runs_of_a_new_journal_are_none() {
 #[test]
 fn version_is_printed() {
     home().run(&["--version"]).status(0).out("runbook 0.1.0");
+}
+
+#[test]
+fn to_undo_or_cancel_what_is_undone_already_says_so() {
+    let env = home();
+    let reversible = DESTRUCTIVE.replace("risk = \"destructive\"\n", "").replace(
+        "irreversible = \"an example\"",
+        "undo = { uses = \"sql:transaction\", bind.db = \"db\", with = { statements = [\"drop table dropped\"] } }",
+    );
+    env.file("r.toml", &reversible);
+    env.run(&["exec", "r.toml"]).status(0);
+    let run = env.newest_run();
+    env.run(&["cancel", &run, "--yes"])
+        .status(2)
+        .err("has ended, so there is nothing to cancel")
+        .err(&format!("runbook undo {run}"));
+    env.run(&["undo", &run, "--yes"]).status(0);
+    for yes in [&[][..], &["--yes"]] {
+        env.run(&[&["undo", &run], yes].concat()).status(0).err("is undone already; nothing of it is left to undo");
+    }
+    env.run(&["cancel", &run, "--yes"]).status(2).err("it is undone").err(&format!("runbook show {run}"));
+}
+
+#[test]
+fn what_help_says_of_a_command_is_what_it_does() {
+    let env = home();
+    env.run(&["check", "--help"]).status(0).out("Smoke tests try things out, which may write").without("changes nothing");
+    env.run(&["lock", "--help"]).status(0).out("The text of each runbook and of every file that it is made of");
+    env.run(&["runs", "--help"]).status(0).out("Refuse a runbook without an entry in the `runbook.lock` beside it");
+}
+
+#[test]
+fn an_unknown_run_of_the_audit_log_comes_with_the_newest_and_an_ambiguous_one_with_all() {
+    let env = home();
+    env.run(&["audit", "log", "zz"]).status(2).err("has no run `zz`").err("it has no run yet");
+    env.file("r.toml", &DESTRUCTIVE.replace("create table", "create table if not exists"));
+    for _ in 0..2 {
+        env.run(&["exec", "r.toml", "--yes"]).status(0);
+    }
+    let run = env.newest_run();
+    env.run(&["audit", "log", "zz"]).status(2).err("has no run `zz`").err(&run);
+    env.run(&["audit", "log", &run[..2]]).status(2).err("2 runs of the audit log").err(&run);
+    env.run(&["audit", "log", &run]).status(0).out("sql");
+}
+
+#[test]
+fn an_example_of_a_parameter_fits_the_parameter() {
+    let env = home();
+    let kinds = [
+        ("type = \"string\"\npattern = \"OPS-[0-9]+\"", "--set a=…`, a value that matches `OPS-[0-9]+`"),
+        ("type = \"string\"", "--set a=orders`"),
+        ("type = \"int\"\nmin = 100", "--set a=100`"),
+        ("type = \"int\"", "--set a=5`"),
+        ("type = \"enum\"\nchoices = [\"blue\", \"green\"]", "--set a=blue`"),
+        ("type = \"duration\"\nmax = \"10s\"", "--set a=10s`"),
+    ];
+    for (kind, example) in kinds {
+        env.file(
+            "r.toml",
+            &format!("format = 1\n[runbook]\nname = \"r\"\n[params.a]\nrequired = true\n{kind}\n[[step]]\nid = \"a\"\nmanual = {{ instructions = \"x\" }}\n"),
+        );
+        let said = env.run(&["exec", "r.toml"]).status(2).stderr;
+        let said = said.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(said.contains(example), "{kind}: {said}");
+    }
 }

@@ -2,6 +2,7 @@
 
 use crate::{home, repository};
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 pub(crate) fn files(folder: &Path, extension: &str, found: &mut Vec<PathBuf>) {
@@ -134,4 +135,179 @@ fn the_changelog_keeps_its_form() {
     for kind in text.lines().filter_map(|line| line.strip_prefix("### ")) {
         assert!(kinds.contains(&kind), "`{kind}` is no kind of change");
     }
+}
+
+fn document(path: &str) -> String {
+    std::fs::read_to_string(repository().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+/// The blocks of a document in one language; an empty one is plain text.
+fn blocks(text: &str, language: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut open: Option<(String, String)> = None;
+    for line in text.lines() {
+        match (&mut open, line.strip_prefix("```")) {
+            (None, Some(language)) => open = Some((language.to_owned(), String::new())),
+            (Some(_), Some(_)) => found.extend(open.take().filter(|(found, _)| found == language).map(|(_, text)| text)),
+            (Some((_, block)), None) => {
+                let _ = writeln!(block, "{line}");
+            }
+            (None, None) => {}
+        }
+    }
+    found
+}
+
+/// Every sample of the format that users copy is accepted: whole files as they stand, parts of them in the file that they leave out.
+#[test]
+fn every_sample_of_a_document_that_is_a_runbook_or_a_part_of_one_is_valid() {
+    let mut documents = vec![repository().join("docs/runbooks.md"), repository().join("README.md")];
+    files(&repository().join("plugins"), "md", &mut documents);
+    let mut seen = 0;
+    for path in documents {
+        let text = std::fs::read_to_string(&path).expect("readable");
+        for block in blocks(&text, "toml") {
+            let env = home();
+            env.file("r.toml", &completed(&block));
+            let finished = env.run(&["validate", "r.toml"]);
+            assert_eq!(finished.status, 0, "{}:\n{block}\n{}", path.display(), finished.stderr);
+            seen += 1;
+        }
+    }
+    assert!(seen >= 10, "only {seen} samples");
+}
+
+/// A part of a runbook with all that it leaves out: the head, secrets and targets that it names, a step that uses its targets.
+fn completed(block: &str) -> String {
+    let part: toml::Table = toml::from_str(block).unwrap_or_else(|error| panic!("{error}\n{block}"));
+    let mut text = String::new();
+    if !part.contains_key("runbook") {
+        text.push_str("format = 1\n[runbook]\nname = \"sample\"\n");
+    }
+    let named: BTreeSet<&str> =
+        block.split("secret:").skip(1).map(name_of).chain(block.split("secret = \"").skip(1).map(name_of)).collect();
+    for name in named.into_iter().filter(|name| part.get("secrets").and_then(|secrets| secrets.get(name)).is_none()) {
+        let _ = writeln!(text, "[secrets.{name}]\nsource = \"age:secrets/prod.age#{name}\"");
+    }
+    text.push_str(block);
+    for (name, target) in missing_targets(&part) {
+        let _ = writeln!(text, "[targets.{name}]\n{target}");
+    }
+    if ["step", "check"].iter().all(|section| !part.contains_key(*section)) {
+        text.push_str("[[step]]\nid = \"by-hand\"\nmanual = { instructions = \"look\" }\n");
+    }
+    text
+}
+
+fn name_of(rest: &str) -> &str {
+    rest.split(|c: char| !c.is_ascii_alphanumeric() && c != '-' && c != '_').next().unwrap_or_default()
+}
+
+/// The targets that calls of a part are bound to and that stand elsewhere, by what the names of their slots want.
+fn missing_targets(part: &toml::Table) -> Vec<(String, &'static str)> {
+    let own = |name: &str| part.get("targets").and_then(|targets| targets.get(name)).is_some();
+    let sections = ["preflight", "step", "verify", "check", "finally", "notify"];
+    let calls = sections.iter().filter_map(|section| part.get(*section)?.as_array()).flatten();
+    let binds = calls.filter_map(|call| call.get("bind")?.as_table()).flatten();
+    let of_slot = |slot: &str| match slot {
+        "db" => "sql = \"sqlite:shop.db\"",
+        "container" => "docker = { name = \"api\" }",
+        "directory" => "files = \"files\"\naccess = \"write\"",
+        "program" => "process = \"/usr/bin/df\"",
+        _ => "http = \"https://service.example\"",
+    };
+    let missing: std::collections::BTreeMap<String, &'static str> = binds
+        .filter_map(|(slot, target)| Some((target.as_str()?.to_owned(), of_slot(slot))))
+        .filter(|(name, _)| !own(name))
+        .collect();
+    missing.into_iter().collect()
+}
+
+#[test]
+fn the_suite_of_the_documents_runs_as_it_stands() {
+    let env = home();
+    let suite = blocks(&document("docs/runbooks.md"), "toml").into_iter().find(|block| block.contains("orders-checks"));
+    env.file("checks.toml", &suite.expect("it is there"));
+    let database = rusqlite::Connection::open(env.path().join("shop.db")).expect("it opens");
+    let run = |statements: &str| database.execute_batch(statements).expect("good SQL");
+    run("create table orders (customer, state); insert into orders values (1, 'new'), (2, 'sent')");
+    env.run(&["check", "checks.toml"]).status(0).out("3 healthy");
+    run(
+        "with recursive n(i) as (select 1 union all select i + 1 from n where i < 200) insert into orders select 1, 'new' from n",
+    );
+    env.run(&["check", "checks.toml"]).status(1).out("1 warning");
+    run("insert into orders values (null, 'sent')");
+    env.run(&["check", "checks.toml"]).status(2).out("1 critical");
+    env.run(&["check", "--tag", "quick", "checks.toml"]).status(0).out("1 healthy");
+}
+
+/// What differs between two runs: times, sizes of compressed files, ids, and who ran it. Everything else stands.
+fn without_what_differs(text: &str) -> Vec<String> {
+    let line = |line: &str| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let is_number = |word: &str| word.parse::<f64>().is_ok();
+        let is_unit = |word: &str| ["ms", "s", "B", "KiB"].contains(&word.trim_end_matches([',', ':']));
+        let mut kept = Vec::new();
+        for (index, word) in words.iter().enumerate() {
+            let is_id = word.matches('-').count() >= 1 && word.bytes().filter(u8::is_ascii_digit).count() >= 4;
+            let is_time = word.matches(':').count() == 2 && word.as_bytes()[0].is_ascii_digit();
+            let is_amount = is_number(word) && words.get(index + 1).is_some_and(|next| is_unit(next));
+            let is_of_amount = is_unit(word) && index > 0 && is_number(words[index - 1]);
+            if is_id || is_time || word.contains('@') {
+                kept.push("…".to_owned());
+            } else if !is_amount && !is_of_amount {
+                kept.push((*word).to_owned());
+            }
+        }
+        kept.join(" ")
+    };
+    text.lines().map(line).filter(|line| !line.is_empty()).collect()
+}
+
+#[test]
+fn the_readme_shows_what_the_quickstart_prints() {
+    let env = home();
+    env.file("runbooks/quickstart.toml", &document("runbooks/quickstart.toml"));
+    std::fs::create_dir_all(env.path().join("runbooks/quickstart")).expect("a folder can be made");
+    let shown = blocks(&document("README.md"), "");
+    let find = |part: &str| shown.iter().find(|block| block.contains(part)).unwrap_or_else(|| panic!("no block shows `{part}`"));
+    let good = env.run(&["exec", "runbooks/quickstart.toml"]).status(0);
+    let printed = without_what_differs(&good.stdout);
+    let expected = without_what_differs(find("Succeeded. Everything was done."));
+    assert!(printed.ends_with(&expected), "the README shows\n{expected:#?}\nand this comes out\n{printed:#?}");
+    let bad = env.run(&["exec", "runbooks/quickstart.toml", "--set", "expected_orders=99"]).status(1);
+    let printed = without_what_differs(&bad.stderr);
+    let expected = without_what_differs(find("undoing 1 step"));
+    assert!(
+        printed.windows(expected.len()).any(|lines| lines == expected),
+        "the README shows\n{expected:#?}\nand this comes out\n{printed:#?}"
+    );
+}
+
+#[test]
+fn the_lock_sample_of_the_review_guide_comes_out_and_what_is_accepted_runs() {
+    let env = home();
+    let guide = document("docs/review-guide.md");
+    let sample =
+        blocks(&guide, "").into_iter().find(|block| block.starts_with("error: `r.toml` is not what")).expect("it is there");
+    let added: String =
+        sample.lines().filter_map(|line| line.strip_prefix("    +")).fold(String::new(), |text, line| text + line + "\n");
+    let before = "format = 1\n[runbook]\nname = \"r\"\n\n[targets.shop]\nsql = \"sqlite:shop.db\"\ncreate = true\n\n\
+        [[step]]\nid = \"look\"\nuses = \"sql:query\"\nbind.db = \"shop\"\nwith = { statement = \"select 1 as one\" }\n";
+    rusqlite::Connection::open(env.path().join("shop.db"))
+        .expect("it opens")
+        .execute_batch("create table o (a)")
+        .expect("good SQL");
+    env.file("r.toml", before);
+    env.run(&["lock", "r.toml"]).status(0);
+    env.file("r.toml", &format!("{before}{added}"));
+    let refused = env.run(&["exec", "r.toml"]).status(6).stderr;
+    let here = std::fs::canonicalize(env.path()).expect("it is there").display().to_string();
+    for line in sample.lines().filter(|line| !line.trim().is_empty()) {
+        let line = line.replace("/srv/checks", &here).replace("`runbook.lock`", "");
+        let said = refused.replace(&format!("`{here}/runbook.lock`"), "");
+        assert!(said.contains(line.trim()), "the guide shows `{line}`, which does not come out:\n{said}");
+    }
+    env.run(&["lock", "--accept", "r.toml"]).status(0);
+    env.run(&["exec", "--locked", "r.toml"]).status(0);
 }

@@ -11,6 +11,9 @@ fn a_key_its_meaning_and_what_is_below_it() {
     env.run(&["explain", "params.type"]).status(0).out("`duration`");
     env.run(&["explain", "targets.statements"]).status(0).out("list of");
     env.run(&["explain", "--file", "boundary", "allow.addresses"]).status(0).out("`metadata`");
+    env.run(&["explain", "--file", "waivers", "waiver.expires"]).status(0).out("The last day");
+    env.run(&["explain", "--file", "settings", "audit_log"]).status(0).out("absolute path");
+    env.run(&["explain", "--file", "targets", "targets.statements"]).status(0).out("list of");
     env.run(&["explain", "--file", "plugin", "slots.verbs"]).status(0).out("`query`");
 }
 
@@ -24,8 +27,10 @@ fn an_unknown_key_comes_with_the_nearest_one() {
 #[test]
 fn the_manual_has_a_page_for_each_command() {
     let env = home();
-    std::fs::create_dir(env.path().join("man")).expect("a folder can be made");
+    // The folder is made.
     env.run(&["man", "--output", "man"]).status(0);
+    env.file("taken", "a file");
+    env.run(&["man", "-o", "taken"]).status(2).err("name a folder that you may write to");
     assert!(env.path().join("man/runbook.1").exists() && env.path().join("man/runbook-exec.1").exists());
     env.run(&["man"]).status(0).out(".TH runbook 1");
 }

@@ -149,3 +149,113 @@ fn the_name_of_a_file_is_one_line_of_text() {
         assert_is_text(&env.run(&["validate", &format!("./{name}")]), name);
     }
 }
+
+/// Written into a string of JSON, as long as it stands here.
+const IN_JSON: &str = "\\u001b[2J\\u202e\\u2028\\n::error::FORGED";
+
+/// The places of the texts of a component's manifest that are long enough, with what they begin with.
+fn texts_of_the_manifest(component: &[u8]) -> Vec<usize> {
+    let mark = b"runbook:manifest";
+    let begin = component.windows(mark.len()).position(|bytes| bytes == mark).expect("it has a manifest") + mark.len();
+    let mut found = Vec::new();
+    for key in [
+        "\"name\":\"",
+        "\"version\":\"",
+        "\"description\":\"",
+        "\"summary\":\"",
+        "\"reason\":\"",
+        "\"const\":\"",
+        "\"pattern\":\"",
+    ] {
+        let places = component[begin..].windows(key.len()).enumerate().filter(|(_, bytes)| *bytes == key.as_bytes());
+        for text in places.map(|(at, _)| begin + at + key.len()) {
+            let end = component[text..].iter().position(|byte| *byte == b'"').map_or(component.len(), |length| text + length);
+            let room = &component[text..end];
+            if room.len() >= IN_JSON.len() && !room.contains(&b'\\') {
+                found.push(text);
+            }
+        }
+    }
+    found
+}
+
+/// A manifest is what somebody sent: the component that bears it is looked at before anybody trusts it.
+#[test]
+fn no_text_of_a_manifest_reaches_the_terminal_of_who_inspects_the_plugin_as_more_than_text() {
+    let env = home();
+    let mut seen = 0;
+    for name in ["sql", "smoke", "disk"] {
+        env.run(&["plugin", "export", name, "--output", &format!("{name}-good.wasm")]).status(0);
+        let good = std::fs::read(env.path().join(format!("{name}-good.wasm"))).expect("it was written");
+        let places = texts_of_the_manifest(&good);
+        assert!(places.len() >= 3, "{name}: {places:?}");
+        for place in places {
+            let mut bad = good.clone();
+            bad[place..place + IN_JSON.len()].copy_from_slice(IN_JSON.as_bytes());
+            std::fs::write(env.path().join("bad.wasm"), &bad).expect("it can be written");
+            for command in
+                [&["plugin", "inspect", "bad.wasm"][..], &["plugin", "inspect", "./bad.wasm:run"], &["audit", "./bad.wasm"]]
+            {
+                assert_is_text(&env.run(command), &format!("{name} at {place}: {command:?}"));
+            }
+            seen += 1;
+        }
+    }
+    assert!(seen >= 15, "only {seen} texts");
+}
+
+/// What was typed, what a database answered, and who did it, in every command that tells of a run afterwards.
+#[test]
+fn no_text_of_a_run_reaches_the_terminal_of_who_looks_at_it_as_more_than_text() {
+    let env = home();
+    let escaped: String = HOSTILE.chars().filter(|c| *c != '\'').map(|c| format!("||char({})", u32::from(c))).collect();
+    env.file(
+        "r.toml",
+        &format!(
+            "format = 1\n[runbook]\nname = \"tidy\"\n[params.note]\ntype = \"string\"\nrequired = true\n\
+             [targets.shop]\nsql = \"sqlite:shop.db\"\ncreate = true\n\
+             [[step]]\nid = \"look\"\nuses = \"sql:query\"\nbind.db = \"shop\"\nwith = {{ statement = \"select 'x'{escaped} as t\", first_row = {{ t = \"other\" }} }}\n\
+             on_failure = \"continue\"\n\
+             [[step]]\nid = \"ask\"\nmanual = {{ instructions = \"Look: {{{{ params.note }}}}\", form = {{ what = \"string\" }} }}\n"
+        ),
+    );
+    rusqlite::Connection::open(env.path().join("shop.db")).expect("it opens").execute_batch("create table t (a)").expect("SQL");
+    let note = format!("note={HOSTILE}");
+    assert_is_text(&env.run(&["exec", "r.toml", "--set", &note]).status(5), "exec");
+    let run = env.newest_run();
+    assert_is_text(&env.run(&["answer", &run, "ask", "--set", &format!("what={HOSTILE}")]), "answer");
+    // Somebody else writes to the same journal, and calls themselves so.
+    let journal = rusqlite::Connection::open(env.path().join(".local/state/runbook/journal.db")).expect("it is there");
+    journal.execute("update runs set operator = ?1, title = ?1", [HOSTILE]).expect("it can be changed");
+    journal
+        .execute("update events set event = json_set(event, '$.by', ?1) where json_extract(event, '$.by') is not null", [HOSTILE])
+        .expect("it can be changed");
+    drop(journal);
+    let line = |words: &[&str]| env.run(words);
+    for format in ["text", "json", "junit", "markdown", "html", "jsonl"] {
+        let finished = line(&["show", &run, "--format", format]).status(0);
+        // A page and a list of records have rules of their own, which the reports' own corpus holds them to.
+        for text in [&finished.stdout, &finished.stderr] {
+            assert!(runbook_text::first_hidden(text).is_none(), "{format}: {text:?}");
+        }
+    }
+    for words in [
+        &["show", &run][..],
+        &["show", &run, "--follow"],
+        &["runs"],
+        &["runs", "--json"],
+        &["audit", "log"],
+        &["audit", "log", "--json"],
+        &["audit", "verify"],
+        &["report", &run],
+        &["cancel", &run, "--yes"],
+        &["undo", &run, "--yes"],
+        &["retry", &run, "--from", HOSTILE],
+        &["answer", &run, HOSTILE],
+        &["approve", &run, HOSTILE],
+        &["audit", "log", HOSTILE],
+        &["show", HOSTILE],
+    ] {
+        assert_is_text(&line(words), &format!("{words:?}"));
+    }
+}

@@ -159,3 +159,35 @@ fn the_program_compiles_plugins_in_a_child_with_limits() {
     assert_eq!(std::fs::read_dir(&cache).expect("there is a cache").count(), 1);
     assert_eq!(seen_in(&cache), Vec::<String>::new(), "what is kept is not compiled again");
 }
+
+/// A bundled plugin can be taken out, signed and trusted: all that is done with one from elsewhere, without building one.
+#[test]
+fn a_bundled_plugin_is_exported_inspected_signed_and_trusted() {
+    let env = home();
+    env.run(&["plugin", "export", "sql"]).status(0).out("sql.wasm");
+    env.run(&["plugin", "inspect", "./sql.wasm"]).status(0).out("the same code as the bundled `sql`");
+    env.run(&["plugin", "export", "sql"]).status(2).err("`sql.wasm` cannot be written").err("--output");
+    env.run(&["plugin", "export", "sqll", "-o", "x.wasm"]).status(2).err("did you mean `sql`?");
+    let public = env.run(&["plugin", "keygen", "-o", "key"]).status(0).stdout;
+    env.run(&["plugin", "sign", "sql.wasm", "--key", "key"]).status(0);
+    env.file("trust.toml", &format!("format = 1\n[[key]]\nname = \"us\"\npublic = \"{}\"\nplugins = [\"sql\"]\n", public.trim()));
+    env.run(&["validate", "trust.toml"]).status(0);
+    env.run(&["--trust", "trust.toml", "plugin", "verify", "sql.wasm"]).status(0).out("trusted, signed by `us`");
+    env.file("junk.wasm", "junk");
+    for line in [
+        &["plugin", "inspect", "junk.wasm"][..],
+        &["plugin", "sign", "junk.wasm", "--key", "key"],
+        &["plugin", "verify", "junk.wasm"],
+    ] {
+        env.run(line).status(6).err("`junk.wasm` is not a plugin that can be used");
+    }
+}
+
+#[test]
+fn what_need_not_be_bound_stands_in_the_example_as_a_comment() {
+    let example = home().run(&["plugin", "inspect", "smoke:run"]).status(0).stdout;
+    for slot in ["password", "token"] {
+        assert!(example.contains(&format!("# bind.{slot} = \"{slot}\"")), "{example}");
+        assert!(example.contains(&format!("# [targets.{slot}]")), "{example}");
+    }
+}

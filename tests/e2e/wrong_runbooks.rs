@@ -42,3 +42,122 @@ fn every_mistake_is_answered_as_it_stands_beside_it() {
     }
     assert!(wrong.is_empty(), "{wrong}");
 }
+
+/// A runbook with a place for a mistake of each stage: what is good there, what is wrong, and the code of the answer.
+const STAGES: &[(&str, &str, &str)] = &[
+    // A key.
+    ("owner = \"team\"", "ownr = \"team\"", "E0204"),
+    // A type.
+    ("timeout = \"5m\"", "timeout = 5", "E0203"),
+    // A name that another step bears.
+    ("needs = [\"look\"]", "needs = [\"lock\"]", "E0210"),
+    // A name in a template.
+    ("{{ params.which }}", "{{ params.witch }}", "E0212"),
+    // A target.
+    ("http = \"http://127.0.0.1:1\"", "http = \"127.0.0.1:1\"", "E0103"),
+    // A target that is not there.
+    ("bind.db = \"shop\" #1", "bind.db = \"shpo\" #1", "E0218"),
+    // A slot of a plugin.
+    ("bind.db = \"shop\" #2", "bind.bd = \"shop\" #2", "E0111"),
+    // An operation of a plugin.
+    ("\"sql:query\" #3", "\"sql:qeury\" #3", "E0110"),
+    // The input of an operation.
+    ("statement = \"select 4\"", "statment = \"select 4\"", "E0230"),
+    // What an operation does.
+    ("irreversible = \"an example\"", "", "E0221"),
+    // Another file.
+    ("runbook = \"inner.toml\"", "runbook = \"outer.toml\"", "E0225"),
+];
+
+const OF_EVERY_STAGE: &str = r#"format = 1
+[runbook]
+name = "stages"
+owner = "team"
+timeout = "5m"
+[params.which]
+type = "string"
+default = "a"
+[targets.shop]
+sql = "sqlite:shop.db"
+[targets.api]
+http = "http://127.0.0.1:1"
+[[step]]
+id = "look"
+uses = "sql:query"
+bind.db = "shop" #1
+with = { statement = "select '{{ params.which }}'" }
+[[step]]
+id = "two"
+uses = "sql:query"
+bind.db = "shop" #2
+needs = ["look"]
+with = { statement = "select 2" }
+[[step]]
+id = "three"
+uses = "sql:query" #3
+bind.db = "shop"
+with = { statement = "select 3" }
+[[step]]
+id = "four"
+uses = "sql:query"
+bind.db = "shop"
+with = { statement = "select 4" }
+[[step]]
+id = "five"
+uses = "sql:transaction"
+bind.db = "shop"
+with = { statements = ["create table t (a)"] }
+irreversible = "an example"
+[[step]]
+id = "six"
+uses = "http:get"
+bind.target = "api"
+[[step]]
+id = "seven"
+runbook = "inner.toml"
+"#;
+
+/// The codes of an answer, in order, but for those of warnings.
+fn codes(stderr: &str) -> Vec<String> {
+    let mut lines = stderr.lines().peekable();
+    let mut found = Vec::new();
+    while let Some(line) = lines.next() {
+        let is_code = line.len() == 5 && line.starts_with('E') && line[1..].bytes().all(|byte| byte.is_ascii_digit());
+        let is_error = lines.clone().find(|line| !line.trim().is_empty()).is_some_and(|line| line.trim_start().starts_with('×'));
+        if is_code && is_error {
+            found.push(line.to_owned());
+        }
+    }
+    found.sort();
+    found
+}
+
+#[test]
+fn mistakes_of_different_stages_are_all_said_at_once_and_each_once() {
+    let env = home();
+    env.file(
+        "inner.toml",
+        "format = 1\n[runbook]\nname = \"inner\"\n[[step]]\nid = \"a\"\nuses = \"sql:query\"\nbind.db = \"shop\"\nwith = { statement = \"select 1\" }\n",
+    );
+    env.file("r.toml", OF_EVERY_STAGE);
+    env.run(&["validate", "r.toml"]).status(0);
+    let answer = |mistakes: &[usize]| {
+        let text = mistakes.iter().fold(OF_EVERY_STAGE.to_owned(), |text, mistake| {
+            let (good, bad, _) = STAGES[*mistake];
+            assert_eq!(text.matches(good).count(), 1, "{good}");
+            text.replace(good, bad)
+        });
+        env.file("r.toml", &text);
+        let finished = env.run(&["validate", "r.toml"]).status(2);
+        (codes(&finished.stderr), finished.stderr)
+    };
+    let mut sets: Vec<Vec<usize>> = (0..STAGES.len()).map(|one| vec![one]).collect();
+    sets.extend((0..STAGES.len()).flat_map(|one| (one + 1..STAGES.len()).map(move |other| vec![one, other])));
+    sets.push((0..STAGES.len()).collect());
+    for mistakes in sets {
+        let mut expected: Vec<String> = mistakes.iter().map(|mistake| STAGES[*mistake].2.to_owned()).collect();
+        expected.sort();
+        let (found, said) = answer(&mistakes);
+        assert_eq!(found, expected, "{mistakes:?}\n{said}");
+    }
+}

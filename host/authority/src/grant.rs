@@ -296,6 +296,12 @@ impl Judge<'_> {
             );
             let help = match &target.kind {
                 TargetKind::Files(_) => format!("set `access = \"write\"` in `[targets.{}]`, if that is right", target.name),
+                TargetKind::Process(_) if *missing == Verb::ProcessInspect => {
+                    format!(
+                        "set `read_only = true` in `[targets.{}]`: the program is then run where it can change nothing",
+                        target.name
+                    )
+                }
                 _ => format!("add `{missing}` to the verbs of `[targets.{}]`, if that is right", target.name),
             };
             return Err(refusal(RefusalRule::Narrower, message, help));

@@ -240,7 +240,8 @@ fn read<T>(reader: &mut Reader<'_>, key: &'static str, expected: &str, parse: im
     let text = reader.required::<String>(key)?;
     let value = parse(&text.value);
     if value.is_none() {
-        reader.error("E0123", text.span, format!("`{key}` must be {expected}"), "not this");
+        let help = "copy it as a whole, as `runbook plugin keygen` or `runbook plugin sign` has written it";
+        reader.error_with_help("E0123", text.span, format!("`{key}` must be {expected}"), "not this", help);
     }
     value
 }

@@ -35,7 +35,7 @@ pub enum Command {
     Exec(ExecArgs),
     /// Make the checks of suites, and say what they found
     ///
-    /// It changes nothing and keeps no journal.
+    /// Probes only look. Smoke tests try things out, which may write, and remove what they made. No journal is kept.
     Check(CheckArgs),
     /// Show what a runbook would do, and ask its steps
     ///
@@ -75,7 +75,8 @@ pub enum Command {
     Prune(PruneArgs),
     /// Write down what was reviewed
     ///
-    /// Plugins and grants; a run that differs from it is refused.
+    /// The text of each runbook and of every file that it is made of, its plugins, and what it grants to them. A run that differs in
+    /// any of these is refused. A file that `validate` refuses is not locked.
     Lock(LockArgs),
     /// Show what plugins and runbooks may do
     ///
@@ -112,7 +113,7 @@ pub enum Command {
     },
     /// Print the manual page, or write all of them
     Man {
-        /// The folder
+        /// A folder for one page a command; it is made if it is not there [default: one page to stdout]
         #[arg(long, short, value_name = "DIR")]
         output: Option<PathBuf>,
     },
@@ -181,7 +182,7 @@ pub struct RetryArgs {
 /// `runbook check`
 #[derive(Debug, ClapArgs)]
 pub struct CheckArgs {
-    /// The suites
+    /// The suites; files that are neither suites nor runbooks, such as `waivers.toml`, are told and skipped
     #[arg(required = true)]
     pub files: Vec<PathBuf>,
     /// Set a parameter; may be given several times
@@ -302,13 +303,13 @@ pub struct PlanArgs {
 /// `runbook lock`
 #[derive(Debug, ClapArgs)]
 pub struct LockArgs {
-    /// The runbooks
+    /// The runbooks and suites; files of other kinds, such as `targets.NAME.toml`, are told and skipped
     #[arg(required = true)]
     pub files: Vec<PathBuf>,
     /// Take targets from `targets.NAME.toml` beside each runbook
     #[arg(long, value_name = "NAME", env = "RUNBOOK_ENV", add = ArgValueCompleter::new(completion::environments))]
     pub env: Option<String>,
-    /// Accept what is wider than before, or other code; it is shown
+    /// Accept another text, what is wider than before, or other code; the difference is shown
     #[arg(long)]
     pub accept: bool,
 }
@@ -316,7 +317,7 @@ pub struct LockArgs {
 /// `runbook validate`
 #[derive(Debug, ClapArgs)]
 pub struct ValidateArgs {
-    /// The runbooks
+    /// The runbooks and suites; targets, waivers, boundaries, trust files, settings and manifests are checked as what they are
     #[arg(required = true)]
     pub files: Vec<PathBuf>,
     /// Take targets from `targets.NAME.toml` beside each runbook

@@ -73,12 +73,8 @@ pub fn parameters(current: &OsStr) -> Vec<Candidate> {
 pub fn environments(current: &OsStr) -> Vec<Candidate> {
     let (Some(typed), Some(file)) = (current.to_str(), runbook_file()) else { return Vec::new() };
     let Ok(file) = RunbookFile::locate(&file) else { return Vec::new() };
-    let entries = std::fs::read_dir(file.folder()).into_iter().flatten().flatten();
-    let name = |entry: std::fs::DirEntry| {
-        let name = entry.file_name().into_string().ok()?;
-        Some((name.strip_prefix("targets.")?.strip_suffix(".toml")?.to_owned(), name))
-    };
-    begin_with(typed, entries.filter_map(name))
+    let environments = crate::prepare::environments(file.folder()).into_iter();
+    begin_with(typed, environments.map(|environment| (environment.clone(), format!("targets.{environment}.toml"))))
 }
 
 /// Bundled plugins.

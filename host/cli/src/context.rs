@@ -52,7 +52,7 @@ pub struct GlobalArgs {
     /// Whose signatures are required for which plugins, besides those of /etc/runbook/trust.toml, which always holds
     #[arg(long, global = true, value_name = "FILE", env = "RUNBOOK_TRUST")]
     pub trust: Option<PathBuf>,
-    /// Refuse every runbook that has no lock entry: for CI
+    /// Refuse a runbook without an entry in the `runbook.lock` beside it, or with one that keeps no text: for CI. One that differs from its entry is refused with and without this
     #[arg(long, global = true, env = "RUNBOOK_LOCKED", value_parser = BoolishValueParser::new())]
     pub locked: bool,
     /// Where compiled plugins are kept [default: runbook in the cache directory]
@@ -84,6 +84,8 @@ pub enum LockPolicy {
 pub struct Context {
     /// Whether stderr may be coloured.
     pub color_stderr: bool,
+    /// Whether stdout may be coloured.
+    pub color_stdout: bool,
     /// Whether progress may be drawn on stderr.
     pub live: bool,
     /// Whether stdout and stderr are one terminal: what is said on one need not be said on the other.
@@ -132,8 +134,8 @@ impl Context {
     pub fn new(args: &GlobalArgs, matches: &ArgMatches) -> Result<Self, Failure> {
         let stderr_terminal = std::io::stderr().is_terminal();
         let moves = std::env::var("TERM").is_ok_and(|term| !term.is_empty() && term != "dumb");
-        let color_stderr = match args.color {
-            Color::Auto => wants_color(|name| std::env::var(name).ok()).unwrap_or(stderr_terminal && moves),
+        let is_coloured = |is_terminal: bool| match args.color {
+            Color::Auto => wants_color(|name| std::env::var(name).ok()).unwrap_or(is_terminal && moves),
             Color::Always => true,
             Color::Never => false,
         };
@@ -145,7 +147,8 @@ impl Context {
             args.identity.clone()
         };
         Ok(Self {
-            color_stderr,
+            color_stderr: is_coloured(stderr_terminal),
+            color_stdout: is_coloured(std::io::stdout().is_terminal()),
             one_terminal: stderr_terminal && std::io::stdout().is_terminal() && is_one_device(),
             live: stderr_terminal && moves,
             interactive: !args.no_input && stderr_terminal && std::io::stdin().is_terminal(),

@@ -58,12 +58,12 @@ pub const EXIT_STATUSES: &[(ExitStatus, u8, &str)] = &[
 /// Every status of `runbook check`: number and meaning. An error of its command line or of a file is 3, too.
 pub const CHECK_STATUSES: &[(Health, u8, &str)] = &[
     (Health::Healthy, 0, "all are healthy"),
-    (Health::Warning, 1, "a threshold was passed, or a check that is not critical failed"),
-    (Health::Critical, 2, "a critical check failed"),
+    (Health::Warning, 1, "a threshold was passed, or a check with `critical = false` failed; 0 with `--fail-on critical`"),
+    (Health::Critical, 2, "a critical check failed; a service that cannot be reached has failed"),
     (
         Health::Unknown,
         3,
-        "it could not be told: a check got no answer, none was selected, or a file or the command line is wrong",
+        "it could not be told: a check could not look or saw no data, none was made, or a file or the command line is wrong",
     ),
 ];
 

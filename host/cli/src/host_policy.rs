@@ -48,7 +48,8 @@ fn audit_log() -> Result<Option<PathBuf>, Failure> {
     Ok(found)
 }
 
-fn parse(source: &std::sync::Arc<Source>, diagnostics: &mut Diagnostics) -> Option<PathBuf> {
+/// Reads a settings file: the folder of the audit log, if it names one. All mistakes are reported.
+pub fn parse(source: &std::sync::Arc<Source>, diagnostics: &mut Diagnostics) -> Option<PathBuf> {
     let table = runbook_document::parse(source, diagnostics)?;
     let mut reader = Reader::new(source, &table, "the settings of this host", diagnostics);
     if let Some(format) = reader.required::<u32>("format").filter(|format| format.value != 1) {

@@ -43,8 +43,7 @@ impl Plugins {
             return Ok(Arc::clone(known));
         }
         let bytes = load(reference, folder)?;
-        let inspected = inspect(Arc::clone(&bytes))
-            .map_err(|error| Failure::refused(error).hint(format!("plugin `{reference}` was not run")))?;
+        let inspected = inspect(Arc::clone(&bytes)).map_err(|error| unusable(reference, &error))?;
         let verified = Arc::new(verify(inspected).map_err(Failure::refused)?);
         if !is_file(reference) && verified.manifest().name != reference {
             return Err(Failure::engine(format!("the bundled plugin `{reference}` calls itself `{}`", verified.manifest().name)));
@@ -98,6 +97,12 @@ pub fn impostor(reference: &str, bundled: &str) -> Failure {
         "for the bundled one write `uses = \"{bundled}:…\"`; a plugin of your own needs a name of its own in `plugin.toml`: what a \
          boundary allows `{bundled}`, it does not allow to others"
     ))
+}
+
+/// The refusal of what is no plugin, with its name.
+pub fn unusable(reference: &str, error: &(dyn std::error::Error + 'static)) -> Failure {
+    let said = std::iter::once(error.to_string()).chain(Failure::causes(error)).collect::<Vec<_>>().join(": ");
+    Failure::refused(format!("`{reference}` is not a plugin that can be used: {said}")).hint("it was not run")
 }
 
 /// Whether a reference names a file.

@@ -8,12 +8,12 @@ use crate::plugins::{Plugins, file_of, is_file};
 use crate::runbook_file::RunbookFile;
 use crate::signatures::TrustFiles;
 use crate::{text_file, waivers};
-use runbook_authority::grant::{self, Refusal, UseSite as GrantSite};
+use runbook_authority::grant::{self, Refusal, RefusalRule, UseSite as GrantSite};
 use runbook_authority::target::Folder;
 use runbook_authority::{Binding, Boundary, Effective, Manifest, Targets};
 use runbook_document::{Diagnostic, Diagnostics, FromNode as _, Node, Severity, Source, Value};
-use runbook_engine::model::{Bind, Param};
-use runbook_engine::{Known, OperationFacts, Runbook, Section, StepId, UseSite};
+use runbook_engine::model::{Bind, Param, TargetEntry};
+use runbook_engine::{Known, OperationFacts, Runbook, Section, Shared, StepId, UseSite};
 use runbook_runtime::Verified;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -75,6 +75,10 @@ pub fn from_file(context: &Context, path: &Path, environment: Option<&str>) -> R
 pub fn unlocked(context: &Context, path: &Path, environment: Option<&str>, scrutiny: Scrutiny) -> Result<Prepared, Failure> {
     let file = RunbookFile::locate(path)?;
     let source = read(&file)?;
+    crate::other_files::refuse(&source)?;
+    if let Some(environment) = environment {
+        find_environment(&file, environment)?;
+    }
     let limits = match scrutiny {
         Scrutiny::Refuse => Limits::load(context)?,
         Scrutiny::Report => Limits::default(),
@@ -84,6 +88,33 @@ pub fn unlocked(context: &Context, path: &Path, environment: Option<&str>, scrut
         prepared.waivers = waivers::source(&file)?;
     }
     Ok(prepared)
+}
+
+/// Says which environments there are, where there is no such one.
+fn find_environment(file: &RunbookFile, environment: &str) -> Result<(), Failure> {
+    let wanted = format!("targets.{environment}.toml");
+    if file.folder().join(&wanted).exists() {
+        return Ok(());
+    }
+    let mut known: Vec<String> = environments(file.folder());
+    known.sort();
+    let shown = file.shown(&wanted).display().to_string();
+    let failure = Failure::usage(format!("`--env {environment}`: there is no `{shown}`"));
+    let near = runbook_document::nearest(environment, known.iter().map(String::as_str));
+    Err(match near {
+        Some(near) => failure.hint(format!("did you mean `--env {near}`?")),
+        None if known.is_empty() => {
+            failure.hint(format!("leave `--env` out, or write `{shown}` with `format = 1` and `[targets]`"))
+        }
+        None => failure.hint(format!("environments here: {}", known.join(", "))),
+    })
+}
+
+/// The environments of the runbooks in a folder, by the names of their files.
+pub fn environments(folder: &Path) -> Vec<String> {
+    let names = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.file_name());
+    let environment = |name: std::ffi::OsString| Some(name.to_str()?.strip_prefix("targets.")?.strip_suffix(".toml")?.to_owned());
+    names.filter_map(environment).collect()
 }
 
 /// What happens to a grant beyond the boundary.
@@ -141,12 +172,17 @@ fn prepare_within(
     environment: Option<&str>,
     load: &mut runbook_engine::Loader<'_>,
 ) -> Result<Prepared, Failure> {
-    let runbook = runbook_engine::parse(source, environment, load).map_err(Failure::findings)?;
-    let mut diagnostics = Diagnostics::default();
+    // Each stage adds what it finds to what those before it have found, so that all is said at once.
+    let (runbook, mut diagnostics) = runbook_engine::parse_leniently(source, environment, load);
+    let Some(mut runbook) = runbook else { return Err(Failure::findings(diagnostics)) };
+    if !diagnostics.has_errors() {
+        runbook.warnings = std::mem::take(&mut diagnostics);
+    }
+    let mut later = Diagnostics::default();
     let paths = Folder::new(folder, &runbook_runtime::follow_links)
         .ok_or_else(|| Failure::engine(format!("the folder `{}` is not absolute", folder.display())))?;
-    let (targets, wrong) = read_targets(&runbook, paths, &mut diagnostics);
-    diagnostics.extend(runbook.secrets.iter().filter_map(|secret| crate::operate::source_of(secret).err()));
+    let (targets, wrong) = read_targets(&runbook, paths, &mut later);
+    later.extend(runbook.secrets.iter().filter_map(|secret| crate::operate::source_of(secret).err()));
     let mut plugins = Plugins::trusted(limits.trust);
     let mut sites = BTreeMap::new();
     let mut facts = BTreeMap::new();
@@ -156,42 +192,73 @@ fn prepare_within(
         let plugin = match plugins.get(reference, folder) {
             Ok(plugin) => plugin,
             Err(failure) => {
-                diagnostics.push(unusable(&site, failure)?);
+                later.push(unusable(&site, failure)?);
                 continue;
             }
         };
         match granted(&site, operation, plugin.manifest(), &targets) {
             Ok(effective) => {
                 for boundary in &limits.boundaries {
-                    boundary::check(boundary, &site, (plugin.manifest(), &effective), &mut diagnostics);
+                    boundary::check(boundary, &site, (plugin.manifest(), &effective), &mut later);
                 }
-                diagnostics.extend(wrong_input(&site, (reference, operation), folder, &plugin, params_of(&site.step)));
+                later.extend(wrong_input(&site, (reference, operation), folder, &plugin, params_of(&site.step)));
                 facts.insert(site.step.clone(), facts_of(&plugin, operation));
                 let site_of = Site { reference: reference.to_owned(), operation: operation.to_owned(), plugin, effective };
                 sites.insert(site.step, site_of);
             }
             Err(refusals) => {
-                let follows = |refusal: &Refusal| refusal.rule.concerns_target() && is_bound_to(&site, &wrong);
-                diagnostics.extend(refusals.into_iter().filter(|refusal| !follows(refusal)).map(Into::into));
+                // A slot whose name is mistyped is not bound.
+                let has_slip = refusals.iter().any(|refusal| refusal.rule == RefusalRule::UnknownSlot);
+                let follows = |refusal: &Refusal| match refusal.rule {
+                    RefusalRule::Unbound => has_slip,
+                    rule => rule.concerns_target() && is_bound_to(&site, &wrong),
+                };
+                later.extend(refusals.into_iter().filter(|refusal| !follows(refusal)).map(Into::into));
             }
         }
     }
-    diagnostics.extend(crate::outputs::wrong_reads(&runbook_engine::output_reads(&runbook), &sites));
-    refuse(diagnostics)?;
+    later.extend(crate::outputs::wrong_reads(&runbook_engine::output_reads(&runbook), &sites));
     drop(params_of);
+    if diagnostics.has_errors() || later.has_errors() {
+        // Why nothing is known of an operation was said above.
+        let of_facts = runbook_engine::check_facts(&runbook, &facts).into_iter();
+        later.extend(of_facts.filter(|found| found.code != runbook_engine::NOTHING_KNOWN));
+    }
+    diagnostics.extend(unsaid(&diagnostics, later));
+    refuse(diagnostics)?;
     let environment = environment.map(str::to_owned);
     Ok(Prepared { runbook, folder: folder.to_owned(), environment, waivers: None, sites, facts })
 }
+
+/// What a later stage has found, without what only follows from a mistake that is told already: it stands at the same place.
+fn unsaid(told: &Diagnostics, later: Diagnostics) -> Vec<Diagnostic> {
+    let place = |found: &Diagnostic| (found.source.name().to_owned(), found.span.start, found.span.end);
+    let errors = told.iter().filter(|found| found.severity == Severity::Error);
+    let mut places: BTreeSet<_> = errors.map(place).collect();
+    let mut fresh = Vec::new();
+    for found in later {
+        let is_new = !places.contains(&place(&found));
+        if found.severity == Severity::Error {
+            places.insert(place(&found));
+        }
+        if is_new {
+            fresh.push(found);
+        }
+    }
+    fresh
+}
+
+/// What is refused because somebody may not do it: a target that is wider or narrower than the plugin says, a plugin that is not
+/// trusted, and what lies beyond the boundary. All else, a name that is not there for instance, is a mistake in the text.
+const OF_AUTHORITY: &[&str] = &["E0115", "E0116", "E0117", "E0120"];
 
 /// Errors of authority end the program with another status than mistakes in the text.
 fn refuse(diagnostics: Diagnostics) -> Result<(), Failure> {
     if !diagnostics.has_errors() {
         return Ok(());
     }
-    let all_of_authority = diagnostics
-        .iter()
-        .filter(|found| found.severity == Severity::Error)
-        .all(|found| found.code.starts_with("E011") || found.code == "E0120");
+    let all_of_authority =
+        diagnostics.iter().filter(|found| found.severity == Severity::Error).all(|found| OF_AUTHORITY.contains(&found.code));
     let status = if all_of_authority { crate::exit_status::ExitStatus::Refused } else { crate::exit_status::ExitStatus::Usage };
     Err(Failure::Findings { status, diagnostics })
 }
@@ -203,9 +270,25 @@ fn is_bound_to(site: &UseSite<'_>, targets: &BTreeSet<&str>) -> bool {
 
 /// The targets, and the names of those with mistakes.
 fn read_targets<'a>(runbook: &'a Runbook, folder: Folder<'_>, diagnostics: &mut Diagnostics) -> (Targets, BTreeSet<&'a str>) {
+    let (targets, wrong) = read_each(&runbook.targets, folder, diagnostics);
+    let secrets: Vec<_> = runbook.secrets.iter().map(|secret| secret.name.name.as_str()).collect();
+    targets.check_references(&secrets, diagnostics);
+    (targets, wrong)
+}
+
+/// Reports what is wrong with a file of targets and secrets by itself. Which secrets its targets may name depends on the runbook.
+pub fn check_shared(file: &Path, shared: &Shared, diagnostics: &mut Diagnostics) -> Result<(), Failure> {
+    let file = RunbookFile::locate(file)?;
+    let Some(folder) = Folder::new(file.folder(), &runbook_runtime::follow_links) else { return Ok(()) };
+    read_each(&shared.targets, folder, diagnostics);
+    diagnostics.extend(shared.secrets.iter().filter_map(|secret| crate::operate::source_of(secret).err()));
+    Ok(())
+}
+
+fn read_each<'a>(entries: &'a [TargetEntry], folder: Folder<'_>, diagnostics: &mut Diagnostics) -> (Targets, BTreeSet<&'a str>) {
     let mut targets = Targets::default();
     let mut wrong = BTreeSet::new();
-    for entry in &runbook.targets {
+    for entry in entries {
         let mut found = Diagnostics::default();
         targets.add(&entry.name, &entry.source, &entry.table, folder, &mut found);
         if found.has_errors() {
@@ -213,8 +296,6 @@ fn read_targets<'a>(runbook: &'a Runbook, folder: Folder<'_>, diagnostics: &mut 
         }
         diagnostics.extend(found);
     }
-    let secrets: Vec<_> = runbook.secrets.iter().map(|secret| secret.name.name.as_str()).collect();
-    targets.check_references(&secrets, diagnostics);
     (targets, wrong)
 }
 

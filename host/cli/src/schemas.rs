@@ -15,6 +15,12 @@ pub enum FileKind {
     Boundary,
     /// trust.toml: whose signatures are accepted
     Trust,
+    /// A file of targets and secrets, which runbooks include or take by --env
+    Targets,
+    /// waivers.toml: checks that are not made for a while
+    Waivers,
+    /// settings.toml: the settings of a host
+    Settings,
     /// What `runbook audit --format json` prints
     Audit,
     /// What `runbook report --format json` prints
@@ -28,6 +34,9 @@ pub fn schema(file: FileKind) -> Json {
     match file {
         FileKind::Runbook => published(include_str!("../../../schema/runbook.v1.json")),
         FileKind::Suite => published(include_str!("../../../schema/suite.v1.json")),
+        FileKind::Targets => targets(),
+        FileKind::Waivers => published(include_str!("../../../schema/waivers.v1.json")),
+        FileKind::Settings => published(include_str!("../../../schema/settings.v1.json")),
         FileKind::Audit => published(include_str!("../../../schema/audit.v1.json")),
         FileKind::Plugin => runbook_authority::schema::plugin(),
         FileKind::Boundary => runbook_authority::schema::boundary(),
@@ -39,6 +48,20 @@ pub fn schema(file: FileKind) -> Json {
 
 fn published(text: &str) -> Json {
     serde_json::from_str(text).expect("a published schema is JSON, which a test checks")
+}
+
+/// The part of a runbook that may stand in a file of targets.
+fn targets() -> Json {
+    let mut schema = schema(FileKind::Runbook);
+    let own = ["format", "targets", "secrets"].map(|key| (key.to_owned(), schema["properties"][key].take()));
+    schema["properties"] = Json::Object(own.into_iter().collect());
+    schema["title"] = "targets, format 1".into();
+    schema["description"] = "Targets and secrets that runbooks include, or take by `--env NAME` from `targets.NAME.toml`. Put `#:schema schema/targets.v1.json` on its first line.".into();
+    schema["required"] = vec!["format"].into();
+    if let Some(entries) = schema.as_object_mut() {
+        entries.remove("anyOf");
+    }
+    schema
 }
 
 /// What a schema says of a key.

@@ -199,13 +199,13 @@ impl Brake {
         self.cancel.level() != CancelLevel::None
     }
 
-    /// Waits; `false` if it was pulled meanwhile.
-    pub async fn sleep(&self, pause: Duration) -> bool {
+    /// Waits as long as somebody wants to know; `false` if it was pulled meanwhile, or if nobody does any more.
+    pub async fn sleep_while(&self, pause: Duration, is_wanted: impl Fn() -> bool) -> bool {
         let end = tokio::time::Instant::now() + pause;
-        while tokio::time::Instant::now() < end && !self.is_pulled() {
+        while tokio::time::Instant::now() < end && !self.is_pulled() && is_wanted() {
             tokio::time::sleep_until(end.min(tokio::time::Instant::now() + SLICE)).await;
         }
-        !self.is_pulled()
+        !self.is_pulled() && is_wanted()
     }
 
     /// How the program ends if it was pulled.

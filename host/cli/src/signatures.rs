@@ -143,7 +143,7 @@ pub fn sign(file: &Path, key: &Path) -> Result<ExitStatus, Failure> {
     })?;
     let bytes = std::fs::read(file).map_err(|error| Failure::usage(format!("`{}` cannot be read: {error}", file.display())))?;
     // What is signed is a plugin, and not any bytes that somebody was sent.
-    let inspected = inspect(bytes).map_err(Failure::refused)?;
+    let inspected = inspect(bytes).map_err(|error| crate::plugins::unusable(&file.display().to_string(), &error))?;
     let path = signature_path(file);
     files::write_public(&path, key.sign(&inspected.digest).render().as_bytes()).map_err(Failure::usage)?;
     ui::note(&format!("signed {} {} ({})", inspected.manifest.name, inspected.manifest.version, inspected.digest));
@@ -154,7 +154,7 @@ pub fn sign(file: &Path, key: &Path) -> Result<ExitStatus, Failure> {
 /// `runbook plugin verify`
 pub fn verify(context: &Context, file: &Path) -> Result<ExitStatus, Failure> {
     let bytes = std::fs::read(file).map_err(|error| Failure::usage(format!("`{}` cannot be read: {error}", file.display())))?;
-    let inspected = inspect(bytes).map_err(Failure::refused)?;
+    let inspected = inspect(bytes).map_err(|error| crate::plugins::unusable(&file.display().to_string(), &error))?;
     let trust = TrustFiles::load(context)?;
     let name = &inspected.manifest.name;
     match trust.keys(name, &inspected.digest, read(file)?.as_ref()) {

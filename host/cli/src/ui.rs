@@ -63,6 +63,17 @@ pub fn text(text: &str) -> Result<(), Failure> {
     }
 }
 
+/// Writes text for people to stdout, each line in the colour that is wanted for it, by the code of the terminal.
+pub fn coloured_text(text: &str, color: Color, code: impl Fn(&str) -> &'static str) -> Result<(), Failure> {
+    let fitted = columns(std::io::stdout()).map_or_else(|| text.to_owned(), |columns| runbook_report::fit(text, columns));
+    let mut painted = Painted::default();
+    for line in runbook_text::lines(&fitted).lines() {
+        painted.push(line, code(line), color);
+        painted.push("\n", "", Color::Off);
+    }
+    raw_data(painted.0.as_bytes())
+}
+
 /// Whether stdout is a terminal, so that a person reads it.
 pub fn is_shown() -> bool {
     std::io::stdout().is_terminal()
@@ -186,6 +197,16 @@ pub fn is_read() -> bool {
     !SCREEN.is_gone()
 }
 
+/// Whether somebody may still read stdout: it is no pipe whose other end was closed.
+pub fn has_reader() -> bool {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    let stdout = std::io::stdout();
+    let mut asked = [PollFd::new(&stdout, PollFlags::empty())];
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    // What cannot be asked is taken for read: the next write tells.
+    poll(&mut asked, Some(&now)).is_err() || !asked[0].revents().contains(PollFlags::ERR)
+}
+
 /// Shows a failure.
 pub fn failure(context: Option<&Context>, failure: &Failure) {
     let color = Color::from(context.is_some_and(|context| context.color_stderr));
@@ -221,8 +242,12 @@ pub fn render_diagnostics(diagnostics: &Diagnostics, color: Color) -> Painted {
         Color::On => GraphicalTheme::unicode(),
         Color::Off => GraphicalTheme::unicode_nocolor(),
     };
-    let handler =
-        GraphicalReportHandler::new_themed(theme).with_width(columns(std::io::stderr()).map_or(WIDE, |found| found.min(WIDE)));
+    // A name such as `prod.age#orders-db` is copied: lines are broken at spaces only.
+    let handler = GraphicalReportHandler::new_themed(theme)
+        .with_width(columns(std::io::stderr()).map_or(WIDE, |found| found.min(WIDE)))
+        .with_break_words(false)
+        .with_word_separator(textwrap::WordSeparator::AsciiSpace)
+        .with_word_splitter(textwrap::WordSplitter::NoHyphenation);
     let mut text = String::new();
     for diagnostic in diagnostics.iter() {
         let source = runbook_text::snippet(&diagnostic.source.quotable()).into_owned();

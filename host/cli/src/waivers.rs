@@ -3,7 +3,7 @@
 use crate::failure::Failure;
 use crate::runbook_file::RunbookFile;
 use crate::{text_file, writable};
-use runbook_document::{Diagnostics, Node, Reader, Source, suggestion};
+use runbook_document::{Diagnostic, Diagnostics, Located, Node, Reader, Source, suggestion};
 use runbook_engine::{Runbook, Section};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -41,18 +41,25 @@ impl Waivers {
     pub fn read(source: Option<&Arc<Source>>, suite: &Runbook) -> Result<Self, Failure> {
         let Some(source) = source else { return Ok(Self::default()) };
         let mut diagnostics = Diagnostics::default();
-        let Some(table) = runbook_document::parse(source, &mut diagnostics) else { return Err(Failure::findings(diagnostics)) };
-        let mut reader = Reader::new(source, &table, "the waivers", &mut diagnostics);
+        let entries = Self::entries(source, &mut diagnostics);
+        let found = entries.into_iter().filter_map(|entry| entry.of(suite, source, &mut diagnostics)).collect();
+        if diagnostics.has_errors() {
+            return Err(Failure::findings(diagnostics));
+        }
+        Ok(Self(found))
+    }
+
+    /// All that a file waives, of whatever suite.
+    pub fn entries(source: &Arc<Source>, diagnostics: &mut Diagnostics) -> Vec<Entry> {
+        let Some(table) = runbook_document::parse(source, diagnostics) else { return Vec::new() };
+        let mut reader = Reader::new(source, &table, "the waivers", diagnostics);
         if let Some(format) = reader.required::<u32>("format").filter(|format| format.value != 1) {
             let message = format!("format {} of waivers is not known; this host reads format 1", format.value);
             reader.error("E0234", format.span, message, "unknown format");
         }
-        let found = reader.each("waiver", "waiver", |reader| read_one(reader, suite));
+        let found = reader.each("waiver", "waiver", read_one);
         reader.finish();
-        if diagnostics.has_errors() {
-            return Err(Failure::findings(diagnostics));
-        }
-        Ok(Self(found.into_iter().collect()))
+        found
     }
 
     /// Whether a check is made on a day (`2026-11-21`).
@@ -78,8 +85,32 @@ pub fn source(suite: &RunbookFile) -> Result<Option<Arc<Source>>, Failure> {
     Ok(Some(Source::new(shown.display().to_string(), text)))
 }
 
-/// One waiver; `None` if it is for another suite, or wrong, which is reported.
-fn read_one(reader: &mut Reader<'_>, suite: &Runbook) -> Option<(String, Waiver)> {
+/// One waiver as it is written.
+#[derive(Debug)]
+pub struct Entry {
+    suite: String,
+    check: Located<String>,
+    waiver: Waiver,
+}
+
+impl Entry {
+    /// The check of this suite that it waives; `None` if it is for another suite, or if there is no such check, which is reported.
+    fn of(self, suite: &Runbook, source: &Arc<Source>, diagnostics: &mut Diagnostics) -> Option<(String, Waiver)> {
+        if self.suite != suite.name.value {
+            return None;
+        }
+        let known: Vec<&str> = suite.section(Section::Check).map(|check| check.id.value.as_str()).collect();
+        if known.contains(&self.check.value.as_str()) {
+            return Some((self.check.value, self.waiver));
+        }
+        let message = format!("suite `{}` has no check `{}`", self.suite, self.check.value);
+        let diagnostic = Diagnostic::error("E0234", source, self.check.span.clone(), message).label("unknown");
+        diagnostics.push(diagnostic.help(suggestion(&self.check.value, &known)));
+        None
+    }
+}
+
+fn read_one(reader: &mut Reader<'_>) -> Option<Entry> {
     let of = reader.required::<String>("suite");
     let check = reader.required::<String>("check");
     let reason = reader.required::<String>("reason");
@@ -89,17 +120,7 @@ fn read_one(reader: &mut Reader<'_>, suite: &Runbook) -> Option<(String, Waiver)
         reader.error("E0234", reason.span, "a waiver without a reason is none", "say why");
         return None;
     }
-    if of.value != suite.name.value {
-        return None;
-    }
-    let known: Vec<&str> = suite.section(Section::Check).map(|check| check.id.value.as_str()).collect();
-    if !known.contains(&check.value.as_str()) {
-        let help = suggestion(&check.value, &known);
-        let message = format!("suite `{}` has no check `{}`", of.value, check.value);
-        reader.error_with_help("E0234", check.span, message, "unknown", help);
-        return None;
-    }
-    Some((check.value, Waiver { reason: reason.value, expires }))
+    Some(Entry { suite: of.value, check, waiver: Waiver { reason: reason.value, expires } })
 }
 
 fn read_date(reader: &mut Reader<'_>) -> Option<String> {

@@ -94,7 +94,7 @@ impl FromNode for ByteSize {
 }
 
 impl FromNode for Table {
-    const EXPECTED: &'static str = "a table";
+    const EXPECTED: &'static str = "a table such as `{ key = \"value\" }`";
     fn from_node(node: &Node) -> Option<Self> {
         if let Value::Table(table) = &node.value { Some(table.clone()) } else { None }
     }
@@ -208,7 +208,8 @@ impl<'a> Reader<'a> {
         for (name, node) in &table.value.entries {
             let Value::Table(inner) = &node.value else {
                 let message = format!("{noun} `{}` must be a table, not {}", name.name, describe(node));
-                self.error("E0203", node.span.clone(), message, "wrong type");
+                let help = format!("write `[{key}.{}]` and its keys below", name.name);
+                self.error_with_help("E0203", node.span.clone(), message, "wrong type", help);
                 continue;
             };
             let mut reader = Reader::new(self.source, inner, format!("{noun} `{}`", name.name), self.diagnostics);
@@ -221,6 +222,13 @@ impl<'a> Reader<'a> {
 
     /// Each table of an array of tables such as `[[step]]`.
     pub fn each<T>(&mut self, key: &'static str, noun: &str, mut read: impl FnMut(&mut Reader<'_>) -> Option<T>) -> Vec<T> {
+        if let Some(node @ Node { value: Value::Table(_), .. }) = self.table.get(key) {
+            self.known.push(key);
+            let message = format!("`{key}` of {} must be a list of tables, not one table", self.subject);
+            let help = format!("write `[[{key}]]`, with two brackets, before each {noun}");
+            self.error_with_help("E0203", node.span.clone(), message, "one table", help);
+            return Vec::new();
+        }
         let Some(tables) = self.optional::<Vec<Table>>(key) else { return Vec::new() };
         let mut values = Vec::new();
         for (index, table) in tables.value.iter().enumerate() {

@@ -48,7 +48,7 @@ pub use lease_watch::LeaseWatch;
 pub use model::{Runbook, UseSite};
 pub use operate::*;
 pub use params::{Params, resolve_params};
-pub use parse::{Loader, parse};
+pub use parse::{Loader, Shared, parse, parse_leniently, parse_shared};
 pub use plan::*;
 pub use range::Range;
 pub use retry_run::{RetryError, retry_of};

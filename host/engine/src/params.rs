@@ -71,7 +71,19 @@ fn value_of(runbook: &Runbook, param: &Param, set: &[(String, String)]) -> Resul
     let message = format!("parameter `{name}` is required");
     let diagnostic = Diagnostic::error("E0215", runbook.source(), param.name.span.clone(), message);
     let about = param.help.as_ref().map(|help| format!(" ({help})")).unwrap_or_default();
-    Err(Box::new(diagnostic.label("has no value").help(format!("add `--set {name}={}`{about}", param.kind.example()))))
+    Err(Box::new(diagnostic.label("has no value").help(format!("add `--set {name}={}`{about}", example(param)))))
+}
+
+/// A value that the parameter takes, if one is at hand.
+fn example(param: &Param) -> String {
+    let limits = [&param.min, &param.max].into_iter().flatten();
+    let of_limits = limits.map(|limit| limit.as_str().map_or_else(|| limit.to_string(), str::to_owned));
+    let candidates = std::iter::once(param.kind.example().to_owned()).chain(param.choices.iter().cloned()).chain(of_limits);
+    let mut fitting = candidates.filter(|text| parse_param_text(param, text).is_ok() && !text.contains(' '));
+    fitting.next().unwrap_or_else(|| match &param.pattern {
+        Some(pattern) => format!("…`, a value that matches `{}", pattern.value),
+        None => "…".to_owned(),
+    })
 }
 
 /// What is done about a value that is a template.

@@ -1,13 +1,14 @@
 //! What a suite of checks found, for people, for CI and for monitoring.
 
-use crate::junit::{Case, Ended, document};
+pub use crate::junit::Warnings;
+use crate::junit::{Case, Ended, document, inner_cases};
 use crate::line::counted;
 use crate::printed::{one_line, push_line};
 use crate::summary::{StepState, StepSummary};
 use crate::table::table;
 use jiff::Timestamp;
 use runbook_document::format_duration;
-use runbook_engine::{Measurement, Outcome, Range};
+use runbook_engine::{Case as SmokeCase, Measurement, Outcome, Range};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -73,6 +74,9 @@ pub struct CheckResult {
     pub duration_ms: u64,
     /// Numbers.
     pub measurements: Vec<Measurement>,
+    /// The cases of a smoke test.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub cases: Vec<SmokeCase>,
 }
 
 impl CheckResult {
@@ -104,6 +108,7 @@ impl CheckResult {
             summary: step.summary.clone(),
             duration_ms: step.duration_ms,
             measurements: step.measurements.clone(),
+            cases: step.cases.clone(),
         }
     }
 }
@@ -118,6 +123,7 @@ impl CheckResult {
             summary: format!("waived until {until}: {reason}"),
             duration_ms: 0,
             measurements: Vec::new(),
+            cases: Vec::new(),
         }
     }
 }
@@ -129,6 +135,8 @@ pub struct Checks {
     pub at: Timestamp,
     /// In file order.
     pub results: Vec<CheckResult>,
+    /// What a warning is where only passed and failed are known.
+    pub warnings: Warnings,
 }
 
 impl Checks {
@@ -245,36 +253,45 @@ fn as_table(checks: &Checks) -> String {
         let (_, word, sign, _) = result.health.row();
         vec![format!("{sign} {}", result.check), (*word).to_owned(), took(result), result.suite.clone(), result.summary.clone()]
     };
-    let rows: Vec<_> = checks.results.iter().map(row).collect();
+    let heading = ["check", "state", "time", "suite", "what was seen"].map(str::to_owned).to_vec();
+    let rows: Vec<_> = std::iter::once(heading).chain(checks.results.iter().map(row)).collect();
     runbook_text::printed(&format!("{}\n\n{}\n", table(&rows), counts(checks))).into_owned()
 }
 
+/// How a check ended where only passed and failed are known.
+fn ended(result: &CheckResult, warnings: Warnings) -> Ended {
+    let why = format!("{}: {}", result.health.word(), result.summary);
+    let of = |outcome| Ended::of(outcome, &why, warnings);
+    match result.health {
+        Health::Healthy => of(Outcome::Pass),
+        Health::Skipped => Ended::Skipped(result.summary.clone()),
+        Health::Warning => of(Outcome::Warn),
+        Health::Critical => of(Outcome::Fail),
+        Health::Unknown => of(Outcome::Unknown),
+    }
+}
+
 fn as_junit(checks: &Checks) -> String {
-    let case = |result: &CheckResult| Case {
-        class: result.suite.clone(),
-        name: result.check.clone(),
-        duration_ms: result.duration_ms,
-        ended: {
-            let why = format!("{}: {}", result.health.word(), result.summary);
-            match result.health {
-                Health::Healthy => Ended::of(Outcome::Pass, &why),
-                Health::Skipped => Ended::Skipped(result.summary.clone()),
-                Health::Warning => Ended::of(Outcome::Warn, &why),
-                Health::Critical => Ended::of(Outcome::Fail, &why),
-                Health::Unknown => Ended::of(Outcome::Unknown, &why),
-            }
-        },
+    let cases = |result: &CheckResult| {
+        let own = Case {
+            class: result.suite.clone(),
+            name: result.check.clone(),
+            duration_ms: result.duration_ms,
+            ended: ended(result, checks.warnings),
+        };
+        let class = format!("{}.{}", result.suite, result.check);
+        std::iter::once(own).chain(inner_cases(&class, &result.cases, checks.warnings))
     };
-    let cases: Vec<_> = checks.results.iter().map(case).collect();
+    let cases: Vec<_> = checks.results.iter().flat_map(cases).collect();
     document("checks", checks.at, None, &cases)
 }
 
 fn as_tap(checks: &Checks) -> String {
     let mut text = format!("TAP version 13\n1..{}\n", checks.results.len());
     for (index, result) in checks.results.iter().enumerate() {
-        let good = match result.health {
-            Health::Healthy | Health::Skipped | Health::Warning => "ok",
-            Health::Unknown | Health::Critical => "not ok",
+        let good = match ended(result, checks.warnings) {
+            Ended::Good | Ended::Skipped(_) => "ok",
+            Ended::Failed(_) | Ended::Unknown(_) => "not ok",
         };
         let said = format!("{}/{}: {}, {}", result.suite, result.check, result.health.word(), result.summary);
         // `#` begins a directive.
@@ -357,11 +374,19 @@ mod tests {
             crit: None,
         }];
         let summary = summary.to_owned();
-        CheckResult { suite: "s".to_owned(), check: check.to_owned(), health, summary, duration_ms: 1_250, measurements }
+        CheckResult {
+            suite: "s".to_owned(),
+            check: check.to_owned(),
+            health,
+            summary,
+            duration_ms: 1_250,
+            measurements,
+            cases: Vec::new(),
+        }
     }
 
     fn checks(results: Vec<CheckResult>) -> Checks {
-        Checks { at: "2026-01-02T03:04:05Z".parse().expect("a time"), results }
+        Checks { at: "2026-01-02T03:04:05Z".parse().expect("a time"), results, warnings: Warnings::Fail }
     }
 
     fn hostile() -> Checks {
@@ -395,6 +420,21 @@ mod tests {
         assert_eq!(lines[0], "CRITICAL - 1 healthy, 1 unknown, 1 critical | 'a/lag'=1.5s;1; 'b/lag'=1.5s;1; 'c/lag'=1.5s;1;");
         assert_eq!(lines.len(), 4);
         assert!(!lines[2].contains('|'), "{text}");
+    }
+
+    #[test]
+    fn where_only_passed_and_failed_are_known_a_warning_is_what_it_is_to_the_exit_code() {
+        for (warnings, tap, failures) in [(Warnings::Fail, "not ok 1 - ", 2), (Warnings::Pass, "ok 1 - ", 0)] {
+            let mut warned = result("a", Health::Warning, "slow");
+            let case = SmokeCase { name: "pay".to_owned(), outcome: Outcome::Warn, detail: "slow".to_owned(), duration_ms: 5 };
+            warned.cases = vec![case];
+            let found = Checks { warnings, ..checks(vec![warned]) };
+            let text = CheckFormat::Tap.render(&found);
+            assert_eq!(text.lines().nth(2).map(|line| line.starts_with(tap)), Some(true), "{text}");
+            let junit = CheckFormat::Junit.render(&found);
+            assert!(junit.contains(&format!("tests=\"2\" skipped=\"0\" errors=\"0\" failures=\"{failures}\"")), "{junit}");
+            assert!(junit.contains("name=\"pay\" classname=\"s.a\""), "each case of a smoke test is a test case: {junit}");
+        }
     }
 
     #[test]

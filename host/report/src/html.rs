@@ -68,7 +68,7 @@ fn push_facts(page: &mut String, summary: &Summary) {
         ("started", moment(summary.started)),
     ];
     facts.extend(summary.ended.map(|ended| ("ended", moment(ended))));
-    facts.push(("took", format_duration(summary.duration())));
+    facts.push(("duration", summary.lasted()));
     facts.extend(summary.environment.clone().map(|environment| ("environment", environment)));
     facts.extend(summary.retry_of.clone().map(|run| ("tries again", run)));
     facts.extend(summary.window.clone().map(|window| ("window", window)));

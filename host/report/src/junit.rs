@@ -3,7 +3,7 @@
 use crate::printed::one_line;
 use crate::summary::{Standing, StepState, StepSummary, Summary};
 use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
-use runbook_engine::Outcome;
+use runbook_engine::{Case as SmokeCase, Outcome};
 use std::time::Duration;
 
 /// How a test case ended.
@@ -21,11 +21,11 @@ pub(crate) enum Ended {
 
 impl Ended {
     /// The one mapping from what a check found.
-    pub(crate) fn of(outcome: Outcome, why: &str) -> Self {
-        match outcome {
-            Outcome::Pass => Self::Good,
-            Outcome::Warn | Outcome::Fail => Self::Failed(why.to_owned()),
-            Outcome::Unknown => Self::Unknown(why.to_owned()),
+    pub(crate) fn of(outcome: Outcome, why: &str, warnings: Warnings) -> Self {
+        match (outcome, warnings) {
+            (Outcome::Pass, _) | (Outcome::Warn, Warnings::Pass) => Self::Good,
+            (Outcome::Warn, Warnings::Fail) | (Outcome::Fail, _) => Self::Failed(why.to_owned()),
+            (Outcome::Unknown, _) => Self::Unknown(why.to_owned()),
         }
     }
 
@@ -44,6 +44,15 @@ impl Ended {
         status.set_message(one_line(why)).set_description(one_line(why));
         status
     }
+}
+
+/// What a warning is where only passed and failed are known: what it is to the exit code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Warnings {
+    /// It passes: a run succeeds with warnings, and so do checks with `--fail-on critical`.
+    Pass,
+    /// It fails: checks, unless somebody said otherwise.
+    Fail,
 }
 
 /// One test case.
@@ -108,11 +117,17 @@ fn step_cases(step: &StepSummary) -> Vec<Case> {
         StepState::Succeeded | StepState::Warned => Ended::Good,
     };
     let own = Case { class: step.uses.clone(), name: step.id.clone(), duration_ms: step.duration_ms, ended };
-    let inner = step.cases.iter().map(|case| Case {
-        class: format!("{}.{}", step.uses, step.id),
+    let class = format!("{}.{}", step.uses, step.id);
+    std::iter::once(own).chain(inner_cases(&class, &step.cases, Warnings::Pass)).collect()
+}
+
+/// The cases of a smoke test.
+pub(crate) fn inner_cases(class: &str, cases: &[SmokeCase], warnings: Warnings) -> Vec<Case> {
+    let case = |case: &SmokeCase| Case {
+        class: class.to_owned(),
         name: case.name.clone(),
         duration_ms: case.duration_ms,
-        ended: Ended::of(case.outcome, &case.detail),
-    });
-    std::iter::once(own).chain(inner).collect()
+        ended: Ended::of(case.outcome, &case.detail, warnings),
+    };
+    cases.iter().map(case).collect()
 }

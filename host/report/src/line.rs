@@ -73,7 +73,7 @@ pub fn lines(summary: &Summary, record: &Record) -> Vec<Line> {
         RunEvent::GroupBegan { step, .. } => vec![line(Tone::Dim, format!("  · {step}: begins"))],
         RunEvent::ItemsEnded { step, result, .. } => items_ended(summary, step, result),
         RunEvent::ApprovalAsked { step, proposal, .. } => asked(summary, step, proposal),
-        RunEvent::ManualAsked { step, instructions } => by_hand(summary, step, instructions),
+        RunEvent::ManualAsked { step, instructions, options } => by_hand(summary, step, instructions, options),
         RunEvent::ManualAnswered { step, by, .. } => vec![line(Tone::Good, format!("  ✓ {step}: answered by {by}"))],
         RunEvent::ApprovalGiven { step, by, verdict, .. } => vec![match verdict {
             ApprovalVerdict::Approved => line(Tone::Good, format!("  ✓ {step}: approved by {by}")),
@@ -159,12 +159,18 @@ fn asked(summary: &Summary, step: &StepId, proposal: &Proposal) -> Vec<Line> {
 }
 
 /// What a person is to do, and how to say that it is done.
-fn by_hand(summary: &Summary, step: &StepId, instructions: &str) -> Vec<Line> {
+fn by_hand(summary: &Summary, step: &StepId, instructions: &str, options: &[String]) -> Vec<Line> {
     let mut lines = vec![line(Tone::Warning, format!("  ? {step}: a person must do this{}", title_of(summary, step)))];
     lines.extend(instructions.lines().map(|text| line(Tone::Plain, format!("      | {text}"))));
     let step = runbook_text::argument(step.as_str());
-    lines.push(line(Tone::Plain, format!("      then `runbook answer {} {step}`", short(&summary.run))));
+    lines.push(line(Tone::Plain, format!("      then {}", answer(short(&summary.run), &step, options))));
     lines
+}
+
+/// The command that says that a person has done a step.
+pub(crate) fn answer(run: &str, step: &str, options: &[String]) -> String {
+    let words: Vec<&str> = [run, step].into_iter().chain(options.iter().map(String::as_str)).collect();
+    format!("`runbook answer {}`", words.join(" "))
 }
 
 /// `: Move the address`, if the step is called something else than its id.

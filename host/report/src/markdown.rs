@@ -18,7 +18,7 @@ pub(crate) fn render(summary: &Summary) -> String {
         let _ = writeln!(text, "Next: {}.\n", with_commands(next));
     }
     let _ = writeln!(text, "- run `{}`, runbook {}, by {}", summary.run, code(&summary.name), escape(&summary.operator));
-    let _ = writeln!(text, "- started {}, took {}", summary.started, format_duration(summary.duration()));
+    let _ = writeln!(text, "- started {}, {}", summary.started, summary.lasted());
     for (name, value) in &summary.params {
         let _ = writeln!(text, "- {} = {}", escape(name), code(&value_text(value)));
     }

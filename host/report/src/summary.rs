@@ -150,6 +150,8 @@ pub struct StepSummary {
     pub cases: Vec<Case>,
     /// What a person is asked to do, all lines of it.
     pub instructions: Option<String>,
+    /// The options of `runbook answer` that say that it is done.
+    pub answer_options: Vec<String>,
     /// One line: what came of its undo.
     pub undo: Option<String>,
     /// The log of its last attempt.
@@ -286,6 +288,17 @@ impl Summary {
             }
         }
         self.execution = execution;
+    }
+
+    /// How long it took, in the words that hold for how it stands: `took 5 s`, `for 5 s until now`, `interrupted after 5 s`.
+    pub fn lasted(&self) -> String {
+        let duration = runbook_document::format_duration(self.duration());
+        match &self.execution {
+            Execution::Unknown => format!("took {duration}"),
+            Execution::By(_) => format!("for {duration} until now"),
+            Execution::StandsStill { .. } => format!("stands still after {duration}"),
+            Execution::Nobody => format!("interrupted after {duration}"),
+        }
     }
 
     /// How long it took, or takes until now.
@@ -435,7 +448,7 @@ impl Summary {
                 self.steps.iter_mut().for_each(StepSummary::pause);
                 self.paused = Some(pause_text(reason));
                 self.pause = Some(reason.clone());
-                self.to_continue = Some(way_on(reason, crate::line::short(&self.run)));
+                self.to_continue = Some(self.way_on(reason));
             }
             RunEvent::RunEnded { end, cause, took_ms } => {
                 self.executed.end(*took_ms, record.at);
@@ -472,6 +485,38 @@ impl Summary {
                 if let Some(step) = self.place(step).map(|place| &mut self.steps[place]) {
                     step.fold(&record.event);
                 }
+            }
+        }
+    }
+
+    /// What the operator does about it, with the commands to type.
+    fn way_on(&self, reason: &PauseReason) -> String {
+        let run = crate::line::short(&self.run);
+        let resume = format!("`runbook resume {run}`");
+        match reason {
+            PauseReason::UnknownOutcome { steps } => {
+                let step = steps.first().map_or("STEP", StepId::as_str);
+                let decided = |how: &str| format!("--decide {}", runbook_text::argument(&format!("{step}={how}")));
+                let (skip, retry, fail) = (decided("skip"), decided("retry"), decided("fail"));
+                let each = if steps.len() > 1 { "; the others likewise" } else { "" };
+                format!(
+                    "look whether it did, then say so: `runbook resume {run} {skip}` (it did), `{retry}` (it did not) or `{fail}`{each}"
+                )
+            }
+            PauseReason::Approval { steps } => {
+                let step = first_of(steps);
+                format!("`runbook approve {run} {step}` or `runbook reject {run} {step} --reason WHY`; then {resume}")
+            }
+            PauseReason::Manual { steps } => {
+                let step = first_of(steps);
+                let options = steps.first().and_then(|step| self.step(step)).map_or(&[][..], |step| &step.answer_options);
+                format!("when it is done, {}; then {resume}", crate::line::answer(run, &step, options))
+            }
+            PauseReason::Guard { .. }
+            | PauseReason::LeaseLost { .. }
+            | PauseReason::OutsideWindow { .. }
+            | PauseReason::Interrupted => {
+                format!("continue with {resume}")
             }
         }
     }
@@ -603,6 +648,7 @@ impl StepSummary {
             measurements: Vec::new(),
             cases: Vec::new(),
             instructions: None,
+            answer_options: Vec::new(),
             undo: None,
             logs: Vec::new(),
             change: Change::default(),
@@ -647,7 +693,7 @@ impl StepSummary {
                 self.effects.clone_from(&proposal.effects);
                 self.summary = format!("would: {}", proposal.summary);
             }
-            RunEvent::ManualAsked { instructions, .. } => {
+            RunEvent::ManualAsked { instructions, options, .. } => {
                 self.state = StepState::WaitingForPerson;
                 instructions
                     .lines()
@@ -656,6 +702,7 @@ impl StepSummary {
                     .trim()
                     .clone_into(&mut self.summary);
                 self.instructions = Some(instructions.clone());
+                self.answer_options.clone_from(options);
             }
             RunEvent::ManualAnswered { by, values, .. } => {
                 self.approved_by.push(by.clone());
@@ -971,36 +1018,6 @@ pub fn cause_text(cause: &Cause) -> String {
 /// The first of the steps, as an argument of a command.
 fn first_of(steps: &[StepId]) -> Cow<'_, str> {
     runbook_text::argument(steps.first().map_or("STEP", StepId::as_str))
-}
-
-/// What the operator does about it, with the commands to type.
-fn way_on(reason: &PauseReason, run: &str) -> String {
-    let resume = format!("`runbook resume {run}`");
-    match reason {
-        PauseReason::UnknownOutcome { steps } => {
-            let step = steps.first().map_or("STEP", StepId::as_str);
-            let decided = |how: &str| format!("--decide {}", runbook_text::argument(&format!("{step}={how}")));
-            let (skip, retry, fail) = (decided("skip"), decided("retry"), decided("fail"));
-            let each = if steps.len() > 1 { "; the others likewise" } else { "" };
-            format!(
-                "look whether it did, then say so: `runbook resume {run} {skip}` (it did), `{retry}` (it did not) or `{fail}`{each}"
-            )
-        }
-        PauseReason::Approval { steps } => {
-            let step = first_of(steps);
-            format!("`runbook approve {run} {step}` or `runbook reject {run} {step} --reason WHY`; then {resume}")
-        }
-        PauseReason::Manual { steps } => {
-            let step = first_of(steps);
-            format!("when it is done, `runbook answer {run} {step}`; then {resume}")
-        }
-        PauseReason::Guard { .. }
-        | PauseReason::LeaseLost { .. }
-        | PauseReason::OutsideWindow { .. }
-        | PauseReason::Interrupted => {
-            format!("continue with {resume}")
-        }
-    }
 }
 
 /// What a run waits for: `pausing: waiting for `x`, 40 s of at most 5m`.

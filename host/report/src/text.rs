@@ -44,13 +44,7 @@ fn head(summary: &Summary) -> String {
         format!("run {}", short(&summary.run)),
         format!("started {} by {}", summary.started.strftime("%Y-%m-%d %H:%M:%S UTC"), summary.operator),
     ];
-    let took = format_duration(summary.duration());
-    parts.push(match &summary.execution {
-        Execution::Unknown => format!("took {took}"),
-        Execution::By(_) => format!("for {took} until now"),
-        Execution::StandsStill { .. } => format!("stands still after {took}"),
-        Execution::Nobody => format!("interrupted after {took}"),
-    });
+    parts.push(summary.lasted());
     if let Some(environment) = &summary.environment {
         parts.push(format!("environment {environment}"));
     }

@@ -143,7 +143,7 @@ impl Timeline {
                     self.end(Some(step), at, SpanEnd::Failed, &format!("rejected by {by}: {reason}"));
                 }
             },
-            RunEvent::ManualAsked { step, instructions } => {
+            RunEvent::ManualAsked { step, instructions, .. } => {
                 self.begin(Some(step), Activity::Person, at);
                 self.say(step, instructions.lines().next().unwrap_or_default());
             }

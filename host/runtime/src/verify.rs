@@ -165,6 +165,9 @@ impl fmt::Display for Import {
     }
 }
 
+/// So many reasons are shown. A component of a foreign toolchain has hundreds, which all say the same.
+const SHOWN: usize = 5;
+
 /// A component that is refused, with every reason.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VerifyError {
@@ -177,11 +180,14 @@ pub struct VerifyError {
 impl fmt::Display for VerifyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "plugin `{}` is refused: ", self.plugin)?;
-        for (index, finding) in self.findings.iter().enumerate() {
+        for (index, finding) in self.findings.iter().take(SHOWN).enumerate() {
             let separator = if index == 0 { "" } else { "; " };
             write!(f, "{separator}{finding}")?;
         }
-        Ok(())
+        match self.findings.len().saturating_sub(SHOWN) {
+            0 => Ok(()),
+            more => write!(f, "; and {more} more such reasons: `runbook plugin inspect` lists all that it imports"),
+        }
     }
 }
 

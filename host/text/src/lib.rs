@@ -136,6 +136,10 @@ const COMMANDS: &[&str] = &["::", "##[", "##vso[", "##teamcity["];
 /// JSON that was written already: in its strings, characters that are not to be shown become escapes. It says the same to every
 /// program that reads it.
 pub fn json(text: &str) -> Cow<'_, str> {
+    // Only in a string can `#` stand, and there an escape is the same: no command of a CI service is left.
+    if text.contains("##") {
+        return Cow::Owned(json(&text.replace("##", "#\\u0023")).into_owned());
+    }
     if text.bytes().all(|byte| matches!(byte, b' '..=b'~' | b'\n')) {
         return Cow::Borrowed(text);
     }

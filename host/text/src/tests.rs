@@ -138,3 +138,13 @@ proptest! {
         prop_assert!(first_hidden(&shown).is_none(), "{:?}", shown);
     }
 }
+
+#[test]
+fn json_has_no_command_of_a_ci_service_and_says_the_same() {
+    for said in ["##[error]x", "### a ##vso[task.x]", "\\##teamcity[x]", "a # b"] {
+        let written = format!("{said:?}");
+        let shown = json(&written);
+        assert!(!shown.contains("##"), "{shown}");
+        assert_eq!(shown.replace("\\u0023", "#"), written);
+    }
+}

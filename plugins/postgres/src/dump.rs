@@ -77,7 +77,7 @@ impl Step for Dump {
             digest: written.digest,
         };
         Ok(Completion::changed(
-            format!("{} bytes in `{}`, {} before compression", output.size_bytes, output.file, output.dump_bytes),
+            format!("{} in `{}`, {} before compression", Size(output.size_bytes), output.file, Size(output.dump_bytes)),
             output,
         ))
     }

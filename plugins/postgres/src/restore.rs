@@ -38,7 +38,7 @@ impl Step for Restore {
 
     fn plan(_job: &Job, input: &Input) -> Result<Proposal> {
         let file = directory().stat(&input.file)?;
-        let summary = format!("run `{}` ({} bytes) against the database, all or nothing", input.file, file.size_bytes);
+        let summary = format!("run `{}` ({}) against the database, all or nothing", input.file, Size(file.size_bytes));
         Ok(Proposal::one(effect("process.run", "database", summary), Json::Null))
     }
 

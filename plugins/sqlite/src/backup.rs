@@ -50,7 +50,7 @@ impl Step for Backup {
 
     fn apply(_job: &Job, input: &Input, _proposal: &Proposal) -> Result<Completion<Output>> {
         let artifact = database().backup(slot!("directory"), &input.file)?;
-        let summary = format!("{} bytes in `{}`", artifact.size_bytes, artifact.path);
+        let summary = format!("{} in `{}`", Size(artifact.size_bytes), artifact.path);
         Ok(Completion::changed(summary, Output { file: artifact.path, size_bytes: artifact.size_bytes, digest: artifact.digest }))
     }
 

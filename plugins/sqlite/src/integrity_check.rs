@@ -1,5 +1,6 @@
 //! `sqlite:integrity-check`
 
+use crate::constraints::checks;
 use crate::database;
 use runbook_sdk::prelude::*;
 
@@ -17,6 +18,8 @@ pub(crate) struct Output {
     truncated: bool,
     /// Rows whose foreign key leads nowhere.
     broken_references: u64,
+    /// CHECK constraints that could not be compared with their rows, and why: one that calls a function of some program, for instance.
+    not_compared: Vec<String>,
 }
 
 /// SQLite itself stops here, and a table-valued pragma cannot be told another number.
@@ -27,14 +30,71 @@ pub(crate) fn check(_job: &Job, _input: Input) -> Result<Report<Output>> {
     let lines = found.iter().map(|row| row.get::<String>("line")).collect::<Result<Vec<_>>>()?;
     let references = database().query("select count(*) as n from pragma_foreign_key_check", &[])?;
     let broken = u64::try_from(references.first()?.get::<i64>("n")?).unwrap_or(0);
-    let problems: Vec<String> = lines.into_iter().filter(|line| line != "ok").collect();
-    let truncated = found.truncated || problems.len() >= STOPS_AT;
+    let mut problems: Vec<String> = lines.into_iter().filter(|line| line != "ok").collect();
+    let constraints = compare_constraints()?;
+    let truncated = found.truncated || problems.len() >= STOPS_AT || constraints.truncated;
+    problems.extend(constraints.broken);
     let summary = match (problems.first(), broken) {
-        (None, 0) => "sound".to_owned(),
-        (None, broken) => format!("sound, but {broken} references lead nowhere"),
-        (Some(first), _) if truncated => format!("{} problems or more, the first: {first}", problems.len()),
-        (Some(first), _) => format!("{} problems, the first: {first}", problems.len()),
+        (None, 0) => match constraints.not_compared.first() {
+            None => "sound".to_owned(),
+            Some(first) => {
+                let count = counted(constraints.not_compared.len(), "CHECK constraint");
+                format!("sound, but not compared: {count}, the first: {first}")
+            }
+        },
+        (None, broken) => {
+            let count = counted(usize::try_from(broken).unwrap_or(usize::MAX), "reference");
+            format!("sound, but of {count} no row is there")
+        }
+        (Some(first), _) if truncated => format!("{} or more, the first: {first}", counted(problems.len(), "problem")),
+        (Some(first), _) => format!("{}, the first: {first}", counted(problems.len(), "problem")),
     };
     let holds = problems.is_empty() && broken == 0;
-    Ok(Report::pass_if(holds, summary, Output { problems, truncated, broken_references: broken }))
+    let outcome = match (holds, constraints.not_compared.is_empty()) {
+        (false, _) => Outcome::Fail,
+        (true, false) => Outcome::Warn,
+        (true, true) => Outcome::Pass,
+    };
+    let output = Output { problems, truncated, broken_references: broken, not_compared: constraints.not_compared };
+    Ok(Report::new(outcome, summary, output))
+}
+
+/// `1 row`, `2 rows`.
+fn counted(count: usize, noun: &str) -> String {
+    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
+}
+
+/// What the rows say to the CHECK constraints of their tables.
+#[derive(Default)]
+struct Constraints {
+    /// Each that does not hold.
+    broken: Vec<String>,
+    /// Each that could not be compared.
+    not_compared: Vec<String>,
+    /// Whether there are tables beyond what the target lets through.
+    truncated: bool,
+}
+
+/// Compares each CHECK constraint with the rows of its table: `integrity_check` leaves them out of a file that is open for reading.
+/// One whose value is null holds, as in SQL.
+fn compare_constraints() -> Result<Constraints> {
+    let made = "select name, sql from sqlite_schema where type = 'table' and sql like '%check%'";
+    let tables = database().query(made, &[])?;
+    let mut found = Constraints { truncated: tables.truncated, ..Constraints::default() };
+    for table in tables.iter() {
+        let (name, statement) = (table.get::<String>("name")?, table.get::<String>("sql")?);
+        let quoted = name.replace('"', "\"\"");
+        for check in checks(&statement) {
+            let count = format!("select count(*) as n from \"{quoted}\" where not ({check})");
+            match database().query(&count, &[]).and_then(|rows| rows.first()?.get::<i64>("n")) {
+                Ok(0) => {}
+                Ok(rows) => found.broken.push(format!(
+                    "CHECK ({check}) of `{name}` does not hold for {}",
+                    counted(usize::try_from(rows).unwrap_or(usize::MAX), "row")
+                )),
+                Err(fault) => found.not_compared.push(format!("CHECK ({check}) of `{name}`: {}", fault.message)),
+            }
+        }
+    }
+    Ok(found)
 }

@@ -1,6 +1,7 @@
 //! The bundled plugin `sqlite`: checks, backs up, restores and tidies a SQLite database.
 
 mod backup;
+mod constraints;
 mod integrity_check;
 mod restore;
 mod vacuum;

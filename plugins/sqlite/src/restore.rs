@@ -28,7 +28,7 @@ impl Step for Restore {
 
     fn plan(_job: &Job, input: &Input) -> Result<Proposal> {
         let file = directory().stat(&input.file)?;
-        let summary = format!("replace the database by `{}` ({} bytes)", input.file, file.size_bytes);
+        let summary = format!("replace the database by `{}` ({})", input.file, Size(file.size_bytes));
         Ok(Proposal::one(effect("sql.restore", "database", summary), Json::Null))
     }
 

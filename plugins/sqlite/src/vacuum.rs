@@ -29,7 +29,7 @@ impl Step for Vacuum {
     type Output = Output;
 
     fn plan(_job: &Job, _input: &Input) -> Result<Proposal> {
-        let summary = format!("rewrite the file of {} bytes without its empty pages", size()?);
+        let summary = format!("rewrite the file of {} without its empty pages", shown(size()?));
         Ok(Proposal::one(effect("sql.execute", "database", summary), Json::Null))
     }
 
@@ -37,6 +37,14 @@ impl Step for Vacuum {
         let before_bytes = size()?;
         database().execute("vacuum", &[])?;
         let after_bytes = size()?;
-        Ok(Completion::changed(format!("{before_bytes} bytes before, {after_bytes} after"), Output { before_bytes, after_bytes }))
+        Ok(Completion::changed(
+            format!("{} before, {} after", shown(before_bytes), shown(after_bytes)),
+            Output { before_bytes, after_bytes },
+        ))
     }
+}
+
+/// SQLite counts in signed numbers.
+fn shown(bytes: i64) -> Size {
+    Size(u64::try_from(bytes).unwrap_or(0))
 }

@@ -49,6 +49,7 @@ mod native;
 pub mod operation;
 pub mod process;
 pub mod secrets;
+pub mod size;
 pub mod slot;
 pub mod sql;
 
@@ -64,6 +65,7 @@ pub mod prelude {
         Completion, Effect, Job, Measurement, Outcome, Proposal, Report, Step, Verdict, arguments_effect, effect, measurement,
         statement_effect,
     };
+    pub use crate::size::Size;
     pub use crate::{
         Fault, FaultClass, Result, clock, debug, docker, error, files, http, info, params, process, secrets, slot, sql, warn,
     };

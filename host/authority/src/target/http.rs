@@ -155,12 +155,14 @@ fn read_base(reader: &mut Reader<'_>, text: &Located<String>) -> Option<HttpBase
     match parse_base(&text.value) {
         Ok(url) => Some(HttpBase::Url(url)),
         Err(reason) => {
-            reader.error(
-                "E0103",
-                text.span.clone(),
-                format!("`{}` cannot be a base address: {reason}", text.value),
-                "this address",
-            );
+            let message = format!("`{}` cannot be a base address: {reason}", text.value);
+            let with_scheme = format!("http://{}", text.value);
+            if !text.value.contains("://") && parse_base(&with_scheme).is_ok() {
+                let help = format!("write `{with_scheme}`, or the same with `https`");
+                reader.error_with_help("E0103", text.span.clone(), message, "has no scheme", help);
+            } else {
+                reader.error("E0103", text.span.clone(), message, "this address");
+            }
             None
         }
     }

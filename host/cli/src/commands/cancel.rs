@@ -7,7 +7,7 @@ use crate::execution::{self, Executor};
 use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
 use crate::ui;
-use runbook_engine::{Changes, Holder, RunId};
+use runbook_engine::{Changes, Holder, RunEnd, RunId};
 use runbook_report::Summary;
 use std::time::Duration;
 
@@ -18,8 +18,8 @@ pub fn run(context: &Context, args: &CancelArgs) -> Result<ExitStatus, Failure> 
         let journal = execution::open_journal(context).await?;
         let (run, stored) = load(&journal, &args.run.run).await?;
         if let Some(end) = Summary::of(&stored.header, &stored.records).end {
-            return Err(Failure::usage(format!("run {} has ended: {}", run.short(), end.name()))
-                .hint("`runbook undo` undoes a finished run"));
+            let message = format!("run {} has ended, so there is nothing to cancel: it is {}", run.short(), end.name());
+            return Err(Failure::usage(message).hint(instead(end, &run.short())));
         }
         Ok((run, execution::executor(context, &journal, run).await?))
     })?;
@@ -45,6 +45,18 @@ pub fn run(context: &Context, args: &CancelArgs) -> Result<ExitStatus, Failure> 
             // It ended as was asked for here, by nobody's Ctrl-C.
             resume::go_on(context, &args.run, &way)
                 .map(|status| if status == ExitStatus::Interrupted { ExitStatus::Success } else { status })
+        }
+    }
+}
+
+/// What can be done about a run that has ended.
+fn instead(end: RunEnd, run: &str) -> String {
+    match end {
+        RunEnd::Succeeded | RunEnd::SucceededWithWarnings | RunEnd::Dirty => {
+            format!("`runbook undo {run}` undoes what it has done")
+        }
+        RunEnd::FailedClean | RunEnd::Undone | RunEnd::Cancelled => {
+            format!("nothing of it is left; `runbook show {run}` tells what happened")
         }
     }
 }

@@ -10,15 +10,15 @@ use crate::failure::Failure;
 use crate::operate::Operator;
 use crate::prepare;
 use crate::runbook_file::RunbookFile;
-use crate::ui;
 use crate::unkept::Unkept;
 use crate::waivers::{Standing, Waivers};
 use crate::whole_file::{self, Rights};
+use crate::{other_files, ui};
 use runbook_document::Source;
 use runbook_engine::model::{Step, Weight};
 use runbook_engine::{Holder, OutsideWindow, Params, Plan, Record, RunId, Runbook, Section, StepId, resolve_params};
 use runbook_report::Summary;
-use runbook_report::checks::{CheckFormat, CheckResult, Checks, Health, Stake};
+use runbook_report::checks::{CheckFormat, CheckResult, Checks, Health, Stake, Warnings};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -48,10 +48,11 @@ fn watch(context: &Context, args: &CheckArgs) -> Result<Health, Failure> {
     execution::block_on(async {
         let brake = Brake::of(UnderWay::Checks)?;
         let events = args.events.as_deref().map(Events::open).transpose()?;
+        let files = other_files::runbooks_of(&args.files)?;
         let mut earlier = Earlier::default();
         let mut last = None;
         loop {
-            let checks = make_all(context, args, &brake, events.as_ref(), &mut earlier).await?;
+            let checks = make_all(context, args, &files, &brake, events.as_ref(), &mut earlier).await?;
             if let Some(last) = last.filter(|_| brake.is_pulled()) {
                 // What was stopped in the middle says nothing; what was found before does.
                 return Ok(last);
@@ -59,14 +60,15 @@ fn watch(context: &Context, args: &CheckArgs) -> Result<Health, Failure> {
             if let Some(events) = &events {
                 events.flush();
             }
-            let written = write(args, &checks);
+            let written = write(context, args, &checks);
             // Whoever reads only the first line has been told.
             if !matches!(written, Err(Failure::BrokenPipe)) {
                 written?;
             }
             last = Some(checks.worst());
             let Some(pause) = args.watch else { return Ok(checks.worst()) };
-            if !brake.sleep(earlier.until_next(pause)).await {
+            let is_wanted = || args.output.is_some() || ui::has_reader();
+            if !brake.sleep_while(earlier.until_next(pause), is_wanted).await {
                 return Ok(checks.worst());
             }
         }
@@ -127,16 +129,21 @@ impl Earlier {
 async fn make_all(
     context: &Context,
     args: &CheckArgs,
+    files: &[&PathBuf],
     brake: &Brake,
     events: Option<&Events>,
     earlier: &mut Earlier,
 ) -> Result<Checks, Failure> {
     let at = jiff::Timestamp::now();
     let mut results = Vec::new();
-    for file in &args.files {
+    for file in files {
         results.extend(make(context, args, file, brake, events, earlier).await?);
     }
-    Ok(Checks { at, results })
+    let warnings = match args.fail_on {
+        FailOn::Warning => Warnings::Fail,
+        FailOn::Critical => Warnings::Pass,
+    };
+    Ok(Checks { at, results, warnings })
 }
 
 async fn make(
@@ -155,6 +162,7 @@ async fn make(
         return Err(Failure::usage(message)
             .hint(format!("run it with `runbook exec {}`", runbook_text::file(&file.display().to_string()))));
     }
+    find_tags(&suite, &args.tag, file)?;
     let params = resolve_params(&suite, &args.set).map_err(Failure::findings)?;
     let located = RunbookFile::locate(file)?;
     let wrapper = Source::new(located.shown("check").display().to_string(), wrapper(&located, args, &params));
@@ -184,6 +192,20 @@ async fn make(
     let outcome = runbook_engine::execute(&plan, &operator, &journal, &SystemClock::new(), &mut tell, &options).await;
     outcome.map_err(Failure::engine)?;
     Ok(earlier.complete(file, &suite, results(&suite, &summary, &waivers, &today, &args.tag)))
+}
+
+/// Refuses tags that no check has: a selection of nothing would pass whatever is wrong.
+fn find_tags(suite: &Runbook, wanted: &[String], file: &Path) -> Result<(), Failure> {
+    let tags = suite.section(Section::Check).filter_map(|check| check.check.as_ref()).flat_map(|check| &check.tags);
+    let known: BTreeSet<&str> = tags.map(String::as_str).collect();
+    let Some(unknown) = wanted.iter().find(|tag| !known.contains(tag.as_str())) else { return Ok(()) };
+    let failure = Failure::usage(format!("`--tag {unknown}`: no check of `{}` has this tag", file.display()));
+    Err(if known.is_empty() {
+        failure.hint("its checks have no `tags`; leave `--tag` out")
+    } else {
+        let known: Vec<&str> = known.into_iter().collect();
+        failure.hint(runbook_document::suggestion(unknown, &known))
+    })
 }
 
 /// A runbook whose only step is the suite. What it is given is of its parameters' types already.
@@ -241,12 +263,24 @@ fn results(suite: &Runbook, summary: &Summary, waivers: &Waivers, today: &str, t
     suite.section(Section::Check).filter_map(result).collect()
 }
 
-fn write(args: &CheckArgs, checks: &Checks) -> Result<(), Failure> {
+/// The colour of a row of the table, by the sign at its beginning; the heading is bold.
+fn row_code(row: &str) -> &'static str {
+    match row.chars().next() {
+        Some('✓') => "32",
+        Some('!' | '?') => "33",
+        Some('✗') => "31",
+        Some('-') => "2",
+        Some('c') if row.starts_with("check ") => "1",
+        Some(_) | None => "",
+    }
+}
+
+fn write(context: &Context, args: &CheckArgs, checks: &Checks) -> Result<(), Failure> {
     let text = args.format.render(checks);
     match (&args.output, args.format) {
         (Some(path), _) => whole_file::replace(path, &text, Rights::Everybody),
         (None, _) if args.events.as_deref() == Some(Path::new("-")) => Ok(()),
-        (None, CheckFormat::Table) => ui::text(&text),
+        (None, CheckFormat::Table) => ui::coloured_text(&text, context.color_stdout.into(), row_code),
         (
             None,
             CheckFormat::Json

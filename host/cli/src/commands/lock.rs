@@ -6,20 +6,22 @@ use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
 use crate::lock::{self, Difference};
 use crate::prepare::{self, Scrutiny};
-use crate::ui;
+use crate::{other_files, ui};
 use runbook_authority::Snapshot;
 use runbook_authority::diff::Direction;
 use std::collections::BTreeSet;
 use std::path::Path;
 
-/// Locks runbooks. What is locked for the first time is written, and so is what only narrows while every text stays; another text, and
+/// Locks runbooks, each whatever is wrong with another. What is locked for the first time is written, and so is what only narrows while every text stays; another text, and
 /// what widens or moves, is shown and needs `--accept`.
 pub fn run(context: &Context, args: &LockArgs) -> Result<ExitStatus, Failure> {
     let mut status = ExitStatus::Success;
-    for file in &args.files {
-        if lock_one(context, file, args)? == ExitStatus::Refused {
-            status = ExitStatus::Refused;
-        }
+    for file in other_files::runbooks_of(&args.files)? {
+        let ended = lock_one(context, file, args).unwrap_or_else(|failure| {
+            ui::failure(Some(context), &failure);
+            failure.status()
+        });
+        status = if status == ExitStatus::Success { ended } else { status };
     }
     Ok(status)
 }
@@ -27,6 +29,11 @@ pub fn run(context: &Context, args: &LockArgs) -> Result<ExitStatus, Failure> {
 fn lock_one(context: &Context, file: &Path, args: &LockArgs) -> Result<ExitStatus, Failure> {
     let environment = args.env.as_deref();
     let prepared = prepare::unlocked(context, file, environment, Scrutiny::Refuse)?;
+    // What could not be run is not worth a review.
+    let findings = runbook_engine::check_facts(&prepared.runbook, &prepared.facts);
+    if findings.has_errors() {
+        return Err(Failure::findings(findings));
+    }
     let place = lock::place(file, environment)?;
     let locked = lock::read(&place)?.unwrap_or_default();
     let now = lock::snapshot(&prepared, file, &place.entry)?;

@@ -15,10 +15,13 @@ pub fn run(output: Option<&Path>) -> Result<ExitStatus, Failure> {
             clap_mangen::Man::new(Args::command()).render(&mut page)?;
             ui::raw_data(&page)?;
         }
-        Some(folder) => clap_mangen::generate_to(Args::command(), folder).map_err(|error| {
-            Failure::engine(format!("the pages cannot be written to `{}`: {error}", folder.display()))
-                .hint("name a folder that is there and that you may write to")
-        })?,
+        Some(folder) => {
+            let written = std::fs::create_dir_all(folder).and_then(|()| clap_mangen::generate_to(Args::command(), folder));
+            written.map_err(|error| {
+                Failure::usage(format!("the pages cannot be written to `{}`: {error}", folder.display()))
+                    .hint("name a folder that you may write to")
+            })?;
+        }
     }
     Ok(ExitStatus::Success)
 }

@@ -30,6 +30,15 @@ pub enum PluginCommand {
         #[arg(add = clap_complete::ArgValueCompleter::new(crate::completion::plugins))]
         plugin: String,
     },
+    /// Write a bundled plugin into a component file, to inspect, sign or keep it
+    Export {
+        /// The bundled plugin's name
+        #[arg(add = clap_complete::ArgValueCompleter::new(crate::completion::plugins))]
+        plugin: String,
+        /// Where to write it [default: NAME.wasm here]
+        #[arg(long, short, value_name = "FILE")]
+        output: Option<PathBuf>,
+    },
     /// Make a key for signing plugins, and print its public half
     Keygen {
         /// Where to write the private key; nobody else may read it
@@ -65,6 +74,7 @@ pub fn run(context: &Context, command: PluginCommand) -> Result<ExitStatus, Fail
     match command {
         PluginCommand::List => list(),
         PluginCommand::Inspect { plugin } => show(context, &plugin),
+        PluginCommand::Export { plugin, output } => export(&plugin, output),
         PluginCommand::Keygen { output } => signatures::keygen(&output),
         PluginCommand::Sign { file, key } => signatures::sign(&file, &key),
         PluginCommand::Verify { file } => signatures::verify(context, &file),
@@ -97,7 +107,7 @@ fn show(context: &Context, named: &str) -> Result<ExitStatus, Failure> {
     let (plugin, operation) = parted(named);
     let bytes = load(plugin, Path::new("."))?;
     let size = bytes.len() as u64;
-    let inspected = inspect(std::sync::Arc::clone(&bytes)).map_err(Failure::refused)?;
+    let inspected = inspect(std::sync::Arc::clone(&bytes)).map_err(|error| plugins::unusable(plugin, &error))?;
     let origin = Origin::of(plugin, &inspected.manifest.name, &bytes);
     if let Some(name) = operation {
         return show_operation(&inspected.manifest, plugin, name);
@@ -192,6 +202,21 @@ fn slots(manifest: &Manifest) -> Vec<Vec<String>> {
         vec![name.clone(), risk, verbs.join(", "), slot.reason.clone()]
     };
     manifest.slots.iter().map(row).collect()
+}
+
+/// Writes the component of a bundled plugin to a file that is not there yet.
+fn export(name: &str, output: Option<PathBuf>) -> Result<ExitStatus, Failure> {
+    if is_file(name) {
+        return Err(Failure::usage(format!("`{name}` is a file already")).hint("name a plugin of `runbook plugin list`"));
+    }
+    let component = load(name, Path::new("."))?;
+    let path = output.unwrap_or_else(|| PathBuf::from(format!("{name}.wasm")));
+    let written = std::fs::OpenOptions::new().write(true).create_new(true).open(&path);
+    written.and_then(|mut file| std::io::Write::write_all(&mut file, &component)).map_err(|error| {
+        Failure::usage(format!("`{}` cannot be written: {error}", path.display())).hint("name another file with `--output`")
+    })?;
+    ui::line(&path.display().to_string())?;
+    Ok(ExitStatus::Success)
 }
 
 fn build(context: &Context, folder: &Path, output: Option<PathBuf>) -> Result<ExitStatus, Failure> {

@@ -10,7 +10,8 @@ use crate::live::Live;
 use crate::operate::Operator;
 use crate::prepare::{self, Prepared};
 use crate::ui::{self, Agreed};
-use runbook_engine::{Changes, Holder, OutsideWindow, Params, Plan, StoredRun, UndoText};
+use runbook_engine::{Changes, Holder, OutsideWindow, Params, Plan, RunEnd, StoredRun, UndoText};
+use runbook_report::Summary;
 use std::path::Path;
 
 /// Undoes a finished run, last step first.
@@ -18,6 +19,11 @@ pub fn run(context: &Context, args: &UndoArgs) -> Result<ExitStatus, Failure> {
     execution::block_on(async {
         let journal = execution::open_journal(context).await?;
         let (run, stored) = load(&journal, &args.run.run).await?;
+        if let Some(RunEnd::Undone) = Summary::of(&stored.header, &stored.records).end {
+            // What was asked for is so.
+            ui::note(&format!("run {} is undone already; nothing of it is left to undo", run.short()));
+            return Ok(ExitStatus::Success);
+        }
         let decided = decisions(&args.decide)?;
         let (prepared, plan, text) = match &args.with {
             Some(file) => {

@@ -4,12 +4,14 @@ use crate::args::ValidateArgs;
 use crate::context::Context;
 use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
-use crate::prepare;
-use crate::ui;
+use crate::prepare::{self, Prepared};
+use crate::{other_files, ui};
+use runbook_authority::target::{SqlAddress, TargetKind};
 use runbook_engine::Section;
+use std::collections::BTreeSet;
 use std::path::Path;
 
-/// Checks runbooks; each is checked whatever is wrong with another.
+/// Checks runbooks, and other files as what they are; each is checked whatever is wrong with another.
 pub fn run(context: &Context, args: &ValidateArgs) -> Result<ExitStatus, Failure> {
     let mut worst = ExitStatus::Success;
     for file in &args.files {
@@ -25,6 +27,10 @@ pub fn run(context: &Context, args: &ValidateArgs) -> Result<ExitStatus, Failure
 }
 
 fn check(context: &Context, file: &Path, environment: Option<&str>) -> Result<String, Failure> {
+    let kind = other_files::kind(file);
+    if let Some(noun) = kind.other_than_a_runbook() {
+        return other_files::validate(file, kind).map(|()| noun.to_owned());
+    }
     let prepared = prepare::from_file(context, file, environment)?;
     let findings = runbook_engine::check_facts(&prepared.runbook, &prepared.facts);
     if findings.has_errors() {
@@ -35,7 +41,36 @@ fn check(context: &Context, file: &Path, environment: Option<&str>) -> Result<St
     if !warnings.is_empty() {
         ui::note_painted(&ui::render_diagnostics(&warnings, context.color_stderr.into()));
     }
+    for missing in missing_here(&prepared) {
+        ui::warning(&missing);
+    }
     let counted = |section, noun| ui::counted(prepared.runbook.section(section).count(), noun);
     let is_suite = prepared.runbook.section(Section::Check).next().is_some();
     Ok(if is_suite { counted(Section::Check, "check") } else { counted(Section::Step, "step") })
+}
+
+/// What targets name and this machine does not have. It may be there on the one where the runbook runs, so it is no mistake.
+fn missing_here(prepared: &Prepared) -> Vec<String> {
+    let mut missing = BTreeSet::new();
+    for grant in prepared.sites.values().flat_map(|site| site.effective.iter()) {
+        let target = &grant.target;
+        let (what, path) = match &target.kind {
+            TargetKind::Process(process) => ("program", process.program.real()),
+            TargetKind::Files(files) => ("directory", files.root.real()),
+            TargetKind::Sql(sql) => match &sql.address {
+                SqlAddress::File(file) if !sql.create => ("database", file.real()),
+                SqlAddress::File(_) | SqlAddress::Server { .. } => continue,
+            },
+            TargetKind::Http(_) | TargetKind::Docker(_) | TargetKind::Secret(_) => continue,
+        };
+        if !path.exists() {
+            let place = target.source.place(&target.span);
+            missing.insert(format!(
+                "target `{}` ({place}): there is no {what} `{}` on this machine",
+                target.name,
+                path.display()
+            ));
+        }
+    }
+    missing.into_iter().collect()
 }

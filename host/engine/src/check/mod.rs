@@ -80,7 +80,8 @@ fn order(runbook: &Runbook, diagnostics: &mut Diagnostics) -> Graph {
             let message = format!("{} {verb} `{}`, and there is no such {noun}", step.subject(), need.value);
             let diagnostic =
                 Diagnostic::error("E0210", &step.source, need.span.clone(), message).label(format!("no such {noun}"));
-            diagnostics.push(with_nearest(diagnostic, need.value.as_str(), &names));
+            let others: Vec<&str> = names.iter().copied().filter(|name| *name != step.id.value.as_str()).collect();
+            diagnostics.push(with_nearest(diagnostic, need.value.as_str(), &others));
         }
     }
     let graph = step_graph(runbook);

@@ -29,13 +29,50 @@ static KEYS: LazyLock<regex::Regex> = LazyLock::new(|| {
 });
 
 pub(super) fn check(runbook: &Runbook, diagnostics: &mut Diagnostics) {
+    let secrets: Vec<&str> = runbook.secrets.iter().map(|secret| secret.name.name.as_str()).collect();
     for site in runbook.use_sites() {
         table(site.with, site.source, diagnostics);
+        each_text(site.with, &mut |text, span| {
+            if let Some(name) = named_secret(text, &secrets) {
+                diagnostics.push(sent_as_it_stands(site.source, span, name));
+            }
+        });
     }
     for param in &runbook.params {
         if let Some(text) = param.default.as_ref().and_then(|default| default.as_str()) {
             report(what_looks_secret(Some(&param.name.name), text), runbook.source(), &param.name.span, diagnostics);
         }
+    }
+}
+
+/// The secret of the runbook that a text names as targets do, by itself or after a word such as `Bearer`.
+fn named_secret<'a>(text: &'a str, secrets: &[&str]) -> Option<&'a str> {
+    let mut names = text.split_whitespace().filter_map(|word| word.strip_prefix("secret:"));
+    names.find(|name| secrets.contains(name))
+}
+
+/// An input is a value, and no secret is one: the plugin would send its name.
+fn sent_as_it_stands(source: &Arc<Source>, span: &runbook_document::Span, name: &str) -> Diagnostic {
+    let message = format!("an input is a value, so `secret:{name}` would be sent as it stands");
+    let help = format!(
+        "name it in the target (`headers`, `basic`, `password`), or bind a slot to a target with `secret = \"{name}\"` whose `positions` say \
+         where it goes: `header`, `basic`, `json` or `form`"
+    );
+    Diagnostic::error("E0235", source, span.clone(), message).label("no secret stands here").help(help)
+}
+
+fn each_text(table: Option<&Table>, seen: &mut dyn FnMut(&str, &runbook_document::Span)) {
+    for (_, value) in table.iter().flat_map(|table| &table.entries) {
+        each_text_of(value, seen);
+    }
+}
+
+fn each_text_of(value: &Node, seen: &mut dyn FnMut(&str, &runbook_document::Span)) {
+    match &value.value {
+        Value::String(text) => seen(text, &value.span),
+        Value::Array(items) => items.iter().for_each(|item| each_text_of(item, seen)),
+        Value::Table(inner) => each_text(Some(inner), seen),
+        Value::Integer(_) | Value::Float(_) | Value::Boolean(_) | Value::Datetime(_) => {}
     }
 }
 

@@ -236,8 +236,16 @@ fn text(text: &str, form: Form, place: &Place<'_>, names: &Names<'_>, diagnostic
     let found = match references(text, form) {
         Ok(found) => found,
         Err(TemplateError::Syntax { message } | TemplateError::Compute { message }) => {
-            let message = format!("this is not a template: {message}");
-            diagnostics.push(Diagnostic::error("E0213", place.source, place.span.clone(), message).label("cannot be read"));
+            let what = match form {
+                Form::Template => "this is not a template",
+                Form::Expression => "this is not an expression",
+            };
+            let diagnostic = Diagnostic::error("E0213", place.source, place.span.clone(), format!("{what}: {message}"))
+                .label("cannot be read");
+            diagnostics.push(match instead(text, form) {
+                Some(help) => diagnostic.help(help),
+                None => diagnostic,
+            });
             return;
         }
         Err(TemplateError::Missing { .. } | TemplateError::AtRunTime { .. }) => return,
@@ -255,6 +263,24 @@ fn text(text: &str, form: Form, place: &Place<'_>, names: &Names<'_>, diagnostic
             diagnostics.push(diagnostic);
         }
     }
+}
+
+/// What was probably meant by a text that cannot be read.
+fn instead(text: &str, form: Form) -> Option<&'static str> {
+    if form == Form::Template {
+        return None;
+    }
+    if text.trim().is_empty() {
+        return Some("write what is to be computed, such as `params.count > 3`");
+    }
+    if has_markers(text) {
+        return Some("it is an expression already: leave the braces out, as in `when = \"params.count > 3\"`");
+    }
+    let is_comparison = |(at, _): (usize, &str)| {
+        let (before, after) = (text[..at].chars().next_back(), text[at + 1..].chars().next());
+        matches!(before, Some('=' | '!' | '<' | '>')) || after == Some('=')
+    };
+    text.match_indices('=').any(|found| !is_comparison(found)).then_some("two values are compared with `==`")
 }
 
 /// What is wrong with one reference.

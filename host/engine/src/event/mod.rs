@@ -137,6 +137,8 @@ pub enum RunEvent {
         step: StepId,
         /// What to do.
         instructions: String,
+        /// The options that `runbook answer` needs, such as `--set rows=INT` and `--choice yes|no`.
+        options: Vec<String>,
     },
     /// Somebody has said that it is done, and what they found.
     ManualAnswered {

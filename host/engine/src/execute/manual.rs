@@ -25,7 +25,7 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
         match self.with_scope_of(Some(step), scope::RUNNING, |scope| template::render(&instructions, scope)) {
             Ok(text) => {
                 let instructions = text.as_str().map_or_else(|| text.to_string(), str::to_owned);
-                self.record(RunEvent::ManualAsked { step: step.id.clone(), instructions }).await
+                self.record(RunEvent::ManualAsked { step: step.id.clone(), instructions, options: manual.options() }).await
             }
             Err(error) => self.refuse(step, attempt, super::start::template_fault("manual.instructions", &error)).await,
         }

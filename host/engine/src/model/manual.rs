@@ -68,6 +68,14 @@ pub struct Typed<'a> {
 }
 
 impl Manual {
+    /// The options that an answer needs, in the notation of help texts.
+    pub fn options(&self) -> Vec<String> {
+        let form = self.form.iter().map(|(name, kind)| format!("--set {name}={}", kind.name().to_uppercase()));
+        let choice = (!self.choices.is_empty()).then(|| format!("--choice {}", self.choices.join("|")));
+        let confirm = self.confirm.as_ref().map(|_| "--confirm TEXT".to_owned());
+        form.chain(choice).chain(confirm).collect()
+    }
+
     /// The name of what was chosen, in the output of the step.
     pub const CHOICE: &'static str = "choice";
 

@@ -1,12 +1,12 @@
 //! Targets and secrets, which may also stand in other files.
 
-use super::{Loader, Parts};
+use super::{Loader, Shared};
 use crate::model::{SecretEntry, TargetEntry};
 use runbook_document::{Diagnostic, Diagnostics, Key, Located, Reader, Source, Table, Value};
 use std::sync::Arc;
 
 /// Reads `[secrets]` and `[targets]` of one file.
-pub(super) fn read_shared(reader: &mut Reader<'_>, parts: &mut Parts) {
+pub(super) fn read_shared(reader: &mut Reader<'_>, parts: &mut Shared) {
     let source = Arc::clone(reader.source());
     for (name, entry) in read_targets(reader, &source) {
         add_target(reader.diagnostics(), parts, &name, entry);
@@ -28,7 +28,8 @@ fn read_targets(reader: &mut Reader<'_>, source: &Arc<Source>) -> Vec<(Key, Targ
             }
             other => {
                 let message = format!("target `{}` must be a table, not {}", name.name, other.kind());
-                reader.error("E0203", node.span.clone(), message, "wrong type");
+                let help = format!("write `[targets.{}]`, and below it what it is, such as `http = \"https://…\"`", name.name);
+                reader.error_with_help("E0203", node.span.clone(), message, "wrong type", help);
             }
         }
     }
@@ -44,7 +45,7 @@ fn read_secrets(reader: &mut Reader<'_>, source: &Arc<Source>) -> Vec<SecretEntr
     })
 }
 
-fn add_target(diagnostics: &mut Diagnostics, parts: &mut Parts, name: &Key, entry: TargetEntry) {
+fn add_target(diagnostics: &mut Diagnostics, parts: &mut Shared, name: &Key, entry: TargetEntry) {
     if let Some(first) = parts.targets.iter().find(|target| target.name.name == name.name) {
         let message = format!("target `{}` is defined twice; first at {}", name.name, first.source.place(&first.name.span));
         diagnostics.push(Diagnostic::error("E0207", &entry.source, name.span.clone(), message).label("defined again"));
@@ -53,7 +54,7 @@ fn add_target(diagnostics: &mut Diagnostics, parts: &mut Parts, name: &Key, entr
     parts.targets.push(entry);
 }
 
-fn add_secret(diagnostics: &mut Diagnostics, parts: &mut Parts, entry: SecretEntry) {
+fn add_secret(diagnostics: &mut Diagnostics, parts: &mut Shared, entry: SecretEntry) {
     if let Some(first) = parts.secrets.iter().find(|secret| secret.name.name == entry.name.name) {
         let message = format!("secret `{}` is defined twice; first at {}", entry.name.name, first.source.place(&first.name.span));
         diagnostics.push(Diagnostic::error("E0207", &entry.source, entry.name.span.clone(), message).label("defined again"));
@@ -68,7 +69,7 @@ pub(super) fn load_all(
     includes: &[Located<String>],
     environment: Option<&str>,
     load: &mut Loader<'_>,
-    parts: &mut Parts,
+    parts: &mut Shared,
     sources: &mut Vec<Arc<Source>>,
     diagnostics: &mut Diagnostics,
 ) {
@@ -80,7 +81,7 @@ pub(super) fn load_all(
     if let Some(environment) = environment {
         let name = format!("targets.{environment}.toml");
         if let Some(source) = load_one(runbook, &name, &(0..0), load, diagnostics) {
-            let mut over = Parts { secrets: Vec::new(), targets: Vec::new() };
+            let mut over = Shared::default();
             read_included(&source, &mut over, diagnostics);
             replace(parts, over);
             sources.push(source);
@@ -104,7 +105,14 @@ fn load_one(
         .ok()
 }
 
-fn read_included(source: &Arc<Source>, parts: &mut Parts, diagnostics: &mut Diagnostics) {
+/// Reads a file of targets and secrets by itself. All mistakes are reported.
+pub fn parse_shared(source: &Arc<Source>, diagnostics: &mut Diagnostics) -> Shared {
+    let mut parts = Shared::default();
+    read_included(source, &mut parts, diagnostics);
+    parts
+}
+
+fn read_included(source: &Arc<Source>, parts: &mut Shared, diagnostics: &mut Diagnostics) {
     let Some(table) = runbook_document::parse(source, diagnostics) else { return };
     let mut reader =
         Reader::new(source, &table, "an included file, which may hold only `[targets]` and `[secrets]`", diagnostics);
@@ -113,7 +121,7 @@ fn read_included(source: &Arc<Source>, parts: &mut Parts, diagnostics: &mut Diag
     reader.finish();
 }
 
-fn replace(parts: &mut Parts, over: Parts) {
+fn replace(parts: &mut Shared, over: Shared) {
     for entry in over.targets {
         match parts.targets.iter_mut().find(|target| target.name.name == entry.name.name) {
             Some(slot) => *slot = entry,

@@ -12,6 +12,8 @@ mod step;
 mod suite;
 mod window;
 
+pub use include::parse_shared;
+
 use crate::check;
 use crate::model::{Runbook, SecretEntry, TargetEntry};
 use runbook_document::{Diagnostics, Located, Reader, Source, Table};
@@ -23,9 +25,12 @@ pub(crate) use params::{parse_text as parse_param_text, parse_texts as parse_par
 /// Gives the text of another file, named relative to the runbook.
 pub type Loader<'a> = dyn FnMut(&str) -> std::io::Result<Arc<Source>> + 'a;
 
-/// What the parser collects while it reads.
-pub(crate) struct Parts {
+/// What files may share: all that a file of targets holds.
+#[derive(Debug, Default)]
+pub struct Shared {
+    /// The entries of `[secrets]`.
     pub secrets: Vec<SecretEntry>,
+    /// The entries of `[targets]`.
     pub targets: Vec<TargetEntry>,
 }
 
@@ -36,15 +41,21 @@ pub(crate) struct Parts {
 /// # Errors
 /// Every finding about the file and what it includes, at least one of them an error.
 pub fn parse(source: &Arc<Source>, environment: Option<&str>, load: &mut Loader<'_>) -> Result<Runbook, Diagnostics> {
-    let mut diagnostics = Diagnostics::default();
-    let runbook = read_whole(source, &mut Parsing::new(source, environment, load), &mut diagnostics);
-    match runbook {
-        Some(mut runbook) if !diagnostics.has_errors() => {
+    match parse_leniently(source, environment, load) {
+        (Some(mut runbook), diagnostics) if !diagnostics.has_errors() => {
             runbook.warnings = diagnostics;
             Ok(runbook)
         }
-        Some(_) | None => Err(diagnostics),
+        (Some(_) | None, diagnostics) => Err(diagnostics),
     }
+}
+
+/// Parses a runbook and gives what could be read of it beside all findings, so that later stages can find their mistakes, too. With an
+/// error among the findings it is only good for that.
+pub fn parse_leniently(source: &Arc<Source>, environment: Option<&str>, load: &mut Loader<'_>) -> (Option<Runbook>, Diagnostics) {
+    let mut diagnostics = Diagnostics::default();
+    let runbook = read_whole(source, &mut Parsing::new(source, environment, load), &mut diagnostics);
+    (runbook, diagnostics)
 }
 
 /// Where the parser is, through all files of a run.
@@ -79,11 +90,11 @@ fn read_file(
     load: &mut Loader<'_>,
     diagnostics: &mut Diagnostics,
 ) -> Option<Runbook> {
-    let mut parts = Parts { secrets: Vec::new(), targets: Vec::new() };
+    let mut parts = Shared::default();
     let mut reader = Reader::new(source, table, "the runbook", diagnostics);
     read_format(&mut reader);
     let about = reader.section("runbook", "`[runbook]`", read_about).flatten();
-    if table.get("runbook").is_none() {
+    if table.get("runbook").is_none() && table.get("suite").is_none() {
         let help = "add `[runbook]` with `name = \"…\"`";
         reader.error_with_help("E0202", 0..0, "the runbook has no `[runbook]`", "`[runbook]` is missing", help);
     }
@@ -99,6 +110,12 @@ fn read_file(
     let unless_said = about.as_ref().map(|about| about.on_failure).unwrap_or_default();
     let steps = step::read_all(&mut reader, unless_said).into_iter().chain(checks).collect();
     let notifies = step::read_notifies(&mut reader);
+    if let Some(node) = reader.table().get("suite") {
+        let span = node.span.clone();
+        reader.knows("suite");
+        let help = "write `[runbook]`: a suite begins as a runbook does, and has `[[check]]` in place of `[[step]]`";
+        reader.error_with_help("E0204", span, "unknown key `suite` in the runbook", "unknown key", help);
+    }
     reader.finish();
     let mut sources = vec![Arc::clone(source)];
     include::load_all(source, &includes, environment, load, &mut parts, &mut sources, diagnostics);

@@ -6,13 +6,17 @@ use runbook_contract::{Kind, OperationFacts, StepId};
 use runbook_document::{Diagnostic, Diagnostics, Span};
 use std::collections::BTreeMap;
 
+/// The code of the finding that an operation was not resolved.
+pub const NOTHING_KNOWN: &str = "E0209";
+
 /// What is wrong with a runbook, given what its operations are. Needs no parameters, so `validate` uses it too.
 pub fn check_facts(runbook: &Runbook, facts: &BTreeMap<StepId, OperationFacts>) -> Diagnostics {
     let mut diagnostics = Diagnostics::default();
     for site in runbook.use_sites() {
         if !facts.contains_key(&site.step) {
             let message = format!("nothing is known of `{}`, which `{}` uses", site.uses.value, site.step);
-            diagnostics.push(Diagnostic::error("E0209", site.source, site.uses.span.clone(), message).label("not resolved"));
+            diagnostics
+                .push(Diagnostic::error(NOTHING_KNOWN, site.source, site.uses.span.clone(), message).label("not resolved"));
         }
     }
     check_file(runbook, facts, &mut diagnostics);
@@ -38,13 +42,23 @@ fn check_file(runbook: &Runbook, facts: &BTreeMap<StepId, OperationFacts>, diagn
     check_risk(runbook, facts, diagnostics);
 }
 
+/// What may stand in a section that does not act: the rules of [`check_step`], in one line.
+fn what_looks(section: Section) -> &'static str {
+    match section {
+        Section::Preflight => "use a probe, or a smoke test that only reads, or move it to `[[step]]`",
+        Section::Guard => "use a probe",
+        Section::Verify | Section::Check | Section::Step | Section::Finally | Section::Undo | Section::Notify => {
+            "use a probe or a smoke test"
+        }
+    }
+}
+
 fn check_step(step: &Step, own: &OperationFacts, facts: &BTreeMap<StepId, OperationFacts>, diagnostics: &mut Diagnostics) {
     let error = |code, span: &Span, message: String| Diagnostic::error(code, &step.source, span.clone(), message);
     let looks_only = matches!(step.section, Section::Preflight | Section::Verify | Section::Guard | Section::Check);
     if looks_only && own.kind == Kind::Step {
-        let message =
-            format!("{} uses a step, which may change something; a {} only looks", step.subject(), section_noun(step.section));
-        diagnostics.push(error("E0228", &step.id.span, message).label("changes something").help("use a probe or a smoke test"));
+        let message = format!("{} uses an operation that acts, and a {} does not", step.subject(), section_noun(step.section));
+        diagnostics.push(error("E0228", &step.id.span, message).label("changes something").help(what_looks(step.section)));
     }
     let tries = own.kind == Kind::SmokeTest || (own.kind == Kind::Probe && own.writes);
     if step.section == Section::Guard && tries {
@@ -53,7 +67,7 @@ fn check_step(step: &Step, own: &OperationFacts, facts: &BTreeMap<StepId, Operat
     }
     if looks_only && step.section == Section::Preflight && own.writes {
         let message = format!("{} writes, and a preflight runs before any lock is held", step.subject());
-        diagnostics.push(error("E0228", &step.id.span, message).label("changes something").help("move it to `[[step]]`"));
+        diagnostics.push(error("E0228", &step.id.span, message).label("writes").help("use a probe, or move it to `[[step]]`"));
     }
     if let Some(approval) = step.approval.as_ref().filter(|_| own.kind != Kind::Step) {
         let message = format!("{} has no plan that could be approved: it is a probe or a smoke test", step.subject());
@@ -72,6 +86,12 @@ fn check_step(step: &Step, own: &OperationFacts, facts: &BTreeMap<StepId, Operat
                 "add `undo = { uses = … }`, or `irreversible = \"…\"` with the reason why that is acceptable"
             };
             diagnostics.push(error("E0221", &step.id.span, message).label("no `undo` and no `irreversible`").help(help));
+        }
+        Some(UndoDeclaration::Auto { span } | UndoDeclaration::Explicit { span, .. })
+            if own.kind == Kind::Probe && !own.writes =>
+        {
+            let message = format!("{} is a probe: it changes nothing, so there is nothing to undo", step.subject());
+            diagnostics.push(error("E0222", span, message).label("undoes nothing").help("remove `undo`"));
         }
         Some(UndoDeclaration::Auto { span }) if own.kind != Kind::Step || !own.undo => {
             let uses = step.uses.as_ref().map(|uses| uses.value.as_str()).unwrap_or_default();

@@ -6,7 +6,7 @@ mod guard;
 mod index;
 mod items;
 
-pub use check::check_facts;
+pub use check::{NOTHING_KNOWN, check_facts};
 pub use group::PlannedGroup;
 pub(crate) use group::{ParamsError, around};
 pub use guard::{DEFAULT_LOOK_TIMEOUT, PlannedGuard};

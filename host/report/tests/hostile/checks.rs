@@ -2,8 +2,8 @@
 
 use crate::structure::{self, Grammar, Shown};
 use crate::{HARMLESS, all_at_once, each};
-use runbook_engine::Measurement;
-use runbook_report::checks::{CHECK_FORMATS, CheckFormat, CheckResult, Checks, Health};
+use runbook_engine::{Case, Measurement, Outcome};
+use runbook_report::checks::{CHECK_FORMATS, CheckFormat, CheckResult, Checks, Health, Warnings};
 
 fn grammar(format: CheckFormat) -> Grammar {
     match format {
@@ -34,21 +34,25 @@ fn checks() -> Checks {
         summary: "seen".to_owned(),
         duration_ms: 5,
         measurements,
+        cases: vec![Case { name: "n".to_owned(), outcome: Outcome::Fail, detail: "d".to_owned(), duration_ms: 1 }],
     };
     let results = [Health::Healthy, Health::Skipped, Health::Warning, Health::Unknown, Health::Critical];
     let results = results.into_iter().map(|health| result(health, vec![measurement("a", 1.5), measurement("b", -3.0)]));
-    Checks { at: "2026-01-02T03:04:05Z".parse().unwrap(), results: results.collect() }
+    Checks { at: "2026-01-02T03:04:05Z".parse().unwrap(), results: results.collect(), warnings: Warnings::Fail }
 }
 
 /// Every text. Without `..`, so that a new field is not forgotten.
 fn texts(checks: &mut Checks) -> Vec<&mut String> {
-    let Checks { at: _, results } = checks;
+    let Checks { at: _, results, warnings: _ } = checks;
     let mut found = Vec::new();
-    for CheckResult { suite, check, health: _, summary, duration_ms: _, measurements } in results {
+    for CheckResult { suite, check, health: _, summary, duration_ms: _, measurements, cases } in results {
         found.extend([suite, check, summary]);
         for Measurement { label, value: _, unit, warn, crit } in measurements {
             found.extend([label, unit]);
             found.extend(warn.iter_mut().chain(crit));
+        }
+        for Case { name, outcome: _, detail, duration_ms: _ } in cases {
+            found.extend([name, detail]);
         }
     }
     found

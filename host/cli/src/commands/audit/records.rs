@@ -8,8 +8,11 @@ use runbook_authority::ledger::{Used, UsedAt};
 use runbook_authority::{VERBS, Verb};
 use runbook_journal::audit::{self, Record};
 use runbook_report::push_line;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
+
+/// How many runs are named where an id means several.
+const SHOWN_IDS: usize = 5;
 
 /// In which form records are shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,8 +86,20 @@ pub(super) fn log(context: &Context, run: Option<&str>, form: Form) -> Result<Ex
         return Err(Failure::usage(format!("the audit log `{}` has no run yet", context.audit_log.display())));
     };
     let found: Vec<_> = all.iter().filter(|(name, _)| id_of(name).starts_with(&wanted)).collect();
-    if found.is_empty() {
-        return Err(Failure::usage(format!("the audit log has no run `{wanted}`")).hint("see `runbook runs`"));
+    let ids: BTreeSet<&str> = found.iter().map(|(name, _)| id_of(name)).collect();
+    let place = context.audit_log.display();
+    match ids.len() {
+        0 => {
+            let newest =
+                newest().map_or_else(|| "it has no run yet".to_owned(), |newest| format!("its newest run is `{newest}`"));
+            return Err(Failure::usage(format!("the audit log `{place}` has no run `{wanted}`")).hint(newest));
+        }
+        1 => {}
+        count => {
+            let some: Vec<String> = ids.iter().rev().take(SHOWN_IDS).map(|id| format!("`{id}`")).collect();
+            let message = format!("{count} runs of the audit log `{place}` begin with `{wanted}`");
+            return Err(Failure::usage(message).hint(format!("write more of the id; the newest: {}", some.join(", "))));
+        }
     }
     let mut lines = Vec::new();
     for record in in_order_of_time(&found) {

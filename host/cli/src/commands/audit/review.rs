@@ -4,6 +4,8 @@ use super::{AuditArgs, details};
 use crate::context::Context;
 use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
+use crate::kind_of_file::KindOfFile;
+use crate::other_files::kind;
 use crate::plugins::{self, Plugins};
 use crate::prepare::{self, Prepared, Scrutiny};
 use crate::signatures::TrustFiles;
@@ -81,7 +83,12 @@ pub(super) fn subjects(paths: &[String]) -> Result<Vec<Subject>, Failure> {
         if as_path.is_dir() {
             walk(as_path, &mut subjects)?;
         } else if as_path.extension().is_some_and(|extension| extension == "toml") {
-            subjects.push(Subject::Runbook(as_path.to_owned()));
+            match kind(as_path).other_than_a_runbook() {
+                None => subjects.push(Subject::Runbook(as_path.to_owned())),
+                Some(noun) => ui::note(&format!("{path}: skipped, because it is {noun} and not a runbook")),
+            }
+        } else if !as_path.exists() && plugins::BUNDLED.iter().all(|bundled| bundled.name != *path) {
+            return Err(nothing_is_called(path));
         } else {
             subjects.push(Subject::Plugin(path.clone()));
         }
@@ -90,6 +97,20 @@ pub(super) fn subjects(paths: &[String]) -> Result<Vec<Subject>, Failure> {
         return Err(Failure::usage("there is no runbook and no plugin here").hint("name one: `runbook audit FILE`"));
     }
     Ok(subjects)
+}
+
+/// The refusal of a word that is neither a path nor the name of a plugin.
+fn nothing_is_called(word: &str) -> Failure {
+    let parent = Path::new(word).parent().filter(|parent| !parent.as_os_str().is_empty());
+    let beside = std::fs::read_dir(parent.unwrap_or(Path::new("."))).into_iter().flatten().flatten();
+    let named = |name: std::ffi::OsString| parent.map_or_else(|| PathBuf::from(&name), |parent| parent.join(&name));
+    let files: Vec<String> = beside.map(|entry| named(entry.file_name()).display().to_string()).collect();
+    let known = files.iter().map(String::as_str).chain(plugins::BUNDLED.iter().map(|bundled| bundled.name));
+    let failure = Failure::usage(format!("there is no folder, no file and no bundled plugin `{word}`"));
+    match runbook_document::nearest(word.trim_end_matches('/'), known) {
+        Some(near) => failure.hint(format!("did you mean `{near}`?")),
+        None => failure.hint("name a runbook, a component, a folder, or a plugin of `runbook plugin list`"),
+    }
 }
 
 fn walk(folder: &Path, subjects: &mut Vec<Subject>) -> Result<(), Failure> {
@@ -104,17 +125,11 @@ fn walk(folder: &Path, subjects: &mut Vec<Subject>) -> Result<(), Failure> {
             walk(&path, subjects)?;
         } else if path.extension().is_some_and(|extension| extension == "wasm") {
             subjects.push(Subject::Plugin(Path::new(".").join(plain(&path)).display().to_string()));
-        } else if path.extension().is_some_and(|extension| extension == "toml") && is_runbook(&path) {
+        } else if path.extension().is_some_and(|extension| extension == "toml") && kind(&path) == KindOfFile::Runbook {
             subjects.push(Subject::Runbook(plain(&path)));
         }
     }
     Ok(())
-}
-
-/// Whether a TOML file is a runbook: it has a `[runbook]` table. One that is broken counts, so that it is reported.
-fn is_runbook(path: &Path) -> bool {
-    let Ok(text) = crate::text_file::read(path) else { return false };
-    text.lines().any(|line| line.trim_start().starts_with("[runbook]"))
 }
 
 /// A component's imports as ledgers write them.

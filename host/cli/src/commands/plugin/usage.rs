@@ -1,6 +1,7 @@
 //! How an operation is used: its inputs, its outputs, and a part of a runbook that can be copied.
 
 use super::schema::{fields, inline_table};
+use runbook_authority::Verb;
 use runbook_authority::capability::Capability;
 use runbook_authority::manifest::{Kind, Manifest, Operation};
 use std::fmt::Write as _;
@@ -27,18 +28,29 @@ fn indented(text: &str) -> String {
     text.lines().map(|line| format!("    {line}").trim_end().to_owned()).collect::<Vec<_>>().join("\n")
 }
 
-/// The lines of a runbook: a target for each slot that must be bound, and the operation.
+/// The lines of a runbook: a target for each slot, in comments if it need not be bound, and the operation.
 pub(super) fn example(manifest: &Manifest, reference: &str, name: &str, operation: &Operation) -> String {
-    let bound: Vec<_> = operation.slots.keys().filter(|slot| !operation.optional.contains(slot)).collect();
+    let (optional, bound): (Vec<_>, Vec<_>) = operation.slots.keys().partition(|slot| operation.optional.contains(slot));
     let mut text = String::new();
     for slot in &bound {
         let Some(declared) = manifest.slots.get(*slot) else { continue };
-        let _ = writeln!(text, "[targets.{slot}]\n{}\n", target(declared.capability));
+        let only_reads = operation.slots.get(*slot).is_some_and(|verbs| verbs.contains(&Verb::ProcessInspect));
+        let reads = if only_reads { "\nread_only = true" } else { "" };
+        let _ = writeln!(text, "[targets.{slot}]\n{}{reads}\n", target(declared.capability));
+    }
+    for slot in &optional {
+        let Some(declared) = manifest.slots.get(*slot) else { continue };
+        let lines = target(declared.capability).lines().map(|line| format!("# {line}\n")).collect::<String>();
+        let _ = writeln!(text, "# [targets.{slot}]  # only for `bind.{slot}`, below\n{lines}");
     }
     let section = if operation.kind == Kind::Probe { "preflight" } else { "step" };
     let _ = writeln!(text, "[[{section}]]\nid = \"{name}\"\nuses = \"{reference}:{name}\"");
     for slot in &bound {
         let _ = writeln!(text, "bind.{slot} = \"{slot}\"");
+    }
+    for slot in &optional {
+        let reason = manifest.slots.get(*slot).map_or("", |declared| declared.reason.as_str());
+        let _ = writeln!(text, "# bind.{slot} = \"{slot}\"  # need not be bound: {}", runbook_text::line(reason));
     }
     let with = inline_table(&operation.input, &operation.input, 3);
     if with != "{}" {
@@ -58,7 +70,9 @@ fn target(capability: Capability) -> &'static str {
         Capability::Docker => "docker = { name = \"container\" }",
         Capability::Files => "files = \"/srv/files\"\naccess = \"write\"",
         Capability::Process => "process = \"/usr/bin/program\"\narguments = []",
-        Capability::Secrets => "secret = \"name\"",
+        Capability::Secrets => {
+            "secret = \"name\"\npositions = [{ slot = \"target\", header = \"X-Key\" }]  # or `form`, `json`, `basic`"
+        }
         Capability::Net | Capability::System | Capability::State => "# this version of the host has no such target yet",
     }
 }

@@ -126,6 +126,10 @@ impl FilesSlot {
     pub(crate) fn fault(&self, path: &str, error: &io::Error) -> Fault {
         let shown = if path.is_empty() { "its directory".to_owned() } else { format!("`{}`", path.escape_debug()) };
         let (class, code, what) = classify(error);
+        if class == FaultClass::NotFound && !self.root().is_dir() {
+            let message = format!("slot `{}`: its directory is not there; make it, or name another one in the target", self.slot);
+            return Fault::new(class, "files.no-directory", message);
+        }
         Fault::new(class, code, format!("slot `{}`: {shown}: {what}", self.slot))
     }
 
@@ -138,9 +142,29 @@ impl FilesSlot {
     }
 }
 
+/// What the system said, also where somebody has put a path of the host around it.
+fn errno_of(error: &io::Error) -> Option<Errno> {
+    if let Some(errno) = Errno::from_io_error(error) {
+        return Some(errno);
+    }
+    let mut cause = error.get_ref().and_then(|inner| inner.source());
+    while let Some(error) = cause {
+        if let Some(errno) = error.downcast_ref::<io::Error>().and_then(Errno::from_io_error) {
+            return Some(errno);
+        }
+        cause = error.source();
+    }
+    // Its source may be lost as well; what kind it is stays.
+    match error.kind() {
+        io::ErrorKind::NotFound => Some(Errno::NOENT),
+        io::ErrorKind::PermissionDenied => Some(Errno::ACCESS),
+        io::ErrorKind::StorageFull => Some(Errno::NOSPC),
+        _ => None,
+    }
+}
+
 fn classify(error: &io::Error) -> (FaultClass, &'static str, String) {
-    let errno = Errno::from_io_error(error);
-    match errno {
+    match errno_of(error) {
         Some(Errno::NOENT) => (FaultClass::NotFound, "files.not-found", "there is no such file".to_owned()),
         Some(Errno::EXIST) => (FaultClass::Conflict, "files.exists", "it is there already".to_owned()),
         Some(Errno::LOOP | Errno::XDEV) => (FaultClass::Denied, "files.symlink", "a symbolic link is not followed".to_owned()),
@@ -152,7 +176,7 @@ fn classify(error: &io::Error) -> (FaultClass, &'static str, String) {
         }
         Some(Errno::NOSPC | Errno::DQUOT) => (FaultClass::Conflict, "files.no-space", "the disk is full".to_owned()),
         Some(Errno::NOSYS) => (FaultClass::Conflict, "files.kernel", "this needs `openat2` (Linux 5.6 or newer)".to_owned()),
-        Some(_) => (FaultClass::Unknown, "files.io", error.to_string()),
+        Some(errno) => (FaultClass::Unknown, "files.io", io::Error::from(errno).to_string()),
         None if error.get_ref().is_some_and(is_shown_secret) => (FaultClass::Denied, "files.secret", error.to_string()),
         None if error.get_ref().is_some_and(database::belongs_to_one) => {
             (FaultClass::Denied, "files.database", error.to_string())

@@ -1,0 +1,129 @@
+//! Which kind of file a TOML file is, told from what stands in it: one function for every command that is given files.
+
+use runbook_document::{Diagnostics, Source};
+use std::path::Path;
+use std::sync::Arc;
+
+/// A kind of TOML file that people write for this program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KindOfFile {
+    /// A runbook or a suite of checks.
+    Runbook,
+    /// Nothing tells what it is. Where somebody named it, it is read as a runbook, so that its mistakes are said.
+    Untold,
+    /// Targets and secrets, which runbooks include or take by `--env`.
+    Targets,
+    /// `waivers.toml`, beside suites.
+    Waivers,
+    /// A boundary.
+    Boundary,
+    /// A trust file.
+    Trust,
+    /// The settings of a host.
+    Settings,
+    /// `plugin.toml`, beside the code of a plugin.
+    Manifest,
+}
+
+/// How a kind is told.
+struct Row {
+    kind: KindOfFile,
+    /// What people call it.
+    noun: &'static str,
+    /// What stands at its top. None of them is a key of another kind.
+    keys: &'static [&'static str],
+    /// The name by which the program looks for it, which tells a file that says nothing or has a mistake.
+    name: fn(&str) -> bool,
+}
+
+/// Every kind that is no runbook.
+const ROWS: &[Row] = &[
+    Row {
+        kind: KindOfFile::Targets,
+        noun: "a file of targets",
+        keys: &["targets", "secrets"],
+        name: |name| name.strip_prefix("targets.").is_some_and(|rest| rest == "toml" || rest.strip_suffix(".toml").is_some()),
+    },
+    Row { kind: KindOfFile::Waivers, noun: "a file of waivers", keys: &["waiver"], name: |name| name == "waivers.toml" },
+    Row { kind: KindOfFile::Boundary, noun: "a boundary", keys: &["allow"], name: |name| name == "boundary.toml" },
+    Row { kind: KindOfFile::Trust, noun: "a trust file", keys: &["key"], name: |name| name == "trust.toml" },
+    Row { kind: KindOfFile::Settings, noun: "a settings file", keys: &["audit_log"], name: |name| name == "settings.toml" },
+    Row {
+        kind: KindOfFile::Manifest,
+        noun: "the manifest of a plugin",
+        keys: &["plugin", "slots", "operation"],
+        name: |name| name == "plugin.toml",
+    },
+];
+
+/// What only a runbook or a suite has at its top, beside `[runbook]`.
+const OF_A_RUNBOOK: &[&str] = &["params", "step", "check", "preflight", "verify", "finally", "guard", "notify"];
+
+impl KindOfFile {
+    /// The kind of a file. Keys at its top decide, then its name.
+    pub fn of(source: &Arc<Source>) -> Self {
+        let name = Path::new(source.name()).file_name().unwrap_or_default().to_string_lossy();
+        let by_name = || ROWS.iter().find(|row| (row.name)(&name)).map_or(Self::Untold, |row| row.kind);
+        // What is wrong with it is said by whoever reads it as what it is.
+        let Some(table) = runbook_document::parse(source, &mut Diagnostics::default()) else {
+            let says_so = source.text().lines().any(|line| line.trim_start().starts_with("[runbook]"));
+            return if says_so { Self::Runbook } else { by_name() };
+        };
+        if table.get("runbook").is_some() {
+            return Self::Runbook;
+        }
+        if OF_A_RUNBOOK.iter().any(|key| table.get(key).is_some()) {
+            return Self::Untold;
+        }
+        let of_another = |key: &str| ROWS.iter().find(|row| row.keys.contains(&key)).map(|row| row.kind);
+        let kinds: Vec<Self> = table.entries.iter().filter_map(|(key, _)| of_another(&key.name)).collect();
+        match kinds.split_first() {
+            Some((kind, others)) if others.iter().all(|other| other == kind) => *kind,
+            Some(_) | None => by_name(),
+        }
+    }
+
+    /// What people call it, if it is certain that it is no runbook.
+    pub fn other_than_a_runbook(self) -> Option<&'static str> {
+        ROWS.iter().find(|row| row.kind == self).map(|row| row.noun)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kind(name: &str, text: &str) -> KindOfFile {
+        KindOfFile::of(&Source::new(name, text))
+    }
+
+    #[test]
+    fn a_file_is_told_by_its_keys_and_then_by_its_name() {
+        for row in ROWS {
+            for key in row.keys {
+                assert_eq!(kind("any.toml", &format!("format = 1\n[{key}]\n")), row.kind, "{key}");
+                assert_eq!(kind("any.toml", &format!("format = 1\n[{key}]\n[runbook]\nname = \"a\"\n")), KindOfFile::Runbook);
+            }
+        }
+        let names = ["targets.prod.toml", "waivers.toml", "boundary.toml", "trust.toml", "settings.toml", "plugin.toml"];
+        for (name, row) in names.iter().zip(ROWS) {
+            for text in ["", "format = 1\n", "format = \n"] {
+                assert_eq!(kind(&format!("a/{name}"), text), row.kind, "{name} {text:?}");
+                assert_eq!(kind("a/other.toml", text), KindOfFile::Untold);
+            }
+        }
+        assert_eq!(kind("boundary.toml", "[[step]]\nid = \"a\"\n"), KindOfFile::Untold, "keys are stronger than a name");
+        assert_eq!(kind("any.toml", "[targets]\n[[allow]]\n"), KindOfFile::Untold, "two kinds at once are none");
+        assert_eq!(kind("boundary.toml", "[runbook]\nname = \n"), KindOfFile::Runbook, "a broken runbook is one");
+        assert_eq!(kind("Cargo.toml", "[package]\nname = \"a\"\n"), KindOfFile::Untold);
+    }
+
+    #[test]
+    fn no_key_belongs_to_two_kinds() {
+        let mut keys: Vec<_> = ROWS.iter().flat_map(|row| row.keys).chain(OF_A_RUNBOOK).collect();
+        let all = keys.len();
+        keys.sort_unstable();
+        keys.dedup();
+        assert_eq!(keys.len(), all);
+    }
+}

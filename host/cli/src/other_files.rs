@@ -1,0 +1,69 @@
+//! Files that are no runbooks, where somebody gave a whole folder to a command.
+
+use crate::failure::Failure;
+use crate::kind_of_file::KindOfFile;
+use crate::waivers::Waivers;
+use crate::{host_policy, prepare, text_file, ui};
+use runbook_authority::trust::Trust;
+use runbook_authority::{Boundary, Manifest};
+use runbook_document::{Diagnostics, Source};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// The kind of a file. Of one that cannot be read nothing is told; whoever reads it as a runbook says why.
+pub fn kind(file: &Path) -> KindOfFile {
+    source(file).map_or(KindOfFile::Untold, |source| KindOfFile::of(&source))
+}
+
+fn source(file: &Path) -> std::io::Result<Arc<Source>> {
+    Ok(Source::new(file.display().to_string(), text_file::read(file)?))
+}
+
+/// The runbooks and suites of several files; each other one is told.
+///
+/// # Errors
+/// There is none.
+pub fn runbooks_of(files: &[PathBuf]) -> Result<Vec<&PathBuf>, Failure> {
+    let mut runbooks = Vec::new();
+    for file in files {
+        match kind(file).other_than_a_runbook() {
+            None => runbooks.push(file),
+            Some(noun) => ui::note(&format!(
+                "{}: skipped, because it is {noun} and not a runbook",
+                runbook_text::line(&file.display().to_string())
+            )),
+        }
+    }
+    if runbooks.is_empty() {
+        return Err(Failure::usage("none of the files is a runbook or a suite").hint("name one that has `[runbook]`"));
+    }
+    Ok(runbooks)
+}
+
+/// Refuses a file that is certainly no runbook.
+pub fn refuse(source: &Arc<Source>) -> Result<(), Failure> {
+    match KindOfFile::of(source).other_than_a_runbook() {
+        None => Ok(()),
+        Some(noun) => Err(Failure::usage(format!("`{}` is {noun}, not a runbook", source.name()))
+            .hint("name a file that has `[runbook]`; `runbook validate` checks the others, too")),
+    }
+}
+
+/// Checks a file by itself, as what it is. Nothing is known of files that use it.
+pub fn validate(file: &Path, kind: KindOfFile) -> Result<(), Failure> {
+    let source = source(file).map_err(|error| Failure::usage(format!("`{}` cannot be read: {error}", file.display())))?;
+    let mut found = Diagnostics::default();
+    match kind {
+        KindOfFile::Runbook | KindOfFile::Untold => {}
+        KindOfFile::Targets => {
+            let shared = runbook_engine::parse_shared(&source, &mut found);
+            prepare::check_shared(file, &shared, &mut found)?;
+        }
+        KindOfFile::Waivers => drop(Waivers::entries(&source, &mut found)),
+        KindOfFile::Boundary => drop(Boundary::parse(&source, &mut found)),
+        KindOfFile::Trust => drop(Trust::parse(&source, &mut found)),
+        KindOfFile::Settings => drop(host_policy::parse(&source, &mut found)),
+        KindOfFile::Manifest => drop(Manifest::parse(&source, &mut found)),
+    }
+    if found.has_errors() { Err(Failure::findings(found)) } else { Ok(()) }
+}

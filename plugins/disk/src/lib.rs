@@ -1,0 +1,6 @@
+//! The bundled plugin `disk`: looks how full file systems are.
+
+mod df;
+mod space;
+
+runbook_sdk::plugin! { probes: { "space" => space::space } }

@@ -1,0 +1,207 @@
+//! What a command is given: a whole folder of files, of which not all are runbooks; an environment, a tag or a folder that is not there.
+
+use crate::home;
+use runbook_tests::env::TestEnv;
+
+const SUITE: &str = r#"format = 1
+[runbook]
+name = "checks"
+[targets.db]
+sql = "sqlite:shop.db"
+create = true
+[[check]]
+id = "one"
+uses = "sql:query"
+bind.db = "db"
+tags = ["quick"]
+with = { statement = "select 1 as one", first_row = { one = 1 } }
+"#;
+
+/// A file of every other kind, with its name, what it is called, and a mistake in it.
+const OTHERS: &[(&str, &str, &str, (&str, &str))] = &[
+    (
+        "targets.prod.toml",
+        "a file of targets",
+        "format = 1\n[targets.db]\nsql = \"sqlite:prod.db\"\ncreate = true\n",
+        ("sqlite:", "oracle:"),
+    ),
+    (
+        "waivers.toml",
+        "a file of waivers",
+        "format = 1\n[[waiver]]\nsuite = \"other\"\ncheck = \"a\"\nreason = \"known\"\nexpires = 2099-01-31\n",
+        ("2099-01-31", "\"soon\""),
+    ),
+    (
+        "boundary.toml",
+        "a boundary",
+        "format = 1\n[[allow]]\ncapability = \"sql\"\nverbs = [\"query\", \"transaction\"]\n",
+        ("query", "qeury"),
+    ),
+    (
+        "trust.toml",
+        "a trust file",
+        "format = 1\n[[key]]\nname = \"us\"\nplugins = [\"*\"]\n\
+         public = \"ed25519:d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a\"\n",
+        ("ed25519:", "rsa:"),
+    ),
+    ("settings.toml", "a settings file", "format = 1\naudit_log = \"/var/log/runbook\"\n", ("/var", "var")),
+    (
+        "plugin.toml",
+        "the manifest of a plugin",
+        "format = 1\n[plugin]\nname = \"mine\"\nversion = \"0.1.0\"\ndescription = \"looks\"\n\
+         [slots.db]\ncapability = \"sql\"\nverbs = [\"query\"]\nreason = \"looks\"\n\
+         [[operation]]\nname = \"look\"\nkind = \"probe\"\nsummary = \"looks\"\nslots = { db = [\"query\"] }\n",
+        ("kind = \"probe\"", "kind = \"sonde\""),
+    ),
+];
+
+/// A folder with a suite and one of each.
+fn folder() -> (TestEnv, Vec<String>) {
+    let env = home();
+    env.file("checks/checks.toml", SUITE);
+    rusqlite::Connection::open(env.path().join("checks/shop.db"))
+        .expect("it opens")
+        .execute_batch("create table t (a)")
+        .expect("SQL");
+    for (name, _, text, _) in OTHERS {
+        env.file(&format!("checks/{name}"), text);
+    }
+    let names = OTHERS.iter().map(|(name, ..)| *name).chain(["checks.toml"]);
+    (env, names.map(|name| format!("checks/{name}")).collect())
+}
+
+fn line<'a>(command: &[&'a str], files: &'a [String]) -> Vec<&'a str> {
+    command.iter().copied().chain(files.iter().map(String::as_str)).collect()
+}
+
+#[test]
+fn a_whole_folder_is_locked_checked_and_audited_and_what_is_no_runbook_is_told_and_skipped() {
+    let (env, files) = folder();
+    for command in [&["lock"][..], &["lock"], &["check"], &["check", "--locked"], &["audit"]] {
+        let mut finished = env.run(&line(command, &files)).status(0);
+        for (name, noun, ..) in OTHERS {
+            finished = finished.err(&format!("checks/{name}: skipped, because it is {noun} and not a runbook"));
+        }
+    }
+    let mut finished = env.run(&line(&["validate", "--locked"], &files)).status(0).out("checks/checks.toml: ok, 1 check");
+    for (name, noun, ..) in OTHERS {
+        finished = finished.out(&format!("checks/{name}: ok, {noun}"));
+    }
+}
+
+#[test]
+fn a_file_that_is_no_runbook_is_validated_as_what_it_is() {
+    for (name, _, text, (good, bad)) in OTHERS {
+        let env = home();
+        env.file(name, &text.replace(good, bad));
+        env.run(&["validate", name]).status(2).err(&format!("{name}:")).without("has no `[runbook]`");
+        env.file(name, text);
+        env.run(&["validate", name]).status(0);
+    }
+}
+
+#[test]
+fn a_file_that_is_no_runbook_cannot_be_run_and_its_kind_is_said() {
+    for (name, noun, text, _) in OTHERS {
+        let env = home();
+        env.file(name, text);
+        for command in ["exec", "plan"] {
+            env.run(&[command, name]).status(2).err(&format!("`{name}` is {noun}, not a runbook"));
+        }
+        env.run(&["lock", name]).status(2).err("none of the files is a runbook");
+        env.run(&["check", name]).status(3).err("none of the files is a runbook");
+        assert!(!env.path().join("runbook.lock").exists());
+    }
+}
+
+#[test]
+fn each_runbook_is_locked_whatever_is_wrong_with_another_and_none_that_could_not_run() {
+    let env = home();
+    let writing = SUITE
+        .replace("[[check]]", "[[step]]")
+        .replace("tags = [\"quick\"]\n", "")
+        .replace("sql:query", "sql:transaction")
+        .replace(
+            "{ statement = \"select 1 as one\", first_row = { one = 1 } }",
+            "{ statements = [\"create table if not exists t (a)\"] }",
+        );
+    env.file("a.toml", &writing);
+    env.file("b.toml", SUITE);
+    for accept in [&["lock"][..], &["lock", "--accept"]] {
+        env.run(&[accept, &["a.toml", "b.toml"]].concat()).status(2).err("E0221").out("b.toml");
+        assert!(!env.read("runbook.lock").contains("a.toml"));
+    }
+    env.file("a.toml", &format!("{writing}irreversible = \"an example\"\n"));
+    env.run(&["lock", "a.toml"]).status(0);
+    env.run(&["exec", "--locked", "a.toml"]).status(0);
+    env.file("a.toml", &writing);
+    env.run(&["lock", "--accept", "a.toml"]).status(2).err("E0221");
+}
+
+#[test]
+fn an_environment_that_is_not_there_comes_with_those_that_are() {
+    let (env, _) = folder();
+    for command in ["validate", "exec", "plan", "lock", "audit"] {
+        env.run(&[command, "--env", "prdo", "checks/checks.toml"])
+            .err("`--env prdo`: there is no `checks/targets.prdo.toml`")
+            .err("did you mean `--env prod`?");
+        env.run(&[command, "--env", "zzzz", "checks/checks.toml"]).err("environments here: prod");
+    }
+}
+
+#[test]
+fn a_tag_that_no_check_has_is_said_where_it_was_given() {
+    let (env, _) = folder();
+    env.run(&["check", "--tag", "quikc", "checks/checks.toml"])
+        .status(3)
+        .err("`--tag quikc`: no check of `checks/checks.toml` has this tag")
+        .err("did you mean `quick`?")
+        .without("check:8");
+    env.run(&["check", "--tag", "quick", "checks/checks.toml"]).status(0);
+}
+
+#[test]
+fn a_folder_that_is_not_there_comes_with_the_nearest_one() {
+    let (env, _) = folder();
+    for word in ["chekcs", "chekcs/"] {
+        env.run(&["audit", word])
+            .status(2)
+            .err("there is no folder, no file and no bundled plugin")
+            .err("did you mean `checks`?");
+    }
+    env.run(&["audit", "dokcer"]).status(2).err("did you mean `docker`?");
+    env.run(&["audit", "checks/chekcs.toml"]).status(2).err("checks/chekcs.toml");
+}
+
+#[test]
+fn what_a_target_names_and_this_machine_lacks_is_a_warning_with_its_name() {
+    let env = home();
+    let text = "format = 1\n[runbook]\nname = \"r\"\n[targets.dump]\nprocess = \"/opt/nowhere/pg_dump\"\narguments = [{ repeat = { regex = \".*\" } }]\n\
+        [targets.out]\nfiles = \"nowhere\"\naccess = \"write\"\n[targets.db]\nsql = \"sqlite:nowhere.db\"\n[targets.made]\nsql = \"sqlite:made.db\"\ncreate = true\n\
+        [[step]]\nid = \"a\"\nuses = \"sqlite:backup\"\nbind = { db = \"db\", directory = \"out\" }\nwith.file = \"x\"\nundo = \"auto\"\n\
+        [[step]]\nid = \"b\"\nuses = \"sql:query\"\nbind.db = \"made\"\nwith = { statement = \"select 1\" }\n\
+        [[step]]\nid = \"c\"\nuses = \"disk:space\"\nbind.program = \"df\"\nwith.paths = [\"/\"]\n\
+        [targets.df]\nprocess = \"/opt/nowhere/df\"\narguments = [{ repeat = { regex = \".*\" } }]\nread_only = true\n";
+    env.file("r.toml", text);
+    env.run(&["validate", "r.toml"])
+        .status(0)
+        .err("warning: target `df` (r.toml:")
+        .err("there is no program `/opt/nowhere/df` on this machine")
+        .err("target `out`")
+        .err("there is no database")
+        .without("target `made`");
+    std::fs::create_dir(env.path().join("nowhere")).expect("it can be made");
+    env.run(&["validate", "r.toml"]).status(0).without("target `out`");
+}
+
+#[test]
+fn a_directory_that_is_not_there_is_said_without_a_path_of_the_host() {
+    let env = home();
+    env.file(
+        "r.toml",
+        "format = 1\n[runbook]\nname = \"r\"\n[targets.db]\nsql = \"sqlite:shop.db\"\n[targets.out]\nfiles = \"nowhere\"\naccess = \"write\"\n\
+         [[step]]\nid = \"a\"\nuses = \"sqlite:backup\"\nbind = { db = \"db\", directory = \"out\" }\nwith.file = \"x.db\"\nundo = \"auto\"\n",
+    );
+    rusqlite::Connection::open(env.path().join("shop.db")).expect("it opens").execute_batch("create table t (a)").expect("SQL");
+    env.run(&["exec", "r.toml"]).out("slot `directory`: its directory is not there").without(".runbook-").without("nowhere/");
+}
