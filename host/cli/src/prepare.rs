@@ -217,7 +217,8 @@ fn prepare_within(
             }
         }
     }
-    later.extend(crate::outputs::wrong_reads(&runbook_engine::output_reads(&runbook), &sites));
+    let reads = crate::outputs::wrong_reads(&runbook_engine::output_reads(&runbook), &sites);
+    later.extend(reads.into_iter().filter(|found| !holds_a_mistake(found, &diagnostics)));
     drop(params_of);
     if diagnostics.has_errors() || later.has_errors() {
         // Why nothing is known of an operation was said above.
@@ -228,6 +229,12 @@ fn prepare_within(
     refuse(diagnostics)?;
     let environment = environment.map(str::to_owned);
     Ok(Prepared { runbook, folder: folder.to_owned(), environment, waivers: None, sites, facts })
+}
+
+/// Whether a finding is about a text in which a mistake is told already: a name that is not known there has no output either.
+fn holds_a_mistake(found: &Diagnostic, told: &Diagnostics) -> bool {
+    let is_inside = |inner: &Diagnostic| found.span.start <= inner.span.start && inner.span.end <= found.span.end;
+    told.iter().any(|told| told.severity == Severity::Error && told.source.name() == found.source.name() && is_inside(told))
 }
 
 /// What a later stage has found, without what only follows from a mistake that is told already: it stands at the same place.
