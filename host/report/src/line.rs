@@ -169,7 +169,14 @@ fn by_hand(summary: &Summary, step: &StepId, instructions: &str, options: &[Stri
 
 /// The command that says that a person has done a step.
 pub(crate) fn answer(run: &str, step: &str, options: &[String]) -> String {
-    let words: Vec<&str> = [run, step].into_iter().chain(options.iter().map(String::as_str)).collect();
+    // A choice is the author's text, and the whole is copied into a shell.
+    let option = |option: &String| match option.split_once(' ') {
+        // Backticks end a command in reports: what has one is not shown in it.
+        Some((name, value)) if value.contains('`') => format!("{} …", runbook_text::argument(&name.replace('`', "…"))),
+        Some((name, value)) => format!("{} {}", runbook_text::argument(&name.replace('`', "…")), runbook_text::argument(value)),
+        None => runbook_text::argument(&option.replace('`', "…")).into_owned(),
+    };
+    let words: Vec<String> = [run, step].into_iter().map(str::to_owned).chain(options.iter().map(option)).collect();
     format!("`runbook answer {}`", words.join(" "))
 }
 

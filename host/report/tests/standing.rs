@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test stops where it fails")]
 
 use runbook_engine::{Record, RunEnd, RunEvent, RunHeader};
-use runbook_report::checks::{CHECK_FORMATS, CheckFormat, CheckResult, Checks, Health, Stake};
+use runbook_report::checks::{CHECK_FORMATS, CheckFormat, CheckResult, Checks, Health, Stake, Warnings};
 use runbook_report::{Execution, FORMATS, Format, Standing, StepState, Summary, render};
 use serde_json::{Value, json};
 
@@ -138,7 +138,7 @@ fn a_report_for_ci_is_red_for_what_failed_and_skipped_for_what_waits_with_the_re
 fn a_run_that_has_ended_has_no_step_that_runs_or_waits() {
     let begun = [
         json!({ "type": "attempt-ended", "step": "b", "attempt": 1, "result": { "type": "failed", "fault": { "class": "assertion", "code": "c", "message": "m" }, "outcome": "fail", "output": null, "measurements": [], "cases": [] }, "then": { "type": "retry", "delay_ms": 5 }, "duration_ms": 5 }),
-        json!({ "type": "manual-asked", "step": "b", "instructions": "i" }),
+        json!({ "type": "manual-asked", "step": "b", "instructions": "i", "options": ["--set v=STRING"] }),
         json!({ "type": "approval-asked", "step": "b", "digest": "d", "input": {}, "proposal": { "effects": [], "summary": "s", "before": null } }),
         json!({ "type": "group-began", "step": "b", "params": {} }),
         json!({ "type": "items-listed", "step": "b", "items": [{ "key": "k", "value": 1 }] }),
@@ -182,6 +182,11 @@ fn check_says_success(format: CheckFormat, text: &str) -> bool {
     }
 }
 
+/// Where warnings pass, so that a format that says success too easily is seen.
+fn checks(results: Vec<CheckResult>) -> Checks {
+    Checks { at: AT.parse().unwrap(), results, warnings: Warnings::Pass }
+}
+
 #[test]
 fn no_format_of_checks_says_healthy_unless_the_check_passed() {
     for (name, summary, _) in runs() {
@@ -192,16 +197,16 @@ fn no_format_of_checks_says_healthy_unless_the_check_passed() {
                 continue;
             }
             for (format, format_name) in CHECK_FORMATS {
-                let text = format.render(&Checks { at: AT.parse().unwrap(), results: vec![result.clone()] });
+                let text = format.render(&checks(vec![result.clone()]));
                 assert!(!check_says_success(*format, &text), "{name} as {format_name}:\n{text}");
             }
         }
     }
     let healthy = CheckResult::of("s", "c", &summary(&green()).steps[0], Stake::Critical);
     for (format, format_name) in CHECK_FORMATS {
-        let text = format.render(&Checks { at: AT.parse().unwrap(), results: vec![healthy.clone()] });
+        let text = format.render(&checks(vec![healthy.clone()]));
         assert!(check_says_success(*format, &text), "{format_name}:\n{text}");
-        let nothing = format.render(&Checks { at: AT.parse().unwrap(), results: vec![] });
+        let nothing = format.render(&checks(vec![]));
         assert!(*format != CheckFormat::Nagios || nothing.starts_with("UNKNOWN"), "{nothing}");
     }
 }

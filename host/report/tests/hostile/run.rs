@@ -78,7 +78,7 @@ fn events() -> Vec<Value> {
         attempt("a", failed(), json!({ "type": "retry", "delay_ms": 5 })),
         started("a"),
         attempt("a", succeeded(), last.clone()),
-        json!({ "type": "manual-asked", "step": "b", "instructions": "i" }),
+        json!({ "type": "manual-asked", "step": "b", "instructions": "i", "options": ["--set v=STRING"] }),
         json!({ "type": "manual-answered", "step": "b", "by": "b", "values": { "v": "v" } }),
         json!({ "type": "items-listed", "step": "c", "items": [{ "key": "k", "value": { "v": "v" } }] }),
         json!({ "type": "items-ended", "step": "c", "result": failed(), "then": last }),
