@@ -35,6 +35,7 @@ mod locked_text;
 mod nested;
 mod person;
 mod plugins;
+mod program_log;
 mod prune;
 mod quickstart;
 mod retry;

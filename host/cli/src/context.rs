@@ -4,6 +4,7 @@ use crate::account;
 use crate::failure::Failure;
 use crate::host_policy::HostPolicy;
 use crate::process;
+use crate::program_log::LogFormat;
 use clap::builder::BoolishValueParser;
 use clap::parser::ValueSource;
 use clap::{ArgMatches, CommandFactory as _};
@@ -58,6 +59,15 @@ pub struct GlobalArgs {
     /// Where compiled plugins are kept [default: runbook in the cache directory]
     #[arg(long, global = true, value_name = "DIR", env = "RUNBOOK_CACHE")]
     pub cache: Option<PathBuf>,
+    /// Say on stderr what the program does; `-vv` says more, `-vvv` everything
+    #[arg(long, short, global = true, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+    /// Which parts of the program say what they do, such as `debug` or `runbook_runtime=debug,info`; stronger than `-v`
+    #[arg(long, global = true, value_name = "FILTER", env = "RUNBOOK_LOG")]
+    pub log: Option<String>,
+    /// How what the program does is written on stderr; implies `-v`
+    #[arg(long, global = true, value_enum, env = "RUNBOOK_LOG_FORMAT")]
+    pub log_format: Option<LogFormat>,
 }
 
 /// Where a setting comes from.

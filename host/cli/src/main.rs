@@ -25,6 +25,7 @@ mod person;
 mod plugins;
 mod prepare;
 mod process;
+mod program_log;
 mod runbook_file;
 mod schemas;
 mod screen;
@@ -73,6 +74,11 @@ fn run() -> u8 {
         }
     };
     let family = args.command.family();
+    let global = &args.global;
+    if let Err(failure) = program_log::begin(global.verbose, global.log.as_deref(), global.log_format) {
+        ui::failure(None, &failure);
+        return failure.status().code_in(family);
+    }
     let context = match context::Context::new(&args.global, &matches) {
         Ok(context) => context,
         Err(failure) => {

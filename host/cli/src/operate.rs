@@ -21,6 +21,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+use tracing::Instrument as _;
 
 /// Calls the plugins of one runbook.
 pub struct Operator {
@@ -77,7 +78,7 @@ impl Operate for Operator {
         let called = self.audit.called(&call, linked.plugin(), linked.digest());
         // A task of its own, so that a plugin that computes does not hold up other branches; dropped with this future.
         let (permit, stop) = (permit(&call, leases.clone()), leases.stop().clone());
-        let task = AbortOnDrop(tokio::spawn(async move { linked.call(call, permit, stop.asked()).await }));
+        let task = AbortOnDrop(tokio::spawn(async move { linked.call(call, permit, stop.asked()).await }.in_current_span()));
         let outcome = task.await;
         self.audit.ended(&called, &outcome);
         let changed = |calls: &&runtime::HostCalls| {

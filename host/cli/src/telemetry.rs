@@ -16,6 +16,9 @@ use std::time::{Duration, SystemTime};
 /// How long an operator waits for a collector at most.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// Bytes of an answer of a collector. It says little: which spans it did not take.
+const MAX_ANSWER: usize = 1 << 20;
+
 /// Either of them says where to.
 const ENDPOINTS: [&str; 2] = ["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"];
 
@@ -25,11 +28,8 @@ pub async fn send(summary: &Summary) {
         return;
     }
     let Some(spans) = trace(summary) else { return };
-    let run = summary.run.clone();
-    let sending = tokio::task::spawn_blocking(move || send_now(&run, &spans));
-    let sent = match tokio::time::timeout(PATIENCE, sending).await {
-        Ok(Ok(sent)) => sent.map_err(|error| error.to_string()),
-        Ok(Err(_)) => Err("sending it ended unexpectedly".to_owned()),
+    let sent = match tokio::time::timeout(PATIENCE, send_now(&summary.run, &spans)).await {
+        Ok(sent) => sent.map_err(|error| error.to_string()),
         Err(_) => Err(format!("the collector did not answer within {} s", PATIENCE.as_secs())),
     };
     if let Err(error) = sent {
@@ -43,8 +43,8 @@ fn is_configured() -> bool {
     ENDPOINTS.into_iter().any(given) && !is("OTEL_SDK_DISABLED", "true") && !is("OTEL_TRACES_EXPORTER", "none")
 }
 
-fn send_now(run: &str, spans: &[TraceSpan]) -> Result<(), Box<dyn Error + Send + Sync>> {
-    let mut exporter = SpanExporter::builder().with_http().with_http_client(Client::new()).build()?;
+async fn send_now(run: &str, spans: &[TraceSpan]) -> Result<(), Box<dyn Error + Send + Sync>> {
+    let mut exporter = SpanExporter::builder().with_http().with_http_client(Client::new()?).build()?;
     let builder = Resource::builder();
     // `OTEL_SERVICE_NAME` and `OTEL_RESOURCE_ATTRIBUTES` are read by the builder, and win.
     let named = std::env::var_os("OTEL_SERVICE_NAME").is_some();
@@ -52,8 +52,7 @@ fn send_now(run: &str, spans: &[TraceSpan]) -> Result<(), Box<dyn Error + Send +
     exporter.set_resource(&builder.with_attribute(KeyValue::new("service.version", env!("CARGO_PKG_VERSION"))).build());
     let trace_id = uuid::Uuid::parse_str(run)?.as_u128();
     let batch: Vec<SpanData> = spans.iter().map(|span| data(trace_id, span)).collect();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    Ok(runtime.block_on(exporter.export(batch))?)
+    Ok(exporter.export(batch).await?)
 }
 
 fn data(trace_id: u128, span: &TraceSpan) -> SpanData {
@@ -78,25 +77,37 @@ fn data(trace_id: u128, span: &TraceSpan) -> SpanData {
 /// Carries what the exporter sends. It follows no redirect and uses no proxy: where traces go is what `OTEL_…` says, and the program
 /// has one answer to `HTTPS_PROXY` for all that it sends.
 #[derive(Debug)]
-struct Client(ureq::Agent);
+struct Client(reqwest::Client);
 
 impl Client {
-    fn new() -> Self {
-        let config = ureq::Agent::config_builder()
-            .timeout_global(Some(PATIENCE))
-            .http_status_as_error(false)
-            .max_redirects(0)
-            .proxy(None)
-            .tls_config(ureq::tls::TlsConfig::builder().root_certs(ureq::tls::RootCerts::PlatformVerifier).build());
-        Self(config.build().into())
+    /// # Errors
+    /// This machine has no certificate authorities.
+    fn new() -> Result<Self, Box<dyn Error + Send + Sync>> {
+        let client = reqwest::Client::builder()
+            .timeout(PATIENCE)
+            .redirect(reqwest::redirect::Policy::none())
+            .no_proxy()
+            // The authorities that plugins' requests are judged by.
+            .tls_backend_preconfigured(runbook_runtime::system_tls()?);
+        Ok(Self(client.build()?))
     }
 }
 
 #[async_trait::async_trait]
 impl HttpClient for Client {
     async fn send_bytes(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
-        let answer = self.0.run(request.map(|body| body.to_vec()))?;
-        let (parts, mut body) = answer.into_parts();
-        Ok(Response::from_parts(parts, Bytes::from(body.read_to_vec()?)))
+        let mut answer = self.0.execute(request.try_into()?).await?;
+        let mut response = Response::builder().status(answer.status());
+        if let Some(headers) = response.headers_mut() {
+            headers.clone_from(answer.headers());
+        }
+        let mut body = Vec::new();
+        while let Some(chunk) = answer.chunk().await? {
+            if body.len() + chunk.len() > MAX_ANSWER {
+                return Err(format!("the collector answered with more than {MAX_ANSWER} bytes").into());
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(response.body(Bytes::from(body))?)
     }
 }

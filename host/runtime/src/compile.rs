@@ -197,7 +197,9 @@ impl Runtime {
     /// [`PrepareError`] says why the component cannot be run. A cache that cannot be used is no error, see
     /// [`Prepared::origin`].
     pub fn prepare(&self, verified: &Verified) -> Result<Prepared, PrepareError> {
+        let _span = tracing::info_span!("prepare", plugin = %verified.manifest().name).entered();
         let (component, origin) = self.component(verified)?;
+        tracing::info!(cached = matches!(origin, CodeOrigin::Cached), "component ready");
         let places = self.places(verified, component)?;
         let (manifest, digest) = (verified.manifest().clone(), verified.digest().clone());
         Ok(Prepared(Arc::new(PreparedInner { manifest, digest, origin, places: Places::new(places) })))

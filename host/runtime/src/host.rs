@@ -129,6 +129,8 @@ struct Open {
     slot: String,
     verb: Verb,
     since: std::time::Instant,
+    /// Of the program's log.
+    span: tracing::Span,
 }
 
 /// The state of one call: what it may do, what it did. One call, one `Host`; nothing survives it.
@@ -317,7 +319,6 @@ impl Host {
 
     /// Tells the audit what was judged. Without its record nothing happens.
     fn audit(&mut self, operation: &Operation<'_>, decision: &Decision) -> Result<(), Fault> {
-        let Some(audit) = &self.services.audit else { return Ok(()) };
         let (slot, verb) = (operation.slot(), operation.verb());
         let dialect = self.effective.get(slot).and_then(|grant| match &grant.target.kind {
             TargetKind::Sql(sql) => Some(sql.dialect()),
@@ -334,11 +335,20 @@ impl Host {
         let (named, clean) = (outgoing.line(slot), outgoing.line(&canonical));
         let secrets = operation.secret_slots();
         let event = AuditEvent::Judged { slot: &named, verb, operation: &clean, secrets: &secrets, decision };
-        audit(&AuditRecord { call: self.audit_call(), event }).map_err(|error| {
-            Fault::new(FaultClass::Limit, "audit.unavailable", format!("{error}; nothing is done without its record"))
-        })?;
-        if *decision == Decision::Allow && self.open.is_none() {
-            self.open = Some(Open { slot: slot.to_owned(), verb, since: std::time::Instant::now() });
+        if let Some(audit) = &self.services.audit {
+            audit(&AuditRecord { call: self.audit_call(), event }).map_err(|error| {
+                Fault::new(FaultClass::Limit, "audit.unavailable", format!("{error}; nothing is done without its record"))
+            })?;
+        }
+        match decision {
+            Decision::Allow if self.open.is_none() => {
+                let span = tracing::info_span!("host call", slot = %named, verb = %verb.full_name(), operation = %clean);
+                self.open = Some(Open { slot: slot.to_owned(), verb, since: std::time::Instant::now(), span });
+            }
+            Decision::Allow => {}
+            Decision::Deny(denial) => {
+                tracing::warn!(slot = %named, verb = %verb.full_name(), operation = %clean, rule = denial.rule.name(), "denied")
+            }
         }
         Ok(())
     }
@@ -352,7 +362,9 @@ impl Host {
             calls.without_effect += count;
         }
         let bytes = std::mem::take(&mut self.moved);
-        let (Some(open), Some(audit)) = (self.open.take(), &self.services.audit) else { return };
+        let Some(open) = self.open.take() else { return };
+        tracing::debug!(parent: &open.span, bytes, "returned");
+        let Some(audit) = &self.services.audit else { return };
         let event = AuditEvent::Returned { slot: &open.slot, verb: open.verb, bytes, duration: open.since.elapsed() };
         // It has happened already; the next decision finds that the audit is gone, and stops there.
         let _ = audit(&AuditRecord { call: self.audit_call(), event });

@@ -18,6 +18,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
+use tracing::Instrument as _;
 
 /// Why the engine could not go on. A failed step is no error: it is an outcome.
 #[derive(Debug, thiserror::Error)]
@@ -444,8 +445,9 @@ impl<'a, O: Operate, J: Journal, C: Clock> Runner<'a, O, J, C> {
 
     /// Drives the run if it is ready, and releases all leases whatever happens.
     async fn finish(mut self, ready: Result<(), RunError>) -> Result<RunOutcome, RunError> {
+        let span = tracing::info_span!("run", id = %self.options.run, runbook = self.plan.name);
         let stopped = match ready {
-            Ok(()) => self.drive().await,
+            Ok(()) => self.drive().instrument(span).await,
             Err(error) => Err(error),
         };
         self.flights.clear();

@@ -16,6 +16,7 @@ use runbook_contract::{
 };
 use std::pin::{Pin, pin};
 use std::time::Duration;
+use tracing::Instrument as _;
 
 /// The engine drops a call that the host itself has not ended by then.
 const GRACE: Duration = Duration::from_secs(1);
@@ -40,6 +41,21 @@ pub(super) enum Purpose {
     Look,
     /// A notification.
     Notify { on: Trigger },
+}
+
+impl Purpose {
+    /// Its name in the program's log.
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Plan { .. } => "plan",
+            Self::Attempt => "attempt",
+            Self::Recover => "recover",
+            Self::Undo => "undo",
+            Self::Check => "check-undo",
+            Self::Look => "look",
+            Self::Notify { .. } => "notify",
+        }
+    }
 }
 
 /// A call that is under way.
@@ -202,6 +218,8 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
             Purpose::Attempt => self.plan.step(&step).is_some_and(|step| !step.facts.writes),
             Purpose::Undo | Purpose::Notify { .. } => false,
         };
+        let span = tracing::info_span!("call", step = %step, purpose = purpose.name(), attempt);
+        let work = work.instrument(span);
         let (key, aim, began) = (step.clone(), purpose.clone(), clock.monotonic());
         let stopped = halt.clone();
         self.flights.push(Box::pin(async move {

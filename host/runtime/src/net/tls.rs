@@ -81,6 +81,14 @@ impl ServerCertVerifier for Anybody {
     }
 }
 
+/// How the host itself speaks TLS: the rule for plugins' requests is the rule for its own.
+///
+/// # Errors
+/// This machine has no certificate authorities.
+pub fn system_tls() -> io::Result<ClientConfig> {
+    system_config().map(|config| (*config).clone())
+}
+
 /// Reading the system's authorities takes milliseconds, so it is done once.
 fn system_config() -> io::Result<Arc<ClientConfig>> {
     static CONFIG: OnceLock<Arc<ClientConfig>> = OnceLock::new();

@@ -1,0 +1,133 @@
+//! The log of the program itself: what it does, for whoever looks for a fault in it or wants to know where time goes. It is off
+//! unless `-v`, `RUNBOOK_LOG` or `--log-format` asks for it, and goes to stderr.
+//!
+//! Only crates of this program write into it. Libraries below it would log what they send: statements, headers, passwords.
+
+use crate::failure::Failure;
+use crate::ui;
+use std::io;
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::fmt::format::FmtSpan;
+use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
+use tracing_subscriber::util::SubscriberInitExt as _;
+
+/// How a line of the log is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// What each crate of this program is called in its log.
+const OWN: &str = "runbook";
+
+/// Which parts of the program write which lines, if any do.
+///
+/// # Errors
+/// `filter` is no list of levels, or names what is not part of this program.
+fn targets(verbosity: u8, filter: Option<&str>) -> Result<Option<Targets>, String> {
+    let Some(filter) = filter.map(str::trim).filter(|filter| !filter.is_empty()) else {
+        let level = match verbosity {
+            0 => return Ok(None),
+            1 => LevelFilter::INFO,
+            2 => LevelFilter::DEBUG,
+            3.. => LevelFilter::TRACE,
+        };
+        return Ok(Some(Targets::new().with_target(OWN, level)));
+    };
+    let given: Targets = filter.parse().map_err(|error| format!("`{filter}` is no filter: {error}"))?;
+    let mut own = Targets::new();
+    if let Some(level) = given.default_level() {
+        own = own.with_target(OWN, level);
+    }
+    for (target, level) in given.iter() {
+        if target != OWN && !target.starts_with("runbook_") {
+            return Err(format!("`{target}` is not a part of runbook; libraries would log what they send"));
+        }
+        own = own.with_target(target, level);
+    }
+    Ok(Some(own))
+}
+
+/// Begins the log, if somebody asks for it.
+///
+/// # Errors
+/// The filter cannot be used.
+pub fn begin(verbosity: u8, filter: Option<&str>, format: Option<LogFormat>) -> Result<(), Failure> {
+    // Who says in which form wants to see something.
+    let verbosity = verbosity.max(u8::from(format.is_some()));
+    let wrong = |error: String| {
+        Failure::usage(format!("`RUNBOOK_LOG`: {error}"))
+            .hint("write a level (`error`, `warn`, `info`, `debug`, `trace`), or parts with levels: `runbook_runtime=debug,info`")
+    };
+    let Some(targets) = targets(verbosity, filter).map_err(wrong)? else { return Ok(()) };
+    let layer = tracing_subscriber::fmt::layer().with_writer(Lines).with_ansi(false).with_span_events(FmtSpan::CLOSE);
+    let layer = match format.unwrap_or(LogFormat::Text) {
+        LogFormat::Text => layer.boxed(),
+        LogFormat::Json => layer.json().boxed(),
+    };
+    // Nobody else begins a log in this process.
+    let _ = tracing_subscriber::registry().with(layer.with_filter(targets)).try_init();
+    Ok(())
+}
+
+/// Writes each line where everything for the operator goes, so that it neither holds up a run nor tears lines that are drawn.
+struct Lines;
+
+impl io::Write for Lines {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        ui::note(String::from_utf8_lossy(line).trim_end());
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl MakeWriter<'_> for Lines {
+    type Writer = Self;
+
+    fn make_writer(&self) -> Self {
+        Self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::targets;
+    use tracing::Level;
+
+    #[test]
+    fn nothing_is_logged_unless_somebody_asks() {
+        assert_eq!(targets(0, None), Ok(None));
+        assert_eq!(targets(0, Some(" ")), Ok(None));
+    }
+
+    #[test]
+    fn no_filter_lets_a_library_write() {
+        for filter in ["trace", "runbook=trace", "runbook_runtime=trace", "trace,runbook_engine=debug"] {
+            let targets = targets(0, Some(filter)).expect(filter).expect("something is logged");
+            for library in ["hyper", "sqlx::query", "rustls", "reqwest", "bollard", "wasmtime"] {
+                assert!(!targets.would_enable(library, &Level::ERROR), "{filter}: {library}");
+            }
+            assert!(targets.would_enable("runbook_runtime::host", &Level::TRACE) || filter == "trace,runbook_engine=debug");
+        }
+        for filter in ["hyper=trace", "info,sqlx=debug", "runtime=debug"] {
+            let refused = targets(0, Some(filter)).expect_err(filter);
+            assert!(refused.ends_with("is not a part of runbook; libraries would log what they send"), "{refused}");
+        }
+    }
+
+    #[test]
+    fn each_v_says_more() {
+        let shown = |verbosity, level| targets(verbosity, None).expect("good").expect("on").would_enable("runbook_engine", level);
+        assert!(shown(1, &Level::INFO) && !shown(1, &Level::DEBUG));
+        assert!(shown(2, &Level::DEBUG) && !shown(2, &Level::TRACE));
+        assert!(shown(3, &Level::TRACE) && shown(200, &Level::TRACE));
+    }
+}
