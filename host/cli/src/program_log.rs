@@ -44,7 +44,7 @@ fn targets(verbosity: u8, filter: Option<&str>) -> Result<Option<Targets>, Strin
     if let Some(level) = given.default_level() {
         own = own.with_target(OWN, level);
     }
-    for (target, level) in given.iter() {
+    for (target, level) in &given {
         if target != OWN && !target.starts_with("runbook_") {
             return Err(format!("`{target}` is not a part of runbook; libraries would log what they send"));
         }

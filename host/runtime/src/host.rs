@@ -347,7 +347,8 @@ impl Host {
             }
             Decision::Allow => {}
             Decision::Deny(denial) => {
-                tracing::warn!(slot = %named, verb = %verb.full_name(), operation = %clean, rule = denial.rule.name(), "denied")
+                let (verb, rule) = (verb.full_name(), denial.rule.name());
+                tracing::warn!(slot = %named, %verb, operation = %clean, rule, "denied");
             }
         }
         Ok(())
