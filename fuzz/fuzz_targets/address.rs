@@ -3,7 +3,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use runbook_authority::pattern::{AddressClass, AddressPolicy, PathPattern, canonical_request_path, relative_file_path};
-use runbook_authority::target::parse_base;
+use runbook_authority::targets::parse_base;
 use std::net::IpAddr;
 
 fuzz_target!(|text: &str| {

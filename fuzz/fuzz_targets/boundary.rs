@@ -3,7 +3,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use runbook_authority::boundary::Boundary;
-use runbook_authority::extent::{Call, CallValue, Dimension, Extent, Text, Values};
+use runbook_authority::scope::{Call, CallValue, Dimension, AccessScope, Text, Values};
 use runbook_authority::{Capability, lockfile};
 use runbook_document::{Diagnostics, Source};
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,7 +16,7 @@ fuzz_target!(|text: &str| {
         return;
     };
     let texts = |texts: &[&str]| Values::exact(texts.iter().copied());
-    let extent = Extent {
+    let extent = AccessScope {
         capability: Capability::Http,
         values: BTreeMap::from([
             (Dimension::Plugins, texts(&["http"])),

@@ -3,7 +3,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use runbook_authority::Targets;
-use runbook_authority::target::Folder;
+use runbook_authority::targets::Folder;
 use runbook_document::{Diagnostics, Source};
 use std::path::Path;
 

@@ -59,7 +59,7 @@ fn names(heading: &str) -> Vec<String> {
         }
         "Add an event" => events(),
         "Add a bundled plugin" => folder("plugins", "plugin.toml"),
-        "Add an error code" => runbook_authority::ledger::FINDING_RULES.iter().map(|row| row.id.to_owned()).collect(),
+        "Add an error code" => runbook_authority::access_report::FINDING_RULES.iter().map(|row| row.id.to_owned()).collect(),
         "Add a command" => commands(),
         other => panic!("say here what the names are of: {other}"),
     }

@@ -13,7 +13,7 @@ const INSERTING: [&str; 8] = ["s01", "s02", "s04", "s05", "s07", "s08", "s10", "
 /// Of these, those that say of themselves that they may run again.
 const IDEMPOTENT: [&str; 2] = ["s05", "s10"];
 
-/// Moments at which the program is killed; the names are those of `host/cli/src/fault.rs`.
+/// Moments at which the program is killed; the names are those of `host/cli/src/failpoints.rs`.
 const MOMENTS: [&str; 3] = ["record", "entered", "returned"];
 
 /// How the run ends when nobody kills it.

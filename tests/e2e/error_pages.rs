@@ -89,7 +89,7 @@ fn every_page_says_what_it_means_shows_it_and_says_what_to_do() {
 
 #[test]
 fn the_page_of_a_finding_says_what_the_table_says() {
-    let table = runbook_authority::ledger::FINDING_RULES;
+    let table = runbook_authority::access_report::FINDING_RULES;
     let pages = pages();
     for row in table {
         let page = pages[row.id].split_whitespace().collect::<Vec<_>>().join(" ");

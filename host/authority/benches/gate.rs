@@ -3,7 +3,7 @@
 use criterion::{Criterion, criterion_group, criterion_main};
 use runbook_authority::gate::{HeaderValue, Mode, Operation, decide};
 use runbook_authority::grant::{Binding, Effective, UseSite, grant};
-use runbook_authority::target::{ContainerFacts, Folder, Targets};
+use runbook_authority::targets::{ContainerFacts, Folder, Targets};
 use runbook_authority::{Manifest, Verb};
 use runbook_document::{Diagnostics, Located, Source, Value};
 use std::hint::black_box;

@@ -5,7 +5,7 @@
 
 use crate::boundary::{Rule, uncovered};
 use crate::capability::{Risk, Verb};
-use crate::extent::{Call, Dimension, Extent};
+use crate::scope::{AccessScope, Call, Dimension};
 use crate::snapshot::{GrantFacts, PluginFacts, SlotFacts, Snapshot};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -187,7 +187,7 @@ enum Reach {
 }
 
 /// Whether `extent` reaches beyond `other`.
-fn beyond(extent: &Extent, other: &Extent) -> Reach {
+fn beyond(extent: &AccessScope, other: &AccessScope) -> Reach {
     let is_new = |dimension: &Dimension| !other.values.contains_key(dimension);
     if extent.values.keys().any(|dimension| is_new(dimension) && opens(*dimension)) {
         return one_call_of(extent).map_or(Reach::Unknown, |call| Reach::Beyond(Box::new(call)));
@@ -208,7 +208,7 @@ fn opens(dimension: Dimension) -> bool {
     )
 }
 
-fn is_same(old: &Extent, new: &Extent) -> bool {
+fn is_same(old: &AccessScope, new: &AccessScope) -> bool {
     old.capability == new.capability
         && old.values.len() == new.values.len()
         && old.values.iter().all(|(dimension, values)| {
@@ -218,9 +218,9 @@ fn is_same(old: &Extent, new: &Extent) -> bool {
 }
 
 /// `verbs: stop → start, stop; containers: a → b`
-fn changed_dimensions(old: &Extent, new: &Extent) -> String {
+fn changed_dimensions(old: &AccessScope, new: &AccessScope) -> String {
     let keys: BTreeSet<&Dimension> = old.values.keys().chain(new.values.keys()).collect();
-    let shown = |extent: &Extent, dimension: &Dimension| {
+    let shown = |extent: &AccessScope, dimension: &Dimension| {
         extent
             .values
             .get(dimension)
@@ -237,17 +237,17 @@ fn changed_dimensions(old: &Extent, new: &Extent) -> String {
     parts.join("; ")
 }
 
-fn risk_of(extent: &Extent) -> Risk {
+fn risk_of(extent: &AccessScope) -> Risk {
     let Some(values) = extent.get(Dimension::Verbs) else { return Risk::Info };
     let names = values.words(Dimension::Verbs.row().shape);
     names.iter().filter_map(|name| Verb::find(extent.capability, name)).map(|verb| verb.row().risk).max().unwrap_or(Risk::Info)
 }
 
-fn one_call(extent: &Extent) -> Option<String> {
+fn one_call(extent: &AccessScope) -> Option<String> {
     one_call_of(extent).map(|call| call.sentence())
 }
 
 /// Some call that the extent lets through.
-fn one_call_of(extent: &Extent) -> Option<Call> {
+fn one_call_of(extent: &AccessScope) -> Option<Call> {
     uncovered(extent, &[]).ok().flatten()
 }

@@ -11,7 +11,7 @@ pub use approved::{Approved, ApprovedEffect, shown_arguments, shown_statement};
 use crate::capability::{Effect, Verb};
 use crate::grant::{Effective, Grant};
 use crate::pattern::{StatementClass, canonical_request_path, classify, first_mismatch, relative_file_path};
-use crate::target::{ContainerFacts, DockerTarget, HttpTarget, ProcessTarget, SecretPlace, SqlTarget, TargetKind};
+use crate::targets::{ContainerFacts, DockerTarget, HttpTarget, ProcessTarget, SecretPlace, SqlTarget, TargetKind};
 pub use runbook_contract::Mode;
 use std::net::IpAddr;
 use url::Url;

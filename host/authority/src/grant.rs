@@ -2,7 +2,7 @@
 
 use crate::capability::{Capability, Verb};
 use crate::manifest::{self, Manifest};
-use crate::target::{Target, TargetKind, Targets};
+use crate::targets::{Target, TargetKind, Targets};
 use runbook_document::{Located, Source, Span};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -374,7 +374,7 @@ optional = ["notes"]
             panic!("no targets")
         };
         let mut all = Targets::default();
-        let folder = crate::target::Folder::without_links(Path::new("/base")).expect("absolute");
+        let folder = crate::targets::Folder::without_links(Path::new("/base")).expect("absolute");
         all.read(&source, table, folder, &mut diagnostics);
         assert!(!diagnostics.has_errors(), "{diagnostics:?}");
         let located = |text: &str| Located { value: text.to_owned(), span: 0..1 };

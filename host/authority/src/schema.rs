@@ -2,9 +2,9 @@
 //! every word that the program knows.
 
 use crate::capability::Capability;
-use crate::extent::{Dimension, DimensionRow, Shape};
 use crate::manifest::Kind;
 use crate::pattern::AddressClass;
+use crate::scope::{Dimension, DimensionRow, Shape};
 use serde_json::{Map, Value as Json, json};
 
 const DRAFT: &str = "http://json-schema.org/draft-07/schema#";

@@ -3,10 +3,10 @@
 
 use crate::capability::{Capability, Verb};
 use crate::digest::Digest;
-use crate::extent::{Dimension, Extent};
 use crate::grant::Effective;
 use crate::manifest::{Kind, Manifest};
-use crate::target::PathView;
+use crate::scope::{AccessScope, Dimension};
+use crate::targets::PathView;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What plugins and runbooks may do.
@@ -78,7 +78,7 @@ pub struct GrantFacts {
     /// The target's name.
     pub target: String,
     /// How far it reaches.
-    pub extent: Extent,
+    pub extent: AccessScope,
 }
 
 impl PluginFacts {
@@ -130,7 +130,7 @@ impl RunbookFacts {
             let facts = GrantFacts {
                 uses: uses.to_owned(),
                 target: grant.target.name.clone(),
-                extent: Extent::of(plugin, grant, effective, PathView::Reviewed),
+                extent: AccessScope::of(plugin, grant, effective, PathView::Reviewed),
             };
             self.grants.insert((step.to_owned(), grant.slot.clone()), facts);
         }

@@ -2,8 +2,8 @@
 
 use crate::audited;
 use crate::context::Context;
+use crate::failpoints;
 use crate::failure::Failure;
-use crate::fault;
 use crate::prepare::Prepared;
 use runbook_authority::{Decision, Effect};
 use runbook_engine::{Call, RunId};
@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 /// The records of one run in this process.
-pub struct Trail {
+pub struct AuditWriter {
     run: Arc<RunAudit>,
 }
 
@@ -25,7 +25,7 @@ pub struct Called {
     since: Instant,
 }
 
-impl Trail {
+impl AuditWriter {
     /// Opens the run's part of the audit log. Without it nothing runs.
     pub fn open(context: &Context, prepared: &Prepared, run: RunId) -> Result<Self, Failure> {
         let runbook = json(prepared.runbook.source().name());
@@ -101,9 +101,9 @@ fn write(run: &RunAudit, record: &AuditRecord<'_>) -> Result<(), AuditError> {
     let call = record.call;
     let (step, plugin, attempt, digest) = (json(call.step), json(call.plugin), call.attempt, call.digest);
     match record.event {
-        AuditEvent::Judged { decision: Decision::Allow, .. } => fault::on_entry(),
+        AuditEvent::Judged { decision: Decision::Allow, .. } => failpoints::on_entry(),
         AuditEvent::Judged { decision: Decision::Deny(_), .. } => {}
-        AuditEvent::Returned { .. } => fault::on_return(),
+        AuditEvent::Returned { .. } => failpoints::on_return(),
     }
     match record.event {
         AuditEvent::Judged { slot, verb, operation, secrets, decision } => {

@@ -1,7 +1,7 @@
 //! Under which runbook the audit log counts what a run does, so that a review finds the uses of exactly that runbook.
 
 use crate::prepare::Prepared;
-use runbook_authority::ledger::UsedAt;
+use runbook_authority::access_report::UsedAt;
 use std::path::Path;
 
 /// The runbook that a run executes, as the audit log names it.

@@ -3,14 +3,14 @@
 use crate::args::Told;
 use crate::context::Context;
 use crate::exit_status::ExitStatus;
+use crate::failpoints;
 use crate::failure::Failure;
-use crate::fault;
+use crate::interactive::{Next, OperatorPrompt};
 use crate::live::Live;
-use crate::operate::Operator;
-use crate::person::{Next, Person};
+use crate::plugin_caller::PluginCaller;
 use crate::process;
 use crate::signals::{Asking, ORDERLY};
-pub use crate::signals::{Brake, UnderWay};
+pub use crate::signals::{CancelSignals, SignalMode};
 use crate::telemetry;
 use crate::ui;
 use runbook_engine::{
@@ -89,11 +89,11 @@ pub fn options<'a>(
     context: &Context,
     run: RunId,
     environment: Option<&str>,
-    brake: &Brake,
+    signals: &CancelSignals,
     outside_window: OutsideWindow,
     is_dead: &'a (dyn Fn(&Holder) -> bool + Sync),
 ) -> Options<'a> {
-    brake.is_of(&run.short());
+    signals.is_of(&run.short());
     Options {
         run,
         operator: context.operator.clone(),
@@ -102,8 +102,8 @@ pub fn options<'a>(
         host: context.host.clone(),
         pid: std::process::id(),
         process: context.process.clone(),
-        lease_ttl: fault::lease_ttl().unwrap_or(LEASE_TTL),
-        cancel: brake.cancel.clone(),
+        lease_ttl: failpoints::lease_ttl().unwrap_or(LEASE_TTL),
+        cancel: signals.cancel.clone(),
         usual: None,
         retry_of: None,
         outside_window,
@@ -169,17 +169,17 @@ pub async fn executor(context: &Context, journal: &SqlJournal, run: RunId) -> Re
 /// How often it is looked whether somebody asks that the run be ended.
 const CANCEL_LOOK: Duration = Duration::from_millis(500);
 
-/// Pulls the brake when somebody asks, by `runbook cancel`, that this execution of a run be ended.
-pub fn heed_cancel(journal: &SqlJournal, options: &Options<'_>, brake: &Brake) {
-    let (journal, brake, run, executor) = (journal.clone(), brake.clone(), options.run, options.executor);
+/// Pulls the signals when somebody asks, by `runbook cancel`, that this execution of a run be ended.
+pub fn heed_cancel(journal: &SqlJournal, options: &Options<'_>, signals: &CancelSignals) {
+    let (journal, signals, run, executor) = (journal.clone(), signals.clone(), options.run, options.executor);
     tokio::spawn(async move {
         loop {
             tokio::time::sleep(CANCEL_LOOK).await;
             // A journal that cannot be read now stops the run elsewhere, if it must.
             if let Ok(Some(operator)) = journal.cancel_request(run, executor).await {
-                if !brake.is_pulled() {
+                if !signals.is_cancelled() {
                     ui::note(&format!("{operator} cancels the run: {ORDERLY}"));
-                    brake.cancel.cancel();
+                    signals.cancel.cancel();
                 }
                 return;
             }
@@ -201,17 +201,17 @@ pub fn write_reports(summary: &Summary, reports: &[(Format, PathBuf)]) {
 
 /// Goes on with a run as long as it waits for something that a person at the terminal can say.
 pub async fn with_person(
-    person: &Person<'_>,
-    operator: &Operator,
+    person: &OperatorPrompt<'_>,
+    operator: &PluginCaller,
     options: &Options<'_>,
     live: &mut Live,
     mut outcome: Result<RunOutcome, RunError>,
     changes: Changes,
 ) -> Result<Result<RunOutcome, RunError>, Failure> {
     while let Ok(RunOutcome { stopped: Stopped::Paused { .. }, state }) = &outcome {
-        person.brake.ask(Asking::Yes);
+        person.signals.ask(Asking::Yes);
         let next = person.ask(live, state.clone()).await;
-        person.brake.ask(Asking::No);
+        person.signals.ask(Asking::No);
         let Next::GoOn(decisions) = next? else { break };
         let (plan, journal, clock) = (person.plan, person.journal, SystemClock::new());
         outcome = runbook_engine::resume(plan, operator, journal, &clock, live, options, &decisions, changes).await;
@@ -223,15 +223,15 @@ pub async fn with_person(
 pub async fn conclude(
     outcome: Result<RunOutcome, RunError>,
     live: &Live,
-    brake: &Brake,
+    signals: &CancelSignals,
     told: &Told,
 ) -> Result<ExitStatus, Failure> {
     let outcome = outcome.map_err(|error| run_failure(error, live.summary()))?;
-    let status = status_of(&outcome, brake);
+    let status = status_of(&outcome, signals);
     let summary = live.summary();
     telemetry::send(summary).await;
     // From here on a signal ends the program: nothing is left but to say how it was.
-    brake.release();
+    signals.release();
     live.flush();
     if !told.has_stdout() {
         ui::not_told(live.conclude(), REPORT);
@@ -306,9 +306,9 @@ pub fn in_seconds(left: Duration) -> String {
 }
 
 /// The exit status of an outcome.
-fn status_of(outcome: &RunOutcome, brake: &Brake) -> ExitStatus {
+fn status_of(outcome: &RunOutcome, signals: &CancelSignals) -> ExitStatus {
     match &outcome.stopped {
-        Stopped::Paused { reason: PauseReason::Interrupted } => brake.status().unwrap_or(ExitStatus::Interrupted),
+        Stopped::Paused { reason: PauseReason::Interrupted } => signals.status().unwrap_or(ExitStatus::Interrupted),
         Stopped::Paused { reason: PauseReason::OutsideWindow { .. } } => ExitStatus::Refused,
         Stopped::Paused {
             reason:
@@ -326,8 +326,8 @@ fn status_of(outcome: &RunOutcome, brake: &Brake) -> ExitStatus {
             (RunEnd::FailedClean | RunEnd::Undone | RunEnd::Cancelled, Some(Cause::Timeout)) => ExitStatus::Deadline,
             (RunEnd::FailedClean, Some(Cause::LockBusy { .. } | Cause::OutsideWindow { .. })) => ExitStatus::Refused,
             (RunEnd::FailedClean, Some(Cause::Preflight { .. } | Cause::Verify { .. })) => ExitStatus::CheckFailed,
-            (RunEnd::Cancelled | RunEnd::Undone, Some(Cause::Cancel)) => brake.status().unwrap_or(ExitStatus::Interrupted),
-            (RunEnd::FailedClean | RunEnd::Undone | RunEnd::Cancelled, _) => brake.status().unwrap_or(ExitStatus::Failed),
+            (RunEnd::Cancelled | RunEnd::Undone, Some(Cause::Cancel)) => signals.status().unwrap_or(ExitStatus::Interrupted),
+            (RunEnd::FailedClean | RunEnd::Undone | RunEnd::Cancelled, _) => signals.status().unwrap_or(ExitStatus::Failed),
         },
     }
 }

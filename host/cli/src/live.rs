@@ -145,7 +145,7 @@ impl Live {
             Tone::Bad => "31",
         };
         let mut painted = ui::Painted::default();
-        painted.push(&ui::fitted(text), code, self.color);
+        painted.push(&ui::wrapped(text), code, self.color);
         ui::note_painted(&painted);
     }
 
@@ -246,7 +246,7 @@ impl Live {
 
 impl Reporter for Live {
     fn report(&mut self, record: &Record) {
-        crate::fault::after_record(record.seq);
+        crate::failpoints::after_record(record.seq);
         self.tell(record);
     }
 }

@@ -1,5 +1,6 @@
 //! `runbook.lock` beside the runbooks: what was reviewed, compared with what would run.
 
+use crate::atomic_write::{self, FileMode};
 use crate::context::{Context, LockPolicy};
 use crate::failure::Failure;
 use crate::prepare::Prepared;
@@ -8,7 +9,6 @@ use crate::text_change::{self, TextChange};
 use crate::text_file;
 use crate::ui;
 use crate::waivers;
-use crate::whole_file::{self, Rights};
 use crate::writable;
 use runbook_authority::diff::{Change, diff};
 use runbook_authority::lockfile::{self, FILE_NAME};
@@ -104,7 +104,7 @@ pub fn read(place: &Place) -> Result<Option<Snapshot>, Failure> {
 /// Writes the lockfile, whole or not at all.
 pub fn write(place: &Place, snapshot: &Snapshot) -> Result<Digest, Failure> {
     let text = lockfile::render(snapshot, &place.folder.to_string_lossy());
-    whole_file::replace(&place.file, &text, Rights::Everybody)?;
+    atomic_write::replace(&place.file, &text, FileMode::Everybody)?;
     Ok(Digest::of(text.as_bytes()))
 }
 

@@ -9,7 +9,7 @@ use crate::runbook_file::RunbookFile;
 use crate::signatures::TrustFiles;
 use crate::{text_file, waivers};
 use runbook_authority::grant::{self, Refusal, RefusalRule, UseSite as GrantSite};
-use runbook_authority::target::Folder;
+use runbook_authority::targets::Folder;
 use runbook_authority::{Binding, Boundary, Effective, Manifest, Targets};
 use runbook_document::{Diagnostic, Diagnostics, FromNode as _, Node, Severity, Source, Value};
 use runbook_engine::model::{Bind, Param, TargetEntry};
@@ -182,7 +182,7 @@ fn prepare_within(
     let paths = Folder::new(folder, &runbook_runtime::follow_links)
         .ok_or_else(|| Failure::engine(format!("the folder `{}` is not absolute", folder.display())))?;
     let (targets, wrong) = read_targets(&runbook, paths, &mut later);
-    later.extend(runbook.secrets.iter().filter_map(|secret| crate::operate::source_of(secret).err()));
+    later.extend(runbook.secrets.iter().filter_map(|secret| crate::plugin_caller::source_of(secret).err()));
     let mut plugins = Plugins::trusted(limits.trust);
     let mut sites = BTreeMap::new();
     let mut facts = BTreeMap::new();
@@ -288,7 +288,7 @@ pub fn check_shared(file: &Path, shared: &Shared, diagnostics: &mut Diagnostics)
     let file = RunbookFile::locate(file)?;
     let Some(folder) = Folder::new(file.folder(), &runbook_runtime::follow_links) else { return Ok(()) };
     read_each(&shared.targets, folder, diagnostics);
-    diagnostics.extend(shared.secrets.iter().filter_map(|secret| crate::operate::source_of(secret).err()));
+    diagnostics.extend(shared.secrets.iter().filter_map(|secret| crate::plugin_caller::source_of(secret).err()));
     Ok(())
 }
 
@@ -317,7 +317,7 @@ fn wrong_input(
 ) -> Option<Diagnostic> {
     let input = site.with.map_or_else(|| serde_json::json!({}), runbook_document::Table::to_json);
     let known = Known::of_types(&input, params);
-    let misfits = crate::operate::misfits(plugin, operation, &known.value);
+    let misfits = crate::plugin_caller::misfits(plugin, operation, &known.value);
     let misfit = known.certain(&misfits)?;
     let node = site.with.and_then(|with| node_at(with, &misfit.pointer));
     let span = node.map(|node| node.span.clone()).or_else(|| site.with.map(|with| with.span.clone()));

@@ -60,16 +60,16 @@ pub enum Asking {
 
 /// What is under way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum UnderWay {
+pub enum SignalMode {
     /// A run, which is undone as it says.
     Run,
     /// Checks, which change nothing. They end with their terminal.
     Checks,
 }
 
-/// The brake, and which signal pulled it.
+/// The signals, and which signal pulled it.
 #[derive(Debug, Clone)]
-pub struct Brake {
+pub struct CancelSignals {
     /// What the engine looks at.
     pub cancel: CancelToken,
     terminated: Arc<AtomicBool>,
@@ -86,19 +86,19 @@ pub struct Brake {
 pub const ORDERLY: &str =
     "what runs is stopped, unless its `on_cancel` is \"finish\"; then what was done is undone as the runbook says";
 
-/// How long a pause is cut into: the brake ends it at once.
+/// How long a pause is cut into: the signals ends it at once.
 const SLICE: Duration = Duration::from_millis(100);
 
-impl Brake {
+impl CancelSignals {
     /// Listens: the first Ctrl-C or SIGTERM asks for an orderly end, the second for a stop now.
     pub fn new() -> Result<Self, Failure> {
-        Self::of(UnderWay::Run)
+        Self::of(SignalMode::Run)
     }
 
     /// The same, with the words for what is under way.
-    pub fn of(under_way: UnderWay) -> Result<Self, Failure> {
+    pub fn of(under_way: SignalMode) -> Result<Self, Failure> {
         let flag = || Arc::new(AtomicBool::new(false));
-        let brake = Self {
+        let signals = Self {
             cancel: CancelToken::new(),
             terminated: flag(),
             asking: flag(),
@@ -107,19 +107,19 @@ impl Brake {
             run: Arc::new(OnceLock::new()),
         };
         let mut demands = demands()?;
-        let listener = brake.clone();
+        let listener = signals.clone();
         tokio::spawn(async move {
             while let Some(demand) = demands.recv().await {
                 listener.hear(demand, under_way);
             }
         });
-        Ok(brake)
+        Ok(signals)
     }
 
-    fn hear(&self, demand: Demand, under_way: UnderWay) {
+    fn hear(&self, demand: Demand, under_way: SignalMode) {
         let demand = match (demand, under_way) {
-            (Demand::Detach, UnderWay::Checks) => Demand::Terminate,
-            (demand, UnderWay::Run | UnderWay::Checks) => demand,
+            (Demand::Detach, SignalMode::Checks) => Demand::Terminate,
+            (demand, SignalMode::Run | SignalMode::Checks) => demand,
         };
         match demand {
             Demand::Nothing => return,
@@ -136,14 +136,14 @@ impl Brake {
             std::process::exit(self.status().map_or(0, ExitStatus::code).into());
         }
         match (under_way, self.cancel.level()) {
-            (UnderWay::Checks, _) => {}
-            (UnderWay::Run, CancelLevel::None | CancelLevel::Orderly) if self.asking.load(Ordering::SeqCst) => {
+            (SignalMode::Checks, _) => {}
+            (SignalMode::Run, CancelLevel::None | CancelLevel::Orderly) if self.asking.load(Ordering::SeqCst) => {
                 ui::note("\nleft open; the run waits");
             }
-            (UnderWay::Run, CancelLevel::None | CancelLevel::Orderly) => {
+            (SignalMode::Run, CancelLevel::None | CancelLevel::Orderly) => {
                 ui::note(&format!("cancelling: {ORDERLY}; once more to stop at once"));
             }
-            (UnderWay::Run, CancelLevel::Now) => {
+            (SignalMode::Run, CancelLevel::Now) => {
                 ui::note(&format!(
                     "stopping at once; nothing more is undone; `runbook resume {}` continues the run",
                     self.named()
@@ -195,17 +195,17 @@ impl Brake {
     }
 
     /// Whether somebody pulled it.
-    pub fn is_pulled(&self) -> bool {
+    pub fn is_cancelled(&self) -> bool {
         self.cancel.level() != CancelLevel::None
     }
 
     /// Waits as long as somebody wants to know; `false` if it was pulled meanwhile, or if nobody does any more.
     pub async fn sleep_while(&self, pause: Duration, is_wanted: impl Fn() -> bool) -> bool {
         let end = tokio::time::Instant::now() + pause;
-        while tokio::time::Instant::now() < end && !self.is_pulled() && is_wanted() {
+        while tokio::time::Instant::now() < end && !self.is_cancelled() && is_wanted() {
             tokio::time::sleep_until(end.min(tokio::time::Instant::now() + SLICE)).await;
         }
-        !self.is_pulled() && is_wanted()
+        !self.is_cancelled() && is_wanted()
     }
 
     /// How the program ends if it was pulled.

@@ -58,16 +58,17 @@ pub fn not_told(told: Result<(), Failure>, what: &str) {
 /// Writes text for people to stdout: on a terminal, no line is wider than it.
 pub fn text(text: &str) -> Result<(), Failure> {
     match columns(std::io::stdout()) {
-        Some(columns) => data(&runbook_text::printed(&runbook_report::fit(text, columns))),
+        Some(columns) => data(&runbook_text::printed(&runbook_report::wrap_to_width(text, columns))),
         None => data(&runbook_text::printed(text)),
     }
 }
 
 /// Writes text for people to stdout, each line in the colour that is wanted for it, by the code of the terminal.
 pub fn coloured_text(text: &str, color: Color, code: impl Fn(&str) -> &'static str) -> Result<(), Failure> {
-    let fitted = columns(std::io::stdout()).map_or_else(|| text.to_owned(), |columns| runbook_report::fit(text, columns));
+    let wrapped =
+        columns(std::io::stdout()).map_or_else(|| text.to_owned(), |columns| runbook_report::wrap_to_width(text, columns));
     let mut painted = Painted::default();
-    for line in runbook_text::lines(&fitted).lines() {
+    for line in runbook_text::lines(&wrapped).lines() {
         painted.push(line, code(line), color);
         painted.push("\n", "", Color::Off);
     }
@@ -95,8 +96,8 @@ pub fn columns(stream: impl std::os::fd::AsFd) -> Option<usize> {
 }
 
 /// A line as wide as the terminal of stderr, if there is one.
-pub fn fitted(text: &str) -> String {
-    columns(std::io::stderr()).map_or_else(|| text.to_owned(), |columns| runbook_report::fit(text, columns))
+pub fn wrapped(text: &str) -> String {
+    columns(std::io::stderr()).map_or_else(|| text.to_owned(), |columns| runbook_report::wrap_to_width(text, columns))
 }
 
 /// Writes bytes to stdout as they are: made by this program, or asked for as they are.
@@ -227,7 +228,7 @@ pub fn failure(context: Option<&Context>, failure: &Failure) {
                 text.push("help:", "1;36", color);
                 text.push_quoted(&format!(" {hint}"));
             }
-            note_painted(&Painted(fitted(&text.0)));
+            note_painted(&Painted(wrapped(&text.0)));
         }
     }
 }
@@ -305,7 +306,7 @@ pub fn confirm(context: &Context, question: &str, agreed: Agreed) -> Result<bool
 /// The beginning of a line that a person is to finish; too wide for the terminal, it goes on below, at a word.
 pub fn prompt(question: &str) {
     let end = &question[question.trim_end().len()..];
-    SCREEN.prompt(&runbook_text::printed(&format!("{}{end}", fitted(question.trim_end()))));
+    SCREEN.prompt(&runbook_text::printed(&format!("{}{end}", wrapped(question.trim_end()))));
 }
 
 /// Asks for a secret without showing it. `None` if nobody can be asked.

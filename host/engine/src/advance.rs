@@ -93,7 +93,7 @@ pub enum Action {
 /// What the pure decision needs to know of the moment.
 pub struct Moment<'a> {
     /// Calls that are under way.
-    pub in_flight: &'a BTreeSet<StepId>,
+    pub pending: &'a BTreeSet<StepId>,
     /// Guards whose look is under way.
     pub looking: &'a BTreeSet<StepId>,
     /// Whether a step's delay is over.
@@ -140,7 +140,7 @@ pub enum LockWait {
 /// What to do now; empty means to wait for what is under way.
 pub(crate) fn advance(plan: &Plan, state: &RunState, frontier: &Frontier, moment: &Moment<'_>) -> Vec<Action> {
     let view = View { plan, state, frontier };
-    let lost = view.steps(frontier.running()).filter(|step| !moment.in_flight.contains(&step.id));
+    let lost = view.steps(frontier.running()).filter(|step| !moment.pending.contains(&step.id));
     let recover: Vec<Action> = lost.map(|step| Action::Recover { step: step.id.clone() }).collect();
     if !recover.is_empty() {
         return recover;
@@ -185,7 +185,7 @@ impl<'a> View<'a> {
 
 fn preflight(view: &View<'_>, moment: &Moment<'_>) -> Vec<Action> {
     let (plan, state) = (view.plan, view.state);
-    if !moment.in_flight.is_empty() {
+    if !moment.pending.is_empty() {
         return Vec::new();
     }
     if plan.window.is_some() && state.window.is_none() {
@@ -221,7 +221,7 @@ fn steps(view: &View<'_>, moment: &Moment<'_>) -> Vec<Action> {
     let stop = moment.stop.clone().or_else(|| breached.as_ref().and_then(Breach::cause));
     if let Some(cause) = stop.or(failed) {
         // Parallel branches that run already are waited for: an effect is never left half observed.
-        if !moment.in_flight.is_empty() {
+        if !moment.pending.is_empty() {
             return Vec::new();
         }
         let open = ends(view, view.frontier.repeating());
@@ -238,17 +238,17 @@ fn steps(view: &View<'_>, moment: &Moment<'_>) -> Vec<Action> {
     let unknown: Vec<StepId> = view.steps(view.frontier.unknown()).map(|step| step.id.clone()).collect();
     if !unknown.is_empty() {
         let pause = || vec![Action::Pause { reason: PauseReason::UnknownOutcome { steps: unknown } }];
-        return if moment.in_flight.is_empty() { pause() } else { Vec::new() };
+        return if moment.pending.is_empty() { pause() } else { Vec::new() };
     }
     if let Some(pause) = breached.and_then(Breach::pause) {
-        return if moment.in_flight.is_empty() { vec![pause] } else { Vec::new() };
+        return if moment.pending.is_empty() { vec![pause] } else { Vec::new() };
     }
     // While steps run: one that hangs is what it is for.
     if let Some(notify) = slow_notify(plan, state, moment) {
         return vec![notify];
     }
     if let Some(notify) = pending_notify(plan, state, Trigger::Start) {
-        return if moment.in_flight.is_empty() { vec![notify] } else { Vec::new() };
+        return if moment.pending.is_empty() { vec![notify] } else { Vec::new() };
     }
     if !view.all_settled(Section::Step) {
         let looks = looks(plan, state, moment);
@@ -263,7 +263,7 @@ fn steps(view: &View<'_>, moment: &Moment<'_>) -> Vec<Action> {
             }
             Some(WindowVerdict::Open | WindowVerdict::Warned { .. } | WindowVerdict::Overridden { .. }) | None => {
                 let attempts = attempts(view, moment, Section::Step);
-                let idle = attempts.is_empty() && moment.in_flight.is_empty();
+                let idle = attempts.is_empty() && moment.pending.is_empty();
                 let pause = if idle { waiting_for_approval(view) } else { Vec::new() };
                 if pause.is_empty() { attempts.into_iter().chain(looks).collect() } else { pause }
             }
@@ -280,7 +280,7 @@ fn verify(view: &View<'_>, moment: &Moment<'_>) -> Vec<Action> {
     if let Some(notify) = slow_notify(plan, state, moment) {
         return vec![notify];
     }
-    if !moment.in_flight.is_empty() {
+    if !moment.pending.is_empty() {
         return Vec::new();
     }
     let failed = view.first_failed(Section::Verify).map(|step| Cause::Verify { step: step.id.clone() });
@@ -430,7 +430,7 @@ fn ending(view: &View<'_>, cause: Cause) -> Action {
 
 fn undo_stage(view: &View<'_>, moment: &Moment<'_>) -> Vec<Action> {
     let (state, frontier) = (view.state, view.frontier);
-    if !moment.in_flight.is_empty() {
+    if !moment.pending.is_empty() {
         return Vec::new();
     }
     let Some(run) = &state.undo else {
@@ -456,7 +456,7 @@ fn undo_stage(view: &View<'_>, moment: &Moment<'_>) -> Vec<Action> {
 
 fn finally(view: &View<'_>, moment: &Moment<'_>) -> Vec<Action> {
     let (plan, state) = (view.plan, view.state);
-    if !moment.in_flight.is_empty() {
+    if !moment.pending.is_empty() {
         return Vec::new();
     }
     let out_of_reach = out_of_reach(view, Section::Finally);
@@ -517,11 +517,11 @@ fn failed_step<'a>(view: &View<'a>) -> Option<&'a PlannedStep> {
 /// items of a step as many as it says, of all together as many as the run may make at once.
 fn attempts(view: &View<'_>, moment: &Moment<'_>, section: Section) -> Vec<Action> {
     let (plan, state, frontier) = (view.plan, view.state, view.frontier);
-    let budget = plan.limits.max_parallel.saturating_sub(moment.in_flight.len());
+    let budget = plan.limits.max_parallel.saturating_sub(moment.pending.len());
     let can = |position: &usize| {
         let step = &plan.steps[*position];
         let answered = frontier.phase(*position) != StepPhase::Asking || is_answered(step, state, moment);
-        answered && !moment.in_flight.contains(&step.id) && (moment.is_due)(&step.id)
+        answered && !moment.pending.contains(&step.id) && (moment.is_due)(&step.id)
     };
     let mut found: Vec<usize> = frontier.ready(section).filter(can).take(budget).collect();
     for (owner, pending) in frontier.items().filter(|(owner, _)| plan.steps[*owner].section == section) {
@@ -529,7 +529,7 @@ fn attempts(view: &View<'_>, moment: &Moment<'_>, section: Section) -> Vec<Actio
         let places = usize::try_from(places).unwrap_or(usize::MAX);
         // One that waits for its next attempt keeps its place, and so does one that is asked what it would do.
         let asked = moment
-            .in_flight
+            .pending
             .iter()
             .filter_map(|id| plan.index().position(id))
             .filter(|position| frontier.item_of(*position) == Some(owner) && frontier.phase(*position) == StepPhase::Pending);
@@ -549,7 +549,7 @@ fn slow_notify(plan: &Plan, state: &RunState, moment: &Moment<'_>) -> Option<Act
 }
 
 fn is_under_way(action: &Action, moment: &Moment<'_>) -> bool {
-    matches!(action, Action::Notify { notify, .. } if moment.in_flight.contains(notify))
+    matches!(action, Action::Notify { notify, .. } if moment.pending.contains(notify))
 }
 
 fn pending_notify(plan: &Plan, state: &RunState, on: Trigger) -> Option<Action> {

@@ -1,4 +1,4 @@
-//! The order of steps: who needs whom, and which circles there are.
+//! The order of steps: who needs whom, and which cycles there are.
 
 use runbook_contract::StepId;
 use std::collections::BTreeMap;
@@ -47,7 +47,7 @@ impl Graph {
         Ancestry { words, before }
     }
 
-    /// Every step after all that it needs. Only of a graph without circles.
+    /// Every step after all that it needs. Only of a graph without cycles.
     fn in_order(&self) -> Vec<usize> {
         let mut missing: Vec<usize> = self.needs.iter().map(Vec::len).collect();
         let mut dependents = vec![Vec::new(); self.needs.len()];
@@ -68,8 +68,8 @@ impl Graph {
         order
     }
 
-    /// One circle, each step needing the next and the last one the first; `None` if there is none.
-    pub fn circle(&self) -> Option<Vec<usize>> {
+    /// One cycle, each step needing the next and the last one the first; `None` if there is none.
+    pub fn cycle(&self) -> Option<Vec<usize>> {
         let mut marks = vec![Mark::New; self.needs.len()];
         (0..self.needs.len()).find_map(|start| self.circle_from(start, &mut marks))
     }
@@ -145,14 +145,14 @@ mod tests {
         let ancestry = graph.ancestry();
         let before = |step| (0..4).filter(|first| ancestry.is_before(*first, step)).collect::<Vec<_>>();
         assert_eq!((before(0), before(1), before(3)), (vec![], vec![0], vec![0, 2]));
-        assert_eq!(graph.circle(), None);
+        assert_eq!(graph.cycle(), None);
     }
 
     #[test]
     fn a_circle_is_shown_in_order() {
         let graph = graph(&[("a", Some(&["c"])), ("b", None), ("c", None)]);
-        assert_eq!(graph.circle(), Some(vec![0, 2, 1]));
+        assert_eq!(graph.cycle(), Some(vec![0, 2, 1]));
         let selfish = self::graph(&[("a", Some(&["a"]))]);
-        assert_eq!(selfish.circle(), Some(vec![0]));
+        assert_eq!(selfish.cycle(), Some(vec![0]));
     }
 }

@@ -6,19 +6,19 @@
 mod advance;
 mod call_stop;
 mod cancel;
-mod check;
 mod clock;
 mod data_flow;
 mod digest;
 mod dry_run;
+mod evaluate;
 mod event;
 mod execute;
 mod frontier;
 mod graph;
 mod journal;
-mod judge;
 mod known;
 mod lease_watch;
+mod lint;
 pub mod model;
 mod operate;
 mod params;
@@ -33,7 +33,6 @@ mod undo;
 
 pub use call_stop::CallStop;
 pub use cancel::{CancelLevel, CancelToken};
-pub use check::{OutputRead, output_reads};
 pub use clock::Clock;
 pub use data_flow::inputs_from;
 pub use dry_run::{Audience, DryFinding, DryStep, dry_run};
@@ -45,6 +44,7 @@ pub use journal::{
 };
 pub use known::{Known, Misfit, MisfitKind, param_of};
 pub use lease_watch::LeaseWatch;
+pub use lint::{OutputRead, output_reads};
 pub use model::{Runbook, UseSite};
 pub use operate::*;
 pub use params::{Params, resolve_params};

@@ -3,7 +3,7 @@
 use crate::digest;
 use crate::event::Then;
 use crate::model::{OnFailure, Retry};
-use crate::plan::{PlannedStep, Repeatable};
+use crate::plan::{PlannedStep, RetrySafety};
 use crate::state::is_ambiguous;
 use runbook_contract::{ErrorClass, Kind, RunId};
 use std::time::Duration;
@@ -39,7 +39,7 @@ pub(crate) fn after_failure(step: &PlannedStep, run: RunId, failure: &Failure) -
     }
     // A write that may have happened is repeated only if that does no harm.
     let doubtful = step.facts.kind == Kind::Step && failure.reach == Reach::Effects && is_ambiguous(failure.class);
-    if doubtful && step.idempotent == Repeatable::No {
+    if doubtful && step.idempotent == RetrySafety::No {
         return end;
     }
     let delay = delay(retry, failure.failures, jitter_seed(run, step, failure.failures));

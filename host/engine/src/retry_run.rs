@@ -3,7 +3,7 @@
 
 use crate::event::{Assumed, RetryOf, Section, SkipReason};
 use crate::execute::Decision;
-use crate::plan::{Plan, PlannedStep, Repeatable};
+use crate::plan::{Plan, PlannedStep, RetrySafety};
 use crate::state::{EffectState, RunState, StepPhase, StepState};
 use runbook_contract::{Json, Kind, RunId, StepId};
 use std::collections::{BTreeMap, BTreeSet};
@@ -321,7 +321,7 @@ fn doubt(step: &PlannedStep, found: &StepState) -> Doubt {
         | StepPhase::Succeeded
         | StepPhase::Undone => false,
     };
-    if unclear && step.idempotent == Repeatable::No { Doubt::Some } else { Doubt::None }
+    if unclear && step.idempotent == RetrySafety::No { Doubt::Some } else { Doubt::None }
 }
 
 /// A step, all that comes after it, and all that is part of one of these.

@@ -13,10 +13,10 @@ pub mod audit;
 mod connect;
 mod error;
 mod fence;
+mod journal_file;
 mod lease;
 mod location;
 mod measure;
-mod place;
 mod sql;
 mod store;
 

@@ -2,9 +2,9 @@
 
 use crate::connect::{self, Pools};
 use crate::error::JournalError;
+use crate::journal_file::{self, Reserve};
 use crate::lease::{self, Decision, Stored, Takeover, TakeoverReason, decide};
 use crate::location::Location;
-use crate::place::{self, Reserve};
 use crate::sql;
 use jiff::{SignedDuration, Timestamp};
 use runbook_engine::{
@@ -81,7 +81,7 @@ impl SqlJournal {
     pub async fn open_waiting(location: &Location, wait: Duration) -> Result<Self, JournalError> {
         if let Location::File(path) = location {
             let owned = path.clone();
-            tokio::task::spawn_blocking(move || place::prepare(&owned))
+            tokio::task::spawn_blocking(move || journal_file::prepare(&owned))
                 .await
                 .expect("preparing does not panic and is never aborted")?;
         }

@@ -1,13 +1,14 @@
 //! What a suite of checks found, for people, for CI and for monitoring.
 
+use crate::event_lines::counted;
 pub use crate::junit::Warnings;
 use crate::junit::{Case, Ended, document, inner_cases};
-use crate::line::counted;
 use crate::printed::{one_line, push_line};
 use crate::summary::{StepState, StepSummary};
 use crate::table::table;
 use jiff::Timestamp;
 use runbook_document::format_duration;
+use runbook_engine::model::Criticality;
 use runbook_engine::{Case as SmokeCase, Measurement, Outcome, Range};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -50,15 +51,6 @@ impl Health {
     }
 }
 
-/// Whether the suite says that a failure of a check is critical.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stake {
-    /// It is.
-    Critical,
-    /// It is a warning.
-    Minor,
-}
-
 /// One check.
 #[derive(Debug, Clone, Serialize)]
 pub struct CheckResult {
@@ -81,10 +73,10 @@ pub struct CheckResult {
 
 impl CheckResult {
     /// What a step of a suite found.
-    pub fn of(suite: &str, check: &str, step: &StepSummary, stake: Stake) -> Self {
+    pub fn of(suite: &str, check: &str, step: &StepSummary, stake: Criticality) -> Self {
         let failed = match stake {
-            Stake::Critical => Health::Critical,
-            Stake::Minor => Health::Warning,
+            Criticality::Critical => Health::Critical,
+            Criticality::Minor => Health::Warning,
         };
         let health = match step.state {
             StepState::Succeeded => Health::Healthy,

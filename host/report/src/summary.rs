@@ -274,7 +274,7 @@ impl Summary {
         match &execution {
             Execution::Unknown => {}
             Execution::StandsStill { pid, .. } => {
-                let run = crate::line::short(&self.run);
+                let run = crate::event_lines::short(&self.run);
                 self.to_continue = Some(format!(
                     "let process {pid} go on (`kill -CONT {pid}`), or take the run over with `runbook resume {run}`"
                 ));
@@ -284,7 +284,7 @@ impl Summary {
             }
             Execution::Nobody => {
                 "interrupted".clone_into(&mut self.state);
-                self.to_continue = Some(format!("continue with `runbook resume {}`", crate::line::short(&self.run)));
+                self.to_continue = Some(format!("continue with `runbook resume {}`", crate::event_lines::short(&self.run)));
             }
         }
         self.execution = execution;
@@ -309,7 +309,7 @@ impl Summary {
     /// Says that another run tries it again.
     pub fn is_tried_again(&mut self, by: runbook_engine::RunId) {
         let by = by.to_string();
-        let short = crate::line::short(&by);
+        let short = crate::event_lines::short(&by);
         self.to_continue =
             Some(format!("run {short} tries it again and knows what both have done: `runbook show {short}` says how it stands"));
         self.tried_again_by = Some(by);
@@ -448,7 +448,7 @@ impl Summary {
                 self.steps.iter_mut().for_each(StepSummary::pause);
                 self.paused = Some(pause_text(reason));
                 self.pause = Some(reason.clone());
-                self.to_continue = Some(self.way_on(reason));
+                self.to_continue = Some(self.next_command(reason));
             }
             RunEvent::RunEnded { end, cause, took_ms } => {
                 self.executed.end(*took_ms, record.at);
@@ -490,8 +490,8 @@ impl Summary {
     }
 
     /// What the operator does about it, with the commands to type.
-    fn way_on(&self, reason: &PauseReason) -> String {
-        let run = crate::line::short(&self.run);
+    fn next_command(&self, reason: &PauseReason) -> String {
+        let run = crate::event_lines::short(&self.run);
         let resume = format!("`runbook resume {run}`");
         match reason {
             PauseReason::UnknownOutcome { steps } => {
@@ -510,7 +510,7 @@ impl Summary {
             PauseReason::Manual { steps } => {
                 let step = first_of(steps);
                 let options = steps.first().and_then(|step| self.step(step)).map_or(&[][..], |step| &step.answer_options);
-                format!("when it is done, {}; then {resume}", crate::line::answer(run, &step, options))
+                format!("when it is done, {}; then {resume}", crate::event_lines::answer(run, &step, options))
             }
             PauseReason::Guard { .. }
             | PauseReason::LeaseLost { .. }
@@ -532,7 +532,7 @@ impl Summary {
 
     /// What a person does about a dirty run, with the commands to type. Nothing is promised that the account does not have.
     fn way_out(&self) -> String {
-        let run = crate::line::short(&self.run);
+        let run = crate::event_lines::short(&self.run);
         let account = self.account();
         if let Some(first) = account.unclear.first() {
             let decided = |how: &str| format!("--decide {}", runbook_text::argument(&format!("{first}={how}")));
@@ -598,9 +598,9 @@ impl Summary {
         let Some(position) = self.place(of) else { return };
         let parent = &mut self.steps[position];
         parent.state = StepState::Running;
-        parent.summary = format!("{} to do", crate::line::counted(items.len(), "item"));
+        parent.summary = format!("{} to do", crate::event_lines::counted(items.len(), "item"));
         let mut new: Vec<StepSummary> = items.iter().map(|item| parent.item(of, item)).collect();
-        let retried = self.retry_of.as_deref().map(crate::line::short).unwrap_or_default();
+        let retried = self.retry_of.as_deref().map(crate::event_lines::short).unwrap_or_default();
         for (item, step) in items.iter().zip(&mut new) {
             if let Some(output) = self.assumed_items.get(&of.item(&item.key)) {
                 step.assume(retried, output);

@@ -1,8 +1,9 @@
 //! No report says that a run, or a check, was a success unless it was: every way in which a run can stand, in every format.
 #![allow(clippy::unwrap_used, reason = "a test stops where it fails")]
 
+use runbook_engine::model::Criticality;
 use runbook_engine::{Record, RunEnd, RunEvent, RunHeader};
-use runbook_report::checks::{CHECK_FORMATS, CheckFormat, CheckResult, Checks, Health, Stake, Warnings};
+use runbook_report::checks::{CHECK_FORMATS, CheckFormat, CheckResult, Checks, Health, Warnings};
 use runbook_report::{Execution, FORMATS, Format, Standing, StepState, Summary, render};
 use serde_json::{Value, json};
 
@@ -156,7 +157,7 @@ fn a_run_that_has_ended_has_no_step_that_runs_or_waits() {
                 if step.id == "b" && step.attempts > 0 {
                     // An interrupted look is no finding, whatever it saw so far.
                     assert_eq!(
-                        CheckResult::of("s", "c", step, Stake::Critical).health,
+                        CheckResult::of("s", "c", step, Criticality::Critical).health,
                         Health::Unknown,
                         "{event} {end}: {step:?}"
                     );
@@ -191,7 +192,7 @@ fn checks(results: Vec<CheckResult>) -> Checks {
 fn no_format_of_checks_says_healthy_unless_the_check_passed() {
     for (name, summary, _) in runs() {
         for step in &summary.steps {
-            let result = CheckResult::of("s", "c", step, Stake::Critical);
+            let result = CheckResult::of("s", "c", step, Criticality::Critical);
             assert_eq!(result.health == Health::Healthy, step.state == StepState::Succeeded, "{name}: {:?}", step.state);
             if !matches!(result.health, Health::Unknown | Health::Critical) {
                 continue;
@@ -202,7 +203,7 @@ fn no_format_of_checks_says_healthy_unless_the_check_passed() {
             }
         }
     }
-    let healthy = CheckResult::of("s", "c", &summary(&green()).steps[0], Stake::Critical);
+    let healthy = CheckResult::of("s", "c", &summary(&green()).steps[0], Criticality::Critical);
     for (format, format_name) in CHECK_FORMATS {
         let text = format.render(&checks(vec![healthy.clone()]));
         assert!(check_says_success(*format, &text), "{format_name}:\n{text}");

@@ -3,14 +3,14 @@
 use crate::bindings::runbook::plugin::types::{self as wit, Job};
 use crate::capabilities::clock;
 use crate::compile::{PrepareError, Prepared};
+use crate::engine_pool::PooledEngine;
 use crate::fault::Fault as WitFault;
-use crate::host::{CallId, Host, Remains};
+use crate::host::{CallId, CallTrace, Host};
 use crate::limits::{LimitReached, Limits};
 use crate::outcome::CallOutcome;
 use crate::outgoing::Outgoing;
 use crate::permit::{Permit, Permitted};
-use crate::place::Place;
-use crate::receive::{Received, Receiver};
+use crate::response::{RawResponse, ResponseValidator};
 use crate::services::Services;
 use crate::value::Schema;
 use runbook_authority::Effective;
@@ -98,12 +98,12 @@ impl Linked {
         let taken = tokio::select! {
             biased;
             () = &mut cancel => Err(cancelled()),
-            taken = inner.prepared.0.places.take() => Ok(taken),
+            taken = inner.prepared.0.engines_of_pool.take() => Ok(taken),
             () = tokio::time::sleep_until(deadline) => Err(timed_out(&inner.operation, timeout)),
         };
         let taken = match taken {
             Ok(taken) => taken,
-            Err(fault) => return inner.outcome(Err(fault), Remains::default()),
+            Err(fault) => return inner.outcome(Err(fault), CallTrace::default()),
         };
         let mut store = inner.store(taken.place, &call, &permit, deadline);
         let result = {
@@ -116,7 +116,7 @@ impl Linked {
             }
         };
         // The store is dropped here, whatever happened: after a trap nothing in it can be trusted.
-        let remains = store.into_data().into_remains();
+        let remains = store.into_data().into_trace();
         // Only now: until the store is gone, its place in the pool is taken.
         drop(taken);
         inner.outcome(result, remains)
@@ -130,7 +130,7 @@ impl std::fmt::Debug for Linked {
 }
 
 impl LinkedInner {
-    fn store(&self, place: &Place, request: &Call, permit: &Permit, deadline: Instant) -> Store<Host> {
+    fn store(&self, place: &PooledEngine, request: &Call, permit: &Permit, deadline: Instant) -> Store<Host> {
         let id = CallId {
             run: request.run.to_string(),
             step: request.step.to_string(),
@@ -155,7 +155,13 @@ impl LinkedInner {
         store
     }
 
-    async fn guest(&self, store: &mut Store<Host>, place: &Place, request: &Call, timeout: Duration) -> Result<Response, Fault> {
+    async fn guest(
+        &self,
+        store: &mut Store<Host>,
+        place: &PooledEngine,
+        request: &Call,
+        timeout: Duration,
+    ) -> Result<Response, Fault> {
         self.input.check(&request.input).map_err(|mismatch| {
             let message = format!("the input of `{}` does not fit its schema: {mismatch}", self.operation);
             Fault::new(ErrorClass::Invalid, "input.schema", message)
@@ -173,29 +179,29 @@ impl LinkedInner {
             Stopped::Engine(error) => stopped_by_engine(&error),
         })?;
         let received = answered.map_err(fault_of_guest)?;
-        Receiver { operation: &self.operation, output: &self.output, limits: &self.limits }.receive(received)
+        ResponseValidator { operation: &self.operation, output: &self.output, limits: &self.limits }.validate(received)
     }
 
     async fn instantiate_and_call(
         &self,
         store: &mut Store<Host>,
-        place: &Place,
+        place: &PooledEngine,
         request: &Call,
         job: &Job,
-    ) -> Result<Result<Received, WitFault>, Stopped> {
+    ) -> Result<Result<RawResponse, WitFault>, Stopped> {
         let operation = self.operation.as_str();
         match (self.kind, &request.phase) {
             (Kind::Probe, Phase::Check) => {
                 let indices = place.exports.probe.as_ref().ok_or(Stopped::Phase)?;
                 let instance = place.instance.instantiate_async(&mut *store).await?;
                 let guest = indices.load(&mut *store, &instance)?;
-                Ok(guest.call_check(&mut *store, operation, job).await?.map(Received::Report))
+                Ok(guest.call_check(&mut *store, operation, job).await?.map(RawResponse::Report))
             }
             (Kind::SmokeTest, Phase::Check) => {
                 let indices = place.exports.smoke_test.as_ref().ok_or(Stopped::Phase)?;
                 let instance = place.instance.instantiate_async(&mut *store).await?;
                 let guest = indices.load(&mut *store, &instance)?;
-                Ok(guest.call_run(&mut *store, operation, job).await?.map(Received::Verdicts))
+                Ok(guest.call_run(&mut *store, operation, job).await?.map(RawResponse::Verdicts))
             }
             (Kind::Step, phase) => {
                 let indices = place.exports.step.as_ref().ok_or(Stopped::Phase)?;
@@ -203,14 +209,14 @@ impl LinkedInner {
                 let guest = indices.load(&mut *store, &instance)?;
                 Ok(match phase {
                     Phase::Check => return Err(Stopped::Phase),
-                    Phase::Plan => guest.call_plan(&mut *store, operation, job).await?.map(Received::Proposal),
+                    Phase::Plan => guest.call_plan(&mut *store, operation, job).await?.map(RawResponse::Proposal),
                     Phase::Apply { proposal, drift: _ } => {
                         let proposal = wit::Proposal::from(proposal);
-                        guest.call_apply(&mut *store, operation, job, &proposal).await?.map(Received::Applied)
+                        guest.call_apply(&mut *store, operation, job, &proposal).await?.map(RawResponse::Applied)
                     }
-                    Phase::Observe => guest.call_observe(&mut *store, operation, job).await?.map(Received::Observation),
+                    Phase::Observe => guest.call_observe(&mut *store, operation, job).await?.map(RawResponse::Observation),
                     Phase::Undo { before } => {
-                        guest.call_undo(&mut *store, operation, job, &before.to_string()).await?.map(Received::Undone)
+                        guest.call_undo(&mut *store, operation, job, &before.to_string()).await?.map(RawResponse::Undone)
                     }
                 })
             }
@@ -224,7 +230,7 @@ impl LinkedInner {
     }
 
     /// Cleans everything that leaves.
-    fn outcome(&self, result: Result<Response, Fault>, remains: Remains) -> CallOutcome {
+    fn outcome(&self, result: Result<Response, Fault>, remains: CallTrace) -> CallOutcome {
         let scrubber = self.services.scrubber.current();
         let outgoing = Outgoing::new(&scrubber);
         let mut logs = remains.log.into_lines(&outgoing);

@@ -4,9 +4,9 @@ use crate::bindings::exports::runbook::plugin::{probe, smoke_test, step};
 use crate::cache::{self, Cache, CacheProblem};
 use crate::compiler::{self, Compiler};
 use crate::config::{self, Allocation};
+use crate::engine_pool::{EnginePool, PooledEngine};
 use crate::host::Host;
 use crate::link;
-use crate::place::{Place, Places};
 use crate::value::SchemaError;
 use crate::verify::Verified;
 use runbook_authority::{Digest, Manifest};
@@ -161,7 +161,7 @@ pub(crate) struct PreparedInner {
     pub(crate) manifest: Manifest,
     digest: Digest,
     origin: CodeOrigin,
-    pub(crate) places: Places,
+    pub(crate) engines_of_pool: EnginePool,
 }
 
 /// The exports of each kind, looked up once.
@@ -200,25 +200,25 @@ impl Runtime {
         let _span = tracing::info_span!("prepare", plugin = %verified.manifest().name).entered();
         let (component, origin) = self.component(verified)?;
         tracing::info!(cached = matches!(origin, CodeOrigin::Cached), "component ready");
-        let places = self.places(verified, component)?;
+        let engines_of_pool = self.engines_of_pool(verified, component)?;
         let (manifest, digest) = (verified.manifest().clone(), verified.digest().clone());
-        Ok(Prepared(Arc::new(PreparedInner { manifest, digest, origin, places: Places::new(places) })))
+        Ok(Prepared(Arc::new(PreparedInner { manifest, digest, origin, engines_of_pool: EnginePool::new(engines_of_pool) })))
     }
 
     /// The component on each engine. It was compiled for the first; the others take over the code.
-    fn places(&self, verified: &Verified, component: Component) -> Result<Vec<Place>, PrepareError> {
+    fn engines_of_pool(&self, verified: &Verified, component: Component) -> Result<Vec<PooledEngine>, PrepareError> {
         let [first, others @ ..] = &*self.engines else { unreachable!("a runtime has an engine") };
-        let mut places = Vec::with_capacity(self.engines.len());
+        let mut engines_of_pool = Vec::with_capacity(self.engines.len());
         if !others.is_empty() {
             let refused = |error: wasmtime::Error| compile_error(verified, &error);
             let code = component.serialize().map_err(refused)?;
             for other in others {
                 let component = load_code(&other.engine, &code).map_err(refused)?;
-                places.push(place(verified, &component, other)?);
+                engines_of_pool.push(place(verified, &component, other)?);
             }
         }
-        places.insert(0, place(verified, &component, first)?);
-        Ok(places)
+        engines_of_pool.insert(0, place(verified, &component, first)?);
+        Ok(engines_of_pool)
     }
 
     fn component(&self, verified: &Verified) -> Result<(Component, CodeOrigin), PrepareError> {
@@ -292,7 +292,7 @@ fn pooled(instances: NonZeroU32) -> Result<Vec<EngineWithPermits>, RuntimeError>
 }
 
 /// Links a component on one engine.
-fn place(verified: &Verified, component: &Component, engine: &EngineWithPermits) -> Result<Place, PrepareError> {
+fn place(verified: &Verified, component: &Component, engine: &EngineWithPermits) -> Result<PooledEngine, PrepareError> {
     let plugin = || verified.manifest().name.clone();
     let contract = |error: wasmtime::Error| PrepareError::Contract { plugin: plugin(), reason: format!("{error:#}") };
     let linker: Linker<Host> = link::linker(&engine.engine, verified.imports()).map_err(contract)?;
@@ -303,7 +303,7 @@ fn place(verified: &Verified, component: &Component, engine: &EngineWithPermits)
         smoke_test: has(Kind::SmokeTest).then(|| smoke_test::GuestIndices::new(&instance)).transpose().map_err(contract)?,
         step: has(Kind::Step).then(|| step::GuestIndices::new(&instance)).transpose().map_err(contract)?,
     };
-    Ok(Place { instance, exports, permits: Arc::clone(&engine.permits) })
+    Ok(PooledEngine { instance, exports, permits: Arc::clone(&engine.permits) })
 }
 
 /// Takes over compiled code.

@@ -157,7 +157,7 @@ pub(crate) struct Host {
 
 /// What a call leaves behind.
 #[derive(Default)]
-pub(crate) struct Remains {
+pub(crate) struct CallTrace {
     pub(crate) log: Log,
     pub(crate) calls: Vec<HostCalls>,
     pub(crate) denials: Vec<Denial>,
@@ -286,11 +286,11 @@ impl Host {
         self.deadline.saturating_duration_since(Instant::now()).min(cap)
     }
 
-    pub(crate) fn into_remains(mut self) -> Remains {
+    pub(crate) fn into_trace(mut self) -> CallTrace {
         if let Some(wasi) = self.wasi.take() {
             wasi.into_inner().unwrap_or_else(PoisonError::into_inner).drain(&mut self.log);
         }
-        Remains { log: self.log, calls: self.calls, denials: self.denials }
+        CallTrace { log: self.log, calls: self.calls, denials: self.denials }
     }
 
     /// The host function that was just let in, `count` times, changes nothing before [`Commit::send`], nor if [`Commit::void`] follows.

@@ -15,6 +15,7 @@ mod code;
 mod compile;
 mod compiler;
 mod config;
+mod engine_pool;
 mod fault;
 mod host;
 mod inspect;
@@ -26,8 +27,7 @@ mod net;
 mod outcome;
 mod outgoing;
 mod permit;
-mod place;
-mod receive;
+mod response;
 mod services;
 #[cfg(test)]
 mod testing;

@@ -3,7 +3,7 @@
 use crate::host::{CallId, Host};
 use crate::{BoxFuture, Launcher, Limits, SecretFacts, SecretSource, SecretUnavailable, Services};
 use runbook_authority::grant::{self, UseSite};
-use runbook_authority::target::Folder;
+use runbook_authority::targets::Folder;
 use runbook_authority::{Binding, Effective, Manifest, Targets};
 use runbook_contract::Mode;
 use runbook_document::{Diagnostics, Located, Source, Value};

@@ -6,8 +6,8 @@
 
 use super::{Boundary, Rule};
 use crate::capability::Capability;
-use crate::extent::{Call, CallValue, Dimension, Extent, Rest, Values};
 use crate::pattern::TooComplex;
+use crate::scope::{AccessScope, Call, CallValue, Dimension, Rest, Values};
 use std::collections::BTreeMap;
 
 /// Boxes that are looked at for one grant. Twenty rules that each cover a part of a grant need a few hundred.
@@ -32,7 +32,7 @@ pub struct Nearest {
 }
 
 /// A call that the grant lets through and none of the rules covers.
-pub(crate) fn uncovered(extent: &Extent, rules: &[&Rule]) -> Result<Option<Call>, TooComplex> {
+pub(crate) fn uncovered(extent: &AccessScope, rules: &[&Rule]) -> Result<Option<Call>, TooComplex> {
     let rules: Vec<&Rule> = rules.iter().copied().filter(|rule| rule.may_cover(extent)).collect();
     let whole = extent.values.iter().map(|(dimension, values)| (*dimension, Rest::new(*dimension, values))).collect();
     Search { capability: extent.capability, boxes: 0 }.uncovered(&Cut { rests: whole }, &rules)
@@ -40,7 +40,7 @@ pub(crate) fn uncovered(extent: &Extent, rules: &[&Rule]) -> Result<Option<Call>
 
 impl Boundary {
     /// Judges one grant.
-    pub fn check(&self, extent: &Extent) -> Result<(), Exceeded> {
+    pub fn check(&self, extent: &AccessScope) -> Result<(), Exceeded> {
         match uncovered(extent, &self.rules.iter().collect::<Vec<_>>()) {
             Ok(None) => Ok(()),
             Ok(Some(call)) => Err(Exceeded { nearest: self.nearest(&call), witness: Some(call) }),
@@ -68,7 +68,7 @@ fn must_be_there(dimension: Dimension) -> bool {
 }
 
 impl Rule {
-    fn may_cover(&self, extent: &Extent) -> bool {
+    fn may_cover(&self, extent: &AccessScope) -> bool {
         self.capability == extent.capability
             && self.values.keys().all(|dimension| !must_be_there(*dimension) || extent.values.contains_key(dimension))
     }

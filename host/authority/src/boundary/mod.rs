@@ -13,8 +13,8 @@ pub use contain::{Exceeded, Nearest};
 pub(crate) use parse::read_values;
 
 use crate::capability::Capability;
-use crate::extent::{Dimension, Text, Values};
 use crate::pattern::AddressClass;
+use crate::scope::{Dimension, Text, Values};
 use runbook_document::{Source, Span};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};

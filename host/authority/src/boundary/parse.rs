@@ -2,8 +2,8 @@
 
 use super::{Boundary, FORMAT, Rule};
 use crate::capability::Capability;
-use crate::extent::{Dimension, DimensionRow, Shape, Text, Values};
 use crate::pattern::{AddressClass, PathPattern};
+use crate::scope::{Dimension, DimensionRow, Shape, Text, Values};
 use runbook_document::{ByteSize, Diagnostics, FromNode, Located, Node, Reader, Source, Value};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -42,7 +42,7 @@ fn read_rule(reader: &mut Reader<'_>) -> Option<Rule> {
     let reason = reader.optional::<String>("reason").map(|reason| reason.value);
     let Some(capability) = capability else {
         // Which keys there are depends on the capability: one mistake, one report.
-        for row in crate::extent::DIMENSIONS {
+        for row in crate::scope::DIMENSIONS {
             reader.knows(row.key);
         }
         return None;
@@ -126,7 +126,7 @@ fn read_text(reader: &mut Reader<'_>, capability: Capability, row: &DimensionRow
             reader.error("E0121", text.span, message, "a boundary holds wherever it is read, so its paths are absolute");
             None
         }
-        Shape::Directory => Some(Text::Directory(crate::target::lexical(Path::new(&text.value)).to_string_lossy().into_owned())),
+        Shape::Directory => Some(Text::Directory(crate::targets::lexical(Path::new(&text.value)).to_string_lossy().into_owned())),
         // A name by itself is that name with any value.
         _ if row.dimension == Dimension::Environment && !text.value.contains('=') => {
             Some(Text::Glob(format!("{}=*", text.value)))
@@ -161,7 +161,7 @@ fn read_arguments(reader: &mut Reader<'_>, key: &'static str) -> Option<Values> 
             reader.error("E0121", node.span.clone(), "each form is a list of argument patterns", "such as `[[\"--version\"]]`");
             continue;
         };
-        lists.extend(crate::target::read_argument_patterns(reader, &patterns));
+        lists.extend(crate::targets::read_argument_patterns(reader, &patterns));
     }
     Some(Values::Arguments(lists))
 }

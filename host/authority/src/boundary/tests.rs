@@ -1,10 +1,10 @@
 use super::*;
 use crate::Verb;
-use crate::extent::{Call, CallValue, Extent};
 use crate::gate::tests::{effective, effective_for};
 use crate::gate::{Decision, HeaderValue, Mode, Operation, decide};
 use crate::grant::Effective;
-use crate::target::ContainerFacts;
+use crate::scope::{AccessScope, Call, CallValue};
+use crate::targets::ContainerFacts;
 use proptest::prelude::*;
 use runbook_document::Diagnostics;
 
@@ -14,8 +14,8 @@ fn boundary(toml: &str) -> Boundary {
     Boundary::parse(&source, &mut diagnostics).unwrap_or_else(|| panic!("{diagnostics:#?}\n{toml}"))
 }
 
-fn extent(effective: &Effective) -> Extent {
-    Extent::of("p", effective.get("s").expect("bound"), effective, crate::target::PathView::Opened)
+fn extent(effective: &Effective) -> AccessScope {
+    AccessScope::of("p", effective.get("s").expect("bound"), effective, crate::targets::PathView::Opened)
 }
 
 /// What slips through, and where the nearest rule is left.
@@ -249,7 +249,7 @@ proptest! {
         let (boundary, effective) = (boundary(&rules.concat()), effective_for("http", &verbs, &target));
         let extent = extent(&effective);
         let crate::TargetKind::Http(http) = &effective.get("s").expect("bound").target.kind else { panic!("http") };
-        let crate::target::HttpBase::Url(base) = &http.base else { panic!("a URL") };
+        let crate::targets::HttpBase::Url(base) = &http.base else { panic!("a URL") };
         match boundary.check(&extent) {
             Ok(()) => {
                 for (verb, path) in verbs.iter().flat_map(|verb| PATHS.iter().map(move |path| (verb, path))) {
@@ -306,7 +306,7 @@ proptest! {
                         }
                         // A rule about labels covers a container by any one of its labels.
                         let mut as_seen = labels.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>();
-                        as_seen.push(crate::extent::ANY_LABEL.to_owned());
+                        as_seen.push(crate::scope::ANY_LABEL.to_owned());
                         let covered = as_seen.iter().any(|label| boundary.permits(&Call { capability: Capability::Docker, values: BTreeMap::from([
                             (Dimension::Verbs, text(verb)), (Dimension::Containers, text(name)), (Dimension::Labels, text(label))]) }));
                         prop_assert!(covered, "{verb} {name} {labels:?}");

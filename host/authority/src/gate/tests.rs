@@ -2,7 +2,7 @@ use super::*;
 use crate::capability::VERBS;
 use crate::grant::{Binding, UseSite, grant};
 use crate::manifest::Manifest;
-use crate::target::{Folder, Targets};
+use crate::targets::{Folder, Targets};
 use runbook_document::{Diagnostics, Located, Source};
 use std::path::Path;
 

@@ -4,7 +4,7 @@ use super::{FORMAT, text};
 use crate::boundary::read_values;
 use crate::capability::{Capability, Verb};
 use crate::digest::Digest;
-use crate::extent::{Dimension, DimensionRow, Extent, Shape, Text, Values};
+use crate::scope::{AccessScope, Dimension, DimensionRow, Shape, Text, Values};
 use crate::snapshot::{GrantFacts, PluginFacts, RunbookFacts, SlotFacts, Snapshot};
 use runbook_document::{Diagnostics, Located, Reader, Source};
 use std::collections::BTreeMap;
@@ -158,7 +158,7 @@ fn read_grant(reader: &mut Reader<'_>, folder: &str) -> Option<((String, String)
             values.insert(row.dimension, read);
         }
     }
-    let extent = Extent { capability, values };
+    let extent = AccessScope { capability, values };
     Some(((step?.value, slot?.value), GrantFacts { uses: uses?.value, target: target?.value, extent }))
 }
 

@@ -3,7 +3,7 @@
 use super::FORMAT;
 use crate::capability::Verb;
 use crate::digest::Digest;
-use crate::extent::{Dimension, Shape, Text, Values};
+use crate::scope::{Dimension, Shape, Text, Values};
 use crate::snapshot::{GrantFacts, PluginFacts, Snapshot};
 use std::fmt::Write as _;
 

@@ -1,7 +1,7 @@
 //! `runbook answer`: a person has done a step, and says what they found.
 
+use super::record_decision::{self, Said};
 use super::resume::{load, rebuild};
-use super::word::{self, Said};
 use crate::args::AnswerArgs;
 use crate::context::Context;
 use crate::execution;
@@ -42,7 +42,7 @@ pub fn run(context: &Context, args: &AnswerArgs) -> Result<ExitStatus, Failure> 
             wrong.into_iter().fold(failure, Failure::hint)
         })?;
         let event = RunEvent::ManualAnswered { step: step.clone(), by: context.operator.clone(), values };
-        word::write(context, &journal, run, state, Said { verb: "answered", event }).await?;
+        record_decision::write(context, &journal, run, state, Said { verb: "answered", event }).await?;
         Ok(ExitStatus::Success)
     })
 }

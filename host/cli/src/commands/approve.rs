@@ -1,12 +1,12 @@
 //! `runbook approve` and `runbook reject`: a second pair of eyes, by one more record in the journal of a run that waits.
 
+use super::record_decision::{self, Said};
 use super::resume::{load, rebuild};
-use super::word::{self, Said};
 use crate::args::{ApproveArgs, RejectArgs};
 use crate::context::Context;
 use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
-use crate::{execution, person, ui};
+use crate::{execution, interactive, ui};
 use runbook_engine::model::person_of;
 use runbook_engine::{ApprovalVerdict, Asked, Changes, PauseReason, RunEvent, RunId, RunState, StepId, StoredRun, fold};
 use runbook_journal::SqlJournal;
@@ -16,7 +16,7 @@ pub fn approve(context: &Context, args: &ApproveArgs) -> Result<ExitStatus, Fail
     execution::block_on(async {
         let journal = execution::open_journal(context).await?;
         let question = Question::find(context, &journal, &args.run, &args.step).await?;
-        ui::note(&person::shown(&question.step, question.run, &question.asked));
+        ui::note(&interactive::shown(&question.step, question.run, &question.asked));
         let asked = format!("Approve this for step `{}`?", question.step);
         if !ui::confirm(context, &asked, ui::Agreed::by_flag(args.yes))? {
             return Err(Failure::usage("nothing was said, as you answered"));
@@ -66,7 +66,7 @@ impl Question {
         };
         let (digest, by) = (self.asked.digest.clone(), context.operator.clone());
         let event = RunEvent::ApprovalGiven { step: self.step.clone(), digest, by, verdict };
-        word::write(context, journal, self.run, self.state, Said { verb: said, event }).await?;
+        record_decision::write(context, journal, self.run, self.state, Said { verb: said, event }).await?;
         Ok(ExitStatus::Success)
     }
 }

@@ -1,6 +1,6 @@
 //! `runbook cancel`
 
-use super::resume::{self, BrakeBefore, Way, load};
+use super::resume::{self, CancelBefore, Way, load};
 use crate::args::CancelArgs;
 use crate::context::Context;
 use crate::execution::{self, Executor};
@@ -41,9 +41,9 @@ pub fn run(context: &Context, args: &CancelArgs) -> Result<ExitStatus, Failure> 
             if !ui::confirm(context, &question, ui::Agreed::by_flag(args.yes))? {
                 return Err(Failure::usage("not cancelled, as you answered"));
             }
-            let way = Way { brake: BrakeBefore::Pulled, ..Way::new(Changes::Refuse) };
+            let way = Way { signals: CancelBefore::Pulled, ..Way::new(Changes::Refuse) };
             // It ended as was asked for here, by nobody's Ctrl-C.
-            resume::go_on(context, &args.run, &way)
+            resume::resume_run(context, &args.run, &way)
                 .map(|status| if status == ExitStatus::Interrupted { ExitStatus::Success } else { status })
         }
     }

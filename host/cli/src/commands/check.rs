@@ -2,23 +2,23 @@
 //! journal that nobody keeps.
 
 use crate::args::{CheckArgs, FailOn};
+use crate::atomic_write::{self, FileMode};
 use crate::context::Context;
 use crate::events::Events;
-use crate::execution::{self, Brake, SystemClock, UnderWay};
+use crate::execution::{self, CancelSignals, SignalMode, SystemClock};
 use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
-use crate::operate::Operator;
+use crate::plugin_caller::PluginCaller;
 use crate::prepare;
 use crate::runbook_file::RunbookFile;
 use crate::unkept::Unkept;
 use crate::waivers::{Standing, Waivers};
-use crate::whole_file::{self, Rights};
 use crate::{other_files, ui};
 use runbook_document::Source;
-use runbook_engine::model::{Step, Weight};
+use runbook_engine::model::{Criticality, Step};
 use runbook_engine::{Holder, OutsideWindow, Params, Plan, Record, RunId, Runbook, Section, StepId, resolve_params};
 use runbook_report::Summary;
-use runbook_report::checks::{CheckFormat, CheckResult, Checks, Health, Stake, Warnings};
+use runbook_report::checks::{CheckFormat, CheckResult, Checks, Health, Warnings};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -46,14 +46,14 @@ fn judged(found: Health, fail_on: FailOn) -> Health {
 
 fn watch(context: &Context, args: &CheckArgs) -> Result<Health, Failure> {
     execution::block_on(async {
-        let brake = Brake::of(UnderWay::Checks)?;
+        let signals = CancelSignals::of(SignalMode::Checks)?;
         let events = args.events.as_deref().map(Events::open).transpose()?;
         let files = other_files::runbooks_of(&args.files)?;
-        let mut earlier = Earlier::default();
+        let mut earlier = WatchCache::default();
         let mut last = None;
         loop {
-            let checks = make_all(context, args, &files, &brake, events.as_ref(), &mut earlier).await?;
-            if let Some(last) = last.filter(|_| brake.is_pulled()) {
+            let checks = make_all(context, args, &files, &signals, events.as_ref(), &mut earlier).await?;
+            if let Some(last) = last.filter(|_| signals.is_cancelled()) {
                 // What was stopped in the middle says nothing; what was found before does.
                 return Ok(last);
             }
@@ -68,7 +68,7 @@ fn watch(context: &Context, args: &CheckArgs) -> Result<Health, Failure> {
             last = Some(checks.worst());
             let Some(pause) = args.watch else { return Ok(checks.worst()) };
             let is_wanted = || args.output.is_some() || ui::has_reader();
-            if !brake.sleep_while(earlier.until_next(pause), is_wanted).await {
+            if !signals.sleep_while(earlier.until_next(pause), is_wanted).await {
                 return Ok(checks.worst());
             }
         }
@@ -77,7 +77,7 @@ fn watch(context: &Context, args: &CheckArgs) -> Result<Health, Failure> {
 
 /// What was found before, while suites are watched: a check with an `every` of its own is made as often as that.
 #[derive(Debug, Default)]
-struct Earlier(BTreeMap<(PathBuf, String), Found>);
+struct WatchCache(BTreeMap<(PathBuf, String), Found>);
 
 /// One check, and when it is made again.
 #[derive(Debug)]
@@ -87,7 +87,7 @@ struct Found {
     every: Option<Duration>,
 }
 
-impl Earlier {
+impl WatchCache {
     /// The checks of a suite whose turn has not come, and that none whose turn has come depends on.
     fn resting(&self, file: &Path, suite: &Runbook, interval: Option<Duration>) -> BTreeSet<StepId> {
         let Some(interval) = interval else { return BTreeSet::new() };
@@ -130,14 +130,14 @@ async fn make_all(
     context: &Context,
     args: &CheckArgs,
     files: &[&PathBuf],
-    brake: &Brake,
+    signals: &CancelSignals,
     events: Option<&Events>,
-    earlier: &mut Earlier,
+    earlier: &mut WatchCache,
 ) -> Result<Checks, Failure> {
     let at = jiff::Timestamp::now();
     let mut results = Vec::new();
     for file in files {
-        results.extend(make(context, args, file, brake, events, earlier).await?);
+        results.extend(make(context, args, file, signals, events, earlier).await?);
     }
     let warnings = match args.fail_on {
         FailOn::Warning => Warnings::Fail,
@@ -150,9 +150,9 @@ async fn make(
     context: &Context,
     args: &CheckArgs,
     file: &Path,
-    brake: &Brake,
+    signals: &CancelSignals,
     events: Option<&Events>,
-    earlier: &mut Earlier,
+    earlier: &mut WatchCache,
 ) -> Result<Vec<CheckResult>, Failure> {
     let environment = args.env.as_deref();
     let found = prepare::from_file(context, file, environment)?;
@@ -177,9 +177,9 @@ async fn make(
     let plan = Plan::build(&prepared.runbook, &Params::from_journal(serde_json::Map::new()), &prepared.facts);
     let plan = plan.map_err(Failure::findings)?;
     let run = RunId::generate();
-    let operator = Operator::new(context, &prepared, run)?;
+    let operator = PluginCaller::new(context, &prepared, run)?;
     let dead = |holder: &Holder| execution::is_dead(context, holder);
-    let options = execution::options(context, run, environment, brake, OutsideWindow::AsWritten, &dead);
+    let options = execution::options(context, run, environment, signals, OutsideWindow::AsWritten, &dead);
     let header = super::exec::header(context, run, &plan, environment);
     let mut summary = Summary::of(&header, &[]);
     let journal = Unkept::new(header);
@@ -241,10 +241,7 @@ fn results(suite: &Runbook, summary: &Summary, waivers: &Waivers, today: &str, t
     let result = |step: &Step| {
         let id = step.id.value.as_str();
         let check = step.check.as_ref();
-        let stake = match check.map(|check| check.weight) {
-            Some(Weight::Minor) => Stake::Minor,
-            Some(Weight::Critical) | None => Stake::Critical,
-        };
+        let criticality = check.map_or(Criticality::Critical, |check| check.weight);
         let found = summary.step(&of_suite.inner(&step.id.value));
         match (waivers.standing(id, today), found) {
             (Standing::Waived(waiver), _) => {
@@ -252,11 +249,11 @@ fn results(suite: &Runbook, summary: &Summary, waivers: &Waivers, today: &str, t
                 is_selected.then(|| CheckResult::waived(name, id, &waiver.reason, &waiver.expires))
             }
             (Standing::Expired(waiver), Some(found)) => {
-                let mut result = CheckResult::of(name, id, found, stake);
+                let mut result = CheckResult::of(name, id, found, criticality);
                 result.summary = format!("{} (its waiver expired on {})", result.summary, waiver.expires);
                 Some(result)
             }
-            (Standing::Made, Some(found)) => Some(CheckResult::of(name, id, found, stake)),
+            (Standing::Made, Some(found)) => Some(CheckResult::of(name, id, found, criticality)),
             (Standing::Made | Standing::Expired(_), None) => None,
         }
     };
@@ -278,7 +275,7 @@ fn row_code(row: &str) -> &'static str {
 fn write(context: &Context, args: &CheckArgs, checks: &Checks) -> Result<(), Failure> {
     let text = args.format.render(checks);
     match (&args.output, args.format) {
-        (Some(path), _) => whole_file::replace(path, &text, Rights::Everybody),
+        (Some(path), _) => atomic_write::replace(path, &text, FileMode::Everybody),
         (None, _) if args.events.as_deref() == Some(Path::new("-")) => Ok(()),
         (None, CheckFormat::Table) => ui::coloured_text(&text, context.color_stdout.into(), row_code),
         (

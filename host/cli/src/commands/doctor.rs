@@ -4,7 +4,7 @@ use crate::context::{Context, LockPolicy};
 use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
 use crate::plugins::BUNDLED;
-use crate::{execution, ui, vault};
+use crate::{execution, secret_store, ui};
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -85,7 +85,7 @@ fn checks(context: &Context) -> (Vec<Vec<String>>, ExitStatus) {
         let journal = execution::open_journal(context).await?;
         journal.count().await.map_err(Failure::engine)
     });
-    let identities = vault::identities(context).map(|identities| identities.len());
+    let identities = secret_store::identities(context).map(|identities| identities.len());
     let mut status = ExitStatus::Success;
     let mut rows = Vec::new();
     let mut row = |what: &str, verdict: Result<String, String>, help: &str| {

@@ -3,7 +3,7 @@
 use crate::context::Context;
 use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
-use crate::operate::Operator;
+use crate::plugin_caller::PluginCaller;
 use crate::ui;
 use runbook_engine::{Audience, DryFinding, DryStep, Kind, Outcome, Plan, RunId, Section};
 use runbook_report::push_line;
@@ -13,7 +13,7 @@ use std::fmt::Write as _;
 pub async fn run(
     context: &Context,
     plan: &Plan,
-    operator: &Operator,
+    operator: &PluginCaller,
     run: RunId,
     environment: Option<&str>,
 ) -> Result<ExitStatus, Failure> {

@@ -2,12 +2,12 @@
 
 use crate::args::{ExecArgs, Told};
 use crate::context::{Context, Origin};
-use crate::execution::{self, Brake, SystemClock};
+use crate::execution::{self, CancelSignals, SystemClock};
 use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
+use crate::interactive::OperatorPrompt;
 use crate::live::Live;
-use crate::operate::Operator;
-use crate::person::Person;
+use crate::plugin_caller::PluginCaller;
 use crate::prepare::{self, Prepared};
 use crate::runbook_file::RunbookFile;
 use crate::ui::{self, Agreed};
@@ -25,7 +25,7 @@ pub fn run(context: &Context, args: &ExecArgs) -> Result<ExitStatus, Failure> {
     if args.dry_run {
         return execution::block_on(async {
             let run = RunId::generate();
-            let operator = Operator::new(context, &prepared, run)?;
+            let operator = PluginCaller::new(context, &prepared, run)?;
             super::dry_run::run(context, &plan, &operator, run, environment).await
         });
     }
@@ -64,22 +64,22 @@ pub fn begin(context: &Context, prepared: &Prepared, plan: &Plan, start: Start<'
     let environment = start.environment;
     execution::block_on(async {
         let run = RunId::generate();
-        let operator = Operator::new(context, prepared, run)?;
+        let operator = PluginCaller::new(context, prepared, run)?;
         let journal = execution::open_journal(context).await?;
-        let brake = Brake::new()?;
+        let signals = CancelSignals::new()?;
         let dead = |holder: &Holder| execution::is_dead(context, holder);
-        let mut options = execution::options(context, run, environment, &brake, start.outside, &dead);
+        let mut options = execution::options(context, run, environment, &signals, start.outside, &dead);
         options.usual = execution::usual(&journal, plan).await?;
         options.retry_of = start.retry_of;
-        execution::heed_cancel(&journal, &options, &brake);
+        execution::heed_cancel(&journal, &options, &signals);
         warn_of_own_journal(context, plan);
         let header = header(context, run, plan, environment);
         let mut live = Live::new(context, &header, &[]).telling(start.told)?;
         let clock = SystemClock::new();
         let outcome = runbook_engine::execute(plan, &operator, &journal, &clock, &mut live, &options).await;
-        let person = Person { context, journal: &journal, run, plan, brake: &brake };
+        let person = OperatorPrompt { context, journal: &journal, run, plan, signals: &signals };
         let outcome = execution::with_person(&person, &operator, &options, &mut live, outcome, Changes::Refuse).await?;
-        execution::conclude(outcome, &live, &brake, start.told).await
+        execution::conclude(outcome, &live, &signals, start.told).await
     })
 }
 

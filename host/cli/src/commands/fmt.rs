@@ -1,10 +1,10 @@
 //! `runbook fmt`
 
 use crate::args::FmtArgs;
+use crate::atomic_write::{self, FileMode};
 use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
 use crate::ui;
-use crate::whole_file::{self, Rights};
 use runbook_document::{Diagnostics, Source};
 use std::path::Path;
 
@@ -22,7 +22,7 @@ pub fn run(args: &FmtArgs) -> Result<ExitStatus, Failure> {
         if args.check {
             ui::note(&format!("{} is not formatted", file.display()));
         } else {
-            whole_file::replace(file, &formatted, Rights::AsBefore)?;
+            atomic_write::replace(file, &formatted, FileMode::AsBefore)?;
             ui::note(&format!("formatted {}", file.display()));
         }
     }

@@ -17,6 +17,7 @@ mod man;
 mod plan;
 pub mod plugin;
 mod prune;
+pub mod record_decision;
 mod report;
 mod resume;
 mod retry;
@@ -26,7 +27,6 @@ pub mod secret;
 mod show;
 mod undo;
 mod validate;
-pub mod word;
 
 use crate::args::Command;
 use crate::context::Context;

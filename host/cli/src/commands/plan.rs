@@ -5,7 +5,7 @@ use crate::context::Context;
 use crate::execution;
 use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
-use crate::operate::Operator;
+use crate::plugin_caller::PluginCaller;
 use crate::prepare::{self, Prepared};
 use crate::ui;
 use runbook_authority::{Effect, Target, TargetKind};
@@ -28,9 +28,9 @@ pub fn run(context: &Context, args: &PlanArgs) -> Result<ExitStatus, Failure> {
         let run = RunId::generate();
         let (environment, who) = (args.runbook.env.as_deref(), &context.operator);
         if audience == Audience::Nobody {
-            return Ok(runbook_engine::dry_run(&plan, &Unasked, run, who, environment, audience).await);
+            return Ok(runbook_engine::dry_run(&plan, &OfflineOperate, run, who, environment, audience).await);
         }
-        let operator = Operator::new(context, &prepared, run)?;
+        let operator = PluginCaller::new(context, &prepared, run)?;
         Ok(runbook_engine::dry_run(&plan, &operator, run, who, environment, audience).await)
     })?;
     ui::text(&render(&prepared, &plan, &found, audience))?;
@@ -38,9 +38,9 @@ pub fn run(context: &Context, args: &PlanArgs) -> Result<ExitStatus, Failure> {
 }
 
 /// Stands for plugins that are not even loaded.
-struct Unasked;
+struct OfflineOperate;
 
-impl Operate for Unasked {
+impl Operate for OfflineOperate {
     async fn call(&self, _call: Call, _leases: LeaseWatch) -> Result<CallReturn, Fault> {
         Err(Fault::new(ErrorClass::Denied, "plan.offline", "nobody is asked"))
     }
@@ -139,7 +139,7 @@ fn guard_row(guard: &PlannedGuard) -> Vec<String> {
 fn groups(plan: &Plan, section: Section) -> BTreeMap<StepId, usize> {
     let mut groups: BTreeMap<StepId, usize> = BTreeMap::new();
     let mut ends: BTreeMap<StepId, usize> = BTreeMap::new();
-    // A step may stand before what it needs; there is no circle, so this comes to an end.
+    // A step may stand before what it needs; there is no cycle, so this comes to an end.
     let mut settled = false;
     while !settled {
         settled = true;

@@ -2,12 +2,12 @@
 
 use crate::args::{ResumeArgs, RunArgs};
 use crate::context::Context;
-use crate::execution::{self, Brake, SystemClock};
+use crate::execution::{self, CancelSignals, SystemClock};
 use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
+use crate::interactive::OperatorPrompt;
 use crate::live::Live;
-use crate::operate::Operator;
-use crate::person::Person;
+use crate::plugin_caller::PluginCaller;
 use crate::prepare::{self, Prepared};
 use crate::runbook_file::RunbookFile;
 use crate::ui;
@@ -19,9 +19,9 @@ use runbook_journal::SqlJournal;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// Whether the brake is pulled before a run is continued.
+/// Whether the signals is pulled before a run is continued.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum BrakeBefore {
+pub enum CancelBefore {
     /// It goes on.
     Free,
     /// It is only ended, in order.
@@ -37,13 +37,13 @@ pub struct Way {
     /// Whether it may go on outside its window.
     pub outside: OutsideWindow,
     /// Whether it is only ended.
-    pub brake: BrakeBefore,
+    pub signals: CancelBefore,
 }
 
 impl Way {
     /// With nothing decided, inside the window.
     pub fn new(changes: Changes) -> Self {
-        Self { decisions: BTreeMap::new(), changes, outside: OutsideWindow::AsWritten, brake: BrakeBefore::Free }
+        Self { decisions: BTreeMap::new(), changes, outside: OutsideWindow::AsWritten, signals: CancelBefore::Free }
     }
 }
 
@@ -51,35 +51,35 @@ impl Way {
 pub fn run(context: &Context, args: &ResumeArgs) -> Result<ExitStatus, Failure> {
     let changes = if args.accept_changes { Changes::Accept } else { Changes::Refuse };
     let (decisions, outside) = (decisions(&args.decide)?, execution::outside_window(args.outside_window));
-    go_on(context, &args.run, &Way { decisions, outside, ..Way::new(changes) })
+    resume_run(context, &args.run, &Way { decisions, outside, ..Way::new(changes) })
 }
 
 /// Continues a run in some way.
-pub fn go_on(context: &Context, args: &RunArgs, way: &Way) -> Result<ExitStatus, Failure> {
+pub fn resume_run(context: &Context, args: &RunArgs, way: &Way) -> Result<ExitStatus, Failure> {
     execution::block_on(async {
         let journal = execution::open_journal(context).await?;
         let (run, stored) = load(&journal, &args.run).await?;
-        if way.brake == BrakeBefore::Free {
+        if way.signals == CancelBefore::Free {
             tell_lost_cancel(&journal, run, &stored.records).await?;
         }
         let (prepared, plan) = rebuild(context, &stored, way.changes)?;
-        let operator = Operator::new(context, &prepared, run)?;
-        let brake = Brake::new()?;
-        match way.brake {
-            BrakeBefore::Free => {}
-            BrakeBefore::Pulled => brake.cancel.cancel(),
+        let operator = PluginCaller::new(context, &prepared, run)?;
+        let signals = CancelSignals::new()?;
+        match way.signals {
+            CancelBefore::Free => {}
+            CancelBefore::Pulled => signals.cancel.cancel(),
         }
         let dead = |holder: &Holder| execution::is_dead(context, holder);
-        let options = execution::options(context, run, stored.header.environment.as_deref(), &brake, way.outside, &dead);
-        execution::heed_cancel(&journal, &options, &brake);
+        let options = execution::options(context, run, stored.header.environment.as_deref(), &signals, way.outside, &dead);
+        execution::heed_cancel(&journal, &options, &signals);
         let mut live = Live::new(context, &stored.header, &stored.records).telling(&args.told)?;
         let clock = SystemClock::new();
         let changes = way.changes;
         let outcome =
             runbook_engine::resume(&plan, &operator, &journal, &clock, &mut live, &options, &way.decisions, changes).await;
-        let person = Person { context, journal: &journal, run, plan: &plan, brake: &brake };
+        let person = OperatorPrompt { context, journal: &journal, run, plan: &plan, signals: &signals };
         let outcome = execution::with_person(&person, &operator, &options, &mut live, outcome, changes).await?;
-        execution::conclude(outcome, &live, &brake, &args.told).await
+        execution::conclude(outcome, &live, &signals, &args.told).await
     })
 }
 

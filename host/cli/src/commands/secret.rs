@@ -3,7 +3,7 @@
 use crate::context::Context;
 use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
-use crate::{ui, vault};
+use crate::{secret_store, ui};
 use clap::Subcommand;
 use jiff::Timestamp;
 use runbook_secrets::{Recipients, Secret, Source, files, keygen};
@@ -112,15 +112,15 @@ fn set(context: &Context, secret: &str, note: Option<String>, passphrase: bool) 
     }
     let value = read_value(context, source.name())?;
     let _hold = files::hold(path).map_err(Failure::usage)?;
-    let existing = vault::open(context, path)?;
+    let existing = secret_store::open(context, path)?;
     let is_new = existing.is_none();
     let mut store = existing.unwrap_or_default();
     let recipients = match (is_new, passphrase) {
-        (true, true) => vault::new_passphrase(context)?,
+        (true, true) => secret_store::new_passphrase(context)?,
         (false, true) => {
             return Err(Failure::usage(format!("`{}` exists; `--passphrase` is only for a new store", path.display())));
         }
-        (_, false) => vault::recipients(context, path, &store)?,
+        (_, false) => secret_store::recipients(context, path, &store)?,
     };
     store.set(source.name(), value, Timestamp::now(), note).map_err(Failure::usage)?;
     let bytes = store.encrypt(&recipients).map_err(Failure::usage)?;
@@ -179,10 +179,10 @@ fn rotate(context: &Context, secret: &str) -> Result<ExitStatus, Failure> {
     if old.expose() == value.expose() {
         return Err(Failure::usage("the new value is the old one; nothing was changed"));
     }
-    let recipients = vault::recipients(context, path, &store)?;
+    let recipients = secret_store::recipients(context, path, &store)?;
     let now = Timestamp::now();
     store.set(source.name(), value, now, None).map_err(Failure::usage)?;
-    vault::write(context, path, &store, &recipients)?;
+    secret_store::write(context, path, &store, &recipients)?;
     let age = ui::counted(days(now, changed), "day");
     ui::note(&format!("secret `{}` rotated in `{}`; the old value was {age} old", source.name(), path.display()));
     Ok(ExitStatus::Success)
@@ -191,8 +191,8 @@ fn rotate(context: &Context, secret: &str) -> Result<ExitStatus, Failure> {
 fn rekey(context: &Context, path: &Path) -> Result<ExitStatus, Failure> {
     let _hold = files::hold(path).map_err(Failure::usage)?;
     let store = existing(context, path)?;
-    let recipients = vault::recipients(context, path, &store)?;
-    vault::write(context, path, &store, &recipients)?;
+    let recipients = secret_store::recipients(context, path, &store)?;
+    secret_store::write(context, path, &store, &recipients)?;
     let count = recipients.keys().count();
     let whom = if count == 0 { "its passphrase".to_owned() } else { ui::counted(count, "recipient") };
     ui::note(&format!("`{}` encrypted again, for {whom}", path.display()));
@@ -202,7 +202,7 @@ fn rekey(context: &Context, path: &Path) -> Result<ExitStatus, Failure> {
 fn recipients(context: &Context, path: &Path, add: &[String], remove: &[String]) -> Result<ExitStatus, Failure> {
     let _hold = files::hold(path).map_err(Failure::usage)?;
     let store = existing(context, path)?;
-    let now = vault::recipients(context, path, &store)?;
+    let now = secret_store::recipients(context, path, &store)?;
     if now.keys().next().is_none() {
         return Err(Failure::usage(format!("`{}` is encrypted with a passphrase, so it has no recipients", path.display())));
     }
@@ -221,7 +221,7 @@ fn recipients(context: &Context, path: &Path, add: &[String], remove: &[String])
     let wanted = Recipients::parse(&text, &beside.display().to_string()).map_err(Failure::usage)?;
     if !add.is_empty() || !remove.is_empty() {
         // The store first: if this is cut short, the file beside it is corrected by saying the same again.
-        vault::write(context, path, &store, &wanted)?;
+        secret_store::write(context, path, &store, &wanted)?;
         let listed: String = wanted.keys().flat_map(|key| [key, "\n"]).collect();
         files::write_public(&beside, listed.as_bytes()).map_err(Failure::usage)?;
     }
@@ -257,7 +257,7 @@ fn list(context: &Context, path: &Path, max_age: Option<std::time::Duration>) ->
 }
 
 fn existing(context: &Context, path: &Path) -> Result<runbook_secrets::Store, Failure> {
-    vault::open(context, path)?.ok_or_else(|| {
+    secret_store::open(context, path)?.ok_or_else(|| {
         Failure::usage(format!("there is no secret store `{}`", path.display()))
             .hint(format!("make it with `runbook secret set {}`", runbook_text::file(&format!("{}#NAME", path.display()))))
     })

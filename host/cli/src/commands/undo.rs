@@ -3,11 +3,11 @@
 use super::resume::{decisions, load, rebuild};
 use crate::args::UndoArgs;
 use crate::context::Context;
-use crate::execution::{self, Brake, SystemClock};
+use crate::execution::{self, CancelSignals, SystemClock};
 use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
 use crate::live::Live;
-use crate::operate::Operator;
+use crate::plugin_caller::PluginCaller;
 use crate::prepare::{self, Prepared};
 use crate::ui::{self, Agreed};
 use runbook_engine::{Changes, Holder, OutsideWindow, Params, Plan, RunEnd, StoredRun, UndoText};
@@ -39,16 +39,16 @@ pub fn run(context: &Context, args: &UndoArgs) -> Result<ExitStatus, Failure> {
         if !ui::confirm(context, &question, Agreed::by_flag(args.yes))? {
             return Err(Failure::usage("not undone, as you answered"));
         }
-        let operator = Operator::new(context, &prepared, run)?;
-        let brake = Brake::new()?;
+        let operator = PluginCaller::new(context, &prepared, run)?;
+        let signals = CancelSignals::new()?;
         let dead = |holder: &Holder| execution::is_dead(context, holder);
         let environment = stored.header.environment.as_deref();
-        let options = execution::options(context, run, environment, &brake, OutsideWindow::AsWritten, &dead);
-        execution::heed_cancel(&journal, &options, &brake);
+        let options = execution::options(context, run, environment, &signals, OutsideWindow::AsWritten, &dead);
+        execution::heed_cancel(&journal, &options, &signals);
         let mut live = Live::new(context, &stored.header, &stored.records).telling(&args.run.told)?;
         let clock = SystemClock::new();
         let outcome = runbook_engine::undo_run(&plan, &operator, &journal, &clock, &mut live, &options, text, &decided).await;
-        execution::conclude(outcome, &live, &brake, &args.run.told).await
+        execution::conclude(outcome, &live, &signals, &args.run.told).await
     })
 }
 

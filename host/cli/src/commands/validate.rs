@@ -6,7 +6,7 @@ use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
 use crate::prepare::{self, Prepared};
 use crate::{other_files, ui};
-use runbook_authority::target::{SqlAddress, TargetKind};
+use runbook_authority::targets::{SqlAddress, TargetKind};
 use runbook_engine::Section;
 use std::collections::BTreeSet;
 use std::path::Path;

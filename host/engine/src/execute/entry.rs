@@ -1,6 +1,6 @@
 //! The ways into the loop: a new run, a run that goes on, a finished run that is undone.
 
-use super::flight::InFlight;
+use super::calls::PendingCall;
 use super::leases::{Leases, Taken};
 use super::start::Decision;
 use super::{Options, Reporter, Runner};
@@ -282,8 +282,8 @@ impl<'a, O: Operate, J: Journal, C: Clock> Runner<'a, O, J, C> {
             starter: options.operator.clone(),
             state: None,
             frontier: Frontier::default(),
-            flights: FuturesUnordered::new(),
-            in_flight: BTreeMap::<StepId, InFlight>::new(),
+            futures: FuturesUnordered::new(),
+            pending: BTreeMap::<StepId, PendingCall>::new(),
             leases: Leases::default(),
             due: BTreeMap::new(),
             first_start: BTreeMap::new(),
@@ -450,7 +450,7 @@ impl<'a, O: Operate, J: Journal, C: Clock> Runner<'a, O, J, C> {
             Ok(()) => self.drive().instrument(span).await,
             Err(error) => Err(error),
         };
-        self.flights.clear();
+        self.futures.clear();
         let released = self.release().await;
         let stopped = stopped?;
         // The run itself is recorded; a lease that could not be released expires by itself and is no reason to hide the result.

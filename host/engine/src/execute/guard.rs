@@ -1,14 +1,14 @@
 //! Guards: looked at again and again while the run changes things.
 
-use super::flight::{Launch, LaunchPhase, Purpose};
+use super::calls::{Launch, LaunchPhase, Purpose};
 use super::scope;
 use super::start::template_fault;
 use super::{RunError, Runner};
 use crate::advance::{breach, is_held_back, is_watching};
 use crate::clock::Clock;
+use crate::evaluate::{self, Finding};
 use crate::event::{AttemptResult, Cause, Look, LookVerdict, RunEvent};
 use crate::journal::Journal;
-use crate::judge::{self, Finding};
 use crate::operate::Operate;
 use crate::plan::PlannedGuard;
 use crate::state::Stage;
@@ -34,12 +34,12 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
                 });
                 Ok(())
             }
-            Err(error) => self.land_look(id, Err(template_fault("with", &error))).await,
+            Err(error) => self.on_look_completed(id, Err(template_fault("with", &error))).await,
         }
     }
 
     /// What was seen. A guard that goes on holding is not written down again and again.
-    pub(super) async fn land_look(&mut self, id: &StepId, answer: Result<CallReturn, Fault>) -> Result<(), RunError> {
+    pub(super) async fn on_look_completed(&mut self, id: &StepId, answer: Result<CallReturn, Fault>) -> Result<(), RunError> {
         if !matches!(self.state().stage, Stage::Steps | Stage::Verify) {
             return Ok(());
         }
@@ -48,18 +48,18 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
             return Ok(());
         }
         self.due.insert(id.clone(), self.clock.monotonic() + guard.every);
-        let look = self.judge_look(&guard, answer);
+        let look = self.evaluate_look(&guard, answer);
         let known = self.state().guards.get(id).and_then(|found| found.last.as_ref());
         let is_news = look.verdict != LookVerdict::Holds || known.is_none_or(|last| last.verdict != LookVerdict::Holds);
         if is_news { self.record(RunEvent::GuardLooked { guard: id.clone(), look }).await } else { Ok(()) }
     }
 
-    fn judge_look(&self, guard: &PlannedGuard, answer: Result<CallReturn, Fault>) -> Look {
+    fn evaluate_look(&self, guard: &PlannedGuard, answer: Result<CallReturn, Fault>) -> Look {
         let expected =
             self.with_scope_of(Some(&guard.look), scope::RUNNING, |scope| scope::expectations(&guard.look.expect, scope));
         let finding = answer.and_then(|answered| {
             let expected = expected.map_err(|error| template_fault("expect", &error))?;
-            judge::read(answered.response, &expected)
+            evaluate::read(answered.response, &expected)
         });
         match finding.map(|finding| (finding.outcome, Finding::into_result(finding))) {
             Ok((Outcome::Pass | Outcome::Warn, AttemptResult::Succeeded { summary, .. })) => {

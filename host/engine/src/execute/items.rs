@@ -4,7 +4,7 @@ use super::{RunError, Runner, scope};
 use crate::clock::Clock;
 use crate::event::{AttemptResult, Item, RunEvent, Section, SkipReason, Then};
 use crate::journal::Journal;
-use crate::model::{NestedKind, OnFailure, Weight};
+use crate::model::{Criticality, NestedKind, OnFailure};
 use crate::operate::Operate;
 use crate::plan::{Plan, PlannedForEach, PlannedStep};
 use crate::state::{EffectState, RunState, StepPhase, StepState};
@@ -81,8 +81,8 @@ fn group_result(state: &RunState, plan: &Plan, kind: NestedKind, id: &StepId) ->
     let part = |step: &'_ Arc<PlannedStep>| {
         let found = state.step(&step.id);
         let failure = match (step.weight, found.tolerated) {
-            (Some(Weight::Minor), _) | (None, true) => FailureMeans::Warning,
-            (Some(Weight::Critical), _) | (None, false) => FailureMeans::Failure,
+            (Some(Criticality::Minor), _) | (None, true) => FailureMeans::Warning,
+            (Some(Criticality::Critical), _) | (None, false) => FailureMeans::Failure,
         };
         (step.id.as_str().rsplit('.').next().unwrap_or_default().to_owned(), found, failure)
     };

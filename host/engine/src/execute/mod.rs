@@ -3,12 +3,12 @@
 //! Everything runs in one task; calls of parallel branches are futures of that task. The journal is written before reporters
 //! are told, and before the effect that an intent announces.
 
+mod calls;
+mod completion;
 mod entry;
-mod flight;
 mod group;
 mod guard;
 mod items;
-mod landing;
 mod leases;
 mod manual;
 mod scope;
@@ -31,7 +31,7 @@ use crate::journal::{Holder, Journal, ProcessIdentity};
 use crate::operate::Operate;
 use crate::plan::{Plan, PlannedStep};
 use crate::state::{RunState, Stage, next};
-use flight::{Flight, InFlight, Looks};
+use calls::{CallFuture, Looks, PendingCall};
 use futures_util::future::{Either, select};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use leases::Leases;
@@ -99,8 +99,8 @@ struct Runner<'a, O, J, C> {
     state: Option<RunState>,
     /// Derived from plan and state.
     frontier: Frontier,
-    flights: FuturesUnordered<Flight<'a>>,
-    in_flight: BTreeMap<StepId, InFlight>,
+    futures: FuturesUnordered<CallFuture<'a>>,
+    pending: BTreeMap<StepId, PendingCall>,
     leases: Leases,
     /// When a step may run again, by the monotonic clock.
     due: BTreeMap<StepId, Duration>,
@@ -189,14 +189,14 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
             return Vec::new();
         }
         let state = self.state();
-        let looks = |purpose: Looks| self.in_flight.iter().filter(move |(_, flight)| flight.looks() == purpose);
+        let looks = |purpose: Looks| self.pending.iter().filter(move |(_, pending_call)| pending_call.looks() == purpose);
         let ids = |purpose| looks(purpose).map(|(id, _)| id.clone()).collect::<BTreeSet<StepId>>();
-        let (in_flight, looking) = (ids(Looks::Once), ids(Looks::AgainAndAgain));
+        let (pending, looking) = (ids(Looks::Once), ids(Looks::AgainAndAgain));
         let now = self.clock.monotonic();
         let is_due = |step: &StepId| self.due.get(step).is_none_or(|due| *due <= now);
         let is_overdue = |step: &PlannedStep| self.is_overdue(step);
         let moment = Moment {
-            in_flight: &in_flight,
+            pending: &pending,
             looking: &looking,
             is_due: &is_due,
             is_overdue: &is_overdue,
@@ -257,7 +257,7 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
             self.abort_steps();
         }
         if self.cleanup_deadline.is_some_and(|deadline| deadline <= now) {
-            self.in_flight.values().for_each(InFlight::abort);
+            self.pending.values().for_each(PendingCall::abort);
         }
     }
 
@@ -285,13 +285,13 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
 
     /// Whether nothing is under way but looks of guards, for which nothing waits.
     fn is_idle(&self) -> bool {
-        self.in_flight.values().all(|flight| flight.looks() == Looks::AgainAndAgain)
+        self.pending.values().all(|pending_call| pending_call.looks() == Looks::AgainAndAgain)
     }
 
     /// Drops every call under way. Attempts that had started have an unknown outcome, which `resume` clears up.
     async fn stop_now(&mut self, reason: PauseReason) -> Result<Stopped, RunError> {
-        self.flights.clear();
-        self.in_flight.clear();
+        self.futures.clear();
+        self.pending.clear();
         let took_ms = Some(self.took_ms());
         self.record(RunEvent::Paused { reason: reason.clone(), took_ms }).await?;
         Ok(Stopped::Paused { reason })
@@ -330,19 +330,19 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
             let timer = pin!(self.clock.sleep(pause));
             let cancel = pin!(self.options.cancel.above(self.seen_cancel));
             let interrupt = select(timer, cancel);
-            if self.flights.is_empty() {
+            if self.futures.is_empty() {
                 interrupt.await;
                 None
             } else {
-                match select(self.flights.next(), interrupt).await {
+                match select(self.futures.next(), interrupt).await {
                     Either::Left((landing, _)) => landing,
                     Either::Right(_) => None,
                 }
             }
         };
         if let Some(landing) = landing {
-            self.in_flight.remove(&landing.step);
-            self.land(landing).await?;
+            self.pending.remove(&landing.step);
+            self.on_completed(landing).await?;
         }
         Ok(())
     }
@@ -352,7 +352,7 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
         let delays = self.due.values().copied();
         let deadlines = [self.slow_at(), self.deadline, self.cleanup_deadline, self.leases.next_beat(), self.leases.next_try()];
         let moments = delays.chain(deadlines.into_iter().flatten()).chain(self.group_deadlines());
-        let moments = moments.chain(self.in_flight.values().filter_map(InFlight::told_at)).filter(|moment| *moment > now);
+        let moments = moments.chain(self.pending.values().filter_map(PendingCall::told_at)).filter(|moment| *moment > now);
         // With nothing due, an hour is as good as any: what else can happen wakes the loop.
         moments.min().unwrap_or(now + Duration::from_hours(1))
     }

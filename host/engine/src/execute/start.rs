@@ -1,6 +1,6 @@
 //! Carries out what `advance` decided: each action up to its call, whose result lands later.
 
-use super::flight::{Launch, LaunchPhase, Purpose};
+use super::calls::{Launch, LaunchPhase, Purpose};
 use super::scope::{self, RunFacts};
 use super::{RunError, Runner};
 use crate::advance::Action;
@@ -9,7 +9,7 @@ use crate::digest;
 use crate::event::{ApprovalVerdict, Recovery, RunEvent, Section, Then, Trigger, UndoFinding, UndoPlan, UndoResult};
 use crate::journal::Journal;
 use crate::operate::{LEASE_LOST, Operate};
-use crate::plan::{Plan, PlannedStep, PlannedUndo, Repeatable};
+use crate::plan::{Plan, PlannedStep, PlannedUndo, RetrySafety};
 use crate::retry::{self, Failure, Reach};
 use crate::state::{StepPhase, StepState, count_effects};
 use crate::template::{self, Scope, TemplateError};
@@ -247,7 +247,7 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
         let decision = match self.decisions.remove(id) {
             Some(decision) => Some(decision.recovery()),
             // What always runs, runs at least once.
-            None if step.idempotent == Repeatable::Yes || step.section == Section::Finally => Some(Recovery::Repeat),
+            None if step.idempotent == RetrySafety::Yes || step.section == Section::Finally => Some(Recovery::Repeat),
             None => None,
         };
         if let Some(decision) = decision {
@@ -262,7 +262,7 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
         let step = &*self.planned(id);
         let found = self.state().step(id);
         let cut_off = found.phase == StepPhase::Undoing && found.undo_resting.is_none();
-        if cut_off && step.undo.repeatable() == Repeatable::No {
+        if cut_off && step.undo.repeatable() == RetrySafety::No {
             let message = "its undo was cut off, and nobody can say whether it happened";
             let fault = Fault::new(ErrorClass::Unknown, "engine.undo-cut-off", message);
             return self.fail_undo(id, found.undo_attempts, fault).await;
@@ -317,7 +317,7 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
         };
         let found = self.state().step(id);
         let (attempt, input) = (found.attempts, found.input.clone());
-        self.call(step, Purpose::Check, Phase::Observe, attempt, input, timeout);
+        self.call(step, Purpose::ObserveAfterUndo, Phase::Observe, attempt, input, timeout);
         Ok(())
     }
 

@@ -1,6 +1,6 @@
 //! What a run waits for, when nothing in the journal says so already.
 
-use super::flight::Looks;
+use super::calls::Looks;
 use super::{RunError, Runner};
 use crate::advance::wants_pause;
 use crate::clock::Clock;
@@ -20,9 +20,9 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
         let now = self.clock.monotonic();
         let then = if wants_pause(&self.plan, self.state(), &self.frontier) { AfterWait::Pauses } else { AfterWait::GoesOn };
         let mut told: Vec<(StepId, CallPurpose, Duration, Duration)> = Vec::new();
-        for (step, flight) in self.in_flight.iter_mut().filter(|(_, flight)| flight.looks() == Looks::Once) {
-            if let Some(call) = flight.tell(then, now) {
-                told.push((step.clone(), call, now.saturating_sub(flight.began()), flight.timeout()));
+        for (step, pending_call) in self.pending.iter_mut().filter(|(_, pending_call)| pending_call.looks() == Looks::Once) {
+            if let Some(call) = pending_call.tell(then, now) {
+                told.push((step.clone(), call, now.saturating_sub(pending_call.began()), pending_call.timeout()));
             }
         }
         for (step, call, waited, at_most) in told {

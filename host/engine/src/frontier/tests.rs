@@ -64,7 +64,7 @@ impl Played {
             true
         };
         let moment = Moment {
-            in_flight: &none,
+            pending: &none,
             looking: &none,
             is_due: &is_due,
             is_overdue: &|_| false,

@@ -12,7 +12,7 @@ pub struct Approval {
     /// How many people.
     pub quorum: u32,
     /// Whether the one who started the run counts.
-    pub oneself: Oneself,
+    pub oneself: SelfApproval,
     /// How long an approval is good.
     pub expires: Option<Duration>,
     /// Who may approve, as `user` or `user@host`; empty is everybody who can write the journal.
@@ -21,7 +21,7 @@ pub struct Approval {
 
 /// Whether the one who started the run counts as an approver.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Oneself {
+pub enum SelfApproval {
     /// They do.
     Counts,
     /// Somebody else must look.
@@ -48,8 +48,8 @@ impl Approval {
     /// Whether this person counts in a run that `starter` started.
     pub fn counts(&self, by: &str, starter: &str) -> bool {
         match self.oneself {
-            Oneself::Counts => true,
-            Oneself::DoesNotCount => person_of(by) != person_of(starter),
+            SelfApproval::Counts => true,
+            SelfApproval::DoesNotCount => person_of(by) != person_of(starter),
         }
     }
 

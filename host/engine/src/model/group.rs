@@ -60,7 +60,7 @@ pub struct Group {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Check {
     /// Whether the suite fails when it does.
-    pub weight: Weight,
+    pub weight: Criticality,
     /// By what it can be selected.
     pub tags: Vec<String>,
     /// How often who watches the suite makes it, if not as often as the others.
@@ -69,7 +69,7 @@ pub struct Check {
 
 /// What a check that fails means for its suite.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Weight {
+pub enum Criticality {
     /// The suite fails.
     Critical,
     /// The suite warns.

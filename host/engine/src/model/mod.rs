@@ -9,8 +9,8 @@ mod policy;
 mod step;
 mod window;
 
-pub use approval::{Approval, Oneself, person_of};
-pub use group::{Check, Group, Nested, NestedKind, Weight};
+pub use approval::{Approval, SelfApproval, person_of};
+pub use group::{Check, Criticality, Group, Nested, NestedKind};
 pub use guard::{Guard, OnBreach};
 pub use manual::{FieldType, Manual, Typed};
 pub use param::{Param, ParamType};

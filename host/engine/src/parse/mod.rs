@@ -14,7 +14,7 @@ mod window;
 
 pub use include::parse_shared;
 
-use crate::check;
+use crate::lint;
 use crate::model::{Runbook, SecretEntry, TargetEntry};
 use runbook_document::{Diagnostics, Located, Reader, Source, Table};
 use std::sync::Arc;
@@ -74,7 +74,7 @@ pub(crate) struct Parsing<'a, 'l> {
 fn read_whole(source: &Arc<Source>, parsing: &mut Parsing<'_, '_>, diagnostics: &mut Diagnostics) -> Option<Runbook> {
     let table = runbook_document::parse(source, diagnostics)?;
     let mut runbook = read_file(source, &table, parsing.environment, parsing.load, diagnostics)?;
-    check::runbook(&runbook, &parsing.targets, diagnostics);
+    lint::runbook(&runbook, &parsing.targets, diagnostics);
     let around = parsing.targets.len();
     parsing.targets.extend(runbook.targets.iter().map(|target| target.name.name.clone()));
     nest::expand(&mut runbook, parsing, diagnostics);

@@ -4,8 +4,8 @@
 //! another.
 
 use super::{Loader, Parsing};
-use crate::check;
 use crate::event::Section;
+use crate::lint;
 use crate::model::{Group, Guard, NestedKind, Runbook, SecretEntry, Step, TargetEntry};
 use crate::params;
 use runbook_contract::StepId;
@@ -35,7 +35,7 @@ pub(super) fn expand(runbook: &mut Runbook, parsing: &mut Parsing<'_, '_>, diagn
 
 /// From here on the order in the file says nothing: steps are put in between.
 fn spell_out_needs(runbook: &mut Runbook) {
-    let graph = check::step_graph(runbook);
+    let graph = lint::step_graph(runbook);
     let ids: Vec<StepId> = runbook.section(Section::Step).map(|step| step.id.value.clone()).collect();
     let own = runbook.steps.iter_mut().filter(|step| step.section == Section::Step);
     for (number, step) in own.enumerate() {
@@ -55,7 +55,7 @@ fn read(step: &Step, parsing: &mut Parsing<'_, '_>, diagnostics: &mut Diagnostic
         return None;
     }
     if parsing.open.contains(name) || parsing.root.ends_with(name.as_str()) {
-        diagnostics.push(error("E0231", format!("`{name}` would run itself")).label("a circle").help("remove this step"));
+        diagnostics.push(error("E0231", format!("`{name}` would run itself")).label("a cycle").help("remove this step"));
         return None;
     }
     if parsing.open.len() >= MAX_DEPTH {
@@ -229,7 +229,7 @@ fn put_in(runbook: &mut Runbook, step: &Step, mut inner: Runbook) {
 
 /// Preflights, then steps, then post-conditions, as steps of the run; and what always runs.
 fn in_order(inner: &Runbook, of: &StepId) -> (Vec<Step>, Vec<Step>) {
-    let graph = check::step_graph(inner);
+    let graph = lint::step_graph(inner);
     let own: Vec<&Step> = inner.section(Section::Step).collect();
     let mut before: Vec<StepId> = Vec::new();
     let mut forward = Vec::new();

@@ -4,7 +4,7 @@ use super::names;
 use crate::event::{Section, Trigger};
 use crate::model::{
     Approval, Bind, Expectation, FieldType, ForEach, IfNeedsFailed, Items, Manual, Nested, NestedKind, Notify, OnCancel,
-    OnFailure, Oneself, Poll, Retry, Step, UndoDeclaration, section_noun,
+    OnFailure, Poll, Retry, SelfApproval, Step, UndoDeclaration, section_noun,
 };
 use crate::range::Range;
 use runbook_contract::{ErrorClass, StepId};
@@ -481,9 +481,9 @@ fn read_approval(section: Section, reader: &mut Reader<'_>) -> Option<Located<Ap
         Approval {
             quorum,
             oneself: if reader.optional::<bool>("not_self").is_some_and(|not| not.value) {
-                Oneself::DoesNotCount
+                SelfApproval::DoesNotCount
             } else {
-                Oneself::Counts
+                SelfApproval::Counts
             },
             expires: reader.optional("expires").map(|expires| expires.value),
             approvers,

@@ -2,7 +2,7 @@
 
 use super::step::{self, Looking};
 use crate::event::Section;
-use crate::model::{Check, Step, Weight};
+use crate::model::{Check, Criticality, Step};
 use runbook_contract::StepId;
 use runbook_document::{Located, Reader};
 use std::time::Duration;
@@ -34,8 +34,8 @@ fn read(reader: &mut Reader<'_>) -> Option<Step> {
     let when = reader.optional("when");
     let depends_on = reader.optional::<Vec<Located<String>>>("depends_on").map(|names| names.value).unwrap_or_default();
     let weight = match reader.optional::<bool>("critical").map(|critical| critical.value) {
-        Some(false) => Weight::Minor,
-        Some(true) | None => Weight::Critical,
+        Some(false) => Criticality::Minor,
+        Some(true) | None => Criticality::Critical,
     };
     let tags = reader.optional::<Vec<String>>("tags").map(|tags| tags.value).unwrap_or_default();
     reader.knows("until");

@@ -1,25 +1,25 @@
 //! Runbook × parameters × what is known of the operations → [`Plan`]: everything that a run needs, and nothing left to doubt.
 
-mod check;
 mod group;
 mod guard;
 mod index;
 mod items;
+mod validate;
 
-pub use check::{NOTHING_KNOWN, check_facts};
 pub use group::PlannedGroup;
 pub(crate) use group::{ParamsError, around};
 pub use guard::{DEFAULT_LOOK_TIMEOUT, PlannedGuard};
 pub(crate) use index::Index;
 pub(crate) use items::ListError;
 pub use items::{PlannedForEach, PlannedItem, PlannedItems};
+pub use validate::{NOTHING_KNOWN, check_facts};
 
-use crate::check::step_graph;
 use crate::digest;
 use crate::event::{Section, StepListing, Trigger};
+use crate::lint::step_graph;
 use crate::model::{
-    Approval, Expectation, ForEach, IfNeedsFailed, Items, Limits, Locks, Manual, OnCancel, OnFailure, Retry, Runbook, Step,
-    UndoDeclaration, UndoPolicy, Weight, Window,
+    Approval, Criticality, Expectation, ForEach, IfNeedsFailed, Items, Limits, Locks, Manual, OnCancel, OnFailure, Retry,
+    Runbook, Step, UndoDeclaration, UndoPolicy, Window,
 };
 use crate::params::Params;
 use crate::range::Range;
@@ -105,7 +105,7 @@ pub struct PlannedStep {
     /// What happens when an attempt fails.
     pub retry: Retry,
     /// Whether it may run again after an unknown outcome.
-    pub idempotent: Repeatable,
+    pub idempotent: RetrySafety,
     /// `until`, `every`, `within`.
     pub poll: Option<PlannedPoll>,
     /// What must hold of the output.
@@ -123,7 +123,7 @@ pub struct PlannedStep {
     /// The step that stands for the file in which it is written, if that is a nested one.
     pub group: Option<StepId>,
     /// What its failure means, if it is a check of a suite.
-    pub weight: Option<Weight>,
+    pub weight: Option<Criticality>,
     /// It runs once for each item.
     pub for_each: Option<PlannedForEach>,
     /// It is one of these items.
@@ -132,7 +132,7 @@ pub struct PlannedStep {
 
 /// Whether an operation may run again after an unknown outcome.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Repeatable {
+pub enum RetrySafety {
     /// It does no harm.
     Yes,
     /// Nobody knows.
@@ -187,7 +187,7 @@ pub enum PlannedUndo {
         /// The input before templates are rendered.
         with: Json,
         /// Whether it may be tried again when nobody knows whether it happened.
-        idempotent: Repeatable,
+        idempotent: RetrySafety,
     },
     /// Nothing can.
     Irreversible {
@@ -198,10 +198,10 @@ pub enum PlannedUndo {
 
 impl PlannedUndo {
     /// Whether it may be tried again when nobody knows whether it happened. A plugin's own undo must work from any state.
-    pub(crate) fn repeatable(&self) -> Repeatable {
+    pub(crate) fn repeatable(&self) -> RetrySafety {
         match self {
             Self::Explicit { idempotent, .. } => *idempotent,
-            Self::NotNeeded | Self::Auto | Self::Irreversible { .. } => Repeatable::Yes,
+            Self::NotNeeded | Self::Auto | Self::Irreversible { .. } => RetrySafety::Yes,
         }
     }
 }
@@ -420,9 +420,9 @@ fn plan_expectation(expectation: &Expectation) -> PlannedExpectation {
 }
 
 /// What the runbook says goes before what the plugin says; what only looks may always be repeated.
-fn repeatable(own: &OperationFacts, said: Option<bool>) -> Repeatable {
+fn repeatable(own: &OperationFacts, said: Option<bool>) -> RetrySafety {
     let repeatable = own.kind != Kind::Step || said.unwrap_or(own.idempotent);
-    if repeatable { Repeatable::Yes } else { Repeatable::No }
+    if repeatable { RetrySafety::Yes } else { RetrySafety::No }
 }
 
 fn plan_undo(step: &Step, facts: &BTreeMap<StepId, OperationFacts>) -> PlannedUndo {

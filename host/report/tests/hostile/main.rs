@@ -2,8 +2,8 @@
 //! leaves, and what leaves has the structure that it has with a harmless text.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod access_report;
 mod checks;
-mod ledger;
 mod run;
 mod structure;
 

@@ -23,7 +23,7 @@ use bollard::query_parameters::{
     StopContainerOptionsBuilder, TagImageOptionsBuilder,
 };
 use futures_util::StreamExt as _;
-use runbook_authority::target::{ContainerFacts, DockerTarget};
+use runbook_authority::targets::{ContainerFacts, DockerTarget};
 use runbook_authority::{Operation, Target, TargetKind, Verb};
 use runbook_secrets::Scrubber;
 use std::collections::{HashMap, VecDeque};

@@ -2,7 +2,7 @@
 #![allow(dead_code, clippy::unwrap_used, clippy::format_collect, reason = "each test binary uses a part of this")]
 
 use runbook_authority::grant::{self, UseSite};
-use runbook_authority::target::Folder;
+use runbook_authority::targets::Folder;
 use runbook_authority::{Binding, Effective, Manifest, Mode, Targets};
 use runbook_contract::{Call, Phase, RunId, StepId};
 use runbook_document::{Diagnostics, Located, Source, Value};

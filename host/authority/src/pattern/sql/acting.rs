@@ -185,7 +185,7 @@ const BUILT_IN: &str = " abs acos adddate addtime any_value ascii asin atan atan
 const POSTGRES_PURE: &str = " abbrev abs acos acosd acosh age any_value area array array_agg array_dims array_fill array_length array_lower array_ndims \
     array_position array_positions array_remove array_replace array_to_json array_to_string array_to_tsvector array_upper ascii \
     asin asind asinh atan atan2 atan2d atand atanh avg bit bit_and bit_count bit_length bit_or bit_xor bool bool_and bool_or box \
-    bpchar broadcast btrim cardinality cash_words cbrt ceil ceiling center char char_length character_length chr cidr circle \
+    bpchar broadcast btrim cardinality cash_words cbrt ceil ceiling center char char_length character_length chr cidr cycle \
     clock_timestamp coalesce concat concat_ws convert convert_from convert_to corr cos cosd cosh cot cotd count covar_pop \
     covar_samp cume_dist current_catalog current_database current_date current_role current_schema current_setting current_time \
     current_timestamp current_user date date_bin date_part date_trunc datemultirange daterange decode degrees dense_rank dexp \

@@ -1,9 +1,9 @@
 //! What a runbook's text says about each call, so that a reviewer need not open the file: inputs with their SQL and arguments,
 //! conditions, approvals, undo, limits.
 
-use runbook_authority::ledger::Detail;
+use runbook_authority::access_report::Detail;
 use runbook_document::{Table, format_duration};
-use runbook_engine::model::{Approval, Items, OnFailure, Oneself, Risk, Step, UndoDeclaration};
+use runbook_engine::model::{Approval, Items, OnFailure, Risk, SelfApproval, Step, UndoDeclaration};
 use runbook_engine::{Runbook, UseSite};
 use serde_json::Value;
 use std::time::Duration;
@@ -103,8 +103,8 @@ fn approval_text(approval: &Approval) -> String {
     let people = if approval.quorum == 1 { "1 person".to_owned() } else { format!("{} people", approval.quorum) };
     let among = if approval.approvers.is_empty() { String::new() } else { format!(" of {}", approval.approvers.join(", ")) };
     let oneself = match approval.oneself {
-        Oneself::Counts => "",
-        Oneself::DoesNotCount => ", not the operator who started the run",
+        SelfApproval::Counts => "",
+        SelfApproval::DoesNotCount => ", not the operator who started the run",
     };
     let expires = approval.expires.map(|after: Duration| format!(", expires after {}", format_duration(after)));
     format!("{people}{among}{oneself}{}", expires.unwrap_or_default())

@@ -12,7 +12,7 @@ use crate::runbook_file::RunbookFile;
 use runbook_authority::Snapshot;
 use runbook_authority::diff::{Change, Direction, diff};
 use runbook_authority::lockfile::FILE_NAME;
-use runbook_report::ledger::LedgerFormat;
+use runbook_report::access_report::LedgerFormat;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 

@@ -13,7 +13,7 @@ use crate::failure::Failure;
 use crate::ui;
 use records::Unsealed;
 use runbook_authority::Risk;
-use runbook_report::ledger::{LEDGER_FORMATS, LedgerFormat};
+use runbook_report::access_report::{LEDGER_FORMATS, LedgerFormat};
 use std::path::PathBuf;
 
 /// What to do with the audit log.

@@ -4,7 +4,7 @@ use crate::context::Context;
 use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
 use crate::ui;
-use runbook_authority::ledger::{Used, UsedAt};
+use runbook_authority::access_report::{Used, UsedAt};
 use runbook_authority::{VERBS, Verb};
 use runbook_journal::audit::{self, Record};
 use runbook_report::push_line;

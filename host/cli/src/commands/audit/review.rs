@@ -10,8 +10,8 @@ use crate::plugins::{self, Plugins};
 use crate::prepare::{self, Prepared, Scrutiny};
 use crate::signatures::TrustFiles;
 use crate::{audited, boundary, lock, signatures, ui};
-use runbook_authority::ledger::{
-    CallSite, Component, FlowStep, Ledger, Lens, Origin, PluginEntry, RunbookEntry, StepEntry, flows,
+use runbook_authority::access_report::{
+    AccessReport, CallSite, Component, FlowStep, Origin, PluginEntry, RunbookEntry, SentenceContext, StepEntry, flows,
 };
 use runbook_authority::lockfile::FILE_NAME;
 use runbook_runtime::{Verified, follow_links};
@@ -24,7 +24,7 @@ pub(super) fn run(context: &Context, args: &AuditArgs) -> Result<ExitStatus, Fai
     let subjects = subjects(&args.paths)?;
     let boundaries = boundary::load(context)?;
     let used = if args.used { Some(super::records::used(context)?) } else { None };
-    let lens = Lens { boundaries: &boundaries, used: used.as_ref() };
+    let lens = SentenceContext { boundaries: &boundaries, used: used.as_ref() };
     let trust = TrustFiles::load(context)?;
     let mut plugins = Vec::new();
     let mut runbooks = Vec::new();
@@ -50,15 +50,15 @@ pub(super) fn run(context: &Context, args: &AuditArgs) -> Result<ExitStatus, Fai
             },
         }
     }
-    let ledger = Ledger::new(plugins, runbooks);
-    super::deliver(args, &runbook_report::ledger::render(args.format, &ledger))?;
+    let ledger = AccessReport::new(plugins, runbooks);
+    super::deliver(args, &runbook_report::access_report::render(args.format, &ledger))?;
     if worst != ExitStatus::Success {
         return Ok(worst);
     }
     Ok(status(&ledger, args))
 }
 
-fn status(ledger: &Ledger, args: &AuditArgs) -> ExitStatus {
+fn status(ledger: &AccessReport, args: &AuditArgs) -> ExitStatus {
     if ledger.exceeds_boundary() {
         return ExitStatus::Refused;
     }
@@ -155,7 +155,7 @@ fn plugin_entry(
     folder: &Path,
     plugin: &Arc<Verified>,
     trust: &TrustFiles,
-    lens: &Lens<'_>,
+    lens: &SentenceContext<'_>,
 ) -> Result<PluginEntry, Failure> {
     let imports = imports(plugin);
     let (shown, origin) = if plugins::is_file(reference) {
@@ -183,7 +183,7 @@ fn plain(path: &Path) -> PathBuf {
     path.components().filter(|part| *part != std::path::Component::CurDir).collect()
 }
 
-fn runbook_entry(path: &Path, prepared: &Prepared, lens: &Lens<'_>) -> RunbookEntry {
+fn runbook_entry(path: &Path, prepared: &Prepared, lens: &SentenceContext<'_>) -> RunbookEntry {
     let inputs: BTreeMap<_, BTreeSet<String>> = runbook_engine::inputs_from(&prepared.runbook)
         .into_iter()
         .map(|(step, from)| (step, from.iter().map(|step| step.as_str().to_owned()).collect()))

@@ -7,7 +7,7 @@ use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
 use crate::prepare::{self, Scrutiny};
 use crate::ui;
-use runbook_authority::target::{ContainerFilter, Target, TargetKind};
+use runbook_authority::targets::{ContainerFilter, Target, TargetKind};
 use runbook_report::push_line;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;

@@ -11,7 +11,7 @@ use crate::blocking;
 use crate::fault::{Fault, FaultClass};
 use crate::host::{Host, HostCall};
 use directory::{Directory, Entry, Existing, file_type};
-use runbook_authority::target::FilesTarget;
+use runbook_authority::targets::FilesTarget;
 use runbook_authority::{Digest, Operation, Target, TargetKind, Verb};
 use rustix::fs::{FileType, Stat};
 use rustix::io::Errno;

@@ -14,7 +14,7 @@ use hyper::Method;
 use hyper::header::{HeaderMap, HeaderName, HeaderValue as Value};
 use placed::place_of;
 use runbook_authority::gate::HeaderValue as GateValue;
-use runbook_authority::target::{HttpBase, HttpTarget, SecretPlace, parse_base};
+use runbook_authority::targets::{HttpBase, HttpTarget, SecretPlace, parse_base};
 use runbook_authority::{Effect, Operation, Target, TargetKind, Verb};
 use runbook_secrets::{Scrubber, Secret};
 use std::net::SocketAddr;

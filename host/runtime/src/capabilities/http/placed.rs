@@ -6,7 +6,7 @@ use crate::host::Host;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use runbook_authority::TargetKind;
-use runbook_authority::target::{HeaderEncoding, Injected, SecretFormat, SecretPlace};
+use runbook_authority::targets::{HeaderEncoding, Injected, SecretFormat, SecretPlace};
 use runbook_secrets::Secret;
 use url::form_urlencoded;
 
@@ -15,7 +15,8 @@ impl Host {
     pub(super) async fn placed(&self, http_slot: &str, secret_slot: &str, place: &SecretPlace) -> Result<Secret, Fault> {
         let target = self.target(secret_slot)?;
         let TargetKind::Secret(secret) = &target.kind else { return Err(Fault::denied()) };
-        let fits = |position: &&runbook_authority::target::SecretPosition| position.slot == http_slot && position.place == *place;
+        let fits =
+            |position: &&runbook_authority::targets::SecretPosition| position.slot == http_slot && position.place == *place;
         let position = secret.positions.iter().find(fits).ok_or_else(Fault::denied)?;
         let value = self.secret(&secret.secret).await?;
         Ok(match &position.format {

@@ -274,8 +274,8 @@ async fn redirects_are_not_followed_unless_the_target_says_so() {
     let fault = get(&target(address, "redirects = 3"), "/").await.unwrap_err();
     assert_eq!(fault.class, FaultClass::Denied);
     // To itself, for ever: stopped at the count.
-    let (circle, requests) = server(redirect("/v1/again".to_owned())).await;
-    assert_eq!(get(&target(circle, "redirects = 3"), "/").await.unwrap_err().class, FaultClass::Denied);
+    let (cycle, requests) = server(redirect("/v1/again".to_owned())).await;
+    assert_eq!(get(&target(cycle, "redirects = 3"), "/").await.unwrap_err().class, FaultClass::Denied);
     assert_eq!(requests.lock().unwrap().len(), 4);
     // Out of the base path: denied.
     let (up, _) = server(redirect("/admin".to_owned())).await;
@@ -342,7 +342,7 @@ async fn a_dry_run_reads_and_does_not_write() {
         HostCall::new(&mut host).post("api".to_owned(), "/".to_owned(), Vec::new(), Vec::new(), Vec::new()).await.unwrap_err();
     assert_eq!(fault.class, FaultClass::Denied);
     assert_eq!(requests.lock().unwrap().len(), 1);
-    let remains = host.into_remains();
+    let remains = host.into_trace();
     assert_eq!(remains.denials[0].rule.name(), "effects-off");
     assert_eq!(remains.calls.len(), 2);
 }

@@ -14,7 +14,7 @@ use child::{Child, Ended, Failure, Source, Target as Out};
 use group::Group;
 use program::Program;
 use runbook_authority::pattern::Dialect;
-use runbook_authority::target::{EnvironmentValue, ProcessTarget, SqlAddress};
+use runbook_authority::targets::{EnvironmentValue, ProcessTarget, SqlAddress};
 use runbook_authority::{Operation, Target, TargetKind, Verb};
 use runbook_launch::Refusal;
 use runbook_launch::sandbox::Allowance;
@@ -160,8 +160,8 @@ impl Host {
     }
 }
 
-fn ssl_mode(tls: runbook_authority::target::TlsMode) -> &'static str {
-    use runbook_authority::target::TlsMode;
+fn ssl_mode(tls: runbook_authority::targets::TlsMode) -> &'static str {
+    use runbook_authority::targets::TlsMode;
     match tls {
         TlsMode::Prefer => "prefer",
         TlsMode::Disable => "disable",

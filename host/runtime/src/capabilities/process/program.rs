@@ -2,7 +2,7 @@
 
 use super::child::Failure;
 use runbook_authority::Digest;
-use runbook_authority::target::ProcessTarget;
+use runbook_authority::targets::ProcessTarget;
 use runbook_launch::{Interpreter, Spec, Status, number_of};
 use rustix::fs::{MemfdFlags, Mode, OFlags, SealFlags};
 use rustix::io::Errno;

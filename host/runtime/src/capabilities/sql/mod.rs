@@ -15,7 +15,7 @@ use crate::bindings::runbook::sql::{reader, snapshot, types, writer};
 use crate::fault::{Fault, FaultClass};
 use crate::host::{Host, HostCall};
 use runbook_authority::pattern::Dialect;
-use runbook_authority::target::SqlTarget;
+use runbook_authority::targets::SqlTarget;
 use runbook_authority::{Operation, Target, TargetKind, Verb};
 use runbook_secrets::{Scrubber, Secret};
 use std::borrow::Cow;

@@ -5,7 +5,7 @@ use super::super::failure::{as_good_as_superuser, fault_of};
 use super::wire::{AfterCut, Wire};
 use super::{PLAIN_MODE, run};
 use crate::fault::{Fault, FaultClass};
-use runbook_authority::target::SqlAddress;
+use runbook_authority::targets::SqlAddress;
 use sqlx::mysql::{MySqlConnectOptions, MySqlConnection, MySqlSslMode};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Row as _};
 

@@ -14,7 +14,7 @@ use crate::host::Commit;
 use connect::connect;
 use futures_util::TryStreamExt as _;
 use runbook_authority::pattern::{Dialect, StatementClass, acting_word, classify, words as sql_words};
-use runbook_authority::target::SqlTarget;
+use runbook_authority::targets::SqlTarget;
 use sqlx::mysql::{MySqlArguments, MySqlConnection, MySqlRow};
 use sqlx::types::{BigDecimal, chrono};
 use sqlx::{AssertSqlSafe, Column as _, Connection as _, Executor as _, Row as _, SqlSafeStr as _, TypeInfo as _, ValueRef as _};

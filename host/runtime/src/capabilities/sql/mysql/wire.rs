@@ -8,7 +8,7 @@ use super::super::Access;
 use super::super::stream::{LEAST_ROW, Seen, Stream, no_socket, over_a_socket, over_tcp, skip, tls_fault};
 use crate::fault::{Fault, FaultClass};
 use crate::net::tls;
-use runbook_authority::target::{SqlAddress, TlsMode};
+use runbook_authority::targets::{SqlAddress, TlsMode};
 use runbook_secrets::Secret;
 use std::io;
 use std::path::{Path, PathBuf};

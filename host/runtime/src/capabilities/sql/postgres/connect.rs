@@ -5,7 +5,7 @@ use super::super::failure::{as_good_as_superuser, fault_of};
 use super::run;
 use super::wire::Wire;
 use crate::fault::{Fault, FaultClass};
-use runbook_authority::target::SqlAddress;
+use runbook_authority::targets::SqlAddress;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgSslMode};
 use sqlx::{ConnectOptions as _, Row as _};
 

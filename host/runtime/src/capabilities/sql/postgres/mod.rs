@@ -19,7 +19,7 @@ use crate::host::Commit;
 use connect::connect;
 use futures_util::TryStreamExt as _;
 use runbook_authority::pattern::{Dialect, StatementClass, acting_word, classify};
-use runbook_authority::target::SqlTarget;
+use runbook_authority::targets::SqlTarget;
 use sqlx::postgres::{PgArguments, PgConnection, PgRow};
 use sqlx::{
     AssertSqlSafe, Column as _, Connection as _, Executor as _, Row as _, SqlSafeStr as _, Statement as _, TypeInfo as _,

@@ -17,7 +17,7 @@
 use super::super::failure::fault_of;
 use crate::fault::{Fault, FaultClass};
 use runbook_authority::pattern::{Dialect, StatementClass, functions_of_arguments, words};
-use runbook_authority::target::SqlTarget;
+use runbook_authority::targets::SqlTarget;
 use sqlx::Row as _;
 use sqlx::postgres::PgConnection;
 use std::collections::BTreeSet;

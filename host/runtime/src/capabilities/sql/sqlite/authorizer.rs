@@ -4,7 +4,7 @@
 //! later SQLite may bring is denied.
 
 use runbook_authority::pattern::StatementClass;
-use runbook_authority::target::SqlTarget;
+use runbook_authority::targets::SqlTarget;
 use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
 
 /// Pragmas that only look, whatever their argument. `database_list` is none of them: it tells the host's path.

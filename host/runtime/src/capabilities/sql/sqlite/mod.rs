@@ -17,7 +17,7 @@ use crate::fault::{Fault, FaultClass};
 use crate::host::Commit;
 use authorizer::Scope;
 use runbook_authority::pattern::Dialect;
-use runbook_authority::target::{SqlAddress, SqlTarget};
+use runbook_authority::targets::{SqlAddress, SqlTarget};
 use rusqlite::fallible_iterator::FallibleIterator as _;
 use rusqlite::hooks::AuthContext;
 use rusqlite::limits::Limit;

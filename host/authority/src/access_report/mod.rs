@@ -18,10 +18,10 @@ pub use used::{Used, UsedAt};
 
 use crate::boundary::Boundary;
 use crate::capability::{Effect, Risk, Verb, functions_of};
-use crate::extent::{Dimension, Extent, Text, Values};
 use crate::grant::{Effective, Grant};
 use crate::manifest::Manifest;
-use crate::target::{PathView, Target};
+use crate::scope::{AccessScope, Dimension, Text, Values};
+use crate::targets::{PathView, Target};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -32,7 +32,7 @@ pub const FORMAT: u32 = 1;
 
 /// What plugins and runbooks may do.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
-pub struct Ledger {
+pub struct AccessReport {
     /// Always [`FORMAT`].
     pub format: u32,
     /// Plugins, by reference.
@@ -203,7 +203,7 @@ pub enum Standing {
 
 /// What a ledger is made with.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Lens<'a> {
+pub struct SentenceContext<'a> {
     /// The boundaries in force; a grant is within if it is within each of them.
     pub boundaries: &'a [Boundary],
     /// What the audit log saw.
@@ -244,7 +244,7 @@ pub struct CallSite<'a> {
 
 impl PluginEntry {
     /// What one plugin declares and imports.
-    pub fn new(component: &Component<'_>, lens: &Lens<'_>) -> Self {
+    pub fn new(component: &Component<'_>, lens: &SentenceContext<'_>) -> Self {
         let manifest = component.manifest;
         let rows = manifest.slots.iter().flat_map(|(name, slot)| {
             slot.verbs.iter().map(move |verb| Row {
@@ -282,15 +282,21 @@ fn imported(verb: Verb, imports: &BTreeSet<String>) -> Vec<String> {
 
 impl StepEntry {
     /// What one call is granted.
-    pub fn new(call: CallSite<'_>, component: &Component<'_>, effective: &Effective, lens: &Lens<'_>) -> Self {
+    pub fn new(call: CallSite<'_>, component: &Component<'_>, effective: &Effective, lens: &SentenceContext<'_>) -> Self {
         let rows = effective.iter().flat_map(|grant| rows_of(&call, grant, component, effective, lens)).collect();
         Self { step: call.step.to_owned(), uses: call.uses.to_owned(), details: call.details, rows }
     }
 }
 
-fn rows_of(call: &CallSite<'_>, grant: &Grant, component: &Component<'_>, effective: &Effective, lens: &Lens<'_>) -> Vec<Row> {
+fn rows_of(
+    call: &CallSite<'_>,
+    grant: &Grant,
+    component: &Component<'_>,
+    effective: &Effective,
+    lens: &SentenceContext<'_>,
+) -> Vec<Row> {
     let plugin = &component.manifest.name;
-    let extent = Extent::of(plugin, grant, effective, PathView::Opened);
+    let extent = AccessScope::of(plugin, grant, effective, PathView::Opened);
     let reach: BTreeMap<_, _> =
         extent.values.iter().map(|(dimension, values)| (dimension.key(), values.words(dimension.row().shape))).collect();
     let granted =
@@ -314,7 +320,7 @@ fn rows_of(call: &CallSite<'_>, grant: &Grant, component: &Component<'_>, effect
 }
 
 /// Where one verb of a grant stands; `None` if no boundary is in force.
-fn standing(boundaries: &[Boundary], extent: &Extent, verb: Verb) -> Option<Standing> {
+fn standing(boundaries: &[Boundary], extent: &AccessScope, verb: Verb) -> Option<Standing> {
     let mut one = extent.clone();
     one.values.insert(Dimension::Verbs, Values::exact([verb.to_string()]));
     let exceeded = boundaries
@@ -325,7 +331,7 @@ fn standing(boundaries: &[Boundary], extent: &Extent, verb: Verb) -> Option<Stan
 }
 
 /// What makes a grant narrower than its target's description says: `, only paths /health`.
-fn narrowed(extent: &Extent, verb: Verb) -> String {
+fn narrowed(extent: &AccessScope, verb: Verb) -> String {
     const TELLING: &[Dimension] = &[
         Dimension::Paths,
         Dimension::Statements,
@@ -364,7 +370,7 @@ fn narrowed(extent: &Extent, verb: Verb) -> String {
 }
 
 /// The variables that a program gets: `; with environment LANG=C, TOKEN=secret:token`.
-fn variables(extent: &Extent) -> String {
+fn variables(extent: &AccessScope) -> String {
     let Some(values) = extent.get(Dimension::Environment) else { return String::new() };
     let words = values.words(Dimension::Environment.row().shape);
     if words.is_empty() { String::new() } else { format!("; with environment {}", words.join(", ")) }
@@ -378,7 +384,7 @@ fn is_everything(text: &Text) -> bool {
     }
 }
 
-impl Ledger {
+impl AccessReport {
     /// A ledger with everything that somebody should look at.
     pub fn new(mut plugins: Vec<PluginEntry>, mut runbooks: Vec<RunbookEntry>) -> Self {
         plugins.sort_by(|a, b| a.reference.cmp(&b.reference));

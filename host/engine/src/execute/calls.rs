@@ -9,7 +9,7 @@ use crate::journal::Journal;
 use crate::lease_watch::LeaseWatch;
 use crate::model::OnCancel;
 use crate::operate::Operate;
-use crate::{event::Section, judge};
+use crate::{evaluate, event::Section};
 use futures_util::future::{Either, select};
 use runbook_contract::{
     Call, CallReturn, Drift, ErrorClass, Fault, FaultEffect, Json, Kind, Mode, Phase, Proposal, Response, StepId,
@@ -22,7 +22,7 @@ use tracing::Instrument as _;
 const GRACE: Duration = Duration::from_secs(1);
 
 /// A call that will land.
-pub(super) type Flight<'a> = Pin<Box<dyn Future<Output = Landing> + Send + 'a>>;
+pub(super) type CallFuture<'a> = Pin<Box<dyn Future<Output = CallCompleted> + Send + 'a>>;
 
 /// What a call was for.
 #[derive(Debug, Clone, PartialEq)]
@@ -36,7 +36,7 @@ pub(super) enum Purpose {
     /// An undo.
     Undo,
     /// `observe` after an undo.
-    Check,
+    ObserveAfterUndo,
     /// A look of a guard.
     Look,
     /// A notification.
@@ -51,7 +51,7 @@ impl Purpose {
             Self::Attempt => "attempt",
             Self::Recover => "recover",
             Self::Undo => "undo",
-            Self::Check => "check-undo",
+            Self::ObserveAfterUndo => "observe-after-undo",
             Self::Look => "look",
             Self::Notify { .. } => "notify",
         }
@@ -59,7 +59,7 @@ impl Purpose {
 }
 
 /// A call that is under way.
-pub(super) struct InFlight {
+pub(super) struct PendingCall {
     stop: CallStop,
     purpose: Purpose,
     /// By the monotonic clock.
@@ -70,7 +70,7 @@ pub(super) struct InFlight {
     told: Option<AfterWait>,
 }
 
-impl InFlight {
+impl PendingCall {
     /// Whether it is a guard's.
     pub(super) fn looks(&self) -> Looks {
         match self.purpose {
@@ -79,7 +79,7 @@ impl InFlight {
             | Purpose::Attempt
             | Purpose::Recover
             | Purpose::Undo
-            | Purpose::Check
+            | Purpose::ObserveAfterUndo
             | Purpose::Notify { .. } => Looks::Once,
         }
     }
@@ -99,7 +99,7 @@ impl InFlight {
         match self.purpose {
             Purpose::Plan { .. } => Some((CallPurpose::Plan, Journaled::No)),
             Purpose::Attempt => Some((CallPurpose::Attempt, Journaled::Yes)),
-            Purpose::Recover | Purpose::Check => Some((CallPurpose::Observe, Journaled::No)),
+            Purpose::Recover | Purpose::ObserveAfterUndo => Some((CallPurpose::Observe, Journaled::No)),
             Purpose::Undo => Some((CallPurpose::Undo, Journaled::Yes)),
             Purpose::Look | Purpose::Notify { .. } => None,
         }
@@ -147,7 +147,7 @@ enum Journaled {
 }
 
 /// A call that has ended.
-pub(super) struct Landing {
+pub(super) struct CallCompleted {
     pub(super) step: StepId,
     pub(super) purpose: Purpose,
     pub(super) answer: Result<CallReturn, Fault>,
@@ -156,7 +156,7 @@ pub(super) struct Landing {
 
 /// One call to make: an operation that acts is asked for its plan first, unless it was asked already.
 pub(super) struct Launch {
-    /// Whose call it is; the key of [`Runner::in_flight`].
+    /// Whose call it is; the key of [`Runner::pending`].
     pub(super) step: StepId,
     /// The call site that is called: the step as written, `STEP/undo`, `notify/N`.
     pub(super) site: StepId,
@@ -214,7 +214,7 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
         };
         // What only looks has no effect that could be unknown.
         let looks = match &purpose {
-            Purpose::Plan { .. } | Purpose::Recover | Purpose::Check | Purpose::Look => true,
+            Purpose::Plan { .. } | Purpose::Recover | Purpose::ObserveAfterUndo | Purpose::Look => true,
             Purpose::Attempt => self.plan.step(&step).is_some_and(|step| !step.facts.writes),
             Purpose::Undo | Purpose::Notify { .. } => false,
         };
@@ -222,7 +222,7 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
         let work = work.instrument(span);
         let (key, aim, began) = (step.clone(), purpose.clone(), clock.monotonic());
         let stopped = halt.clone();
-        self.flights.push(Box::pin(async move {
+        self.futures.push(Box::pin(async move {
             let over = pin!(async {
                 stopped.asked().await;
                 if !looks {
@@ -238,20 +238,20 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
                     Err(stopped_fault(fault, looks))
                 }
             };
-            Landing { step: key, purpose: aim, answer, duration: clock.monotonic().saturating_sub(began) }
+            CallCompleted { step: key, purpose: aim, answer, duration: clock.monotonic().saturating_sub(began) }
         }));
-        self.in_flight.insert(step, InFlight { stop: halt, purpose, began, timeout, told: None });
+        self.pending.insert(step, PendingCall { stop: halt, purpose, began, timeout, told: None });
     }
 
     /// Stops what the operator's first cancel stops: attempts, unless their step says `on_cancel = "finish"`. Undo, finally
     /// and notifications go on.
     pub(super) fn abort_steps(&self) {
-        for (id, flight) in &self.in_flight {
-            let forward = matches!(flight.purpose, Purpose::Plan { .. } | Purpose::Attempt);
+        for (id, pending_call) in &self.pending {
+            let forward = matches!(pending_call.purpose, Purpose::Plan { .. } | Purpose::Attempt);
             let step = self.plan.step(id);
             let abort = step.is_some_and(|step| step.on_cancel == OnCancel::Abort && step.section != Section::Finally);
             if forward && abort {
-                flight.abort();
+                pending_call.abort();
             }
         }
     }
@@ -276,7 +276,7 @@ pub(super) fn proposal_of(answer: Result<CallReturn, Fault>) -> Result<Proposal,
     match answer?.response {
         Response::Proposal(proposal) => Ok(proposal),
         Response::Report(_) | Response::Cases(_) | Response::Observation(_) | Response::Completion(_) => {
-            Err(judge::misfit("no proposal"))
+            Err(evaluate::unexpected_response("no proposal"))
         }
     }
 }

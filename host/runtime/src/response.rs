@@ -8,7 +8,7 @@ use runbook_contract::{Case, Completion, Effect, ErrorClass, Fault, Measurement,
 use serde_json::Value;
 
 /// An answer as it came.
-pub(crate) enum Received {
+pub(crate) enum RawResponse {
     Report(wit::Report),
     Verdicts(Vec<wit::Verdict>),
     Proposal(wit::Proposal),
@@ -18,39 +18,39 @@ pub(crate) enum Received {
 }
 
 /// Checks answers of one operation.
-pub(crate) struct Receiver<'a> {
+pub(crate) struct ResponseValidator<'a> {
     pub(crate) operation: &'a str,
     pub(crate) output: &'a Schema,
     pub(crate) limits: &'a Limits,
 }
 
-impl Receiver<'_> {
-    pub(crate) fn receive(&self, received: Received) -> Result<Response, Fault> {
+impl ResponseValidator<'_> {
+    pub(crate) fn validate(&self, received: RawResponse) -> Result<Response, Fault> {
         let size = size(&received);
         if size > self.limits.result {
             let message = format!("`{}` answered with {size} bytes; at most {} are taken", self.operation, self.limits.result);
             return Err(Fault::new(ErrorClass::Limit, "limit.result", message));
         }
         Ok(match received {
-            Received::Report(report) => Response::Report(Report {
+            RawResponse::Report(report) => Response::Report(Report {
                 outcome: report.outcome.into(),
                 summary: report.summary,
                 output: self.output(&report.output)?,
                 measurements: measurements(report.measurements),
             }),
-            Received::Verdicts(verdicts) => Response::Cases(verdicts.into_iter().map(Case::from).collect()),
-            Received::Proposal(proposal) => Response::Proposal(Proposal {
+            RawResponse::Verdicts(verdicts) => Response::Cases(verdicts.into_iter().map(Case::from).collect()),
+            RawResponse::Proposal(proposal) => Response::Proposal(Proposal {
                 effects: proposal.effects.into_iter().map(Effect::from).collect(),
                 summary: proposal.summary,
                 before: self.json("before", &proposal.before)?,
             }),
-            Received::Observation(text) => Response::Observation(self.json("observation", &text)?),
-            Received::Applied(completion) => {
+            RawResponse::Observation(text) => Response::Observation(self.json("observation", &text)?),
+            RawResponse::Applied(completion) => {
                 let output = self.output(&completion.output)?;
                 Response::Completion(finish(completion, output))
             }
             // The schema describes what `apply` did; what an undo has to say is the plugin's own affair.
-            Received::Undone(completion) => {
+            RawResponse::Undone(completion) => {
                 let output = self.json("output", &completion.output)?;
                 Response::Completion(finish(completion, output))
             }
@@ -89,7 +89,7 @@ fn measurements(measurements: Vec<wit::Measurement>) -> Vec<Measurement> {
 }
 
 /// Bytes of all strings, and a little for what each item of a list costs.
-fn size(received: &Received) -> usize {
+fn size(received: &RawResponse) -> usize {
     const ITEM: usize = 32;
     let measured = |measurements: &[wit::Measurement]| -> usize {
         let one = |m: &wit::Measurement| {
@@ -99,16 +99,16 @@ fn size(received: &Received) -> usize {
         measurements.iter().map(one).sum()
     };
     match received {
-        Received::Report(report) => report.summary.len() + report.output.len() + measured(&report.measurements),
-        Received::Verdicts(verdicts) => verdicts.iter().map(|verdict| ITEM + verdict.name.len() + verdict.detail.len()).sum(),
-        Received::Proposal(proposal) => {
+        RawResponse::Report(report) => report.summary.len() + report.output.len() + measured(&report.measurements),
+        RawResponse::Verdicts(verdicts) => verdicts.iter().map(|verdict| ITEM + verdict.name.len() + verdict.detail.len()).sum(),
+        RawResponse::Proposal(proposal) => {
             let effects = proposal.effects.iter();
             let effects: usize =
                 effects.map(|effect| ITEM + effect.verb.len() + effect.target.len() + effect.summary.len()).sum();
             effects + proposal.summary.len() + proposal.before.len()
         }
-        Received::Observation(text) => text.len(),
-        Received::Applied(completion) | Received::Undone(completion) => {
+        RawResponse::Observation(text) => text.len(),
+        RawResponse::Applied(completion) | RawResponse::Undone(completion) => {
             completion.summary.len() + completion.output.len() + measured(&completion.measurements)
         }
     }

@@ -1,11 +1,11 @@
 //! The one place where engine and runtime meet: calls of the engine become calls of components.
 
-use crate::audit_log::Trail;
+use crate::audit_log::AuditWriter;
 use crate::context::Context;
 use crate::execution::monotonic;
 use crate::failure::Failure;
 use crate::prepare::{Prepared, Site};
-use crate::vault;
+use crate::secret_store;
 use runbook_authority::gate::{ApprovedEffect, Rule};
 use runbook_contract::{
     Call, CallReturn, Drift, Effect, ErrorClass, Fault, FaultEffect, Json, LogLevel, LogLine, Phase, Proposal, RunId, StepId,
@@ -24,22 +24,22 @@ use std::time::Duration;
 use tracing::Instrument as _;
 
 /// Calls the plugins of one runbook.
-pub struct Operator {
+pub struct PluginCaller {
     linked: BTreeMap<StepId, Linked>,
     /// The plugin and the operation of each call site.
     operations: BTreeMap<StepId, (Arc<Verified>, String)>,
-    audit: Arc<Trail>,
+    audit: Arc<AuditWriter>,
 }
 
-impl Operator {
+impl PluginCaller {
     /// Compiles (or takes from the cache) and links every plugin of the runbook, and opens the run's part of the audit log.
     pub fn new(context: &Context, prepared: &Prepared, run: RunId) -> Result<Self, Failure> {
-        let audit = Arc::new(Trail::open(context, prepared, run)?);
+        let audit = Arc::new(AuditWriter::open(context, prepared, run)?);
         let on_compile = runtime::OnCompile::tell(announce_compilation);
         let usual = RuntimeConfig::with_cache(Some(context.cache.clone()));
         let config = RuntimeConfig { on_compile, compiler: Compiler::this_program(), ..usual };
         let runtime = Runtime::new(config).map_err(Failure::engine)?;
-        let vault = Vault::new(context, prepared)?;
+        let vault = AgeSecretSource::new(context, prepared)?;
         let services = Services {
             secrets: Arc::new(vault),
             scrubber: SharedScrubber::default(),
@@ -66,7 +66,7 @@ impl Operator {
     }
 }
 
-impl Operate for Operator {
+impl Operate for PluginCaller {
     fn misfits(&self, site: &StepId, input: &Json) -> Vec<Misfit> {
         let Some((plugin, operation)) = self.operations.get(site) else { return Vec::new() };
         misfits(plugin, operation, input)
@@ -144,7 +144,7 @@ impl std::future::Future for AbortOnDrop {
 }
 
 /// The secrets of a runbook, from their stores; each store is opened when one of its secrets is first needed.
-struct Vault {
+struct AgeSecretSource {
     context: Context,
     entries: HashMap<String, Entry>,
     stores: Mutex<HashMap<PathBuf, Arc<Store>>>,
@@ -158,7 +158,7 @@ struct Entry {
     expires: Option<jiff::civil::Date>,
 }
 
-impl Vault {
+impl AgeSecretSource {
     fn new(context: &Context, prepared: &Prepared) -> Result<Self, Failure> {
         let entries = entries(&prepared.runbook, &prepared.folder)?;
         Ok(Self { context: context.clone(), entries, stores: Mutex::default(), warned: Mutex::default() })
@@ -170,7 +170,7 @@ impl Vault {
         if let Some(store) = stores.get(&entry.path) {
             return Ok(Arc::clone(store));
         }
-        let store = match vault::open(&self.context, &entry.path) {
+        let store = match secret_store::open(&self.context, &entry.path) {
             Ok(Some(store)) => Arc::new(store),
             Ok(None) => return Err(format!("there is no secret store `{}`", entry.path.display())),
             Err(Failure::Error { error, hints, .. }) => {
@@ -192,7 +192,7 @@ impl Vault {
     }
 }
 
-impl Vault {
+impl AgeSecretSource {
     /// Says once that a secret is older than the runbook wants it, or expires soon.
     fn warn_if_old(&self, name: &str, entry: &Entry, store: &Store) {
         let now = jiff::Timestamp::now();
@@ -228,7 +228,7 @@ fn days(duration: Duration) -> String {
     crate::ui::counted(usize::try_from(duration.as_secs() / 86_400).unwrap_or(usize::MAX), "day")
 }
 
-impl SecretSource for Vault {
+impl SecretSource for AgeSecretSource {
     fn fetch<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Secret, SecretUnavailable>> {
         Box::pin(async move {
             self.with(name, |entry, store| {

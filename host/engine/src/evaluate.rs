@@ -57,7 +57,7 @@ pub(crate) fn read(answer: Response, expect: &[PlannedExpectation]) -> Result<Fi
             misses: Vec::new(),
             may_have_left: false,
         },
-        Response::Proposal(_) | Response::Observation(_) => return Err(misfit("a proposal or an observation")),
+        Response::Proposal(_) | Response::Observation(_) => return Err(unexpected_response("a proposal or an observation")),
     };
     if template::says_cut(&finding.output) {
         finding.summary.push_str(" (cut: its output does not hold all)");
@@ -71,7 +71,7 @@ pub(crate) fn read(answer: Response, expect: &[PlannedExpectation]) -> Result<Fi
 }
 
 /// The fault of an answer that does not fit its call.
-pub(crate) fn misfit(found: &str) -> Fault {
+pub(crate) fn unexpected_response(found: &str) -> Fault {
     Fault::new(ErrorClass::Invalid, "engine.answer", format!("the plugin answered with {found}, which does not fit the call"))
 }
 

@@ -85,15 +85,15 @@ fn order(runbook: &Runbook, diagnostics: &mut Diagnostics) -> Graph {
         }
     }
     let graph = step_graph(runbook);
-    if let Some(circle) = graph.circle() {
-        let mut path: Vec<String> = circle.iter().map(|number| format!("`{}`", names[*number])).collect();
+    if let Some(cycle) = graph.cycle() {
+        let mut path: Vec<String> = cycle.iter().map(|number| format!("`{}`", names[*number])).collect();
         path.push(path[0].clone());
-        let step = steps[circle[0]];
+        let step = steps[cycle[0]];
         let span = step.needs.as_ref().and_then(|needs| needs.first()).map_or(&step.id.span, |need| &need.span).clone();
         let message = format!("the {noun}s wait for each other in a cycle: {}", path.join(&format!(" {verb} ")));
         let diagnostic = Diagnostic::error("E0211", &step.source, span, message);
-        diagnostics.push(diagnostic.label("closes the circle").help(format!("remove one of these from `{key}`")));
-        // A graph with a circle has no order; what follows from the order cannot be checked.
+        diagnostics.push(diagnostic.label("closes the cycle").help(format!("remove one of these from `{key}`")));
+        // A graph with a cycle has no order; what follows from the order cannot be checked.
         return Graph::new(&[]);
     }
     graph

@@ -1,14 +1,14 @@
 //! Asks the person at the terminal for what a run waits for, so that the run goes on where it stands. Where nobody can be asked,
 //! the run stays paused, and others answer by `runbook answer`, `approve` and `reject`.
 
-use crate::commands::word;
+use crate::commands::record_decision;
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::input::{self, Typed as Line};
 use crate::live::Live;
-use crate::signals::Brake;
+use crate::signals::CancelSignals;
 use crate::ui;
-use runbook_engine::model::{Approval, Manual, Oneself, Typed};
+use runbook_engine::model::{Approval, Manual, SelfApproval, Typed};
 use runbook_engine::{
     ApprovalVerdict, Asked, CancelLevel, Decision, Journal as _, Json, PauseReason, Plan, Recovery, RunEvent, RunId, RunState,
     StepId, fold,
@@ -31,7 +31,7 @@ pub enum Next {
 }
 
 /// Who is asked, about which run.
-pub struct Person<'a> {
+pub struct OperatorPrompt<'a> {
     /// The terminal.
     pub context: &'a Context,
     /// Where what they say is written down.
@@ -41,13 +41,13 @@ pub struct Person<'a> {
     /// What it does.
     pub plan: &'a Plan,
     /// Ctrl-C.
-    pub brake: &'a Brake,
+    pub signals: &'a CancelSignals,
 }
 
-impl Person<'_> {
+impl OperatorPrompt<'_> {
     /// Asks for all that a paused run waits for.
     pub async fn ask(&self, live: &mut Live, state: RunState) -> Result<Next, Failure> {
-        if !self.context.interactive || !self.brake.has_terminal() || self.brake.is_pulled() {
+        if !self.context.interactive || !self.signals.has_terminal() || self.signals.is_cancelled() {
             return Ok(Next::Leave);
         }
         live.ask();
@@ -84,7 +84,7 @@ impl Person<'_> {
     /// The answer as the form wants it: each part asked again until it fits. `None` if the person leaves it open.
     async fn fill_in(&self, step: &StepId, manual: &Manual, instructions: &str) -> Option<runbook_engine::Json> {
         let indented: String = instructions.lines().map(|line| format!("\n    {line}")).collect();
-        ui::note(&ui::fitted(&format!("\nStep `{step}` is yours:{indented}\nCtrl-C leaves it open; the run then waits.")));
+        ui::note(&ui::wrapped(&format!("\nStep `{step}` is yours:{indented}\nCtrl-C leaves it open; the run then waits.")));
         let mut values: Vec<(String, String)> = Vec::new();
         for (name, kind) in &manual.form {
             let question = format!("  {name} ({}): ", kind.name());
@@ -116,7 +116,7 @@ impl Person<'_> {
             let text = self.line(question).await?;
             match fits(&text) {
                 Ok(()) => return Some(text),
-                Err(why) => ui::note(&ui::fitted(&format!("  {why}; nothing was written"))),
+                Err(why) => ui::note(&ui::wrapped(&format!("  {why}; nothing was written"))),
             }
         }
     }
@@ -136,12 +136,12 @@ impl Person<'_> {
 
     /// Who is asked here started the run.
     fn may_approve(&self, approval: &Approval) -> bool {
-        approval.oneself == Oneself::Counts && approval.may_answer(&self.context.operator)
+        approval.oneself == SelfApproval::Counts && approval.may_answer(&self.context.operator)
     }
 
     /// What the person says of a step. `None` if they leave it open.
     async fn judge(&self, step: &StepId, asked: &Asked) -> Option<ApprovalVerdict> {
-        ui::note(&ui::fitted(&format!("\n{}", shown(step, self.run, asked))));
+        ui::note(&ui::wrapped(&format!("\n{}", shown(step, self.run, asked))));
         let approve = format!("approve {step}");
         loop {
             let question = format!("  type `{approve}` to let it happen, `reject` to refuse it; Enter leaves it open: ");
@@ -172,8 +172,8 @@ impl Person<'_> {
         while !open(&state).is_empty() {
             tokio::select! {
                 () = tokio::time::sleep(LOOK) => {}
-                () = self.brake.cancel.above(CancelLevel::None) => return Ok(Next::Leave),
-                () = self.brake.hung_up() => return Ok(Next::Leave),
+                () = self.signals.cancel.above(CancelLevel::None) => return Ok(Next::Leave),
+                () = self.signals.hung_up() => return Ok(Next::Leave),
             }
             let stored = self.journal.load(self.run).await.map_err(Failure::engine)?;
             state = fold(&stored.records).map_err(Failure::engine)?.ok_or_else(|| Failure::engine("the run has no record"))?;
@@ -204,7 +204,7 @@ impl Person<'_> {
 
     /// Writes down what was said, and tells it like everything that happens.
     async fn say(&self, live: &mut Live, state: RunState, event: RunEvent) -> Result<RunState, Failure> {
-        let (state, record) = word::append(self.journal, self.run, state, event).await?;
+        let (state, record) = record_decision::append(self.journal, self.run, state, event).await?;
         live.tell(&record);
         Ok(state)
     }
@@ -215,8 +215,8 @@ impl Person<'_> {
             ui::prompt(question);
             let typed = tokio::select! {
                 typed = input::next_line() => typed,
-                () = self.brake.cancel.above(CancelLevel::None) => return None,
-                () = self.brake.hung_up() => return None,
+                () = self.signals.cancel.above(CancelLevel::None) => return None,
+                () = self.signals.hung_up() => return None,
             };
             match typed {
                 Line::Line(text) => return Some(text),

@@ -1,13 +1,13 @@
 //! The ledger for a terminal, and for `git diff`: one line a fact, always in the same order.
 
-use crate::line::counted;
+use crate::event_lines::counted;
 use crate::printed::push_line;
 use crate::table::table;
-use runbook_authority::ledger::{Detail, Finding, Ledger, Origin, PluginEntry, Row, RunbookEntry, Standing};
+use runbook_authority::access_report::{AccessReport, Detail, Finding, Origin, PluginEntry, Row, RunbookEntry, Standing};
 use std::fmt::Write as _;
 
 /// Findings, then runbooks, then plugins.
-pub(super) fn render(ledger: &Ledger) -> String {
+pub(super) fn render(ledger: &AccessReport) -> String {
     let mut text = String::new();
     if !ledger.findings.is_empty() {
         text.push_str("Findings\n");

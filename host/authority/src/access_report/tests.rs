@@ -28,7 +28,7 @@ fn entry(capability: &str, verbs: &[&str], target: &str, boundary: Option<&str>)
         Boundary::parse(&Source::new("boundary.toml", format!("format = 1\n{text}")), &mut diagnostics).expect("good")
     });
     let boundaries: Vec<_> = boundary.into_iter().collect();
-    let lens = Lens { boundaries: &boundaries, used: None };
+    let lens = SentenceContext { boundaries: &boundaries, used: None };
     let used_at = UsedAt { file: "/base/r.toml".to_owned(), environment: None };
     let call = CallSite { step: "one", uses: "p:o", details: Vec::new(), used_at: &used_at };
     let step = StepEntry::new(call, &component, &effective, &lens);
@@ -45,7 +45,7 @@ fn entry(capability: &str, verbs: &[&str], target: &str, boundary: Option<&str>)
 }
 
 fn rules(capability: &str, verbs: &[&str], target: &str, boundary: Option<&str>) -> Vec<&'static str> {
-    let ledger = Ledger::new(Vec::new(), vec![entry(capability, verbs, target, boundary)]);
+    let ledger = AccessReport::new(Vec::new(), vec![entry(capability, verbs, target, boundary)]);
     ledger.findings.iter().map(|finding| finding.rule.row().name).collect()
 }
 
@@ -147,8 +147,10 @@ fn each_rule_of_a_grant_finds_what_it_is_about_and_not_its_narrow_counterpart() 
 fn what_is_beyond_the_boundary_is_the_first_finding() {
     let boundary =
         "[[allow]]\ncapability = \"http\"\nverbs = [\"get\"]\n[[allow]]\ncapability = \"secrets\"\nverbs = [\"use\"]\n";
-    let ledger =
-        Ledger::new(Vec::new(), vec![entry("http", &["get", "post"], "http = \"https://h\"\npaths = [\"/a\"]", Some(boundary))]);
+    let ledger = AccessReport::new(
+        Vec::new(),
+        vec![entry("http", &["get", "post"], "http = \"https://h\"\npaths = [\"/a\"]", Some(boundary))],
+    );
     assert!(ledger.exceeds_boundary());
     assert_eq!(ledger.findings[0].message, "`http.post` on slot `s` would allow: POST https://h:443/a");
     let standing =
@@ -173,7 +175,7 @@ fn a_declared_verb_without_an_import_is_found() {
         needs_inert_wasi: true,
         origin: &Origin::Bundled,
     };
-    let ledger = Ledger::new(vec![PluginEntry::new(&component, &Lens::default())], Vec::new());
+    let ledger = AccessReport::new(vec![PluginEntry::new(&component, &SentenceContext::default())], Vec::new());
     let found: Vec<_> = ledger.findings.iter().map(|finding| finding.message.as_str()).collect();
     assert_eq!(found, ["declares `http.post` on slot `s` and imports no function for it", "needs inert WASI"]);
     let facts = PluginFacts::of(&manifest, &digest, imports.clone(), &[]);
@@ -228,7 +230,7 @@ fn a_placed_secret_goes_where_the_target_says_and_nowhere_else() {
 fn written_then_run(files: &str, process: &str) -> Vec<String> {
     let mut runbook = entry("files", &["write"], &format!("files = \"{files}\"\naccess = \"write\""), None);
     runbook.steps.extend(entry("process", &["run"], process, None).steps);
-    let ledger = Ledger::new(Vec::new(), vec![runbook]);
+    let ledger = AccessReport::new(Vec::new(), vec![runbook]);
     let found = ledger.findings.iter().filter(|finding| finding.rule == FindingRule::OpenInterpreter);
     found.map(|finding| finding.message.clone()).collect()
 }
@@ -267,7 +269,7 @@ fn a_text_that_a_program_runs_and_that_a_step_may_write_is_found() {
 #[test]
 fn every_variable_of_a_program_is_shown_with_its_value_and_a_secret_by_its_name() {
     let target = "process = \"/opt/x\"\nenvironment = { LANG = \"C\", TOKEN = \"secret:token\", LD_PRELOAD = \"/tmp/x.so\" }";
-    let ledger = Ledger::new(Vec::new(), vec![entry("process", &["run"], target, None)]);
+    let ledger = AccessReport::new(Vec::new(), vec![entry("process", &["run"], target, None)]);
     let row = ledger.runbooks[0].steps[0].rows.iter().find(|row| row.slot == "s" && row.verb == "process.run").expect("granted");
     assert!(row.sentence.ends_with("; with environment LANG=C, LD_PRELOAD=/tmp/x.so, TOKEN=secret:token"), "{}", row.sentence);
     let reach = &row.granted.as_ref().expect("granted").reach["environment"];

@@ -3,7 +3,7 @@
 
 use super::interpreter::{Family, Otherwise, family_of};
 use crate::pattern::{ArgumentPattern, Language, difference};
-use crate::target::{ProcessTarget, lexical};
+use crate::targets::{ProcessTarget, lexical};
 use std::path::{Path, PathBuf};
 
 /// Somewhere the text of a program may stand, beside its arguments.
@@ -293,7 +293,7 @@ fn option<'a>(family: &Family, text: &'a str) -> Opt<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ledger::interpreter;
+    use crate::access_report::interpreter;
     use std::process::{Command, Stdio};
 
     fn patterns(texts: &[&str]) -> Vec<ArgumentPattern> {

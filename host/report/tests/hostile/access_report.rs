@@ -2,14 +2,14 @@
 
 use crate::structure::{self, Grammar, Shown};
 use crate::{HARMLESS, each};
-use runbook_authority::ledger::flow::End;
-use runbook_authority::ledger::{
-    Component, Detail, Finding, FindingRule, Flow, Granted, Ledger, Lens, Location, Origin, Place, PluginEntry, Row,
-    RunbookEntry, SinkKind, SourceKind, Standing, StepEntry,
+use runbook_authority::access_report::flow::End;
+use runbook_authority::access_report::{
+    AccessReport, Component, Detail, Finding, FindingRule, Flow, Granted, Location, Origin, Place, PluginEntry, Row,
+    RunbookEntry, SentenceContext, SinkKind, SourceKind, Standing, StepEntry,
 };
 use runbook_authority::{Digest, Manifest, Risk};
 use runbook_document::{Diagnostics, Source};
-use runbook_report::ledger::{LEDGER_FORMATS, LedgerFormat, render};
+use runbook_report::access_report::{LEDGER_FORMATS, LedgerFormat, render};
 use serde_json::Value;
 use std::collections::BTreeSet;
 
@@ -43,7 +43,7 @@ fn place(text: &str) -> Place {
 }
 
 /// A ledger whose every text is this one.
-fn ledger(text: &str) -> Ledger {
+fn ledger(text: &str) -> AccessReport {
     let mut diagnostics = Diagnostics::default();
     let manifest = Manifest::parse(&Source::new("plugin.toml", MANIFEST), &mut diagnostics);
     let manifest = manifest.unwrap_or_else(|| panic!("{:?}", diagnostics.iter().map(|found| &found.message).collect::<Vec<_>>()));
@@ -57,7 +57,7 @@ fn ledger(text: &str) -> Ledger {
         needs_inert_wasi: true,
         origin: &origin,
     };
-    let mut plugin = PluginEntry::new(&component, &Lens::default());
+    let mut plugin = PluginEntry::new(&component, &SentenceContext::default());
     for part in [&mut plugin.name, &mut plugin.version, &mut plugin.description, &mut plugin.digest] {
         text.clone_into(part);
     }
@@ -89,7 +89,7 @@ fn ledger(text: &str) -> Ledger {
         message: text.to_owned(),
         location,
     };
-    Ledger { format: 1, plugins: vec![plugin], runbooks: vec![runbook], findings: locations.map(finding).into() }
+    AccessReport { format: 1, plugins: vec![plugin], runbooks: vec![runbook], findings: locations.map(finding).into() }
 }
 
 fn fill(row: &mut Row, text: &str) {
@@ -133,6 +133,6 @@ fn no_text_of_the_ledger_leaves_its_place_in_any_format() {
     }
 }
 
-fn structures(ledger: &Ledger) -> Vec<Shown> {
+fn structures(ledger: &AccessReport) -> Vec<Shown> {
     LEDGER_FORMATS.iter().map(|(format, name, _)| Shown::new(name, grammar(*format), render(*format, ledger))).collect()
 }

@@ -8,9 +8,9 @@ const NARROW: usize = 24;
 
 /// The text with no line wider than `columns`, as a terminal shows it. What does not fit goes on below its column: the last one of a
 /// table, or after the indent. What stands between backticks, such as a command to copy, is never broken, and no word is.
-pub fn fit(text: &str, columns: usize) -> String {
-    let fitted: Vec<String> = text.split('\n').map(|line| fit_line(line, columns)).collect();
-    fitted.join("\n")
+pub fn wrap_to_width(text: &str, columns: usize) -> String {
+    let wrapped: Vec<String> = text.split('\n').map(|line| fit_line(line, columns)).collect();
+    wrapped.join("\n")
 }
 
 /// The beginning of a text that is no wider than `columns`, on one line; `…` stands for what is left out.
@@ -71,41 +71,42 @@ fn hanging(line: &str, columns: usize) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::{cut, fit};
+    use super::{cut, wrap_to_width};
     use unicode_width::UnicodeWidthStr as _;
 
     #[test]
     fn a_line_that_fits_stays_as_it_is() {
-        assert_eq!(fit("  a  b\n\n日本  c", 80), "  a  b\n\n日本  c");
+        assert_eq!(wrap_to_width("  a  b\n\n日本  c", 80), "  a  b\n\n日本  c");
     }
 
     #[test]
     fn the_last_cell_goes_on_below_itself() {
         let line = "✗ none-lost  failed  2 ms  `n` of the first row is 998, expected 1000";
         assert_eq!(
-            fit(line, 60),
+            wrap_to_width(line, 60),
             "✗ none-lost  failed  2 ms  `n` of the first row is 998,\n                           expected 1000"
         );
     }
 
     #[test]
     fn wide_characters_count_as_wide_as_they_are() {
-        let fitted = fit("✗ 確認  failed  注文 の 件数 が 違います 注文 の 件数 が 違います 注文 の 件数", 40);
-        assert!(fitted.lines().count() > 1 && fitted.lines().all(|line| line.width() <= 40), "{fitted}");
-        assert!(fitted.lines().nth(1).is_some_and(|line| line.starts_with("                ")), "{fitted}");
+        let wrapped = wrap_to_width("✗ 確認  failed  注文 の 件数 が 違います 注文 の 件数 が 違います 注文 の 件数", 40);
+        assert!(wrapped.lines().count() > 1 && wrapped.lines().all(|line| line.width() <= 40), "{wrapped}");
+        assert!(wrapped.lines().nth(1).is_some_and(|line| line.starts_with("                ")), "{wrapped}");
     }
 
     #[test]
     fn a_command_is_never_broken() {
-        let fitted = fit("next: look whether it did, then say so: `runbook resume 01a1 --decide s01=skip` (it did)", 60);
-        assert!(fitted.contains("`runbook resume 01a1 --decide s01=skip`"), "{fitted}");
-        assert!(fitted.lines().count() == 2, "{fitted}");
+        let wrapped =
+            wrap_to_width("next: look whether it did, then say so: `runbook resume 01a1 --decide s01=skip` (it did)", 60);
+        assert!(wrapped.contains("`runbook resume 01a1 --decide s01=skip`"), "{wrapped}");
+        assert!(wrapped.lines().count() == 2, "{wrapped}");
     }
 
     #[test]
     fn what_has_no_place_to_break_is_left_whole() {
         let digest = format!("digest  sha256:{}", "0".repeat(64));
-        assert!(fit(&digest, 40).contains(&"0".repeat(64)));
+        assert!(wrap_to_width(&digest, 40).contains(&"0".repeat(64)));
     }
 
     #[test]
@@ -122,7 +123,7 @@ mod tests {
     #[test]
     fn a_terminal_of_a_few_columns_is_no_panic() {
         for columns in 0..12 {
-            let _ = fit("  ✗ none-lost  failed  `a b c` 日本 d", columns);
+            let _ = wrap_to_width("  ✗ none-lost  failed  `a b c` 日本 d", columns);
         }
     }
 }

@@ -10,7 +10,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use wasmtime::component::InstancePre;
 
 /// A component, ready on one engine.
-pub(crate) struct Place {
+pub(crate) struct PooledEngine {
     pub(crate) instance: InstancePre<Host>,
     pub(crate) exports: Exports,
     /// As many as calls may be on the engine at one time.
@@ -18,39 +18,39 @@ pub(crate) struct Place {
 }
 
 /// A component, ready on each engine; never empty.
-pub(crate) struct Places(Vec<Place>);
+pub(crate) struct EnginePool(Vec<PooledEngine>);
 
 /// A place that one call has until it drops this.
-pub(crate) struct Taken<'a> {
-    pub(crate) place: &'a Place,
+pub(crate) struct EnginePermit<'a> {
+    pub(crate) place: &'a PooledEngine,
     _permit: SemaphorePermit<'a>,
 }
 
-impl Places {
-    pub(crate) fn new(places: Vec<Place>) -> Self {
-        assert!(!places.is_empty(), "there is an engine");
-        Self(places)
+impl EnginePool {
+    pub(crate) fn new(engines_of_pool: Vec<PooledEngine>) -> Self {
+        assert!(!engines_of_pool.is_empty(), "there is an engine");
+        Self(engines_of_pool)
     }
 
     /// Takes a place: the thread's own, or any that has room, or the thread's own as soon as that has.
-    pub(crate) async fn take(&self) -> Taken<'_> {
-        let (before, from) = self.0.split_at(seat() % self.0.len());
+    pub(crate) async fn take(&self) -> EnginePermit<'_> {
+        let (before, from) = self.0.split_at(thread_index() % self.0.len());
         for place in from.iter().chain(before) {
             if let Ok(permit) = place.permits.try_acquire() {
-                return Taken { place, _permit: permit };
+                return EnginePermit { place, _permit: permit };
             }
         }
         let own = &from[0];
         let permit = own.permits.acquire().await.expect("the semaphore is never closed");
-        Taken { place: own, _permit: permit }
+        EnginePermit { place: own, _permit: permit }
     }
 }
 
 /// A number of this thread's own.
-fn seat() -> usize {
+fn thread_index() -> usize {
     static NEXT: AtomicUsize = AtomicUsize::new(0);
     thread_local! {
         static SEAT: usize = NEXT.fetch_add(1, Ordering::Relaxed);
     }
-    SEAT.with(|seat| *seat)
+    SEAT.with(|thread_index| *thread_index)
 }

@@ -24,7 +24,7 @@ pub enum Text {
     },
     /// A directory and all that is below.
     Directory(String),
-    /// `NAME=value` of a variable that steers no program (see [`crate::target::steers`]).
+    /// `NAME=value` of a variable that steers no program (see [`crate::targets::steers`]).
     PlainVariable,
     /// Anything at all.
     Any,
@@ -240,7 +240,7 @@ impl Text {
                 let directory = directory.trim_end_matches('/');
                 text.strip_prefix(directory).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
             }
-            Self::PlainVariable => crate::target::steers(text.split('=').next().unwrap_or_default()).is_none(),
+            Self::PlainVariable => crate::targets::steers(text.split('=').next().unwrap_or_default()).is_none(),
             Self::Any => true,
         }
     }

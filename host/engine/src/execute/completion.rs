@@ -1,15 +1,15 @@
 //! What is written down when a call has ended, and what follows.
 
-use super::flight::{Landing, Purpose, proposal_of};
+use super::calls::{CallCompleted, Purpose, proposal_of};
 use super::scope;
 use super::start::template_fault;
 use super::{RunError, Runner};
 use crate::clock::Clock;
+use crate::evaluate::{self, Finding};
 use crate::event::{AttemptResult, Recovery, RunEvent, Then, UndoFinding, UndoPlan, UndoResult};
 use crate::journal::Journal;
-use crate::judge::{self, Finding};
 use crate::operate::{LEASE_LOST, Operate};
-use crate::plan::{PlannedPoll, PlannedStep, Repeatable};
+use crate::plan::{PlannedPoll, PlannedStep, RetrySafety};
 use crate::retry::Reach;
 use crate::state::is_ambiguous;
 use crate::template::{self, Scope};
@@ -24,8 +24,8 @@ const UNDO_ATTEMPTS: u32 = 3;
 const UNDO_DELAY_MS: u64 = 1_000;
 
 impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
-    pub(super) async fn land(&mut self, landing: Landing) -> Result<(), RunError> {
-        let Landing { step, purpose, answer, duration } = landing;
+    pub(super) async fn on_completed(&mut self, landing: CallCompleted) -> Result<(), RunError> {
+        let CallCompleted { step, purpose, answer, duration } = landing;
         // What failed without a clear answer while somebody else may hold its lock is as good as cut off.
         let is_lost = self.leases.lost().is_some();
         let in_doubt = |fault: &Fault| is_lost && fault.effect == FaultEffect::Possible && is_ambiguous(fault.class);
@@ -36,18 +36,18 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
             return Ok(());
         }
         match purpose {
-            Purpose::Plan { input } => self.land_plan(&step, input, answer).await,
-            Purpose::Attempt => self.land_attempt(&step, answer, duration).await,
-            Purpose::Recover => self.land_recovery(&step, answer).await,
-            Purpose::Undo => self.land_undo(&step, answer, duration).await,
-            Purpose::Check => self.land_check(&step, answer).await,
-            Purpose::Look => self.land_look(&step, answer).await,
+            Purpose::Plan { input } => self.on_plan_completed(&step, input, answer).await,
+            Purpose::Attempt => self.on_attempt_completed(&step, answer, duration).await,
+            Purpose::Recover => self.on_recovery_completed(&step, answer).await,
+            Purpose::Undo => self.on_undo_completed(&step, answer, duration).await,
+            Purpose::ObserveAfterUndo => self.on_check_completed(&step, answer).await,
+            Purpose::Look => self.on_look_completed(&step, answer).await,
             Purpose::Notify { on } => self.record(RunEvent::NotifyEnded { notify: step, on, fault: answer.err() }).await,
         }
     }
 
     /// The plugin has said what it would do: unless something speaks against it, it does it.
-    async fn land_plan(&mut self, id: &StepId, input: Json, answer: Result<CallReturn, Fault>) -> Result<(), RunError> {
+    async fn on_plan_completed(&mut self, id: &StepId, input: Json, answer: Result<CallReturn, Fault>) -> Result<(), RunError> {
         if self.is_stopping() {
             // Nothing has happened and nothing is in the journal: the step stays as it was.
             return Ok(());
@@ -72,7 +72,12 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
         self.leases.lost().is_some() || self.is_held_back() || (in_steps && (cancelled || over))
     }
 
-    async fn land_attempt(&mut self, id: &StepId, answer: Result<CallReturn, Fault>, took: Duration) -> Result<(), RunError> {
+    async fn on_attempt_completed(
+        &mut self,
+        id: &StepId,
+        answer: Result<CallReturn, Fault>,
+        took: Duration,
+    ) -> Result<(), RunError> {
         let step = &*self.planned(id);
         let departed = answer.as_ref().ok().and_then(|answered| departure(self.state().step(id).proposal.as_ref(), answered));
         let wrote = step.facts.kind == Kind::SmokeTest && has_written(step, &answer);
@@ -80,7 +85,7 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
         let expected = self.with_scope_of(Some(step), scope::RUNNING, |scope| scope::expectations(&step.expect, scope));
         let finding = answer.and_then(|answer| {
             let expected = expected.map_err(|error| template_fault("expect", &error))?;
-            let mut finding = judge::read(answer, &expected)?;
+            let mut finding = evaluate::read(answer, &expected)?;
             if let Some(departed) = departed {
                 finding.outcome = finding.outcome.max(Outcome::Warn);
                 finding.misses.push(departed);
@@ -93,7 +98,7 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
         });
         let (mut result, then) = match &step.poll {
             Some(poll) => self.judge_poll(step, poll, finding),
-            None => self.judge_attempt(step, finding),
+            None => self.evaluate_attempt(step, finding),
         };
         if let AttemptResult::Failed { outcome: None, may_have_left, .. } = &mut result {
             // It did not come to its end, so nobody has cleaned up.
@@ -104,7 +109,7 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
         self.record(RunEvent::AttemptEnded { step: id.clone(), attempt, result, then, duration_ms, logs }).await
     }
 
-    fn judge_attempt(&self, step: &PlannedStep, finding: Result<Finding, Fault>) -> (AttemptResult, Then) {
+    fn evaluate_attempt(&self, step: &PlannedStep, finding: Result<Finding, Fault>) -> (AttemptResult, Then) {
         let result = finding.map_or_else(failed, Finding::into_result);
         let then = match &result {
             AttemptResult::Succeeded { .. } => Then::Final,
@@ -128,7 +133,7 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
             Err(fault) if again && matches!(fault.class, ErrorClass::Transient | ErrorClass::Timeout) => {
                 return (failed(fault), Then::Poll { delay_ms });
             }
-            Err(fault) => return self.judge_attempt(step, Err(fault)),
+            Err(fault) => return self.evaluate_attempt(step, Err(fault)),
         };
         let holds = self.with_scope_of(Some(step), scope::RUNNING, |scope| {
             let mut locals = scope.locals.clone();
@@ -137,7 +142,7 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
             template::holds(&poll.until, &Scope { locals, ..scope.clone() })
         });
         match holds {
-            Ok(true) => self.judge_attempt(step, Ok(finding)),
+            Ok(true) => self.evaluate_attempt(step, Ok(finding)),
             Ok(false) if again => (finding.into_result(), Then::Poll { delay_ms }),
             Ok(false) => {
                 let within = runbook_document::format_duration(poll.within);
@@ -155,11 +160,11 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
                 let then = self.after_failure(step, ErrorClass::Cancelled, Reach::Effects);
                 (result, then)
             }
-            Err(error) => self.judge_attempt(step, Err(template_fault("until", &error))),
+            Err(error) => self.evaluate_attempt(step, Err(template_fault("until", &error))),
         }
     }
 
-    async fn land_recovery(&mut self, id: &StepId, answer: Result<CallReturn, Fault>) -> Result<(), RunError> {
+    async fn on_recovery_completed(&mut self, id: &StepId, answer: Result<CallReturn, Fault>) -> Result<(), RunError> {
         let found = self.state().step(id);
         let before = found.proposal.as_ref().map_or(Json::Null, |proposal| proposal.before.clone());
         let attempt = found.attempts;
@@ -178,14 +183,19 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
         self.record(RunEvent::Recovered { step: id.clone(), attempt, decision }).await
     }
 
-    async fn land_undo(&mut self, id: &StepId, answer: Result<CallReturn, Fault>, took: Duration) -> Result<(), RunError> {
+    async fn on_undo_completed(
+        &mut self,
+        id: &StepId,
+        answer: Result<CallReturn, Fault>,
+        took: Duration,
+    ) -> Result<(), RunError> {
         let attempt = self.state().step(id).undo_attempts;
         let duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
         let (result, then) = match answer {
             Ok(answered) => (UndoResult::Done { summary: summary(answered.response) }, Then::Final),
             Err(fault) => {
                 // Without an answer it may have happened; what must not happen twice is then not tried again.
-                let repeatable = self.planned(id).undo.repeatable() == Repeatable::Yes || fault.effect == FaultEffect::None;
+                let repeatable = self.planned(id).undo.repeatable() == RetrySafety::Yes || fault.effect == FaultEffect::None;
                 let fault = if repeatable { fault } else { in_doubt(fault) };
                 let passing = match fault.class {
                     ErrorClass::Transient => true,
@@ -208,7 +218,7 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
         self.record(RunEvent::UndoEnded { step: id.clone(), attempt, result, then, duration_ms }).await
     }
 
-    async fn land_check(&mut self, id: &StepId, answer: Result<CallReturn, Fault>) -> Result<(), RunError> {
+    async fn on_check_completed(&mut self, id: &StepId, answer: Result<CallReturn, Fault>) -> Result<(), RunError> {
         let before = self.state().step(id).before.clone().unwrap_or(Json::Null);
         let finding = match observation(answer) {
             Ok(_) if shows_nothing(&before) => {
@@ -270,7 +280,7 @@ fn observation(answer: Result<CallReturn, Fault>) -> Result<Json, Fault> {
     match answer?.response {
         Response::Observation(now) => Ok(now),
         Response::Report(_) | Response::Cases(_) | Response::Proposal(_) | Response::Completion(_) => {
-            Err(judge::misfit("no observation"))
+            Err(evaluate::unexpected_response("no observation"))
         }
     }
 }

@@ -4,7 +4,7 @@ use super::interpreter::family_of;
 use super::program_text::{self, ProgramText};
 use crate::capability::Verb;
 use crate::pattern::ArgumentPattern;
-use crate::target::{ContainerFilter, TargetKind};
+use crate::targets::{ContainerFilter, TargetKind};
 use std::path::Path;
 
 /// What is too open about a grant.

@@ -5,7 +5,7 @@ mod json;
 mod sarif;
 mod text;
 
-use runbook_authority::ledger::Ledger;
+use runbook_authority::access_report::AccessReport;
 
 /// A format of the ledger.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,15 +37,15 @@ impl LedgerFormat {
 
 /// How many findings there are and how bad the worst is, and beside it how much harm the riskiest right can do: two facts, because a
 /// right that is meant is no finding.
-fn verdict(ledger: &Ledger) -> String {
-    let findings = crate::line::counted(ledger.findings.len(), "finding");
+fn verdict(ledger: &AccessReport) -> String {
+    let findings = crate::event_lines::counted(ledger.findings.len(), "finding");
     let worst = ledger.worst_finding().map(|risk| format!(", the worst of them {}", risk.name())).unwrap_or_default();
     let right = ledger.riskiest_right().map(|risk| format!("; the riskiest right is {}", risk.name())).unwrap_or_default();
     findings + &worst + &right
 }
 
 /// A ledger in a format.
-pub fn render(format: LedgerFormat, ledger: &Ledger) -> String {
+pub fn render(format: LedgerFormat, ledger: &AccessReport) -> String {
     match format {
         LedgerFormat::Text => text::render(ledger),
         LedgerFormat::Json => json::render(ledger),

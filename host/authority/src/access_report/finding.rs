@@ -2,11 +2,11 @@
 
 use super::open_grant::OpenGrant;
 use super::{Origin, Place, PluginEntry, Row, RunbookEntry, Standing, program_text};
+use crate::access_report::flow::{SinkKind, SourceKind};
 use crate::capability::{Risk, Verb};
-use crate::extent::Dimension;
-use crate::ledger::flow::{SinkKind, SourceKind};
 use crate::pattern::AddressClass;
-use crate::target::TargetKind;
+use crate::scope::Dimension;
+use crate::targets::TargetKind;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 
@@ -301,7 +301,7 @@ fn of_row(subject: &str, row: &Row) -> Vec<Finding> {
     }
     for variable in reach(Dimension::Environment.key()) {
         let name = variable.split('=').next().unwrap_or_default();
-        if let Some(steers) = crate::target::steers(name) {
+        if let Some(steers) = crate::targets::steers(name) {
             push(FindingRule::SteeringVariable, format!("slot `{}` sets {variable}, which {}", row.slot, steers.sentence()));
         }
     }

@@ -1,12 +1,12 @@
 //! The findings as SARIF 2.1.0, which code scanning services read.
 
 use runbook_authority::Risk;
-use runbook_authority::ledger::{FINDING_RULES, Finding, FindingRow, Ledger, Location};
+use runbook_authority::access_report::{AccessReport, FINDING_RULES, Finding, FindingRow, Location};
 use serde_json::{Value, json};
 use std::fmt::Write as _;
 
 /// One run of one tool, with every rule and every finding.
-pub(super) fn render(ledger: &Ledger) -> String {
+pub(super) fn render(ledger: &AccessReport) -> String {
     let rules: Vec<Value> = FINDING_RULES.iter().map(rule).collect();
     let results: Vec<Value> = ledger.findings.iter().map(result).collect();
     let sarif = json!({

@@ -8,7 +8,7 @@ use std::path::Path;
 
 /// Who may read the file afterwards.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Rights {
+pub enum FileMode {
     /// Who may now.
     AsBefore,
     /// Everybody: it is committed, or collected by a service.
@@ -16,13 +16,13 @@ pub enum Rights {
 }
 
 /// Replaces a file, or makes it. A link stays, and what it leads to is replaced.
-pub fn replace(path: &Path, text: &str, rights: Rights) -> Result<(), Failure> {
+pub fn replace(path: &Path, text: &str, rights: FileMode) -> Result<(), Failure> {
     let failed = |error: std::io::Error| Failure::usage(format!("`{}` cannot be written: {error}", path.display()));
     let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     let folder = target.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let permissions = match rights {
-        Rights::AsBefore => fs::metadata(&target).map_err(failed)?.permissions(),
-        Rights::Everybody => Permissions::from_mode(0o644),
+        FileMode::AsBefore => fs::metadata(&target).map_err(failed)?.permissions(),
+        FileMode::Everybody => Permissions::from_mode(0o644),
     };
     let mut file = tempfile::NamedTempFile::new_in(folder).map_err(failed)?;
     file.write_all(text.as_bytes()).map_err(failed)?;

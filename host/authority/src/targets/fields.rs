@@ -5,7 +5,7 @@
 use crate::gate::tests::effective;
 use crate::gate::{Decision, HeaderValue, Mode, Operation, decide};
 use crate::grant::Effective;
-use crate::target::{ContainerFacts, Folder, Targets};
+use crate::targets::{ContainerFacts, Folder, Targets};
 use crate::{Capability, Verb};
 use runbook_document::{Diagnostics, Source, Value};
 use std::collections::BTreeSet;

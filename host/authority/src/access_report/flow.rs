@@ -6,7 +6,7 @@
 use super::Place;
 use crate::capability::{Risk, Verb};
 use crate::grant::{Effective, Grant};
-use crate::target::{HttpBase, TargetKind};
+use crate::targets::{HttpBase, TargetKind};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 

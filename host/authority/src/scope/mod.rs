@@ -1,6 +1,6 @@
 //! How far a grant reaches, in every respect: the form in which grants are compared with boundaries, lockfiles and each other.
 //!
-//! An [`Extent`] says no more and no less than what the gate would let through for the same grant; a property test holds the two
+//! An [`AccessScope`] says no more and no less than what the gate would let through for the same grant; a property test holds the two
 //! together.
 
 mod call;
@@ -15,7 +15,7 @@ pub use values::{Flag, Text, Values};
 use crate::capability::{Capability, Verb};
 use crate::grant::{Effective, Grant};
 use crate::pattern::{AddressClass, Dialect, StatementClass};
-use crate::target::{
+use crate::targets::{
     ContainerFilter, DockerTarget, EnvironmentValue, FilesTarget, HttpBase, HttpTarget, PathView, ProcessTarget, SecretTarget,
     SqlAddress, SqlTarget, TargetKind,
 };
@@ -24,7 +24,7 @@ use std::time::Duration;
 
 /// How far a grant reaches, in each dimension of its capability.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Extent {
+pub struct AccessScope {
     /// The capability.
     pub capability: Capability,
     /// What is let through in each dimension.
@@ -34,7 +34,7 @@ pub struct Extent {
 /// Names that a plugin may always set among request headers.
 const NO_HEADER: [&str; 0] = [];
 
-impl Extent {
+impl AccessScope {
     /// How far the grant of one slot reaches, for the plugin of this name.
     pub fn of(plugin: &str, grant: &Grant, effective: &Effective, view: PathView) -> Self {
         let mut values = match &grant.target.kind {
@@ -225,7 +225,7 @@ fn of_process(target: &ProcessTarget, effective: &Effective, view: PathView) -> 
 
 fn of_secret(target: &SecretTarget) -> BTreeMap<Dimension, Values> {
     let positions = target.positions.iter().map(|position| {
-        let crate::target::SecretPosition { slot, place, format } = position;
+        let crate::targets::SecretPosition { slot, place, format } = position;
         format!("{slot} {place}: {format}")
     });
     BTreeMap::from([(Dimension::Positions, Values::exact(positions))])

@@ -1,16 +1,16 @@
 //! The ledger as one file for a browser.
 
-use crate::line::counted;
-use crate::page::{self, escape};
-use runbook_authority::ledger::{Detail, Ledger, Origin, PluginEntry, Row, RunbookEntry, Standing};
+use crate::event_lines::counted;
+use crate::html_page::{self, escape};
+use runbook_authority::access_report::{AccessReport, Detail, Origin, PluginEntry, Row, RunbookEntry, Standing};
 use std::fmt::Write as _;
 
 const STYLE: &str = ".r{font-weight:600;white-space:nowrap}.critical{color:#a40e26}.high{color:#bc4c00}.medium{color:#7d4e00}.low,.info{color:#57606a}.why{color:#57606a}\
 @media(prefers-color-scheme:dark){.critical{color:#ff7b72}.high{color:#ffa657}.medium{color:#e3b341}.low,.info,.why{color:#8b949e}}";
 
 /// The whole page.
-pub(super) fn render(ledger: &Ledger) -> String {
-    let mut page = page::begin("What may run here", STYLE);
+pub(super) fn render(ledger: &AccessReport) -> String {
+    let mut page = html_page::begin("What may run here", STYLE);
     page.push_str("<h1>What may run here</h1>\n");
     let _ = writeln!(
         page,
@@ -28,11 +28,11 @@ pub(super) fn render(ledger: &Ledger) -> String {
         page.push_str("<h2>Plugins</h2>\n");
         ledger.plugins.iter().for_each(|plugin| push_plugin(&mut page, plugin));
     }
-    page.push_str(page::END);
+    page.push_str(html_page::END);
     page
 }
 
-fn push_findings(page: &mut String, ledger: &Ledger) {
+fn push_findings(page: &mut String, ledger: &AccessReport) {
     if ledger.findings.is_empty() {
         return;
     }
