@@ -8,35 +8,63 @@ use std::path::Path;
 pub(super) enum Otherwise {
     /// In the file that its first operand names; without one, on standard input.
     FirstOperand,
-    /// In its second operand, behind a database or a host; without one, on standard input.
-    SecondOperand,
+    /// In its operands, of which it needs this many (a database and a statement); with fewer, on standard input.
+    Operands(usize),
+    /// In a file that an operand behind its subcommand names; without one, on standard input.
+    Subcommand,
+    /// It starts the program that its last of this many operands names. With fewer, it starts a shell.
+    Command(usize),
     /// On standard input.
     Input,
     /// Nowhere else: it has no other text than its arguments.
     Arguments,
-    /// It starts the program that its arguments name, which inherits standard input.
-    Starts,
 }
 
-/// Programs that are told their text in the same way. Letters are those of options: `c` is `-c`.
+/// Programs that are told their text in the same way. Letters are those of options: `c` is `-c`. A letter or a word that stands in
+/// no field counts as one with a value, and as one without.
 #[derive(Debug)]
 pub(super) struct Family {
-    /// Names; a version behind one (`python3.11`) does not matter.
+    /// Names; a version, an architecture or a kind of build behind one (`python3.11`, `bash-static`) does not matter.
     names: &'static [&'static str],
     /// Where its text is if no option gives it.
     pub(super) otherwise: Otherwise,
     /// Letters and words of options whose value is the text.
     pub(super) text: (&'static str, &'static [&'static str]),
+    /// Letters and words of options by which it runs nothing.
+    pub(super) ends: (&'static str, &'static [&'static str]),
     /// Letters and words of options whose value is the file with the text.
     pub(super) file: (&'static str, &'static [&'static str]),
-    /// Letters of options that have any other value.
+    /// Words of options whose value is a file that it runs beside its text.
+    pub(super) more: &'static [&'static str],
+    /// Letters of options whose value is a module to run.
+    pub(super) module: &'static str,
+    /// Letters of options that have any other value, in the same argument or in the next.
     pub(super) valued: &'static str,
-    /// Words of options that have no value. Any other word is taken for one that may have.
+    /// Letters of options whose value, if any, stands in the same argument.
+    pub(super) attached: &'static str,
+    /// Letters of options that have no value.
+    pub(super) plain: &'static str,
+    /// Words of options that have no value.
     pub(super) flags: &'static [&'static str],
     /// Letters with which it reads standard input, whatever else it is told.
     pub(super) input: &'static str,
+    /// How its options are written.
+    pub(super) syntax: OptionSyntax,
+    /// Whether it starts a program that one of its arguments names, which inherits standard input.
+    pub(super) starts: bool,
     /// Whether it runs, or is told what to run by, files of its working directory.
     pub(super) reads_folder: bool,
+}
+
+/// How options are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum OptionSyntax {
+    /// As `getopt` reads them: `-abVALUE`, `--word=VALUE`.
+    Getopt,
+    /// As shells do: `-ab VALUE`, where each letter stands for itself.
+    Letters,
+    /// `-word VALUE`.
+    Words,
 }
 
 const NONE: (&str, &[&str]) = ("", &[]);
@@ -45,102 +73,205 @@ const PLAIN: Family = Family {
     names: &[],
     otherwise: Otherwise::Arguments,
     text: NONE,
+    ends: NONE,
     file: NONE,
+    more: &[],
+    module: "",
     valued: "",
+    attached: "",
+    plain: "",
     flags: &[],
     input: "",
+    syntax: OptionSyntax::Getopt,
+    starts: false,
     reads_folder: false,
 };
 
+const STARTS: Family = Family { otherwise: Otherwise::Command(0), starts: true, ..PLAIN };
+
 const FAMILIES: &[Family] = &[
     Family {
-        names: &["sh", "bash", "dash", "ash", "zsh", "ksh", "mksh", "fish", "csh", "tcsh", "rbash"],
+        names: &["sh", "bash", "dash", "ash", "zsh", "ksh", "mksh", "fish", "csh", "tcsh", "rbash", "rsh", "yash", "osh", "nu"],
         otherwise: Otherwise::FirstOperand,
         text: ("c", &["command"]),
-        file: ("", &["rcfile", "init-file"]),
+        more: &["rcfile", "init-file"],
         valued: "oO",
-        flags: &["norc", "noprofile", "posix", "login", "restricted", "verbose", "private", "no-config"],
+        plain: "abefhiklmnprtuvxBCEHPTV",
+        flags: &["norc", "noprofile", "posix", "login", "restricted", "verbose", "private", "no-config", "noediting"],
         input: "s",
+        syntax: OptionSyntax::Letters,
         ..PLAIN
     },
     Family {
         names: &["python", "pypy"],
         otherwise: Otherwise::FirstOperand,
-        text: ("cm", &[]),
+        text: ("c", &[]),
+        module: "m",
         valued: "WX",
+        plain: "bBdEhIOPqsSuvVx?",
         input: "i",
         reads_folder: true,
         ..PLAIN
     },
-    Family { names: &["perl"], otherwise: Otherwise::FirstOperand, text: ("eE", &[]), valued: "I", reads_folder: true, ..PLAIN },
-    Family { names: &["ruby"], otherwise: Otherwise::FirstOperand, text: ("e", &[]), valued: "rIC", reads_folder: true, ..PLAIN },
     Family {
-        names: &["node", "nodejs", "bun"],
+        names: &["perl"],
+        otherwise: Otherwise::FirstOperand,
+        text: ("eE", &[]),
+        valued: "I",
+        attached: "iCDFmMx",
+        plain: "acfghlnpsStTuUvVwWX",
+        input: "d",
+        reads_folder: true,
+        ..PLAIN
+    },
+    Family {
+        names: &["ruby"],
+        otherwise: Otherwise::FirstOperand,
+        text: ("e", &[]),
+        valued: "rIC",
+        attached: "iFKTWx",
+        plain: "aclnpsSUvwyh",
+        reads_folder: true,
+        ..PLAIN
+    },
+    Family {
+        names: &["node", "nodejs"],
         otherwise: Otherwise::FirstOperand,
         text: ("ep", &["eval", "print"]),
         valued: "rC",
+        plain: "chv",
+        flags: &["no-warnings", "trace-warnings", "enable-source-maps"],
         input: "i",
         reads_folder: true,
         ..PLAIN
     },
-    Family { names: &["deno"], otherwise: Otherwise::SecondOperand, reads_folder: true, ..PLAIN },
-    Family { names: &["lua", "luajit"], otherwise: Otherwise::FirstOperand, text: ("e", &[]), valued: "l", input: "i", ..PLAIN },
+    Family { names: &["deno", "bun"], otherwise: Otherwise::Subcommand, reads_folder: true, ..PLAIN },
     Family {
-        names: &["php"],
+        names: &["lua", "luajit"],
         otherwise: Otherwise::FirstOperand,
-        text: ("rBRE", &[]),
-        file: ("fF", &[]),
+        text: ("e", &[]),
+        valued: "l",
+        plain: "vEW",
+        input: "i",
+        ..PLAIN
+    },
+    Family {
+        names: &["php", "php-cgi"],
+        otherwise: Otherwise::FirstOperand,
+        text: ("rBRE", &["run"]),
+        file: ("fF", &["file", "process-file"]),
         valued: "dczt",
+        plain: "CHehlmnqsvw",
         input: "a",
         reads_folder: true,
         ..PLAIN
     },
     Family {
-        names: &["tclsh", "wish", "guile", "Rscript", "groovy", "elixir", "pwsh"],
+        names: &["tclsh", "wish", "guile", "Rscript", "groovy", "elixir", "pwsh", "julia", "m4", "dc", "bc", "octave", "scala"],
         otherwise: Otherwise::FirstOperand,
         ..PLAIN
     },
-    Family { names: &["expect"], otherwise: Otherwise::FirstOperand, text: ("c", &[]), file: ("f", &[]), valued: "d", ..PLAIN },
+    Family {
+        names: &["expect"],
+        otherwise: Otherwise::FirstOperand,
+        text: ("c", &[]),
+        file: ("f", &[]),
+        attached: "dDb",
+        plain: "inNv",
+        ..PLAIN
+    },
     Family {
         names: &["psql"],
         otherwise: Otherwise::Input,
-        text: ("clV?", &["command", "list", "version", "help"]),
+        text: ("c", &["command"]),
+        ends: ("lV?", &["list", "version", "help"]),
         file: ("f", &["file"]),
         valued: "dopUvhPFRTL",
+        plain: "aAbeEHnqsStwWxXz01",
+        flags: &["no-psqlrc", "quiet", "tuples-only", "no-align", "csv", "html", "expanded", "no-password", "single-transaction"],
         ..PLAIN
     },
     Family {
         names: &["mysql", "mariadb"],
         otherwise: Otherwise::Input,
-        text: ("eV?", &["execute", "version", "help"]),
-        valued: "uhPpDS",
+        text: ("e", &["execute"]),
+        ends: ("V?", &["version", "help"]),
+        valued: "uhPDS",
+        attached: "p",
+        plain: "ABCEfGHinNqrsttTvwX",
+        flags: &["batch", "silent", "skip-column-names", "raw", "table", "compress", "ssl", "force", "quick"],
         ..PLAIN
     },
     Family {
         names: &["sqlite"],
-        otherwise: Otherwise::SecondOperand,
-        file: ("", &["init"]),
-        text: ("", &["version", "help"]),
+        otherwise: Otherwise::Operands(2),
+        more: &["init"],
+        ends: ("", &["version", "help"]),
         flags: &[
             "batch", "bail", "header", "noheader", "csv", "json", "line", "list", "column", "html", "readonly", "safe", "table",
         ],
+        syntax: OptionSyntax::Words,
         ..PLAIN
     },
-    Family { names: &["ssh"], otherwise: Otherwise::SecondOperand, valued: "bcDEeFIiJLlmOopQRSWwB", ..PLAIN },
-    Family { names: &["awk", "gawk", "mawk", "nawk", "sed"], file: ("f", &["file"]), ..PLAIN },
-    Family { names: &["make", "gmake"], file: ("f", &["file", "makefile"]), reads_folder: true, ..PLAIN },
-    Family { names: &["git", "ansible", "ansible-playbook", "terraform", "npm", "npx", "cargo"], reads_folder: true, ..PLAIN },
-    Family { names: &["tar", "rsync", "java", "helm"], ..PLAIN },
+    Family { names: &["redis-cli", "valkey-cli"], otherwise: Otherwise::Operands(1), valued: "hpaniur", ..PLAIN },
+    Family {
+        names: &["ssh"],
+        otherwise: Otherwise::Operands(2),
+        valued: "bcDEeFIiJLlmOopQRSWwB",
+        plain: "46AaCfGgKkMNnqsTtVvXxYy",
+        starts: true,
+        ..PLAIN
+    },
+    Family { names: &["awk", "gawk", "mawk", "nawk", "sed"], file: ("f", &["file"]), plain: "nrEsuz", ..PLAIN },
+    Family {
+        names: &["make", "gmake"],
+        file: ("f", &["file", "makefile"]),
+        plain: "BbdehikLnpqRrsStvw",
+        reads_folder: true,
+        ..PLAIN
+    },
+    Family { names: &["git", "ansible", "ansible-playbook", "terraform"], reads_folder: true, ..PLAIN },
+    Family { names: &["npm", "npx", "cargo"], reads_folder: true, starts: true, ..PLAIN },
+    Family { names: &["tar", "rsync", "helm"], starts: true, ..PLAIN },
+    Family {
+        names: &["java"],
+        otherwise: Otherwise::FirstOperand,
+        text: ("", &["m", "module"]),
+        ends: ("", &["version", "help"]),
+        file: ("", &["jar"]),
+        syntax: OptionSyntax::Words,
+        ..PLAIN
+    },
     Family {
         names: &[
             "ed", "ex", "vi", "vim", "nvim", "gdb", "lldb", "at", "batch", "xargs", "parallel", "irb", "iex", "erl", "jshell",
+            "R", "newgrp", "ghci", "sbcl", "mongosh", "sqlplus",
         ],
         otherwise: Otherwise::Input,
         ..PLAIN
     },
-    Family { names: &["su", "runuser"], otherwise: Otherwise::Input, text: ("c", &["command"]), valued: "gGs", ..PLAIN },
-    Family { names: &["sudo", "doas"], otherwise: Otherwise::Starts, valued: "ugpChrtUD", input: "si", ..PLAIN },
-    Family { names: &["docker", "podman"], otherwise: Otherwise::Starts, reads_folder: true, ..PLAIN },
+    Family {
+        names: &["su", "runuser", "script"],
+        otherwise: Otherwise::Input,
+        text: ("c", &["command"]),
+        valued: "gGsuIOBTEmo",
+        plain: "aefqlmpP",
+        starts: true,
+        ..PLAIN
+    },
+    // `sg` runs the first word behind the group, and nothing else of what is there.
+    Family { names: &["sg"], otherwise: Otherwise::Input, starts: true, ..PLAIN },
+    Family { names: &["sudo", "doas"], valued: "ugpChrtUDRT", plain: "AbBEHKkNnPSV", input: "sie", ..STARTS },
+    Family { names: &["docker", "podman"], reads_folder: true, ..STARTS },
+    Family {
+        names: &[
+            "unshare", "nsenter", "linux32", "linux64", "i386", "i486", "i586", "i686", "x86_64", "uname26", "sparc", "mips",
+            "aarch64",
+        ],
+        otherwise: Otherwise::Command(1),
+        ..STARTS
+    },
+    Family { names: &["chroot", "setarch"], otherwise: Otherwise::Command(2), ..STARTS },
     Family {
         names: &[
             "busybox",
@@ -148,9 +279,6 @@ const FAMILIES: &[Family] = &[
             "env",
             "find",
             "setpriv",
-            "nsenter",
-            "unshare",
-            "chroot",
             "systemd-run",
             "nohup",
             "setsid",
@@ -163,21 +291,155 @@ const FAMILIES: &[Family] = &[
             "flock",
             "watch",
             "strace",
-            "script",
+            "ltrace",
             "pkexec",
             "kubectl",
             "crontab",
+            "time",
+            "prlimit",
+            "choom",
+            "dbus-run-session",
+            "unbuffer",
+            "firejail",
+            "bwrap",
+            "fakeroot",
+            "faketime",
+            "ssh-agent",
+            "start-stop-daemon",
         ],
-        otherwise: Otherwise::Starts,
-        ..PLAIN
+        ..STARTS
     },
+];
+
+/// Programs that start nothing that an argument names. What they are given may bear the name of an interpreter: `systemctl restart
+/// mysql` starts no client.
+const STARTS_NOTHING: &[&str] = &[
+    "systemctl",
+    "service",
+    "pg_dump",
+    "pg_dumpall",
+    "pg_restore",
+    "pg_isready",
+    "pg_basebackup",
+    "mysqldump",
+    "mysqladmin",
+    "mariadb-dump",
+    "mariadb-admin",
+    "apt-get",
+    "dpkg",
+    "rpm",
+    "ls",
+    "cat",
+    "cp",
+    "mv",
+    "rm",
+    "mkdir",
+    "echo",
+    "printf",
+    "date",
+    "grep",
+    "head",
+    "tail",
+    "wc",
+    "test",
+    "true",
+    "false",
+    "sleep",
+    "pgrep",
+    "pkill",
+    "kill",
+    "killall",
+    "df",
+    "du",
+    "stat",
+    "curl",
+    "journalctl",
+    "logger",
+    "which",
+];
+
+/// Modules of Python that run no text. Any other one may.
+pub(super) const HARMLESS_MODULES: &[&str] = &[
+    "base64",
+    "calendar",
+    "compileall",
+    "ensurepip",
+    "gzip",
+    "http.server",
+    "json.tool",
+    "platform",
+    "py_compile",
+    "sysconfig",
+    "tarfile",
+    "venv",
+    "zipfile",
+];
+
+/// What may stand behind a name without making it another program, beside numbers.
+const SUFFIXES: &[&str] = &[
+    "static",
+    "dbg",
+    "debug",
+    "distrib",
+    "real",
+    "wrapped",
+    "orig",
+    "bin",
+    "beta",
+    "rc",
+    "alpha",
+    "lts",
+    "tiny",
+    "basic",
+    "nox",
+    "gtk",
+    "x",
+    "i",
+    "amd",
+    "arm",
+    "armhf",
+    "aarch",
+    "riscv",
+    "ppc",
+    "s390x",
+    "linux",
+    "gnu",
+    "gnueabihf",
+    "musl",
+    "el",
+    "le",
+    "v",
 ];
 
 /// How a program is told its text; `None` if it runs none.
 pub(super) fn family_of(program: &str) -> Option<&'static Family> {
-    let name = Path::new(program).file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    let plain = name.trim_end_matches(|c: char| c.is_ascii_digit() || c == '.' || c == '-');
-    FAMILIES.iter().find(|family| family.names.contains(&plain) || family.names.contains(&name.as_str()))
+    let name = file_name(program);
+    FAMILIES.iter().find(|family| family.names.iter().any(|known| is_build_of(known, &name)))
+}
+
+/// Whether a program is known to start nothing that an argument names.
+pub(super) fn starts_nothing(program: &str) -> bool {
+    STARTS_NOTHING.contains(&file_name(program).as_str())
+}
+
+/// Whether some interpreter's name satisfies the test.
+pub(super) fn any_name(is_it: impl Fn(&str) -> bool) -> bool {
+    FAMILIES.iter().flat_map(|family| family.names).any(|name| is_it(name))
+}
+
+fn file_name(program: &str) -> String {
+    Path::new(program).file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+}
+
+/// Whether `name` is `known` with nothing behind it but versions, architectures and kinds of build.
+fn is_build_of(known: &str, name: &str) -> bool {
+    let Some(suffix) = name.strip_prefix(known) else { return false };
+    let is_first_a_number = suffix.is_empty() || suffix.starts_with(|c: char| c.is_ascii_digit() || "-._:@".contains(c));
+    let is_known = |part: &str| {
+        let word = part.trim_end_matches(|c: char| c.is_ascii_digit());
+        word.is_empty() || part.starts_with(|c: char| c.is_ascii_digit()) || SUFFIXES.contains(&word)
+    };
+    is_first_a_number && suffix.split(['-', '.', '_', ':', '@', '+']).all(is_known)
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ pub mod finding;
 pub mod flow;
 mod interpreter;
 mod open_grant;
+mod program_options;
 mod program_text;
 #[cfg(test)]
 mod tests;
