@@ -46,7 +46,7 @@ fn runs_and_the_steps_that_wait() {
     assert_eq!(offered(&env, &["show", ""]), [run.as_str()]);
     assert_eq!(offered(&env, &["resume", &run[..4]]), [run.as_str()]);
     assert_eq!(offered(&env, &["answer", &run, ""]), ["look"]);
-    assert_eq!(offered(&env, &["resume", &run, "--decide", "l"]), ["look=retry", "look=skip", "look=fail"]);
+    assert_eq!(offered(&env, &["resume", &run, "--decide", "l"]), ["look=done", "look=retry", "look=not-done", "look=fail"]);
     assert!(offered(&env, &["show", "zzz"]).is_empty());
 }
 

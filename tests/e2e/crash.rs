@@ -93,7 +93,7 @@ fn killed_after_each_record_the_run_is_resumed_to_the_same_end() {
             // A write that is not idempotent and cannot be observed is never repeated by itself: the operator decides.
             let done = effects(&env);
             let step = if resumed.stderr.contains("`second`") { "second" } else { "first" };
-            let decision = if done.iter().any(|name| name == step) { "skip" } else { "retry" };
+            let decision = if done.iter().any(|name| name == step) { "done" } else { "retry" };
             env.run(&["resume", &run, "--decide", &format!("{step}={decision}")]).status(0);
         } else {
             assert_eq!(resumed.status, 0, "record {stop}\n{}\n{}", resumed.stdout, resumed.stderr);
@@ -239,7 +239,7 @@ fn killed_after_each_record_every_item_is_done_once() {
             let done = effects(&env);
             let unknown = |name: &&str| resumed.stderr.contains(&format!("'each[{name}]=retry'`"));
             let name = ["a", "b", "c"].into_iter().find(unknown).unwrap_or_else(|| panic!("which item?\n{}", resumed.stderr));
-            let decision = if done.iter().any(|found| found == name) { "skip" } else { "retry" };
+            let decision = if done.iter().any(|found| found == name) { "done" } else { "retry" };
             resumed = env.run(&["resume", &run, "--decide", &format!("each[{name}]={decision}")]);
         }
         assert_eq!(resumed.status, 0, "record {stop}\n{}\n{}", resumed.stdout, resumed.stderr);

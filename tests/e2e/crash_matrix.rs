@@ -108,16 +108,21 @@ fn resume(env: &TestEnv, id: &str) -> (Finished, Vec<String>) {
 fn resume_until(env: &TestEnv, id: &str, mut kill: Option<(&str, u32)>) -> (Finished, Vec<String>) {
     let mut arguments = vec!["resume".to_owned(), id.to_owned()];
     let mut asked = Vec::new();
+    let undecided = arguments.len();
     loop {
         let given: Vec<_> = arguments.iter().map(String::as_str).collect();
         let resumed = run(env, &given, kill.take());
         let ids = || (1..=12).map(|number| format!("s{number:02}"));
-        let unknown = ids().find(|id| resumed.stderr.contains(&format!("{id}=retry`")));
+        let unknown = ids().find(|id| resumed.stderr.contains(&format!("{id}=not-done`")));
         let Some(unknown) = unknown.filter(|_| resumed.status == 5) else { return (resumed, asked) };
         assert!(!IDEMPOTENT.contains(&unknown.as_str()), "what may run again is not asked about: {}", resumed.stderr);
         assert!(asked.len() < 3, "the same is asked again: {}", resumed.stderr);
         let happened = names(env, "inserted").contains(&unknown) || copies(env).contains(&format!("{unknown}.db"));
-        let decision = if happened { "skip" } else { "retry" };
+        // A run that is being undone does nothing again.
+        let again = if resumed.stderr.contains(&format!("{unknown}=retry`")) { "retry" } else { "not-done" };
+        let decision = if happened { "done" } else { again };
+        // What was answered is not asked about any more.
+        arguments.truncate(undecided);
         arguments.extend(["--decide".to_owned(), format!("{unknown}={decision}")]);
         asked.push(unknown);
     }
@@ -314,7 +319,7 @@ fn an_undo_that_was_cut_off_is_never_made_twice() {
                 let id = first_run(&run(&env, &["runs", "--limit", "1"], None).status(0));
                 finished = run(&env, &["resume", &id], None);
                 if finished.status == 5 {
-                    let decision = if names(&env, "effects").is_empty() { "pay=retry" } else { "pay=skip" };
+                    let decision = if names(&env, "effects").is_empty() { "pay=retry" } else { "pay=done" };
                     finished = run(&env, &["resume", &id, "--decide", decision], None);
                 }
             }

@@ -231,15 +231,16 @@ fn records(emergency: &Emergency, journal: &str) -> i64 {
 fn resume_to_the_end(emergency: &Emergency, journal: &str, told_before: usize) -> runbook_tests::env::Finished {
     let runs = emergency.env.run(&["--journal", journal, "runs"]).status(0).stdout;
     let run = runs.split_whitespace().next().expect("there is a run").to_owned();
-    let mut decisions: Vec<String> = Vec::new();
+    let mut decision: Option<String> = None;
     for _ in 0..4 {
-        let decide: Vec<&str> = decisions.iter().flat_map(|decision| ["--decide", decision.as_str()]).collect();
+        // What was answered is not asked about any more.
+        let decide: Vec<&str> = decision.iter().flat_map(|decision| ["--decide", decision.as_str()]).collect();
         let resumed = emergency.env.run(&[&["--journal", journal, "resume", &run], &decide[..]].concat());
         if resumed.status != 5 {
             return resumed;
         }
         let steps = ["announce-start", "announce-end", "terminate", "vacuum", "backup"];
-        let step = steps.into_iter().find(|step| resumed.stderr.contains(&format!("{step}=retry"))).unwrap_or_else(|| {
+        let step = steps.into_iter().find(|step| resumed.stderr.contains(&format!("{step}=not-done"))).unwrap_or_else(|| {
             panic!("which step is unknown?\n{}\n{}", resumed.stdout, resumed.stderr);
         });
         let told = emergency.messages().len() - told_before;
@@ -248,7 +249,8 @@ fn resume_to_the_end(emergency: &Emergency, journal: &str, told_before: usize) -
             "announce-end" => told >= 2,
             _ => false,
         };
-        decisions.push(format!("{step}={}", if has_happened { "skip" } else { "retry" }));
+        let again = if resumed.stderr.contains(&format!("{step}=retry")) { "retry" } else { "not-done" };
+        decision = Some(format!("{step}={}", if has_happened { "done" } else { again }));
     }
     panic!("the run waits for ever");
 }

@@ -192,7 +192,7 @@ fn resumed(env: &TestEnv, journal: &str, run_id: &str) -> Finished {
         }
         let step = if finished.stderr.contains("`second`") { "second" } else { "first" };
         let is_done = effects(env).iter().any(|effect| *effect == format!("a {step}"));
-        let decision = format!("{step}={}", if is_done { "skip" } else { "retry" });
+        let decision = format!("{step}={}", if is_done { "done" } else { "retry" });
         finished = run(env, journal, &["resume", run_id, "--decide", &decision]);
     }
     finished

@@ -171,7 +171,7 @@ pub struct RetryArgs {
     /// Where to begin: a step, a step of a nested runbook (`restore.load`) or an item (`vacuum[orders]`)
     #[arg(long, value_name = "STEP", value_parser = NonEmptyStringValueParser::new(), add = ArgValueCompleter::new(completion::steps))]
     pub from: String,
-    /// Decide about a step whose outcome is unknown: `STEP=skip` (it took effect) or `STEP=retry` (it did not)
+    /// Decide about a step whose outcome is unknown: `STEP=done` (it happened) or `STEP=retry` (it did not; do it again)
     #[arg(long, value_name = "STEP=DECISION", value_parser = decision, add = ArgValueCompleter::new(completion::decisions))]
     pub decide: Vec<(String, String)>,
     /// Run although the maintenance window is closed; the journal says who did
@@ -373,8 +373,8 @@ pub struct UndoArgs {
     /// Which run.
     #[command(flatten)]
     pub run: RunArgs,
-    /// Decide about a step whose undo may have happened: `STEP=skip` (it is undone), `STEP=retry` (it is not, undo it) or
-    /// `STEP=fail` (leave it as it is)
+    /// Decide about a step whose undo may have happened: `STEP=done` (it is undone), `STEP=retry` (it is not; undo it) or
+    /// `STEP=not-done` (it is not; leave it as it is)
     #[arg(long, value_name = "STEP=DECISION", value_parser = decision, add = ArgValueCompleter::new(completion::decisions))]
     pub decide: Vec<(String, String)>,
     /// Do not ask before undoing
@@ -391,6 +391,10 @@ pub struct CancelArgs {
     /// Which run.
     #[command(flatten)]
     pub run: RunArgs,
+    /// Decide about a step whose outcome is unknown: `STEP=done` (it happened; its undo runs), `STEP=not-done` (it did not) or
+    /// `STEP=fail` (treat it as failed: its undo runs)
+    #[arg(long, value_name = "STEP=DECISION", value_parser = decision, add = ArgValueCompleter::new(completion::decisions))]
+    pub decide: Vec<(String, String)>,
     /// Do not ask before ending a run that nobody executes any more
     #[arg(long, short = 'y')]
     pub yes: bool,
@@ -402,7 +406,8 @@ pub struct ResumeArgs {
     /// Which run.
     #[command(flatten)]
     pub run: RunArgs,
-    /// Decide about a step whose outcome is unknown: `STEP=retry`, `STEP=skip` (it is done) or `STEP=fail`
+    /// Decide about a step whose outcome is unknown: `STEP=done` (it happened), `STEP=retry` (it did not; do it again),
+    /// `STEP=not-done` (it did not; fail without undoing it) or `STEP=fail` (treat it as failed: its undo runs)
     #[arg(long, value_name = "STEP=DECISION", value_parser = decision, add = ArgValueCompleter::new(completion::decisions))]
     pub decide: Vec<(String, String)>,
     /// Continue although the maintenance window is closed; the journal says who did

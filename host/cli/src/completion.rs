@@ -11,7 +11,7 @@ use crate::schemas::{FileKind, find, schema};
 use clap::{ArgMatches, CommandFactory as _, FromArgMatches as _};
 use clap_complete::CompletionCandidate as Candidate;
 use runbook_document::{Diagnostics, Source};
-use runbook_engine::{Journal as _, PauseReason, RunId, StoredRun};
+use runbook_engine::{Decision, Journal as _, PauseReason, RunId, StoredRun};
 use runbook_journal::SqlJournal;
 use std::ffi::OsStr;
 use std::path::PathBuf;
@@ -24,7 +24,7 @@ const RUNS: usize = 50;
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// What can be decided about a step whose outcome is unknown.
-const DECISIONS: [(&str, &str); 3] = [("retry", "it did not happen"), ("skip", "it is done"), ("fail", "it failed")];
+const DECISIONS: [(Decision, &str, &str); 4] = Decision::ALL;
 
 /// Ids of runs, newest first, those that wait or go on before the others.
 pub fn runs(current: &OsStr) -> Vec<Candidate> {
@@ -42,12 +42,12 @@ pub fn steps(current: &OsStr) -> Vec<Candidate> {
     begin_with(typed, steps_of_run().into_iter().map(|(step, why)| (step, why.to_owned())))
 }
 
-/// `STEP=retry` and the other decisions, for the run that was typed.
+/// `STEP=done` and the other decisions, for the run that was typed.
 pub fn decisions(current: &OsStr) -> Vec<Candidate> {
     let Some(typed) = current.to_str() else { return Vec::new() };
     let offered = steps_of_run()
         .into_iter()
-        .flat_map(|(step, _)| DECISIONS.map(|(word, meaning)| (format!("{step}={word}"), meaning.to_owned())));
+        .flat_map(|(step, _)| DECISIONS.map(|(_, word, meaning)| (format!("{step}={word}"), meaning.to_owned())));
     begin_with(typed, offered)
 }
 

@@ -277,7 +277,16 @@ fn run_failure(error: RunError, summary: &Summary) -> Failure {
         RunError::UndoUnclear { steps } => {
             let step = runbook_text::argument(steps.first().map_or("STEP", |step| step.as_str())).into_owned();
             Failure::usage(error)
-                .hint(format!("look, then say so: `--decide {step}=skip` (it is undone) or `--decide {step}=retry` (it is not)"))
+                .hint(format!("look, then say so: `--decide {step}=done` (it is undone), `--decide {step}=retry` (it is not; undo it) or `--decide {step}=not-done` (it is not; leave it)"))
+        }
+        RunError::NothingAsked { step, .. } => {
+            let run = runbook_report::short(&summary.run);
+            let hint = format!("leave out `--decide {step}=…`; `runbook show {run}` says what is asked");
+            Failure::usage(error).hint(hint)
+        }
+        RunError::NotAgain { step } => {
+            let step = runbook_text::argument(step.as_str()).into_owned();
+            Failure::usage(error).hint(format!("if it did not happen, say `--decide {step}=not-done`"))
         }
         RunError::NotAsked { step } => {
             let hint = format!("leave out `--decide {step}=…`");

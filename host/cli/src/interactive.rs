@@ -11,7 +11,7 @@ use crate::ui;
 use runbook_engine::model::{Approval, Manual, SelfApproval, Typed};
 use runbook_engine::{
     ApprovalVerdict, Asked, CancelLevel, Decision, Journal as _, Json, PauseReason, Plan, Recovery, RunEvent, RunId, RunState,
-    StepId, fold,
+    Stage, StepId, fold,
 };
 use runbook_journal::SqlJournal;
 use runbook_report::push_line;
@@ -185,16 +185,17 @@ impl OperatorPrompt<'_> {
         let mut decisions = BTreeMap::new();
         for step in steps {
             ui::note(&format!("\n{}", unknown(state, step)));
-            let question =
-                format!("  is `{step}` done? type `skip` (it is done), `retry` (do it again), `fail`; Enter leaves it open: ");
+            let asked = Decision::ALL.iter().filter(|(decision, ..)| can_be_said(state, *decision));
+            let words: Vec<String> = asked.map(|(_, word, meaning)| format!("`{word}` ({meaning})")).collect();
+            let question = format!("  did `{step}` happen? type {}; Enter leaves it open: ", words.join(", "));
             let decision = loop {
                 let Some(text) = self.line(&question).await else { return Ok(Next::Leave) };
-                match text.as_str() {
-                    "" => return Ok(Next::Leave),
-                    "skip" => break Decision::Skip,
-                    "retry" => break Decision::Retry,
-                    "fail" => break Decision::Fail,
-                    _ => ui::note("  that is none of them; nothing was decided"),
+                if text.is_empty() {
+                    return Ok(Next::Leave);
+                }
+                match Decision::named(&text).filter(|decision| can_be_said(state, *decision)) {
+                    Some(decision) => break decision,
+                    None => ui::note("  that is none of them; nothing was decided"),
                 }
             };
             decisions.insert(step.clone(), decision);
@@ -255,6 +256,11 @@ pub fn shown(step: &StepId, run: RunId, asked: &Asked) -> String {
 /// A value as JSON in one line, in which every character is seen.
 fn whole(value: &Json) -> String {
     runbook_text::json(&value.to_string()).into_owned()
+}
+
+/// Whether an answer has a meaning where the run is: one that is being undone does nothing again.
+fn can_be_said(state: &RunState, decision: Decision) -> bool {
+    decision != Decision::Retry || state.stage != Stage::Undo
 }
 
 /// What is known of a step whose outcome is not.

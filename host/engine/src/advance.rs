@@ -444,7 +444,12 @@ fn undo_stage(view: &View<'_>, moment: &Moment<'_>) -> Vec<Action> {
     if let Some((_, position)) = next {
         return vec![Action::CheckUndo { step: id(position) }];
     }
-    if let Some(step) = frontier.to_undo().map(id) {
+    if let Some(first) = frontier.to_undo().next() {
+        let is_unclear = |position: &usize| undo::is_guess(&view.plan.steps[*position], state);
+        if is_unclear(&first) {
+            return ask_before_undo(view, frontier.to_undo().filter(is_unclear).map(id).collect());
+        }
+        let step = id(first);
         let due = (moment.is_due)(&step) || moment.cleanup == Cleanup::Over;
         return if due { vec![Action::Undo { step }] } else { Vec::new() };
     }
@@ -452,6 +457,14 @@ fn undo_stage(view: &View<'_>, moment: &Moment<'_>) -> Vec<Action> {
         return vec![Action::CheckUndo { step: id(position) }];
     }
     vec![Action::BeginFinally { end: undo::end(state, &run.cause), cause: Some(run.cause.clone()) }]
+}
+
+/// Of steps whose undo would be a guess it is looked whether they happened; of what that leaves open a person is asked, all at once.
+fn ask_before_undo(view: &View<'_>, unclear: Vec<StepId>) -> Vec<Action> {
+    let is_asked = |step: &&StepId| view.state.step(step).question.is_some();
+    let unseen: Vec<Action> =
+        unclear.iter().filter(|step| !is_asked(step)).map(|step| Action::Recover { step: step.clone() }).collect();
+    if unseen.is_empty() { vec![Action::Pause { reason: PauseReason::UnknownOutcome { steps: unclear } }] } else { unseen }
 }
 
 fn finally(view: &View<'_>, moment: &Moment<'_>) -> Vec<Action> {

@@ -210,7 +210,7 @@ impl Frontier {
         }
         put(&mut self.unchecked, position, undo::needs_check(plan, state, step));
         if let Some(place) = self.shape.undo_at[position] {
-            let open = !matches!(phase, StepPhase::Undone | StepPhase::UndoFailed);
+            let open = found.is_undoable() && !matches!(phase, StepPhase::Undone | StepPhase::UndoFailed);
             if open {
                 self.to_undo.insert((place, position))
             } else {
@@ -324,9 +324,9 @@ impl Frontier {
         self.shape.item_of[position]
     }
 
-    /// The next step to undo.
-    pub(crate) fn to_undo(&self) -> Option<usize> {
-        self.to_undo.first().map(|(_, position)| *position)
+    /// The steps to undo, the next one first.
+    pub(crate) fn to_undo(&self) -> impl Iterator<Item = usize> {
+        self.to_undo.iter().map(|(_, position)| *position)
     }
 
     /// Steps of which it must be looked at what they left.

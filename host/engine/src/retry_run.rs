@@ -53,7 +53,7 @@ pub enum RetryError {
         step: StepId,
     },
     /// A run that is tried again does a step or does not.
-    #[error("`{step}=fail` decides nothing here: say `{step}=skip` (it took effect) or `{step}=retry` (it did not)")]
+    #[error("`{step}=fail` decides nothing here: say `{step}=done` (it happened) or `{step}=retry` (it did not)")]
     NoWay {
         /// The step.
         step: StepId,
@@ -153,8 +153,8 @@ impl<'a> Retry<'a> {
 
     fn standing(&self, id: &StepId, step: &PlannedStep, found: &StepState) -> Standing {
         match (doubt(step, found), self.decisions.get(id)) {
-            (Doubt::Some, Some(Decision::Skip)) => Standing::Done(found.output.clone().unwrap_or_default()),
-            (Doubt::Some, Some(Decision::Retry)) => Standing::Open(found.phase.name()),
+            (Doubt::Some, Some(Decision::Done)) => Standing::Done(found.output.clone().unwrap_or_default()),
+            (Doubt::Some, Some(Decision::Retry | Decision::NotDone)) => Standing::Open(found.phase.name()),
             (Doubt::Some, Some(Decision::Fail) | None) => Standing::Doubtful,
             (Doubt::None, _) => match found.phase {
                 StepPhase::Succeeded | StepPhase::Skipped(SkipReason::Assumed | SkipReason::Operator) => {

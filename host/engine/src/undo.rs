@@ -4,7 +4,7 @@ use crate::event::{Cause, RunEnd, Section, Trigger, UndoFinding, UndoPlan, Windo
 use crate::known::Known;
 use crate::model::{OnBreach, OnFailure, UndoCause, VerifyUndo};
 use crate::operate::Operate;
-use crate::plan::{Plan, PlannedStep, PlannedUndo};
+use crate::plan::{Plan, PlannedStep, PlannedUndo, RetrySafety};
 use crate::state::{EffectState, RunState, StepPhase};
 use crate::template::{self, Scope, StepView};
 use runbook_contract::{Kind, Outcome, StepId};
@@ -69,6 +69,12 @@ pub(crate) fn needs_check(plan: &Plan, state: &RunState, step: &PlannedStep) -> 
     let undone = found.phase == StepPhase::Undone && found.undo == UndoPlan::Auto;
     let unclear = found.effect == EffectState::Ambiguous && matches!(found.undo, UndoPlan::Irreversible | UndoPlan::NotNeeded);
     (undone && plan.undo.verify == VerifyUndo::Observe) || unclear
+}
+
+/// Whether to undo a step would be to guess: nobody knows whether it happened, and its undo, another operation, does harm if it did
+/// not. A plugin's own undo works from any state.
+pub(crate) fn is_guess(step: &PlannedStep, state: &RunState) -> bool {
+    step.undo.repeatable() == RetrySafety::No && state.step(&step.id).change.is_effect_unclear()
 }
 
 /// How a run ends after its undo.

@@ -232,7 +232,7 @@ fn finish(run: &Run) -> RunEnd {
             Stopped::Paused { reason: PauseReason::UnknownOutcome { steps } } => {
                 let done = run.world.done();
                 let decide = |step: StepId| {
-                    let decision = if done.contains(&step.to_string()) { Decision::Skip } else { Decision::Retry };
+                    let decision = if done.contains(&step.to_string()) { Decision::Done } else { Decision::Retry };
                     (step, decision)
                 };
                 outcome = run.decide(&steps.into_iter().map(decide).collect()).unwrap();

@@ -153,7 +153,7 @@ fn begin(old: &Run, from: &StepId, done: &BTreeSet<String>) -> Option<RetryOf> {
             Ok(retry) => return Some(retry),
             Err(RetryError::Doubtful { steps }) => {
                 for step in steps {
-                    let decision = if done.contains(step.as_str()) { Decision::Skip } else { Decision::Retry };
+                    let decision = if done.contains(step.as_str()) { Decision::Done } else { Decision::Retry };
                     assert!(decisions.insert(step, decision).is_none(), "it asks twice");
                 }
             }

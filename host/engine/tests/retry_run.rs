@@ -60,7 +60,7 @@ fn broken_at_each_record_nothing_of_the_other_run_is_done_again() {
             let mut outcome = if run.records().is_empty() { run.execute() } else { run.resume() };
             if let Ok(RunOutcome { stopped: Stopped::Paused { reason: PauseReason::UnknownOutcome { steps } }, .. }) = &outcome {
                 // What was cut off had happened, as its plugin sees.
-                let skip: BTreeMap<StepId, Decision> = steps.iter().map(|step| (step.clone(), Decision::Skip)).collect();
+                let skip: BTreeMap<StepId, Decision> = steps.iter().map(|step| (step.clone(), Decision::Done)).collect();
                 outcome = run.decide(&skip);
             }
             let (ended, _) = end(outcome);
@@ -157,10 +157,10 @@ fn what_may_have_happened_is_asked_about_and_not_done_twice() {
         end(run.execute());
         run.world.applied()
     };
-    assert_eq!(applied(Decision::Skip), ["refund[4]"]);
+    assert_eq!(applied(Decision::Done), ["refund[4]"]);
     assert_eq!(applied(Decision::Retry), ["refund[3]", "refund[4]"]);
     assert_eq!(with("refund[3]", Decision::Fail), Err(RetryError::NoWay { step: "refund[3]".into() }));
-    assert_eq!(with("refund[1]", Decision::Skip), Err(RetryError::NotAsked { step: "refund[1]".into() }));
+    assert_eq!(with("refund[1]", Decision::Done), Err(RetryError::NotAsked { step: "refund[1]".into() }));
 }
 
 #[test]

@@ -28,7 +28,7 @@ fn what_cannot_be_observed_is_asked_about() {
         if matches!(&outcome, Ok(RunOutcome { stopped: Stopped::Paused { reason: PauseReason::UnknownOutcome { .. } }, .. })) {
             asked.set(asked.get() + 1);
             let happened = !run.world.applied().is_empty();
-            let decision = if happened { Decision::Skip } else { Decision::Retry };
+            let decision = if happened { Decision::Done } else { Decision::Retry };
             end(run.decide(&BTreeMap::from([("call".into(), decision)])));
         } else {
             end(outcome);
@@ -75,7 +75,7 @@ fn an_undo_that_may_have_happened_is_not_repeated() {
     broken_at_each_record(&whole, anew, |run, breaks_at| {
         let mut outcome = if run.records().is_empty() { run.execute() } else { run.resume() };
         if let Ok(RunOutcome { stopped: Stopped::Paused { reason: PauseReason::UnknownOutcome { steps } }, .. }) = &outcome {
-            let skip: BTreeMap<StepId, Decision> = steps.iter().map(|step| (step.clone(), Decision::Skip)).collect();
+            let skip: BTreeMap<StepId, Decision> = steps.iter().map(|step| (step.clone(), Decision::Done)).collect();
             outcome = run.decide(&skip);
         }
         let (ended, _) = end(outcome);
@@ -103,7 +103,7 @@ fn an_undo_that_does_no_harm_is_tried_until_it_worked() {
     broken_at_each_record(&whole, anew, |run, breaks_at| {
         let mut outcome = if run.records().is_empty() { run.execute() } else { run.resume() };
         if let Ok(RunOutcome { stopped: Stopped::Paused { reason: PauseReason::UnknownOutcome { steps } }, .. }) = &outcome {
-            let skip: BTreeMap<StepId, Decision> = steps.iter().map(|step| (step.clone(), Decision::Skip)).collect();
+            let skip: BTreeMap<StepId, Decision> = steps.iter().map(|step| (step.clone(), Decision::Done)).collect();
             outcome = run.decide(&skip);
         }
         assert_eq!(end(outcome).0, RunEnd::Undone, "record {breaks_at}");

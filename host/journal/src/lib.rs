@@ -23,5 +23,5 @@ mod store;
 pub use error::JournalError;
 pub use lease::{Takeover, TakeoverReason};
 pub use location::{Location, LocationError, ServerUrl};
-pub use measure::bare_commits;
+pub use measure::{bare_commits, lookups};
 pub use store::{Away, DirtyRuns, Pruning, SqlJournal};

@@ -2,6 +2,7 @@
 
 use crate::error::JournalError;
 use crate::location::Location;
+use crate::sql;
 use sqlx::Connection;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteSynchronous};
 use std::path::Path;
@@ -26,6 +27,11 @@ pub async fn bare_commits(path: &Path, n: u32, size_bytes: usize) -> Result<Dura
     let elapsed = start.elapsed();
     connection.close().await.map_err(failed)?;
     Ok(elapsed)
+}
+
+/// The statements by which runs are listed, found and read, each with its name, for who asks a database how it answers them.
+pub fn lookups() -> [(&'static str, &'static str); 4] {
+    [("list", sql::LIST_RUNS), ("find", sql::FIND_RUNS), ("header", sql::SELECT_RUN), ("records", sql::SELECT_EVENTS)]
 }
 
 /// The settings of a journal.

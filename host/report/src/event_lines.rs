@@ -373,11 +373,12 @@ fn undo_line(step: &StepId, result: &UndoResult, then: Then, duration_ms: u64) -
 fn recovered(step: &StepId, attempt: u32, decision: &Recovery) -> Line {
     let text = match decision {
         Recovery::Repeat => "may be repeated without harm, and is".to_owned(),
-        Recovery::DidNotHappen => "had no effect, as was observed; it is run now".to_owned(),
-        Recovery::OperatorRetry => "is run again, as the operator decided".to_owned(),
-        Recovery::OperatorSkip => "counts as done, as the operator decided".to_owned(),
-        Recovery::OperatorFail => "counts as failed, as the operator decided".to_owned(),
+        Recovery::DidNotHappen => "had no effect, as was observed".to_owned(),
+        Recovery::OperatorRetry => "did not happen, says the operator, and is to be done again".to_owned(),
+        Recovery::OperatorDone => "happened, says the operator".to_owned(),
+        Recovery::OperatorNotDone => "did not happen, says the operator, and counts as failed".to_owned(),
+        Recovery::OperatorFail => "counts as failed, says the operator, and is undone as if it had happened".to_owned(),
         Recovery::AskOperator { known, .. } => format!("has an unknown outcome: {known}"),
     };
-    line(Tone::Warning, format!("  ! {step}: attempt {attempt} was cut off; it {text}"))
+    line(Tone::Warning, format!("  ! {step}: attempt {attempt} was left without a clear result; it {text}"))
 }

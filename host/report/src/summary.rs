@@ -2,14 +2,15 @@
 
 use crate::timeline::Timeline;
 use jiff::Timestamp;
+use runbook_engine::model::person_of;
 use runbook_engine::{
-    Account, AfterWait, ApprovalVerdict, AttemptResult, CallPurpose, Case, Cause, Change, Effect, EffectState, Fault, Item, Left,
-    LogLine, Look, LookVerdict, Measurement, Outcome, PauseReason, Record, Recovery, RetryOf, RunEnd, RunEvent, RunHeader,
-    RunPhase, Section, SkipReason, StepId, Then, UndoFinding, UndoResult, WindowVerdict, describe_closed,
+    Account, AfterWait, ApprovalVerdict, AttemptResult, CallPurpose, Case, Cause, Change, Decision, Effect, EffectState, Fault,
+    Item, Left, LogLine, Look, LookVerdict, Measurement, Outcome, PauseReason, Record, Recovery, RetryOf, RunEnd, RunEvent,
+    RunHeader, RunPhase, Section, SkipReason, StepId, Then, UndoFinding, UndoResult, WindowVerdict, describe_closed,
 };
 use serde::Serialize;
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// What there is to say about a run.
@@ -55,6 +56,9 @@ pub struct Summary {
     pub tried_again_by: Option<String>,
     /// What the operator does then, with the commands to type.
     pub to_continue: Option<String>,
+    /// Whether its undo has begun.
+    #[serde(skip)]
+    is_undoing: bool,
     /// Who executes it, if it has neither ended nor paused.
     #[serde(skip)]
     pub execution: Execution,
@@ -169,9 +173,29 @@ pub struct StepSummary {
     asked_digest: Option<String>,
     /// What a person answered: fields of the form, and `choice`.
     pub answers: Option<serde_json::Value>,
+    /// Of whom approval is asked, and what was said.
+    #[serde(skip)]
+    asked_of: Option<AskedOf>,
+    /// What was seen or said later of whether it happened, if its result left that open.
+    pub doubt: Option<String>,
     /// How often in a row it was not yet so for the same reason, after the first time.
     #[serde(skip)]
     pub(crate) repeated: u32,
+}
+
+/// Of whom approval is asked, and what came of it.
+#[derive(Debug, Clone)]
+struct AskedOf {
+    quorum: u32,
+    expires_ms: Option<u64>,
+    verdict: Option<Verdict>,
+}
+
+/// What was said about a step that asks for approval.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    Approved,
+    Rejected,
 }
 
 /// Where a step stands.
@@ -249,6 +273,7 @@ impl Summary {
             verdict: "Failed.",
             paused: None,
             pause: None,
+            is_undoing: false,
             tried_again_by: None,
             to_continue: None,
             execution: Execution::Unknown,
@@ -435,8 +460,13 @@ impl Summary {
                 self.ended = None;
                 self.end = None;
                 self.steps.iter_mut().for_each(|step| step.change.fold(&record.event));
+                self.is_undoing |= matches!(record.event, RunEvent::UndoRequested { .. });
             }
-            RunEvent::UndoBegan { cause, .. } | RunEvent::Stopping { cause } => self.set_cause(cause),
+            RunEvent::UndoBegan { cause, .. } => {
+                self.is_undoing = true;
+                self.set_cause(cause);
+            }
+            RunEvent::Stopping { cause } => self.set_cause(cause),
             RunEvent::FinallyBegan { cause, .. } => {
                 if let Some(cause) = cause {
                     self.set_cause(cause);
@@ -483,8 +513,9 @@ impl Summary {
             | RunEvent::NotifyStarted { notify: step, .. }
             | RunEvent::NotifyEnded { notify: step, .. } => {
                 if let Some(step) = self.place(step).map(|place| &mut self.steps[place]) {
-                    step.fold(&record.event);
+                    step.fold(&record.event, record.at);
                 }
+                self.tell_answered(&record.event);
             }
         }
     }
@@ -493,15 +524,26 @@ impl Summary {
     fn next_command(&self, reason: &PauseReason) -> String {
         let run = crate::event_lines::short(&self.run);
         let resume = format!("`runbook resume {run}`");
-        match reason {
+        let Some(reason) = self.still_asked(reason) else { return format!("continue with {resume}") };
+        match &reason {
             PauseReason::UnknownOutcome { steps } => {
                 let step = steps.first().map_or("STEP", StepId::as_str);
                 let decided = |how: &str| format!("--decide {}", runbook_text::argument(&format!("{step}={how}")));
-                let (skip, retry, fail) = (decided("skip"), decided("retry"), decided("fail"));
                 let each = if steps.len() > 1 { "; the others likewise" } else { "" };
-                format!(
-                    "look whether it did, then say so: `runbook resume {run} {skip}` (it did), `{retry}` (it did not) or `{fail}`{each}"
-                )
+                // A run that is being undone does nothing again.
+                let can_be_said = |decision: Decision| decision != Decision::Retry || !self.is_undoing;
+                let answers: Vec<String> = Decision::ALL
+                    .iter()
+                    .filter(|(decision, ..)| can_be_said(*decision))
+                    .enumerate()
+                    .map(|(place, (_, word, meaning))| {
+                        let command = if place == 0 { format!("runbook resume {run} ") } else { String::new() };
+                        format!("`{command}{}` ({meaning})", decided(word))
+                    })
+                    .collect();
+                let (last, first) =
+                    answers.split_last().map_or((String::new(), String::new()), |(last, first)| (last.clone(), first.join(", ")));
+                format!("look whether it happened, then say so: {first} or {last}{each}")
             }
             PauseReason::Approval { steps } => {
                 let step = first_of(steps);
@@ -518,6 +560,39 @@ impl Summary {
             | PauseReason::Interrupted => {
                 format!("continue with {resume}")
             }
+        }
+    }
+
+    /// Somebody has answered while the run waits: whoever looks next must not answer again.
+    fn tell_answered(&mut self, event: &RunEvent) {
+        let is_answer = matches!(event, RunEvent::ApprovalGiven { .. } | RunEvent::ManualAnswered { .. });
+        let Some(reason) = self.pause.clone().filter(|_| is_answer) else { return };
+        let open = self.still_asked(&reason);
+        self.paused = Some(match open {
+            Some(open) => pause_text(&open),
+            None => "it was answered, and waits to be resumed".to_owned(),
+        });
+        self.to_continue = Some(self.next_command(&reason));
+    }
+
+    /// What a run that waits for people still waits for; `None` if they all have answered.
+    fn still_asked(&self, reason: &PauseReason) -> Option<PauseReason> {
+        let open = |steps: &[StepId]| -> Vec<StepId> {
+            let is_open = |step: &&StepId| !self.step(step).is_some_and(StepSummary::is_answered);
+            steps.iter().filter(is_open).cloned().collect()
+        };
+        match reason {
+            PauseReason::Approval { steps } => {
+                Some(open(steps)).filter(|steps| !steps.is_empty()).map(|steps| PauseReason::Approval { steps })
+            }
+            PauseReason::Manual { steps } => {
+                Some(open(steps)).filter(|steps| !steps.is_empty()).map(|steps| PauseReason::Manual { steps })
+            }
+            PauseReason::UnknownOutcome { .. }
+            | PauseReason::Guard { .. }
+            | PauseReason::LeaseLost { .. }
+            | PauseReason::OutsideWindow { .. }
+            | PauseReason::Interrupted => Some(reason.clone()),
         }
     }
 
@@ -538,10 +613,12 @@ impl Summary {
             let decided = |how: &str| format!("--decide {}", runbook_text::argument(&format!("{first}={how}")));
             let each = if account.unclear.len() > 1 { "; the others likewise" } else { "" };
             return format!(
-                "look whether {} undone, then say so: `runbook undo {run} {}` (it is) or `{}` (it is not){each}",
+                "look whether {} undone, then say so: `runbook undo {run} {}` (it is), `{}` (it is not; undo it) or `{}` (it is not; \
+                 leave it){each}",
                 are(&account.unclear),
-                decided("skip"),
-                decided("retry")
+                decided("done"),
+                decided("retry"),
+                decided("not-done")
             );
         }
         let (again, by_hand): (Vec<_>, Vec<_>) = self
@@ -655,6 +732,8 @@ impl StepSummary {
             restored: false,
             approved_by: Vec::new(),
             approval_void: None,
+            asked_of: None,
+            doubt: None,
             asked_digest: None,
             answers: None,
             repeated: 0,
@@ -674,7 +753,7 @@ impl StepSummary {
         self.output = output.clone();
     }
 
-    fn fold(&mut self, event: &RunEvent) {
+    fn fold(&mut self, event: &RunEvent, at: Timestamp) {
         self.change.fold(event);
         match event {
             RunEvent::GuardLooked { look, .. } => self.look(look),
@@ -687,8 +766,9 @@ impl StepSummary {
                 self.state = StepState::Skipped;
                 skip_text(*reason).clone_into(&mut self.summary);
             }
-            RunEvent::ApprovalAsked { proposal, digest, .. } => {
+            RunEvent::ApprovalAsked { proposal, digest, quorum, expires_ms, .. } => {
                 self.void_approval(digest);
+                self.asked_of = Some(AskedOf { quorum: *quorum, expires_ms: *expires_ms, verdict: None });
                 self.state = StepState::WaitingForPerson;
                 self.effects.clone_from(&proposal.effects);
                 self.summary = format!("would: {}", proposal.summary);
@@ -707,13 +787,18 @@ impl StepSummary {
             RunEvent::ManualAnswered { by, values, .. } => {
                 self.approved_by.push(by.clone());
                 self.answers = Some(values.clone());
+                self.summary = format!("done by {by}; it waits to be resumed");
             }
-            RunEvent::ApprovalGiven { by, verdict, .. } => match verdict {
-                ApprovalVerdict::Approved => self.approved_by.push(by.clone()),
-                ApprovalVerdict::Rejected { .. } => {}
-            },
+            RunEvent::ApprovalGiven { by, verdict, .. } => {
+                if *verdict == ApprovalVerdict::Approved {
+                    self.approved_by.push(by.clone());
+                }
+                self.answer(by, verdict, at);
+            }
             RunEvent::AttemptStarted { attempt, proposal, .. } => {
                 self.state = StepState::Running;
+                // Who approved it then is told; that somebody had approved it before is over.
+                self.approval_void = None;
                 self.attempts = *attempt;
                 self.effects = proposal.as_ref().map(|proposal| proposal.effects.clone()).unwrap_or_default();
             }
@@ -795,6 +880,38 @@ impl StepSummary {
         }
     }
 
+    /// Somebody has said whether it may: how many have by now, and until when that is good.
+    fn answer(&mut self, by: &str, verdict: &ApprovalVerdict, at: Timestamp) {
+        let n_people = self.approved_by.iter().map(|by| person_of(by)).collect::<BTreeSet<_>>().len();
+        let Some(asked) = &mut self.asked_of else { return };
+        let quorum = usize::try_from(asked.quorum).unwrap_or(usize::MAX);
+        self.summary = match verdict {
+            ApprovalVerdict::Rejected { reason } => {
+                asked.verdict = Some(Verdict::Rejected);
+                format!("rejected by {by}: {reason}")
+            }
+            ApprovalVerdict::Approved => {
+                if n_people >= quorum {
+                    asked.verdict.get_or_insert(Verdict::Approved);
+                }
+                let end = asked.expires_ms.and_then(|ms| at.checked_add(Duration::from_millis(ms)).ok());
+                let until = end.map(|end| format!(", until {}", end.strftime("%F %T UTC"))).unwrap_or_default();
+                let of = if quorum > 1 { format!(" ({n_people} of {quorum})") } else { String::new() };
+                format!("approved by {}{of}{until}; {}", self.approved_by.join(", "), self.summary_of_plan())
+            }
+        };
+    }
+
+    /// What it would do, without what was said about it.
+    fn summary_of_plan(&self) -> &str {
+        self.summary.rfind("would: ").map_or("", |at| &self.summary[at..])
+    }
+
+    /// Whether nobody is waited for any more: it goes on, one way or the other, when the run is resumed.
+    fn is_answered(&self) -> bool {
+        self.answers.is_some() || self.asked_of.as_ref().is_some_and(|asked| asked.verdict.is_some())
+    }
+
     /// Approval is asked for again: what was said before is void, and that is told.
     fn void_approval(&mut self, digest: &str) {
         let was_same = self.asked_digest.replace(digest.to_owned()).is_some_and(|before| before == digest);
@@ -861,11 +978,30 @@ impl StepSummary {
     }
 
     fn recover(&mut self, decision: &Recovery) {
+        let is_over = !matches!(self.state, StepState::Running | StepState::UnknownOutcome);
+        if is_over {
+            // Only whether it is undone depends on it: what came of it stays as it was told.
+            self.doubt = match decision {
+                Recovery::AskOperator { .. } => Some("it cannot be told whether it happened".to_owned()),
+                Recovery::DidNotHappen => Some("it did not happen, as was observed".to_owned()),
+                Recovery::OperatorRetry | Recovery::OperatorNotDone => {
+                    Some("the operator says that it did not happen".to_owned())
+                }
+                Recovery::OperatorDone => Some("the operator says that it happened".to_owned()),
+                Recovery::OperatorFail => Some("the operator says that it is to be undone as if it had happened".to_owned()),
+                Recovery::Repeat => None,
+            };
+            return;
+        }
         match decision {
             Recovery::Repeat | Recovery::DidNotHappen | Recovery::OperatorRetry => self.state = StepState::Running,
-            Recovery::OperatorSkip => {
+            Recovery::OperatorDone => {
                 self.state = StepState::Skipped;
                 "the operator says that it is done".clone_into(&mut self.summary);
+            }
+            Recovery::OperatorNotDone => {
+                self.state = StepState::Failed;
+                "the operator says that it did not happen".clone_into(&mut self.summary);
             }
             Recovery::OperatorFail => {
                 self.state = StepState::Failed;
@@ -944,6 +1080,15 @@ impl StepSummary {
                 // What a look saw that was not the last one decides nothing.
                 self.outcome = None;
                 self.summary = with_reason("the run ended before it was done", &self.summary);
+            }
+            StepState::WaitingForPerson if self.answers.is_some() => {
+                self.state = StepState::Succeeded;
+                let by = self.approved_by.join(", ");
+                self.summary = format!("done by {by}; the run ended before it went on, and does not undo what a person did");
+            }
+            StepState::WaitingForPerson if !self.approved_by.is_empty() => {
+                self.state = StepState::Skipped;
+                self.summary = format!("approved by {}, and the run ended before it was done", self.approved_by.join(", "));
             }
             StepState::WaitingForPerson => {
                 self.state = StepState::Skipped;

@@ -80,6 +80,7 @@ fn needs_detail(step: &StepSummary) -> bool {
     step.is_for_a_person()
         || step.answers.is_some()
         || step.approval_void.is_some()
+        || step.doubt.is_some()
         || step.fault.is_some()
         || step.cases.iter().any(|case| case.outcome != runbook_engine::Outcome::Pass)
 }
@@ -89,7 +90,7 @@ pub(crate) fn answer_lines(step: &StepSummary) -> Vec<String> {
     let by = step.approved_by.join(", ");
     let fields = step.answers.iter().filter_map(serde_json::Value::as_object).flatten();
     let answers = fields.map(|(name, value)| format!("{name} = {} (answered by {by})", value_text(value)));
-    step.approval_void.clone().into_iter().chain(answers).collect()
+    step.approval_void.clone().into_iter().chain(step.doubt.clone()).chain(answers).collect()
 }
 
 fn step_detail(step: &StepSummary) -> String {

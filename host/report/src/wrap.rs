@@ -98,8 +98,8 @@ mod tests {
     #[test]
     fn a_command_is_never_broken() {
         let wrapped =
-            wrap_to_width("next: look whether it did, then say so: `runbook resume 01a1 --decide s01=skip` (it did)", 60);
-        assert!(wrapped.contains("`runbook resume 01a1 --decide s01=skip`"), "{wrapped}");
+            wrap_to_width("next: look whether it did, then say so: `runbook resume 01a1 --decide s01=done` (it did)", 60);
+        assert!(wrapped.contains("`runbook resume 01a1 --decide s01=done`"), "{wrapped}");
         assert!(wrapped.lines().count() == 2, "{wrapped}");
     }
 

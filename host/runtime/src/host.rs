@@ -144,7 +144,7 @@ pub(crate) struct Host {
     deadline: Instant,
     entered: u32,
     open: Option<Open>,
-    provisional: Option<Provisional>,
+    provisional: Vec<Provisional>,
     moved: u64,
     written: u64,
     calls: Vec<HostCalls>,
@@ -187,7 +187,7 @@ impl Host {
             deadline,
             entered: 0,
             open: None,
-            provisional: None,
+            provisional: Vec::new(),
             moved: 0,
             written: 0,
             calls: Vec::new(),
@@ -297,8 +297,15 @@ impl Host {
     pub(crate) fn provisional(&mut self, slot: &str, verb: Verb, count: usize) -> Commit {
         let commit = Commit::default();
         let count = u32::try_from(count).unwrap_or(u32::MAX);
-        self.provisional = Some(Provisional { slot: slot.to_owned(), verb, count, commit: commit.clone() });
+        self.provisional.push(Provisional { slot: slot.to_owned(), verb, count, commit: commit.clone() });
         commit
+    }
+
+    /// The verbs that may have changed something so far.
+    #[cfg(test)]
+    pub(crate) fn acted(&self) -> Vec<Verb> {
+        let changed = |calls: &&HostCalls| calls.allowed > calls.without_effect && calls.verb.effect() == Effect::Change;
+        self.calls.iter().filter(changed).map(|calls| calls.verb).collect()
     }
 
     /// Counts what the plugin itself writes into files, and says when it is too much.
@@ -356,11 +363,12 @@ impl Host {
 
     /// Tells the audit that a host function has come back.
     fn leave(&mut self) {
-        if let Some(Provisional { slot, verb, count, commit }) = self.provisional.take()
-            && commit.close()
-            && let Some(calls) = self.calls.iter_mut().find(|calls| calls.verb == verb && calls.slot == slot)
-        {
-            calls.without_effect += count;
+        for Provisional { slot, verb, count, commit } in std::mem::take(&mut self.provisional) {
+            if commit.close()
+                && let Some(calls) = self.calls.iter_mut().find(|calls| calls.verb == verb && calls.slot == slot)
+            {
+                calls.without_effect += count;
+            }
         }
         let bytes = std::mem::take(&mut self.moved);
         let Some(open) = self.open.take() else { return };

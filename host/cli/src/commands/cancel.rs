@@ -1,6 +1,6 @@
 //! `runbook cancel`
 
-use super::resume::{self, CancelBefore, Way, load};
+use super::resume::{self, CancelBefore, Way, decisions, load};
 use crate::args::CancelArgs;
 use crate::context::Context;
 use crate::execution::{self, Executor};
@@ -14,6 +14,7 @@ use std::time::Duration;
 /// Cancels a run: whoever executes it is asked to end it in order; if nobody does, it is ended from here. Either way what was done is
 /// undone as the runbook says.
 pub fn run(context: &Context, args: &CancelArgs) -> Result<ExitStatus, Failure> {
+    let decisions = decisions(&args.decide)?;
     let (run, executor) = execution::block_on(async {
         let journal = execution::open_journal(context).await?;
         let (run, stored) = load(&journal, &args.run.run).await?;
@@ -24,6 +25,9 @@ pub fn run(context: &Context, args: &CancelArgs) -> Result<ExitStatus, Failure> 
         Ok((run, execution::executor(context, &journal, run).await?))
     })?;
     match &executor {
+        Executor::Somebody { .. } if !decisions.is_empty() => {
+            Err(Failure::usage("nothing is asked while somebody executes the run").hint("leave out `--decide`"))
+        }
         Executor::Somebody { holder, left } => ask(context, run, holder, *left),
         Executor::StandsStill(_) | Executor::Nobody => {
             let who = match &executor {
@@ -41,7 +45,7 @@ pub fn run(context: &Context, args: &CancelArgs) -> Result<ExitStatus, Failure> 
             if !ui::confirm(context, &question, ui::Agreed::by_flag(args.yes))? {
                 return Err(Failure::usage("not cancelled, as you answered"));
             }
-            let way = Way { signals: CancelBefore::Pulled, ..Way::new(Changes::Refuse) };
+            let way = Way { decisions, signals: CancelBefore::Pulled, ..Way::new(Changes::Refuse) };
             // It ended as was asked for here, by nobody's Ctrl-C.
             resume::resume_run(context, &args.run, &way)
                 .map(|status| if status == ExitStatus::Interrupted { ExitStatus::Success } else { status })

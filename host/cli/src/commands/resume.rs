@@ -143,17 +143,13 @@ fn kept(sources: &[(String, String)], wanted: &str) -> std::io::Result<std::sync
 
 /// What `--decide` says.
 pub fn decisions(typed: &[(String, String)]) -> Result<BTreeMap<StepId, Decision>, Failure> {
-    let decision = |text: &str| match text {
-        "retry" => Some(Decision::Retry),
-        "skip" => Some(Decision::Skip),
-        "fail" => Some(Decision::Fail),
-        _ => None,
-    };
     typed
         .iter()
         .map(|(step, text)| {
-            let decided = decision(text).ok_or_else(|| {
-                Failure::usage(format!("`{text}` is not a decision")).hint("write STEP=retry, STEP=skip or STEP=fail")
+            let decided = Decision::named(text).ok_or_else(|| {
+                let words: Vec<String> =
+                    Decision::ALL.iter().map(|(_, word, meaning)| format!("`{step}={word}` ({meaning})")).collect();
+                Failure::usage(format!("`{text}` is not a decision")).hint(format!("write {}", words.join(", ")))
             });
             Ok((StepId::new(step.as_str()), decided?))
         })

@@ -76,12 +76,12 @@ fn retry(
             }
             RetryError::Doubtful { steps } => {
                 let step = steps.first().map_or("STEP", StepId::as_str);
-                let (skip, retry) = (decided(step, "skip"), decided(step, "retry"));
-                format!("look whether it did, then say so: `{skip}` (it did) or `{retry}` (it did not)")
+                let (done, retry) = (decided(step, "done"), decided(step, "retry"));
+                format!("look whether it did, then say so: `{done}` (it happened) or `{retry}` (it did not; do it again)")
             }
             RetryError::NotAsked { step } => format!("leave out `{}`", decided(step.as_str(), "…")),
             RetryError::NoWay { step } => {
-                format!("`{}` or `{}`", decided(step.as_str(), "skip"), decided(step.as_str(), "retry"))
+                format!("`{}` or `{}`", decided(step.as_str(), "done"), decided(step.as_str(), "retry"))
             }
             RetryError::Other { .. } => "begin anew with `runbook exec`".to_owned(),
         };

@@ -119,6 +119,10 @@ pub enum RunEvent {
         input: Json,
         /// What the plugin says it will do and what is there before.
         proposal: Proposal,
+        /// How many people must approve.
+        quorum: u32,
+        /// How long an approval is good, in milliseconds.
+        expires_ms: Option<u64>,
     },
     /// Somebody has said whether it may.
     ApprovalGiven {

@@ -260,11 +260,13 @@ pub enum Recovery {
     Repeat,
     /// What is observed equals what was there before: it did not happen, so run it again.
     DidNotHappen,
-    /// The operator says: run it again.
+    /// The operator says: it did not happen; run it again.
     OperatorRetry,
-    /// The operator says: it is done.
-    OperatorSkip,
-    /// The operator says: it failed.
+    /// The operator says: it happened.
+    OperatorDone,
+    /// The operator says: it did not happen; it failed, and there is nothing of it to undo.
+    OperatorNotDone,
+    /// The operator says: treat it as failed, and undo it as if it had happened.
     OperatorFail,
     /// Nobody can tell; the run pauses for a decision.
     AskOperator {

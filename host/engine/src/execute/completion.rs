@@ -11,7 +11,7 @@ use crate::journal::Journal;
 use crate::operate::{LEASE_LOST, Operate};
 use crate::plan::{PlannedPoll, PlannedStep, RetrySafety};
 use crate::retry::Reach;
-use crate::state::is_ambiguous;
+use crate::state::{StepPhase, is_ambiguous};
 use crate::template::{self, Scope};
 use runbook_contract::{
     CallReturn, Completion, ErrorClass, Fault, FaultEffect, Json, Kind, LogLine, Outcome, Proposal, Report, Response, StepId,
@@ -43,6 +43,28 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
             Purpose::ObserveAfterUndo => self.on_check_completed(&step, answer).await,
             Purpose::Look => self.on_look_completed(&step, answer).await,
             Purpose::Notify { on } => self.record(RunEvent::NotifyEnded { notify: step, on, fault: answer.err() }).await,
+        }
+    }
+
+    /// A call has ended because all is stopped at once. What is certain is written down: that it did not happen, so that it is made
+    /// again when the run goes on, or what came of it.
+    pub(super) async fn settle_stopped(&mut self, completed: CallCompleted) -> Result<(), RunError> {
+        let step = completed.step.clone();
+        let acts = matches!(completed.purpose, Purpose::Attempt | Purpose::Undo);
+        match (&completed.purpose, &completed.answer) {
+            (Purpose::Attempt, Err(fault)) if did_not_happen(fault) => {
+                let attempt = self.state().step(&step).attempts;
+                self.record(RunEvent::Recovered { step, attempt, decision: Recovery::DidNotHappen }).await
+            }
+            (Purpose::Undo, Err(fault)) if did_not_happen(fault) => {
+                let attempt = self.state().step(&step).undo_attempts;
+                let duration_ms = u64::try_from(completed.duration.as_millis()).unwrap_or(u64::MAX);
+                let (result, then) = (UndoResult::Failed { fault: fault.clone() }, Then::Retry { delay_ms: 0 });
+                self.record(RunEvent::UndoEnded { step, attempt, result, then, duration_ms }).await
+            }
+            (_, Err(fault)) if is_ambiguous(fault.class) => Ok(()),
+            (_, Ok(_) | Err(_)) if acts => self.on_completed(completed).await,
+            (_, Ok(_) | Err(_)) => Ok(()),
         }
     }
 
@@ -166,7 +188,11 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
 
     async fn on_recovery_completed(&mut self, id: &StepId, answer: Result<CallReturn, Fault>) -> Result<(), RunError> {
         let found = self.state().step(id);
-        let before = found.proposal.as_ref().map_or(Json::Null, |proposal| proposal.before.clone());
+        let of_this_attempt = || found.proposal.as_ref().map(|proposal| proposal.before.clone());
+        // Of a step that is over it is asked whether any of its attempts happened.
+        let of_the_first = || found.before.clone();
+        let is_open = found.phase == StepPhase::Running;
+        let before = if is_open { of_this_attempt() } else { of_the_first() }.unwrap_or(Json::Null);
         let attempt = found.attempts;
         let decision = match observation(answer) {
             Ok(_) if shows_nothing(&before) => Recovery::AskOperator { known: NOTHING_TO_SEE.to_owned(), before, now: None },
@@ -231,6 +257,11 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
         };
         self.record(RunEvent::UndoChecked { step: id.clone(), finding }).await
     }
+}
+
+/// Whether a call was stopped before anything of it was made final.
+fn did_not_happen(fault: &Fault) -> bool {
+    fault.class == ErrorClass::Cancelled && fault.effect == FaultEffect::None
 }
 
 /// What must not happen twice and may have happened is in doubt, whatever kept its answer away.

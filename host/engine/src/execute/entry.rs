@@ -11,7 +11,7 @@ use crate::frontier::Frontier;
 use crate::journal::{Holder, Journal, RunHeader};
 use crate::operate::Operate;
 use crate::plan::Plan;
-use crate::state::{Account, EffectState, IllegalEvent, RunState, Stage, StepPhase, fold};
+use crate::state::{Account, EffectState, IllegalEvent, RunState, Stage, StepPhase, StepState, fold};
 use futures_util::stream::FuturesUnordered;
 use runbook_contract::{ErrorClass, Fault, RunId, StepId};
 use std::collections::{BTreeMap, BTreeSet};
@@ -103,6 +103,20 @@ pub enum RunError {
         /// The steps.
         steps: Vec<StepId>,
     },
+    /// Something was decided about a step that nothing is asked about.
+    #[error("nothing is asked about `{step}`{}", asked_instead(asked))]
+    NothingAsked {
+        /// The step.
+        step: StepId,
+        /// The steps that something is asked about.
+        asked: Vec<StepId>,
+    },
+    /// A step was to be done again by a run that only undoes.
+    #[error("`{step}=retry` cannot be done: the run is being undone, and does nothing again")]
+    NotAgain {
+        /// The step.
+        step: StepId,
+    },
     /// Something was decided about the undo of a step of which it is known what came of it.
     #[error("nothing is to be decided about the undo of `{step}`: it is known what came of it")]
     NotAsked {
@@ -115,6 +129,30 @@ pub enum RunError {
         /// The run.
         run: RunId,
     },
+}
+
+/// Whether each decision is about a step that is asked about, or whose attempt was cut off so that it will be.
+fn check_decisions(state: &RunState, decisions: &BTreeMap<StepId, Decision>) -> Result<(), RunError> {
+    let is_asked = |step: &StepState| step.question.is_some() || step.phase == StepPhase::Running;
+    for (step, decision) in decisions {
+        if !state.steps.get(step).is_some_and(is_asked) {
+            let asked = state.steps.iter().filter(|(_, step)| is_asked(step)).map(|(id, _)| id.clone()).collect();
+            return Err(RunError::NothingAsked { step: step.clone(), asked });
+        }
+        if *decision == Decision::Retry && state.stage == Stage::Undo {
+            return Err(RunError::NotAgain { step: step.clone() });
+        }
+    }
+    Ok(())
+}
+
+fn asked_instead(asked: &[StepId]) -> String {
+    let names: Vec<_> = asked.iter().map(|step| format!("`{step}`")).collect();
+    if names.is_empty() {
+        ": the run asks about no step".to_owned()
+    } else {
+        format!("; what is asked about: {}", names.join(", "))
+    }
 }
 
 fn are_undone(steps: &[StepId]) -> String {
@@ -235,7 +273,7 @@ pub enum UndoText {
 }
 
 /// Undoes a run that has ended, from its journal. `decisions` says of undos that may have happened whether they did
-/// ([`Decision::Skip`]), did not ([`Decision::Retry`]), or are left as they are ([`Decision::Fail`]).
+/// ([`Decision::Done`]), did not ([`Decision::Retry`]), or are left as they are ([`Decision::NotDone`], [`Decision::Fail`]).
 ///
 /// # Errors
 /// Every [`RunError`] but [`RunError::AlreadyEnded`].
@@ -365,6 +403,7 @@ impl<'a, O: Operate, J: Journal, C: Clock> Runner<'a, O, J, C> {
         if let (Stage::Ended, Some(end)) = (state.stage, state.end) {
             return Err(RunError::AlreadyEnded { run: self.options.run, end });
         }
+        check_decisions(state, decisions)?;
         let needs_locks = matches!(state.stage, Stage::Steps | Stage::Verify | Stage::Undo);
         let locks = if needs_locks { Some(self.retake_locks().await?) } else { None };
         self.decisions.clone_from(decisions);
@@ -420,8 +459,8 @@ impl<'a, O: Operate, J: Journal, C: Clock> Runner<'a, O, J, C> {
     async fn decide_undo(&mut self, step: &StepId, decision: Decision) -> Result<(), RunError> {
         let result = match decision {
             Decision::Retry => return Ok(()),
-            Decision::Skip => UndoResult::Done { summary: "the operator says that it is undone".to_owned() },
-            Decision::Fail => {
+            Decision::Done => UndoResult::Done { summary: "the operator says that it is undone".to_owned() },
+            Decision::NotDone | Decision::Fail => {
                 let message = "the operator says that it is left as it is";
                 UndoResult::Failed { fault: Fault::new(ErrorClass::Conflict, "engine.operator", message) }
             }

@@ -288,8 +288,17 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
         self.pending.values().all(|pending_call| pending_call.looks() == Looks::AgainAndAgain)
     }
 
-    /// Drops every call under way. Attempts that had started have an unknown outcome, which `resume` clears up.
+    /// Stops every call under way. What is known of it by then is written down; the other attempts that had started have an unknown
+    /// outcome, which `resume` clears up.
     async fn stop_now(&mut self, reason: PauseReason) -> Result<Stopped, RunError> {
+        if reason == PauseReason::Interrupted {
+            self.pending.values().for_each(PendingCall::abort);
+            // A call that was stopped is over within a moment, whatever it does.
+            while let Some(completed) = self.futures.next().await {
+                self.pending.remove(&completed.step);
+                self.settle_stopped(completed).await?;
+            }
+        }
         self.futures.clear();
         self.pending.clear();
         let took_ms = Some(self.took_ms());

@@ -21,19 +21,36 @@ use std::time::Duration;
 /// What the operator decided about an attempt with an unknown outcome.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Decision {
-    /// Run it again.
+    /// It happened; go on.
+    Done,
+    /// It did not happen; run it again.
     Retry,
-    /// It is done; go on.
-    Skip,
-    /// It failed; do what the runbook says about a failure.
+    /// It did not happen; it failed, and there is nothing of it to undo.
+    NotDone,
+    /// It failed; do what the runbook says about a failure, and undo it as if it had happened.
     Fail,
 }
 
 impl Decision {
+    /// Every decision, with the word that is typed for it and what it means for a step.
+    pub const ALL: [(Self, &'static str, &'static str); 4] = [
+        (Self::Done, "done", "it happened"),
+        (Self::Retry, "retry", "it did not; do it again"),
+        (Self::NotDone, "not-done", "it did not; fail without undoing it"),
+        (Self::Fail, "fail", "treat it as failed: its undo runs"),
+    ];
+
+    /// The decision that a word stands for. `skip` is what `done` was once called.
+    pub fn named(word: &str) -> Option<Self> {
+        let word = if word == "skip" { "done" } else { word };
+        Self::ALL.iter().find(|(_, name, _)| *name == word).map(|(decision, ..)| *decision)
+    }
+
     pub(super) fn recovery(self) -> Recovery {
         match self {
             Self::Retry => Recovery::OperatorRetry,
-            Self::Skip => Recovery::OperatorSkip,
+            Self::Done => Recovery::OperatorDone,
+            Self::NotDone => Recovery::OperatorNotDone,
             Self::Fail => Recovery::OperatorFail,
         }
     }
@@ -199,7 +216,11 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
     /// Writes down what a step would do, for others to look at.
     pub(super) async fn ask_approval(&mut self, step: &PlannedStep, input: Json, proposal: Proposal) -> Result<(), RunError> {
         let digest = approval_digest(step, &input, &proposal);
-        self.record(RunEvent::ApprovalAsked { step: step.id.clone(), digest, input, proposal }).await
+        let approval = step.approval.as_ref();
+        let quorum = approval.map_or(1, |approval| approval.quorum);
+        let expires = approval.and_then(|approval| approval.expires);
+        let expires_ms = expires.map(|expires| u64::try_from(expires.as_millis()).unwrap_or(u64::MAX));
+        self.record(RunEvent::ApprovalAsked { step: step.id.clone(), digest, input, proposal, quorum, expires_ms }).await
     }
 
     /// A rejection is never tried again.
@@ -355,7 +376,7 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
     /// Applies what the operator decided about attempts whose outcome the run already asked for.
     pub(super) async fn apply_decisions(&mut self) -> Result<(), RunError> {
         let asked: Vec<StepId> =
-            self.state().steps.iter().filter(|(_, step)| step.phase == StepPhase::Unknown).map(|(id, _)| id.clone()).collect();
+            self.state().steps.iter().filter(|(_, step)| step.question.is_some()).map(|(id, _)| id.clone()).collect();
         for step in asked {
             if let Some(decision) = self.decisions.remove(&step) {
                 let attempt = self.state().step(&step).attempts;

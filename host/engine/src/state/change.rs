@@ -14,8 +14,19 @@ pub struct Change {
     before: EffectState,
     /// Whether the attempt that runs now acts.
     acts: bool,
+    /// Whether a person said that it is to be undone as if it had happened.
+    told: Told,
     undo: UndoPlan,
     undone: Undone,
+}
+
+/// Whether a person said what to do about an effect that may not have happened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+enum Told {
+    /// Nobody did.
+    Nothing,
+    /// It is to be undone as if it had happened.
+    Undo,
 }
 
 /// How far the undo of a step is.
@@ -48,7 +59,7 @@ pub enum Left {
 impl Default for Change {
     fn default() -> Self {
         let none = EffectState::None;
-        Self { effect: none, before: none, acts: false, undo: UndoPlan::NotNeeded, undone: Undone::No }
+        Self { effect: none, before: none, acts: false, told: Told::Nothing, undo: UndoPlan::NotNeeded, undone: Undone::No }
     }
 }
 
@@ -73,6 +84,13 @@ impl Change {
         has_undo && self.effect != EffectState::None && !matches!(self.undone, Undone::Done | Undone::Drifted)
     }
 
+    /// Whether nobody can tell whether it happened, and nobody has said what to do about that. What an earlier attempt has surely
+    /// changed is undone either way.
+    pub fn is_effect_unclear(&self) -> bool {
+        let is_open = self.effect == EffectState::Ambiguous && matches!(self.before, EffectState::None | EffectState::Ambiguous);
+        is_open && self.told == Told::Nothing
+    }
+
     /// Whether its undo may have happened and must not happen twice, so that a person has to say.
     pub fn is_undo_unclear(&self) -> bool {
         self.undone == Undone::Unclear
@@ -92,16 +110,16 @@ impl Change {
                 self.acts = proposal.is_some();
                 if self.acts {
                     self.effect = EffectState::Ambiguous;
+                    self.told = Told::Nothing;
                 }
             }
             RunEvent::AttemptEnded { result, .. } => self.end_attempt(result),
-            RunEvent::Recovered { decision: Recovery::DidNotHappen, .. } => self.effect = self.before,
+            RunEvent::Recovered { decision, .. } => self.recover(decision),
             RunEvent::UndoEnded { result, then, .. } => self.end_undo(result, *then),
             RunEvent::UndoChecked { finding, .. } => self.check(finding),
             // What failed is tried again.
             RunEvent::UndoRequested { .. } if matches!(self.undone, Undone::Failed | Undone::Unclear) => self.undone = Undone::No,
-            RunEvent::Recovered { .. }
-            | RunEvent::UndoRequested { .. }
+            RunEvent::UndoRequested { .. }
             | RunEvent::UndoStarted { .. }
             | RunEvent::RunStarted { .. }
             | RunEvent::LockWaiting { .. }
@@ -142,6 +160,23 @@ impl Change {
             AttemptResult::Failed { fault, .. } if is_ambiguous(fault.class) => EffectState::Ambiguous,
             AttemptResult::Failed { .. } => self.before.max(EffectState::Partial),
         };
+        self.acts = false;
+    }
+
+    /// Takes in what was seen or said of an attempt whose outcome is unknown.
+    fn recover(&mut self, decision: &Recovery) {
+        match decision {
+            // Of an attempt that is over, all that was ever done was looked for.
+            Recovery::DidNotHappen => self.effect = if self.acts { self.before } else { EffectState::None },
+            // A person looks at the world, not at one attempt; what another one has surely changed stays changed.
+            Recovery::OperatorRetry | Recovery::OperatorNotDone => {
+                self.effect = if self.before == EffectState::Ambiguous { EffectState::None } else { self.before };
+            }
+            Recovery::OperatorDone => self.effect = EffectState::Done,
+            Recovery::OperatorFail => self.told = Told::Undo,
+            Recovery::Repeat | Recovery::AskOperator { .. } => return,
+        }
+        self.acts = false;
     }
 
     fn end_undo(&mut self, result: &UndoResult, then: Then) {

@@ -5,7 +5,7 @@ use crate::event::{
     ApprovalVerdict, AttemptResult, Record, Recovery, RunEvent, SkipReason, Then, UndoFinding, UndoPlan, UndoResult,
 };
 use jiff::Timestamp;
-use runbook_contract::{Case, ErrorClass, Fault, Json, Measurement, Outcome, Proposal};
+use runbook_contract::{Case, ErrorClass, Fault, FaultEffect, Json, Measurement, Outcome, Proposal};
 use serde::Serialize;
 
 /// The state of a step, as people see it.
@@ -288,8 +288,13 @@ impl StepState {
             }
             RunEvent::Recovered { attempt, decision, .. } => {
                 let open = matches!(self.phase, StepPhase::Running | StepPhase::Unknown);
-                (open && *attempt == self.attempts).then_some(())?;
-                self.recover(decision, record.at);
+                ((open || self.change.is_effect_unclear()) && *attempt == self.attempts).then_some(())?;
+                if open {
+                    self.recover(decision, record.at);
+                } else {
+                    // It is over, and only whether it is undone depends on the answer.
+                    self.question = matches!(decision, Recovery::AskOperator { .. }).then(|| decision.clone());
+                }
             }
             RunEvent::UndoStarted { attempt, .. } => {
                 (self.is_undoable() && self.phase != StepPhase::Undone && *attempt == self.undo_attempts + 1).then_some(())?;
@@ -398,7 +403,13 @@ impl StepState {
         self.cut_off |= self.proposal.is_none();
         match decision {
             Recovery::Repeat | Recovery::OperatorRetry | Recovery::DidNotHappen => self.phase = StepPhase::Waiting,
-            Recovery::OperatorSkip => self.phase = StepPhase::Skipped(SkipReason::Operator),
+            Recovery::OperatorDone => self.phase = StepPhase::Skipped(SkipReason::Operator),
+            Recovery::OperatorNotDone => {
+                let message = "the operator says that it did not happen";
+                self.fault =
+                    Some(Fault { effect: FaultEffect::None, ..Fault::new(ErrorClass::Conflict, "engine.operator", message) });
+                self.phase = StepPhase::Failed(ErrorClass::Conflict);
+            }
             Recovery::OperatorFail => {
                 let message = "the operator says that it failed; whether it took effect is unknown";
                 self.fault = Some(Fault::new(ErrorClass::Unknown, "engine.operator", message));

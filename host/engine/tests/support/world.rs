@@ -12,6 +12,8 @@ pub enum Reply {
     Found(Outcome, Json),
     /// It fails before it has any effect.
     Fails(ErrorClass),
+    /// It fails, and the host knows that nothing of it happened.
+    Refused(ErrorClass),
     /// It has its effect, and nobody hears of it.
     FailsLate(ErrorClass),
     /// A smoke test has made these cases, and the host saw it write.
@@ -132,12 +134,16 @@ impl State {
         if let Some(Reply::Fails(class)) = reply {
             return Err(Fault::new(class, "test.fails", "it failed before it did anything"));
         }
+        if let Some(Reply::Refused(class)) = reply {
+            let fault = Fault::new(class, "test.refused", "nothing of it left");
+            return Err(Fault { effect: FaultEffect::None, ..fault });
+        }
         self.applied.push(step.to_owned());
         self.done.insert(step.to_owned());
         self.inputs.insert(step.to_owned(), input.clone());
         match reply {
             Some(Reply::FailsLate(class)) => Err(Fault::new(class, "test.late", "it took effect and nobody heard of it")),
-            Some(Reply::Fails(_) | Reply::Found(..) | Reply::Cases(_) | Reply::Hangs) | None => {
+            Some(Reply::Fails(_) | Reply::Refused(_) | Reply::Found(..) | Reply::Cases(_) | Reply::Hangs) | None => {
                 Ok(completion("done", json!({ "input": input })))
             }
         }
@@ -203,7 +209,7 @@ impl Operate for World {
                     return Ok(CallReturn { response: answer, logs: Vec::new(), acted });
                 }
                 Some(Reply::Hangs) => unreachable!("only `plan` hangs"),
-                Some(Reply::Fails(class) | Reply::FailsLate(class)) => {
+                Some(Reply::Fails(class) | Reply::Refused(class) | Reply::FailsLate(class)) => {
                     return Err(Fault::new(class, "test.fails", "it could not look"));
                 }
                 None => {

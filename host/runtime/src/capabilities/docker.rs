@@ -8,7 +8,7 @@ use crate::bindings::runbook::docker::types::{
 };
 use crate::bindings::runbook::docker::{control, exec, lifecycle, reader, types};
 use crate::fault::{Fault, FaultClass};
-use crate::host::{Host, HostCall};
+use crate::host::{Commit, Host, HostCall};
 use bollard::Docker;
 use bollard::container::LogOutput;
 use bollard::errors::Error;
@@ -40,8 +40,8 @@ impl types::Host for HostCall<'_> {}
 
 impl reader::Host for HostCall<'_> {
     async fn list(&mut self, slot: String) -> Result<Vec<Container>, Fault> {
-        self.enter(&Operation::Docker { slot: &slot, verb: Verb::DockerList })?;
-        let engine = Engine::connect(self.target(&slot)?).await?;
+        let commit = self.docker(&slot, Verb::DockerList)?;
+        let engine = Engine::connect(self.target(&slot)?, commit).await?;
         let mut found = Vec::new();
         for inspected in engine.all().await? {
             let (name, labels) = facts(&inspected);
@@ -144,6 +144,7 @@ impl Newest {
 impl control::Host for HostCall<'_> {
     async fn start(&mut self, slot: String, name: String) -> Result<(), Fault> {
         let (engine, inspected) = self.container(&slot, Verb::DockerStart, &name).await?;
+        engine.commit.send()?;
         let done = engine.docker.start_container(&id_of(&inspected), None::<StartContainerOptions>).await;
         engine.already(done)
     }
@@ -151,6 +152,7 @@ impl control::Host for HostCall<'_> {
     async fn stop(&mut self, slot: String, name: String, grace_s: u32) -> Result<(), Fault> {
         let (engine, inspected) = self.container(&slot, Verb::DockerStop, &name).await?;
         let options = StopContainerOptionsBuilder::default().t(seconds(grace_s)).build();
+        engine.commit.send()?;
         let done = engine.docker.stop_container(&id_of(&inspected), Some(options)).await;
         engine.already(done)
     }
@@ -158,20 +160,22 @@ impl control::Host for HostCall<'_> {
     async fn restart(&mut self, slot: String, name: String, grace_s: u32) -> Result<(), Fault> {
         let (engine, inspected) = self.container(&slot, Verb::DockerRestart, &name).await?;
         let options = RestartContainerOptionsBuilder::default().t(seconds(grace_s)).build();
-        engine.docker.restart_container(&id_of(&inspected), Some(options)).await.map_err(|error| engine.fault(&error))
+        engine.commit.send()?;
+        engine.docker.restart_container(&id_of(&inspected), Some(options)).await.map_err(|error| engine.refused(&error))
     }
 }
 
 impl lifecycle::Host for HostCall<'_> {
     async fn pull(&mut self, slot: String, image: String) -> Result<String, Fault> {
-        self.enter(&Operation::Docker { slot: &slot, verb: Verb::DockerPull })?;
+        let commit = self.docker(&slot, Verb::DockerPull)?;
         self.enter(&Operation::Image { slot: &slot, verb: Verb::DockerPull, image: &image })?;
         check_image(&image)?;
-        let engine = Engine::connect(self.target(&slot)?).await?;
+        let engine = Engine::connect(self.target(&slot)?, commit).await?;
         // Without a tag the engine would fetch every tag there is.
         let has_digest = image.contains('@');
         let (repository, tag) = if has_digest { (image.as_str(), "") } else { repository_and_tag(&image) };
         let options = CreateImageOptionsBuilder::default().from_image(repository).tag(tag).build();
+        engine.commit.send()?;
         let mut progress = engine.docker.create_image(Some(options), None, None);
         while let Some(step) = progress.next().await {
             step.map_err(|error| engine.fault(&error))?;
@@ -181,19 +185,20 @@ impl lifecycle::Host for HostCall<'_> {
     }
 
     async fn tag(&mut self, slot: String, image: String, target: String) -> Result<(), Fault> {
-        self.enter(&Operation::Docker { slot: &slot, verb: Verb::DockerTag })?;
+        let commit = self.docker(&slot, Verb::DockerTag)?;
         for name in [&image, &target] {
             self.enter(&Operation::Image { slot: &slot, verb: Verb::DockerTag, image: name })?;
             check_image(name)?;
         }
-        let engine = Engine::connect(self.target(&slot)?).await?;
+        let engine = Engine::connect(self.target(&slot)?, commit).await?;
         let (repository, tag) = repository_and_tag(&target);
         let options = TagImageOptionsBuilder::default().repo(repository).tag(tag).build();
-        engine.docker.tag_image(&image, Some(options)).await.map_err(|error| engine.fault(&error))
+        engine.commit.send()?;
+        engine.docker.tag_image(&image, Some(options)).await.map_err(|error| engine.refused(&error))
     }
 
     async fn create(&mut self, slot: String, spec: ContainerSpec) -> Result<String, Fault> {
-        self.enter(&Operation::Docker { slot: &slot, verb: Verb::DockerCreate })?;
+        let commit = self.docker(&slot, Verb::DockerCreate)?;
         self.enter(&Operation::Image { slot: &slot, verb: Verb::DockerCreate, image: &spec.image })?;
         self.enter(&Operation::Container {
             slot: &slot,
@@ -204,7 +209,7 @@ impl lifecycle::Host for HostCall<'_> {
         if !spec.command.is_empty() {
             self.enter(&Operation::Exec { slot: &slot, verb: Verb::DockerCreate, command: &spec.command })?;
         }
-        let engine = Engine::connect(self.target(&slot)?).await?;
+        let engine = Engine::connect(self.target(&slot)?, commit).await?;
         let body = ContainerCreateBody {
             host_config: Some(confined(engine.docker_target())),
             image: Some(spec.image),
@@ -214,18 +219,20 @@ impl lifecycle::Host for HostCall<'_> {
             ..ContainerCreateBody::default()
         };
         let options = CreateContainerOptionsBuilder::default().name(&spec.name).build();
-        engine.docker.create_container(Some(options), body).await.map(|made| made.id).map_err(|error| engine.fault(&error))
+        engine.commit.send()?;
+        engine.docker.create_container(Some(options), body).await.map(|made| made.id).map_err(|error| engine.refused(&error))
     }
 
     async fn remove(&mut self, slot: String, name: String, force: bool) -> Result<(), Fault> {
         let (engine, inspected) = self.container(&slot, Verb::DockerRemove, &name).await?;
         let options = RemoveContainerOptionsBuilder::default().force(force).build();
-        engine.docker.remove_container(&id_of(&inspected), Some(options)).await.map_err(|error| engine.fault(&error))
+        engine.commit.send()?;
+        engine.docker.remove_container(&id_of(&inspected), Some(options)).await.map_err(|error| engine.refused(&error))
     }
 
     async fn prune(&mut self, slot: String) -> Result<Vec<String>, Fault> {
-        self.enter(&Operation::Docker { slot: &slot, verb: Verb::DockerPrune })?;
-        let engine = Engine::connect(self.target(&slot)?).await?;
+        let commit = self.docker(&slot, Verb::DockerPrune)?;
+        let engine = Engine::connect(self.target(&slot)?, commit).await?;
         let mut removed = Vec::new();
         for inspected in engine.all().await? {
             let (name, labels) = facts(&inspected);
@@ -241,6 +248,7 @@ impl lifecycle::Host for HostCall<'_> {
                 container: ContainerFacts { name: &name, labels: &labels },
             })?;
             let options = RemoveContainerOptionsBuilder::default().force(false).build();
+            engine.commit.send()?;
             engine.docker.remove_container(&id_of(&inspected), Some(options)).await.map_err(|error| engine.fault(&error))?;
             removed.push(name);
         }
@@ -255,7 +263,8 @@ impl exec::Host for HostCall<'_> {
         let config =
             ExecConfig { cmd: Some(command), attach_stdout: Some(true), attach_stderr: Some(true), ..ExecConfig::default() };
         let made = engine.docker.create_exec(&id_of(&inspected), config).await.map_err(|error| engine.fault(&error))?;
-        let started = engine.docker.start_exec(&made.id, None).await.map_err(|error| engine.fault(&error))?;
+        engine.commit.send()?;
+        let started = engine.docker.start_exec(&made.id, None).await.map_err(|error| engine.refused(&error))?;
         let mut output = ExecOutput { exit_code: -1, stdout: Vec::new(), stderr: Vec::new(), truncated: false };
         let most = MAX_OUTPUT + self.scrubber().lookahead();
         if let StartExecResults::Attached { output: mut stream, .. } = started {
@@ -280,12 +289,20 @@ impl exec::Host for HostCall<'_> {
 }
 
 impl Host {
+    /// Asks the gate. Nothing has happened until the [`Commit`] is told, before the one request that acts.
+    fn docker(&mut self, slot: &str, verb: Verb) -> Result<Commit, Fault> {
+        self.enter(&Operation::Docker { slot, verb })?;
+        Ok(self.provisional(slot, verb, 1))
+    }
+
     /// Resolves a name, and lets the gate judge what was found.
     async fn container(&mut self, slot: &str, verb: Verb, name: &str) -> Result<(Engine, ContainerInspectResponse), Fault> {
-        if verb != Verb::DockerExec {
-            self.enter(&Operation::Docker { slot, verb })?;
-        }
-        let engine = Engine::connect(self.target(slot)?).await?;
+        let commit = match verb {
+            // The gate was asked about its command already.
+            Verb::DockerExec => self.provisional(slot, verb, 1),
+            _ => self.docker(slot, verb)?,
+        };
+        let engine = Engine::connect(self.target(slot)?, commit).await?;
         let wanted = match (name, engine.docker_target().filter.single()) {
             ("", Some(single)) => single.to_owned(),
             ("", None) => {
@@ -305,11 +322,12 @@ impl Host {
 /// A connection to the engine of a target.
 struct Engine {
     docker: Docker,
+    commit: Commit,
     target: Arc<Target>,
 }
 
 impl Engine {
-    async fn connect(target: Arc<Target>) -> Result<Self, Fault> {
+    async fn connect(target: Arc<Target>, commit: Commit) -> Result<Self, Fault> {
         let socket = docker_of(&target).socket.clone();
         let away = |error: &Error| {
             let message =
@@ -318,11 +336,19 @@ impl Engine {
         };
         let docker = Docker::connect_with_unix(&socket, ANSWER_S, bollard::API_DEFAULT_VERSION).map_err(|error| away(&error))?;
         let docker = docker.negotiate_version().await.map_err(|error| away(&error))?;
-        Ok(Self { docker, target })
+        Ok(Self { docker, commit, target })
     }
 
     fn docker_target(&self) -> &DockerTarget {
         docker_of(&self.target)
+    }
+
+    /// The fault of the one request that acts. What the engine says that it will not do did not happen.
+    fn refused(&self, error: &Error) -> Fault {
+        if matches!(error, Error::DockerResponseServerError { status_code: 400 | 404 | 409, .. }) {
+            self.commit.void();
+        }
+        self.fault(error)
     }
 
     /// Every container, inspected.
@@ -346,7 +372,7 @@ impl Engine {
     fn already(&self, done: Result<(), Error>) -> Result<(), Fault> {
         match done {
             Ok(()) | Err(Error::DockerResponseServerError { status_code: 304, .. }) => Ok(()),
-            Err(error) => Err(self.fault(&error)),
+            Err(error) => Err(self.refused(&error)),
         }
     }
 

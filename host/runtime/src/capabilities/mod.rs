@@ -9,3 +9,5 @@ mod process;
 mod secrets;
 mod sql;
 pub(crate) mod wasi;
+#[cfg(test)]
+mod without_effect;

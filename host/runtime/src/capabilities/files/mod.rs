@@ -9,7 +9,7 @@ use crate::bindings::runbook::files::types::{FileInfo, FileKind};
 use crate::bindings::runbook::files::{reader, types, writer};
 use crate::blocking;
 use crate::fault::{Fault, FaultClass};
-use crate::host::{Host, HostCall};
+use crate::host::{Commit, Host, HostCall};
 use directory::{Directory, Entry, Existing, file_type};
 use runbook_authority::targets::FilesTarget;
 use runbook_authority::{Digest, Operation, Target, TargetKind, Verb};
@@ -18,6 +18,7 @@ use rustix::io::Errno;
 use sha2::{Digest as _, Sha256};
 use std::io::{self, Read, Write as _};
 use std::sync::Arc;
+use stream::{FileWriter, Written};
 
 /// Entries of one directory. A plugin that needs more needs a narrower directory.
 const MAX_ENTRIES: usize = 10_000;
@@ -76,14 +77,14 @@ impl writer::Host for HostCall<'_> {
         slot.run(path, move |slot, path| {
             let mut file = slot.open()?.create_plain(path, Existing::Replace)?;
             file.write_all(&content)?;
-            file.finish().map(|_| ())
+            slot.complete(file).map(|_| ())
         })
         .await
     }
 
     async fn remove(&mut self, slot: String, path: String) -> Result<(), Fault> {
         let slot = self.files(&slot, Verb::FilesRemove, &path)?;
-        slot.run(path, |slot, path| slot.open()?.remove(path)).await
+        slot.run(path, FilesSlot::take_away).await
     }
 }
 
@@ -92,13 +93,16 @@ impl writer::Host for HostCall<'_> {
 pub(crate) struct FilesSlot {
     slot: String,
     target: Arc<Target>,
+    /// Until it is told, nothing in the directory has changed.
+    commit: Commit,
 }
 
 impl Host {
     /// The directory of `slot`, if `verb` may be used on `path` there.
     pub(crate) fn files(&mut self, slot: &str, verb: Verb, path: &str) -> Result<FilesSlot, Fault> {
         self.enter(&Operation::Files { slot, verb, path })?;
-        Ok(FilesSlot { slot: slot.to_owned(), target: self.target(slot)? })
+        let commit = self.provisional(slot, verb, 1);
+        Ok(FilesSlot { slot: slot.to_owned(), target: self.target(slot)?, commit })
     }
 }
 
@@ -120,6 +124,24 @@ impl FilesSlot {
     /// Opens the directory. It blocks.
     pub(crate) fn open(&self) -> io::Result<Directory> {
         Directory::open(self.root())
+    }
+
+    /// Gives a file that was written its name. It blocks.
+    pub(crate) fn complete(&self, writer: FileWriter) -> io::Result<Written> {
+        self.commit.send().map_err(|_| blocking::Stop::error())?;
+        writer.finish()
+    }
+
+    /// Removes a file. It blocks.
+    fn take_away(&self, path: &str) -> io::Result<()> {
+        let directory = self.open()?;
+        self.commit.send().map_err(|_| blocking::Stop::error())?;
+        directory.remove(path).inspect_err(|error| {
+            // What the system refuses is still there; of a disk that fails nobody knows.
+            if classify(error).0 != FaultClass::Unknown {
+                self.commit.void();
+            }
+        })
     }
 
     /// What to tell the guest of an error with `path`. The host's own path of the directory is not its business.

@@ -2,6 +2,7 @@
 
 use super::timed::{Marks, Timed};
 use crate::fault::{Fault, FaultClass};
+use crate::host::Commit;
 use crate::net::{connect::connect, handshake::TlsFailure, tls::encrypt};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Bytes, Incoming};
@@ -158,12 +159,13 @@ impl Drop for Driver {
 }
 
 impl Exchange<'_> {
-    pub(super) async fn run(self, connection: Connection) -> Result<Answered, Failure> {
+    /// `commit` is told before the first byte goes out: until then nobody can have acted on it.
+    pub(super) async fn run(self, connection: Connection, commit: &Commit) -> Result<Answered, Failure> {
         let Connection { stream, peer, dns, connect, tls } = connection;
         let marks = Marks::new();
         let (response, driver) = match stream {
-            Stream::Plain(inner) => self.send(Timed { inner, marks: Arc::clone(&marks) }).await,
-            Stream::Tls(inner) => self.send(Timed { inner, marks: Arc::clone(&marks) }).await,
+            Stream::Plain(inner) => self.send(Timed { inner, commit: commit.clone(), marks: Arc::clone(&marks) }).await,
+            Stream::Tls(inner) => self.send(Timed { inner, commit: commit.clone(), marks: Arc::clone(&marks) }).await,
         }
         .map_err(|error| if marks.sent() { Failure::Broken(error) } else { Failure::Unsent(error) })?;
         let (head, body) = response.into_parts();

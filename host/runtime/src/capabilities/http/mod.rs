@@ -7,7 +7,7 @@ mod timed;
 use crate::bindings::runbook::http::types::{BodySecret, Header, HeaderValue, Response, Timing};
 use crate::bindings::runbook::http::{reader, types, writer};
 use crate::fault::{Fault, FaultClass};
-use crate::host::{Host, HostCall};
+use crate::host::{Commit, Host, HostCall};
 use crate::net::resolve::resolve;
 use exchange::{Answered, Body, BodyEnd, Connection, Exchange, Failure};
 use hyper::Method;
@@ -117,13 +117,14 @@ impl Host {
         let secrets: Vec<_> = request.secrets.iter().map(|secret| (place_of(&secret.place), secret.slot.as_str())).collect();
         let Request { slot, verb, path, .. } = &request;
         self.enter(&Operation::Http { slot, verb: *verb, path, headers: &judged, secrets: &secrets })?;
+        let commit = self.provisional(slot, *verb, 1);
         let target = self.target(slot)?;
         let given = std::mem::take(&mut request.body);
         let sent = given.len();
         let body = self.body(&request.slot, given, &request.secrets).await?;
         let http = http_target(&target)?;
         let timeout = self.remaining(http.timeout);
-        let exchange = self.follow(http, &target, &request, &body);
+        let exchange = self.follow(http, &target, &request, &body, &commit);
         let response = tokio::time::timeout(timeout, exchange).await.unwrap_or_else(|_| {
             let message = format!("{} did not answer within {timeout:?}", target.describe());
             Err(Fault::new(FaultClass::Timeout, "http.timeout", message))
@@ -134,7 +135,14 @@ impl Host {
     }
 
     /// One request and the redirects that the target allows.
-    async fn follow(&mut self, http: &HttpTarget, target: &Target, request: &Request, body: &Secret) -> Result<Response, Fault> {
+    async fn follow(
+        &mut self,
+        http: &HttpTarget,
+        target: &Target,
+        request: &Request,
+        body: &Secret,
+        commit: &Commit,
+    ) -> Result<Response, Fault> {
         let started = Instant::now();
         let base = self.base(http).await?;
         let headers = self.headers(http, request).await?;
@@ -143,7 +151,7 @@ impl Host {
         let mut url = http.url(&base, &request.path).map_err(invalid)?;
         let mut hop = 0;
         loop {
-            let answered = self.exchange(http, target, request, &base, (&url, &headers, body)).await?;
+            let answered = self.exchange(http, target, request, &base, (&url, &headers, body), commit).await?;
             let Some(to) = next_hop(http, request.verb, &url, &answered) else {
                 return Ok(response(answered, http, &self.scrubber(), started.elapsed()));
             };
@@ -162,6 +170,7 @@ impl Host {
         request: &Request,
         base: &Url,
         (url, headers, body): (&Url, &HeaderMap, &Secret),
+        commit: &Commit,
     ) -> Result<Answered, Fault> {
         let failed = |failure: Failure| failure.into_fault(&target.describe(), request.verb.effect());
         let started = Instant::now();
@@ -173,7 +182,7 @@ impl Host {
         let behind = self.scrubber().lookahead() + 1;
         let shown = most_shown(http);
         let exchange = Exchange { method: &request.method, url, headers, body: body.expose(), shown, behind };
-        exchange.run(connection).await.map_err(failed)
+        exchange.run(connection, commit).await.map_err(failed)
     }
 
     /// The addresses that may be connected to. One that may is enough: a name with a public and a private address is reached at

@@ -1,5 +1,6 @@
 //! A stream that notes when its last byte went out and its first byte came in.
 
+use crate::host::Commit;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -53,6 +54,8 @@ impl Marks {
 /// The stream of one exchange.
 pub(super) struct Timed<S> {
     pub(super) inner: S,
+    /// Told before the first byte of the request goes out.
+    pub(super) commit: Commit,
     pub(super) marks: Arc<Marks>,
 }
 
@@ -69,6 +72,9 @@ impl<S: AsyncRead + Unpin> AsyncRead for Timed<S> {
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Timed<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        if self.commit.send().is_err() {
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::Interrupted, "the call is over")));
+        }
         let polled = Pin::new(&mut self.inner).poll_write(cx, bytes);
         if matches!(polled, Poll::Ready(Ok(written)) if written > 0) {
             self.marks.wrote();

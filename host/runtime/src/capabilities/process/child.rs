@@ -7,6 +7,7 @@ use crate::blocking::Stop;
 use crate::capabilities::files::FilesSlot;
 use crate::capabilities::files::directory::Existing;
 use crate::capabilities::files::stream::{Compression, FileWriter, Written};
+use crate::host::Commit;
 use crate::launcher::{Inherited, Launcher};
 use runbook_authority::Digest;
 use runbook_launch::sandbox::Allowance;
@@ -61,6 +62,8 @@ pub(super) struct Child {
     pub(super) read_only: Option<Allowance>,
     pub(super) max_output: u64,
     pub(super) timeout: Duration,
+    /// Told before it is started.
+    pub(super) commit: Commit,
 }
 
 /// What was read of one stream.
@@ -130,7 +133,13 @@ impl Child {
             let pid = Pid::from_child(&child);
             Ok((child, pid))
         };
-        let mut child = group.start(spawn).ok_or(Failure::Stopped)?.map_err(Failure::Start)?;
+        self.commit.send().map_err(|_| Failure::Stopped)?;
+        let not_started = |failure| {
+            self.commit.void();
+            failure
+        };
+        let started = group.start(spawn).ok_or(Failure::Stopped).map_err(not_started)?;
+        let mut child = started.map_err(Failure::Start).map_err(not_started)?;
         drop((image, directory));
         // Whatever happens below, nothing of the group is left behind.
         let _guard = group.guard();
@@ -143,9 +152,9 @@ impl Child {
                 // The end of the program ends this too: writing to its pipe fails then.
                 scope.spawn(move || copy_in(source.as_mut(), OwnedFd::from(stdin), &given_up));
             }
-            let keep = match self.sink {
-                Target::Capture(cap) => cap,
-                Target::File(..) => 0,
+            let (keep, slot) = match self.sink {
+                Target::Capture(cap) => (cap, None),
+                Target::File(slot, _) => (0, Some(slot)),
             };
             let broken_out = &broken;
             let out = scope.spawn(move || {
@@ -168,12 +177,16 @@ impl Child {
             let (stdout, writer) = out.map_err(Failure::Sink)?;
             let ended = ended?;
             if let Some(refusal) = status.read().map_err(Failure::Io)? {
+                self.commit.void();
                 return Err(Failure::Refused(refusal));
             }
             // As a shell says it: 128 and the number of the signal.
             let exit_code = ended.code().or_else(|| ended.signal().map(|signal| 128 + signal)).unwrap_or(-1);
             let file = match writer {
-                Some(writer) if exit_code == 0 => Some(writer.finish().map_err(Failure::Sink)?),
+                Some(writer) if exit_code == 0 => match &slot {
+                    Some(slot) => Some(slot.complete(writer).map_err(Failure::Sink)?),
+                    None => None,
+                },
                 Some(_) | None => None,
             };
             Ok(Ended { exit_code, stdout, stderr, file })

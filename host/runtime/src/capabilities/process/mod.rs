@@ -52,6 +52,7 @@ impl Host {
         stdout: Sink,
     ) -> Result<Output, Fault> {
         self.enter(&Operation::Process { slot, verb, arguments: &arguments })?;
+        let commit = self.provisional(slot, verb, 1);
         let launcher = self.launcher()?;
         let target = self.target(slot)?;
         let process = process_target(&target)?;
@@ -72,6 +73,7 @@ impl Host {
             sink,
             max_output: process.max_output.0.saturating_add(self.scrubber().lookahead() as u64),
             timeout,
+            commit,
         };
         let group = Group::default();
         // Dropped with this future: a call that is cut off takes its program with it.

@@ -24,7 +24,7 @@ pub(in super::super) async fn backup(access: Access, files: FilesSlot, path: Str
         let mut writer =
             files.open().and_then(|directory| directory.create(&path, Existing::Refuse)).map_err(|error| failed(&error))?;
         pour(&mut copy.reopen().map_err(|error| failed(&error))?, &mut writer, stop).map_err(|error| failed(&error))?;
-        let written = writer.finish().map_err(|error| failed(&error))?;
+        let written = files.complete(writer).map_err(|error| failed(&error))?;
         Ok(Artifact { path: path.clone(), size_bytes: written.size, digest: written.digest.to_string() })
     })
     .await

@@ -1,0 +1,178 @@
+//! What a person decides about a step whose outcome is unknown, and what is undone after it.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod support;
+
+use runbook_engine::*;
+use serde_json::Value as Json;
+use std::collections::BTreeMap;
+use support::*;
+
+/// What undoes the step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// Its plugin, from any state.
+    Auto,
+    /// Another operation, which must not happen twice, nor for nothing.
+    Explicit,
+    /// Another operation that does no harm.
+    Idempotent,
+}
+
+const WAYS: [Way; 3] = [Way::Auto, Way::Explicit, Way::Idempotent];
+
+/// One step that acts, and a look that fails: whatever was done is undone.
+fn run(way: Way, world: World) -> Run {
+    let undo = match way {
+        Way::Auto => "\"auto\"",
+        Way::Explicit => "{ uses = \"test:move\" }",
+        Way::Idempotent => "{ uses = \"test:move\", idempotent = true }",
+    };
+    let text =
+        format!("[[step]]\nid = \"pay\"\nuses = \"test:do\"\nundo = {undo}\n[[step]]\nid = \"fail\"\nuses = \"test:look\"\n");
+    Run::new(&text, world.with("fail", [Reply::Fails(ErrorClass::Assertion)]))
+}
+
+/// A world in which nobody can see whether the step happened.
+fn blind() -> World {
+    let world = World::default();
+    world.set_before("pay", Json::Null);
+    world
+}
+
+fn saying(decision: Decision) -> BTreeMap<StepId, Decision> {
+    BTreeMap::from([("pay".into(), decision)])
+}
+
+fn undos(run: &Run) -> usize {
+    let explicit = run.world.applied().iter().filter(|step| *step == "pay/undo").count();
+    explicit + run.world.undone().iter().filter(|step| *step == "pay").count()
+}
+
+fn is_asked(outcome: &Result<RunOutcome, RunError>) -> bool {
+    matches!(outcome.as_ref().unwrap().stopped, Stopped::Paused { reason: PauseReason::UnknownOutcome { .. } })
+}
+
+/// A run that was killed in the attempt, and asks about it.
+fn cut_off(way: Way) -> Run {
+    let run = run(way, blind());
+    *run.journal.breaks_at.lock().unwrap() = Some(3);
+    assert!(run.execute().is_err());
+    *run.journal.breaks_at.lock().unwrap() = None;
+    assert_eq!(run.state().step(&"pay".into()).phase, StepPhase::Running, "{:#?}", run.records());
+    assert!(is_asked(&run.resume()));
+    run
+}
+
+/// What the attempt that follows `retry` does.
+#[derive(Debug, Clone, Copy)]
+enum Next {
+    Succeeds,
+    IsRefused,
+    FailsInPart,
+    IsNotAnswered,
+}
+
+#[test]
+fn what_a_person_decided_is_what_is_undone_whatever_the_next_attempt_does() {
+    for way in WAYS {
+        for (decision, undone) in [(Decision::Done, 1), (Decision::NotDone, 0), (Decision::Fail, 1)] {
+            let run = cut_off(way);
+            let outcome = run.decide(&saying(decision));
+            assert!(!is_asked(&outcome), "{way:?} {decision:?}");
+            assert_eq!(undos(&run), undone, "{way:?} {decision:?}");
+            let effect = run.state().step(&"pay".into()).effect;
+            match decision {
+                Decision::NotDone => assert_eq!(end(outcome).0, RunEnd::FailedClean, "{way:?}"),
+                Decision::Done => assert_eq!(effect, EffectState::Done, "{way:?}"),
+                Decision::Fail | Decision::Retry => assert_eq!(effect, EffectState::Ambiguous, "{way:?}"),
+            }
+        }
+        for next in [Next::Succeeds, Next::IsRefused, Next::FailsInPart, Next::IsNotAnswered] {
+            let run = cut_off(way);
+            let (reply, undone) = match next {
+                Next::Succeeds => (None, 1),
+                Next::IsRefused => (Some(Reply::Refused(ErrorClass::Timeout)), 0),
+                Next::FailsInPart => (Some(Reply::Fails(ErrorClass::Conflict)), 1),
+                Next::IsNotAnswered => (Some(Reply::FailsLate(ErrorClass::Timeout)), usize::from(way != Way::Explicit)),
+            };
+            run.world.tell("pay", reply);
+            let outcome = run.decide(&saying(Decision::Retry));
+            let asks = matches!((next, way), (Next::IsNotAnswered, Way::Explicit));
+            assert_eq!(is_asked(&outcome), asks, "{way:?} {next:?}");
+            assert_eq!(undos(&run), undone, "{way:?} {next:?}: {:?}", run.world.applied());
+            if matches!(next, Next::IsRefused) {
+                assert_eq!(end(outcome).0, RunEnd::FailedClean, "{way:?}: it never happened");
+            }
+        }
+    }
+}
+
+#[test]
+fn an_undo_that_does_harm_is_not_made_on_a_guess() {
+    let asking = || {
+        let run = run(Way::Explicit, blind().with("pay", [Reply::FailsLate(ErrorClass::Unknown)]));
+        assert!(is_asked(&run.execute()));
+        assert_eq!(undos(&run), 0);
+        run
+    };
+    for (decision, undone, ended) in
+        [(Decision::Done, 1, RunEnd::Undone), (Decision::NotDone, 0, RunEnd::FailedClean), (Decision::Fail, 1, RunEnd::Undone)]
+    {
+        let run = asking();
+        assert_eq!(end(run.decide(&saying(decision))).0, ended, "{decision:?}");
+        assert_eq!(undos(&run), undone, "{decision:?}");
+    }
+    let run = asking();
+    let refused = run.decide(&saying(Decision::Retry));
+    assert!(matches!(refused, Err(RunError::NotAgain { .. })), "{refused:?}");
+    // Asked as long as nobody has said.
+    assert!(is_asked(&run.resume()));
+    assert_eq!(undos(&run), 0);
+}
+
+#[test]
+fn what_is_seen_not_to_have_happened_is_not_asked_about_and_not_undone() {
+    let run = run(Way::Explicit, World::default().with("pay", [Reply::Fails(ErrorClass::Unknown)]));
+    assert_eq!(end(run.execute()).0, RunEnd::FailedClean);
+    assert_eq!(undos(&run), 0);
+}
+
+#[test]
+fn a_cancel_answers_no_question() {
+    let mut run = cut_off(Way::Explicit);
+    run.options.cancel.cancel();
+    assert!(is_asked(&run.resume()));
+    assert_eq!(undos(&run), 0);
+    run.options = Options { executor: uuid::Uuid::now_v7(), ..options(run.options.run) };
+    assert_eq!(end(run.decide(&saying(Decision::NotDone))), (RunEnd::Cancelled, Some(Cause::Cancel)));
+    assert_eq!(undos(&run), 0);
+}
+
+#[test]
+fn broken_at_each_record_no_undo_is_a_guess() {
+    let anew = || run(Way::Explicit, blind().with("pay", [Reply::FailsLate(ErrorClass::Unknown)]));
+    let whole = anew();
+    assert!(is_asked(&whole.execute()));
+    broken_at_each_record(&whole, anew, |run, breaks_at| {
+        let outcome = run.resume();
+        assert!(is_asked(&outcome), "record {breaks_at}: {outcome:?}");
+        assert_eq!(undos(run), 0, "record {breaks_at}");
+        let (ended, _) = end(run.decide(&saying(Decision::NotDone)));
+        assert_eq!((ended, undos(run)), (RunEnd::FailedClean, 0), "record {breaks_at}");
+    });
+}
+
+#[test]
+fn a_decision_about_what_is_not_asked_about_is_refused_before_anything_is_done() {
+    let run = cut_off(Way::Explicit);
+    let before = run.records().len();
+    for (step, decision) in [("nosuch", Decision::Retry), ("fail", Decision::Done)] {
+        let decisions = BTreeMap::from([("pay".into(), Decision::NotDone), (step.into(), decision)]);
+        let refused = run.decide(&decisions);
+        let Err(RunError::NothingAsked { step: named, asked }) = refused else { panic!("{step}: {refused:?}") };
+        assert_eq!((named.as_str(), asked), (step, vec![StepId::from("pay")]));
+    }
+    assert_eq!(run.records().len(), before, "something was written");
+    assert!(run.journal.leases.lock().unwrap().is_empty(), "a lease is left");
+}
