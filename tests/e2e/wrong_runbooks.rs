@@ -161,3 +161,92 @@ fn mistakes_of_different_stages_are_all_said_at_once_and_each_once() {
         assert_eq!(found, expected, "{mistakes:?}\n{said}");
     }
 }
+
+/// Every place that names a field of an output, with `FIELD` for it: the good field, then what is never there.
+const DOORS: &[(&str, &str, &str)] = &[
+    ("[[preflight]]\nid = \"q\"\nQUERYexpect = { FIELD = 1 }\n", "row_count", "row_cont"),
+    ("[[step]]\nid = \"q\"\nQUERYexpect = { FIELD = 1 }\n", "row_count", "row_cont"),
+    ("[[verify]]\nid = \"q\"\nQUERYexpect = { FIELD = 1 }\n", "row_count", "row_cont"),
+    ("[[finally]]\nid = \"q\"\nQUERYexpect = { FIELD = 1 }\n", "row_count", "row_cont"),
+    ("[[guard]]\nid = \"q\"\nevery = \"5s\"\nQUERYexpect = { FIELD = 1 }\n", "row_count", "row_cont"),
+    ("[[step]]\nid = \"q\"\nQUERYexpect = { row_count = FIELD }\n", "1", "\"1\""),
+    ("[[step]]\nid = \"q\"\nQUERYexpect = { truncated = FIELD }\n", "false", "\"no\""),
+    ("[[step]]\nid = \"q\"\nQUERYexpect = { rows = FIELD }\n", "[]", "\"none\""),
+    ("[[step]]\nid = \"q\"\nQUERYexpect = { row_count = { FIELD = { crit = \"1\" } } }\n", "crit = \"1\", warn", "last"),
+    ("[[step]]\nid = \"q\"\nQUERYwithin = \"5s\"\nuntil = \"output.FIELD == 1\"\n", "row_count", "row_cont"),
+    ("[[step]]\nid = \"q\"\nQUERYwithin = \"5s\"\nuntil = \"output.row_count == FIELD\"\n", "1", "'1'"),
+    ("[[step]]\nid = \"q\"\nQUERYwithin = \"5s\"\nuntil = \"outcome == FIELD\"\n", "'pass'", "'passed'"),
+    (
+        "[[step]]\nid = \"q\"\nQUERYwithin = \"5s\"\nuntil = \"'fail' != outcome or outcome in ['warn', FIELD]\"\n",
+        "'pass'",
+        "'ok'",
+    ),
+    ("[[step]]\nid = \"q\"\nQUERY[[step]]\nid = \"r\"\nwhen = \"steps.q.outcome == FIELD\"\nQUERY", "'pass'", "'succeeded'"),
+    ("[[step]]\nid = \"q\"\nQUERY[[step]]\nid = \"r\"\nwhen = \"steps.q.output.FIELD == 1\"\nQUERY", "row_count", "row_cont"),
+    ("[[step]]\nid = \"q\"\nQUERY[[step]]\nid = \"r\"\nwhen = \"steps.q.output.row_count == FIELD\"\nQUERY", "1", "'one'"),
+    (
+        "[[step]]\nid = \"s\"\nuses = \"smoke:run\"\nbind.target = \"api\"\nwith.cases = [{ name = \"a\", path = \"/\" }]\nexpect = { FIELD = 1 }\n",
+        "passed",
+        "pass",
+    ),
+    ("[[check]]\nid = \"q\"\nQUERYexpect = { FIELD = 1 }\n", "row_count", "row_cont"),
+];
+
+#[test]
+fn a_field_or_value_that_an_output_never_has_is_found_at_every_door() {
+    let env = home();
+    let head = "format = 1\n[runbook]\nname = \"doors\"\n[targets.api]\nhttp = \"http://127.0.0.1:1\"\n[targets.db]\nsql = \"sqlite:w.db\"\n";
+    let query = "uses = \"sql:query\"\nbind.db = \"db\"\nwith = { statement = \"select 1\" }\n";
+    for (door, good, bad) in DOORS {
+        let guarded = if door.starts_with("[[guard]]") { "[[step]]\nid = \"x\"\nQUERY" } else { "" };
+        let text = |field: &str| format!("{head}{door}{guarded}").replace("QUERY", query).replace("FIELD", field);
+        if !good.contains("crit") {
+            env.file("r.toml", &text(good));
+            let finished = env.run(&["validate", "r.toml"]);
+            assert!(finished.status == 0 && !finished.stderr.contains("E0234"), "{door}: {}", finished.stderr);
+        }
+        env.file("r.toml", &text(bad));
+        let finished = env.run(&["validate", "r.toml"]);
+        assert_eq!((finished.status, codes(&finished.stderr)), (2, vec!["E0234".to_owned()]), "{door}: {}", finished.stderr);
+    }
+}
+
+#[test]
+fn every_mistake_of_an_input_is_said_at_its_key_in_the_words_of_inspect() {
+    let env = home();
+    let head = "format = 1\n[runbook]\nname = \"inputs\"\n[params.name]\ntype = \"string\"\ndefault = \"a\"\n[params.count]\ntype = \"int\"\ndefault = 1\n\
+        [targets.api]\nhttp = \"http://127.0.0.1:1\"\n[targets.db]\nsql = \"sqlite:w.db\"\n[[preflight]]\nid = \"q\"\n";
+    let sql = "uses = \"sql:query\"\nbind.db = \"db\"\n";
+    let http = "uses = \"http:get\"\nbind.target = \"api\"\n";
+    let smoke = "uses = \"smoke:run\"\nbind.target = \"api\"\n";
+    let cases: &[(&str, &str, &[&str])] = &[
+        (
+            sql,
+            "{ statment = \"select 1\", row_count = \"1\" }",
+            &[":18:10]", "did you mean `statement`?", ":18:45]", "`/row_count`: it must be: whole number"],
+        ),
+        (
+            sql,
+            "{ statement = \"select 1\", row_count = \"{{ params.name }}\" }",
+            &["`params.name` is of type string; give it `type = \"int\"`"],
+        ),
+        (sql, "{ statement = \"{{ params.count }}\" }", &["{{ params.count | string }}"]),
+        (sql, "{ row_count = 1 }", &["it needs `statement` (text)"]),
+        (http, "{ status = \"200\", warn = \"3\" }", &["whole number | list of whole number", "duration, such as \"5m\""]),
+        (http, "{ patth = \"/\", stats = 1 }", &["did you mean `path`?", "did you mean `status`?"]),
+        (
+            smoke,
+            "{ cases = [{ name = \"a\", path = \"/\", expct = {} }] }",
+            &["`/cases/0`: there is no key `expct`", "did you mean `expect`?"],
+        ),
+        (smoke, "{ cases = [{}] }", &["`/cases/0`: it needs `name` (text), `path` (text)"]),
+    ];
+    for (uses, with, said) in cases {
+        env.file("r.toml", &format!("{head}{uses}with = {with}\n"));
+        let finished = env.run(&["validate", "r.toml"]).status(2);
+        let shown = finished.stderr.split_whitespace().filter(|word| *word != "│").collect::<Vec<_>>().join(" ");
+        for said in *said {
+            assert!(shown.contains(said), "`{said}` is not said of {with}:\n{}", finished.stderr);
+        }
+    }
+}

@@ -1,9 +1,13 @@
-//! What templates read of outputs, compared with the schemas that the plugins declare for them.
+//! What templates read of outputs and what `expect` names in them, compared with the schemas that the plugins declare for them.
 
 use crate::prepare::Site;
+use crate::schema_words;
+use runbook_authority::manifest::Operation;
+use runbook_contract::Kind;
 use runbook_document::{Diagnostic, suggestion};
-use runbook_engine::{OutputRead, StepId};
+use runbook_engine::{OutputRead, StepId, Wanted};
 use serde_json::Value;
+use std::cell::Cell;
 use std::collections::BTreeMap;
 
 /// What of an output is read that its plugin declares nowhere: it would be missing when it is needed, perhaps for an undo.
@@ -12,51 +16,169 @@ pub fn wrong_reads(reads: &[OutputRead], sites: &BTreeMap<StepId, Site>) -> Vec<
 }
 
 fn wrong_read(read: &OutputRead, site: &Site) -> Option<Diagnostic> {
-    let schema = &site.plugin.manifest().operations.get(&site.operation)?.output;
-    let Reached::Nowhere { at, known } = reach(schema, schema, &read.path, 0) else { return None };
-    let key = &read.path[at];
-    let place = if at == 0 { "output".to_owned() } else { format!("output.{}", read.path[..at].join(".")) };
+    let operation = site.plugin.manifest().operations.get(&site.operation)?;
+    let schema = schema_of(operation);
     let uses = format!("{}:{}", site.plugin.manifest().name, site.operation);
-    let message = format!("the output of `{}` (`{uses}`) has no `{key}` in `{place}`, as its plugin declares it", read.step);
-    let diagnostic = Diagnostic::error("E0234", &read.source, read.span.clone(), message).label("never there");
-    let known: Vec<&str> = known.iter().map(String::as_str).collect();
-    let help = if known.is_empty() { "it is a plain value there".to_owned() } else { suggestion(key, &known) };
-    Some(diagnostic.help(help))
+    let of = format!("the output of `{}` (`{uses}`)", read.step);
+    let error = |message: String| Diagnostic::error("E0234", &read.source, read.span.clone(), message);
+    match Schema::new(&schema).reach(&schema, &read.path, 0) {
+        Reached::Perhaps => None,
+        Reached::At(found) => {
+            let kind = schema_words::kind(found, &schema, schema_words::DEEPEST);
+            let path = read.path.join(".");
+            match &read.wanted {
+                Wanted::Value(value) if Schema::new(&schema).is_never(found, value) => {
+                    let message = format!("`{path}` in {of} is never {value}, as its plugin declares it");
+                    Some(error(message).label("never so").help(format!("it is: {kind}")))
+                }
+                // A measurement may have this name; only what is further inside can be nothing else.
+                Wanted::Number if read.path.len() > 1 && Schema::new(&schema).is_never_number(found) => {
+                    let message = format!("`{path}` in {of} is never a number, as its plugin declares it");
+                    Some(error(message).label("has no range").help(format!("it is: {kind}")))
+                }
+                Wanted::Anything | Wanted::Value(_) | Wanted::Number => None,
+            }
+        }
+        Reached::Nowhere { at, known } => {
+            let key = &read.path[at];
+            let known: Vec<&str> = known.iter().map(String::as_str).collect();
+            let near = runbook_document::nearest(key, known.iter().copied());
+            let place = if at == 0 { "output".to_owned() } else { format!("output.{}", read.path[..at].join(".")) };
+            let message = format!("{of} has no `{key}` in `{place}`, as its plugin declares it");
+            let diagnostic = match (&read.wanted, read.path.as_slice(), near) {
+                // A measurement may have this name, and measurements are not declared.
+                (Wanted::Number, [_], None) => return None,
+                (Wanted::Number, [_], Some(_)) => Diagnostic::warning("E0234", &read.source, read.span.clone(), message),
+                (Wanted::Anything | Wanted::Value(_) | Wanted::Number, _, _) => error(message),
+            };
+            let help = if known.is_empty() { "it is a plain value there".to_owned() } else { suggestion(key, &known) };
+            Some(diagnostic.label("never there").help(help))
+        }
+    }
+}
+
+/// What an output is. That of a smoke test is made of its cases by the host.
+fn schema_of(operation: &Operation) -> Value {
+    match operation.kind {
+        Kind::Probe | Kind::Step => operation.output.clone(),
+        Kind::SmokeTest => serde_json::json!({
+            "type": "object",
+            "properties": { "passed": { "type": "integer" }, "total": { "type": "integer" } },
+        }),
+    }
 }
 
 /// How far a path leads into a schema.
 #[derive(Debug, PartialEq, Eq)]
-enum Reached {
-    /// It may be there.
+enum Reached<'s> {
+    /// It may be there, and may be anything.
     Perhaps,
+    /// It may be there, and is this.
+    At(&'s Value),
     /// The key at this place of the path is never there; what is.
     Nowhere { at: usize, known: Vec<String> },
 }
 
-/// Follows a path. What a schema leaves open may be there; an object that lists its properties has no others, unless it says so.
-fn reach(root: &Value, schema: &Value, path: &[String], at: usize) -> Reached {
-    let (Some(key), Some(object)) = (path.get(at), schema.as_object()) else { return Reached::Perhaps };
-    if let Some(reference) = object.get("$ref").and_then(Value::as_str) {
-        let target = reference.strip_prefix('#').and_then(|pointer| root.pointer(pointer));
-        return target.filter(|target| *target != schema).map_or(Reached::Perhaps, |target| reach(root, target, path, at));
+/// How many parts of a schema are looked at: one whose parts refer to each other would not end.
+const MOST_LOOKS: u32 = 10_000;
+
+/// A schema, followed until it has been looked at often enough. What is then not known may be there, and may be anything.
+struct Schema<'s> {
+    root: &'s Value,
+    looks: Cell<u32>,
+}
+
+impl<'s> Schema<'s> {
+    fn new(root: &'s Value) -> Self {
+        Self { root, looks: Cell::new(0) }
     }
-    let choices = ["anyOf", "oneOf"].iter().filter_map(|word| object.get(*word)?.as_array()).flatten();
-    let mut reached: Vec<Reached> = choices.map(|choice| reach(root, choice, path, at)).collect();
-    if let Some(first) = reached.iter().position(|reached| *reached == Reached::Perhaps) {
-        return reached.swap_remove(first);
+
+    /// The keys of a part of the schema, behind its reference.
+    fn part(&self, mut schema: &'s Value) -> Option<&'s serde_json::Map<String, Value>> {
+        loop {
+            self.looks.set(self.looks.get() + 1);
+            let object = schema.as_object().filter(|_| self.looks.get() < MOST_LOOKS)?;
+            let Some(reference) = object.get("$ref").and_then(Value::as_str) else { return Some(object) };
+            schema = self.root.pointer(reference.strip_prefix('#')?)?;
+        }
     }
-    if object.contains_key("allOf") || object.contains_key("if") {
-        return Reached::Perhaps;
+
+    /// Follows a path. What a schema leaves open may be there; an object that lists its properties has no others, unless it says so.
+    fn reach(&self, schema: &'s Value, path: &[String], at: usize) -> Reached<'s> {
+        let Some(key) = path.get(at) else { return Reached::At(schema) };
+        let Some(object) = self.part(schema) else { return Reached::Perhaps };
+        let mut nowhere = None;
+        let mut found = Vec::new();
+        for choice in choices(object) {
+            match self.reach(choice, path, at) {
+                Reached::Perhaps => return Reached::Perhaps,
+                Reached::At(schema) => found.push(schema),
+                missing @ Reached::Nowhere { .. } => nowhere = Some(missing),
+            }
+        }
+        match found.as_slice() {
+            [] => {}
+            [one] => return Reached::At(one),
+            _ => return Reached::Perhaps,
+        }
+        if object.contains_key("allOf") || object.contains_key("if") {
+            return Reached::Perhaps;
+        }
+        match (object.get("properties").and_then(Value::as_object), key.parse::<usize>()) {
+            (Some(properties), _) => match properties.get(key) {
+                Some(found) => self.reach(found, path, at + 1),
+                None if is_open(object) => Reached::Perhaps,
+                None => Reached::Nowhere { at, known: properties.keys().cloned().collect() },
+            },
+            (None, Ok(_)) if object.contains_key("items") => self.reach(&object["items"], path, at + 1),
+            (None, _) if is_plain(object) => Reached::Nowhere { at, known: Vec::new() },
+            (None, _) => nowhere.unwrap_or(Reached::Perhaps),
+        }
     }
-    match (object.get("properties").and_then(Value::as_object), key.parse::<usize>()) {
-        (Some(properties), _) => match properties.get(key) {
-            Some(found) => reach(root, found, path, at + 1),
-            None if is_open(object) => Reached::Perhaps,
-            None => Reached::Nowhere { at, known: properties.keys().cloned().collect() },
-        },
-        (None, Ok(_)) if object.contains_key("items") => reach(root, &object["items"], path, at + 1),
-        (None, _) if is_plain(object) => Reached::Nowhere { at, known: Vec::new() },
-        (None, _) => reached.pop().unwrap_or(Reached::Perhaps),
+
+    /// Whether no value of this schema equals this one. Whether something is nothing may always be asked.
+    fn is_never(&self, schema: &'s Value, value: &Value) -> bool {
+        let Some(object) = self.part(schema) else { return false };
+        let differs = |other: &Value| match (other.as_f64(), value.as_f64()) {
+            (Some(other), Some(value)) => (other - value).abs() > 0.0,
+            (Some(_), None) | (None, Some(_) | None) => other != value,
+        };
+        let mut choices = choices(object).peekable();
+        if value.is_object() || value.is_null() {
+            return false;
+        }
+        (choices.peek().is_some() && choices.all(|choice| self.is_never(choice, value)))
+            || object.get("enum").and_then(Value::as_array).is_some_and(|values| values.iter().all(differs))
+            || object.get("const").is_some_and(differs)
+            || !may_be(object, value)
+    }
+
+    /// Whether no value of this schema is a number.
+    fn is_never_number(&self, schema: &'s Value) -> bool {
+        let Some(object) = self.part(schema) else { return false };
+        let mut choices = choices(object).peekable();
+        (choices.peek().is_some() && choices.all(|choice| self.is_never_number(choice))) || !may_be(object, &Value::from(1))
+    }
+}
+
+fn choices(object: &serde_json::Map<String, Value>) -> impl Iterator<Item = &Value> {
+    ["anyOf", "oneOf"].into_iter().filter_map(|word| object.get(word)?.as_array()).flatten()
+}
+
+/// Whether the types that a schema names are those of a value. A number is one, whole or not.
+fn may_be(object: &serde_json::Map<String, Value>, value: &Value) -> bool {
+    let is = |name: &Value| match value {
+        Value::Null => name == "null",
+        Value::Bool(_) => name == "boolean",
+        Value::Number(_) => name == "number" || name == "integer",
+        Value::String(_) => name == "string",
+        Value::Array(_) => name == "array",
+        Value::Object(_) => name == "object",
+    };
+    match object.get("type") {
+        Some(Value::Array(names)) => names.iter().any(is),
+        Some(name) => is(name),
+        None => true,
     }
 }
 
@@ -96,8 +218,8 @@ mod tests {
         });
         let at = |path: &str| {
             let path: Vec<String> = path.split('.').map(str::to_owned).collect();
-            match reach(&schema, &schema, &path, 0) {
-                Reached::Perhaps => None,
+            match Schema::new(&schema).reach(&schema, &path, 0) {
+                Reached::Perhaps | Reached::At(_) => None,
                 Reached::Nowhere { at, .. } => Some(at),
             }
         };
@@ -107,5 +229,56 @@ mod tests {
         for (path, place) in [("row", 0), ("rows.0.ids", 2), ("maybe.ids", 1), ("text.length", 1), ("rows.0.id.x", 3)] {
             assert_eq!(at(path), Some(place), "{path}");
         }
+    }
+    #[test]
+    fn a_value_that_no_schema_has_is_never_there_and_what_is_open_may_be_anything() {
+        let schema = json!({
+            "properties": {
+                "state": { "$ref": "#/$defs/state" },
+                "count": { "type": "integer" },
+                "rate": { "type": ["number", "null"] },
+                "maybe": { "anyOf": [{ "$ref": "#/$defs/state" }, { "type": "null" }] },
+                "any": true,
+            },
+            "$defs": { "state": { "oneOf": [{ "const": "up" }, { "enum": ["down", "lost"] }] } }
+        });
+        let never = |key: &str, value: Value| {
+            let path = [key.to_owned()];
+            let Reached::At(found) = Schema::new(&schema).reach(&schema, &path, 0) else { panic!("{key} is there") };
+            Schema::new(&schema).is_never(found, &value)
+        };
+        for (key, value) in [
+            ("state", json!("up")),
+            ("state", json!("lost")),
+            ("count", json!(1)),
+            ("count", json!(1.0)),
+            ("count", Value::Null),
+            ("rate", json!(2)),
+            ("maybe", json!("down")),
+            ("any", json!([1])),
+        ] {
+            assert!(!never(key, value.clone()), "{key} {value}");
+        }
+        for (key, value) in [
+            ("state", json!("upp")),
+            ("state", json!(1)),
+            ("count", json!("1")),
+            ("count", json!(true)),
+            ("rate", json!([])),
+            ("maybe", json!("x")),
+        ] {
+            assert!(never(key, value.clone()), "{key} {value}");
+        }
+    }
+
+    #[test]
+    fn a_schema_whose_parts_refer_to_each_other_ends() {
+        let both = json!([{ "$ref": "#/$defs/a" }, { "$ref": "#/$defs/b" }]);
+        let schema = json!({
+            "$ref": "#/$defs/a",
+            "$defs": { "a": { "anyOf": both.clone() }, "b": { "oneOf": both }, "c": { "$ref": "#/$defs/c" } }
+        });
+        assert_eq!(Schema::new(&schema).reach(&schema, &["x".to_owned()], 0), Reached::Perhaps);
+        assert!(!Schema::new(&schema).is_never(&schema["$defs"]["c"], &json!(1)));
     }
 }

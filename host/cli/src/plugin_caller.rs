@@ -11,7 +11,7 @@ use runbook_contract::{
     Call, CallReturn, Drift, Effect, ErrorClass, Fault, FaultEffect, Json, LogLevel, LogLine, Phase, Proposal, RunId, StepId,
 };
 use runbook_document::{Diagnostic, Located};
-use runbook_engine::{LEASE_LOST, LeaseWatch, Misfit, MisfitKind, Operate, Runbook};
+use runbook_engine::{LEASE_LOST, LeaseWatch, Misfit, Operate, Runbook};
 use runbook_runtime::{
     self as runtime, BoxFuture, CallOutcome, CodeOrigin, Compiler, InTime, Launcher, Limits, Linked, Permit, Runtime,
     RuntimeConfig, SecretFacts, SecretSource, SecretUnavailable, Services, SharedScrubber, Verified,
@@ -69,7 +69,7 @@ impl PluginCaller {
 impl Operate for PluginCaller {
     fn misfits(&self, site: &StepId, input: &Json) -> Vec<Misfit> {
         let Some((plugin, operation)) = self.operations.get(site) else { return Vec::new() };
-        misfits(plugin, operation, input)
+        crate::misfits::misfits(plugin, operation, input)
     }
 
     async fn call(&self, call: Call, leases: LeaseWatch) -> Result<CallReturn, Fault> {
@@ -106,21 +106,6 @@ impl Operate for PluginCaller {
             }
         }
     }
-}
-
-/// What of an input does not fit an operation.
-pub fn misfits(plugin: &Verified, operation: &str, input: &Json) -> Vec<Misfit> {
-    let kind = |keyword: &str| match keyword {
-        "type" | "required" | "additionalProperties" | "unevaluatedProperties" | "falseSchema" => MisfitKind::Structure,
-        "anyOf" | "oneOf" | "not" | "if" | "contains" => MisfitKind::Choice,
-        _ => MisfitKind::Value,
-    };
-    let misfit = |mismatch: runtime::Mismatch| Misfit {
-        pointer: mismatch.place().to_owned(),
-        reason: mismatch.reason().to_owned(),
-        kind: kind(mismatch.keyword()),
-    };
-    plugin.mismatches(operation, input).into_iter().map(misfit).collect()
 }
 
 /// A task that ends when nobody waits for it any more.

@@ -6,14 +6,15 @@ use crate::context::Context;
 use crate::failure::Failure;
 use crate::plugins::{Plugins, file_of, is_file};
 use crate::runbook_file::RunbookFile;
+use crate::schema_words;
 use crate::signatures::TrustFiles;
 use crate::{text_file, waivers};
 use runbook_authority::grant::{self, Refusal, RefusalRule, UseSite as GrantSite};
 use runbook_authority::targets::Folder;
 use runbook_authority::{Binding, Boundary, Effective, Manifest, Targets};
 use runbook_document::{Diagnostic, Diagnostics, FromNode as _, Node, Severity, Source, Value};
-use runbook_engine::model::{Bind, Param, TargetEntry};
-use runbook_engine::{Known, OperationFacts, Runbook, Section, Shared, StepId, UseSite};
+use runbook_engine::model::{Bind, Param, ParamType, TargetEntry};
+use runbook_engine::{Known, Misfit, OperationFacts, Runbook, Section, Shared, StepId, UseSite};
 use runbook_runtime::Verified;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -314,30 +315,76 @@ fn wrong_input(
     folder: &Path,
     plugin: &Verified,
     params: &[Param],
-) -> Option<Diagnostic> {
+) -> Vec<Diagnostic> {
     let input = site.with.map_or_else(|| serde_json::json!({}), runbook_document::Table::to_json);
     let known = Known::of_types(&input, params);
-    let misfits = crate::plugin_caller::misfits(plugin, operation, &known.value);
-    let misfit = known.certain(&misfits)?;
-    let node = site.with.and_then(|with| node_at(with, &misfit.pointer));
-    let span = node.map(|node| node.span.clone()).or_else(|| site.with.map(|with| with.span.clone()));
-    let place = if misfit.pointer.is_empty() { "the top".to_owned() } else { format!("`{}`", misfit.pointer) };
-    let message = format!("the input of `{}` does not fit: at {place}: {}", site.uses.value, misfit.reason);
-    let diagnostic =
-        Diagnostic::error("E0230", site.source, span.unwrap_or_else(|| site.span.clone()), message).label("does not fit");
-    let written = node.and_then(String::from_node).filter(|_| known.sampled.contains(&misfit.pointer));
-    Some(match written.as_deref().and_then(runbook_engine::param_of) {
-        Some(name) => diagnostic.help(format!("a parameter keeps its type; a text of it is `{{{{ params.{name} | string }}}}`")),
-        None if written.is_some() => {
-            diagnostic.help("a template with text around it is a text; alone in its quotes it keeps its type")
+    let misfits = crate::misfits::misfits(plugin, operation, &known.value);
+    let schema = plugin.manifest().operations.get(operation).map(|declared| &declared.input);
+    let as_diagnostic = |misfit: &Misfit| {
+        let node = site.with.and_then(|with| node_at(with, &misfit.pointer));
+        let key = misfit.key.as_ref().and_then(|key| key_at(site.with?, &misfit.pointer, key));
+        let whole = || site.with.map_or_else(|| site.span.clone(), |with| with.span.clone());
+        let span = key.or_else(|| node.map(|node| node.span.clone())).unwrap_or_else(whole);
+        let place = if misfit.pointer.is_empty() { "the top".to_owned() } else { format!("`{}`", misfit.pointer) };
+        let message = format!("the input of `{}` does not fit: at {place}: {}", site.uses.value, misfit.reason);
+        let diagnostic = Diagnostic::error("E0230", site.source, span, message).label("does not fit");
+        let written = node.and_then(String::from_node).filter(|_| known.sampled.contains(&misfit.pointer));
+        let param = written.as_deref().and_then(runbook_engine::param_of);
+        match (&misfit.help, param.and_then(|name| params.iter().find(|param| param.name.name == name))) {
+            (Some(help), _) => diagnostic.help(help.clone()),
+            (None, Some(param)) => {
+                let there = schema.map_or(&serde_json::Value::Null, |schema| schema_words::at(schema, &misfit.pointer));
+                let wanted = schema_words::kind(there, schema.unwrap_or(there), schema_words::DEEPEST);
+                diagnostic.help(advice_for_param(param, &wanted))
+            }
+            (None, None) if written.is_some() => {
+                diagnostic.help("a template with text around it is a text; alone in its quotes it keeps its type")
+            }
+            (None, None) => {
+                // What can be run from here: a file is named relative to the runbook in it, and relative to this folder on the
+                // command line.
+                let place =
+                    if is_file(reference) { file_of(reference, folder).display().to_string() } else { reference.to_owned() };
+                let place = runbook_text::file(&format!("{place}:{operation}")).into_owned();
+                diagnostic.help(format!("see `runbook plugin inspect {place}`"))
+            }
         }
-        None => {
-            // What can be run from here: a file is named relative to the runbook in it, and relative to this folder on the command line.
-            let place = if is_file(reference) { file_of(reference, folder).display().to_string() } else { reference.to_owned() };
-            let place = runbook_text::file(&format!("{place}:{operation}")).into_owned();
-            diagnostic.help(format!("see `runbook plugin inspect {place}`"))
+    };
+    known.certain(&misfits).map(as_diagnostic).collect()
+}
+
+/// What is done about a parameter that stands where another type is wanted.
+fn advice_for_param(param: &Param, wanted: &str) -> String {
+    let name = &param.name.name;
+    let types = [
+        ("text", ParamType::String),
+        (schema_words::DURATION, ParamType::Duration),
+        ("whole number", ParamType::Int),
+        ("number", ParamType::Float),
+        ("true or false", ParamType::Bool),
+        ("list of text", ParamType::List),
+    ];
+    let fitting = types.iter().find(|(word, _)| wanted.split(" | ").any(|one| one == *word)).map(|(_, kind)| kind);
+    match fitting {
+        Some(ParamType::String) => format!("a parameter keeps its type; a text of it is `{{{{ params.{name} | string }}}}`"),
+        Some(kind) => format!("`params.{name}` is of type {}; give it `type = \"{}\"`", param.kind.name(), kind.name()),
+        None => format!("`params.{name}` is of type {}, which does not fit there", param.kind.name()),
+    }
+}
+
+/// Where a key stands in the table at a JSON pointer.
+fn key_at(table: &runbook_document::Table, pointer: &str, key: &str) -> Option<runbook_document::Span> {
+    let inner = if pointer.is_empty() {
+        table
+    } else {
+        match &node_at(table, pointer)?.value {
+            Value::Table(inner) => inner,
+            Value::Array(_) | Value::String(_) | Value::Integer(_) | Value::Float(_) | Value::Boolean(_) | Value::Datetime(_) => {
+                return None;
+            }
         }
-    })
+    };
+    inner.entries.iter().find(|(found, _)| found.name == key).map(|(found, _)| found.span.clone())
 }
 
 /// The value at a JSON pointer, or the last one on the way to it.

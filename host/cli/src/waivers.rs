@@ -55,7 +55,7 @@ impl Waivers {
         let mut reader = Reader::new(source, &table, "the waivers", diagnostics);
         if let Some(format) = reader.required::<u32>("format").filter(|format| format.value != 1) {
             let message = format!("format {} of waivers is not known; this host reads format 1", format.value);
-            reader.error("E0234", format.span, message, "unknown format");
+            reader.error("E0236", format.span, message, "unknown format");
         }
         let found = reader.each("waiver", "waiver", read_one);
         reader.finish();
@@ -104,7 +104,7 @@ impl Entry {
             return Some((self.check.value, self.waiver));
         }
         let message = format!("suite `{}` has no check `{}`", self.suite, self.check.value);
-        let diagnostic = Diagnostic::error("E0234", source, self.check.span.clone(), message).label("unknown");
+        let diagnostic = Diagnostic::error("E0236", source, self.check.span.clone(), message).label("unknown");
         diagnostics.push(diagnostic.help(suggestion(&self.check.value, &known)));
         None
     }
@@ -117,7 +117,7 @@ fn read_one(reader: &mut Reader<'_>) -> Option<Entry> {
     let expires = read_date(reader);
     let (of, check, reason, expires) = (of?, check?, reason?, expires?);
     if reason.value.trim().is_empty() {
-        reader.error("E0234", reason.span, "a waiver without a reason is none", "say why");
+        reader.error("E0236", reason.span, "a waiver without a reason is none", "say why");
         return None;
     }
     Some(Entry { suite: of.value, check, waiver: Waiver { reason: reason.value, expires } })
@@ -127,7 +127,7 @@ fn read_date(reader: &mut Reader<'_>) -> Option<String> {
     let node = reader.required::<Node>("expires")?;
     let date = node.value.date();
     if date.is_none() {
-        reader.error("E0234", node.span, "`expires` must be a date", "such as 2027-01-31, without quotes");
+        reader.error("E0236", node.span, "`expires` must be a date", "such as 2027-01-31, without quotes");
     }
     date.map(str::to_owned)
 }

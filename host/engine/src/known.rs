@@ -20,8 +20,12 @@ pub struct Known {
 pub struct Misfit {
     /// Where, as a JSON pointer.
     pub pointer: String,
+    /// The key there that it is about, if it is not the place itself: one that is not known.
+    pub key: Option<String>,
     /// What is wrong, without the value itself.
     pub reason: String,
+    /// What was probably meant.
+    pub help: Option<String>,
     /// What kind of thing it is.
     pub kind: MisfitKind,
 }
@@ -47,13 +51,13 @@ impl std::fmt::Display for Misfit {
 }
 
 impl Known {
-    /// The first thing that does not fit whatever becomes of the places that are not known.
-    pub fn certain<'m>(&self, misfits: &'m [Misfit]) -> Option<&'m Misfit> {
-        let within = |misfit: &Misfit, places: &[String]| places.iter().any(|place| is_below(&misfit.pointer, place));
-        let touches = |misfit: &Misfit, places: &[String]| {
+    /// What does not fit whatever becomes of the places that are not known.
+    pub fn certain<'m, 'k: 'm>(&'k self, misfits: &'m [Misfit]) -> impl Iterator<Item = &'m Misfit> {
+        let within = move |misfit: &Misfit, places: &[String]| places.iter().any(|place| is_below(&misfit.pointer, place));
+        let touches = move |misfit: &Misfit, places: &[String]| {
             places.iter().any(|place| is_below(&misfit.pointer, place) || is_below(place, &misfit.pointer))
         };
-        misfits.iter().find(|misfit| match misfit.kind {
+        misfits.iter().filter(move |misfit| match misfit.kind {
             MisfitKind::Structure => !within(misfit, &self.unknown),
             MisfitKind::Value | MisfitKind::Choice => !touches(misfit, &self.unknown) && !touches(misfit, &self.sampled),
         })
@@ -143,8 +147,10 @@ mod tests {
     #[test]
     fn only_what_is_wrong_whatever_is_filled_in_is_certain() {
         let known = Known { value: json!({}), unknown: vec!["/a/1".to_owned()], sampled: vec!["/b".to_owned()] };
-        let is_certain =
-            |pointer: &str, kind| known.certain(&[Misfit { pointer: pointer.to_owned(), reason: String::new(), kind }]).is_some();
+        let is_certain = |pointer: &str, kind| {
+            let misfit = Misfit { pointer: pointer.to_owned(), key: None, reason: String::new(), help: None, kind };
+            known.certain(&[misfit]).next().is_some()
+        };
         assert!(!is_certain("/a/1", MisfitKind::Structure) && !is_certain("/a/1/x", MisfitKind::Structure));
         assert!(is_certain("/a/10", MisfitKind::Structure) && is_certain("/a", MisfitKind::Structure));
         assert!(is_certain("/b", MisfitKind::Structure) && !is_certain("/b", MisfitKind::Value));

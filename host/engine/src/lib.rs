@@ -44,7 +44,7 @@ pub use journal::{
 };
 pub use known::{Known, Misfit, MisfitKind, param_of};
 pub use lease_watch::LeaseWatch;
-pub use lint::{OutputRead, output_reads};
+pub use lint::{OutputRead, Wanted, output_reads};
 pub use model::{Runbook, UseSite};
 pub use operate::*;
 pub use params::{Params, resolve_params};

@@ -23,7 +23,8 @@ pub(crate) fn input_before<O: Operate>(operate: &O, step: &PlannedStep, scope: &
     };
     let known = template::render_partly(with, &Scope { steps: &lookup, ..scope.clone() });
     let known = known.map_err(|error| format!("`undo.with`: {error}"))?;
-    match known.certain(&operate.misfits(id, &known.value)) {
+    let misfit = known.certain(&operate.misfits(id, &known.value)).next().cloned();
+    match misfit {
         Some(misfit) => Err(format!("the input of `undo` does not fit: {misfit}")),
         None => Ok(Some(known)),
     }

@@ -53,6 +53,7 @@ fn the_guide_for_authors_shows_the_plugin_of_the_readme() {
     let read = |path: &str| std::fs::read_to_string(sdk().join(path)).expect("the document is there");
     let (readme, guide) = (read("README.md"), read("../../docs/writing-a-plugin.md"));
     assert_eq!(blocks(&guide, "rust")[0], blocks(&readme, "rust")[0]);
+    assert_eq!(blocks(&read("../../README.md"), "rust"), [blocks(&readme, "rust").remove(0)], "the README of the repository");
     let plain = |text: &String| {
         let lines = text.lines().map(|line| line.split('#').next().unwrap_or_default().trim_end().to_owned());
         lines.collect::<Vec<_>>().join("\n")

@@ -34,7 +34,7 @@ pub enum Health {
 /// For each: the word, the sign before it, and what Nagios calls it.
 pub(crate) const HEALTHS: &[(Health, &str, &str, &str)] = &[
     (Health::Healthy, "healthy", "✓", "OK"),
-    (Health::Skipped, "skipped", "-", "OK"),
+    (Health::Skipped, "skipped", "-", "SKIPPED"),
     (Health::Warning, "warning", "!", "WARNING"),
     (Health::Unknown, "unknown", "?", "UNKNOWN"),
     (Health::Critical, "critical", "✗", "CRITICAL"),
@@ -403,6 +403,16 @@ mod tests {
         assert_eq!(checks(vec![result("a", Health::Skipped, "")]).worst(), Health::Unknown);
         let doubtful = checks(vec![result("a", Health::Warning, ""), result("b", Health::Unknown, "")]);
         assert_eq!(doubtful.worst(), Health::Unknown, "no data is worse than a warning");
+    }
+
+    /// A line of Nagios says the state of each check in a word of its own: what was not made is not `OK`.
+    #[test]
+    fn no_two_states_of_a_check_have_one_word() {
+        for (column, words) in [HEALTHS.iter().map(|row| row.1), HEALTHS.iter().map(|row| row.3)].into_iter().enumerate() {
+            let all: Vec<_> = words.collect();
+            let distinct: std::collections::BTreeSet<_> = all.iter().collect();
+            assert_eq!(distinct.len(), HEALTHS.len(), "column {column}: {all:?}");
+        }
     }
 
     #[test]

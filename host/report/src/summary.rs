@@ -1129,7 +1129,7 @@ fn are(steps: &[StepId]) -> String {
 fn skip_text(reason: SkipReason) -> &'static str {
     match reason {
         SkipReason::Condition => "its `when` is false",
-        SkipReason::Dependency => "a step that it needs did not succeed",
+        SkipReason::Dependency => "what it needs did not succeed",
         SkipReason::Operator => "the operator says that it is done",
         SkipReason::Assumed => "done in the run that this one tries again",
         SkipReason::TimeIsUp => "its time was up before it could begin",

@@ -26,6 +26,8 @@ pub struct Mismatch {
     place: String,
     /// The word of the schema that it breaks: `type`, `required`, `pattern`.
     keyword: String,
+    /// The key that is required and not there.
+    missing: Option<String>,
 }
 
 impl Mismatch {
@@ -44,6 +46,11 @@ impl Mismatch {
         &self.keyword
     }
 
+    /// The key that is required at the place, and not there.
+    pub fn missing(&self) -> Option<&str> {
+        self.missing.as_deref()
+    }
+
     /// What is wrong, without the place and without the value.
     pub fn reason(&self) -> &str {
         &self.reason
@@ -54,8 +61,12 @@ impl Mismatch {
         let pointer = if place.is_empty() { "the top".to_owned() } else { format!("`{place}`") };
         let key = place.split('/').nth(1).map(str::to_owned);
         let keyword = error.kind().keyword().to_owned();
+        let missing = match error.kind() {
+            jsonschema::error::ValidationErrorKind::Required { property } => property.as_str().map(str::to_owned),
+            _ => None,
+        };
         // Without the value itself: it may be long, and it may be a secret.
-        Self { pointer, reason: error.masked_with("the value").to_string(), key, place, keyword }
+        Self { pointer, reason: error.masked_with("the value").to_string(), key, place, keyword, missing }
     }
 }
 

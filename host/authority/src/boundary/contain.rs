@@ -6,7 +6,7 @@
 
 use super::{Boundary, Rule};
 use crate::capability::Capability;
-use crate::pattern::TooComplex;
+use crate::pattern::{StatementClass, TooComplex};
 use crate::scope::{AccessScope, Call, CallValue, Dimension, Rest, Values};
 use std::collections::BTreeMap;
 
@@ -125,6 +125,12 @@ impl Search {
         let mut values = BTreeMap::new();
         for (dimension, rest) in &cut.rests {
             values.insert(*dimension, rest.witness()?.unwrap_or_else(|| CallValue::Text(String::new())));
+        }
+        // Of the calls that are left, one that the verb is for: the database lets a query change nothing.
+        let is_query = values.get(&Dimension::Verbs) == Some(&CallValue::Text("query".to_owned()));
+        let select = StatementClass::Select.name();
+        if is_query && cut.rests.get(&Dimension::Statements).is_some_and(|rest| rest.has_left(select)) {
+            values.insert(Dimension::Statements, CallValue::Text(select.to_owned()));
         }
         Ok(Call { capability: self.capability, values })
     }

@@ -101,6 +101,20 @@ fn a_rule_about_files_is_not_about_servers() {
     assert!(witness("sql", &["query"], "sql = \"postgres://a@db/orders\"", rules).is_some());
 }
 
+/// A probe is not said to define tables: what it asks of the database can change nothing.
+#[test]
+fn the_witness_of_a_query_reads_unless_the_rules_let_all_reading_through() {
+    for target in ["sqlite:/a.db", "postgres://a@db/orders", "mysql://a@db/orders"] {
+        let found = witness("sql", &["query"], &format!("sql = \"{target}\""), "").expect("nothing is allowed");
+        assert!(found.contains("query with a `select` statement on "), "{found}");
+    }
+    let found = witness("sql", &["execute"], "sql = \"sqlite:/a.db\"", "").expect("nothing is allowed");
+    assert!(!found.contains("`select`"), "{found}");
+    let rules = "[[allow]]\ncapability = \"sql\"\nverbs = [\"query\"]\nstatements = [\"select\"]\n";
+    let found = witness("sql", &["query"], "sql = \"postgres://a@db/orders\"", rules).expect("other statements are left");
+    assert!(!found.contains("`select`"), "{found}");
+}
+
 #[test]
 fn statements_and_relations_are_limits_of_their_own() {
     let rules = "[[allow]]\ncapability = \"sql\"\nverbs = [\"query\", \"execute\"]\nstatements = [\"select\", \"maintain\"]\nrelations = [\"public.*\"]\n";

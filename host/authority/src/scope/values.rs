@@ -291,6 +291,11 @@ impl<'a> Rest<'a> {
         rest
     }
 
+    /// Whether this text is one of what is left.
+    pub(crate) fn has_left(&self, text: &str) -> bool {
+        self.base.has_text(text) && !self.minus.iter().any(|minus| minus.has_text(text))
+    }
+
     /// One value that is left, as reports write it.
     pub(crate) fn witness(&self) -> Result<Option<CallValue>, TooComplex> {
         match self.base {

@@ -1,6 +1,5 @@
 //! `runbook plugin`: list, inspect and build. None of them runs a plugin.
 
-mod schema;
 mod usage;
 
 use crate::context::Context;

@@ -3,7 +3,7 @@
 mod secret_like;
 mod templates;
 
-pub use templates::{OutputRead, output_reads};
+pub use templates::{OutputRead, Wanted, output_reads};
 
 use crate::event::Section;
 use crate::graph::Graph;

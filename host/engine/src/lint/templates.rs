@@ -4,9 +4,11 @@ use super::{Place, graph_section, with_nearest};
 use crate::event::Section;
 use crate::graph::{Ancestry, Graph};
 use crate::model::{Expectation, Items, Runbook, Step, UndoDeclaration};
-use crate::template::{Form, TemplateError, has_markers, references, required, sole_expression, template_key, unknown_words};
-use runbook_contract::StepId;
-use runbook_document::{Diagnostic, Diagnostics, Node, Source, Span, Table, Value};
+use crate::template::{
+    Form, TemplateError, comparisons, has_markers, references, required, sole_expression, template_key, unknown_words,
+};
+use runbook_contract::{Json, Outcome, StepId};
+use runbook_document::{Diagnostic, Diagnostics, Node, Source, Span, Table, Value, suggestion};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -32,7 +34,7 @@ struct Catalog<'a> {
     outputs: RefCell<Vec<OutputRead>>,
 }
 
-/// A place in the output of a step that a template reads and that must be there.
+/// A place in the output of a step that a template reads, or `expect` names, and that must be there.
 #[derive(Debug, Clone)]
 pub struct OutputRead {
     /// The file in which the template stands.
@@ -43,6 +45,19 @@ pub struct OutputRead {
     pub step: StepId,
     /// The keys from the top of the output on.
     pub path: Vec<String>,
+    /// What is wanted of it.
+    pub wanted: Wanted,
+}
+
+/// What of an output is wanted.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Wanted {
+    /// That it is there.
+    Anything,
+    /// That it can be this value: something else depends on whether it is.
+    Value(Json),
+    /// A number in the output, or a measurement of this name.
+    Number,
 }
 
 /// What the templates of a runbook read of outputs: whoever knows the schemas of the outputs compares.
@@ -101,11 +116,20 @@ struct Names<'a> {
     /// What is done about a step that has not surely run; `ID` is its id.
     earlier: &'static str,
     locals: Vec<&'a str>,
+    /// The step whose own output is called `output`: in its `until`.
+    asker: Option<&'a StepId>,
 }
 
 impl Names<'_> {
     /// Notes what is read of the output of a step. The steps of a nested file know each other by their own ids.
-    fn note_output(&self, path: &[String], place: &Place<'_>) {
+    fn note_output(&self, path: &[String], wanted: Wanted, place: &Place<'_>) {
+        if let (Some(asker), [root, rest @ ..]) = (&self.asker, path)
+            && root == "output"
+            && !rest.is_empty()
+        {
+            let place = &Place { source: place.source, span: narrow_to(place, path) };
+            return self.note(asker, rest, wanted, place);
+        }
         let [root, key, word, rest @ ..] = path else { return };
         if root != "steps" || word != "output" {
             return;
@@ -121,9 +145,15 @@ impl Names<'_> {
         // The output of a step with items has those of its items, by key; an item itself knows its own.
         let rest = if step.for_each.is_some() && !is_itself { rest.get(1..).unwrap_or_default() } else { rest };
         if !rest.is_empty() {
-            let (source, span) = (Arc::clone(place.source), place.span.clone());
-            self.catalog.outputs.borrow_mut().push(OutputRead { source, span, step: step.id.value.clone(), path: rest.to_vec() });
+            let place = &Place { source: place.source, span: narrow_to(place, path) };
+            self.note(&step.id.value, rest, wanted, place);
         }
+    }
+
+    fn note(&self, step: &StepId, path: &[String], wanted: Wanted, place: &Place<'_>) {
+        let source = Arc::clone(place.source);
+        let span = place.span.clone();
+        self.catalog.outputs.borrow_mut().push(OutputRead { source, span, step: step.clone(), path: path.to_vec(), wanted });
     }
 
     fn sees(&self, place: usize) -> bool {
@@ -162,7 +192,7 @@ fn walk(runbook: &Runbook, catalog: &Catalog<'_>, diagnostics: &mut Diagnostics)
 
 fn base<'a>(catalog: &'a Catalog<'a>, reads: Reads) -> Names<'a> {
     let earlier = "add `ID` to `needs`, or move it further up";
-    Names { catalog, reads, itself: false, run: RUN_ALWAYS.to_vec(), earlier, locals: Vec::new() }
+    Names { catalog, reads, itself: false, run: RUN_ALWAYS.to_vec(), earlier, locals: Vec::new(), asker: None }
 }
 
 fn check_step<'a>(step: &'a Step, mut names: Names<'a>, diagnostics: &mut Diagnostics) {
@@ -190,14 +220,23 @@ fn check_step<'a>(step: &'a Step, mut names: Names<'a>, diagnostics: &mut Diagno
     table(step.with.as_ref(), source, &names, diagnostics);
     for expectation in &step.expect {
         match expectation {
-            Expectation::Equals { value, .. } => node(value, source, &names, diagnostics),
+            Expectation::Equals { path, at, value } => {
+                node(value, source, &names, diagnostics);
+                let wanted = if holds_template(value) { Wanted::Anything } else { Wanted::Value(value.to_json()) };
+                names.note(&step.id.value, path, wanted, &Place { source, span: at.clone() });
+            }
+            Expectation::Within { path, at, .. } if !path.is_empty() => {
+                names.note(&step.id.value, path, Wanted::Number, &Place { source, span: at.clone() });
+            }
             Expectation::Within { .. } => {}
         }
     }
     if let Some(poll) = &step.poll {
         names.locals.extend(["outcome", "output"]);
+        names.asker = Some(&step.id.value);
         text(&poll.until.value, Form::Expression, &Place { source, span: poll.until.span.clone() }, &names, diagnostics);
         names.locals.truncate(names.locals.len() - 2);
+        names.asker = None;
     }
     if let Some(UndoDeclaration::Explicit { with, .. }) = &step.undo {
         names.itself = true;
@@ -250,8 +289,15 @@ fn text(text: &str, form: Form, place: &Place<'_>, names: &Names<'_>, diagnostic
         }
         Err(TemplateError::Missing { .. } | TemplateError::AtRunTime { .. }) => return,
     };
-    for path in required(text, form) {
-        names.note_output(&path, place);
+    let required = required(text, form);
+    for path in &required {
+        names.note_output(path, Wanted::Anything, place);
+    }
+    for compared in comparisons(text, form) {
+        diagnostics.extend(judge_outcome(&compared.path, &compared.value, place, names));
+        if required.contains(&compared.path) {
+            names.note_output(&compared.path, Wanted::Value(compared.value), place);
+        }
     }
     for unknown in unknown_words(text, form) {
         let message = format!("a template has no {unknown}");
@@ -328,6 +374,48 @@ fn judge_step(key: &str, names: &Names<'_>, error: impl Fn(String) -> Diagnostic
     };
     let id = catalog.ids[*place];
     (!names.sees(*place)).then(|| error(format!("`{id}` has not surely run before this")).help(names.earlier.replace("ID", id)))
+}
+
+/// A comparison of an outcome with what no outcome is called. Where an output is a number and so on, its schema says.
+fn judge_outcome(path: &[String], value: &Json, place: &Place<'_>, names: &Names<'_>) -> Option<Diagnostic> {
+    let words: Vec<&str> = path.iter().map(String::as_str).collect();
+    let is_outcome = match words.as_slice() {
+        ["outcome"] => names.asker.is_some(),
+        ["steps", _, "outcome"] => true,
+        _ => false,
+    };
+    let known: Vec<&str> = Outcome::ALL.iter().map(|outcome| outcome.name()).collect();
+    if !is_outcome || value.as_str().is_some_and(|value| known.contains(&value)) {
+        return None;
+    }
+    let message = format!("`{}` is never {value}", path.join("."));
+    let diagnostic = Diagnostic::error("E0234", place.source, narrow_to(place, path), message).label("never so");
+    Some(diagnostic.help(suggestion(value.as_str().unwrap_or_default(), &known)))
+}
+
+fn holds_template(value: &Node) -> bool {
+    match &value.value {
+        Value::String(text) => has_markers(text),
+        Value::Array(items) => items.iter().any(holds_template),
+        Value::Table(table) => table.entries.iter().any(|(_, value)| holds_template(value)),
+        Value::Integer(_) | Value::Float(_) | Value::Boolean(_) | Value::Datetime(_) => false,
+    }
+}
+
+/// A name with all of its keys within the text, if it stands there literally; otherwise the whole text.
+fn narrow_to(place: &Place<'_>, path: &[String]) -> Span {
+    let Some(text) = place.source.text().get(place.span.clone()) else { return place.span.clone() };
+    let plain = path.join(".");
+    let is_end = |rest: &str| !rest.starts_with(|c: char| c.is_alphanumeric() || c == '_' || c == '-');
+    let dashed = match path {
+        [steps, id, rest @ ..] if steps == "steps" => [&[steps.clone(), id.replace('_', "-")], rest].concat().join("."),
+        _ => plain.clone(),
+    };
+    let found = [plain, dashed].into_iter().find_map(|name| {
+        let mut places = text.match_indices(name.as_str()).map(|(at, _)| at);
+        places.find(|at| is_end(&text[at + name.len()..])).map(|at| (at, name.len()))
+    });
+    found.map_or_else(|| place.span.clone(), |(at, length)| place.span.start + at..place.span.start + at + length)
 }
 
 /// The name itself within the text, if it stands there literally; otherwise the whole text.

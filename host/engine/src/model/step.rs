@@ -175,6 +175,8 @@ pub enum Expectation {
     Equals {
         /// Keys from the output's root; empty parts never occur.
         path: Vec<String>,
+        /// Where the last of them stands.
+        at: Span,
         /// The value before templates are rendered.
         value: Node,
     },
@@ -182,6 +184,8 @@ pub enum Expectation {
     Within {
         /// Keys from the output's root; empty is the output's `value`, or else the first measurement.
         path: Vec<String>,
+        /// Where the last of them stands.
+        at: Span,
         /// Range in Nagios syntax outside which it warns.
         warn: Option<Located<String>>,
         /// Range in Nagios syntax outside which it fails.

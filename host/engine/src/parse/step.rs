@@ -8,7 +8,7 @@ use crate::model::{
 };
 use crate::range::Range;
 use runbook_contract::{ErrorClass, StepId};
-use runbook_document::{FromNode, Located, Node, Reader, Table, Value};
+use runbook_document::{FromNode, Located, Node, Reader, Span, Table, Value};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -278,7 +278,7 @@ pub(super) fn read_poll(reader: &mut Reader<'_>) -> Option<Poll> {
 pub(super) fn read_expect(reader: &mut Reader<'_>) -> Vec<Expectation> {
     let Some(table) = reader.optional::<Table>("expect") else { return Vec::new() };
     let mut found = Vec::new();
-    collect_expectations(reader, &table.value, &mut Vec::new(), &mut found);
+    collect_expectations(reader, &table.value, (&mut Vec::new(), &table.span), &mut found);
     if table.value.entries.is_empty() {
         let message = format!("`expect` of {} is empty, so it would always hold", reader.subject());
         reader.error_with_help(
@@ -293,12 +293,17 @@ pub(super) fn read_expect(reader: &mut Reader<'_>) -> Vec<Expectation> {
 }
 
 /// A table whose keys are only `warn` and `crit` is a pair of ranges; another table goes one level deeper.
-fn collect_expectations(reader: &mut Reader<'_>, table: &Table, path: &mut Vec<String>, found: &mut Vec<Expectation>) {
+fn collect_expectations(
+    reader: &mut Reader<'_>,
+    table: &Table,
+    (path, at): (&mut Vec<String>, &Span),
+    found: &mut Vec<Expectation>,
+) {
     let ranges = |table: &Table| table.entries.iter().all(|(key, _)| key.name == "warn" || key.name == "crit");
     if !table.entries.is_empty() && ranges(table) {
         let warn = read_range(reader, table, "warn");
         let crit = read_range(reader, table, "crit");
-        found.push(Expectation::Within { path: path.clone(), warn, crit });
+        found.push(Expectation::Within { path: path.clone(), at: at.clone(), warn, crit });
         return;
     }
     for (key, node) in &table.entries {
@@ -309,8 +314,8 @@ fn collect_expectations(reader: &mut Reader<'_>, table: &Table, path: &mut Vec<S
                 let message = format!("`expect.{}` of {} is empty, so it would always hold", path.join("."), reader.subject());
                 reader.error("E0219", node.span.clone(), message, "expects nothing");
             }
-            Value::Table(inner) => collect_expectations(reader, inner, path, found),
-            _ => found.push(Expectation::Equals { path: path.clone(), value: node.clone() }),
+            Value::Table(inner) => collect_expectations(reader, inner, (path, &key.span), found),
+            _ => found.push(Expectation::Equals { path: path.clone(), at: key.span.clone(), value: node.clone() }),
         }
         path.truncate(depth);
     }

@@ -412,8 +412,8 @@ fn plan_for_each(for_each: &ForEach) -> PlannedForEach {
 fn plan_expectation(expectation: &Expectation) -> PlannedExpectation {
     let range = |text: &Option<runbook_document::Located<String>>| text.as_ref().and_then(|text| Range::parse(&text.value));
     match expectation {
-        Expectation::Equals { path, value } => PlannedExpectation::Equals { path: path.clone(), value: value.to_json() },
-        Expectation::Within { path, warn, crit } => {
+        Expectation::Equals { path, value, .. } => PlannedExpectation::Equals { path: path.clone(), value: value.to_json() },
+        Expectation::Within { path, warn, crit, .. } => {
             PlannedExpectation::Within { path: path.clone(), warn: range(warn), crit: range(crit) }
         }
     }

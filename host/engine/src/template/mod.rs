@@ -113,6 +113,11 @@ pub(crate) fn required(text: &str, form: Form) -> Vec<Vec<String>> {
     found.into_iter().filter(|reference| reference.missing == reading::Missing::Mistake).map(|reference| reference.path).collect()
 }
 
+/// The names in a text that are compared with values that stand beside them.
+pub(crate) fn comparisons(text: &str, form: Form) -> Vec<reading::Comparison> {
+    reading_of(text, form).map(|found| found.comparisons).unwrap_or_default()
+}
+
 /// What a text is made of, without what every template knows (`range`, …).
 fn reading_of(text: &str, form: Form) -> Result<Reading, TemplateError> {
     let mut found =

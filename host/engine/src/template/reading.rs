@@ -2,6 +2,7 @@
 
 use minijinja::machinery::{ast, parse, parse_expr};
 use minijinja::{Error, ErrorKind};
+use runbook_contract::Json;
 use std::collections::BTreeSet;
 
 /// How a text is read.
@@ -31,9 +32,19 @@ pub(crate) enum Missing {
     MistakeBehind(Vec<String>),
 }
 
+/// A name that is compared with a value that stands beside it: `outcome == 'pass'`, `state in ['up', 'down']`.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Comparison {
+    /// The name, with the keys behind it.
+    pub path: Vec<String>,
+    /// The value.
+    pub value: Json,
+}
+
 /// What a text is made of.
 #[derive(Debug, Default)]
 pub(crate) struct Reading {
+    pub comparisons: Vec<Comparison>,
     pub references: BTreeSet<Reference>,
     pub filters: BTreeSet<String>,
     pub tests: BTreeSet<String>,
@@ -145,11 +156,17 @@ impl Reader {
                     ast::BinOpKind::ScOr => known_after(&binary.left, Truth::No),
                     _ => Vec::new(),
                 };
+                match binary.op {
+                    ast::BinOpKind::Eq | ast::BinOpKind::Ne => self.compared(&binary.left, &binary.right),
+                    ast::BinOpKind::In => self.contained(&binary.left, &binary.right),
+                    _ => {}
+                }
                 self.knowing(known, |reader| reader.expression(&binary.right));
             }
             ast::Expr::Compare(compare) => {
                 self.expression(&compare.expr);
                 compare.ops.iter().for_each(|operation| self.expression(&operation.expr));
+                self.comparisons(compare);
             }
             ast::Expr::IfExpr(condition) => {
                 self.expression(&condition.test_expr);
@@ -179,6 +196,43 @@ impl Reader {
             ast::Expr::List(list) => list.items.iter().for_each(|item| self.expression(item)),
             ast::Expr::Tuple(tuple) => tuple.items.iter().for_each(|item| self.expression(item)),
             ast::Expr::Map(map) => map.keys.iter().chain(&map.values).for_each(|part| self.expression(part)),
+        }
+    }
+
+    fn comparisons(&mut self, compare: &ast::Compare<'_>) {
+        let mut left = &compare.expr;
+        for operation in &compare.ops {
+            match operation.op {
+                ast::CompareOpKind::Eq | ast::CompareOpKind::Ne => {
+                    self.compared(left, &operation.expr);
+                }
+                ast::CompareOpKind::In | ast::CompareOpKind::NotIn => self.contained(left, &operation.expr),
+                ast::CompareOpKind::Lt | ast::CompareOpKind::Lte | ast::CompareOpKind::Gt | ast::CompareOpKind::Gte => {}
+            }
+            left = &operation.expr;
+        }
+    }
+
+    fn compared(&mut self, left: &ast::Expr<'_>, right: &ast::Expr<'_>) {
+        for (name, value) in [(left, right), (right, left)] {
+            if let Some(value) = constant(value) {
+                self.comparison(name, value);
+            }
+        }
+    }
+
+    fn contained(&mut self, name: &ast::Expr<'_>, list: &ast::Expr<'_>) {
+        let values = match list {
+            ast::Expr::List(list) => list.items.iter().filter_map(constant).collect(),
+            other => constant(other).and_then(|list| list.as_array().cloned()).unwrap_or_default(),
+        };
+        values.into_iter().for_each(|value| self.comparison(name, value));
+    }
+
+    fn comparison(&mut self, name: &ast::Expr<'_>, value: Json) {
+        let Some(path) = literal_path(name) else { return };
+        if !self.loops.iter().any(|names| names.contains(&path[0])) {
+            self.found.comparisons.push(Comparison { path, value });
         }
     }
 
@@ -235,6 +289,13 @@ impl Reader {
             (missing, _) => missing,
         };
         self.found.references.insert(Reference { path, missing });
+    }
+}
+
+fn constant(expression: &ast::Expr<'_>) -> Option<Json> {
+    match expression {
+        ast::Expr::Const(constant) => serde_json::to_value(&constant.value).ok(),
+        _ => None,
     }
 }
 

@@ -167,6 +167,8 @@ impl Operate for World {
         let wrong = input.get("text").filter(|text| !text.is_string());
         let misfit = |_| Misfit {
             pointer: "/text".to_owned(),
+            key: None,
+            help: None,
             reason: "the value is not of type \"string\"".to_owned(),
             kind: MisfitKind::Structure,
         };

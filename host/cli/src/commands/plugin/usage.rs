@@ -1,6 +1,6 @@
 //! How an operation is used: its inputs, its outputs, and a part of a runbook that can be copied.
 
-use super::schema::{fields, inline_table};
+use crate::schema_words::{fields, inline_table};
 use runbook_authority::Verb;
 use runbook_authority::capability::Capability;
 use runbook_authority::manifest::{Kind, Manifest, Operation};
@@ -20,7 +20,7 @@ pub(super) fn usage(manifest: &Manifest, reference: &str, name: &str, operation:
 }
 
 fn table(schema: &serde_json::Value, none: &str) -> String {
-    let rows: Vec<_> = fields(schema).iter().map(super::schema::Field::row).collect();
+    let rows: Vec<_> = fields(schema).iter().map(crate::schema_words::Field::row).collect();
     if rows.is_empty() { none.to_owned() } else { runbook_report::table(&rows) }
 }
 

@@ -2,31 +2,37 @@
 
 use serde_json::Value as Json;
 
+/// The word for a value that may be of any type.
+pub const ANYTHING: &str = "anything";
+
+/// The word for a duration.
+pub const DURATION: &str = "duration";
+
 /// How deep fields of fields are shown.
-const DEEPEST: usize = 3;
+pub const DEEPEST: usize = 3;
 
 /// One field of an input or an output.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Field {
+pub struct Field {
     /// `cases[].expect.status`.
-    pub(super) name: String,
+    pub name: String,
     /// `text`, `duration`, `list of whole number`.
-    pub(super) kind: String,
+    pub kind: String,
     /// `required`, `default "x"`, or nothing.
-    pub(super) need: String,
+    pub need: String,
     /// What its author says of it.
-    pub(super) description: String,
+    pub description: String,
 }
 
 impl Field {
     /// As a row of a table. What a plugin's author wrote is text of one line.
-    pub(super) fn row(&self) -> Vec<String> {
+    pub fn row(&self) -> Vec<String> {
         [&self.name, &self.kind, &self.need, &self.description].map(|cell| runbook_text::line(cell).into_owned()).to_vec()
     }
 }
 
 /// The fields of a schema of an object; empty if it says nothing of any.
-pub(super) fn fields(schema: &Json) -> Vec<Field> {
+pub fn fields(schema: &Json) -> Vec<Field> {
     let mut found = Vec::new();
     collect(schema, schema, "", 1, &mut found);
     found
@@ -60,7 +66,7 @@ fn resolve<'s>(schema: &'s Json, root: &'s Json) -> &'s Json {
 }
 
 /// What it is if it is there: of `X or null`, `X`.
-fn present<'s>(schema: &'s Json, root: &'s Json) -> &'s Json {
+pub fn present<'s>(schema: &'s Json, root: &'s Json) -> &'s Json {
     let choices = schema["anyOf"].as_array().map(Vec::as_slice).unwrap_or_default();
     match choices {
         [one, null] if null["type"] == "null" => resolve(one, root),
@@ -68,14 +74,26 @@ fn present<'s>(schema: &'s Json, root: &'s Json) -> &'s Json {
     }
 }
 
+/// The schema of what stands at a JSON pointer; `null` where it says nothing of it.
+pub fn at<'s>(root: &'s Json, pointer: &str) -> &'s Json {
+    pointer.split('/').skip(1).map(|key| key.replace("~1", "/").replace("~0", "~")).fold(root, |schema, key| {
+        let own = present(schema, root);
+        match own["properties"].get(&key) {
+            Some(property) => property,
+            None if key.parse::<usize>().is_ok() && !own["items"].is_null() => &own["items"],
+            None => &own["additionalProperties"],
+        }
+    })
+}
+
 /// The type, in words.
-pub(super) fn kind(schema: &Json, root: &Json, depth: usize) -> String {
+pub fn kind(schema: &Json, root: &Json, depth: usize) -> String {
     let own = present(schema, root);
     if depth == 0 {
-        return "anything".to_owned();
+        return ANYTHING.to_owned();
     }
     if is_duration(own) {
-        return "duration".to_owned();
+        return DURATION.to_owned();
     }
     if let Some(values) = own["enum"].as_array() {
         return values.iter().map(Json::to_string).collect::<Vec<_>>().join(" | ");
@@ -101,7 +119,7 @@ pub(super) fn kind(schema: &Json, root: &Json, depth: usize) -> String {
         }
         Some("object") => "table".to_owned(),
         Some(other) => other.to_owned(),
-        None => "anything".to_owned(),
+        None => ANYTHING.to_owned(),
     }
 }
 
@@ -111,7 +129,7 @@ fn is_duration(schema: &Json) -> bool {
 }
 
 /// A value of this type, in TOML.
-pub(super) fn sample(schema: &Json, root: &Json, depth: usize) -> String {
+pub fn sample(schema: &Json, root: &Json, depth: usize) -> String {
     let own = present(schema, root);
     if is_duration(own) {
         return "\"5m\"".to_owned();
@@ -137,7 +155,7 @@ pub(super) fn sample(schema: &Json, root: &Json, depth: usize) -> String {
 }
 
 /// The required fields, as an inline table; `{}` if there are none.
-pub(super) fn inline_table(schema: &Json, root: &Json, depth: usize) -> String {
+pub fn inline_table(schema: &Json, root: &Json, depth: usize) -> String {
     let names = schema["required"].as_array().into_iter().flatten().filter_map(Json::as_str);
     let fields: Vec<_> = names.map(|name| format!("{name} = {}", sample(&schema["properties"][name], root, depth))).collect();
     if fields.is_empty() { "{}".to_owned() } else { format!("{{ {} }}", fields.join(", ")) }
