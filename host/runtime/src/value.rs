@@ -21,13 +21,13 @@ pub struct Mismatch {
     pointer: String,
     reason: String,
     /// The first key on the way to the place; `None` at the top.
-    key: Option<String>,
+    key: Option<Box<str>>,
     /// The place as a JSON pointer.
     place: String,
     /// The word of the schema that it breaks: `type`, `required`, `pattern`.
-    keyword: String,
+    keyword: Box<str>,
     /// The key that is required and not there.
-    missing: Option<String>,
+    missing: Option<Box<str>>,
 }
 
 impl Mismatch {
@@ -59,10 +59,10 @@ impl Mismatch {
     fn of(error: &jsonschema::ValidationError<'_>) -> Self {
         let place = error.instance_path().as_str().to_owned();
         let pointer = if place.is_empty() { "the top".to_owned() } else { format!("`{place}`") };
-        let key = place.split('/').nth(1).map(str::to_owned);
-        let keyword = error.kind().keyword().to_owned();
+        let key = place.split('/').nth(1).map(Box::from);
+        let keyword = error.kind().keyword().into();
         let missing = match error.kind() {
-            jsonschema::error::ValidationErrorKind::Required { property } => property.as_str().map(str::to_owned),
+            jsonschema::error::ValidationErrorKind::Required { property } => property.as_str().map(Box::from),
             _ => None,
         };
         // Without the value itself: it may be long, and it may be a secret.
