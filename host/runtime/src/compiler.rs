@@ -64,7 +64,8 @@ pub struct CompileLimits {
 }
 
 impl Default for CompileLimits {
-    /// Ten times what the largest plugins need that toolchains make (the interpreter of a scripting language: 15 s, 700 MB).
+    /// Far more than the largest plugins that toolchains make should need: by an estimate, not a measurement, the interpreter of a
+    /// scripting language takes about 15 s and 700 MB.
     fn default() -> Self {
         Self { cpu_s: 300, deadline_ms: 300_000, memory: 4 << 30, code: 1 << 30 }
     }
