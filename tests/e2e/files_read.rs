@@ -125,3 +125,72 @@ fn what_a_runbook_includes_lies_in_its_folder_by_whatever_name() {
     }
     assert!(Path::new(&absolute).exists());
 }
+
+/// A checkout holds files that its authors cannot read; what is wrong with a text is quoted.
+#[test]
+fn no_hidden_file_of_the_checkout_is_a_text_of_a_runbook() {
+    for (name, file) in [
+        (".git/config", ".git/config"),
+        (".env", ".env"),
+        (".ci/token.toml", ".ci/token.toml"),
+        ("./.env", ".env"),
+        ("notes", "notes"),
+    ] {
+        let env = home();
+        env.file("r.toml", &format!("format = 1\ninclude = [{name:?}]\n[runbook]\nname = \"r\"\n"));
+        env.file(file, &format!("url = \"{CANARY}\"\n[remote \"{CANARY}\"]\nx = {CANARY}\n"));
+        let done = env.run(&["validate", "r.toml"]).status(2);
+        assert!(!(done.stdout.clone() + &done.stderr).contains(CANARY), "{name}: {}", done.stderr);
+        assert!(done.stderr.contains("ends in `.toml`"), "{name}: {}", done.stderr);
+    }
+}
+
+/// Whatever else a runbook names that is read: plugins, certificates, databases, stores.
+#[test]
+fn what_a_runbook_names_is_not_waited_for_either() {
+    let whole =
+        |targets: &str, step: &str| format!("format = 1\n[runbook]\nname = \"r\"\n{targets}\n[[step]]\nid = \"a\"\n{step}\n");
+    let http = |more: &str| format!("[targets.t]\nhttp = \"https://127.0.0.1:1\"\naddresses = [\"loopback\"]\n{more}");
+    let get = "uses = \"http:get\"\nbind.target = \"t\"\nwith.path = \"/\"";
+    for kind in ["pipe", "device"] {
+        for (what, text, command) in [
+            ("a plugin", whole(&http(""), "uses = \"./named.wasm:get\"\nbind.target = \"t\""), "validate"),
+            (
+                "a database",
+                whole(
+                    "[targets.t]\nsql = \"sqlite:named.wasm\"",
+                    "uses = \"sql:query\"\nbind.db = \"t\"\nwith.statement = \"select 1\"",
+                ),
+                "exec",
+            ),
+            (
+                "a store",
+                whole(
+                    &format!(
+                        "[secrets.s]\nsource = \"age:named.wasm#a\"\n{}",
+                        http("headers = { authorization = \"secret:s\" }")
+                    ),
+                    get,
+                ),
+                "exec",
+            ),
+        ] {
+            let env = home();
+            env.file("r.toml", &text);
+            let path = env.path().join("named.wasm");
+            match kind {
+                "pipe" => {
+                    let made = std::process::Command::new("mkfifo").arg(&path).status().expect("it starts");
+                    assert!(made.success());
+                }
+                _ => symlink("/dev/zero", &path).expect("a link"),
+            }
+            let mut child = env.command(&[command, "r.toml"]);
+            let done = runbook_tests::env::finish(child.output().expect("it starts"));
+            assert_ne!(done.status, 0, "{what} {kind}");
+            let said = done.stdout + &done.stderr;
+            let reasons = ["not a regular file", "named.wasm` cannot be read"];
+            assert!(reasons.iter().any(|reason| said.contains(reason)), "{what} {kind}: {said}");
+        }
+    }
+}

@@ -5,6 +5,7 @@ mod audit_log;
 mod audit_review;
 mod authority;
 mod bad_input;
+mod begun_runs;
 mod blockers;
 mod cancel;
 mod check;

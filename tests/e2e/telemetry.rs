@@ -43,6 +43,31 @@ fn exec(env: &TestEnv, variables: &[(&str, &str)]) -> Finished {
     runbook_tests::env::finish(command.output().expect("the program starts"))
 }
 
+/// Whose certificates are believed is what a target or the system says.
+#[test]
+fn no_variable_says_whose_certificates_are_believed() {
+    let server = Receiver::start();
+    let text = format!(
+        "format = 1\n[runbook]\nname = \"r\"\n[targets.t]\nhttp = \"https://127.0.0.1:{}\"\n[[preflight]]\nid = \"look\"\n\
+         uses = \"http:get\"\nbind.target = \"t\"\nwith.path = \"/\"\n",
+        server.port
+    );
+    let said = |variables: &[(&str, &str)]| {
+        let env = prepared(&text);
+        let finished = exec(&env, variables);
+        assert_ne!(finished.status, 0, "it speaks no TLS");
+        let lines = finished.stdout.lines().chain(finished.stderr.lines());
+        lines.filter_map(|line| line.split_once("https://")).map(|(_, rest)| rest.to_owned()).collect::<Vec<_>>()
+    };
+    let without = said(&[]);
+    assert!(!without.is_empty());
+    for variables in
+        [&[("SSL_CERT_FILE", "/dev/null")][..], &[("SSL_CERT_DIR", "/")], &[("SSL_CERT_FILE", "/"), ("SSL_CERT_DIR", "/")]]
+    {
+        assert_eq!(said(variables), without, "{variables:?}");
+    }
+}
+
 fn endpoint(collector: &Receiver) -> String {
     format!("http://127.0.0.1:{}", collector.port)
 }

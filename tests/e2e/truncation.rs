@@ -20,6 +20,7 @@ const CASES: &[(&str, fn())] = &[
 /// Operations whose output holds a list that is never cut, and why; and one that has a test of its own.
 const WHOLE: &[(&str, &str)] = &[
     ("sql:transaction", "one number for each statement that the runbook writes"),
+    ("disk:space", "one file system for each path that the runbook writes; what `df` printed and was cut is refused"),
     ("sql:query", "has tests of its own, beside the other tests of SQL"),
 ];
 

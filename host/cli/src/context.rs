@@ -130,6 +130,10 @@ pub struct Context {
     pub host: String,
     /// What tells this process from every other one, if the system says.
     pub process: Option<ProcessIdentity>,
+    /// Which parts of the program say what they do, if somebody asked for parts.
+    pub log: Option<String>,
+    /// How they say it, if somebody asked for a form.
+    pub log_format: Option<LogFormat>,
     /// Where each option of every command comes from, for people.
     pub origins: BTreeMap<String, String>,
 }
@@ -180,6 +184,8 @@ impl Context {
             operator: account::operator(&host),
             host,
             process: process::identity(),
+            log: args.log.clone(),
+            log_format: args.log_format,
             origins: origins(matches),
         })
     }

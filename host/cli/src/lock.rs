@@ -10,7 +10,7 @@ use crate::text_file;
 use crate::ui;
 use crate::waivers;
 use crate::writable;
-use runbook_authority::diff::{Change, diff};
+use runbook_authority::diff::{Change, Direction, diff};
 use runbook_authority::lockfile::{self, FILE_NAME};
 use runbook_authority::snapshot::{PluginFacts, RunbookFacts};
 use runbook_authority::{Digest, Snapshot};
@@ -159,6 +159,26 @@ pub fn check(context: &Context, runbook: &Path, environment: Option<&str>, prepa
             Ok(())
         }
     }
+}
+
+/// Compares what a run that goes on may reach with its lock entry, if it has one. Its texts are those of the journal, which may
+/// be older than the entry; but where its paths lead is looked at anew, and nothing may be within reach that was not reviewed.
+///
+/// # Errors
+/// The run could reach what the lockfile does not hold.
+pub fn check_reach(runbook: &Path, environment: Option<&str>, prepared: &Prepared) -> Result<(), Failure> {
+    let place = place(runbook, environment)?;
+    let Some(locked) = read(&place)?.filter(|locked| locked.runbooks.contains_key(&place.entry)) else { return Ok(()) };
+    let now = snapshot(prepared, runbook, &place.entry)?;
+    let wider: Vec<Change> = diff(&part(&locked, &place.entry, &now), &now)
+        .into_iter()
+        .filter(|change| change.direction != Direction::Narrowed)
+        .collect();
+    if wider.is_empty() {
+        return Ok(());
+    }
+    let message = format!("the run could reach what `{}` does not hold:\n{}", place.file.display(), render(&wider));
+    Err(Failure::refused(message).hint("put back what was moved since the run was begun, or review it and lock it again"))
 }
 
 /// How a runbook departs from its entry.

@@ -20,7 +20,7 @@ pub struct Bundled {
 include!(concat!(env!("OUT_DIR"), "/bundled.rs"));
 
 /// A component is never larger than this: what a toolchain for a scripting language makes is half of it.
-const MAX_COMPONENT: u64 = 64 << 20;
+pub const MAX_COMPONENT: u64 = 64 << 20;
 
 /// The plugins of one command, each read and verified once.
 #[derive(Debug, Default)]
@@ -138,12 +138,12 @@ pub fn load(reference: &str, folder: &Path) -> Result<Arc<[u8]>, Failure> {
 
 fn read(path: &Path) -> Result<Arc<[u8]>, Failure> {
     let unreadable = |error: std::io::Error| Failure::usage(format!("plugin `{}` cannot be read: {error}", path.display()));
-    let size = std::fs::metadata(path).map_err(unreadable)?.len();
-    if size > MAX_COMPONENT {
-        return Err(Failure::refused(format!(
-            "plugin `{}` has {size} bytes; at most {MAX_COMPONENT} are loaded",
+    match runbook_regular_file::read(path, MAX_COMPONENT) {
+        Ok(bytes) => Ok(bytes.into()),
+        Err(error) if error.kind() == std::io::ErrorKind::FileTooLarge => Err(Failure::refused(format!(
+            "plugin `{}` has more than {MAX_COMPONENT} bytes, which are not loaded",
             path.display()
-        )));
+        ))),
+        Err(error) => Err(unreadable(error)),
     }
-    Ok(std::fs::read(path).map_err(unreadable)?.into())
 }

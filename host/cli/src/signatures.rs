@@ -141,7 +141,8 @@ pub fn sign(file: &Path, key: &Path) -> Result<ExitStatus, Failure> {
     let key = std::str::from_utf8(&text).ok().and_then(SigningKey::parse).ok_or_else(|| {
         Failure::usage(format!("`{}` is not a signing key", key.display())).hint("make one with `runbook plugin keygen`")
     })?;
-    let bytes = std::fs::read(file).map_err(|error| Failure::usage(format!("`{}` cannot be read: {error}", file.display())))?;
+    let bytes = runbook_regular_file::read(file, crate::plugins::MAX_COMPONENT)
+        .map_err(|error| Failure::usage(format!("`{}` cannot be read: {error}", file.display())))?;
     // What is signed is a plugin, and not any bytes that somebody was sent.
     let inspected = inspect(bytes).map_err(|error| crate::plugins::unusable(&file.display().to_string(), &error))?;
     let path = signature_path(file);
@@ -153,7 +154,8 @@ pub fn sign(file: &Path, key: &Path) -> Result<ExitStatus, Failure> {
 
 /// `runbook plugin verify`
 pub fn verify(context: &Context, file: &Path) -> Result<ExitStatus, Failure> {
-    let bytes = std::fs::read(file).map_err(|error| Failure::usage(format!("`{}` cannot be read: {error}", file.display())))?;
+    let bytes = runbook_regular_file::read(file, crate::plugins::MAX_COMPONENT)
+        .map_err(|error| Failure::usage(format!("`{}` cannot be read: {error}", file.display())))?;
     let inspected = inspect(bytes).map_err(|error| crate::plugins::unusable(&file.display().to_string(), &error))?;
     let trust = TrustFiles::load(context)?;
     let name = &inspected.manifest.name;

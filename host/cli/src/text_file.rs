@@ -3,10 +3,10 @@
 //! One rule for all of them: a regular file of a bounded size. What is not one (a pipe, a device, a folder) is never waited for and
 //! never read.
 
-use rustix::fs::{Mode, OFlags};
+use runbook_regular_file::{Links, open, read_all};
 use std::fs::File;
-use std::io::{self, Read as _};
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::{Component, Path, PathBuf};
 
 /// No text that a person writes or reviews comes near this.
 pub const MAX_BYTES: u64 = 16 << 20;
@@ -17,10 +17,11 @@ pub const MAX_BYTES: u64 = 16 << 20;
 /// Whatever the system says; [`io::ErrorKind::InvalidInput`] for what is no regular file, [`io::ErrorKind::FileTooLarge`] and
 /// [`io::ErrorKind::InvalidData`] for what is too large, or no UTF-8.
 pub fn read(path: &Path) -> io::Result<String> {
-    text_of(open(path, OFlags::empty())?)
+    text_of(open(path, Links::Follow)?)
 }
 
-/// The text of a file that `name` names from `folder`, and that lies below it once links are followed.
+/// The text of a file that `name` names from `folder`, and that lies below it once links are followed. It is called `….toml`, and no
+/// part of its path is hidden.
 ///
 /// # Errors
 /// As [`read`]; [`io::ErrorKind::PermissionDenied`] for what lies elsewhere, of which nothing is read.
@@ -30,11 +31,15 @@ pub fn read_below(folder: &Path, name: &str) -> io::Result<String> {
         return Err(elsewhere("it is an absolute path, and what a runbook is made of lies in its folder"));
     }
     let real = folder.join(name).canonicalize()?;
-    if !real.starts_with(folder.canonicalize()?) {
+    let root = folder.canonicalize()?;
+    let Ok(inside) = real.strip_prefix(&root) else {
         return Err(elsewhere("it does not lie in the folder of the runbook"));
+    };
+    if !is_named_as_text(Path::new(name)) || !is_named_as_text(inside) {
+        return Err(elsewhere("what a runbook is made of ends in `.toml`, and no part of its path begins with a dot"));
     }
     // What became a link since is not followed.
-    text_of(open(&real, OFlags::NOFOLLOW)?)
+    text_of(open(&real, Links::Refuse)?)
 }
 
 /// Where a file lies that was named through a link into another folder; `None` if it lies where its name says.
@@ -44,26 +49,25 @@ pub fn elsewhere(path: &Path) -> Option<PathBuf> {
     (!real.starts_with(named)).then_some(real)
 }
 
-/// Opens without waiting: a pipe that nobody writes to would be waited for for ever.
-fn open(path: &Path, more: OFlags) -> io::Result<File> {
-    let not_regular = || io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file");
-    // Before it is opened, because some devices act when they are; and after, because it may be another one then.
-    if !path.metadata()?.is_file() {
-        return Err(not_regular());
-    }
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC | more;
-    let file = File::from(rustix::fs::open(path, flags, Mode::empty())?);
-    if file.metadata()?.is_file() { Ok(file) } else { Err(not_regular()) }
+fn text_of(file: File) -> io::Result<String> {
+    let bytes = read_all(file, MAX_BYTES).map_err(|error| match error.kind() {
+        io::ErrorKind::FileTooLarge => {
+            let message = format!("it has more than {} MiB, which no text of a runbook has", MAX_BYTES >> 20);
+            io::Error::new(io::ErrorKind::FileTooLarge, message)
+        }
+        _ => error,
+    })?;
+    String::from_utf8(bytes).map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8 text"))
 }
 
-fn text_of(file: File) -> io::Result<String> {
-    let mut text = String::new();
-    file.take(MAX_BYTES + 1).read_to_string(&mut text)?;
-    if text.len() as u64 > MAX_BYTES {
-        let message = format!("it has more than {} MiB, which no text of a runbook has", MAX_BYTES >> 20);
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, message));
-    }
-    Ok(text)
+/// Whether no part of a path is hidden, and it is called what a text of a runbook is called. A checkout holds files that its
+/// authors cannot read, such as `.git/config` with the token of a CI service, and what is wrong with a text is quoted.
+fn is_named_as_text(path: &Path) -> bool {
+    let is_hidden = |part: Component<'_>| match part {
+        Component::Normal(name) => name.as_encoded_bytes().starts_with(b"."),
+        Component::CurDir | Component::ParentDir | Component::RootDir | Component::Prefix(_) => false,
+    };
+    path.extension().is_some_and(|extension| extension == "toml") && !path.components().any(is_hidden)
 }
 
 #[cfg(test)]
@@ -80,7 +84,7 @@ mod tests {
         fs::write(at("bytes"), b"\xff").expect("written");
         File::create(at("huge")).and_then(|file| file.set_len(MAX_BYTES + 1)).expect("made");
         File::create(at("largest")).and_then(|file| file.set_len(MAX_BYTES)).expect("made");
-        rustix::fs::mkfifoat(rustix::fs::CWD, at("pipe"), Mode::from_raw_mode(0o600)).expect("made");
+        rustix::fs::mkfifoat(rustix::fs::CWD, at("pipe"), rustix::fs::Mode::from_raw_mode(0o600)).expect("made");
         symlink(at("pipe"), at("link-to-pipe")).expect("made");
         symlink(at("good"), at("link")).expect("made");
         assert_eq!(read(&at("good")).expect("good"), "ä\n");
@@ -109,23 +113,42 @@ mod tests {
         let top = tempfile::tempdir().expect("a folder");
         let folder = top.path().join("runbooks");
         fs::create_dir_all(folder.join("sub")).expect("made");
-        fs::write(top.path().join("secret"), "secret").expect("written");
-        fs::write(folder.join("sub/good"), "good").expect("written");
-        symlink(top.path().join("secret"), folder.join("link")).expect("made");
+        fs::write(top.path().join("secret.toml"), "secret").expect("written");
+        fs::write(folder.join("sub/good.toml"), "good").expect("written");
+        symlink(top.path().join("secret.toml"), folder.join("link.toml")).expect("made");
         symlink(top.path(), folder.join("sub/up")).expect("made");
-        symlink(folder.join("sub/good"), folder.join("inside")).expect("made");
+        symlink(folder.join("sub/good.toml"), folder.join("inside.toml")).expect("made");
+        for hidden in [".git", ".hidden"] {
+            fs::create_dir_all(folder.join(hidden)).expect("made");
+        }
+        for (file, text) in [(".git/config", "token"), (".hidden.toml", "a"), (".hidden/a.toml", "a"), ("sub/plain", "a")] {
+            fs::write(folder.join(file), text).expect("written");
+        }
+        symlink(folder.join(".git/config"), folder.join("to-hidden.toml")).expect("made");
         symlink(&folder, top.path().join("alias")).expect("made");
         for folder in [folder.clone(), top.path().join("alias")] {
-            for name in ["sub/good", "./sub/../sub/good", "inside"] {
-                assert_eq!(read_below(&folder, name).expect("inside"), "good", "{name}");
+            for name in ["sub/good.toml", "./sub/../sub/good.toml", "inside.toml"] {
+                assert_eq!(read_below(&folder, name).expect("inside.toml"), "good", "{name}");
             }
-            let absolute = folder.join("sub/good").display().to_string();
-            for name in ["../secret", "sub/../../secret", "link", "sub/up/secret", "/etc/hostname", &absolute] {
+            let absolute = folder.join("sub/good.toml").display().to_string();
+            for name in [
+                ".git/config",
+                ".hidden.toml",
+                ".hidden/a.toml",
+                "sub/plain",
+                "to-hidden.toml",
+                "../secret.toml",
+                "sub/../../secret.toml",
+                "link.toml",
+                "sub/up/secret.toml",
+                "/etc/hostname",
+                &absolute,
+            ] {
                 let error = read_below(&folder, name).expect_err("elsewhere");
                 assert_eq!(error.kind(), io::ErrorKind::PermissionDenied, "{name}: {error}");
             }
         }
-        assert_eq!(elsewhere(&folder.join("link")), Some(top.path().join("secret").canonicalize().expect("there")));
-        assert_eq!(elsewhere(&folder.join("inside")), None);
+        assert_eq!(elsewhere(&folder.join("link.toml")), Some(top.path().join("secret.toml").canonicalize().expect("there")));
+        assert_eq!(elsewhere(&folder.join("inside.toml")), None);
     }
 }

@@ -1,5 +1,6 @@
 //! Reading and writing the files of a store, at the paths that the caller gives.
 
+use runbook_regular_file::Links;
 use rustix::fs::{Mode, OFlags};
 use std::fs::{File, Permissions};
 use std::io::{self, Read, Write};
@@ -12,25 +13,23 @@ const MAX_FILE: u64 = 24 << 20;
 
 /// Reads a store or a list of recipients; `None` if there is no such file.
 pub fn read(path: &Path) -> Result<Option<Vec<u8>>, FileError> {
-    let file = match File::open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(source) => return Err(FileError::Read { path: path.into(), source }),
-    };
-    let mut bytes = Vec::new();
-    file.take(MAX_FILE + 1).read_to_end(&mut bytes).map_err(|source| FileError::Read { path: path.into(), source })?;
-    if bytes.len() as u64 > MAX_FILE { Err(FileError::TooBig { path: path.into() }) } else { Ok(Some(bytes)) }
+    match runbook_regular_file::read(path, MAX_FILE) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::FileTooLarge => Err(FileError::TooBig { path: path.into() }),
+        Err(source) => Err(FileError::Read { path: path.into(), source }),
+    }
 }
 
 /// Reads a private key, and refuses one that the group or others may read or write.
 pub fn read_private(path: &Path) -> Result<Zeroizing<Vec<u8>>, FileError> {
     let failed = |source| FileError::Read { path: path.into(), source };
     // The mode is asked of the open file, so that it cannot be exchanged between the two.
-    let mut file = File::open(path).map_err(failed)?;
+    let mut file = runbook_regular_file::open(path, Links::Follow).map_err(|error| match error.kind() {
+        io::ErrorKind::InvalidInput => FileError::NotAFile { path: path.into() },
+        _ => failed(error),
+    })?;
     let metadata = file.metadata().map_err(failed)?;
-    if !metadata.is_file() {
-        return Err(FileError::NotAFile { path: path.into() });
-    }
     let mode = metadata.mode() & 0o7777;
     if mode & 0o077 != 0 {
         return Err(FileError::Open { path: path.into(), mode });

@@ -166,8 +166,9 @@ async fn make(
     let params = resolve_params(&suite, &args.set).map_err(Failure::findings)?;
     let located = RunbookFile::locate(file)?;
     let wrapper = Source::new(located.shown("check").display().to_string(), wrapper(&located, args, &params));
-    let includes = &mut prepare::includes(&located);
-    let mut prepared = prepare::prepare_with(context, &wrapper, located.folder(), environment, includes)?;
+    // What was compared with the lockfile is what runs, whoever writes to the files meanwhile.
+    let mut held = |name: &str| prepare::held(&located, &suite, name);
+    let mut prepared = prepare::prepare_with(context, &wrapper, located.folder(), environment, &mut held)?;
     let waivers = Waivers::read(found.waivers.as_ref(), &suite)?;
     let today = jiff::Timestamp::now().strftime("%Y-%m-%d").to_string();
     let resting = earlier.resting(file, &suite, args.watch);

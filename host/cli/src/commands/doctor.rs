@@ -4,6 +4,7 @@ use crate::context::{Context, LockPolicy};
 use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
 use crate::plugins::BUNDLED;
+use crate::program_log::LogFormat;
 use crate::{execution, secret_store, ui};
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixStream;
@@ -48,6 +49,8 @@ fn settings(context: &Context) -> Vec<Vec<String>> {
         ("trust", files(&context.trusts)),
         ("locked", yes_no(context.lock_policy == LockPolicy::Required)),
         ("cache", context.cache.display().to_string()),
+        ("log", context.log.clone().unwrap_or_else(|| "none".to_owned())),
+        ("log-format", if context.log_format == Some(LogFormat::Json) { "json" } else { "text" }.to_owned()),
     ];
     let row = |(name, value): (&str, String)| {
         let origin = context.origins.get(name).cloned().unwrap_or_default();

@@ -40,11 +40,21 @@ pub fn plan(context: &Context, prepared: &Prepared, params: &Params, file: &Path
     if !plan.warnings.is_empty() {
         ui::note_painted(&ui::render_diagnostics(&plan.warnings, context.color_stderr.into()));
     }
-    // A run is resumed from any folder, so the journal keeps where the runbook lies.
-    if let Some(source) = plan.sources.first_mut() {
-        source.0 = RunbookFile::locate(file)?.real().display().to_string();
-    }
+    keep_names(&mut plan, file)?;
     Ok(plan)
+}
+
+/// Names the texts of a plan as the journal keeps them. A run is resumed from any folder, so the runbook's own name is where it lies,
+/// and every other name is the path in its folder.
+pub fn keep_names(plan: &mut Plan, file: &Path) -> Result<(), Failure> {
+    let file = RunbookFile::locate(file)?;
+    for (name, _) in plan.sources.iter_mut().skip(1) {
+        *name = file.beside(name);
+    }
+    if let Some((name, _)) = plan.sources.first_mut() {
+        *name = file.real().display().to_string();
+    }
+    Ok(())
 }
 
 /// How a new run is begun.

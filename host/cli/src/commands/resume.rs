@@ -17,7 +17,7 @@ use runbook_engine::{
 };
 use runbook_journal::SqlJournal;
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Component, Path, PathBuf};
 
 /// Whether the signals is pulled before a run is continued.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -121,8 +121,13 @@ pub fn rebuild(context: &Context, stored: &StoredRun, changes: Changes) -> Resul
     let mut plan = Plan::build(&prepared.runbook, &Params::from_journal(header.params.clone()), &prepared.facts)
         .map_err(Failure::findings)?;
     if changes == Changes::Refuse {
-        // The texts are the journal's own, so the definition is the same by construction; only names were made absolute.
+        // The digest is over the names as they were typed; the texts are compared themselves.
+        let is_same = |(name, text): &(String, String)| sources.iter().any(|kept| kept.0 == *name && kept.1 == *text);
+        if plan.sources.len() != sources.len() || !plan.sources.iter().all(is_same) {
+            return Err(Failure::engine("the texts of the run in the journal are not those that its runbook names"));
+        }
         plan.digest.clone_from(&header.digest);
+        crate::lock::check_reach(file.real(), environment, &prepared)?;
     }
     Ok((prepared, plan))
 }
@@ -136,8 +141,10 @@ fn mended_sources(records: &[Record]) -> Option<&Vec<(String, String)>> {
     requests.take(1).find_map(|sources| sources)
 }
 
+/// The text that the journal keeps of a file beside the runbook. Names are compared whole: another file may end in the same.
 fn kept(sources: &[(String, String)], wanted: &str) -> std::io::Result<std::sync::Arc<Source>> {
-    let found = sources.iter().skip(1).find(|(name, _)| Path::new(name).ends_with(wanted));
+    let parts = |name: &str| -> PathBuf { Path::new(name).components().filter(|part| *part != Component::CurDir).collect() };
+    let found = sources.iter().skip(1).find(|(name, _)| parts(name) == parts(wanted));
     found.map(|(name, text)| Source::new(name.as_str(), text.as_str())).ok_or_else(|| std::io::ErrorKind::NotFound.into())
 }
 

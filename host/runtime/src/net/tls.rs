@@ -8,10 +8,14 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use std::io;
+use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
+
+/// Bytes of a file of authorities. All that a system has are below one MiB.
+const MAX_CA: u64 = 16 << 20;
 
 /// Encrypts a connection. `host` is the name that the certificate must have; `ca` a PEM file that replaces the system's authorities.
 pub(crate) async fn encrypt(stream: TcpStream, host: &str, ca: Option<&str>) -> Result<TlsStream<TcpStream>, TlsFailure> {
@@ -96,16 +100,34 @@ fn system_config() -> io::Result<Arc<ClientConfig>> {
         return Ok(Arc::clone(config));
     }
     let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    roots.add_parsable_certificates(authorities());
     if roots.is_empty() {
         return Err(io::Error::other("this machine has no certificate authorities; install them or set `ca` in the target"));
     }
     Ok(Arc::clone(CONFIG.get_or_init(|| config(roots))))
 }
 
+/// Where systems keep the certificates of the authorities that they believe: Debian, Fedora, SUSE, RHEL, Alpine.
+const BUNDLES: [&str; 5] = [
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+];
+
+/// The authorities that this system believes. No variable (`SSL_CERT_FILE`, `SSL_CERT_DIR`) has a say: whom to believe is what a
+/// target or the system says, because secrets go to whoever is believed.
+fn authorities() -> Vec<CertificateDer<'static>> {
+    let bundle = BUNDLES.iter().map(Path::new).find(|bundle| bundle.is_file());
+    let folder = Path::new("/etc/ssl/certs");
+    let folder = bundle.is_none().then_some(folder).filter(|folder| folder.is_dir());
+    rustls_native_certs::load_certs_from_paths(bundle, folder).certs
+}
+
 fn ca_config(path: &str) -> io::Result<Arc<ClientConfig>> {
     let unusable = |reason: String| io::Error::other(format!("the `ca` file `{path}` cannot be used: {reason}"));
-    let pem = std::fs::read(path).map_err(|error| unusable(error.to_string()))?;
+    let pem = runbook_regular_file::read(Path::new(path), MAX_CA).map_err(|error| unusable(error.to_string()))?;
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(&pem) {
         let certificate = certificate.map_err(|error| unusable(error.to_string()))?;

@@ -188,6 +188,13 @@ fn open(access: &Access, handle: Handle, stop: &Stop) -> Result<Connection, Faul
             "the database file is not there; it is made by a change, where its target says `create = true`, and never by a read";
         return Err(Fault::new(FaultClass::NotFound, "sql.no-such-database", message));
     }
+    if path.exists() {
+        // SQLite would wait for a pipe for ever.
+        let no_file = |error: std::io::Error| {
+            Fault::new(FaultClass::Invalid, "sql.no-database", format!("the database cannot be opened: {error}"))
+        };
+        runbook_regular_file::check(path).map_err(no_file)?;
+    }
     if !only_reads {
         refuse_foreign_journal(path)?;
     }
