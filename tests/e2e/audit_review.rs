@@ -68,11 +68,13 @@ fn a_secret_that_the_host_puts_into_a_request_is_used_and_a_made_id_is_no_path()
     let env = home();
     env.run(&["secret", "keygen"]).status(0);
     env.run_with_input(&["secret", "set", "s.age#login"], "hunter2-hunter2").status(0);
+    env.run_with_input(&["secret", "set", "s.age#key"], "key-of-the-service").status(0);
     env.file(
         "r.toml",
         &format!(
             "format = 1\n[runbook]\nname = \"t\"\n[secrets.login]\nsource = \"age:s.age#login\"\n\
-             [targets.api]\nhttp = \"http://127.0.0.1:{}\"\n\
+             [secrets.key]\nsource = \"age:s.age#key\"\n\
+             [targets.api]\nhttp = \"http://127.0.0.1:{}\"\nheaders = {{ x-key = \"secret:key\" }}\n\
              [targets.login]\nsecret = \"login\"\npositions = [{{ slot = \"target\", header = \"authorization\", format = \"Bearer {{}}\" }}]\n\
              [[step]]\nid = \"smoke\"\nuses = \"smoke:run\"\nbind = {{ target = \"api\", token = \"login\" }}\nirreversible = \"it cleans up\"\n\
              [[step.with.cases]]\nname = \"make\"\nmethod = \"POST\"\npath = \"/things\"\nauth = true\ncapture = {{ id = \"id\" }}\n\
@@ -80,10 +82,25 @@ fn a_secret_that_the_host_puts_into_a_request_is_used_and_a_made_id_is_no_path()
             receiver.port
         ),
     );
+    env.run(&["plan", "r.toml"]).status(0);
+    env.run(&["exec", "--dry-run", "r.toml"]).status(0);
+    let never = env.run(&["audit", "tighten", "r.toml"]).status(2);
+    assert!(never.stderr.contains("plans and dry runs do not count"), "{}", never.stderr);
+    let review = env.run(&["audit", "--used", "r.toml"]).status(0).stdout;
+    assert!(part(&review, "r.toml").contains("never used") && !review.contains("used once"), "{review}");
     env.run(&["exec", "r.toml"]).status(0);
     let review = env.run(&["audit", "--used", "r.toml"]).status(0).stdout;
     let token = part(&review, "r.toml").lines().find(|line| line.contains("secrets.use")).expect("a row").to_owned();
     assert!(token.contains("used 2 times"), "{token}");
+    assert!(token.contains("\"Bearer {}\" with the secret for {}"), "{token}");
+    // What a target puts in by itself is counted once for each request, and stands in the log by its name.
+    for verb in ["http.post", "http.delete"] {
+        let row = part(&review, "r.toml").lines().find(|line| line.contains(verb)).expect("a row").to_owned();
+        assert!(row.contains("sent secret `key` once"), "{row}");
+    }
+    let log = env.run(&["audit", "log", "--json"]).status(0).stdout;
+    assert_eq!(log.matches("\"target_secrets\":[\"key\"]").count(), 2, "{log}");
+    assert!(!log.contains("key-of-the-service"), "{log}");
     let proposal = env.run(&["audit", "tighten", "r.toml"]).status(0).stdout;
     assert!(proposal.contains("paths = [\"/things\", \"/things/*\"]"), "{proposal}");
     assert!(!proposal.contains("never used") && !proposal.contains("062bd806"), "{proposal}");

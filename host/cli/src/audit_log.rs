@@ -13,6 +13,25 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
+/// Why plugins are called. Only what a run did counts as used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// To do what the runbook says, or to undo it.
+    Run,
+    /// To say what a run would do: a plan or a dry run.
+    Preview,
+}
+
+impl Purpose {
+    /// Its name in the audit log.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Run => "run",
+            Self::Preview => "preview",
+        }
+    }
+}
+
 /// The records of one run in this process.
 pub struct AuditWriter {
     run: Arc<RunAudit>,
@@ -27,7 +46,7 @@ pub struct Called {
 
 impl AuditWriter {
     /// Opens the run's part of the audit log. Without it nothing runs.
-    pub fn open(context: &Context, prepared: &Prepared, run: RunId) -> Result<Self, Failure> {
+    pub fn open(context: &Context, prepared: &Prepared, run: RunId, purpose: Purpose) -> Result<Self, Failure> {
         let runbook = json(prepared.runbook.source().name());
         let (name, operator) = (json(&prepared.runbook.name.value), json(&context.operator));
         check_place(context)?;
@@ -37,7 +56,8 @@ impl AuditWriter {
         let opened = AuditLog::new(&context.audit_log, Rotation::default()).open_run(
             &run.to_string(),
             format_args!(
-                "\"runbook\":{runbook},\"path\":{file},\"environment\":{environment},\"prefix\":{prefix},\"name\":{name},\"operator\":{operator},\"version\":\"{}\"",
+                "\"purpose\":\"{}\",\"runbook\":{runbook},\"path\":{file},\"environment\":{environment},\"prefix\":{prefix},\"name\":{name},\"operator\":{operator},\"version\":\"{}\"",
+                purpose.name(),
                 env!("CARGO_PKG_VERSION")
             ),
         );
@@ -106,7 +126,7 @@ fn write(run: &RunAudit, record: &AuditRecord<'_>) -> Result<(), AuditError> {
         AuditEvent::Returned { .. } => failpoints::on_return(),
     }
     match record.event {
-        AuditEvent::Judged { slot, verb, operation, secrets, decision } => {
+        AuditEvent::Judged { slot, verb, operation, secrets, target_secrets, decision } => {
             let (word, rule) = match decision {
                 Decision::Allow => ("allow", String::new()),
                 Decision::Deny(denial) => {
@@ -119,12 +139,11 @@ fn write(run: &RunAudit, record: &AuditRecord<'_>) -> Result<(), AuditError> {
                 (Decision::Allow, Effect::Change) | (Decision::Deny(_), _) => Urgency::Flushed,
             };
             let (verb, slot, operation) = (verb.row(), json(slot), json(operation));
-            let secrets = if secrets.is_empty() {
-                String::new()
-            } else {
-                let slots: Vec<String> = secrets.iter().map(|slot| json(slot)).collect();
-                format!(",\"secrets\":[{}]", slots.join(","))
-            };
+            let secrets = [("secrets", secrets), ("target_secrets", target_secrets)].map(|(key, names)| {
+                let names: Vec<String> = names.iter().map(|name| json(name)).collect();
+                if names.is_empty() { String::new() } else { format!(",\"{key}\":[{}]", names.join(",")) }
+            });
+            let secrets = secrets.concat();
             let (family, verb) = (verb.capability.name(), verb.name);
             run.append(
                 urgency,

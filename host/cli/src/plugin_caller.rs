@@ -1,6 +1,6 @@
 //! The one place where engine and runtime meet: calls of the engine become calls of components.
 
-use crate::audit_log::AuditWriter;
+use crate::audit_log::{AuditWriter, Purpose};
 use crate::context::Context;
 use crate::execution::monotonic;
 use crate::failure::Failure;
@@ -33,8 +33,8 @@ pub struct PluginCaller {
 
 impl PluginCaller {
     /// Compiles (or takes from the cache) and links every plugin of the runbook, and opens the run's part of the audit log.
-    pub fn new(context: &Context, prepared: &Prepared, run: RunId) -> Result<Self, Failure> {
-        let audit = Arc::new(AuditWriter::open(context, prepared, run)?);
+    pub fn new(context: &Context, prepared: &Prepared, run: RunId, purpose: Purpose) -> Result<Self, Failure> {
+        let audit = Arc::new(AuditWriter::open(context, prepared, run, purpose)?);
         let on_compile = runtime::OnCompile::tell(announce_compilation);
         let usual = RuntimeConfig::with_cache(Some(context.cache.clone()));
         let config = RuntimeConfig { on_compile, compiler: Compiler::this_program(), ..usual };

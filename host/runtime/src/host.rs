@@ -341,7 +341,15 @@ impl Host {
         // The slot is a guest's word until the gate has found it.
         let (named, clean) = (outgoing.line(slot), outgoing.line(&canonical));
         let secrets = operation.secret_slots();
-        let event = AuditEvent::Judged { slot: &named, verb, operation: &clean, secrets: &secrets, decision };
+        let target_secrets = if is_second_look(operation) { Vec::new() } else { self.target_secrets(slot) };
+        let event = AuditEvent::Judged {
+            slot: &named,
+            verb,
+            operation: &clean,
+            secrets: &secrets,
+            target_secrets: &target_secrets,
+            decision,
+        };
         if let Some(audit) = &self.services.audit {
             audit(&AuditRecord { call: self.audit_call(), event }).map_err(|error| {
                 Fault::new(FaultClass::Limit, "audit.unavailable", format!("{error}; nothing is done without its record"))
@@ -359,6 +367,23 @@ impl Host {
             }
         }
         Ok(())
+    }
+
+    /// The secrets that a slot's target puts into what it does, with those of its connection. A secret that is itself the target is
+    /// what its slot stands for.
+    fn target_secrets(&self, slot: &str) -> Vec<&str> {
+        let Some(grant) = self.effective.get(slot) else { return Vec::new() };
+        let connection = match &grant.target.kind {
+            TargetKind::Secret(_) => return Vec::new(),
+            TargetKind::Process(process) => process.connection.as_deref(),
+            TargetKind::Http(_) | TargetKind::Sql(_) | TargetKind::Docker(_) | TargetKind::Files(_) => None,
+        };
+        let connected = connection.and_then(|name| self.effective.connection(name)).map(|target| target.secrets());
+        let mut names = grant.target.secrets();
+        names.extend(connected.unwrap_or_default());
+        names.sort_unstable();
+        names.dedup();
+        names
     }
 
     /// Tells the audit that a host function has come back.

@@ -127,6 +127,8 @@ pub enum AuditEvent<'a> {
         operation: &'a str,
         /// The secrets slots whose values the host would put into the call.
         secrets: &'a [&'a str],
+        /// The secrets that the target itself, or the database that it connects to, puts in. Told of the first look at a call only.
+        target_secrets: &'a [&'a str],
         /// The gate's answer.
         decision: &'a Decision,
     },

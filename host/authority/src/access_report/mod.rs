@@ -149,6 +149,9 @@ pub struct Row {
     pub boundary: Option<Standing>,
     /// How often the audit log saw it used here; `None` if no log was asked.
     pub used: Option<u64>,
+    /// How often the target put each of its own secrets into it, by the audit log.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub used_secrets: BTreeMap<String, u64>,
     /// What is too open about the grant.
     #[serde(skip)]
     open: Vec<open_grant::OpenGrant>,
@@ -259,6 +262,7 @@ impl PluginEntry {
                 granted: None,
                 boundary: None,
                 used: lens.used.map(|used| used.by_plugin(component.digest, name, *verb)),
+                used_secrets: BTreeMap::new(),
                 open: Vec::new(),
                 target: None,
             })
@@ -314,6 +318,7 @@ fn rows_of(
         granted: Some(granted.clone()),
         boundary: standing(lens.boundaries, &extent, verb),
         used: lens.used.map(|used| used.by_step(call.used_at, call.step, &grant.slot, verb)),
+        used_secrets: lens.used.map(|used| used.secrets_of(call.used_at, call.step, &grant.slot, verb)).unwrap_or_default(),
         open: open_grant::of(&grant.target.kind, verb),
         target: Some(Arc::clone(&grant.target)),
     };

@@ -21,6 +21,7 @@ pub struct UsedAt {
 pub struct Used {
     by_step: BTreeMap<(UsedAt, String, String, Verb), u64>,
     by_plugin: BTreeMap<(String, String, Verb), u64>,
+    secrets: BTreeMap<(UsedAt, String, String, Verb), BTreeMap<String, u64>>,
 }
 
 impl Used {
@@ -28,6 +29,17 @@ impl Used {
     pub fn count(&mut self, at: &UsedAt, step: &str, digest: &str, slot: &str, verb: Verb) {
         *self.by_step.entry((at.clone(), step.to_owned(), slot.to_owned(), verb)).or_default() += 1;
         *self.by_plugin.entry((digest.to_owned(), slot.to_owned(), verb)).or_default() += 1;
+    }
+
+    /// Counts that the target of a slot put a secret into one use of `verb`.
+    pub fn count_secret(&mut self, at: &UsedAt, step: &str, slot: &str, verb: Verb, secret: &str) {
+        let secrets = self.secrets.entry((at.clone(), step.to_owned(), slot.to_owned(), verb)).or_default();
+        *secrets.entry(secret.to_owned()).or_default() += 1;
+    }
+
+    /// How often the target of a slot put each of its secrets into what a step of a runbook used `verb` for.
+    pub fn secrets_of(&self, at: &UsedAt, step: &str, slot: &str, verb: Verb) -> BTreeMap<String, u64> {
+        self.secrets.get(&(at.clone(), step.to_owned(), slot.to_owned(), verb)).cloned().unwrap_or_default()
     }
 
     /// How often a step of a runbook used a verb.

@@ -38,7 +38,8 @@ pub enum SecretFormat {
 impl std::fmt::Display for SecretFormat {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Text(text) => f.write_str(text),
+            Self::Text(text) if text == "{}" => f.write_str("the secret alone"),
+            Self::Text(text) => write!(f, "{text:?} with the secret for {{}}"),
             Self::Basic { user } => write!(f, "Basic of {user:?}"),
         }
     }

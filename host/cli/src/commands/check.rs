@@ -3,6 +3,7 @@
 
 use crate::args::{CheckArgs, FailOn};
 use crate::atomic_write::{self, FileMode};
+use crate::audit_log::Purpose;
 use crate::context::Context;
 use crate::events::Events;
 use crate::execution::{self, CancelSignals, SignalMode, SystemClock};
@@ -178,7 +179,7 @@ async fn make(
     let plan = Plan::build(&prepared.runbook, &Params::from_journal(serde_json::Map::new()), &prepared.facts);
     let plan = plan.map_err(Failure::findings)?;
     let run = RunId::generate();
-    let operator = PluginCaller::new(context, &prepared, run)?;
+    let operator = PluginCaller::new(context, &prepared, run, Purpose::Run)?;
     let dead = |holder: &Holder| execution::is_dead(context, holder);
     let options = execution::options(context, run, environment, signals, OutsideWindow::AsWritten, &dead);
     let header = super::exec::header(context, run, &plan, environment);

@@ -1,6 +1,7 @@
 //! `runbook exec`
 
 use crate::args::{ExecArgs, Told};
+use crate::audit_log::Purpose;
 use crate::context::{Context, Origin};
 use crate::execution::{self, CancelSignals, SystemClock};
 use crate::exit_status::ExitStatus;
@@ -25,7 +26,7 @@ pub fn run(context: &Context, args: &ExecArgs) -> Result<ExitStatus, Failure> {
     if args.dry_run {
         return execution::block_on(async {
             let run = RunId::generate();
-            let operator = PluginCaller::new(context, &prepared, run)?;
+            let operator = PluginCaller::new(context, &prepared, run, Purpose::Preview)?;
             super::dry_run::run(context, &plan, &operator, run, environment).await
         });
     }
@@ -74,7 +75,7 @@ pub fn begin(context: &Context, prepared: &Prepared, plan: &Plan, start: Start<'
     let environment = start.environment;
     execution::block_on(async {
         let run = RunId::generate();
-        let operator = PluginCaller::new(context, prepared, run)?;
+        let operator = PluginCaller::new(context, prepared, run, Purpose::Run)?;
         let journal = execution::open_journal(context).await?;
         let signals = CancelSignals::new()?;
         let dead = |holder: &Holder| execution::is_dead(context, holder);

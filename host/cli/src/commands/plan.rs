@@ -1,6 +1,7 @@
 //! `runbook plan`: what a runbook would do. Steps are asked for their plans, in which every effect is denied; probes are not asked.
 
 use crate::args::PlanArgs;
+use crate::audit_log::Purpose;
 use crate::context::Context;
 use crate::execution;
 use crate::exit_status::ExitStatus;
@@ -30,7 +31,7 @@ pub fn run(context: &Context, args: &PlanArgs) -> Result<ExitStatus, Failure> {
         if audience == Audience::Nobody {
             return Ok(runbook_engine::dry_run(&plan, &OfflineOperate, run, who, environment, audience).await);
         }
-        let operator = PluginCaller::new(context, &prepared, run)?;
+        let operator = PluginCaller::new(context, &prepared, run, Purpose::Preview)?;
         Ok(runbook_engine::dry_run(&plan, &operator, run, who, environment, audience).await)
     })?;
     ui::text(&render(&prepared, &plan, &found, audience))?;

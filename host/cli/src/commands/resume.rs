@@ -1,6 +1,7 @@
 //! `runbook resume`
 
 use crate::args::{ResumeArgs, RunArgs};
+use crate::audit_log::Purpose;
 use crate::context::Context;
 use crate::execution::{self, CancelSignals, SystemClock};
 use crate::exit_status::ExitStatus;
@@ -63,7 +64,7 @@ pub fn resume_run(context: &Context, args: &RunArgs, way: &Way) -> Result<ExitSt
             tell_lost_cancel(&journal, run, &stored.records).await?;
         }
         let (prepared, plan) = rebuild(context, &stored, way.changes)?;
-        let operator = PluginCaller::new(context, &prepared, run)?;
+        let operator = PluginCaller::new(context, &prepared, run, Purpose::Run)?;
         let signals = CancelSignals::new()?;
         match way.signals {
             CancelBefore::Free => {}

@@ -2,6 +2,7 @@
 
 use super::resume::{decisions, load, rebuild};
 use crate::args::UndoArgs;
+use crate::audit_log::Purpose;
 use crate::context::Context;
 use crate::execution::{self, CancelSignals, SystemClock};
 use crate::exit_status::ExitStatus;
@@ -39,7 +40,7 @@ pub fn run(context: &Context, args: &UndoArgs) -> Result<ExitStatus, Failure> {
         if !ui::confirm(context, &question, Agreed::by_flag(args.yes))? {
             return Err(Failure::usage("not undone, as you answered"));
         }
-        let operator = PluginCaller::new(context, &prepared, run)?;
+        let operator = PluginCaller::new(context, &prepared, run, Purpose::Run)?;
         let signals = CancelSignals::new()?;
         let dead = |holder: &Holder| execution::is_dead(context, holder);
         let environment = stored.header.environment.as_deref();

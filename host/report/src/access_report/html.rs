@@ -120,7 +120,8 @@ fn push_rows(page: &mut String, rows: &[Row]) {
             Some(Standing::Exceeded { witness }) => format!("<td><span class=\"r critical\">beyond</span> {}", escape(witness)),
         };
         let imported = if row.imported.is_empty() { "no" } else { "yes" };
-        let used = row.used.map(|count| format!("<td>{count}")).unwrap_or_default();
+        let sent: String = row.used_secrets.iter().map(|(secret, n)| format!("<br>secret {}: {n}", escape(secret))).collect();
+        let used = row.used.map(|count| format!("<td>{count}{sent}")).unwrap_or_default();
         let _ = writeln!(
             page,
             "<tr><td class=\"r {0}\">{0}<td>{1}<td><code>{2}</code><td>{3}<div class=\"why\">{4}</div><td>{5}<td>{imported}{boundary}{used}</tr>",

@@ -102,12 +102,16 @@ fn cells(row: &Row) -> Vec<String> {
     }
     match row.used {
         Some(0) => notes.push("never used".to_owned()),
-        Some(1) => notes.push("used once".to_owned()),
-        Some(count) => notes.push(format!("used {count} times")),
+        Some(count) => notes.push(format!("used {}", times(count))),
         None => {}
     }
+    notes.extend(row.used_secrets.iter().map(|(secret, count)| format!("sent secret `{secret}` {}", times(*count))));
     let sentence = if notes.is_empty() { row.sentence.clone() } else { format!("{}  {}", row.sentence, notes.join(", ")) };
     vec![row.risk.name().to_owned(), row.slot.clone(), row.verb.clone(), sentence]
+}
+
+fn times(count: u64) -> String {
+    if count == 1 { "once".to_owned() } else { format!("{count} times") }
 }
 
 fn push_indented(text: &mut String, block: &str) {

@@ -1,5 +1,6 @@
 //! `runbook audit verify` and `runbook audit log`: the audit log of this host.
 
+use crate::audit_log::Purpose;
 use crate::context::Context;
 use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
@@ -180,6 +181,8 @@ pub(super) struct UsedCall {
     pub operation: String,
     /// The secrets slots whose values the host put into it.
     pub secrets: Vec<String>,
+    /// The names of the secrets that the target put into it by itself.
+    pub target_secrets: Vec<String>,
     /// Whether the gate was asked for the first time about this call, or again when more was known of it.
     pub look: Look,
 }
@@ -193,12 +196,12 @@ pub(super) enum Look {
     Later,
 }
 
-/// What the gate allowed to every run of this host.
+/// What the gate allowed to every run of this host. What was only planned, or run dry, uses nothing.
 pub(super) fn used_calls(context: &Context) -> Result<Vec<UsedCall>, Failure> {
     let opened = audit::host_records(&context.audit_log).map_err(Failure::usage)?;
     let runs: BTreeMap<&str, (UsedAt, &str)> = opened
         .iter()
-        .filter(|record| text(record, "kind") == "run-opened")
+        .filter(|record| text(record, "kind") == "run-opened" && text(record, "purpose") == Purpose::Run.name())
         .map(|record| {
             let environment = record.body.get("environment").and_then(|value| value.as_str()).map(str::to_owned);
             (text(record, "run"), (UsedAt { file: text(record, "path").to_owned(), environment }, text(record, "prefix")))
@@ -219,7 +222,10 @@ fn used_call(record: &Record, at: &UsedAt, prefix: &str) -> Option<UsedCall> {
     }
     let verb = VERBS.iter().find(|row| row.verb.full_name() == text(record, "function"))?.verb;
     let step = site_of(text(record, "step"));
-    let secrets = record.body.get("secrets").and_then(|slots| slots.as_array()).into_iter().flatten();
+    let names = |key: &str| -> Vec<String> {
+        let names = record.body.get(key).and_then(|names| names.as_array()).into_iter().flatten();
+        names.filter_map(|name| name.as_str()).map(str::to_owned).collect()
+    };
     Some(UsedCall {
         at: at.clone(),
         step: step.strip_prefix(prefix).unwrap_or(&step).to_owned(),
@@ -227,7 +233,8 @@ fn used_call(record: &Record, at: &UsedAt, prefix: &str) -> Option<UsedCall> {
         slot: text(record, "slot").to_owned(),
         verb,
         operation: operation.to_owned(),
-        secrets: secrets.filter_map(|slot| slot.as_str()).map(str::to_owned).collect(),
+        secrets: names("secrets"),
+        target_secrets: names("target_secrets"),
         look: look(operation),
     })
 }
@@ -247,6 +254,9 @@ pub(super) fn used(context: &Context) -> Result<Used, Failure> {
         used.count(&call.at, &call.step, &call.digest, &call.slot, call.verb);
         for slot in &call.secrets {
             used.count(&call.at, &call.step, &call.digest, slot, Verb::SecretsUse);
+        }
+        for secret in &call.target_secrets {
+            used.count_secret(&call.at, &call.step, &call.slot, call.verb, secret);
         }
     }
     Ok(used)

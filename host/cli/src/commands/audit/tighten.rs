@@ -28,8 +28,8 @@ pub(super) fn run(context: &Context, file: &Path, environment: Option<&str>) -> 
     let at = audited::of(&prepared).at;
     let calls: Vec<UsedCall> = records::used_calls(context)?.into_iter().filter(|call| call.at == at).collect();
     if calls.is_empty() {
-        return Err(Failure::usage(format!("no run of `{}` is in the audit log", file.display()))
-            .hint("run it first, in all the ways in which it is meant to run"));
+        return Err(Failure::usage(format!("no run of `{}` is in the audit log: nothing to propose", file.display()))
+            .hint("plans and dry runs do not count; run it first, in all the ways in which it is meant to run"));
     }
     let mut targets: BTreeMap<String, (Arc<Target>, UseOfTarget)> = BTreeMap::new();
     for site in prepared.sites.values() {
