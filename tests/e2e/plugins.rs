@@ -69,7 +69,8 @@ fn a_file_is_named_as_the_runbook_has_it_and_what_is_suggested_works() {
         env.run(&["validate", "checks/r.toml"])
     };
     assert!(runbook("pots", "{ text = \"x\" }").stderr.contains("did you mean `./mine.wasm:post`?"));
-    let wrong = runbook("post", "{ txt = \"x\" }").stderr;
+    assert!(runbook("post", "{ txt = \"x\" }").stderr.contains("did you mean `text`?"));
+    let wrong = runbook("post", "{}").stderr;
     let suggested =
         wrong.split("see `runbook ").nth(1).and_then(|rest| rest.split('`').next()).unwrap_or_else(|| panic!("{wrong}"));
     let arguments: Vec<&str> = suggested.split_whitespace().collect();
