@@ -239,7 +239,7 @@ fn what_mariadb_said_that_it_did_not_do_did_not_happen() {
             let finished = std::thread::scope(|scope| {
                 let run = scope.spawn(|| env.run(EXEC));
                 if ended.says.starts_with("somebody else") {
-                    wait_for("it waits for the row", || is_waiting(&server, waiting));
+                    wait_for("it waits for the row", || server.of_transactions(waiting) != "0");
                     server.sql(&format!("kill query {}", server.sql(waiting)));
                 }
                 run.join().expect("the program ends")
@@ -253,13 +253,6 @@ fn what_mariadb_said_that_it_did_not_do_did_not_happen() {
     }
 }
 
-/// Whether a transaction waits for a lock. The server renews this table only for who has not read it for 0.1 s: whoever asks more
-/// often is told the same for ever.
-fn is_waiting(server: &MariaDb, waiting: &str) -> bool {
-    std::thread::sleep(std::time::Duration::from_millis(150));
-    server.sql(waiting) != "0"
-}
-
 #[test]
 fn a_connection_that_is_killed_before_its_commit_did_nothing() {
     let server = MariaDb::start();
@@ -271,7 +264,7 @@ fn a_connection_that_is_killed_before_its_commit_did_nothing() {
     let waiting = "select coalesce(max(trx_mysql_thread_id), 0) from information_schema.innodb_trx where trx_state = 'LOCK WAIT'";
     let finished = std::thread::scope(|scope| {
         let run = scope.spawn(|| env.run(&["exec", "t.toml", "-y"]));
-        wait_for("it waits for the row", || is_waiting(&server, waiting));
+        wait_for("it waits for the row", || server.of_transactions(waiting) != "0");
         server.sql(&format!("kill {}", server.sql(waiting)));
         run.join().expect("the program ends")
     });
