@@ -140,7 +140,7 @@ fn a_run_that_has_ended_has_no_step_that_runs_or_waits() {
     let begun = [
         json!({ "type": "attempt-ended", "step": "b", "attempt": 1, "result": { "type": "failed", "fault": { "class": "assertion", "code": "c", "message": "m" }, "outcome": "fail", "output": null, "measurements": [], "cases": [] }, "then": { "type": "retry", "delay_ms": 5 }, "duration_ms": 5 }),
         json!({ "type": "manual-asked", "step": "b", "instructions": "i", "options": ["--set v=STRING"] }),
-        json!({ "type": "approval-asked", "step": "b", "digest": "d", "input": {}, "proposal": { "effects": [], "summary": "s", "before": null } }),
+        json!({ "type": "approval-asked", "step": "b", "digest": "d", "input": {}, "proposal": { "effects": [], "summary": "s", "before": null }, "quorum": 1, "expires_ms": null }),
         json!({ "type": "group-began", "step": "b", "params": {} }),
         json!({ "type": "items-listed", "step": "b", "items": [{ "key": "k", "value": 1 }] }),
         json!({ "type": "still-waiting", "step": "b", "call": "plan", "waited_ms": 60_000, "at_most_ms": 90_000, "then": "goes-on" }),

@@ -70,7 +70,7 @@ fn events() -> Vec<Value> {
         json!({ "type": "locks-retaken", "locks": [{ "name": "n", "token": 2, "taken_from": "f" }] }),
         json!({ "type": "guard-looked", "guard": "s-guard", "look": { "verdict": "blind", "summary": "s" } }),
         json!({ "type": "step-skipped", "step": "e", "reason": "assumed" }),
-        json!({ "type": "approval-asked", "step": "a", "digest": "d", "input": { "i": "i" }, "proposal": proposal() }),
+        json!({ "type": "approval-asked", "step": "a", "digest": "d", "input": { "i": "i" }, "proposal": proposal(), "quorum": 2, "expires_ms": 60_000 }),
         json!({ "type": "approval-given", "step": "a", "digest": "d", "by": "b", "verdict": { "type": "rejected", "reason": "r" } }),
         json!({ "type": "approval-given", "step": "a", "digest": "d", "by": "b", "verdict": { "type": "approved" } }),
         started("a"),
