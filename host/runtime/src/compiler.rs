@@ -159,7 +159,7 @@ fn end(status: ExitStatus, limits: CompileLimits, said: &str) -> CompilerError {
     }
 }
 
-/// Is the compiler: a component on stdin, code on stdout, a reason on stderr. `order` is what [`compile`] says.
+/// Is the compiler: a component on stdin, code on stdout, a reason on stderr. `order` is what `compile` says.
 pub fn serve(order: Option<&OsStr>) -> ExitCode {
     match order.and_then(|text| serde_json::from_slice::<Order>(text.as_bytes()).ok()).map(|order| answer(&order)) {
         Some(Ok(())) => ExitCode::SUCCESS,

@@ -233,7 +233,7 @@ pub(super) fn reads_its_arguments_alone(dialect: Dialect, name: &str) -> bool {
     }
 }
 
-/// The functions of [`reads_its_arguments_alone`], for those who ask a server whether another one bears the name.
+/// The functions of `reads_its_arguments_alone`, for those who ask a server whether another one bears the name.
 pub fn functions_of_arguments(dialect: Dialect) -> impl Iterator<Item = &'static str> {
     let names = match dialect {
         Dialect::MySql => BUILT_IN,
