@@ -120,7 +120,7 @@ impl MariaDb {
         });
     }
 
-    /// Asks the table of InnoDB's transactions. The server renews it only for who has not read it for 0.1 s: whoever asks more often
+    /// Asks the table of `InnoDB`'s transactions. The server renews it only for who has not read it for 0.1 s: whoever asks more often
     /// is told the same for ever.
     ///
     /// # Panics
