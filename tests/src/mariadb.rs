@@ -130,7 +130,14 @@ impl MariaDb {
         self.sql(sql)
     }
 
-    fn try_sql(&self, sql: &str) -> Result<String, String> {
+    /// Runs SQL as root and returns what the client prints, without a head.
+    ///
+    /// # Errors
+    /// What the client says, if the SQL fails.
+    ///
+    /// # Panics
+    /// If the client cannot be started.
+    pub fn try_sql(&self, sql: &str) -> Result<String, String> {
         let client = program(&["/usr/bin/mariadb", "/usr/bin/mysql"], "mariadb-client");
         let socket = format!("--socket={}/sock", self.folder.path().display());
         let output = Command::new(client)

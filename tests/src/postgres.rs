@@ -148,7 +148,14 @@ impl Postgres {
         self.try_psql(database, sql).unwrap_or_else(|error| panic!("psql: {error}"))
     }
 
-    fn try_psql(&self, database: &str, sql: &str) -> Result<String, String> {
+    /// Runs SQL as the superuser and returns what `psql -At` prints.
+    ///
+    /// # Errors
+    /// What `psql` says, if the SQL fails.
+    ///
+    /// # Panics
+    /// If `psql` cannot be started.
+    pub fn try_psql(&self, database: &str, sql: &str) -> Result<String, String> {
         let output =
             self.client("psql").args(["-XAt", "-v", "ON_ERROR_STOP=1", "-d", database, "-c", sql]).output().expect("psql runs");
         if output.status.success() {

@@ -12,4 +12,7 @@ pub use language::{Language, TooComplex, argument_difference, difference};
 pub(crate) use path::segment_matches as glob;
 pub use path::{PathError, PathPattern, canonical_request_path, relative_file_path};
 pub(crate) use sql::FUNCTION;
-pub use sql::{Dialect, StatementClass, StatementFacts, acting_word, classify, functions_of_arguments, relation_of, words};
+pub use sql::{
+    Dialect, Names, StatementClass, StatementFacts, acting_word, classify, functions_of_arguments, names, relation_of,
+    types_of_catalog_names, words,
+};

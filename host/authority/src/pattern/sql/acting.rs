@@ -124,15 +124,37 @@ const READING_BY_TEXT: &[&str] = &[
     "load_file",
     "pg_read_",
     "query_to_xml",
-    // `16385::regclass` is the name of any relation.
-    "regclass",
     "schema_to_xml",
     "table_to_xml",
     "ts_stat",
 ];
 
+/// Types of PostgreSQL of which a number is the name of something of the catalog: `16385::regclass` is any relation's.
+pub fn types_of_catalog_names() -> impl Iterator<Item = &'static str> {
+    CATALOG_NAMES.iter().copied()
+}
+
+const CATALOG_NAMES: &[&str] = &[
+    "regclass",
+    "regcollation",
+    "regconfig",
+    "regdatabase",
+    "regdictionary",
+    "regnamespace",
+    "regoper",
+    "regoperator",
+    "regproc",
+    "regprocedure",
+    "regrole",
+    "regtype",
+];
+
 pub(super) fn reads_by_text(statement: &str) -> bool {
-    words(statement).any(|word| READING_BY_TEXT.iter().any(|name| word.starts_with(name)))
+    words(statement).any(|word| {
+        // The type of its arrays begins with `_`.
+        let is_catalog_name = CATALOG_NAMES.contains(&word.trim_start_matches('_'));
+        is_catalog_name || READING_BY_TEXT.iter().any(|name| word.starts_with(name))
+    })
 }
 
 /// Functions in FROM that make rows of their arguments alone.
@@ -181,7 +203,7 @@ const BUILT_IN: &str = " abs acos adddate addtime any_value ascii asin atan atan
 
 /// Functions of PostgreSQL that read their arguments, the time and the settings of the session alone. What any other one touches is
 /// asked of the server too, but the server forgets it where a block with EXCEPTION is rolled back; and functions of the catalog answer
-/// about relations that they do not lock. So what is not on this list is not called where a target names relations.
+/// about relations that they do not lock; `pg_typeof` makes a `regtype`, as which any number is a name. So what is not on this list is not called where a target names relations.
 const POSTGRES_PURE: &str = " abbrev abs acos acosd acosh age any_value area array array_agg array_dims array_fill array_length array_lower array_ndims \
     array_position array_positions array_remove array_replace array_to_json array_to_string array_to_tsvector array_upper ascii \
     asin asind asinh atan atan2 atan2d atand atanh avg bit bit_and bit_count bit_length bit_or bit_xor bool bool_and bool_or box \
@@ -207,7 +229,7 @@ const POSTGRES_PURE: &str = " abbrev abs acos acosd acosh age any_value area arr
     money multirange name netmask network normalize notlike now npoints nth_value ntile nullif num_nonnulls num_nulls numeric \
     numeric_div_trunc numeric_exp numeric_inc numeric_ln numeric_log numeric_sqrt nummultirange numnode numrange octet_length oid \
     overlaps overlay parse_ident path pclose percent_rank percentile_cont percentile_disc pg_backend_pid pg_column_size \
-    pg_encoding_max_length pg_is_in_recovery pg_size_bytes pg_size_pretty pg_sleep pg_sleep_for pg_sleep_until pg_typeof \
+    pg_encoding_max_length pg_is_in_recovery pg_size_bytes pg_size_pretty pg_sleep pg_sleep_for pg_sleep_until \
     pg_wal_lsn_diff phraseto_tsquery pi plainto_tsquery point polygon popen position pow power quote_ident quote_literal \
     quote_nullable radians radius random range_agg range_intersect_agg range_merge rank regexp_count regexp_instr regexp_like \
     regexp_match regexp_matches regexp_replace regexp_split_to_array regexp_split_to_table regexp_substr regr_avgx regr_avgy \

@@ -6,10 +6,12 @@
 
 mod acting;
 mod maintenance;
+mod names;
 mod plain;
 mod walk;
 
-pub use acting::{acting_word, functions_of_arguments, words};
+pub use acting::{acting_word, functions_of_arguments, types_of_catalog_names, words};
+pub use names::{Names, names};
 
 use plain::is_plain;
 use sqlparser::ast::{ObjectName, ObjectNamePart};
@@ -105,6 +107,9 @@ pub fn classify(dialect: Dialect, statement: &str) -> Option<StatementFacts> {
     }
     if acting::reads_by_text(statement) {
         relations.insert(EVERYTHING.to_owned());
+    }
+    if dialect == Dialect::MySql {
+        relations.extend(names::called_after_a_blank(statement).into_iter().map(|name| format!("{FUNCTION}{name} (…)")));
     }
     Some(StatementFacts { classes, relations })
 }
@@ -239,6 +244,10 @@ mod tests {
             ("select * from a where exists (select 1 from b) order by (select 1 from c)", "a,b,c"),
             ("with w as (select 1 from b) select * from w", "b,w"),
             ("copy a to stdout", "*"),
+            ("select x::regtype::text from a", "*,a"),
+            ("select '{1}'::_regtype from a", "*,a"),
+            ("select regexp_replace(x, 'a', 'b') from a", "a"),
+            ("select pg_typeof(x) from a", "a,function pg_typeof"),
             ("lock table a", "*,a"),
         ] {
             assert_eq!(relations_of(Dialect::Postgres, statement).as_deref(), Some(expected), "{statement}");
@@ -258,6 +267,9 @@ mod tests {
             ("explain select * from secrets", "secrets"),
             ("select stored(1) from a", "a,function stored"),
             ("select count(*), max(x) from a", "a"),
+            ("select `count`(x) from a", "a,function `count`"),
+            ("select count (x) from a", "a,function count (…)"),
+            ("select char (3), if (1, 2, 3), left (x, 1) from a", "a"),
             ("optimize table secrets, a", "a,secrets"),
             ("create table c (x int) engine = merge union = (a, b)", "*,c"),
         ] {

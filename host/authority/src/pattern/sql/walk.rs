@@ -6,8 +6,8 @@ use super::{Dialect, EVERYTHING, FUNCTION, StatementClass, relation_name};
 use sqlparser::ast::helpers::stmt_create_table::CreateTableBuilder;
 use sqlparser::ast::{
     AlterTable, AlterTableOperation, CascadeOption, CreateTable, CreateTableOptions, CreateView, Cte, Delete, Expr, GrantObjects,
-    Insert, Merge, MergeAction, ObjectName, ObjectType, OnConflictAction, OnInsert, Query, Select, SelectFlavor, SetExpr,
-    SqliteOnConflict, Statement, TableFactor, TableObject, Truncate, Update, UtilityOption, Visit as _, Visitor, With,
+    Insert, Merge, MergeAction, ObjectName, ObjectNamePart, ObjectType, OnConflictAction, OnInsert, Query, Select, SelectFlavor,
+    SetExpr, SqliteOnConflict, Statement, TableFactor, TableObject, Truncate, Update, UtilityOption, Visit as _, Visitor, With,
 };
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
@@ -314,6 +314,10 @@ fn only_ask(options: &[UtilityOption]) -> bool {
     options.iter().all(|option| option.name.quote_style.is_none() && ASKING.contains(&option.name.value.to_lowercase().as_str()))
 }
 
+fn is_any_quoted(name: &ObjectName) -> bool {
+    name.0.iter().any(|part| !matches!(part, ObjectNamePart::Identifier(part) if part.quote_style.is_none()))
+}
+
 /// A foreign key reads (and locks) the other table.
 fn refers_to_another(text: &str) -> bool {
     super::acting::words(text).any(|word| word == "references")
@@ -451,6 +455,9 @@ impl Visitor for Walk {
                 let name = relation_name(self.dialect, &function.name).to_lowercase();
                 if function.uses_odbc_syntax {
                     self.anything();
+                } else if self.dialect == Dialect::MySql && is_any_quoted(&function.name) {
+                    // In quotes it is the name of a stored function, whatever is built in.
+                    self.relations.insert(format!("{FUNCTION}`{name}`"));
                 } else if !reads_its_arguments_alone(self.dialect, &name) {
                     self.relations.insert(format!("{FUNCTION}{name}"));
                 }

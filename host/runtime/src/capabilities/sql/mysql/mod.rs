@@ -4,6 +4,7 @@
 //! `START TRANSACTION READ ONLY`, which the server holds writes and definitions off with; then `ROLLBACK`.
 
 mod connect;
+mod stored;
 mod wire;
 
 use super::failure::{ends_transaction, fault_of, fault_of_write, mismatch, not_a_read, within};
@@ -31,6 +32,7 @@ pub(super) async fn query(access: &Access, statement: &str, parameters: &[Value]
     refuse_writes(statement)?;
     within(access, async {
         let (mut connection, wire) = connect(access, AfterCut::Ends).await?;
+        stored::refuse(&mut connection, access.sql(), &[statement]).await?;
         run(&mut connection, "START TRANSACTION READ ONLY").await?;
         let rows = read(&mut connection, &wire, access, statement, parameters).await;
         // After a cut result the rest is still on its way: dropping the connection ends it, reading on to its end would not.
@@ -112,7 +114,10 @@ pub(super) async fn execute(access: &Access, statement: &str, parameters: &[Valu
             let counts = in_transaction(&mut connection, access, std::slice::from_ref(&statement), commit).await;
             counts.map(|counts| counts.iter().sum())
         } else {
-            outside(&mut connection, statement, parameters, commit).await
+            match stored::refuse(&mut connection, access.sql(), &[statement]).await {
+                Ok(()) => outside(&mut connection, statement, parameters, commit).await,
+                Err(fault) => Err(fault),
+            }
         };
         let _ = connection.close().await;
         count
@@ -172,6 +177,8 @@ async fn in_transaction(
     statements: &[Statement],
     commit: &Commit,
 ) -> Result<Vec<u64>, Fault> {
+    let texts: Vec<&str> = statements.iter().map(|statement| statement.text.as_str()).collect();
+    stored::refuse(connection, access.sql(), &texts).await?;
     let only_reads = statements.iter().all(|statement| only_reads(access.sql(), &statement.text));
     if !only_reads && is_any_unheld(connection).await? {
         // What a statement does to such a table stays at once, whatever becomes of the transaction.

@@ -6,6 +6,7 @@
 
 mod bind;
 mod connect;
+mod reachable;
 mod touched;
 mod value;
 mod wire;

@@ -5,22 +5,22 @@
 //! belong to what is: the parts of a named table, what a named view reads, and what a foreign key makes the server look up. So a
 //! statement that the parser took for another one is found out. `EXPLAIN` would not do: it shows what a plan scans, after views are
 //! expanded and what is never scanned is gone, and it knows nothing of functions. Rows that were changed are counted by the server
-//! as well, and compared with the classes that the target allows.
+//! as well, and compared with the classes that the target allows; so are the rows of the catalog, which a definition changes.
 //!
 //! The server forgets the locks of a block that is rolled back, as one with EXCEPTION is, and a function of the catalog may answer
-//! about a relation without a lock. So the gate lets a statement call only functions that read their arguments, and before it runs,
-//! the server is asked whether one of its words or operators is a function of somebody's own after all: one that bears the name of
-//! such a function, one that is called as the attribute of a row (`o.tells`), or one behind an operator or a cast. What stays is what
-//! the owner of a named relation put into it: a view, a trigger, a default, a check, a policy or an index may call a function with a
-//! block of this kind, and what that block reads is not seen.
+//! about a relation without a lock. So what a statement makes the server run is asked of the catalog before: see [`super::reachable`].
+//! What stays is what the owner of a named relation put into it: a view, a trigger, a default, a check, a policy or an index may call
+//! a function with a block of this kind, and what that block reads is not seen.
 
 use super::super::failure::fault_of;
+use super::super::words;
+use super::reachable;
 use crate::fault::{Fault, FaultClass};
-use runbook_authority::pattern::{Dialect, StatementClass, functions_of_arguments, words};
+use runbook_authority::pattern::{Dialect, StatementClass, classify};
 use runbook_authority::targets::SqlTarget;
 use sqlx::Row as _;
-use sqlx::postgres::PgConnection;
-use std::collections::BTreeSet;
+use sqlx::postgres::{PgConnection, PgRow};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The relations that the names stand for now, with all that belongs to them, and those to which foreign keys lead.
 const ALLOWED: &str = "
@@ -54,28 +54,23 @@ const LOCKS: &str = "
 SELECT relation::pg_catalog.int8, mode, relation::pg_catalog.regclass::pg_catalog.text FROM pg_catalog.pg_locks
 WHERE pid = pg_catalog.pg_backend_pid() AND locktype = 'relation' AND relation >= 16384";
 
-/// Rows that this transaction has changed so far.
+/// Rows that this transaction has changed so far, by relation; and as relation 0 whether the server counts at all.
 const CHANGED: &str = "
-SELECT coalesce(pg_catalog.sum(n_tup_ins), 0)::pg_catalog.int8, coalesce(pg_catalog.sum(n_tup_upd), 0)::pg_catalog.int8,
-  coalesce(pg_catalog.sum(n_tup_del), 0)::pg_catalog.int8
-FROM pg_catalog.pg_stat_xact_all_tables WHERE relid >= 16384";
+SELECT relid::pg_catalog.int8, relname::pg_catalog.text, n_tup_ins, n_tup_upd, n_tup_del FROM pg_catalog.pg_stat_xact_all_tables
+WHERE n_tup_ins + n_tup_upd + n_tup_del > 0
+UNION ALL SELECT 0, pg_catalog.current_setting('track_counts'), 0, 0, 0";
 
-/// Functions of this database, not of the server, that the words of a statement may call. $1 are its words in lower case, $2 its text,
-/// $3 the names of functions that may be called.
-const OWN: &str = "
-SELECT p.oid::pg_catalog.regprocedure::pg_catalog.text FROM pg_catalog.pg_proc p
-  JOIN pg_catalog.pg_language l ON l.oid = p.prolang
-WHERE p.oid >= 16384 AND l.lanname NOT IN ('internal', 'c') AND (
-  (pg_catalog.lower(p.proname) = ANY ($1) AND (
-    pg_catalog.lower(p.proname) = ANY ($3)
-    OR EXISTS (SELECT FROM pg_catalog.pg_type t WHERE p.pronargs >= 1 AND t.oid = p.proargtypes[0]
-      AND (t.typtype IN ('c', 'p') OR t.typtype = 'd'))))
-  OR EXISTS (SELECT FROM pg_catalog.pg_operator o WHERE o.oprcode = p.oid AND pg_catalog.strpos($2, o.oprname) > 0)
-  OR EXISTS (SELECT FROM pg_catalog.pg_cast c JOIN pg_catalog.pg_type t ON t.oid = c.casttarget
-    WHERE c.castfunc = p.oid AND (c.castcontext <> 'e' OR pg_catalog.lower(t.typname) = ANY ($1)))
-  OR EXISTS (SELECT FROM pg_catalog.pg_aggregate a JOIN pg_catalog.pg_proc n ON n.oid = a.aggfnoid
-    WHERE p.oid IN (a.aggtransfn, a.aggfinalfn, a.aggcombinefn) AND pg_catalog.lower(n.proname) = ANY ($1)))
-LIMIT 1";
+/// The first oid that is not of the system's own making.
+const FIRST_OWN: i64 = 16384;
+
+/// Tables of the catalog in which TRUNCATE and maintenance change rows, without a new one.
+const REWRITTEN: &[&str] = &["pg_class", "pg_index"];
+
+/// Tables of the catalog that maintenance fills.
+const STATISTICS: &[&str] = &["pg_statistic", "pg_statistic_ext_data"];
+
+/// Tables of the catalog that hold large objects, which statements of the class `other` may be about.
+const LARGE_OBJECTS: &[&str] = &["pg_largeobject", "pg_largeobject_metadata"];
 
 /// What the foreign keys of a table lock in another one, to look a row up.
 const LOOKED_UP: &str = "RowShareLock";
@@ -88,6 +83,16 @@ pub(super) struct Watch<'a> {
     /// Rows may be looked up.
     keys: BTreeSet<i64>,
     before: BTreeSet<(i64, String)>,
+    counted: BTreeMap<i64, Changes>,
+    /// Whether a statement is itself one that gives a relation new files: TRUNCATE or maintenance.
+    rewrites: bool,
+}
+
+/// Rows of a relation that were inserted, updated and deleted.
+#[derive(Debug, Clone, Default)]
+struct Changes {
+    relation: String,
+    rows: [i64; 3],
 }
 
 impl<'a> Watch<'a> {
@@ -100,31 +105,18 @@ impl<'a> Watch<'a> {
         if !target.is_narrowed() {
             return Ok(None);
         }
-        let mut watch = Self { target, whole: BTreeSet::new(), keys: BTreeSet::new(), before: BTreeSet::new() };
-        watch.foresee(connection, statements).await?;
+        let rewrites = statements.iter().any(|statement| rewrites(statement));
+        let (whole, keys, before, counted) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new(), BTreeMap::new());
+        let mut watch = Self { target, whole, keys, before, counted, rewrites };
         watch.learn(connection).await?;
+        if target.relations.is_some() {
+            let allowed: Vec<i64> = watch.whole.iter().copied().collect();
+            reachable::refuse(connection, statements, &allowed).await?;
+        }
+        // A session that a pooler hands on may still have counts of an earlier transaction.
+        watch.counted = changed(connection).await?;
         watch.before = watch.locks(connection).await?.into_iter().map(|(relation, mode, _)| (relation, mode)).collect();
         Ok(Some(watch))
-    }
-
-    /// Refuses statements that may call a function of the database itself, where the target names relations.
-    async fn foresee(&self, connection: &mut PgConnection, statements: &[&str]) -> Result<(), Fault> {
-        if self.target.relations.is_none() {
-            return Ok(());
-        }
-        let may_be_called: Vec<&str> = functions_of_arguments(Dialect::Postgres).collect();
-        for statement in statements {
-            let words: Vec<String> = words(statement).collect();
-            let asked = sqlx::query(OWN).bind(words).bind(*statement).bind(&may_be_called).persistent(false);
-            let found = asked.fetch_optional(&mut *connection).await.map_err(|error| fault_of(&error))?;
-            let Some(row) = found else { continue };
-            let function: String = row.try_get(0).map_err(|_| unreadable())?;
-            let message = format!(
-                "the statement may call `{function}`, a function of this database that may read any relation, and the target names relations: ask for what it does by a view that the target names, or leave `relations` out and give the step a role that may see no more"
-            );
-            return Err(Fault::new(FaultClass::Denied, "sql.relation", message));
-        }
-        Ok(())
     }
 
     /// Refuses what was touched and is not allowed. Ask this before the transaction ends, and before rows are handed on.
@@ -152,17 +144,36 @@ impl<'a> Watch<'a> {
 
     async fn judge_changes(&self, connection: &mut PgConnection) -> Result<(), Fault> {
         let Some(allowed) = &self.target.statements else { return Ok(()) };
-        let counts = self.changed(connection).await?;
-        for (class, count) in [StatementClass::Insert, StatementClass::Update, StatementClass::Delete].into_iter().zip(counts) {
-            if count > 0 && !allowed.contains(&class) && !allowed.contains(&StatementClass::Define) {
+        if allowed.contains(&StatementClass::Define) {
+            return Ok(());
+        }
+        for (relation, Changes { relation: name, rows }) in changed(connection).await? {
+            let before = self.counted.get(&relation).map_or([0; 3], |changes| changes.rows);
+            let rows = [rows[0] - before[0], rows[1] - before[1], rows[2] - before[2]];
+            let needed = if relation < FIRST_OWN { self.class_of_catalog(&name, rows) } else { class_of_rows(rows, allowed) };
+            if let Some(class) = needed.filter(|class| !allowed.contains(class)) {
                 let message = format!(
-                    "the statement changed rows as `{}` does, by its own words or by a function or trigger, and `statements` of the target do not name that class",
+                    "the statement changed `{name}` as `{}` does, by its own words or by a function or trigger, and `statements` of the target do not name that class",
                     class.name()
                 );
                 return Err(Fault::new(FaultClass::Denied, "sql.statement", message));
             }
         }
         Ok(())
+    }
+
+    /// The class of what changed rows of a table of the catalog.
+    fn class_of_catalog(&self, name: &str, rows: [i64; 3]) -> Option<StatementClass> {
+        let is_in_place = rows[0] == 0 && rows[2] == 0;
+        if rows == [0; 3] || (self.rewrites && is_in_place && REWRITTEN.contains(&name)) {
+            None
+        } else if STATISTICS.contains(&name) {
+            Some(StatementClass::Maintain)
+        } else if LARGE_OBJECTS.contains(&name) {
+            Some(StatementClass::Other)
+        } else {
+            Some(StatementClass::Define)
+        }
     }
 
     async fn learn(&mut self, connection: &mut PgConnection) -> Result<(), Fault> {
@@ -183,16 +194,40 @@ impl<'a> Watch<'a> {
 
     async fn locks(&self, connection: &mut PgConnection) -> Result<Vec<(i64, String, String)>, Fault> {
         let found = sqlx::query(LOCKS).persistent(false).fetch_all(connection).await.map_err(|error| fault_of(&error))?;
-        let read =
-            |row: &sqlx::postgres::PgRow| -> Result<_, sqlx::Error> { Ok((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?)) };
+        let read = |row: &PgRow| -> Result<_, sqlx::Error> { Ok((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?)) };
         found.iter().map(|row| read(row).map_err(|_| unreadable())).collect()
     }
+}
 
-    async fn changed(&self, connection: &mut PgConnection) -> Result<[i64; 3], Fault> {
-        let row = sqlx::query(CHANGED).persistent(false).fetch_one(connection).await.map_err(|error| fault_of(&error))?;
-        let count = |index: usize| row.try_get::<i64, _>(index).map_err(|_| unreadable());
-        Ok([count(0)?, count(1)?, count(2)?])
-    }
+/// The first class of what was done to rows of a table that is not allowed.
+fn class_of_rows(rows: [i64; 3], allowed: &[StatementClass]) -> Option<StatementClass> {
+    let classes = [StatementClass::Insert, StatementClass::Update, StatementClass::Delete];
+    classes.into_iter().zip(rows).find(|(class, rows)| *rows > 0 && !allowed.contains(class)).map(|(class, _)| class)
+}
+
+/// Whether a statement's own words give a relation new files or statistics.
+fn rewrites(statement: &str) -> bool {
+    let is_maintenance =
+        || classify(Dialect::Postgres, statement).is_some_and(|facts| facts.classes.contains(&StatementClass::Maintain));
+    words::first(Dialect::Postgres, statement) == "TRUNCATE" || is_maintenance()
+}
+
+async fn changed(connection: &mut PgConnection) -> Result<BTreeMap<i64, Changes>, Fault> {
+    let found = sqlx::query(CHANGED).persistent(false).fetch_all(connection).await.map_err(|error| fault_of(&error))?;
+    let read = |row: &PgRow| -> Result<_, sqlx::Error> {
+        let changes = Changes { relation: row.try_get(1)?, rows: [row.try_get(2)?, row.try_get(3)?, row.try_get(4)?] };
+        Ok((row.try_get::<i64, _>(0)?, changes))
+    };
+    let mut changes: BTreeMap<i64, Changes> =
+        found.iter().map(|row| read(row).map_err(|_| unreadable())).collect::<Result<_, _>>()?;
+    let counts = changes.remove(&0).is_some_and(|setting| setting.relation == "on");
+    if counts { Ok(changes) } else { Err(uncounted()) }
+}
+
+fn uncounted() -> Fault {
+    let message = "`track_counts` is off on the server, so it does not say which rows a statement changed, which a target with \
+                   `relations` or `statements` needs: switch it on, or leave both out and give the step a role that may do no more";
+    Fault::new(FaultClass::Denied, "sql.statement", message)
 }
 
 fn unreadable() -> Fault {
