@@ -138,17 +138,31 @@ impl MariaDb {
     /// # Panics
     /// If the client cannot be started.
     pub fn try_sql(&self, sql: &str) -> Result<String, String> {
-        let client = program(&["/usr/bin/mariadb", "/usr/bin/mysql"], "mariadb-client");
-        let socket = format!("--socket={}/sock", self.folder.path().display());
-        let output = Command::new(client)
-            .args(["--no-defaults", "-uroot", &socket, "-N", "-B", "-e", sql])
-            .output()
-            .expect("mariadb runs");
+        let output = self.client(&["-e", sql]).output().expect("mariadb runs");
         if output.status.success() {
             Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
         } else {
             Err(String::from_utf8_lossy(&output.stderr).into_owned())
         }
+    }
+
+    /// Runs each statement as root, whatever becomes of those before, and returns what those that work print.
+    ///
+    /// # Panics
+    /// If the client cannot be started.
+    pub fn sql_each(&self, statements: &str) -> String {
+        let script = self.folder.path().join("each.sql");
+        fs::write(&script, statements).expect("a file can be written");
+        let input = fs::File::open(script).expect("it was just written");
+        let output = self.client(&["--force"]).stdin(input).output().expect("mariadb runs");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    fn client(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(program(&["/usr/bin/mariadb", "/usr/bin/mysql"], "mariadb-client"));
+        let socket = format!("--socket={}/sock", self.folder.path().display());
+        command.args(["--no-defaults", "-uroot", &socket, "-N", "-B"]).args(arguments);
+        command
     }
 }
 

@@ -69,8 +69,9 @@ const REWRITTEN: &[&str] = &["pg_class", "pg_index"];
 /// Tables of the catalog that maintenance fills.
 const STATISTICS: &[&str] = &["pg_statistic", "pg_statistic_ext_data"];
 
-/// Tables of the catalog that hold large objects, which statements of the class `other` may be about.
-const LARGE_OBJECTS: &[&str] = &["pg_largeobject", "pg_largeobject_metadata"];
+/// Tables of the catalog that hold large objects and whose they are, which statements of the class `other` may be about. A definition
+/// that changes an owner there changes another table too.
+const LARGE_OBJECTS: &[&str] = &["pg_largeobject", "pg_largeobject_metadata", "pg_shdepend"];
 
 /// What the foreign keys of a table lock in another one, to look a row up.
 const LOOKED_UP: &str = "RowShareLock";
