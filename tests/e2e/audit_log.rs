@@ -41,6 +41,25 @@ fn a_run_leaves_a_whole_log_and_every_change_of_it_is_found() {
 }
 
 #[test]
+fn a_log_that_is_not_there_is_not_called_whole_however_it_is_named() {
+    let env = quickstart();
+    let is_not = |found: runbook_tests::env::Finished| {
+        let found = found.status(1).out("BROKEN").out("NOT whole");
+        assert!(!found.stdout.contains("log is whole"), "{}", found.stdout);
+    };
+    is_not(env.run(&["audit", "verify"]));
+    env.run(&["exec", "quickstart.toml"]).status(0);
+    env.run(&["audit", "verify"]).status(0);
+    is_not(env.run(&["audit", "verify", "--audit-log", "nope"]));
+    let by_variable = env.command(&["audit", "verify"]).env("RUNBOOK_AUDIT_LOG", "nope").output().expect("it runs");
+    is_not(runbook_tests::env::finish(by_variable));
+    std::fs::remove_dir_all(env.path().join(AUDIT)).expect("removable");
+    is_not(env.run(&["audit", "verify"]));
+    std::fs::create_dir_all(env.path().join(AUDIT)).expect("made");
+    is_not(env.run(&["audit", "verify", "--strict"]));
+}
+
+#[test]
 fn a_head_that_was_kept_elsewhere_finds_a_log_that_was_begun_anew() {
     let env = quickstart();
     env.run(&["exec", "quickstart.toml"]).status(0);

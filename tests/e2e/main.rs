@@ -34,6 +34,7 @@ mod layers;
 mod leases;
 mod locked_text;
 mod nested;
+mod no_answer;
 mod person;
 mod plugins;
 mod program_log;

@@ -28,7 +28,7 @@ pub use grant::{Binding, Effective, Grant, Refusal};
 pub use manifest::{Kind, Manifest};
 pub use scope::{AccessScope, Dimension};
 pub use snapshot::Snapshot;
-pub use targets::{Target, TargetKind, Targets};
+pub use targets::{Target, TargetKind, Targets, Texts, template_diagnostic, template_in};
 
 /// Glob match of a whole name, `*` being any run of characters.
 pub fn pattern_matches(pattern: &str, text: &str) -> bool {

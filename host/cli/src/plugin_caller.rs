@@ -7,6 +7,7 @@ use crate::failure::Failure;
 use crate::prepare::{Prepared, Site};
 use crate::secret_store;
 use runbook_authority::gate::{ApprovedEffect, Rule};
+use runbook_authority::{Texts, template_diagnostic, template_in};
 use runbook_contract::{
     Call, CallReturn, Drift, Effect, ErrorClass, Fault, FaultEffect, Json, LogLevel, LogLine, Phase, Proposal, RunId, StepId,
 };
@@ -237,6 +238,10 @@ impl SecretSource for AgeSecretSource {
 /// Where a secret comes from, or what is wrong with how the runbook says it.
 pub fn source_of(secret: &runbook_engine::model::SecretEntry) -> Result<Source, Diagnostic> {
     let Located { value, span } = &secret.source_uri;
+    if let Some(template) = template_in(value, Texts::OfTarget) {
+        let subject = format!("the source of secret `{}`", secret.name.name);
+        return Err(template_diagnostic(&subject, template, &secret.source, span.clone()));
+    }
     value.parse().map_err(|error: runbook_secrets::SourceError| {
         Diagnostic::error("E0106", &secret.source, span.clone(), error.to_string()).label("no source")
     })

@@ -293,7 +293,7 @@ fn is_bound_to(site: &UseSite<'_>, targets: &BTreeSet<&str>) -> bool {
 fn read_targets<'a>(runbook: &'a Runbook, folder: Folder<'_>, diagnostics: &mut Diagnostics) -> (Targets, BTreeSet<&'a str>) {
     let (targets, wrong) = read_each(&runbook.targets, folder, diagnostics);
     let secrets: Vec<_> = runbook.secrets.iter().map(|secret| secret.name.name.as_str()).collect();
-    targets.check_references(&secrets, diagnostics);
+    targets.check_references(&secrets, &wrong, diagnostics);
     (targets, wrong)
 }
 

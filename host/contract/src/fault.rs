@@ -1,6 +1,6 @@
 //! Why a call has no response.
 
-use crate::LogLine;
+use crate::{LogLine, Outcome};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -62,6 +62,24 @@ impl ErrorClass {
             Self::Trap => "trap",
             Self::Cancelled => "cancelled",
             Self::Unknown => "unknown",
+        }
+    }
+
+    /// What a probe has found whose call ended so. An answer that came and is wrong is a failed check. `None`: the probe could not
+    /// look, which is no verdict, whatever kept it from looking: nobody listens, a name is not found, or a limit of time is over.
+    pub fn verdict(self) -> Option<Outcome> {
+        match self {
+            Self::Assertion => Some(Outcome::Fail),
+            Self::Invalid
+            | Self::Denied
+            | Self::NotFound
+            | Self::Conflict
+            | Self::Transient
+            | Self::Timeout
+            | Self::Limit
+            | Self::Trap
+            | Self::Cancelled
+            | Self::Unknown => None,
         }
     }
 

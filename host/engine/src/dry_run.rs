@@ -281,7 +281,7 @@ impl<O: Operate> Dry<'_, O> {
             Some(Opened::Params { params, cut }) => (params.clone(), cut.clone()),
             Some(Opened::AtRunTime { .. } | Opened::Skipped) | None => (self.plan.params.clone(), BTreeMap::new()),
         };
-        read(&Scope { params, steps: &lookup, run: self.values.clone(), locals, cut })
+        read(&Scope { params, steps: &lookup, run: self.values.clone(), locals, cut, ..Scope::default() })
     }
 }
 

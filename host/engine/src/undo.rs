@@ -21,7 +21,9 @@ pub(crate) fn input_before<O: Operate>(operate: &O, step: &PlannedStep, scope: &
     let lookup = |key: &str| {
         if own == key { Some((step.id.clone(), StepView::AtRunTime)) } else { (scope.steps)(key) }
     };
-    let known = template::render_partly(with, &Scope { steps: &lookup, ..scope.clone() });
+    // A step whose items are not listed yet is asked about as a whole; each item is compared when it is known.
+    let later = step.for_each.iter().map(|for_each| for_each.name.clone()).collect();
+    let known = template::render_partly(with, &Scope { steps: &lookup, later, ..scope.clone() });
     let known = known.map_err(|error| format!("`undo.with`: {error}"))?;
     let misfit = known.certain(&operate.misfits(id, &known.value)).next().cloned();
     match misfit {

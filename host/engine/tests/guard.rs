@@ -166,3 +166,23 @@ fn a_guard_only_looks() {
     let scribbles = support::refused(&watched("").replacen("test:look", "test:scribble", 1));
     assert!(scribbles.contains("guard `errors`"), "{scribbles}");
 }
+
+#[test]
+fn a_look_that_ended_with_a_fault_breaches_if_an_answer_was_wrong_and_pauses_whatever_else_it_was() {
+    for class in ErrorClass::ALL {
+        let run = Run::new(&watched(""), world([rate(1.0), Reply::Fails(*class)]));
+        let ended = run.execute();
+        let expected = if *class == ErrorClass::Assertion { LookVerdict::Breached } else { LookVerdict::Blind };
+        assert_eq!(looks(&run).get(1), Some(&expected), "{}", class.name());
+        if expected == LookVerdict::Breached {
+            assert_eq!(end(ended), (RunEnd::Undone, Some(breached())));
+        } else {
+            assert_eq!(
+                (run.world.applied(), run.world.undone()),
+                (vec!["stop".to_owned()], Vec::<String>::new()),
+                "{}",
+                class.name()
+            );
+        }
+    }
+}

@@ -73,6 +73,27 @@ fn a_plan_shows_what_each_undo_would_be_given_or_that_it_could_not_be_done() {
     }
 }
 
+#[test]
+fn a_plan_knows_that_an_item_of_a_list_is_known_at_run_time_only() {
+    let each = |name: &str| format!("for_each = \"steps.now.output.tags\"\nas = \"{name}\"\nkey = \"{{{{ {name} }}}}\"\n");
+    for (undo, name, begun) in [
+        ("{ text = \"{{ row.name }}\" }", "row", true),
+        ("{ text = \"was {{ row.name }} of {{ params.word }}\" }", "row", true),
+        ("{ text = \"{{ item }}\" }", "item", true),
+        ("{ text = \"{{ row.name | default('x') }}\" }", "row", true),
+        // What is wrong whatever the item is.
+        ("{ text = 1, was = \"{{ row.name }}\" }", "row", false),
+        ("{ text = \"{{ params.n }}\", was = \"{{ row.name }}\" }", "row", false),
+    ] {
+        let run = run(undo, &each(name), World::default());
+        for audience in [Audience::Nobody, Audience::Steps] {
+            let found = block_on(dry_run(&run.plan, &run.world, run.options.run, "tester", None, audience));
+            let shown = found.iter().find(|step| step.id.as_str() == "up").unwrap().undo.clone().unwrap();
+            assert_eq!(shown.is_ok(), begun, "{undo}: {shown:?}");
+        }
+    }
+}
+
 /// A run that fails after the step.
 fn failing(undo: &str) -> Run {
     let text = format!(

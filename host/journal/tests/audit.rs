@@ -129,6 +129,37 @@ fn the_head_tells_whether_the_end_was_cut_off() {
 }
 
 #[test]
+fn a_log_that_is_missing_or_emptied_in_any_way_is_not_whole() {
+    type Harm = fn(&Path);
+    let harms: [(&str, Harm); 6] = [
+        ("the folder is removed", |folder| std::fs::remove_dir_all(folder).expect("removable")),
+        ("the folder is emptied", |folder| {
+            std::fs::remove_dir_all(folder).expect("removable");
+            std::fs::create_dir(folder).expect("made");
+        }),
+        ("its chain is removed", |folder| std::fs::remove_file(folder.join(CHAIN)).expect("removable")),
+        ("its chain is cut to nothing", |folder| std::fs::write(folder.join(CHAIN), "").expect("writable")),
+        ("its chain and its runs are removed", |folder| {
+            std::fs::remove_file(folder.join(CHAIN)).expect("removable");
+            std::fs::remove_dir_all(folder.join(RUNS)).expect("removable");
+        }),
+        ("its runs are removed", |folder| std::fs::remove_dir_all(folder.join(RUNS)).expect("removable")),
+    ];
+    for (harm, make) in harms {
+        let around = folder();
+        let log = around.path().join("log");
+        write(&log, "a", 3, Rotation::default());
+        assert_eq!(problems(&log), Vec::<String>::new());
+        make(&log);
+        assert!(!problems(&log).is_empty(), "{harm}");
+    }
+    assert_eq!(problems(&folder().path().join("typo")).len(), 1);
+    let file = folder();
+    std::fs::write(file.path().join("file"), "").expect("writable");
+    assert!(verify(&file.path().join("file")).is_err(), "a file is no log");
+}
+
+#[test]
 fn a_line_that_a_crash_cut_off_is_no_record_and_stops_nothing() {
     let folder = folder();
     write(folder.path(), "a", 3, Rotation::default());

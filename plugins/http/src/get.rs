@@ -37,7 +37,7 @@ fn root() -> String {
 /// What was answered.
 #[derive(Serialize, JsonSchema)]
 pub(crate) struct Output {
-    /// Status code; 0 if nobody answered.
+    /// Status code.
     status: u16,
     /// Who answered, as `ip:port`.
     peer: String,
@@ -50,7 +50,7 @@ pub(crate) struct Output {
 }
 
 pub(crate) fn get(_job: &Job, input: Input) -> Result<Report<Output>> {
-    let answer = Endpoint::slot(slot!("target")).get(&input.path);
+    let answer = Endpoint::slot(slot!("target")).get(&input.path)?;
     let expectation = Expectation {
         status: input.status.as_ref(),
         headers: input.headers.as_ref(),
@@ -58,7 +58,7 @@ pub(crate) fn get(_job: &Job, input: Input) -> Result<Report<Output>> {
         body_equals: input.body_equals.as_deref(),
         json: input.json.as_ref(),
     };
-    report(answer, &expectation, input.warn, input.crit)
+    Ok(report(answer, &expectation, input.warn, input.crit))
 }
 
 /// What to ask, and what the answer must be; it has no body.
@@ -81,7 +81,7 @@ pub(crate) struct HeadInput {
 /// What was answered, without a body.
 #[derive(Serialize, JsonSchema)]
 pub(crate) struct HeadOutput {
-    /// Status code; 0 if nobody answered.
+    /// Status code.
     status: u16,
     /// Who answered, as `ip:port`.
     peer: String,
@@ -90,31 +90,14 @@ pub(crate) struct HeadOutput {
 }
 
 pub(crate) fn head(_job: &Job, input: HeadInput) -> Result<Report<HeadOutput>> {
-    let answer = Endpoint::slot(slot!("target")).head(&input.path);
+    let answer = Endpoint::slot(slot!("target")).head(&input.path)?;
     let expectation = Expectation { status: input.status.as_ref(), headers: input.headers.as_ref(), ..Expectation::default() };
-    let report = report(answer, &expectation, input.warn, input.crit)?;
+    let report = report(answer, &expectation, input.warn, input.crit);
     Ok(report.map(|Output { status, peer, total_ms, .. }| HeadOutput { status, peer, total_ms }))
 }
 
-/// Judges an answer, or that there was none.
-fn report(
-    answer: Result<Response>,
-    expectation: &Expectation<'_>,
-    warn: Option<Span>,
-    crit: Option<Span>,
-) -> Result<Report<Output>> {
-    let response = match answer {
-        Ok(response) => response,
-        // A service that is away, or shows a certificate that nobody should trust, is what a probe is for to find: a failed check,
-        // not a broken one.
-        Err(fault) if matches!(fault.class, FaultClass::Transient | FaultClass::Timeout | FaultClass::Assertion) => {
-            return Ok(Report::fail(
-                fault.message,
-                Output { status: 0, peer: String::new(), total_ms: 0.0, body: None, truncated: false },
-            ));
-        }
-        Err(fault) => return Err(fault),
-    };
+/// Judges an answer. That there was none is the host's to judge: its class says what that means, for every probe alike.
+fn report(response: Response, expectation: &Expectation<'_>, warn: Option<Span>, crit: Option<Span>) -> Report<Output> {
     let took = Duration::from_micros(response.timing.total_us);
     let (outcome, problem) = verdict(&expectation.compare(&response), took, warn, crit);
     let total_ms = milliseconds(response.timing.total_us);
@@ -124,9 +107,9 @@ fn report(
     let output = Output { status: response.status, peer: response.peer, total_ms, body: body.json, truncated };
     let report = Report::new(outcome, summary, output);
     let total = Measurement { warn: warn.map(at_most), crit: crit.map(at_most), ..measurement("total", total_ms, "ms") };
-    Ok(parts(&response.timing)
+    parts(&response.timing)
         .into_iter()
-        .fold(report.measure(total), |report, (label, us)| report.measure(measurement(label, milliseconds(us), "ms"))))
+        .fold(report.measure(total), |report, (label, us)| report.measure(measurement(label, milliseconds(us), "ms")))
 }
 
 /// The threshold in Nagios syntax: from 0 to this many milliseconds is good.
@@ -156,7 +139,7 @@ mod tests {
     #[test]
     fn the_timing_is_measured_in_its_parts_with_the_limits_on_the_total() {
         let limit = |ms| Some(Span(Duration::from_millis(ms)));
-        let report = report(Ok(answer(200, "{}")), &Expectation::default(), limit(40), limit(2_000)).expect("it answered");
+        let report = report(answer(200, "{}"), &Expectation::default(), limit(40), limit(2_000));
         assert_eq!(report.outcome, Outcome::Warn);
         assert_eq!(report.summary, "took 41 ms, more than 40 ms");
         let measured: Vec<_> = report.measurements.iter().map(|one| (one.label.as_str(), one.value)).collect();
@@ -166,23 +149,8 @@ mod tests {
     }
 
     #[test]
-    fn a_service_that_is_away_fails_the_check_and_a_refusal_breaks_it() {
-        let away = report(Err(Fault::transient("http.connect", "nobody listens")), &Expectation::default(), None, None);
-        assert_eq!(away.map(|report| (report.outcome, report.summary)).ok(), Some((Outcome::Fail, "nobody listens".to_owned())));
-        let expired = Fault {
-            class: FaultClass::Assertion,
-            code: "http.certificate".to_owned(),
-            message: "its certificate expired".to_owned(),
-        };
-        let expired = report(Err(expired), &Expectation::default(), None, None);
-        assert_eq!(expired.map(|report| report.outcome).ok(), Some(Outcome::Fail));
-        let refused = Fault { class: FaultClass::Denied, code: "denied".to_owned(), message: "not granted".to_owned() };
-        assert!(report(Err(refused), &Expectation::default(), None, None).is_err());
-    }
-
-    #[test]
     fn only_a_json_body_is_kept() {
-        let kept = |body| report(Ok(answer(200, body)), &Expectation::default(), None, None).expect("it answered").output.body;
+        let kept = |body| report(answer(200, body), &Expectation::default(), None, None).output.body;
         assert_eq!(kept("{\"a\":1}"), Some(json!({ "a": 1 })));
         assert_eq!(kept("<p>"), None);
     }

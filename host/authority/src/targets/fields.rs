@@ -188,6 +188,51 @@ fn every_key_that_the_gate_enforces_makes_the_difference() {
     }
 }
 
+/// Texts in every place that a key can have one.
+const PLACES: &[&str] = &[
+    "\"<>\"",
+    "\"a <> b\"",
+    "[\"<>\"]",
+    "[[\"<>\"]]",
+    "{ a = \"<>\" }",
+    "{ \"<>\" = \"a\" }",
+    "[{ a = [\"<>\"] }]",
+    "{ a = { b = \"<>\" } }",
+];
+
+#[test]
+fn a_template_is_an_error_at_its_line_in_every_text_of_every_key_of_every_target() {
+    for (capability, key, _) in ENFORCED {
+        let (_, kind, least) = LEAST.iter().find(|(of, ..)| of == capability).expect("listed");
+        let first = if key == kind { String::new() } else { format!("{least}\n") };
+        for (place, template) in PLACES.iter().flat_map(|place| {
+            ["{{ params.host }}", "{{ secrets.token }}", "{{steps.a.output.b}}", "{% if params.a %}x{% endif %}"]
+                .map(|template| (place, template))
+        }) {
+            let text = format!("[targets.t]\n{first}{key} = {}\n", place.replace("<>", template));
+            let source = Source::new("r.toml", text.clone());
+            let mut diagnostics = Diagnostics::default();
+            let table = runbook_document::parse(&source, &mut diagnostics).expect("good TOML");
+            let Some(Value::Table(table)) = table.get("targets").map(|node| &node.value) else { panic!("targets") };
+            Targets::default().read(
+                &source,
+                table,
+                Folder::without_links(Path::new("/base")).expect("absolute"),
+                &mut diagnostics,
+            );
+            let found: Vec<_> = diagnostics.iter().filter(|found| found.code == "E0107").collect();
+            let [found] = found.as_slice() else { panic!("{text}: {diagnostics:?}") };
+            assert_eq!(found.position().line, text.lines().count(), "{text}");
+            assert!(
+                found.help.as_deref().is_some_and(|help| help.contains("secret:NAME") == template.contains("secrets")),
+                "{found:?}"
+            );
+            let same = diagnostics.iter().filter(|other| other.span == found.span).count();
+            assert_eq!(same, 1, "one mistake, one finding: {text}: {diagnostics:?}");
+        }
+    }
+}
+
 #[test]
 fn every_other_key_has_the_test_that_is_named() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");

@@ -9,6 +9,7 @@ mod fields;
 mod files;
 mod host_path;
 mod http;
+mod literal;
 mod process;
 mod secret;
 mod sql;
@@ -19,6 +20,7 @@ pub use files::{FileAccess, FilesTarget};
 pub(crate) use host_path::lexical;
 pub use host_path::{Folder, HostPath, PathView};
 pub use http::{HeaderEncoding, HttpBase, HttpTarget, Injected, parse_base};
+pub use literal::{Texts, diagnostic as template_diagnostic, template_in};
 pub(crate) use process::read_argument_patterns;
 pub use process::{EnvironmentValue, ProcessTarget};
 pub use secret::{SecretFormat, SecretPlace, SecretPosition, SecretTarget};
@@ -27,7 +29,7 @@ pub use variable::{Steers, steers};
 
 use crate::capability::{Capability, Verb};
 use runbook_document::{Diagnostic, Diagnostics, Key, Located, Reader, Source, Span, Table, Value};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -141,9 +143,15 @@ impl Targets {
 
     /// Reads one `[targets.NAME]`.
     pub fn add(&mut self, key: &Key, source: &Arc<Source>, table: &Table, folder: Folder<'_>, diagnostics: &mut Diagnostics) {
-        let mut reader = Reader::new(source, table, format!("target `{}`", key.name), diagnostics);
+        let mut templates = Diagnostics::default();
+        literal::check(key, table, source, &mut templates);
+        let mut found = Diagnostics::default();
+        let mut reader = Reader::new(source, table, format!("target `{}`", key.name), &mut found);
         let target = read_target(key, &mut reader, folder);
         reader.finish();
+        // What else is wrong with a text follows from the template in it.
+        diagnostics.extend(found.into_iter().filter(|other| !templates.iter().any(|one| one.span == other.span)));
+        diagnostics.append(templates);
         if let Some(target) = target {
             self.0.insert(target.name.clone(), Arc::new(target));
         }
@@ -164,8 +172,9 @@ impl Targets {
         self.0.values()
     }
 
-    /// Reports what one target says about another or about secrets that does not hold: unknown secrets, unknown connections.
-    pub fn check_references(&self, secrets: &[&str], diagnostics: &mut Diagnostics) {
+    /// Reports what one target says about another or about secrets that does not hold: unknown secrets, unknown connections. Of a
+    /// connection that is among `wrong`, the targets with mistakes of their own, nothing more is said.
+    pub fn check_references(&self, secrets: &[&str], wrong: &BTreeSet<&str>, diagnostics: &mut Diagnostics) {
         for target in self.iter() {
             for secret in target.secrets().into_iter().filter(|secret| !secrets.contains(secret)) {
                 let message = format!("target `{}` uses secret `{secret}`, which `[secrets]` does not have", target.name);
@@ -177,7 +186,7 @@ impl Targets {
             }
             if let TargetKind::Process(ProcessTarget { connection: Some(connection), .. }) = &target.kind {
                 let is_sql = self.get(connection).is_some_and(|other| matches!(other.kind, TargetKind::Sql(_)));
-                if !is_sql {
+                if !is_sql && !wrong.contains(connection.as_str()) {
                     let message =
                         format!("target `{}` takes its connection from `{connection}`, which is not a sql target", target.name);
                     diagnostics

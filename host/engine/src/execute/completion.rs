@@ -132,7 +132,7 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
     }
 
     fn evaluate_attempt(&self, step: &PlannedStep, finding: Result<Finding, Fault>) -> (AttemptResult, Then) {
-        let result = finding.map_or_else(failed, Finding::into_result);
+        let result = finding.map_or_else(|fault| failed(step, fault), Finding::into_result);
         let then = match &result {
             AttemptResult::Succeeded { .. } => Then::Final,
             AttemptResult::Failed { fault, .. } => {
@@ -152,8 +152,8 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
         let delay_ms = u64::try_from(poll.every.as_millis()).unwrap_or(u64::MAX);
         let finding = match finding {
             Ok(finding) => finding,
-            Err(fault) if again && matches!(fault.class, ErrorClass::Transient | ErrorClass::Timeout) => {
-                return (failed(fault), Then::Poll { delay_ms });
+            Err(fault) if again && matches!(fault.class, ErrorClass::Transient | ErrorClass::Timeout | ErrorClass::Assertion) => {
+                return (failed(step, fault), Then::Poll { delay_ms });
             }
             Err(fault) => return self.evaluate_attempt(step, Err(fault)),
         };
@@ -269,15 +269,12 @@ fn in_doubt(fault: Fault) -> Fault {
     if is_ambiguous(fault.class) { Fault { class: ErrorClass::Unknown, ..fault } } else { fault }
 }
 
-fn failed(fault: Fault) -> AttemptResult {
-    AttemptResult::Failed {
-        fault,
-        outcome: None,
-        output: None,
-        measurements: Vec::new(),
-        cases: Vec::new(),
-        may_have_left: false,
-    }
+fn failed(step: &PlannedStep, fault: Fault) -> AttemptResult {
+    let outcome = match step.facts.kind {
+        Kind::Probe => fault.class.verdict(),
+        Kind::SmokeTest | Kind::Step => None,
+    };
+    AttemptResult::Failed { fault, outcome, output: None, measurements: Vec::new(), cases: Vec::new(), may_have_left: false }
 }
 
 fn split_logs(answer: Result<CallReturn, Fault>) -> (Result<Response, Fault>, Vec<LogLine>) {

@@ -69,7 +69,13 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
             Ok((Outcome::Pass | Outcome::Warn | Outcome::Unknown, result)) => {
                 Look { verdict: LookVerdict::Blind, summary: said(result) }
             }
-            Err(fault) => Look { verdict: LookVerdict::Blind, summary: fault.message },
+            Err(fault) => {
+                let verdict = match fault.class.verdict() {
+                    Some(Outcome::Fail) => LookVerdict::Breached,
+                    Some(Outcome::Pass | Outcome::Warn | Outcome::Unknown) | None => LookVerdict::Blind,
+                };
+                Look { verdict, summary: fault.message }
+            }
         }
     }
 

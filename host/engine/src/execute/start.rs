@@ -112,7 +112,7 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
             took: Duration::from_millis(state.took_ms.saturating_add(self.took_ms())),
         };
         let cut = group.and_then(|group| state.cut.get(group)).cloned().unwrap_or_default();
-        read(&Scope { params, steps: &lookup, run: scope::run_values(state, &facts, moment), locals, cut })
+        read(&Scope { params, steps: &lookup, run: scope::run_values(state, &facts, moment), locals, cut, ..Scope::default() })
     }
 
     async fn start_attempt(&mut self, id: &StepId) -> Result<(), RunError> {

@@ -80,12 +80,15 @@ pub struct Scope<'a> {
     pub locals: serde_json::Map<String, Json>,
     /// Parameters that come from an output which is cut, with what they come from.
     pub cut: BTreeMap<String, String>,
+    /// Names that have a value only at run time: the item of a `for_each` whose list is not known yet.
+    pub later: BTreeSet<String>,
 }
 
 impl Default for Scope<'_> {
     fn default() -> Self {
         let empty = serde_json::Map::new;
-        Self { params: empty(), steps: &|_| None, run: empty(), locals: empty(), cut: BTreeMap::new() }
+        let (cut, later) = (BTreeMap::new(), BTreeSet::new());
+        Self { params: empty(), steps: &|_| None, run: empty(), locals: empty(), cut, later }
     }
 }
 
@@ -368,6 +371,8 @@ fn context_for(text: &str, form: Form, scope: &Scope<'_>) -> Result<Value, Templ
         let strictness = strictness_of(&reference, scope);
         if reference.path[0] == "steps" {
             add_step(&mut steps, &reference.path, scope, strictness)?;
+        } else if scope.later.contains(&reference.path[0]) {
+            return Err(TemplateError::AtRunTime { path: shown_path(&reference.path) });
         } else if strictness == Strictness::Strict {
             check_path(&reference.path, scope)?;
         }

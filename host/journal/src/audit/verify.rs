@@ -41,6 +41,9 @@ pub fn verify(folder: &Path) -> Result<Verified, AuditError> {
     let main = folder.join(CHAIN);
     let host = walk(&main, GENESIS, &mut verified)?;
     verified.head.clone_from(&host.head);
+    if let Some(what) = nothing_in(folder, &host) {
+        verified.problems.push(problem(&main, 0, what));
+    }
     let mut opened: BTreeMap<String, String> = BTreeMap::new();
     let mut closed: BTreeMap<String, (u64, String)> = BTreeMap::new();
     for record in &host.records {
@@ -79,6 +82,17 @@ pub fn verify(folder: &Path) -> Result<Verified, AuditError> {
     Ok(verified)
 }
 
+/// Why there is no log in a folder. A log that was never begun, one that was removed or emptied, and a wrong name look alike, so none
+/// of them is whole.
+fn nothing_in(folder: &Path, host: &Walked) -> Option<&'static str> {
+    match host.count {
+        0 if !folder.exists() => Some("there is no such folder: its name is wrong, it was removed, or nothing ran yet"),
+        0 if host.is_read => Some("it holds no record: it was emptied"),
+        0 => Some("it is not there: nothing ran yet, or it was removed"),
+        _ => None,
+    }
+}
+
 /// How many records a chain has, and the hash of the last one.
 pub(super) fn end_of(path: &Path) -> Result<(u64, String), AuditError> {
     let walked = walk(path, "", &mut Verified::default())?;
@@ -109,6 +123,8 @@ struct Walked {
     head: String,
     /// Whether the record before is known, so that the next one can be held against it. One break is one problem.
     before: Before,
+    /// Whether there is any file.
+    is_read: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -119,10 +135,16 @@ enum Before {
 
 /// Reads one chain from its first file to its last, and reports where it breaks.
 fn walk(path: &Path, start: &str, verified: &mut Verified) -> Result<Walked, AuditError> {
-    let mut walked = Walked { records: Vec::new(), count: 0, head: start.to_owned(), before: Before::Known };
-    for file in files(path).unwrap_or_default() {
+    let mut walked = Walked { records: Vec::new(), count: 0, head: start.to_owned(), before: Before::Known, is_read: false };
+    let files = match files(path) {
+        Ok(files) => files,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+        Err(source) => return Err(AuditError::Io { path: path.display().to_string(), source }),
+    };
+    for file in files {
         let failed = |source| AuditError::Io { path: file.display().to_string(), source };
         let reader = BufReader::new(std::fs::File::open(&file).map_err(failed)?);
+        walked.is_read = true;
         for (index, line) in reader.split(b'\n').enumerate() {
             let line = String::from_utf8_lossy(&line.map_err(failed)?).into_owned();
             let number = index as u64 + 1;

@@ -1,0 +1,125 @@
+//! A probe that gets no answer has no verdict, whichever probe it is and whatever kept the answer away.
+
+use crate::{BUNDLED, home};
+use runbook_tests::free_port;
+use std::fmt::Write as _;
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::net::UnixListener;
+
+/// Targets of one kind of server, by what keeps the answer away: nobody listens, the name is not found, or nobody answers.
+struct Server {
+    kind: &'static str,
+    away: Vec<(&'static str, String)>,
+    /// It takes a connection and says nothing. `None`: its target has no limit of time.
+    silent: String,
+    limit: Option<&'static str>,
+}
+
+/// Each bundled probe, what it is bound to, and its input.
+const PROBES: &[(&str, &str, &str, &str)] = &[
+    ("http:get", "http", "target", "{}"),
+    ("http:head", "http", "target", "{}"),
+    ("postgres:ping", "postgres", "db", "{}"),
+    ("postgres:long-running", "postgres", "db", "{ older_than = \"1m\" }"),
+    ("sql:query", "postgres", "db", "{ statement = \"select 1\" }"),
+    ("sql:query", "mysql", "db", "{ statement = \"select 1\" }"),
+    ("docker:status", "docker", "container", "{}"),
+    ("docker:wait-healthy", "docker", "container", "{}"),
+    ("disk:space", "program", "program", "{ paths = [\"/\"] }"),
+];
+
+/// Probes that read a file and ask nobody.
+const OF_FILES: &[&str] = &["sqlite:integrity-check"];
+
+/// A name that no question can be asked about: no packet has room for it.
+fn no_name() -> String {
+    format!("{}.internal", "a".repeat(70))
+}
+
+fn servers(folder: &std::path::Path, silent: u16) -> Vec<Server> {
+    let (refused, unknown) = (format!("127.0.0.1:{}", free_port()), no_name());
+    let server = |kind, write: &dyn Fn(&str) -> String| Server {
+        kind,
+        away: vec![("nobody-listens", write(&refused)), ("no-such-name", write(&format!("{unknown}:4999")))],
+        silent: write(&format!("127.0.0.1:{silent}")),
+        limit: Some("timeout = \"300ms\""),
+    };
+    let program = folder.join("df");
+    std::fs::write(&program, "#!/bin/sh\nexec sleep 600\n").expect("writable");
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).expect("ours");
+    let arguments = "[\"-P\", \"-k\", \"--\", { repeat = { one_of = [\"/\"] } }]";
+    let program = format!("process = \"{}\"\narguments = {arguments}\nread_only = true", program.display());
+    vec![
+        server("http", &|at| format!("http = \"http://{at}\"")),
+        server("postgres", &|at| format!("sql = \"postgres://me@{at}/shop?sslmode=disable\"")),
+        server("mysql", &|at| format!("sql = \"mysql://me@{at}/shop?sslmode=disable\"")),
+        Server {
+            kind: "docker",
+            away: vec![("nobody-listens", format!("docker = {{ name = \"app\" }}\nsocket = \"{}/gone\"", folder.display()))],
+            silent: format!("docker = {{ name = \"app\" }}\nsocket = \"{}/silent\"", folder.display()),
+            limit: None,
+        },
+        Server { kind: "program", away: Vec::new(), silent: program, limit: Some("timeout = \"300ms\"") },
+    ]
+}
+
+#[test]
+fn no_answer_is_no_verdict_for_every_probe_and_whatever_kept_it_away() {
+    let env = home();
+    // Whoever connects waits in the queue of a listener that never accepts.
+    let (tcp, _unix) =
+        (TcpListener::bind("127.0.0.1:0").expect("a port"), UnixListener::bind(env.path().join("silent")).expect("a socket"));
+    let servers = servers(env.path(), tcp.local_addr().expect("bound").port());
+    let mut text = "format = 1\n[runbook]\nname = \"away\"\n".to_owned();
+    let mut expected = Vec::new();
+    for server in &servers {
+        let mut cases: Vec<_> = server.away.iter().map(|(why, target)| (*why, target.clone(), "")).collect();
+        cases.extend(server.limit.map(|limit| ("limit-of-the-target", format!("{}\n{limit}", server.silent), "")));
+        cases.push(("limit-of-the-check", server.silent.clone(), "timeout = \"300ms\"\n"));
+        for (why, target, limit) in cases {
+            let name = format!("{}-{why}", server.kind);
+            let _ = write!(text, "[targets.{name}]\n{target}\n");
+            for (uses, _, slot, input) in PROBES.iter().filter(|(_, kind, ..)| *kind == server.kind) {
+                let id = format!("{}-{name}", uses.replace(':', "-"));
+                let _ = write!(
+                    text,
+                    "[[check]]\nid = \"{id}\"\nuses = \"{uses}\"\nbind.{slot} = \"{name}\"\nwith = {input}\n{limit}"
+                );
+                expected.push(id);
+            }
+        }
+    }
+    env.file("away.toml", &text);
+    let found = env.run(&["check", "--format", "json", "away.toml"]).status(3);
+    let found: serde_json::Value = serde_json::from_str(&found.stdout).expect("JSON");
+    let health: std::collections::BTreeMap<&str, (&str, &str)> = found["checks"]
+        .as_array()
+        .expect("checks")
+        .iter()
+        .map(|check| {
+            let text = |key: &str| check[key].as_str().unwrap_or_default();
+            (text("check"), (text("health"), text("summary")))
+        })
+        .collect();
+    assert!(expected.len() > 25, "{}", expected.len());
+    for id in &expected {
+        let (health, summary) = health.get(id.as_str()).unwrap_or_else(|| panic!("{id} was not made: {found:#}"));
+        assert_eq!(*health, "unknown", "{id}: {summary}");
+        for other in ["not granted", "not a function", "does not fit"] {
+            assert!(!summary.contains(other), "{id} fails for another reason: {summary}");
+        }
+    }
+}
+
+#[test]
+fn every_bundled_probe_is_among_those_that_get_no_answer() {
+    for bundled in BUNDLED {
+        let inspected = runbook_runtime::inspect(bundled.component).expect("it is a plugin");
+        for (name, operation) in &inspected.manifest.operations {
+            let reference = format!("{}:{name}", bundled.name);
+            let is_listed = PROBES.iter().any(|(uses, ..)| *uses == reference) || OF_FILES.contains(&reference.as_str());
+            assert_eq!(operation.kind.name() == "probe", is_listed, "{reference}");
+        }
+    }
+}
