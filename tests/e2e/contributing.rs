@@ -57,7 +57,8 @@ fn names(heading: &str) -> Vec<String> {
         "Add an output format for checks" => {
             runbook_report::checks::CHECK_FORMATS.iter().map(|(_, name)| (*name).to_owned()).collect()
         }
-        "Add an event" => events(),
+        "Add an event of a step" => events("StepEvent"),
+        "Add an event of a run" => events("LifecycleEvent"),
         "Add a bundled plugin" => folder("plugins", "plugin.toml"),
         "Add an error code" => runbook_authority::access_report::FINDING_RULES.iter().map(|row| row.id.to_owned()).collect(),
         "Add a command" => commands(),
@@ -74,10 +75,10 @@ fn linked_capabilities() -> Vec<String> {
     Capability::all().filter(is_linked).map(|capability| capability.name().to_owned()).collect()
 }
 
-/// The variants of the enum of events, and of those in it if they are nested.
-fn events() -> Vec<String> {
+/// The variants of an enum of events.
+fn events(of: &str) -> Vec<String> {
     let text = read("host/engine/src/event/mod.rs");
-    let body = text.split_once("pub enum RunEvent {").expect("the enum of events").1.split_once("\n}").expect("its end").0;
+    let body = text.split_once(&format!("pub enum {of} {{")).expect("the enum of events").1.split_once("\n}").expect("its end").0;
     let variants = body.lines().filter_map(|line| line.strip_prefix("    ").filter(|rest| rest.starts_with(char::is_uppercase)));
     variants.map(|line| line.split(|c: char| !c.is_alphanumeric()).next().unwrap_or_default().to_owned()).collect()
 }
@@ -185,7 +186,14 @@ fn is_somewhere(word: &str) -> bool {
 fn everything_of_a_kind_is_named_in_each_file_of_its_list() {
     // A document is about some of them, a file beside the table has what only some need.
     let of_some = ["docs/semantics.md", "docs/security.md", "host/engine/src/event/parts.rs", "host/cli/src/commands/check.rs"];
-    for heading in ["Add a capability", "Add an event", "Add an output format for runs", "Add an output format for checks"] {
+    let kinds = [
+        "Add a capability",
+        "Add an event of a step",
+        "Add an event of a run",
+        "Add an output format for runs",
+        "Add an output format for checks",
+    ];
+    for heading in kinds {
         let names = names(heading);
         let paths = list(heading).paths;
         let files = paths.iter().filter(|path| !path.contains("NAME") && !of_some.contains(&path.as_str()));
@@ -206,9 +214,10 @@ fn every_file_that_has_an_arm_for_everything_of_a_kind_is_on_its_list() {
         let text = path.to_string_lossy();
         text.contains("/src/") && !text.contains("tests")
     };
-    let kinds: [(&str, &[&str]); 4] = [
+    let kinds: [(&str, &[&str]); 5] = [
         ("Add a capability", &["Capability::", "TargetKind::"]),
-        ("Add an event", &["RunEvent::"]),
+        ("Add an event of a step", &["StepEvent::"]),
+        ("Add an event of a run", &["LifecycleEvent::"]),
         ("Add an output format for runs", &["Format::"]),
         ("Add an output format for checks", &["CheckFormat::"]),
     ];

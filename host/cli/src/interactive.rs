@@ -11,7 +11,7 @@ use crate::ui;
 use runbook_engine::model::{Approval, Manual, SelfApproval, Typed};
 use runbook_engine::{
     ApprovalVerdict, Asked, CancelLevel, Decision, Journal as _, Json, PauseReason, Plan, Recovery, RunEvent, RunId, RunState,
-    Stage, StepId, fold,
+    Stage, StepEvent, StepId, fold,
 };
 use runbook_journal::SqlJournal;
 use runbook_report::push_line;
@@ -75,7 +75,7 @@ impl OperatorPrompt<'_> {
                 return Ok(Next::GoOn(BTreeMap::new()));
             };
             let Some(values) = values else { return Ok(Next::Leave) };
-            let event = RunEvent::ManualAnswered { step: step.clone(), by: self.context.operator.clone(), values };
+            let event = StepEvent::ManualAnswered { by: self.context.operator.clone(), values }.of(step.clone());
             state = self.say(live, state, event).await?;
         }
         Ok(Next::GoOn(BTreeMap::new()))
@@ -128,7 +128,13 @@ impl OperatorPrompt<'_> {
             if self.may_approve(approval) {
                 let Some(verdict) = self.judge(step, &asked).await else { return Ok(Next::Leave) };
                 let (digest, by) = (asked.digest, self.context.operator.clone());
-                state = self.say(live, state, RunEvent::ApprovalGiven { step: step.clone(), digest, by, verdict }).await?;
+                state = self
+                    .say(
+                        live,
+                        state,
+                        RunEvent::Step { step: step.clone(), event: StepEvent::ApprovalGiven { digest, by, verdict } },
+                    )
+                    .await?;
             }
         }
         self.wait_for_others(state, steps).await

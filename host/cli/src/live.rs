@@ -7,7 +7,10 @@ use crate::events::Events;
 use crate::failure::Failure;
 use crate::screen::{Moving, MovingLine, Progress};
 use crate::ui;
-use runbook_engine::{AttemptResult, LogLine, Record, Reporter, RunEvent, RunHeader, RunId, Section, StepId, Then};
+use runbook_engine::{
+    AttemptResult, LifecycleEvent, LogLine, NotifyEvent, Record, Reporter, RunEvent, RunHeader, RunId, Section, StepEvent,
+    StepId, Then,
+};
 use runbook_report::{Format, StepSummary, Summary, Tone, lines};
 use std::time::{Duration, Instant};
 
@@ -117,7 +120,7 @@ impl Live {
             events.write(self.run, record);
         }
         self.follow(&record.event);
-        if self.told == Told::Here && matches!(record.event, RunEvent::RunEnded { .. }) {
+        if self.told == Told::Here && matches!(record.event, RunEvent::Run(LifecycleEvent::RunEnded { .. })) {
             // `conclude` says it.
             return;
         }
@@ -149,49 +152,44 @@ impl Live {
         ui::note_painted(&painted);
     }
 
-    /// A moving line for a step that began, none for one that ended.
+    /// A moving line for what began, none for what ended.
     fn follow(&mut self, event: &RunEvent) {
         match event {
-            RunEvent::AttemptStarted { step, attempt, proposal, .. } => {
+            RunEvent::Run(LifecycleEvent::RunEnded { .. } | LifecycleEvent::Paused { .. }) => self.stop_all(),
+            RunEvent::Step { step, event } => self.follow_step(step, event),
+            RunEvent::Notify { notify, event: NotifyEvent::NotifyStarted, .. } => self.start(notify, notify.to_string()),
+            RunEvent::Notify { notify, event: NotifyEvent::NotifyEnded { .. }, .. } => self.stop(notify),
+            RunEvent::Run(_) | RunEvent::Guard { .. } => {}
+        }
+    }
+
+    fn follow_step(&mut self, step: &StepId, event: &StepEvent) {
+        match event {
+            StepEvent::AttemptStarted { attempt, proposal, .. } => {
                 let doing = proposal.as_ref().map(|proposal| proposal.summary.clone()).unwrap_or_default();
                 let again = if *attempt > 1 { format!(" (attempt {attempt})") } else { String::new() };
                 let title = self.summary.step(step).filter(|step| step.has_title()).map(|step| step.title.clone());
                 let what: Vec<String> = title.into_iter().chain((!doing.is_empty()).then_some(doing)).collect();
                 self.start(step, format!("{step}{again}  {}", what.join(": ")));
             }
-            RunEvent::UndoStarted { step, .. } => self.start(step, format!("undo of {step}")),
-            RunEvent::NotifyStarted { notify, .. } => self.start(notify, notify.to_string()),
-            RunEvent::AttemptEnded { step, result, then, logs, .. } => match then {
-                Then::Retry { .. } | Then::Poll { .. } => self.wait(step, result, logs),
-                Then::Final | Then::Continue => self.stop(step),
-            },
-            RunEvent::AttemptRefused { step, .. }
-            | RunEvent::UndoEnded { step, .. }
-            | RunEvent::NotifyEnded { notify: step, .. } => self.stop(step),
-            RunEvent::RunEnded { .. } | RunEvent::Paused { .. } => self.stop_all(),
-            RunEvent::RunStarted { .. }
-            | RunEvent::LockWaiting { .. }
-            | RunEvent::StillWaiting { .. }
-            | RunEvent::WindowChecked { .. }
-            | RunEvent::StepsBegan { .. }
-            | RunEvent::GuardLooked { .. }
-            | RunEvent::Stopping { .. }
-            | RunEvent::LocksRetaken { .. }
-            | RunEvent::StepSkipped { .. }
-            | RunEvent::ItemsListed { .. }
-            | RunEvent::GroupBegan { .. }
-            | RunEvent::ItemsEnded { .. }
-            | RunEvent::ApprovalAsked { .. }
-            | RunEvent::ApprovalGiven { .. }
-            | RunEvent::ManualAsked { .. }
-            | RunEvent::ManualAnswered { .. }
-            | RunEvent::Recovered { .. }
-            | RunEvent::VerifyBegan
-            | RunEvent::UndoBegan { .. }
-            | RunEvent::UndoChecked { .. }
-            | RunEvent::FinallyBegan { .. }
-            | RunEvent::Resumed { .. }
-            | RunEvent::UndoRequested { .. } => {}
+            StepEvent::UndoStarted { .. } => self.start(step, format!("undo of {step}")),
+            StepEvent::AttemptEnded { result, then: Then::Retry { .. } | Then::Poll { .. }, logs, .. } => {
+                self.wait(step, result, logs);
+            }
+            StepEvent::AttemptEnded { then: Then::Final | Then::Continue, .. }
+            | StepEvent::AttemptRefused { .. }
+            | StepEvent::UndoEnded { .. } => self.stop(step),
+            StepEvent::StepSkipped { .. }
+            | StepEvent::ItemsListed { .. }
+            | StepEvent::GroupBegan { .. }
+            | StepEvent::ItemsEnded { .. }
+            | StepEvent::ApprovalAsked { .. }
+            | StepEvent::ApprovalGiven { .. }
+            | StepEvent::ManualAsked { .. }
+            | StepEvent::ManualAnswered { .. }
+            | StepEvent::StillWaiting { .. }
+            | StepEvent::Recovered { .. }
+            | StepEvent::UndoChecked { .. } => {}
         }
     }
 

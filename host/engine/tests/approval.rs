@@ -19,7 +19,7 @@ fn text(approval: &str) -> String {
 fn say(run: &Run, by: &str, verdict: ApprovalVerdict) {
     let state = run.state();
     let digest = state.step(&"drop".into()).asked.clone().expect("it asks").digest;
-    let event = RunEvent::ApprovalGiven { step: "drop".into(), digest, by: by.to_owned(), verdict };
+    let event = StepEvent::ApprovalGiven { digest, by: by.to_owned(), verdict }.of("drop".into());
     let record = Record { seq: state.next_seq, at: run.clock.now(), event };
     run.journal.records.lock().unwrap().push(record);
 }

@@ -38,7 +38,7 @@ fn a_clock_that_is_set_while_a_run_goes_on_changes_nothing_of_it() {
         let passed = u64::try_from(run.clock.monotonic().as_millis()).unwrap();
         assert_eq!(run.state().took_ms, passed, "{jumps:?}: how long it took is no matter of the clock on the wall");
         for record in run.records() {
-            if let RunEvent::AttemptEnded { duration_ms, .. } = record.event {
+            if let RunEvent::Step { event: StepEvent::AttemptEnded { duration_ms, .. }, .. } = record.event {
                 assert!(duration_ms < 1_000, "{jumps:?}: an attempt took {duration_ms} ms");
             }
         }
@@ -61,7 +61,7 @@ fn a_clock_that_is_set_between_a_crash_and_the_resume_makes_nothing_longer_and_n
             assert!(matches!(ended, RunEnd::Succeeded | RunEnd::Undone), "record {breaks_at}, {jump:?}: {ended:?} {cause:?}");
             assert!(took.as_secs() < 120, "record {breaks_at}, {jump:?}: it waited for {took:?}");
             let completed = |step: &str| {
-                let done = |record: &&Record| matches!(&record.event, RunEvent::AttemptEnded { step: of, result: AttemptResult::Succeeded { .. }, .. } if of.as_str() == step);
+                let done = |record: &&Record| matches!(&record.event, RunEvent::Step { step: of, event: StepEvent::AttemptEnded { result: AttemptResult::Succeeded { .. }, .. } } if of.as_str() == step);
                 run.records().iter().filter(done).count()
             };
             assert!(completed("a") <= 1 && completed("b") <= 1, "record {breaks_at}, {jump:?}: a completed step ran again");

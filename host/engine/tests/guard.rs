@@ -56,7 +56,7 @@ fn breached() -> Cause {
 
 fn looks(run: &Run) -> Vec<LookVerdict> {
     let look = |record: Record| match record.event {
-        RunEvent::GuardLooked { look, .. } => Some(look.verdict),
+        RunEvent::Guard { event: GuardEvent::GuardLooked { look, .. }, .. } => Some(look.verdict),
         _ => None,
     };
     run.records().into_iter().filter_map(look).collect()
@@ -96,8 +96,10 @@ fn between_a_bad_look_and_the_next_good_one_no_step_begins() {
     let run = Run::new(&watched("for = 3"), world([rate(9.0), rate(9.0), rate(1.0)]));
     assert_eq!(end(run.execute()), (RunEnd::Succeeded, None));
     let at = |wanted: &dyn Fn(&RunEvent) -> bool| run.records().iter().position(|record| wanted(&record.event)).unwrap();
-    let good = at(&|event| matches!(event, RunEvent::GuardLooked { look, .. } if look.verdict == LookVerdict::Holds));
-    assert!(good < at(&|event| matches!(event, RunEvent::AttemptStarted { .. })));
+    let good = at(
+        &|event| matches!(event, RunEvent::Guard { event: GuardEvent::GuardLooked { look, .. }, .. } if look.verdict == LookVerdict::Holds),
+    );
+    assert!(good < at(&|event| matches!(event, RunEvent::Step { event: StepEvent::AttemptStarted { .. }, .. })));
     assert_eq!(looks(&run), [LookVerdict::Breached, LookVerdict::Breached, LookVerdict::Holds]);
 }
 

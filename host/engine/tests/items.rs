@@ -214,8 +214,8 @@ fn most_at_once(records: &[Record]) -> usize {
     let (mut open, mut most) = (BTreeSet::new(), 0);
     for record in records {
         match &record.event {
-            RunEvent::AttemptStarted { step, .. } => drop(open.insert(step.clone())),
-            RunEvent::AttemptEnded { step, .. } => drop(open.remove(step)),
+            RunEvent::Step { step, event: StepEvent::AttemptStarted { .. } } => drop(open.insert(step.clone())),
+            RunEvent::Step { step, event: StepEvent::AttemptEnded { .. } } => drop(open.remove(step)),
             _ => {}
         }
         most = most.max(open.len());

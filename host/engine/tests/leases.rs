@@ -52,7 +52,7 @@ fn to_the_end(run: &Run) -> Result<RunOutcome, RunError> {
 /// Answers for the person as long as the run waits for one.
 fn go_on(run: &Run, mut outcome: Result<RunOutcome, RunError>) -> Result<RunOutcome, RunError> {
     while let Ok(RunOutcome { stopped: Stopped::Paused { reason: PauseReason::Manual { .. } }, state }) = &outcome {
-        let event = RunEvent::ManualAnswered { step: StepId::new("ask"), by: "ada".into(), values: serde_json::json!({}) };
+        let event = StepEvent::ManualAnswered { by: "ada".into(), values: serde_json::json!({}) }.of(StepId::new("ask"));
         let record = Record { seq: state.next_seq, at: run.clock.now(), event };
         block_on(run.journal.append(run.options.run, &record)).unwrap();
         outcome = run.resume();
@@ -114,7 +114,10 @@ fn whoever_lost_the_right_to_execute_a_run_writes_and_begins_nothing_more() {
         assert!(matches!(outcome, Err(RunError::TakenOver { .. })), "record {at}: {outcome:?}");
         let records = run.records();
         // What a person says is written by another process.
-        let own = records.iter().filter(|record| !matches!(record.event, RunEvent::ManualAnswered { .. })).count() as u64;
+        let own = records
+            .iter()
+            .filter(|record| !matches!(record.event, RunEvent::Step { event: StepEvent::ManualAnswered { .. }, .. }))
+            .count() as u64;
         assert!(own <= at, "record {at}: {records:#?}");
         let undone = run.world.undone().len();
         assert!(run.world.applied().len() + undone <= intents(&records), "record {at}: an effect without its intent");
@@ -140,7 +143,7 @@ fn an_effect_whose_lock_was_lost_after_its_intent_does_not_happen_and_is_done_by
             if state.next_seq > stopped + 1 {
                 break;
             }
-            let event = RunEvent::ManualAnswered { step: StepId::new("ask"), by: "ada".into(), values: serde_json::json!({}) };
+            let event = StepEvent::ManualAnswered { by: "ada".into(), values: serde_json::json!({}) }.of(StepId::new("ask"));
             let record = Record { seq: state.next_seq, at: run.clock.now(), event };
             block_on(journal.append(run.options.run, &record)).unwrap();
             let none = BTreeMap::new();

@@ -69,8 +69,8 @@ fn a_smoke_test_that_was_cut_off_may_have_left_something() {
         &whole,
         || Run::new(RUNBOOKS[0], World::default().with("smoke", [Reply::Cases(&[GOOD])])),
         |run, _| {
-            let begun = |record: &Record| matches!(record.event, RunEvent::AttemptStarted { .. });
-            let ended = |record: &Record| matches!(record.event, RunEvent::AttemptEnded { .. });
+            let begun = |record: &Record| matches!(record.event, RunEvent::Step { event: StepEvent::AttemptStarted { .. }, .. });
+            let ended = |record: &Record| matches!(record.event, RunEvent::Step { event: StepEvent::AttemptEnded { .. }, .. });
             let cut_off = run.records().iter().any(begun) && !run.records().iter().any(ended);
             let found = end(if run.records().is_empty() { run.execute() } else { run.resume() }).0;
             assert_eq!(found, if cut_off { RunEnd::SucceededWithWarnings } else { RunEnd::Succeeded });
@@ -110,8 +110,11 @@ fn a_step_that_hangs_before_its_effect_is_told_with_how_long_it_may_take() {
     let run = Run::new(text, World::default().with("hangs", [Reply::Hangs]));
     assert_eq!(end(paced(&run)).0, RunEnd::FailedClean);
     let told: Vec<RunEvent> = run.records().into_iter().map(|record| record.event).collect();
-    let told: Vec<_> = told.iter().filter(|event| matches!(event, RunEvent::StillWaiting { .. })).collect();
-    let [RunEvent::StillWaiting { step, call, at_most_ms, then, .. }] = told.as_slice() else { panic!("{told:?}") };
+    let told: Vec<_> =
+        told.iter().filter(|event| matches!(event, RunEvent::Step { event: StepEvent::StillWaiting { .. }, .. })).collect();
+    let [RunEvent::Step { step, event: StepEvent::StillWaiting { call, at_most_ms, then, .. } }] = told.as_slice() else {
+        panic!("{told:?}")
+    };
     assert_eq!((step.as_str(), *call, *at_most_ms, *then), ("hangs", CallPurpose::Plan, 60_000, AfterWait::GoesOn));
     assert_eq!(run.state().took_ms, 61_000, "the time by the monotonic clock: the timeout and the grace of the host");
 }
@@ -124,7 +127,7 @@ fn a_run_that_would_pause_says_what_it_waits_for() {
     let bad = Reply::Found(Outcome::Fail, serde_json::json!({}));
     let run = Run::new(text, World::default().with("hangs", [Reply::Hangs]).with("sees", [good, bad]));
     let _ = paced(&run);
-    let pausing = |record: &Record| matches!(&record.event, RunEvent::StillWaiting { step, then: AfterWait::Pauses, .. } if step.as_str() == "hangs");
+    let pausing = |record: &Record| matches!(&record.event, RunEvent::Step { step, event: StepEvent::StillWaiting { then: AfterWait::Pauses, .. } } if step.as_str() == "hangs");
     assert_eq!(run.records().iter().filter(|record| pausing(record)).count(), 1, "{:#?}", run.records());
 }
 

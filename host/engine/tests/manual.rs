@@ -20,7 +20,7 @@ const FORM: &str =
 
 fn answer(run: &Run, values: Json) {
     let state = run.state();
-    let event = RunEvent::ManualAnswered { step: "look".into(), by: "ada@bastion".to_owned(), values };
+    let event = StepEvent::ManualAnswered { by: "ada@bastion".to_owned(), values }.of("look".into());
     run.journal.records.lock().unwrap().push(Record { seq: state.next_seq, at: run.clock.now(), event });
 }
 
@@ -34,7 +34,7 @@ fn a_run_waits_for_a_person_and_goes_on_with_what_they_found() {
     asks(run.execute());
     assert_eq!(run.world.applied(), ["first"]);
     let asked = run.records().into_iter().find_map(|record| match record.event {
-        RunEvent::ManualAsked { instructions, .. } => Some(instructions),
+        RunEvent::Step { event: StepEvent::ManualAsked { instructions, .. }, .. } => Some(instructions),
         _ => None,
     });
     assert_eq!(asked.as_deref(), Some("Is test caught up?"));

@@ -66,8 +66,8 @@ fn at_most_so_many_calls_are_made_at_once_as_the_runbook_says() {
         let (mut open, mut highest) = (0_i32, 0);
         for record in run.records() {
             open += match record.event {
-                runbook_engine::RunEvent::AttemptStarted { .. } => 1,
-                runbook_engine::RunEvent::AttemptEnded { .. } => -1,
+                runbook_engine::RunEvent::Step { event: runbook_engine::StepEvent::AttemptStarted { .. }, .. } => 1,
+                runbook_engine::RunEvent::Step { event: runbook_engine::StepEvent::AttemptEnded { .. }, .. } => -1,
                 _ => 0,
             };
             highest = highest.max(open);

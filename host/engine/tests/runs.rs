@@ -293,7 +293,9 @@ fn undo_to_the_end(plan: &Plan, plugins: &Plugins, journal: &Memory, run: RunId,
 /// Steps whose success is in the journal.
 fn completed(records: &[Record]) -> Vec<String> {
     let succeeded = |record: &Record| match &record.event {
-        RunEvent::AttemptEnded { step, result: AttemptResult::Succeeded { .. }, .. } => Some(step.to_string()),
+        RunEvent::Step { step, event: StepEvent::AttemptEnded { result: AttemptResult::Succeeded { .. }, .. } } => {
+            Some(step.to_string())
+        }
         _ => None,
     };
     records.iter().filter_map(succeeded).collect()
@@ -363,7 +365,10 @@ fn an_illegal_event_is_refused_with_both_states() {
     let (plan, plugins, journal) = (case.plan(), Plugins::new(&case), Memory::default());
     run_whole(&plan, &plugins, &journal, RunId::generate()).unwrap();
     let mut records = journal.records.lock().unwrap().clone();
-    let ended = records.iter().position(|record| matches!(record.event, RunEvent::AttemptEnded { .. })).unwrap();
+    let ended = records
+        .iter()
+        .position(|record| matches!(record.event, RunEvent::Step { event: StepEvent::AttemptEnded { .. }, .. }))
+        .unwrap();
     // The result of an attempt that never started.
     records.remove(ended - 1);
     for (seq, record) in records.iter_mut().enumerate() {

@@ -30,8 +30,8 @@ fn a_run_that_takes_twice_as_long_as_usual_is_announced_while_it_hangs() {
     assert_eq!(slow.world.applied(), ["notify/1"], "once");
     let records = slow.records();
     let at = |wanted: &dyn Fn(&RunEvent) -> bool| records.iter().position(|record| wanted(&record.event)).unwrap();
-    let told = at(&|event| matches!(event, RunEvent::NotifyEnded { .. }));
-    assert!(told < at(&|event| matches!(event, RunEvent::FinallyBegan { .. })));
+    let told = at(&|event| matches!(event, RunEvent::Notify { event: NotifyEvent::NotifyEnded { .. }, .. }));
+    assert!(told < at(&|event| matches!(event, RunEvent::Run(LifecycleEvent::FinallyBegan { .. }))));
     let mut quick = Run::new(text, world());
     quick.options.usual = Some(std::time::Duration::from_mins(1));
     end(quick.execute());

@@ -68,7 +68,13 @@ fn attempts_are_counted_across_a_crash() {
     end(whole.execute());
     broken_at_each_record(&whole, anew, |run, breaks_at| {
         end(if run.records().is_empty() { run.execute() } else { run.resume() });
-        let ended = |record: &&Record| matches!(record.event, RunEvent::AttemptEnded { .. } | RunEvent::AttemptRefused { .. });
+        let ended = |record: &&Record| {
+            matches!(
+                record.event,
+                RunEvent::Step { event: StepEvent::AttemptEnded { .. }, .. }
+                    | RunEvent::Step { event: StepEvent::AttemptRefused { .. }, .. }
+            )
+        };
         let finished = run.records().iter().filter(ended).count();
         assert!(finished <= 3, "record {breaks_at}: {finished} attempts have failed");
         // The one that was cut off is not known to have failed.
@@ -115,7 +121,7 @@ fn undo_is_the_default_for_every_way_to_fail() {
     // At the first record after the effect of `a`.
     let token = cancelled.options.cancel.clone();
     let reporter = &mut |record: &Record| {
-        if matches!(&record.event, RunEvent::AttemptEnded { step, .. } if step.as_str() == "a") {
+        if matches!(&record.event, RunEvent::Step { step, event: StepEvent::AttemptEnded { .. } } if step.as_str() == "a") {
             token.cancel();
         }
     };

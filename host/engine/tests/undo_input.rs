@@ -53,7 +53,7 @@ fn a_step_whose_undo_could_not_be_done_is_not_begun() {
             let begun = run
                 .records()
                 .iter()
-                .any(|record| matches!(&record.event, RunEvent::AttemptStarted { step, .. } if step.as_str() == id));
+                .any(|record| matches!(&record.event, RunEvent::Step { step, event: StepEvent::AttemptStarted { .. } } if step.as_str() == id));
             assert!(!begun, "{undo}: its intent is in the journal");
         }
     }
@@ -119,7 +119,7 @@ fn a_run_whose_undo_was_wrong_is_undone_by_a_mended_one() {
     assert_eq!(run.world.input("up/undo"), json!({ "text": "v2" }));
     let records = run.records();
     let asked = records.iter().rev().find_map(|record| match &record.event {
-        RunEvent::UndoRequested { mended, .. } => mended.clone(),
+        RunEvent::Run(LifecycleEvent::UndoRequested { mended, .. }) => mended.clone(),
         _ => None,
     });
     assert_eq!(asked.unwrap(), Mended { sources: mended.sources.clone(), digest: mended.digest.clone() });

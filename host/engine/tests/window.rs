@@ -49,7 +49,7 @@ fn resumed_after_it_closed(world: World) -> Run {
     let run = Run { world, ..run_at(REFUSES, "2026-11-22T05:00:00Z") };
     let whole = run_at(REFUSES, "2026-11-22T05:00:00Z");
     whole.execute().unwrap();
-    let ended = |record: &Record| matches!(&record.event, RunEvent::AttemptEnded { .. });
+    let ended = |record: &Record| matches!(&record.event, RunEvent::Step { event: StepEvent::AttemptEnded { .. }, .. });
     let first_result = whole.records().into_iter().find(ended).unwrap().seq;
     *run.journal.breaks_at.lock().unwrap() = Some(first_result + 1);
     run.execute().unwrap_err();

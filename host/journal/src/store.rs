@@ -8,8 +8,8 @@ use crate::location::Location;
 use crate::sql;
 use jiff::{SignedDuration, Timestamp};
 use runbook_engine::{
-    Acquired, Appended, Fence, Holder, Journal, Lease, LeaseRequest, Record, Renewed, RunEnd, RunEvent, RunHeader, RunId,
-    RunPhase, RunSummary, StoredRun,
+    Acquired, Appended, Fence, Holder, Journal, Lease, LeaseRequest, LifecycleEvent, Record, Renewed, RunEnd, RunEvent,
+    RunHeader, RunId, RunPhase, RunSummary, StoredRun,
 };
 use sqlx::{Any, AnyConnection, AnyPool, Transaction};
 use std::pin::pin;
@@ -358,13 +358,15 @@ impl SqlJournal {
     ) -> Result<(), JournalError> {
         let failed = |source| self.append_error(run, record.seq, source);
         insert_event(run, record).execute(&mut **transaction).await.map_err(failed)?;
-        if let RunEvent::RunStarted { retry_of: Some(retry), .. } = &record.event {
+        if let RunEvent::Run(LifecycleEvent::RunStarted { retry_of: Some(retry), .. }) = &record.event {
             self.claim(transaction, run, retry.run).await?;
         }
         let Some(phase) = record.event.phase() else { return Ok(()) };
         let ended = matches!(phase, RunPhase::Ended(_)).then(|| sql::nanoseconds(record.at));
         let took_ms = match &record.event {
-            RunEvent::Paused { took_ms, .. } | RunEvent::RunEnded { took_ms, .. } => took_ms.unwrap_or_default(),
+            RunEvent::Run(LifecycleEvent::Paused { took_ms, .. } | LifecycleEvent::RunEnded { took_ms, .. }) => {
+                took_ms.unwrap_or_default()
+            }
             _ => 0,
         };
         let update = sqlx::query(sql::SET_PHASE).bind(run.to_string()).bind(json(&phase)).bind(ended).bind(sql::stored(took_ms));

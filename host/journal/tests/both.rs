@@ -8,7 +8,8 @@
 mod support;
 
 use runbook_engine::{
-    Acquired, Appended, Fence, Journal, Lease, LeaseRequest, Record, Renewed, RetryOf, RunEnd, RunEvent, RunId, RunPhase,
+    Acquired, Appended, Fence, GuardEvent, Journal, Lease, LeaseRequest, LifecycleEvent, NotifyEvent, Record, Renewed, RetryOf,
+    RunEnd, RunId, RunPhase, StepEvent,
 };
 use runbook_journal::{DirtyRuns, JournalError, Location, Pruning, SqlJournal, TakeoverReason, lookups};
 use runbook_tests::postgres::Postgres;
@@ -137,7 +138,7 @@ async fn the_list_is_newest_first_and_follows_the_events(place: Location) {
     for (second, run) in [(10, runs[0]), (30, runs[1]), (20, runs[2])] {
         journal.create(&header(run, second)).await.unwrap();
     }
-    let waiting = RunEvent::LockWaiting { name: "db".into(), holder: "x".into() };
+    let waiting = LifecycleEvent::LockWaiting { name: "db".into(), holder: "x".into() }.into();
     journal.append(runs[0], &Record { event: waiting, ..plain(0) }).await.unwrap();
     journal.append(runs[2], &ended(0, RunEnd::Dirty)).await.unwrap();
     let list = journal.list(10).await.unwrap();
@@ -150,7 +151,7 @@ async fn the_list_is_newest_first_and_follows_the_events(place: Location) {
     assert_eq!(journal.list(2).await.unwrap().len(), 2);
 
     // A run that is undone after its end is running again, and has no end.
-    journal.append(runs[2], &Record { event: RunEvent::Resumed { by: "ops".into() }, ..plain(1) }).await.unwrap();
+    journal.append(runs[2], &Record { event: LifecycleEvent::Resumed { by: "ops".into() }.into(), ..plain(1) }).await.unwrap();
     assert_eq!(journal.list(2).await.unwrap()[1].ended, None);
 }
 
@@ -183,7 +184,8 @@ async fn of_many_who_try_a_run_again_at_one_moment_exactly_one_begins(place: Loc
             desk.create(&header(run, 1)).await.unwrap();
             let retry_of = Some(RetryOf { run: old, assumed: Vec::new() });
             let (runbook, title) = ("a".to_owned(), "a".to_owned());
-            let started = RunEvent::RunStarted { runbook, title, steps: Vec::new(), params: serde_json::Map::new(), retry_of };
+            let started =
+                LifecycleEvent::RunStarted { runbook, title, steps: Vec::new(), params: serde_json::Map::new(), retry_of }.into();
             (run, desk.append(run, &Record { event: started, ..plain(0) }).await)
         });
     }
@@ -319,7 +321,8 @@ async fn each_record_needs_every_lease_of_its_fence_and_renews_them(place: Locat
     let long = Duration::from_secs(30);
     let now = jiff::Timestamp::now;
     let wish = |name: &str, run, ttl, steal| LeaseRequest { now: now(), ttl, steal, ..request(name, run, run, 0) };
-    let phases: [fn(u64) -> Record; 2] = [plain, |seq| Record { event: RunEvent::Resumed { by: "x".into() }, ..plain(seq) }];
+    let phases: [fn(u64) -> Record; 2] =
+        [plain, |seq| Record { event: LifecycleEvent::Resumed { by: "x".into() }.into(), ..plain(seq) }];
     for record in phases {
         for lost in 0..3 {
             for way in ["expired", "released", "stolen"] {
@@ -409,11 +412,63 @@ async fn a_journal_of_the_first_version_is_brought_up_to_date(place: Location) {
     journal.append(run, &plain(0)).await.unwrap();
     journal.close().await;
     sql(&place, &format!("{} DELETE FROM _sqlx_migrations WHERE version > 1;", of_later_versions())).await;
+    // Events did not say to what they happened.
+    let all: Vec<(&str, String)> =
+        kinds().into_iter().flat_map(|(of, types)| types.into_iter().map(move |kind| (of, kind))).collect();
+    assert!(all.len() > 30, "{all:?}");
+    let was: Vec<String> = all.iter().map(|(_, kind)| format!(r#"{{"type":"{kind}","x":1}}"#)).collect();
+    let first = serde_json::to_string(&plain(0).event).unwrap().replacen(r#""of":"run","#, "", 1);
+    sql(&place, &format!("UPDATE events SET event = '{first}';")).await;
+    for (seq, event) in was.iter().enumerate() {
+        sql(&place, &format!("INSERT INTO events VALUES ('{}', {}, 0, '{event}');", run, seq + 100)).await;
+    }
     let journal = open(&place).await;
+    for (seq, (of, kind)) in all.iter().enumerate() {
+        let is = format!(r#"{{"of":"{of}","type":"{kind}","x":1}}"#);
+        let found = format!(
+            "INSERT INTO events SELECT run, 100000 + {seq}, 0, event FROM events WHERE seq = {} AND event = '{is}';",
+            seq + 100
+        );
+        sql(&place, &found).await;
+    }
+    assert_eq!(count(&place, "seq >= 100000").await, all.len());
+    sql(&place, "DELETE FROM events WHERE seq >= 100;").await;
     assert_eq!(journal.load(run).await.unwrap().records, [plain(0)]);
     journal.append(run, &Record { at: at(10), ..ended(1, RunEnd::Succeeded) }).await.unwrap();
     journal.close().await;
     sql(&place, of_later_versions()).await;
+}
+
+/// The types of all events, by what they happen to, as serde tells them.
+fn kinds() -> [(&'static str, Vec<String>); 4] {
+    fn names<T: serde::de::DeserializeOwned>() -> Vec<String> {
+        let error = serde_json::from_str::<T>(r#"{"type":"?"}"#).err().unwrap().to_string();
+        error.split('`').skip(3).step_by(2).map(str::to_owned).collect()
+    }
+    [
+        ("run", names::<LifecycleEvent>()),
+        ("step", names::<StepEvent>()),
+        ("guard", names::<GuardEvent>()),
+        ("notify", names::<NotifyEvent>()),
+    ]
+}
+
+/// How many events there are of which a condition holds.
+async fn count(place: &Location, condition: &str) -> usize {
+    use sqlx::{Connection, Row};
+    let statement = sqlx::AssertSqlSafe(format!("SELECT count(*) FROM events WHERE {condition}"));
+    let n: i64 = match place {
+        Location::File(path) => {
+            let options = sqlx::sqlite::SqliteConnectOptions::new().filename(path);
+            let mut connection = sqlx::SqliteConnection::connect_with(&options).await.unwrap();
+            sqlx::raw_sql(statement).fetch_one(&mut connection).await.unwrap().get(0)
+        }
+        Location::Server(_) => {
+            let mut connection = sqlx::PgConnection::connect(&place.to_string()).await.unwrap();
+            sqlx::raw_sql(statement).fetch_one(&mut connection).await.unwrap().get(0)
+        }
+    };
+    usize::try_from(n).unwrap()
 }
 
 /// Takes away what versions after the first have made.

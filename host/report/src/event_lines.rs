@@ -4,8 +4,8 @@ use crate::printed::one_line;
 use crate::summary::{StepSummary, Summary, cause_text};
 use runbook_document::format_duration;
 use runbook_engine::{
-    ApprovalVerdict, AttemptResult, LogLevel, Look, LookVerdict, Outcome, Proposal, Record, Recovery, RunEvent, Section, StepId,
-    Then, UndoFinding, UndoResult,
+    ApprovalVerdict, AttemptResult, GuardEvent, LifecycleEvent, LogLevel, Look, LookVerdict, NotifyEvent, Outcome, Proposal,
+    Record, Recovery, RunEvent, Section, StepEvent, StepId, Then, UndoFinding, UndoResult,
 };
 use std::time::Duration;
 
@@ -40,7 +40,19 @@ fn line(tone: Tone, text: impl Into<String>) -> Line {
 /// What to tell the operator about a record. `summary` is the run, with the record folded in already.
 pub fn lines(summary: &Summary, record: &Record) -> Vec<Line> {
     match &record.event {
-        RunEvent::RunStarted { title, retry_of, .. } => {
+        RunEvent::Run(event) => lifecycle_lines(summary, event),
+        RunEvent::Step { step, event } => step_lines(summary, step, event),
+        RunEvent::Guard { guard, event: GuardEvent::GuardLooked { look } } => vec![looked(guard, look)],
+        RunEvent::Notify { event: NotifyEvent::NotifyStarted | NotifyEvent::NotifyEnded { fault: None }, .. } => Vec::new(),
+        RunEvent::Notify { notify, event: NotifyEvent::NotifyEnded { fault: Some(fault) }, .. } => {
+            vec![line(Tone::Warning, format!("  ! {notify}: could not be sent: {}", fault.message))]
+        }
+    }
+}
+
+fn lifecycle_lines(summary: &Summary, event: &LifecycleEvent) -> Vec<Line> {
+    match event {
+        LifecycleEvent::RunStarted { title, retry_of, .. } => {
             let mut lines = vec![line(Tone::Plain, format!("{title} · run {}", short(&summary.run)))];
             lines.extend(retry_of.as_ref().map(|retry| {
                 let done: Vec<_> = retry.assumed.iter().map(|assumed| assumed.step.to_string()).collect();
@@ -48,88 +60,90 @@ pub fn lines(summary: &Summary, record: &Record) -> Vec<Line> {
             }));
             lines
         }
-        RunEvent::StillWaiting { step, call, waited_ms, at_most_ms, then } => {
-            vec![line(Tone::Plain, crate::summary::waiting_text(step, *call, (*waited_ms, *at_most_ms), *then))]
-        }
-        RunEvent::LockWaiting { name, holder } => {
+        LifecycleEvent::LockWaiting { name, holder } => {
             vec![line(Tone::Warning, format!("waiting for lock `{name}`, held by {holder}"))]
         }
-        RunEvent::WindowChecked { .. } => {
+        LifecycleEvent::WindowChecked { .. } => {
             summary.window.iter().map(|window| line(Tone::Warning, format!("warning: {window}"))).collect()
         }
-        RunEvent::StepsBegan { locks } | RunEvent::LocksRetaken { locks } => locks
+        LifecycleEvent::StepsBegan { locks } | LifecycleEvent::LocksRetaken { locks } => locks
             .iter()
             .map(|lock| {
                 let taken = lock.taken_from.as_ref().map(|from| format!(", taken over from {from}")).unwrap_or_default();
                 line(Tone::Dim, format!("lock `{}` held (token {}){taken}", lock.name, lock.token))
             })
             .collect(),
-        RunEvent::Stopping { cause } => vec![line(Tone::Bad, format!("stopping: {}", cause_text(cause)))],
-        RunEvent::GuardLooked { guard, look } => vec![looked(guard, look)],
-        RunEvent::StepSkipped { step, .. } => vec![step_line(summary, step, Tone::Dim, "skipped", None)],
-        RunEvent::ItemsListed { step, items } => {
-            vec![line(Tone::Dim, format!("  · {step}: {}", counted(items.len(), "item")))]
-        }
-        RunEvent::GroupBegan { step, .. } => vec![line(Tone::Dim, format!("  · {step}: begins"))],
-        RunEvent::ItemsEnded { step, result, .. } => items_ended(summary, step, result),
-        RunEvent::ApprovalAsked { step, proposal, .. } => asked(summary, step, proposal),
-        RunEvent::ManualAsked { step, instructions, options } => by_hand(summary, step, instructions, options),
-        RunEvent::ManualAnswered { step, by, .. } => vec![line(Tone::Good, format!("  ✓ {step}: answered by {by}"))],
-        RunEvent::ApprovalGiven { step, by, verdict, .. } => vec![match verdict {
-            ApprovalVerdict::Approved => line(Tone::Good, format!("  ✓ {step}: approved by {by}")),
-            ApprovalVerdict::Rejected { reason } => line(Tone::Bad, format!("  ✗ {step}: rejected by {by}: {reason}")),
-        }],
-        RunEvent::AttemptRefused { step, fault, then, .. } => {
-            failed(summary, step, &fault.message, fault.class.name(), *then, &fault.logs, None)
-        }
-        RunEvent::AttemptEnded { step, result, then, duration_ms, logs, .. } => {
-            ended(summary, step, result, *then, *duration_ms, logs)
-        }
-        RunEvent::Recovered { step, decision, attempt } => vec![recovered(step, *attempt, decision)],
-        RunEvent::UndoBegan { cause, order } => {
+        LifecycleEvent::Stopping { cause } => vec![line(Tone::Bad, format!("stopping: {}", cause_text(cause)))],
+        LifecycleEvent::UndoBegan { cause, order } => {
             let what =
                 if order.is_empty() { "nothing to undo".to_owned() } else { format!("undoing {}", counted(order.len(), "step")) };
             vec![line(Tone::Bad, format!("{}; {what}", cause_text(cause)))]
         }
-        RunEvent::UndoEnded { step, result, then, duration_ms, .. } => vec![undo_line(step, result, *then, *duration_ms)],
-        RunEvent::UndoChecked { step, finding } => vec![match finding {
-            UndoFinding::Restored => line(Tone::Good, format!("  ✓ {step}: observed again, as before")),
-            UndoFinding::TookEffect { .. } => {
-                line(Tone::Plain, format!("  {step}: it took effect, and stays: the runbook says that it cannot be undone"))
-            }
-            UndoFinding::Drifted { before, now } => {
-                line(Tone::Bad, format!("  ✗ {step}: not as before: {}", crate::difference::text(before, now)))
-            }
-            UndoFinding::Unknown { fault } => {
-                line(Tone::Bad, format!("  ✗ {step}: it cannot be told what it left: {}", fault.message))
-            }
-        }],
-        RunEvent::AttemptStarted { .. }
-        | RunEvent::NotifyStarted { .. }
-        | RunEvent::UndoStarted { .. }
-        | RunEvent::VerifyBegan
-        | RunEvent::FinallyBegan { .. }
-        | RunEvent::NotifyEnded { fault: None, .. } => Vec::new(),
-        RunEvent::NotifyEnded { notify, fault: Some(fault), .. } => {
-            vec![line(Tone::Warning, format!("  ! {notify}: could not be sent: {}", fault.message))]
-        }
-        RunEvent::Paused { .. } => {
+        LifecycleEvent::VerifyBegan | LifecycleEvent::FinallyBegan { .. } => Vec::new(),
+        LifecycleEvent::Paused { .. } => {
             let why = summary.paused.clone().unwrap_or_default();
             vec![
                 line(Tone::Warning, format!("paused: {why}")),
                 line(Tone::Plain, format!("next: {}", summary.to_continue.as_deref().unwrap_or_default())),
             ]
         }
-        RunEvent::Resumed { by } => {
+        LifecycleEvent::Resumed { by } => {
             vec![line(Tone::Plain, format!("{} · run {} resumed by {by}", summary.title, short(&summary.run)))]
         }
-        RunEvent::UndoRequested { by, mended } => {
+        LifecycleEvent::UndoRequested { by, mended } => {
             let text = mended.as_ref().map(|mended| format!(", by another text ({})", mended.digest)).unwrap_or_default();
             let asked = format!("{} · undo of run {} asked for by {by}{text}", summary.title, short(&summary.run));
             vec![line(Tone::Plain, asked)]
         }
-        RunEvent::RunEnded { end, .. } => {
+        LifecycleEvent::RunEnded { end, .. } => {
             vec![line(end_tone(*end), format!("{} ({})", summary.end_text(*end), format_duration(summary.duration())))]
+        }
+    }
+}
+
+fn step_lines(summary: &Summary, step: &StepId, event: &StepEvent) -> Vec<Line> {
+    match event {
+        StepEvent::StillWaiting { call, waited_ms, at_most_ms, then } => {
+            vec![line(Tone::Plain, crate::summary::waiting_text(step.as_str(), *call, (*waited_ms, *at_most_ms), *then))]
+        }
+        StepEvent::StepSkipped { .. } => vec![step_line(summary, step, Tone::Dim, "skipped", None)],
+        StepEvent::ItemsListed { items } => {
+            vec![line(Tone::Dim, format!("  · {step}: {}", counted(items.len(), "item")))]
+        }
+        StepEvent::GroupBegan { .. } => vec![line(Tone::Dim, format!("  · {step}: begins"))],
+        StepEvent::ItemsEnded { result, .. } => items_ended(summary, step, result),
+        StepEvent::ApprovalAsked { proposal, .. } => asked(summary, step, proposal),
+        StepEvent::ManualAsked { instructions, options } => by_hand(summary, step, instructions, options),
+        StepEvent::ManualAnswered { by, .. } => vec![line(Tone::Good, format!("  ✓ {step}: answered by {by}"))],
+        StepEvent::ApprovalGiven { by, verdict, .. } => vec![match verdict {
+            ApprovalVerdict::Approved => line(Tone::Good, format!("  ✓ {step}: approved by {by}")),
+            ApprovalVerdict::Rejected { reason } => line(Tone::Bad, format!("  ✗ {step}: rejected by {by}: {reason}")),
+        }],
+        StepEvent::AttemptRefused { fault, then, .. } => {
+            failed(summary, step, &fault.message, fault.class.name(), *then, &fault.logs, None)
+        }
+        StepEvent::AttemptEnded { result, then, duration_ms, logs, .. } => {
+            ended(summary, step, result, *then, *duration_ms, logs)
+        }
+        StepEvent::Recovered { decision, attempt } => vec![recovered(step, *attempt, decision)],
+        StepEvent::UndoEnded { result, then, duration_ms, .. } => vec![undo_line(step, result, *then, *duration_ms)],
+        StepEvent::UndoChecked { finding } => vec![undo_checked(step, finding)],
+        StepEvent::AttemptStarted { .. } | StepEvent::UndoStarted { .. } => Vec::new(),
+    }
+}
+
+/// What was found when it was observed again.
+fn undo_checked(step: &StepId, finding: &UndoFinding) -> Line {
+    match finding {
+        UndoFinding::Restored => line(Tone::Good, format!("  ✓ {step}: observed again, as before")),
+        UndoFinding::TookEffect { .. } => {
+            line(Tone::Plain, format!("  {step}: it took effect, and stays: the runbook says that it cannot be undone"))
+        }
+        UndoFinding::Drifted { before, now } => {
+            line(Tone::Bad, format!("  ✗ {step}: not as before: {}", crate::difference::text(before, now)))
+        }
+        UndoFinding::Unknown { fault } => {
+            line(Tone::Bad, format!("  ✗ {step}: it cannot be told what it left: {}", fault.message))
         }
     }
 }

@@ -5,8 +5,9 @@ use jiff::Timestamp;
 use runbook_engine::model::person_of;
 use runbook_engine::{
     Account, AfterWait, ApprovalVerdict, AttemptResult, CallPurpose, Case, Cause, Change, Decision, Effect, EffectState, Fault,
-    Item, Left, LogLine, Look, LookVerdict, Measurement, Outcome, PauseReason, Record, Recovery, RetryOf, RunEnd, RunEvent,
-    RunHeader, RunPhase, Section, SkipReason, StepId, Then, UndoFinding, UndoResult, WindowVerdict, describe_closed,
+    GuardEvent, Item, Left, LifecycleEvent, LogLine, Look, LookVerdict, Measurement, NotifyEvent, Outcome, PauseReason, Record,
+    Recovery, RetryOf, RunEnd, RunEvent, RunHeader, RunPhase, Section, SkipReason, StepEvent, StepId, Then, Trigger, UndoFinding,
+    UndoResult, WindowVerdict, describe_closed,
 };
 use serde::Serialize;
 use std::borrow::Cow;
@@ -441,82 +442,83 @@ impl Summary {
 
     fn fold_event(&mut self, record: &Record) {
         match &record.event {
-            RunEvent::RunStarted { steps, retry_of, .. } => {
+            RunEvent::Run(event) => self.fold_lifecycle(event, record.at),
+            RunEvent::Step { step, event: StepEvent::ItemsListed { items } } => self.list_items(step, items),
+            RunEvent::Step { step, event } => {
+                self.change_step(step, |found| found.fold(event, record.at));
+                if matches!(event, StepEvent::ApprovalGiven { .. } | StepEvent::ManualAnswered { .. }) {
+                    self.tell_answered();
+                }
+            }
+            RunEvent::Guard { guard, event: GuardEvent::GuardLooked { look } } => {
+                self.change_step(guard, |found| found.look(look));
+            }
+            RunEvent::Notify { notify, on, event } => self.change_step(notify, |found| found.notify(*on, event)),
+        }
+    }
+
+    fn change_step(&mut self, step: &StepId, change: impl FnOnce(&mut StepSummary)) {
+        if let Some(step) = self.place(step).map(|place| &mut self.steps[place]) {
+            change(step);
+        }
+    }
+
+    fn fold_lifecycle(&mut self, event: &LifecycleEvent, at: Timestamp) {
+        match event {
+            LifecycleEvent::RunStarted { steps, retry_of, .. } => {
                 self.steps = steps.iter().map(StepSummary::new).collect();
                 self.note_places();
                 if let Some(retry) = retry_of {
                     self.retry(retry);
                 }
             }
-            RunEvent::StepsBegan { locks } | RunEvent::LocksRetaken { locks } => {
+            LifecycleEvent::StepsBegan { locks } | LifecycleEvent::LocksRetaken { locks } => {
                 self.locks = locks.iter().map(|lock| lock.name.clone()).collect();
             }
-            RunEvent::Resumed { .. } | RunEvent::UndoRequested { .. } => {
-                self.executed.begin(record.at);
+            LifecycleEvent::Resumed { .. } | LifecycleEvent::UndoRequested { .. } => {
+                self.executed.begin(at);
                 self.not_asked_any_more();
                 self.paused = None;
                 self.pause = None;
                 self.to_continue = None;
                 self.ended = None;
                 self.end = None;
-                self.steps.iter_mut().for_each(|step| step.change.fold(&record.event));
-                self.is_undoing |= matches!(record.event, RunEvent::UndoRequested { .. });
+                if matches!(event, LifecycleEvent::UndoRequested { .. }) {
+                    self.steps.iter_mut().for_each(|step| step.change.request_undo());
+                    self.is_undoing = true;
+                }
             }
-            RunEvent::UndoBegan { cause, .. } => {
+            LifecycleEvent::UndoBegan { cause, .. } => {
                 self.is_undoing = true;
                 self.set_cause(cause);
             }
-            RunEvent::Stopping { cause } => self.set_cause(cause),
-            RunEvent::FinallyBegan { cause, .. } => {
+            LifecycleEvent::Stopping { cause } => self.set_cause(cause),
+            LifecycleEvent::FinallyBegan { cause, .. } => {
                 if let Some(cause) = cause {
                     self.set_cause(cause);
                 }
             }
-            RunEvent::Paused { reason, took_ms } => {
-                self.executed.end(*took_ms, record.at);
+            LifecycleEvent::Paused { reason, took_ms } => {
+                self.executed.end(*took_ms, at);
                 self.not_asked_any_more();
                 self.steps.iter_mut().for_each(StepSummary::pause);
                 self.paused = Some(pause_text(reason));
                 self.pause = Some(reason.clone());
                 self.to_continue = Some(self.next_command(reason));
             }
-            RunEvent::RunEnded { end, cause, took_ms } => {
-                self.executed.end(*took_ms, record.at);
+            LifecycleEvent::RunEnded { end, cause, took_ms } => {
+                self.executed.end(*took_ms, at);
                 self.not_asked_any_more();
                 self.steps.iter_mut().for_each(StepSummary::end);
-                self.ended = Some(record.at);
+                self.ended = Some(at);
                 self.end = Some(*end);
                 if let Some(cause) = cause {
                     self.set_cause(cause);
                 }
                 self.to_continue = (*end == RunEnd::Dirty).then(|| self.way_out());
             }
-            RunEvent::WindowChecked { verdict } => self.window = window_text(verdict),
-            RunEvent::LockWaiting { .. } | RunEvent::VerifyBegan => {}
-            RunEvent::ItemsListed { step, items } => self.list_items(step, items),
-            RunEvent::GuardLooked { guard: step, .. }
-            | RunEvent::GroupBegan { step, .. }
-            | RunEvent::ItemsEnded { step, .. }
-            | RunEvent::ApprovalAsked { step, .. }
-            | RunEvent::ApprovalGiven { step, .. }
-            | RunEvent::ManualAsked { step, .. }
-            | RunEvent::ManualAnswered { step, .. }
-            | RunEvent::StepSkipped { step, .. }
-            | RunEvent::AttemptStarted { step, .. }
-            | RunEvent::AttemptRefused { step, .. }
-            | RunEvent::StillWaiting { step, .. }
-            | RunEvent::AttemptEnded { step, .. }
-            | RunEvent::Recovered { step, .. }
-            | RunEvent::UndoStarted { step, .. }
-            | RunEvent::UndoEnded { step, .. }
-            | RunEvent::UndoChecked { step, .. }
-            | RunEvent::NotifyStarted { notify: step, .. }
-            | RunEvent::NotifyEnded { notify: step, .. } => {
-                if let Some(step) = self.place(step).map(|place| &mut self.steps[place]) {
-                    step.fold(&record.event, record.at);
-                }
-                self.tell_answered(&record.event);
-            }
+            LifecycleEvent::WindowChecked { verdict } => self.window = window_text(verdict),
+            LifecycleEvent::LockWaiting { .. } | LifecycleEvent::VerifyBegan => {}
         }
     }
 
@@ -564,9 +566,8 @@ impl Summary {
     }
 
     /// Somebody has answered while the run waits: whoever looks next must not answer again.
-    fn tell_answered(&mut self, event: &RunEvent) {
-        let is_answer = matches!(event, RunEvent::ApprovalGiven { .. } | RunEvent::ManualAnswered { .. });
-        let Some(reason) = self.pause.clone().filter(|_| is_answer) else { return };
+    fn tell_answered(&mut self) {
+        let Some(reason) = self.pause.clone() else { return };
         let open = self.still_asked(&reason);
         self.paused = Some(match open {
             Some(open) => pause_text(&open),
@@ -753,27 +754,26 @@ impl StepSummary {
         self.output = output.clone();
     }
 
-    fn fold(&mut self, event: &RunEvent, at: Timestamp) {
+    fn fold(&mut self, event: &StepEvent, at: Timestamp) {
         self.change.fold(event);
         match event {
-            RunEvent::GuardLooked { look, .. } => self.look(look),
-            RunEvent::GroupBegan { .. } => {
+            StepEvent::GroupBegan { .. } => {
                 self.state = StepState::Running;
                 "its steps run".clone_into(&mut self.summary);
             }
-            RunEvent::ItemsEnded { result, then, .. } => self.end_attempt(result, *then),
-            RunEvent::StepSkipped { reason, .. } => {
+            StepEvent::ItemsEnded { result, then, .. } => self.end_attempt(result, *then),
+            StepEvent::StepSkipped { reason, .. } => {
                 self.state = StepState::Skipped;
                 skip_text(*reason).clone_into(&mut self.summary);
             }
-            RunEvent::ApprovalAsked { proposal, digest, quorum, expires_ms, .. } => {
+            StepEvent::ApprovalAsked { proposal, digest, quorum, expires_ms, .. } => {
                 self.void_approval(digest);
                 self.asked_of = Some(AskedOf { quorum: *quorum, expires_ms: *expires_ms, verdict: None });
                 self.state = StepState::WaitingForPerson;
                 self.effects.clone_from(&proposal.effects);
                 self.summary = format!("would: {}", proposal.summary);
             }
-            RunEvent::ManualAsked { instructions, options, .. } => {
+            StepEvent::ManualAsked { instructions, options, .. } => {
                 self.state = StepState::WaitingForPerson;
                 instructions
                     .lines()
@@ -784,36 +784,36 @@ impl StepSummary {
                 self.instructions = Some(instructions.clone());
                 self.answer_options.clone_from(options);
             }
-            RunEvent::ManualAnswered { by, values, .. } => {
+            StepEvent::ManualAnswered { by, values, .. } => {
                 self.approved_by.push(by.clone());
                 self.answers = Some(values.clone());
                 self.summary = format!("done by {by}; it waits to be resumed");
             }
-            RunEvent::ApprovalGiven { by, verdict, .. } => {
+            StepEvent::ApprovalGiven { by, verdict, .. } => {
                 if *verdict == ApprovalVerdict::Approved {
                     self.approved_by.push(by.clone());
                 }
                 self.answer(by, verdict, at);
             }
-            RunEvent::AttemptStarted { attempt, proposal, .. } => {
+            StepEvent::AttemptStarted { attempt, proposal, .. } => {
                 self.state = StepState::Running;
                 // Who approved it then is told; that somebody had approved it before is over.
                 self.approval_void = None;
                 self.attempts = *attempt;
                 self.effects = proposal.as_ref().map(|proposal| proposal.effects.clone()).unwrap_or_default();
             }
-            RunEvent::AttemptRefused { attempt, fault, then, .. } => {
+            StepEvent::AttemptRefused { attempt, fault, then, .. } => {
                 self.attempts = *attempt;
                 self.fail(fault, *then);
             }
-            RunEvent::AttemptEnded { result, then, duration_ms, logs, .. } => {
+            StepEvent::AttemptEnded { result, then, duration_ms, logs, .. } => {
                 self.duration_ms += duration_ms;
                 self.logs.clone_from(logs);
                 self.end_attempt(result, *then);
             }
-            RunEvent::Recovered { decision, .. } => self.recover(decision),
-            RunEvent::UndoStarted { .. } => self.state = StepState::Undoing,
-            RunEvent::UndoEnded { result, duration_ms, .. } => {
+            StepEvent::Recovered { decision, .. } => self.recover(decision),
+            StepEvent::UndoStarted { .. } => self.state = StepState::Undoing,
+            StepEvent::UndoEnded { result, duration_ms, .. } => {
                 self.duration_ms += duration_ms;
                 match result {
                     UndoResult::Done { summary } => {
@@ -826,14 +826,14 @@ impl StepSummary {
                     }
                 }
             }
-            RunEvent::StillWaiting { step, call, waited_ms, at_most_ms, then } => {
+            StepEvent::StillWaiting { call, waited_ms, at_most_ms, then } => {
                 if self.state == StepState::Pending {
                     self.state = StepState::Running;
                     self.asked = true;
                 }
-                self.summary = waiting_text(step, *call, (*waited_ms, *at_most_ms), *then);
+                self.summary = waiting_text(&self.id, *call, (*waited_ms, *at_most_ms), *then);
             }
-            RunEvent::UndoChecked { finding, .. } => match finding {
+            StepEvent::UndoChecked { finding, .. } => match finding {
                 UndoFinding::Restored => self.restored = true,
                 UndoFinding::TookEffect { .. } => {
                     self.changed = true;
@@ -852,31 +852,19 @@ impl StepSummary {
                     self.undo = Some(format!("after the undo it could not be observed: {}", fault.message));
                 }
             },
-            RunEvent::NotifyStarted { .. } => self.state = StepState::Running,
-            RunEvent::NotifyEnded { fault, on, .. } => {
-                let on = runbook_engine::Trigger::ALL.iter().find(|(trigger, _)| trigger == on).map_or("", |(_, name)| name);
-                match fault {
-                    None => {
-                        self.state = StepState::Succeeded;
-                        self.summary = format!("sent ({on})");
-                    }
-                    Some(fault) => self.fail(fault, Then::Final),
-                }
+            StepEvent::ItemsListed { .. } => {}
+        }
+    }
+
+    fn notify(&mut self, on: Trigger, event: &NotifyEvent) {
+        match event {
+            NotifyEvent::NotifyStarted => self.state = StepState::Running,
+            NotifyEvent::NotifyEnded { fault: None } => {
+                let on = Trigger::ALL.iter().find(|(trigger, _)| *trigger == on).map_or("", |(_, name)| name);
+                self.state = StepState::Succeeded;
+                self.summary = format!("sent ({on})");
             }
-            RunEvent::RunStarted { .. }
-            | RunEvent::ItemsListed { .. }
-            | RunEvent::LockWaiting { .. }
-            | RunEvent::WindowChecked { .. }
-            | RunEvent::StepsBegan { .. }
-            | RunEvent::Stopping { .. }
-            | RunEvent::LocksRetaken { .. }
-            | RunEvent::VerifyBegan
-            | RunEvent::UndoBegan { .. }
-            | RunEvent::FinallyBegan { .. }
-            | RunEvent::Paused { .. }
-            | RunEvent::Resumed { .. }
-            | RunEvent::UndoRequested { .. }
-            | RunEvent::RunEnded { .. } => {}
+            NotifyEvent::NotifyEnded { fault: Some(fault) } => self.fail(fault, Then::Final),
         }
     }
 
@@ -1166,7 +1154,7 @@ fn first_of(steps: &[StepId]) -> Cow<'_, str> {
 }
 
 /// What a run waits for: `pausing: waiting for `x`, 40 s of at most 5m`.
-pub(crate) fn waiting_text(step: &StepId, call: CallPurpose, (waited_ms, at_most_ms): (u64, u64), then: AfterWait) -> String {
+pub(crate) fn waiting_text(step: &str, call: CallPurpose, (waited_ms, at_most_ms): (u64, u64), then: AfterWait) -> String {
     let duration = |ms: u64| runbook_document::format_duration(Duration::from_millis(ms / 1_000 * 1_000));
     // It is dropped a moment after its time.
     let (waited, at_most) = (duration(waited_ms.min(at_most_ms)), duration(at_most_ms));

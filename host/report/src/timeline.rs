@@ -2,7 +2,8 @@
 
 use jiff::Timestamp;
 use runbook_engine::{
-    ApprovalVerdict, AttemptResult, Outcome, PauseReason, Record, RunEvent, StepId, Then, UndoFinding, UndoResult,
+    ApprovalVerdict, AttemptResult, LifecycleEvent, NotifyEvent, Outcome, PauseReason, Record, RunEvent, StepEvent, StepId, Then,
+    UndoFinding, UndoResult,
 };
 use serde::Serialize;
 
@@ -119,78 +120,88 @@ impl Timeline {
     pub fn fold(&mut self, record: &Record) {
         let at = record.at;
         match &record.event {
-            RunEvent::AttemptStarted { step, attempt, .. } => self.begin(Some(step), Activity::Attempt(*attempt), at),
-            RunEvent::AttemptRefused { step, attempt, fault, .. } => {
-                self.begin(Some(step), Activity::Attempt(*attempt), at);
-                self.end(Some(step), at, SpanEnd::Failed, &fault.message);
-            }
-            RunEvent::AttemptEnded { step, result, then, .. } | RunEvent::ItemsEnded { step, result, then, .. } => {
-                let (end, summary) = outcome(result);
-                // Not yet as it should be is no failure.
-                let end = if matches!(then, Then::Poll { .. }) { SpanEnd::Warned } else { end };
-                self.end(Some(step), at, end, summary);
-            }
-            RunEvent::GroupBegan { step, .. } | RunEvent::ItemsListed { step, .. } => self.begin(Some(step), Activity::Group, at),
-            RunEvent::ApprovalAsked { step, proposal, .. } => {
-                // Asked again, because what it would do has changed.
-                self.end(Some(step), at, SpanEnd::CutOff, "its plan changed");
-                self.begin(Some(step), Activity::Approval, at);
-                self.say(step, &format!("would: {}", proposal.summary));
-            }
-            RunEvent::ApprovalGiven { step, by, verdict, .. } => match verdict {
-                ApprovalVerdict::Approved => self.end(Some(step), at, SpanEnd::Good, &format!("approved by {by}")),
-                ApprovalVerdict::Rejected { reason } => {
-                    self.end(Some(step), at, SpanEnd::Failed, &format!("rejected by {by}: {reason}"));
-                }
+            RunEvent::Run(event) => self.fold_lifecycle(event, at),
+            RunEvent::Step { step, event } => self.fold_step(step, event, at),
+            RunEvent::Notify { notify, event, .. } => match event {
+                NotifyEvent::NotifyStarted => self.begin(Some(notify), Activity::Notification, at),
+                NotifyEvent::NotifyEnded { fault: None } => self.end(Some(notify), at, SpanEnd::Good, "sent"),
+                NotifyEvent::NotifyEnded { fault: Some(fault) } => self.end(Some(notify), at, SpanEnd::Failed, &fault.message),
             },
-            RunEvent::ManualAsked { step, instructions, .. } => {
-                self.begin(Some(step), Activity::Person, at);
-                self.say(step, instructions.lines().next().unwrap_or_default());
-            }
-            RunEvent::ManualAnswered { step, by, .. } => self.end(Some(step), at, SpanEnd::Good, &format!("answered by {by}")),
-            RunEvent::UndoStarted { step, attempt } => self.begin(Some(step), Activity::Undo(*attempt), at),
-            RunEvent::UndoEnded { step, result, .. } => match result {
-                UndoResult::Done { summary } => self.end(Some(step), at, SpanEnd::Good, summary),
-                UndoResult::Failed { fault } => self.end(Some(step), at, SpanEnd::Failed, &fault.message),
-            },
-            RunEvent::UndoChecked { step, finding } => match finding {
-                UndoFinding::Restored | UndoFinding::TookEffect { .. } => {}
-                UndoFinding::Drifted { .. } => self.blame(step, "after it, it was not as before"),
-                UndoFinding::Unknown { fault } => self.blame(step, &fault.message),
-            },
-            RunEvent::NotifyStarted { notify, .. } => self.begin(Some(notify), Activity::Notification, at),
-            RunEvent::NotifyEnded { notify, fault, .. } => match fault {
-                None => self.end(Some(notify), at, SpanEnd::Good, "sent"),
-                Some(fault) => self.end(Some(notify), at, SpanEnd::Failed, &fault.message),
-            },
-            RunEvent::Paused { reason, .. } => {
+            RunEvent::Guard { .. } => {}
+        }
+        self.last = Some(at);
+    }
+
+    fn fold_lifecycle(&mut self, event: &LifecycleEvent, at: Timestamp) {
+        match event {
+            LifecycleEvent::Paused { reason, .. } => {
                 self.begin(None, Activity::Pause, at);
                 if let Some(span) = self.spans.last_mut() {
                     pause(reason).clone_into(&mut span.summary);
                 }
             }
-            RunEvent::Resumed { by } => self.resume(by, at),
-            RunEvent::UndoRequested { by, .. } => {
+            LifecycleEvent::Resumed { by } => self.resume(by, at),
+            LifecycleEvent::UndoRequested { by, .. } => {
                 let summary = format!("it had ended; undo asked for by {by}");
                 let from = self.last.unwrap_or(at);
                 self.spans.push(Span { step: None, activity: Activity::Pause, from, to: Some(at), end: SpanEnd::Good, summary });
             }
-            RunEvent::RunEnded { .. } => self.end(None, at, SpanEnd::Good, ""),
-            RunEvent::RunStarted { .. }
-            | RunEvent::LockWaiting { .. }
-            | RunEvent::StillWaiting { .. }
-            | RunEvent::WindowChecked { .. }
-            | RunEvent::StepsBegan { .. }
-            | RunEvent::LocksRetaken { .. }
-            | RunEvent::GuardLooked { .. }
-            | RunEvent::Stopping { .. }
-            | RunEvent::StepSkipped { .. }
-            | RunEvent::Recovered { .. }
-            | RunEvent::VerifyBegan
-            | RunEvent::UndoBegan { .. }
-            | RunEvent::FinallyBegan { .. } => {}
+            LifecycleEvent::RunEnded { .. } => self.end(None, at, SpanEnd::Good, ""),
+            LifecycleEvent::RunStarted { .. }
+            | LifecycleEvent::LockWaiting { .. }
+            | LifecycleEvent::WindowChecked { .. }
+            | LifecycleEvent::StepsBegan { .. }
+            | LifecycleEvent::LocksRetaken { .. }
+            | LifecycleEvent::Stopping { .. }
+            | LifecycleEvent::VerifyBegan
+            | LifecycleEvent::UndoBegan { .. }
+            | LifecycleEvent::FinallyBegan { .. } => {}
         }
-        self.last = Some(at);
+    }
+
+    fn fold_step(&mut self, step: &StepId, event: &StepEvent, at: Timestamp) {
+        match event {
+            StepEvent::AttemptStarted { attempt, .. } => self.begin(Some(step), Activity::Attempt(*attempt), at),
+            StepEvent::AttemptRefused { attempt, fault, .. } => {
+                self.begin(Some(step), Activity::Attempt(*attempt), at);
+                self.end(Some(step), at, SpanEnd::Failed, &fault.message);
+            }
+            StepEvent::AttemptEnded { result, then, .. } | StepEvent::ItemsEnded { result, then } => {
+                let (end, summary) = outcome(result);
+                // Not yet as it should be is no failure.
+                let end = if matches!(then, Then::Poll { .. }) { SpanEnd::Warned } else { end };
+                self.end(Some(step), at, end, summary);
+            }
+            StepEvent::GroupBegan { .. } | StepEvent::ItemsListed { .. } => self.begin(Some(step), Activity::Group, at),
+            StepEvent::ApprovalAsked { proposal, .. } => {
+                // Asked again, because what it would do has changed.
+                self.end(Some(step), at, SpanEnd::CutOff, "its plan changed");
+                self.begin(Some(step), Activity::Approval, at);
+                self.say(step, &format!("would: {}", proposal.summary));
+            }
+            StepEvent::ApprovalGiven { by, verdict, .. } => match verdict {
+                ApprovalVerdict::Approved => self.end(Some(step), at, SpanEnd::Good, &format!("approved by {by}")),
+                ApprovalVerdict::Rejected { reason } => {
+                    self.end(Some(step), at, SpanEnd::Failed, &format!("rejected by {by}: {reason}"));
+                }
+            },
+            StepEvent::ManualAsked { instructions, .. } => {
+                self.begin(Some(step), Activity::Person, at);
+                self.say(step, instructions.lines().next().unwrap_or_default());
+            }
+            StepEvent::ManualAnswered { by, .. } => self.end(Some(step), at, SpanEnd::Good, &format!("answered by {by}")),
+            StepEvent::UndoStarted { attempt } => self.begin(Some(step), Activity::Undo(*attempt), at),
+            StepEvent::UndoEnded { result, .. } => match result {
+                UndoResult::Done { summary } => self.end(Some(step), at, SpanEnd::Good, summary),
+                UndoResult::Failed { fault } => self.end(Some(step), at, SpanEnd::Failed, &fault.message),
+            },
+            StepEvent::UndoChecked { finding } => match finding {
+                UndoFinding::Restored | UndoFinding::TookEffect { .. } => {}
+                UndoFinding::Drifted { .. } => self.blame(step, "after it, it was not as before"),
+                UndoFinding::Unknown { fault } => self.blame(step, &fault.message),
+            },
+            StepEvent::StillWaiting { .. } | StepEvent::StepSkipped { .. } | StepEvent::Recovered { .. } => {}
+        }
     }
 
     fn begin(&mut self, step: Option<&StepId>, activity: Activity, from: Timestamp) {

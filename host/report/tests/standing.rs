@@ -33,13 +33,14 @@ fn summary(events: &[Value]) -> Summary {
 fn green() -> Vec<Value> {
     let step = |id: &str| json!({ "id": id, "title": id, "section": "step", "uses": "u", "digest": "d" });
     let proposal = json!({ "effects": [], "summary": "s", "before": null });
-    let mut events =
-        vec![json!({ "type": "run-started", "runbook": "r", "title": "t", "steps": [step("a"), step("b")], "params": {} })];
-    events.push(json!({ "type": "steps-began", "locks": [] }));
+    let mut events = vec![
+        json!({ "of": "run", "type": "run-started", "runbook": "r", "title": "t", "steps": [step("a"), step("b")], "params": {} }),
+    ];
+    events.push(json!({ "of": "run", "type": "steps-began", "locks": [] }));
     for id in ["a", "b"] {
-        events.push(json!({ "type": "attempt-started", "step": id, "attempt": 1, "input": {}, "input_digest": "d", "proposal": proposal, "undo": "auto" }));
+        events.push(json!({ "of": "step", "type": "attempt-started", "step": id, "attempt": 1, "input": {}, "input_digest": "d", "proposal": proposal, "undo": "auto" }));
         let result = json!({ "type": "succeeded", "outcome": "pass", "summary": "s", "output": {}, "changed": true, "measurements": [], "cases": [] });
-        events.push(json!({ "type": "attempt-ended", "step": id, "attempt": 1, "result": result, "then": { "type": "final" }, "duration_ms": 5 }));
+        events.push(json!({ "of": "step", "type": "attempt-ended", "step": id, "attempt": 1, "result": result, "then": { "type": "final" }, "duration_ms": 5 }));
     }
     events
 }
@@ -59,11 +60,11 @@ fn runs() -> Vec<(String, Summary, bool)> {
         runs.push((name, summary(&[green(), more].concat()), good));
     };
     add("running".into(), vec![], false);
-    add("waiting for a lock".into(), vec![json!({ "type": "lock-waiting", "name": "n", "holder": "h" })], false);
-    add("verifying".into(), vec![json!({ "type": "verify-began" })], false);
-    add("in finally".into(), vec![json!({ "type": "finally-began", "end": "succeeded", "cause": null })], false);
-    let undo = json!({ "type": "undo-began", "cause": { "type": "cancel" }, "order": ["b", "a"] });
-    add("undoing".into(), vec![undo.clone(), json!({ "type": "undo-started", "step": "b", "attempt": 1 })], false);
+    add("waiting for a lock".into(), vec![json!({ "of": "run", "type": "lock-waiting", "name": "n", "holder": "h" })], false);
+    add("verifying".into(), vec![json!({ "of": "run", "type": "verify-began" })], false);
+    add("in finally".into(), vec![json!({ "of": "run", "type": "finally-began", "end": "succeeded", "cause": null })], false);
+    let undo = json!({ "of": "run", "type": "undo-began", "cause": { "type": "cancel" }, "order": ["b", "a"] });
+    add("undoing".into(), vec![undo.clone(), json!({ "of": "step", "type": "undo-started", "step": "b", "attempt": 1 })], false);
     for reason in [
         json!({ "type": "unknown-outcome", "steps": ["a"] }),
         json!({ "type": "approval", "steps": ["a"] }),
@@ -73,17 +74,17 @@ fn runs() -> Vec<(String, Summary, bool)> {
         json!({ "type": "outside-window", "opens": AT }),
         json!({ "type": "interrupted" }),
     ] {
-        add(format!("paused {reason}"), vec![json!({ "type": "paused", "reason": reason })], false);
-        let resumed = json!({ "type": "resumed", "by": "b" });
-        add(format!("resumed {reason}"), vec![json!({ "type": "paused", "reason": reason }), resumed], false);
+        add(format!("paused {reason}"), vec![json!({ "of": "run", "type": "paused", "reason": reason })], false);
+        let resumed = json!({ "of": "run", "type": "resumed", "by": "b" });
+        add(format!("resumed {reason}"), vec![json!({ "of": "run", "type": "paused", "reason": reason }), resumed], false);
     }
     let ends =
         [RunEnd::Succeeded, RunEnd::SucceededWithWarnings, RunEnd::FailedClean, RunEnd::Undone, RunEnd::Dirty, RunEnd::Cancelled];
     for end in ends {
         for cause in [json!(null), json!({ "type": "cancel" }), json!({ "type": "timeout" }), json!({ "type": "requested" })] {
-            let ended = json!({ "type": "run-ended", "end": end, "cause": cause });
+            let ended = json!({ "of": "run", "type": "run-ended", "end": end, "cause": cause });
             add(format!("{end:?} {cause}"), vec![ended.clone()], is_good(end));
-            let asked = json!({ "type": "undo-requested", "by": "b" });
+            let asked = json!({ "of": "run", "type": "undo-requested", "by": "b" });
             add(format!("{end:?} {cause}, then undone"), vec![ended, asked, undo.clone()], false);
         }
     }
@@ -138,21 +139,21 @@ fn a_report_for_ci_is_red_for_what_failed_and_skipped_for_what_waits_with_the_re
 #[test]
 fn a_run_that_has_ended_has_no_step_that_runs_or_waits() {
     let begun = [
-        json!({ "type": "attempt-ended", "step": "b", "attempt": 1, "result": { "type": "failed", "fault": { "class": "assertion", "code": "c", "message": "m" }, "outcome": "fail", "output": null, "measurements": [], "cases": [] }, "then": { "type": "retry", "delay_ms": 5 }, "duration_ms": 5 }),
-        json!({ "type": "manual-asked", "step": "b", "instructions": "i", "options": ["--set v=STRING"] }),
-        json!({ "type": "approval-asked", "step": "b", "digest": "d", "input": {}, "proposal": { "effects": [], "summary": "s", "before": null }, "quorum": 1, "expires_ms": null }),
-        json!({ "type": "group-began", "step": "b", "params": {} }),
-        json!({ "type": "items-listed", "step": "b", "items": [{ "key": "k", "value": 1 }] }),
-        json!({ "type": "still-waiting", "step": "b", "call": "plan", "waited_ms": 60_000, "at_most_ms": 90_000, "then": "goes-on" }),
-        json!({ "type": "undo-started", "step": "a", "attempt": 1 }),
-        json!({ "type": "attempt-started", "step": "b", "attempt": 1, "input": {}, "input_digest": "d", "proposal": null, "undo": "not-needed" }),
+        json!({ "of": "step", "type": "attempt-ended", "step": "b", "attempt": 1, "result": { "type": "failed", "fault": { "class": "assertion", "code": "c", "message": "m" }, "outcome": "fail", "output": null, "measurements": [], "cases": [] }, "then": { "type": "retry", "delay_ms": 5 }, "duration_ms": 5 }),
+        json!({ "of": "step", "type": "manual-asked", "step": "b", "instructions": "i", "options": ["--set v=STRING"] }),
+        json!({ "of": "step", "type": "approval-asked", "step": "b", "digest": "d", "input": {}, "proposal": { "effects": [], "summary": "s", "before": null }, "quorum": 1, "expires_ms": null }),
+        json!({ "of": "step", "type": "group-began", "step": "b", "params": {} }),
+        json!({ "of": "step", "type": "items-listed", "step": "b", "items": [{ "key": "k", "value": 1 }] }),
+        json!({ "of": "step", "type": "still-waiting", "step": "b", "call": "plan", "waited_ms": 60_000, "at_most_ms": 90_000, "then": "goes-on" }),
+        json!({ "of": "step", "type": "undo-started", "step": "a", "attempt": 1 }),
+        json!({ "of": "step", "type": "attempt-started", "step": "b", "attempt": 1, "input": {}, "input_digest": "d", "proposal": null, "undo": "not-needed" }),
     ];
     for event in begun {
         for end in ["cancelled", "failed-clean", "dirty", "undone"] {
             let mut events = green();
             events.truncate(4);
             events.push(event.clone());
-            events.push(json!({ "type": "run-ended", "end": end, "cause": { "type": "cancel" } }));
+            events.push(json!({ "of": "run", "type": "run-ended", "end": end, "cause": { "type": "cancel" } }));
             for step in &summary(&events).steps {
                 if step.id == "b" && step.attempts > 0 {
                     // An interrupted look is no finding, whatever it saw so far.
@@ -218,9 +219,9 @@ fn what_only_may_have_been_changed_is_not_said_to_be_changed_and_no_undo_is_prom
         let mut events = green();
         events.truncate(2);
         let proposal = json!({ "effects": [], "summary": "s", "before": null });
-        events.push(json!({ "type": "attempt-started", "step": "a", "attempt": 1, "input": {}, "input_digest": "d", "proposal": proposal, "undo": undo }));
-        events.push(json!({ "type": "attempt-ended", "step": "a", "attempt": 1, "result": result, "then": { "type": "final" }, "duration_ms": 5 }));
-        events.push(json!({ "type": "run-ended", "end": "dirty", "cause": { "type": "step", "step": "a" } }));
+        events.push(json!({ "of": "step", "type": "attempt-started", "step": "a", "attempt": 1, "input": {}, "input_digest": "d", "proposal": proposal, "undo": undo }));
+        events.push(json!({ "of": "step", "type": "attempt-ended", "step": "a", "attempt": 1, "result": result, "then": { "type": "final" }, "duration_ms": 5 }));
+        events.push(json!({ "of": "run", "type": "run-ended", "end": "dirty", "cause": { "type": "step", "step": "a" } }));
         render(Format::Text, &summary(&events))
     };
     let failed = |class: &str| json!({ "type": "failed", "fault": { "class": class, "code": "c", "message": "m" }, "outcome": null, "output": null, "measurements": [], "cases": [] });

@@ -14,12 +14,12 @@ fn records(events: &[(&str, serde_json::Value)]) -> Vec<Record> {
 }
 
 fn started(step: &str, attempt: u32) -> serde_json::Value {
-    json!({ "type": "attempt-started", "step": step, "attempt": attempt, "input": {}, "input_digest": "sha256:0", "proposal": null, "undo": "not-needed" })
+    json!({ "of": "step", "type": "attempt-started", "step": step, "attempt": attempt, "input": {}, "input_digest": "sha256:0", "proposal": null, "undo": "not-needed" })
 }
 
 fn ended(step: &str, attempt: u32, summary: &str) -> serde_json::Value {
     let result = json!({ "type": "succeeded", "outcome": "pass", "summary": summary, "output": null, "changed": false });
-    json!({ "type": "attempt-ended", "step": step, "attempt": attempt, "result": result, "then": { "type": "final" }, "duration_ms": 1 })
+    json!({ "of": "step", "type": "attempt-ended", "step": step, "attempt": attempt, "result": result, "then": { "type": "final" }, "duration_ms": 1 })
 }
 
 fn one(spans: &[Span]) -> Vec<(Option<&str>, Activity, SpanEnd)> {
@@ -36,7 +36,7 @@ fn an_attempt_is_a_span_from_its_intent_to_its_result() {
 
 #[test]
 fn what_was_under_way_when_the_process_died_ends_with_its_last_record() {
-    let resumed = json!({ "type": "resumed", "by": "ada@vm" });
+    let resumed = json!({ "of": "run", "type": "resumed", "by": "ada@vm" });
     let records = records(&[
         ("00:00", started("a", 1)),
         ("00:01", started("b", 1)),
@@ -58,8 +58,8 @@ fn what_was_under_way_when_the_process_died_ends_with_its_last_record() {
 
 #[test]
 fn a_pause_ends_when_the_run_goes_on() {
-    let paused = json!({ "type": "paused", "reason": { "type": "interrupted" } });
-    let resumed = json!({ "type": "resumed", "by": "ada@vm" });
+    let paused = json!({ "of": "run", "type": "paused", "reason": { "type": "interrupted" } });
+    let resumed = json!({ "of": "run", "type": "resumed", "by": "ada@vm" });
     let timeline = Timeline::of(&records(&[("00:00", paused), ("10:00", resumed)]));
     assert_eq!(one(timeline.spans()), [(None, Activity::Pause, SpanEnd::Good)]);
 }
@@ -77,7 +77,7 @@ fn page_of(text: &str, records: &[Record]) -> String {
 fn whatever_its_texts_hold_the_page_has_no_markup_of_theirs() {
     let hostile = "\"'></td><script>alert(1)</script><img src=x onerror=alert(1)>&amp;\u{1b}[2J";
     let listing = json!([{ "id": hostile, "title": hostile, "section": "step", "uses": hostile, "digest": hostile }]);
-    let begun = json!({ "type": "run-started", "runbook": "n", "title": hostile, "steps": listing, "params": {} });
+    let begun = json!({ "of": "run", "type": "run-started", "runbook": "n", "title": hostile, "steps": listing, "params": {} });
     let page =
         page_of(hostile, &records(&[("00:00", begun), ("00:00", started(hostile, 1)), ("00:01", ended(hostile, 1, hostile))]));
     for part in ["<script", "<img", "onerror=alert(1)>", "\"'>", "\u{1b}"] {
@@ -91,11 +91,11 @@ fn whatever_its_texts_hold_the_page_has_no_markup_of_theirs() {
 fn a_night_of_waiting_leaves_room_for_the_work() {
     let listing = json!([{ "id": "a", "title": "a", "section": "step", "uses": "test:do", "digest": "sha256:0" }]);
     let events = [
-        ("00:00", json!({ "type": "run-started", "runbook": "n", "title": "t", "steps": listing, "params": {} })),
+        ("00:00", json!({ "of": "run", "type": "run-started", "runbook": "n", "title": "t", "steps": listing, "params": {} })),
         ("00:00", started("a", 1)),
         ("00:10", ended("a", 1, "well")),
-        ("00:10", json!({ "type": "paused", "reason": { "type": "interrupted" } })),
-        ("50:00", json!({ "type": "resumed", "by": "ada@vm" })),
+        ("00:10", json!({ "of": "run", "type": "paused", "reason": { "type": "interrupted" } })),
+        ("50:00", json!({ "of": "run", "type": "resumed", "by": "ada@vm" })),
         ("50:00", started("a", 2)),
         ("50:10", ended("a", 2, "well")),
     ];

@@ -8,7 +8,7 @@ use crate::execution;
 use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
 use runbook_engine::model::Typed;
-use runbook_engine::{Changes, PauseReason, RunEvent, StepId, fold};
+use runbook_engine::{Changes, PauseReason, StepEvent, StepId, fold};
 
 /// Writes the answer into the journal of a run that waits for it.
 pub fn run(context: &Context, args: &AnswerArgs) -> Result<ExitStatus, Failure> {
@@ -41,7 +41,7 @@ pub fn run(context: &Context, args: &AnswerArgs) -> Result<ExitStatus, Failure> 
             let failure = Failure::usage(format!("the answer of step `{step}` does not fit; nothing was written"));
             wrong.into_iter().fold(failure, Failure::hint)
         })?;
-        let event = RunEvent::ManualAnswered { step: step.clone(), by: context.operator.clone(), values };
+        let event = StepEvent::ManualAnswered { by: context.operator.clone(), values }.of(step.clone());
         record_decision::write(context, &journal, run, state, Said { verb: "answered", event }).await?;
         Ok(ExitStatus::Success)
     })

@@ -8,7 +8,7 @@ use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
 use crate::{execution, interactive, ui};
 use runbook_engine::model::person_of;
-use runbook_engine::{ApprovalVerdict, Asked, Changes, PauseReason, RunEvent, RunId, RunState, StepId, StoredRun, fold};
+use runbook_engine::{ApprovalVerdict, Asked, Changes, PauseReason, RunId, RunState, StepEvent, StepId, StoredRun, fold};
 use runbook_journal::SqlJournal;
 
 /// Approves what a step would do.
@@ -65,7 +65,7 @@ impl Question {
             ApprovalVerdict::Rejected { .. } => "rejected",
         };
         let (digest, by) = (self.asked.digest.clone(), context.operator.clone());
-        let event = RunEvent::ApprovalGiven { step: self.step.clone(), digest, by, verdict };
+        let event = StepEvent::ApprovalGiven { digest, by, verdict }.of(self.step.clone());
         record_decision::write(context, journal, self.run, self.state, Said { verb: said, event }).await?;
         Ok(ExitStatus::Success)
     }

@@ -14,7 +14,8 @@ use crate::runbook_file::RunbookFile;
 use crate::ui;
 use runbook_document::Source;
 use runbook_engine::{
-    Changes, Decision, Holder, Journal as _, OutsideWindow, Params, Plan, Record, RunEvent, RunId, StepId, StoredRun,
+    Changes, Decision, Holder, Journal as _, LifecycleEvent, OutsideWindow, Params, Plan, Record, RunEvent, RunId, StepId,
+    StoredRun,
 };
 use runbook_journal::SqlJournal;
 use std::collections::BTreeMap;
@@ -87,7 +88,9 @@ pub fn resume_run(context: &Context, args: &RunArgs, way: &Way) -> Result<ExitSt
 /// Somebody asked the last execution of the run to end it, and it died before it could.
 async fn tell_lost_cancel(journal: &SqlJournal, run: RunId, records: &[Record]) -> Result<(), Failure> {
     let Some((operator, at)) = journal.last_cancel_request(run).await.map_err(Failure::engine)? else { return Ok(()) };
-    let begins = |record: &&Record| matches!(record.event, RunEvent::RunStarted { .. } | RunEvent::Resumed { .. });
+    let begins = |record: &&Record| {
+        matches!(record.event, RunEvent::Run(LifecycleEvent::RunStarted { .. } | LifecycleEvent::Resumed { .. }))
+    };
     let begun = records.iter().rev().find(begins).map(|record| record.at);
     if begun.is_none_or(|begun| begun < at) {
         ui::warning(&format!(
@@ -136,7 +139,7 @@ pub fn rebuild(context: &Context, stored: &StoredRun, changes: Changes) -> Resul
 /// The text by which a run is being undone, if it is not its own: an undo that was cut off goes on as it began.
 fn mended_sources(records: &[Record]) -> Option<&Vec<(String, String)>> {
     let requests = records.iter().rev().filter_map(|record| match &record.event {
-        RunEvent::UndoRequested { mended, .. } => Some(mended.as_ref().map(|mended| &mended.sources)),
+        RunEvent::Run(LifecycleEvent::UndoRequested { mended, .. }) => Some(mended.as_ref().map(|mended| &mended.sources)),
         _ => None,
     });
     requests.take(1).find_map(|sources| sources)

@@ -21,12 +21,46 @@ pub struct Record {
     pub event: RunEvent,
 }
 
-/// What happened.
+/// What happened, by what it happened to.
 ///
 /// The order around every effect is: the `…Started` event is durable, then the effect, then the `…Ended` event.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
-#[serde(rename_all = "kebab-case", tag = "type")]
+#[serde(rename_all = "kebab-case", tag = "of")]
 pub enum RunEvent {
+    /// The run as a whole.
+    Run(LifecycleEvent),
+    /// One step, an item of one, or a step of a nested file.
+    Step {
+        /// The step.
+        step: StepId,
+        /// What happened to it.
+        #[serde(flatten)]
+        event: StepEvent,
+    },
+    /// One guard.
+    Guard {
+        /// The guard.
+        guard: StepId,
+        /// What happened to it.
+        #[serde(flatten)]
+        event: GuardEvent,
+    },
+    /// One notification.
+    Notify {
+        /// The notification, `notify/N`.
+        notify: StepId,
+        /// For what.
+        on: Trigger,
+        /// What happened to it.
+        #[serde(flatten)]
+        event: NotifyEvent,
+    },
+}
+
+/// What happened to a run as a whole.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case", tag = "type")]
+pub enum LifecycleEvent {
     /// The run exists. Always record 0.
     RunStarted {
         /// `name` of the runbook.
@@ -64,158 +98,10 @@ pub enum RunEvent {
         /// The locks that the run holds now.
         locks: Vec<HeldLock>,
     },
-    /// A guard was looked at: the first time, whenever it is not as it should be, and when it is again.
-    GuardLooked {
-        /// The guard.
-        guard: StepId,
-        /// What was seen.
-        look: Look,
-    },
     /// What runs is stopped now, and the run will end: its time is over, or a guard was breached.
     Stopping {
         /// Why.
         cause: Cause,
-    },
-    /// A step will not run.
-    StepSkipped {
-        /// The step.
-        step: StepId,
-        /// Why.
-        reason: SkipReason,
-    },
-    /// The items of a step with `for_each` are known; each is done and journaled as a step `STEP[KEY]` of its own.
-    ItemsListed {
-        /// The step as written.
-        step: StepId,
-        /// In the order in which they are done. May be empty.
-        items: Vec<Item>,
-    },
-    /// The steps of a nested file begin; each is journaled as a step `STEP.ID` of its own.
-    GroupBegan {
-        /// The step that stands for them.
-        step: StepId,
-        /// What they see as `params`.
-        params: serde_json::Map<String, Json>,
-        /// Those that come from an output which is not whole, with what they come from.
-        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-        cut: BTreeMap<String, String>,
-    },
-    /// All items of a step, or all steps of the file that it stands for, are done, or no more will be.
-    ItemsEnded {
-        /// The step as written.
-        step: StepId,
-        /// What came of all of them; the output is a map of the items' outputs by key.
-        result: AttemptResult,
-        /// What follows.
-        then: Then,
-    },
-    /// A step has said what it would do, and waits until somebody else says that it may.
-    ApprovalAsked {
-        /// The step.
-        step: StepId,
-        /// `sha256:…` of what would be done: what is approved is this and nothing else.
-        digest: String,
-        /// The rendered input.
-        input: Json,
-        /// What the plugin says it will do and what is there before.
-        proposal: Proposal,
-        /// How many people must approve.
-        quorum: u32,
-        /// How long an approval is good, in milliseconds.
-        expires_ms: Option<u64>,
-    },
-    /// Somebody has said whether it may.
-    ApprovalGiven {
-        /// The step.
-        step: StepId,
-        /// What was looked at.
-        digest: String,
-        /// Who.
-        by: String,
-        /// What was said.
-        verdict: ApprovalVerdict,
-    },
-    /// A step is a person's to do, and waits until somebody says that it is done.
-    ManualAsked {
-        /// The step.
-        step: StepId,
-        /// What to do.
-        instructions: String,
-        /// The options that `runbook answer` needs, such as `--set rows=INT` and `--choice yes|no`.
-        options: Vec<String>,
-    },
-    /// Somebody has said that it is done, and what they found.
-    ManualAnswered {
-        /// The step.
-        step: StepId,
-        /// Who.
-        by: String,
-        /// What was given: fields of the form, and `choice`.
-        values: Json,
-    },
-    /// Intent: an attempt is about to be made.
-    AttemptStarted {
-        /// The step.
-        step: StepId,
-        /// Counted from 1.
-        attempt: u32,
-        /// The rendered input.
-        input: Json,
-        /// `sha256:…` of the input's JSON.
-        input_digest: String,
-        /// What the plugin says it will do and what is there before; `None` for checks.
-        proposal: Option<Proposal>,
-        /// What undoes it, registered before the effect.
-        undo: UndoPlan,
-    },
-    /// An attempt failed before it could have any effect: its input could not be rendered, or `plan` failed.
-    AttemptRefused {
-        /// The step.
-        step: StepId,
-        /// Counted from 1.
-        attempt: u32,
-        /// Why.
-        fault: Fault,
-        /// What follows.
-        then: Then,
-    },
-    /// A call that is not in the journal by itself takes long, or the run would pause and waits for a call.
-    StillWaiting {
-        /// The step.
-        step: StepId,
-        /// What was asked.
-        call: CallPurpose,
-        /// How long ago, by the monotonic clock, in milliseconds.
-        waited_ms: u64,
-        /// How long it may take, in milliseconds.
-        at_most_ms: u64,
-        /// What the run does when it has ended.
-        then: AfterWait,
-    },
-    /// The result of an attempt.
-    AttemptEnded {
-        /// The step.
-        step: StepId,
-        /// The attempt that was started.
-        attempt: u32,
-        /// What came of it.
-        result: AttemptResult,
-        /// What follows.
-        then: Then,
-        /// Time from intent to result by the monotonic clock, in milliseconds.
-        duration_ms: u64,
-        /// What the plugin logged.
-        #[serde(default, skip_serializing_if = "Vec::is_empty")]
-        logs: Vec<LogLine>,
-    },
-    /// What was decided about an attempt that had started and had no result when the run was resumed.
-    Recovered {
-        /// The step.
-        step: StepId,
-        /// The attempt.
-        attempt: u32,
-        /// The decision.
-        decision: Recovery,
     },
     /// All steps are done; post-conditions are checked now.
     VerifyBegan,
@@ -226,55 +112,12 @@ pub enum RunEvent {
         /// The steps to undo, first to be undone first.
         order: Vec<StepId>,
     },
-    /// Intent: an undo is about to be tried.
-    UndoStarted {
-        /// The step that is undone.
-        step: StepId,
-        /// Counted from 1.
-        attempt: u32,
-    },
-    /// The result of an undo.
-    UndoEnded {
-        /// The step that is undone.
-        step: StepId,
-        /// The attempt.
-        attempt: u32,
-        /// What came of it.
-        result: UndoResult,
-        /// What follows.
-        then: Then,
-        /// Time from intent to result, in milliseconds.
-        duration_ms: u64,
-    },
-    /// After an undo it was observed again.
-    UndoChecked {
-        /// The step that was undone.
-        step: StepId,
-        /// What was found.
-        finding: UndoFinding,
-    },
     /// What always runs begins; the result of the run is known but for warnings.
     FinallyBegan {
         /// The result.
         end: RunEnd,
         /// Why, if it is not success.
         cause: Option<Cause>,
-    },
-    /// Intent: a notification is about to be sent.
-    NotifyStarted {
-        /// The notification, `notify/N`.
-        notify: StepId,
-        /// For what.
-        on: Trigger,
-    },
-    /// A notification was sent, or not.
-    NotifyEnded {
-        /// The notification.
-        notify: StepId,
-        /// For what.
-        on: Trigger,
-        /// Why it could not be sent.
-        fault: Option<Fault>,
     },
     /// The run stopped without an end; `resume` continues it.
     Paused {
@@ -309,9 +152,213 @@ pub enum RunEvent {
     },
 }
 
+/// What happened to a step.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case", tag = "type")]
+pub enum StepEvent {
+    /// A step will not run.
+    StepSkipped {
+        /// Why.
+        reason: SkipReason,
+    },
+    /// The items of a step with `for_each` are known; each is done and journaled as a step `STEP[KEY]` of its own.
+    ItemsListed {
+        /// In the order in which they are done. May be empty.
+        items: Vec<Item>,
+    },
+    /// The steps of a nested file begin; each is journaled as a step `STEP.ID` of its own.
+    GroupBegan {
+        /// What they see as `params`.
+        params: serde_json::Map<String, Json>,
+        /// Those that come from an output which is not whole, with what they come from.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        cut: BTreeMap<String, String>,
+    },
+    /// All items of a step, or all steps of the file that it stands for, are done, or no more will be.
+    ItemsEnded {
+        /// What came of all of them; the output is a map of the items' outputs by key.
+        result: AttemptResult,
+        /// What follows.
+        then: Then,
+    },
+    /// A step has said what it would do, and waits until somebody else says that it may.
+    ApprovalAsked {
+        /// `sha256:…` of what would be done: what is approved is this and nothing else.
+        digest: String,
+        /// The rendered input.
+        input: Json,
+        /// What the plugin says it will do and what is there before.
+        proposal: Proposal,
+        /// How many people must approve.
+        quorum: u32,
+        /// How long an approval is good, in milliseconds.
+        expires_ms: Option<u64>,
+    },
+    /// Somebody has said whether it may.
+    ApprovalGiven {
+        /// What was looked at.
+        digest: String,
+        /// Who.
+        by: String,
+        /// What was said.
+        verdict: ApprovalVerdict,
+    },
+    /// A step is a person's to do, and waits until somebody says that it is done.
+    ManualAsked {
+        /// What to do.
+        instructions: String,
+        /// The options that `runbook answer` needs, such as `--set rows=INT` and `--choice yes|no`.
+        options: Vec<String>,
+    },
+    /// Somebody has said that it is done, and what they found.
+    ManualAnswered {
+        /// Who.
+        by: String,
+        /// What was given: fields of the form, and `choice`.
+        values: Json,
+    },
+    /// Intent: an attempt is about to be made.
+    AttemptStarted {
+        /// Counted from 1.
+        attempt: u32,
+        /// The rendered input.
+        input: Json,
+        /// `sha256:…` of the input's JSON.
+        input_digest: String,
+        /// What the plugin says it will do and what is there before; `None` for checks.
+        proposal: Option<Proposal>,
+        /// What undoes it, registered before the effect.
+        undo: UndoPlan,
+    },
+    /// An attempt failed before it could have any effect: its input could not be rendered, or `plan` failed.
+    AttemptRefused {
+        /// Counted from 1.
+        attempt: u32,
+        /// Why.
+        fault: Fault,
+        /// What follows.
+        then: Then,
+    },
+    /// A call that is not in the journal by itself takes long, or the run would pause and waits for a call.
+    StillWaiting {
+        /// What was asked.
+        call: CallPurpose,
+        /// How long ago, by the monotonic clock, in milliseconds.
+        waited_ms: u64,
+        /// How long it may take, in milliseconds.
+        at_most_ms: u64,
+        /// What the run does when it has ended.
+        then: AfterWait,
+    },
+    /// The result of an attempt.
+    AttemptEnded {
+        /// The attempt that was started.
+        attempt: u32,
+        /// What came of it.
+        result: AttemptResult,
+        /// What follows.
+        then: Then,
+        /// Time from intent to result by the monotonic clock, in milliseconds.
+        duration_ms: u64,
+        /// What the plugin logged.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        logs: Vec<LogLine>,
+    },
+    /// What was decided about an attempt that had started and had no result when the run was resumed.
+    Recovered {
+        /// The attempt.
+        attempt: u32,
+        /// The decision.
+        decision: Recovery,
+    },
+    /// Intent: an undo is about to be tried.
+    UndoStarted {
+        /// Counted from 1.
+        attempt: u32,
+    },
+    /// The result of an undo.
+    UndoEnded {
+        /// The attempt.
+        attempt: u32,
+        /// What came of it.
+        result: UndoResult,
+        /// What follows.
+        then: Then,
+        /// Time from intent to result, in milliseconds.
+        duration_ms: u64,
+    },
+    /// After an undo it was observed again.
+    UndoChecked {
+        /// What was found.
+        finding: UndoFinding,
+    },
+}
+
+/// What happened to a guard.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case", tag = "type")]
+pub enum GuardEvent {
+    /// It was looked at: the first time, whenever it is not as it should be, and when it is again.
+    GuardLooked {
+        /// What was seen.
+        look: Look,
+    },
+}
+
+/// What happened to a notification.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case", tag = "type")]
+pub enum NotifyEvent {
+    /// Intent: it is about to be sent.
+    NotifyStarted,
+    /// It was sent, or not.
+    NotifyEnded {
+        /// Why it could not be sent.
+        fault: Option<Fault>,
+    },
+}
+
+impl From<LifecycleEvent> for RunEvent {
+    fn from(event: LifecycleEvent) -> Self {
+        Self::Run(event)
+    }
+}
+
+impl StepEvent {
+    /// As what happened to this step.
+    pub fn of(self, step: StepId) -> RunEvent {
+        RunEvent::Step { step, event: self }
+    }
+}
+
+impl GuardEvent {
+    /// As what happened to this guard.
+    pub fn of(self, guard: StepId) -> RunEvent {
+        RunEvent::Guard { guard, event: self }
+    }
+}
+
 impl RunEvent {
     /// The run's phase after this event, if the event changes it. A journal keeps it in a column, so that `runs` needs no fold.
     pub fn phase(&self) -> Option<RunPhase> {
+        match self {
+            Self::Run(event) => event.phase(),
+            Self::Step { .. } | Self::Guard { .. } | Self::Notify { .. } => None,
+        }
+    }
+
+    /// Whether an effect follows this record: of a plugin, or of a person who is asked for it.
+    pub fn begins_effect(&self) -> bool {
+        match self {
+            Self::Step { event, .. } => event.begins_effect(),
+            Self::Notify { event, .. } => *event == NotifyEvent::NotifyStarted,
+            Self::Run(_) | Self::Guard { .. } => false,
+        }
+    }
+}
+
+impl LifecycleEvent {
+    fn phase(&self) -> Option<RunPhase> {
         match self {
             Self::LockWaiting { .. } => Some(RunPhase::Waiting),
             Self::RunStarted { .. } | Self::StepsBegan { .. } | Self::Resumed { .. } | Self::FinallyBegan { .. } => {
@@ -322,47 +369,18 @@ impl RunEvent {
             Self::RunEnded { end, .. } => Some(RunPhase::Ended(*end)),
             Self::LocksRetaken { .. }
             | Self::WindowChecked { .. }
-            | Self::GuardLooked { .. }
             | Self::Stopping { .. }
-            | Self::StepSkipped { .. }
-            | Self::ItemsListed { .. }
-            | Self::GroupBegan { .. }
-            | Self::ItemsEnded { .. }
-            | Self::ApprovalAsked { .. }
-            | Self::ApprovalGiven { .. }
-            | Self::ManualAsked { .. }
-            | Self::ManualAnswered { .. }
-            | Self::AttemptStarted { .. }
-            | Self::AttemptRefused { .. }
-            | Self::StillWaiting { .. }
-            | Self::AttemptEnded { .. }
-            | Self::Recovered { .. }
             | Self::VerifyBegan
-            | Self::UndoStarted { .. }
-            | Self::UndoEnded { .. }
-            | Self::UndoChecked { .. }
-            | Self::NotifyStarted { .. }
-            | Self::NotifyEnded { .. }
             | Self::UndoRequested { .. } => None,
         }
     }
 }
 
-impl RunEvent {
-    /// Whether an effect follows this record: of a plugin, or of a person who is asked for it.
-    pub fn begins_effect(&self) -> bool {
+impl StepEvent {
+    fn begins_effect(&self) -> bool {
         match self {
-            Self::AttemptStarted { .. } | Self::UndoStarted { .. } | Self::NotifyStarted { .. } | Self::ManualAsked { .. } => {
-                true
-            }
-            Self::RunStarted { .. }
-            | Self::LockWaiting { .. }
-            | Self::WindowChecked { .. }
-            | Self::StepsBegan { .. }
-            | Self::LocksRetaken { .. }
-            | Self::GuardLooked { .. }
-            | Self::Stopping { .. }
-            | Self::StepSkipped { .. }
+            Self::AttemptStarted { .. } | Self::UndoStarted { .. } | Self::ManualAsked { .. } => true,
+            Self::StepSkipped { .. }
             | Self::ItemsListed { .. }
             | Self::GroupBegan { .. }
             | Self::ItemsEnded { .. }
@@ -373,54 +391,8 @@ impl RunEvent {
             | Self::StillWaiting { .. }
             | Self::AttemptEnded { .. }
             | Self::Recovered { .. }
-            | Self::VerifyBegan
-            | Self::UndoBegan { .. }
             | Self::UndoEnded { .. }
-            | Self::UndoChecked { .. }
-            | Self::FinallyBegan { .. }
-            | Self::NotifyEnded { .. }
-            | Self::Paused { .. }
-            | Self::Resumed { .. }
-            | Self::UndoRequested { .. }
-            | Self::RunEnded { .. } => false,
-        }
-    }
-
-    /// The step that this event is about.
-    pub fn step(&self) -> Option<&StepId> {
-        match self {
-            Self::StepSkipped { step, .. }
-            | Self::ItemsListed { step, .. }
-            | Self::GroupBegan { step, .. }
-            | Self::ItemsEnded { step, .. }
-            | Self::ApprovalAsked { step, .. }
-            | Self::ApprovalGiven { step, .. }
-            | Self::ManualAsked { step, .. }
-            | Self::ManualAnswered { step, .. }
-            | Self::AttemptStarted { step, .. }
-            | Self::AttemptRefused { step, .. }
-            | Self::StillWaiting { step, .. }
-            | Self::AttemptEnded { step, .. }
-            | Self::Recovered { step, .. }
-            | Self::UndoStarted { step, .. }
-            | Self::UndoEnded { step, .. }
-            | Self::UndoChecked { step, .. } => Some(step),
-            Self::RunStarted { .. }
-            | Self::LockWaiting { .. }
-            | Self::WindowChecked { .. }
-            | Self::StepsBegan { .. }
-            | Self::GuardLooked { .. }
-            | Self::Stopping { .. }
-            | Self::LocksRetaken { .. }
-            | Self::VerifyBegan
-            | Self::UndoBegan { .. }
-            | Self::FinallyBegan { .. }
-            | Self::NotifyStarted { .. }
-            | Self::NotifyEnded { .. }
-            | Self::Paused { .. }
-            | Self::Resumed { .. }
-            | Self::UndoRequested { .. }
-            | Self::RunEnded { .. } => None,
+            | Self::UndoChecked { .. } => false,
         }
     }
 }

@@ -6,7 +6,7 @@ use super::start::template_fault;
 use super::{RunError, Runner};
 use crate::clock::Clock;
 use crate::evaluate::{self, Finding};
-use crate::event::{AttemptResult, Recovery, RunEvent, Then, UndoFinding, UndoPlan, UndoResult};
+use crate::event::{AttemptResult, NotifyEvent, Recovery, RunEvent, StepEvent, Then, UndoFinding, UndoPlan, UndoResult};
 use crate::journal::Journal;
 use crate::operate::{LEASE_LOST, Operate};
 use crate::plan::{PlannedPoll, PlannedStep, RetrySafety};
@@ -42,7 +42,9 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
             Purpose::Undo => self.on_undo_completed(&step, answer, duration).await,
             Purpose::ObserveAfterUndo => self.on_check_completed(&step, answer).await,
             Purpose::Look => self.on_look_completed(&step, answer).await,
-            Purpose::Notify { on } => self.record(RunEvent::NotifyEnded { notify: step, on, fault: answer.err() }).await,
+            Purpose::Notify { on } => {
+                self.record(RunEvent::Notify { notify: step, on, event: NotifyEvent::NotifyEnded { fault: answer.err() } }).await
+            }
         }
     }
 
@@ -54,13 +56,13 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
         match (&completed.purpose, &completed.answer) {
             (Purpose::Attempt, Err(fault)) if did_not_happen(fault) => {
                 let attempt = self.state().step(&step).attempts;
-                self.record(RunEvent::Recovered { step, attempt, decision: Recovery::DidNotHappen }).await
+                self.record(StepEvent::Recovered { attempt, decision: Recovery::DidNotHappen }.of(step)).await
             }
             (Purpose::Undo, Err(fault)) if did_not_happen(fault) => {
                 let attempt = self.state().step(&step).undo_attempts;
                 let duration_ms = u64::try_from(completed.duration.as_millis()).unwrap_or(u64::MAX);
                 let (result, then) = (UndoResult::Failed { fault: fault.clone() }, Then::Retry { delay_ms: 0 });
-                self.record(RunEvent::UndoEnded { step, attempt, result, then, duration_ms }).await
+                self.record(StepEvent::UndoEnded { attempt, result, then, duration_ms }.of(step)).await
             }
             (_, Err(fault)) if is_ambiguous(fault.class) => Ok(()),
             (_, Ok(_) | Err(_)) if acts => self.on_completed(completed).await,
@@ -128,7 +130,7 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
         }
         let attempt = self.state().step(id).attempts;
         let duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
-        self.record(RunEvent::AttemptEnded { step: id.clone(), attempt, result, then, duration_ms, logs }).await
+        self.record(StepEvent::AttemptEnded { attempt, result, then, duration_ms, logs }.of(id.clone())).await
     }
 
     fn evaluate_attempt(&self, step: &PlannedStep, finding: Result<Finding, Fault>) -> (AttemptResult, Then) {
@@ -206,7 +208,7 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
                 Recovery::AskOperator { known, before, now: None }
             }
         };
-        self.record(RunEvent::Recovered { step: id.clone(), attempt, decision }).await
+        self.record(StepEvent::Recovered { attempt, decision }.of(id.clone())).await
     }
 
     async fn on_undo_completed(
@@ -241,7 +243,7 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
                 (UndoResult::Failed { fault }, then)
             }
         };
-        self.record(RunEvent::UndoEnded { step: id.clone(), attempt, result, then, duration_ms }).await
+        self.record(StepEvent::UndoEnded { attempt, result, then, duration_ms }.of(id.clone())).await
     }
 
     async fn on_check_completed(&mut self, id: &StepId, answer: Result<CallReturn, Fault>) -> Result<(), RunError> {
@@ -255,7 +257,7 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
             Ok(now) => UndoFinding::Drifted { before, now },
             Err(fault) => UndoFinding::Unknown { fault },
         };
-        self.record(RunEvent::UndoChecked { step: id.clone(), finding }).await
+        self.record(StepEvent::UndoChecked { finding }.of(id.clone())).await
     }
 }
 

@@ -6,7 +6,7 @@ use super::start::Decision;
 use super::{Options, Reporter, Runner};
 use crate::cancel::CancelLevel;
 use crate::clock::Clock;
-use crate::event::{Cause, Mended, PauseReason, RunEnd, RunEvent, StepListing, Then, UndoResult};
+use crate::event::{Cause, LifecycleEvent, Mended, PauseReason, RunEnd, StepEvent, StepListing, Then, UndoResult};
 use crate::frontier::Frontier;
 use crate::journal::{Holder, Journal, RunHeader};
 use crate::operate::Operate;
@@ -227,7 +227,7 @@ pub async fn execute<O: Operate, J: Journal, C: Clock>(
     journal.create(&header).await.map_err(RunError::journal)?;
     let mut runner = Runner::new(plan, operate, journal, clock, reporter, options);
     runner.take_run().await?;
-    let started = RunEvent::RunStarted {
+    let started = LifecycleEvent::RunStarted {
         runbook: plan.name.clone(),
         title: plan.title.clone(),
         steps: plan.listing(),
@@ -407,9 +407,9 @@ impl<'a, O: Operate, J: Journal, C: Clock> Runner<'a, O, J, C> {
         let needs_locks = matches!(state.stage, Stage::Steps | Stage::Verify | Stage::Undo);
         let locks = if needs_locks { Some(self.retake_locks().await?) } else { None };
         self.decisions.clone_from(decisions);
-        self.record(RunEvent::Resumed { by: self.who() }).await?;
+        self.record(LifecycleEvent::Resumed { by: self.who() }).await?;
         if let Some(locks) = locks.filter(|locks| !locks.is_empty()) {
-            self.record(RunEvent::LocksRetaken { locks }).await?;
+            self.record(LifecycleEvent::LocksRetaken { locks }).await?;
         }
         if self.state().stage <= Stage::Steps {
             self.check_window().await?;
@@ -426,9 +426,9 @@ impl<'a, O: Operate, J: Journal, C: Clock> Runner<'a, O, J, C> {
         let locks = self.retake_locks().await?;
         self.cleanup_deadline = None;
         self.due.clear();
-        self.record(RunEvent::UndoRequested { by: self.who(), mended }).await?;
+        self.record(LifecycleEvent::UndoRequested { by: self.who(), mended }).await?;
         if !locks.is_empty() {
-            self.record(RunEvent::LocksRetaken { locks }).await?;
+            self.record(LifecycleEvent::LocksRetaken { locks }).await?;
         }
         for (step, decision) in decisions {
             self.decide_undo(step, *decision).await?;
@@ -466,8 +466,8 @@ impl<'a, O: Operate, J: Journal, C: Clock> Runner<'a, O, J, C> {
             }
         };
         let attempt = self.state().step(step).undo_attempts + 1;
-        self.record(RunEvent::UndoStarted { step: step.clone(), attempt }).await?;
-        let ended = RunEvent::UndoEnded { step: step.clone(), attempt, result, then: Then::Final, duration_ms: 0 };
+        self.record(StepEvent::UndoStarted { attempt }.of(step.clone())).await?;
+        let ended = StepEvent::UndoEnded { attempt, result, then: Then::Final, duration_ms: 0 }.of(step.clone());
         self.record(ended).await
     }
 

@@ -2,7 +2,7 @@
 
 use super::{RunError, Runner, scope};
 use crate::clock::Clock;
-use crate::event::RunEvent;
+use crate::event::StepEvent;
 use crate::journal::Journal;
 use crate::operate::Operate;
 use crate::plan::{ParamsError, PlannedGroup, PlannedStep, around};
@@ -16,7 +16,7 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
         match params {
             Ok((params, cut)) => {
                 self.first_start.insert(step.id.clone(), self.clock.monotonic());
-                self.record(RunEvent::GroupBegan { step: step.id.clone(), params, cut }).await
+                self.record(StepEvent::GroupBegan { params, cut }.of(step.id.clone())).await
             }
             Err(error) => {
                 let code = match error {

@@ -7,7 +7,7 @@ use super::{RunError, Runner};
 use crate::advance::{breach, is_held_back, is_watching};
 use crate::clock::Clock;
 use crate::evaluate::{self, Finding};
-use crate::event::{AttemptResult, Cause, Look, LookVerdict, RunEvent};
+use crate::event::{AttemptResult, Cause, GuardEvent, Look, LookVerdict};
 use crate::journal::Journal;
 use crate::operate::Operate;
 use crate::plan::PlannedGuard;
@@ -51,7 +51,7 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
         let look = self.evaluate_look(&guard, answer);
         let known = self.state().guards.get(id).and_then(|found| found.last.as_ref());
         let is_news = look.verdict != LookVerdict::Holds || known.is_none_or(|last| last.verdict != LookVerdict::Holds);
-        if is_news { self.record(RunEvent::GuardLooked { guard: id.clone(), look }).await } else { Ok(()) }
+        if is_news { self.record(GuardEvent::GuardLooked { look }.of(id.clone())).await } else { Ok(()) }
     }
 
     fn evaluate_look(&self, guard: &PlannedGuard, answer: Result<CallReturn, Fault>) -> Look {

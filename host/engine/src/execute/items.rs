@@ -2,7 +2,7 @@
 
 use super::{RunError, Runner, scope};
 use crate::clock::Clock;
-use crate::event::{AttemptResult, Item, RunEvent, Section, SkipReason, Then};
+use crate::event::{AttemptResult, Item, Section, SkipReason, StepEvent, Then};
 use crate::journal::Journal;
 use crate::model::{Criticality, NestedKind, OnFailure};
 use crate::operate::Operate;
@@ -21,7 +21,7 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
     ) -> Result<(), RunError> {
         match self.with_scope_of(Some(step), scope::RUNNING, |scope| for_each.list(scope)) {
             Ok(items) => {
-                self.record(RunEvent::ItemsListed { step: step.id.clone(), items: items.clone() }).await?;
+                self.record(StepEvent::ItemsListed { items: items.clone() }.of(step.id.clone())).await?;
                 self.add_items(&step.id, &items)
             }
             Err(error) => self.refuse(step, attempt, error.into_fault()).await,
@@ -56,7 +56,7 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
                 Then::Final
             }
         };
-        self.record(RunEvent::ItemsEnded { step: id.clone(), result, then }).await
+        self.record(StepEvent::ItemsEnded { result, then }.of(id.clone())).await
     }
 }
 

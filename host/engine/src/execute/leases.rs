@@ -3,7 +3,7 @@
 use super::window::Entry;
 use super::{Options, RunError, Runner};
 use crate::clock::Clock;
-use crate::event::{Cause, HeldLock, Record, RunEnd, RunEvent};
+use crate::event::{Cause, HeldLock, LifecycleEvent, Record, RunEnd};
 use crate::journal::{Acquired, Appended, Fence, Holder, Journal, Lease, LeaseRequest, Renewed};
 use crate::lease_watch::LeaseWatch;
 use crate::model::OnBusy;
@@ -213,7 +213,7 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
                 self.leases.waiting = None;
                 // Preflights and a busy lock may have taken hours.
                 if self.check_window().await? == Entry::Open {
-                    self.record(RunEvent::StepsBegan { locks }).await?;
+                    self.record(LifecycleEvent::StepsBegan { locks }).await?;
                 }
             }
             Taken::Busy { name, holder, .. } => self.busy(&name, &holder, now).await?,
@@ -228,7 +228,7 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
         if patient {
             self.leases.waiting = Some(Waiting { since, next_try: now + TRY_AGAIN, name: name.to_owned() });
             if !known {
-                self.record(RunEvent::LockWaiting { name: name.to_owned(), holder: holder.to_string() }).await?;
+                self.record(LifecycleEvent::LockWaiting { name: name.to_owned(), holder: holder.to_string() }).await?;
             }
             return Ok(());
         }
@@ -238,7 +238,7 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
             OnBusy::Fail | OnBusy::Queue => RunEnd::FailedClean,
         };
         let cause = Cause::LockBusy { name: name.to_owned(), holder: holder.to_string() };
-        self.record(RunEvent::FinallyBegan { end, cause: Some(cause) }).await
+        self.record(LifecycleEvent::FinallyBegan { end, cause: Some(cause) }).await
     }
 
     /// Renews all leases when it is time.

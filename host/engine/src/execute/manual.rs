@@ -3,7 +3,7 @@
 use super::{RunError, Runner, scope};
 use crate::clock::Clock;
 use crate::digest;
-use crate::event::{AttemptResult, RunEvent, Then, UndoPlan};
+use crate::event::{AttemptResult, StepEvent, Then, UndoPlan};
 use crate::journal::Journal;
 use crate::model::Manual;
 use crate::operate::Operate;
@@ -25,7 +25,7 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
         match self.with_scope_of(Some(step), scope::RUNNING, |scope| template::render(&instructions, scope)) {
             Ok(text) => {
                 let instructions = text.as_str().map_or_else(|| text.to_string(), str::to_owned);
-                self.record(RunEvent::ManualAsked { step: step.id.clone(), instructions, options: manual.options() }).await
+                self.record(StepEvent::ManualAsked { instructions, options: manual.options() }.of(step.id.clone())).await
             }
             Err(error) => self.refuse(step, attempt, super::start::template_fault("manual.instructions", &error)).await,
         }
@@ -44,7 +44,7 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
         let input_digest = digest::of_json(&input);
         let undo = UndoPlan::NotNeeded;
         let id = || step.id.clone();
-        self.record(RunEvent::AttemptStarted { step: id(), attempt, input, input_digest, proposal: None, undo }).await?;
+        self.record(StepEvent::AttemptStarted { attempt, input, input_digest, proposal: None, undo }.of(id())).await?;
         let result = AttemptResult::Succeeded {
             outcome: Outcome::Pass,
             summary: format!("done by {by}"),
@@ -53,7 +53,7 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
             measurements: Vec::new(),
             cases: Vec::new(),
         };
-        self.record(RunEvent::AttemptEnded { step: id(), attempt, result, then: Then::Final, duration_ms: 0, logs: Vec::new() })
+        self.record(StepEvent::AttemptEnded { attempt, result, then: Then::Final, duration_ms: 0, logs: Vec::new() }.of(id()))
             .await
     }
 }

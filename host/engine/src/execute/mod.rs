@@ -25,7 +25,7 @@ pub use window::OutsideWindow;
 use crate::advance::{Action, Cleanup, LockWait, Moment, Pace, advance};
 use crate::cancel::{CancelLevel, CancelToken};
 use crate::clock::Clock;
-use crate::event::{Cause, PauseReason, Record, RetryOf, RunEnd, RunEvent};
+use crate::event::{Cause, LifecycleEvent, PauseReason, Record, RetryOf, RunEnd, RunEvent, StepEvent, Then};
 use crate::frontier::Frontier;
 use crate::journal::{Holder, Journal, ProcessIdentity};
 use crate::operate::Operate;
@@ -245,7 +245,7 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
             return Ok(());
         }
         match self.stop_cause(self.clock.monotonic()) {
-            Some(cause @ (Cause::Timeout | Cause::Guard { .. })) => self.record(RunEvent::Stopping { cause }).await,
+            Some(cause @ (Cause::Timeout | Cause::Guard { .. })) => self.record(LifecycleEvent::Stopping { cause }).await,
             Some(_) | None => Ok(()),
         }
     }
@@ -302,12 +302,16 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
         self.futures.clear();
         self.pending.clear();
         let took_ms = Some(self.took_ms());
-        self.record(RunEvent::Paused { reason: reason.clone(), took_ms }).await?;
+        self.record(LifecycleEvent::Paused { reason: reason.clone(), took_ms }).await?;
         Ok(Stopped::Paused { reason })
     }
 
     /// Makes one record durable, folds it, and tells the reporter.
-    async fn record(&mut self, event: RunEvent) -> Result<(), RunError> {
+    fn record(&mut self, event: impl Into<RunEvent>) -> impl Future<Output = Result<(), RunError>> {
+        self.record_event(event.into())
+    }
+
+    async fn record_event(&mut self, event: RunEvent) -> Result<(), RunError> {
         let seq = self.state.as_ref().map_or(0, |state| state.next_seq);
         let record = Record { seq, at: self.clock.now(), event };
         // Folding first shows an illegal event before it is in the journal for ever.
@@ -323,11 +327,13 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
     /// Keeps up with what a record changed.
     fn follow(&mut self, event: &RunEvent) {
         let (Some(state), plan) = (&self.state, &self.plan) else { return };
-        match (event.step(), event) {
-            (Some(step), _) => self.frontier.update(plan, state, step),
-            // All steps at once, or the order in which they are undone.
-            (None, RunEvent::UndoBegan { .. } | RunEvent::UndoRequested { .. }) => self.frontier = Frontier::new(plan, state),
-            (None, _) => {}
+        match event {
+            RunEvent::Step { step, .. } => self.frontier.update(plan, state, step),
+            // The order in which steps are undone.
+            RunEvent::Run(LifecycleEvent::UndoBegan { .. } | LifecycleEvent::UndoRequested { .. }) => {
+                self.frontier = Frontier::new(plan, state);
+            }
+            RunEvent::Run(_) | RunEvent::Guard { .. } | RunEvent::Notify { .. } => {}
         }
     }
 
@@ -370,50 +376,43 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
     fn note_delays(&mut self, record: &Record) {
         let now = self.clock.monotonic();
         match &record.event {
-            RunEvent::AttemptEnded { step, then, .. }
-            | RunEvent::AttemptRefused { step, then, .. }
-            | RunEvent::ItemsEnded { step, then, .. }
-            | RunEvent::UndoEnded { step, then, .. } => match then {
-                crate::event::Then::Retry { delay_ms } | crate::event::Then::Poll { delay_ms } => {
-                    self.due.insert(step.clone(), now + Duration::from_millis(*delay_ms));
-                }
-                crate::event::Then::Final | crate::event::Then::Continue => {
-                    self.due.remove(step);
-                }
-            },
-            RunEvent::AttemptStarted { step, .. } => {
-                self.due.remove(step);
-                self.first_start.entry(step.clone()).or_insert(now);
-            }
-            RunEvent::UndoBegan { .. } | RunEvent::FinallyBegan { .. } => {
+            RunEvent::Step { step, event } => self.note_delay(step, event, now),
+            RunEvent::Run(LifecycleEvent::UndoBegan { .. } | LifecycleEvent::FinallyBegan { .. }) => {
                 self.due.clear();
                 self.cleanup_deadline.get_or_insert(now + self.plan.limits.cleanup_timeout);
             }
-            RunEvent::RunStarted { .. }
-            | RunEvent::LockWaiting { .. }
-            | RunEvent::StillWaiting { .. }
-            | RunEvent::WindowChecked { .. }
-            | RunEvent::StepsBegan { .. }
-            | RunEvent::LocksRetaken { .. }
-            | RunEvent::GuardLooked { .. }
-            | RunEvent::Stopping { .. }
-            | RunEvent::StepSkipped { .. }
-            | RunEvent::ItemsListed { .. }
-            | RunEvent::GroupBegan { .. }
-            | RunEvent::ApprovalAsked { .. }
-            | RunEvent::ApprovalGiven { .. }
-            | RunEvent::ManualAsked { .. }
-            | RunEvent::ManualAnswered { .. }
-            | RunEvent::Recovered { .. }
-            | RunEvent::VerifyBegan
-            | RunEvent::UndoStarted { .. }
-            | RunEvent::UndoChecked { .. }
-            | RunEvent::NotifyStarted { .. }
-            | RunEvent::NotifyEnded { .. }
-            | RunEvent::Paused { .. }
-            | RunEvent::Resumed { .. }
-            | RunEvent::UndoRequested { .. }
-            | RunEvent::RunEnded { .. } => {}
+            RunEvent::Run(_) | RunEvent::Guard { .. } | RunEvent::Notify { .. } => {}
+        }
+    }
+
+    fn note_delay(&mut self, step: &StepId, event: &StepEvent, now: Duration) {
+        match event {
+            StepEvent::AttemptEnded { then, .. }
+            | StepEvent::AttemptRefused { then, .. }
+            | StepEvent::ItemsEnded { then, .. }
+            | StepEvent::UndoEnded { then, .. } => match then {
+                Then::Retry { delay_ms } | Then::Poll { delay_ms } => {
+                    self.due.insert(step.clone(), now + Duration::from_millis(*delay_ms));
+                }
+                Then::Final | Then::Continue => {
+                    self.due.remove(step);
+                }
+            },
+            StepEvent::AttemptStarted { .. } => {
+                self.due.remove(step);
+                self.first_start.entry(step.clone()).or_insert(now);
+            }
+            StepEvent::StepSkipped { .. }
+            | StepEvent::ItemsListed { .. }
+            | StepEvent::GroupBegan { .. }
+            | StepEvent::ApprovalAsked { .. }
+            | StepEvent::ApprovalGiven { .. }
+            | StepEvent::ManualAsked { .. }
+            | StepEvent::ManualAnswered { .. }
+            | StepEvent::StillWaiting { .. }
+            | StepEvent::Recovered { .. }
+            | StepEvent::UndoStarted { .. }
+            | StepEvent::UndoChecked { .. } => {}
         }
     }
 }

@@ -6,7 +6,10 @@ use super::{RunError, Runner};
 use crate::advance::Action;
 use crate::clock::Clock;
 use crate::digest;
-use crate::event::{ApprovalVerdict, Recovery, RunEvent, Section, Then, Trigger, UndoFinding, UndoPlan, UndoResult};
+use crate::event::{
+    ApprovalVerdict, LifecycleEvent, NotifyEvent, Recovery, RunEvent, Section, StepEvent, Then, Trigger, UndoFinding, UndoPlan,
+    UndoResult,
+};
 use crate::journal::Journal;
 use crate::operate::{LEASE_LOST, Operate};
 use crate::plan::{Plan, PlannedStep, PlannedUndo, RetrySafety};
@@ -69,12 +72,12 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
             Action::CheckUndo { step } => return self.start_check(&step).await.map(|()| true),
             Action::Notify { notify, on } => return self.start_notify(&notify, on).await.map(|()| true),
             Action::EndItems { step } => return self.end_items(&step).await.map(|()| true),
-            Action::Skip { step, reason } => RunEvent::StepSkipped { step, reason },
-            Action::BeginVerify => RunEvent::VerifyBegan,
-            Action::BeginUndo { cause, order } => RunEvent::UndoBegan { cause, order },
-            Action::BeginFinally { end, cause } => RunEvent::FinallyBegan { end, cause },
-            Action::Pause { reason } => RunEvent::Paused { reason, took_ms: Some(self.took_ms()) },
-            Action::End { end, cause } => RunEvent::RunEnded { end, cause, took_ms: Some(self.took_ms()) },
+            Action::Skip { step, reason } => StepEvent::StepSkipped { reason }.of(step),
+            Action::BeginVerify => LifecycleEvent::VerifyBegan.into(),
+            Action::BeginUndo { cause, order } => LifecycleEvent::UndoBegan { cause, order }.into(),
+            Action::BeginFinally { end, cause } => LifecycleEvent::FinallyBegan { end, cause }.into(),
+            Action::Pause { reason } => LifecycleEvent::Paused { reason, took_ms: Some(self.took_ms()) }.into(),
+            Action::End { end, cause } => LifecycleEvent::RunEnded { end, cause, took_ms: Some(self.took_ms()) }.into(),
         };
         self.record(event).await.map(|()| true)
     }
@@ -125,14 +128,14 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
                 Ok(true) => {}
                 Ok(false) => {
                     let reason = crate::event::SkipReason::Condition;
-                    return self.record(RunEvent::StepSkipped { step: id.clone(), reason }).await;
+                    return self.record(StepEvent::StepSkipped { reason }.of(id.clone())).await;
                 }
                 Err(error) => return self.refuse(step, attempt, template_fault("when", &error)).await,
             }
         }
         if let Some(fault) = rejection(self.state().step(id)) {
             return self
-                .record(RunEvent::AttemptRefused { step: id.clone(), attempt, fault, then: self.after_rejection(step) })
+                .record(StepEvent::AttemptRefused { attempt, fault, then: self.after_rejection(step) }.of(id.clone()))
                 .await;
         }
         if let Some(manual) = &step.manual {
@@ -175,11 +178,11 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
         };
         let input_digest = digest::of_json(&input);
         let intent =
-            RunEvent::AttemptStarted { step: step.id.clone(), attempt, input: input.clone(), input_digest, proposal, undo };
+            StepEvent::AttemptStarted { attempt, input: input.clone(), input_digest, proposal, undo }.of(step.id.clone());
         self.record(intent).await?;
         if !self.may_begin().await? {
             let (step, decision) = (step.id.clone(), Recovery::DidNotHappen);
-            return self.record(RunEvent::Recovered { step, attempt, decision }).await;
+            return self.record(StepEvent::Recovered { attempt, decision }.of(step)).await;
         }
         let timeout = self.attempt_timeout(step);
         self.call(step, Purpose::Attempt, phase, attempt, input, timeout);
@@ -220,7 +223,7 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
         let quorum = approval.map_or(1, |approval| approval.quorum);
         let expires = approval.and_then(|approval| approval.expires);
         let expires_ms = expires.map(|expires| u64::try_from(expires.as_millis()).unwrap_or(u64::MAX));
-        self.record(RunEvent::ApprovalAsked { step: step.id.clone(), digest, input, proposal, quorum, expires_ms }).await
+        self.record(StepEvent::ApprovalAsked { digest, input, proposal, quorum, expires_ms }.of(step.id.clone())).await
     }
 
     /// A rejection is never tried again.
@@ -234,7 +237,7 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
     /// Records an attempt that ends before any effect.
     pub(super) async fn refuse(&mut self, step: &PlannedStep, attempt: u32, fault: Fault) -> Result<(), RunError> {
         let then = self.after_failure(step, fault.class, Reach::Refused);
-        self.record(RunEvent::AttemptRefused { step: step.id.clone(), attempt, fault, then }).await
+        self.record(StepEvent::AttemptRefused { attempt, fault, then }.of(step.id.clone())).await
     }
 
     pub(super) fn after_failure(&self, step: &PlannedStep, class: ErrorClass, reach: Reach) -> Then {
@@ -272,7 +275,7 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
             None => None,
         };
         if let Some(decision) = decision {
-            return self.record(RunEvent::Recovered { step: id.clone(), attempt, decision }).await;
+            return self.record(StepEvent::Recovered { attempt, decision }.of(id.clone())).await;
         }
         let input = self.state().step(id).input.clone();
         self.call(step, Purpose::Recover, Phase::Observe, attempt, input, step.timeout);
@@ -290,11 +293,11 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
         }
         let attempt = found.undo_attempts + 1;
         let (input, before) = (found.input.clone(), found.before.clone().unwrap_or(Json::Null));
-        self.record(RunEvent::UndoStarted { step: id.clone(), attempt }).await?;
+        self.record(StepEvent::UndoStarted { attempt }.of(id.clone())).await?;
         if !self.may_begin().await? {
             let result = UndoResult::Failed { fault: lease_fault() };
             let then = Then::Retry { delay_ms: 0 };
-            return self.record(RunEvent::UndoEnded { step: id.clone(), attempt, result, then, duration_ms: 0 }).await;
+            return self.record(StepEvent::UndoEnded { attempt, result, then, duration_ms: 0 }.of(id.clone())).await;
         }
         let Some(timeout) = self.cleanup_left(step.timeout) else {
             let fault = Fault::new(ErrorClass::Timeout, "engine.cleanup-timeout", "`cleanup_timeout` is over");
@@ -317,7 +320,7 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
 
     async fn fail_undo(&mut self, id: &StepId, attempt: u32, fault: Fault) -> Result<(), RunError> {
         let result = UndoResult::Failed { fault };
-        self.record(RunEvent::UndoEnded { step: id.clone(), attempt, result, then: Then::Final, duration_ms: 0 }).await
+        self.record(StepEvent::UndoEnded { attempt, result, then: Then::Final, duration_ms: 0 }.of(id.clone())).await
     }
 
     /// How much of `wanted` there is before the clean-up must end; `None` if it is over.
@@ -334,7 +337,7 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
         let step = &*self.planned(id);
         let Some(timeout) = self.cleanup_left(step.timeout) else {
             let fault = Fault::new(ErrorClass::Timeout, "engine.cleanup-timeout", "`cleanup_timeout` is over");
-            return self.record(RunEvent::UndoChecked { step: id.clone(), finding: UndoFinding::Unknown { fault } }).await;
+            return self.record(StepEvent::UndoChecked { finding: UndoFinding::Unknown { fault } }.of(id.clone())).await;
         };
         let found = self.state().step(id);
         let (attempt, input) = (found.attempts, found.input.clone());
@@ -346,9 +349,15 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
         let plan = Arc::clone(&self.plan);
         let notify = plan.notifies.iter().find(|notify| notify.id == *id).expect("`advance` names notifications of the plan");
         let word = Trigger::ALL.iter().find(|(trigger, _)| *trigger == on).map_or("", |(_, name)| *name);
-        self.record(RunEvent::NotifyStarted { notify: id.clone(), on }).await?;
+        self.record(RunEvent::Notify { notify: id.clone(), on, event: NotifyEvent::NotifyStarted }).await?;
         if !self.may_begin().await? {
-            return self.record(RunEvent::NotifyEnded { notify: id.clone(), on, fault: Some(lease_fault()) }).await;
+            return self
+                .record(RunEvent::Notify {
+                    notify: id.clone(),
+                    on,
+                    event: NotifyEvent::NotifyEnded { fault: Some(lease_fault()) },
+                })
+                .await;
         }
         match self.with_scope(word, |scope| template::render(&notify.with, scope)) {
             Ok(input) => {
@@ -368,7 +377,7 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
             }
             Err(error) => {
                 let fault = Some(template_fault("with", &error));
-                self.record(RunEvent::NotifyEnded { notify: id.clone(), on, fault }).await
+                self.record(RunEvent::Notify { notify: id.clone(), on, event: NotifyEvent::NotifyEnded { fault } }).await
             }
         }
     }
@@ -380,7 +389,7 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
         for step in asked {
             if let Some(decision) = self.decisions.remove(&step) {
                 let attempt = self.state().step(&step).attempts;
-                self.record(RunEvent::Recovered { step, attempt, decision: decision.recovery() }).await?;
+                self.record(StepEvent::Recovered { attempt, decision: decision.recovery() }.of(step)).await?;
             }
         }
         Ok(())

@@ -4,7 +4,7 @@ use super::calls::Looks;
 use super::{RunError, Runner};
 use crate::advance::wants_pause;
 use crate::clock::Clock;
-use crate::event::{AfterWait, CallPurpose, RunEvent};
+use crate::event::{AfterWait, CallPurpose, StepEvent};
 use crate::journal::Journal;
 use crate::operate::Operate;
 use runbook_contract::StepId;
@@ -27,7 +27,7 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
         }
         for (step, call, waited, at_most) in told {
             let (waited_ms, at_most_ms) = (milliseconds(waited), milliseconds(at_most));
-            self.record(RunEvent::StillWaiting { step, call, waited_ms, at_most_ms, then }).await?;
+            self.record(StepEvent::StillWaiting { call, waited_ms, at_most_ms, then }.of(step)).await?;
         }
         Ok(())
     }

@@ -2,7 +2,7 @@
 
 use super::{RunError, Runner};
 use crate::clock::Clock;
-use crate::event::{RunEvent, WindowVerdict};
+use crate::event::{LifecycleEvent, WindowVerdict};
 use crate::journal::Journal;
 use crate::model::Outside;
 use crate::operate::Operate;
@@ -29,7 +29,7 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
     pub(super) async fn check_window(&mut self) -> Result<Entry, RunError> {
         let Some(verdict) = self.window_verdict() else { return Ok(Entry::Open) };
         if self.state().window.as_ref() != Some(&verdict) {
-            self.record(RunEvent::WindowChecked { verdict }).await?;
+            self.record(LifecycleEvent::WindowChecked { verdict }).await?;
         }
         Ok(if self.state().is_outside_window() { Entry::Closed } else { Entry::Open })
     }

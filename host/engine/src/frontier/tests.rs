@@ -1,7 +1,7 @@
 //! How much is looked at in a run of many steps, counted and not timed.
 
 use crate::advance::{Action, Cleanup, LockWait, Moment, Pace, advance};
-use crate::event::{AttemptResult, Item, Record, RunEvent, Then, UndoPlan};
+use crate::event::{AttemptResult, Item, LifecycleEvent, Record, RunEvent, StepEvent, Then, UndoPlan};
 use crate::frontier::Frontier;
 use crate::plan::Plan;
 use crate::state::{RunState, next};
@@ -30,13 +30,14 @@ struct Played {
 
 impl Played {
     fn new(plan: Plan, items: usize) -> Self {
-        let started = RunEvent::RunStarted {
+        let started = LifecycleEvent::RunStarted {
             runbook: plan.name.clone(),
             title: plan.title.clone(),
             steps: plan.listing(),
             params: plan.params.clone(),
             retry_of: None,
-        };
+        }
+        .into();
         let record = Record { seq: 0, at: jiff::Timestamp::UNIX_EPOCH, event: started };
         let state = next(None, &record).expect("a run begins so");
         let frontier = Frontier::new(&plan, &state);
@@ -47,10 +48,10 @@ impl Played {
         self.state.as_ref().expect("it is put back")
     }
 
-    fn record(&mut self, event: RunEvent) {
-        let record = Record { seq: self.state().next_seq, at: jiff::Timestamp::UNIX_EPOCH, event };
+    fn record(&mut self, event: impl Into<RunEvent>) {
+        let record = Record { seq: self.state().next_seq, at: jiff::Timestamp::UNIX_EPOCH, event: event.into() };
         self.state = Some(next(self.state.take(), &record).expect("what `advance` says can follow"));
-        if let (Some(step), Some(state)) = (record.event.step(), &self.state) {
+        if let (RunEvent::Step { step, .. }, Some(state)) = (&record.event, &self.state) {
             self.frontier.update(&self.plan, state, step);
         }
     }
@@ -82,29 +83,27 @@ impl Played {
         if self.plan.step(&step).is_some_and(|step| step.for_each.is_some()) {
             let item = |number: usize| Item { key: number.to_string(), value: number.into() };
             let items: Vec<Item> = (0..self.items).map(item).collect();
-            self.record(RunEvent::ItemsListed { step: step.clone(), items: items.clone() });
+            self.record(StepEvent::ItemsListed { items: items.clone() }.of(step.clone()));
             self.plan = self.plan.with_items(&step, &items).expect("it has items");
             self.looks += self.frontier.looks.0;
             self.frontier = Frontier::new(&self.plan, self.state());
             return;
         }
         let input = serde_json::Value::Null;
-        self.record(RunEvent::AttemptStarted {
-            step: step.clone(),
-            attempt: 1,
-            input,
-            input_digest: String::new(),
-            proposal: None,
-            undo: UndoPlan::NotNeeded,
-        });
-        self.record(RunEvent::AttemptEnded {
-            step,
-            attempt: 1,
-            result: passed(),
-            then: Then::Final,
-            duration_ms: 1,
-            logs: Vec::new(),
-        });
+        self.record(
+            StepEvent::AttemptStarted {
+                attempt: 1,
+                input,
+                input_digest: String::new(),
+                proposal: None,
+                undo: UndoPlan::NotNeeded,
+            }
+            .of(step.clone()),
+        );
+        self.record(
+            StepEvent::AttemptEnded { attempt: 1, result: passed(), then: Then::Final, duration_ms: 1, logs: Vec::new() }
+                .of(step),
+        );
     }
 
     /// How often a step was looked at until the run had ended.
@@ -113,10 +112,10 @@ impl Played {
             match self.decide() {
                 Action::Attempt { step } => self.attempt(step),
                 Action::EndItems { step } => {
-                    self.record(RunEvent::ItemsEnded { step, result: passed(), then: Then::Final });
+                    self.record(StepEvent::ItemsEnded { result: passed(), then: Then::Final }.of(step));
                 }
-                Action::TakeLocks => self.record(RunEvent::StepsBegan { locks: Vec::new() }),
-                Action::BeginFinally { end, cause } => self.record(RunEvent::FinallyBegan { end, cause }),
+                Action::TakeLocks => self.record(LifecycleEvent::StepsBegan { locks: Vec::new() }),
+                Action::BeginFinally { end, cause } => self.record(LifecycleEvent::FinallyBegan { end, cause }),
                 Action::End { .. } => break,
                 other => panic!("{other:?}"),
             }

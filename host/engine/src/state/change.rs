@@ -2,7 +2,7 @@
 //! advice to the operator take it.
 
 use super::{EffectState, is_ambiguous};
-use crate::event::{AttemptResult, Recovery, RunEvent, Then, UndoFinding, UndoPlan, UndoResult};
+use crate::event::{AttemptResult, Recovery, StepEvent, Then, UndoFinding, UndoPlan, UndoResult};
 use runbook_contract::{ErrorClass, Fault, FaultEffect, StepId};
 use serde::Serialize;
 
@@ -102,9 +102,9 @@ impl Change {
     }
 
     /// Takes in an event of its step.
-    pub fn fold(&mut self, event: &RunEvent) {
+    pub fn fold(&mut self, event: &StepEvent) {
         match event {
-            RunEvent::AttemptStarted { proposal, undo, .. } => {
+            StepEvent::AttemptStarted { proposal, undo, .. } => {
                 self.undo = *undo;
                 self.before = self.effect;
                 self.acts = proposal.is_some();
@@ -113,39 +113,28 @@ impl Change {
                     self.told = Told::Nothing;
                 }
             }
-            RunEvent::AttemptEnded { result, .. } => self.end_attempt(result),
-            RunEvent::Recovered { decision, .. } => self.recover(decision),
-            RunEvent::UndoEnded { result, then, .. } => self.end_undo(result, *then),
-            RunEvent::UndoChecked { finding, .. } => self.check(finding),
-            // What failed is tried again.
-            RunEvent::UndoRequested { .. } if matches!(self.undone, Undone::Failed | Undone::Unclear) => self.undone = Undone::No,
-            RunEvent::UndoRequested { .. }
-            | RunEvent::UndoStarted { .. }
-            | RunEvent::RunStarted { .. }
-            | RunEvent::LockWaiting { .. }
-            | RunEvent::WindowChecked { .. }
-            | RunEvent::StepsBegan { .. }
-            | RunEvent::LocksRetaken { .. }
-            | RunEvent::GuardLooked { .. }
-            | RunEvent::Stopping { .. }
-            | RunEvent::StepSkipped { .. }
-            | RunEvent::ItemsListed { .. }
-            | RunEvent::GroupBegan { .. }
-            | RunEvent::ItemsEnded { .. }
-            | RunEvent::ApprovalAsked { .. }
-            | RunEvent::ApprovalGiven { .. }
-            | RunEvent::ManualAsked { .. }
-            | RunEvent::ManualAnswered { .. }
-            | RunEvent::AttemptRefused { .. }
-            | RunEvent::StillWaiting { .. }
-            | RunEvent::VerifyBegan
-            | RunEvent::UndoBegan { .. }
-            | RunEvent::FinallyBegan { .. }
-            | RunEvent::NotifyStarted { .. }
-            | RunEvent::NotifyEnded { .. }
-            | RunEvent::Paused { .. }
-            | RunEvent::Resumed { .. }
-            | RunEvent::RunEnded { .. } => {}
+            StepEvent::AttemptEnded { result, .. } => self.end_attempt(result),
+            StepEvent::Recovered { decision, .. } => self.recover(decision),
+            StepEvent::UndoEnded { result, then, .. } => self.end_undo(result, *then),
+            StepEvent::UndoChecked { finding } => self.check(finding),
+            StepEvent::StepSkipped { .. }
+            | StepEvent::ItemsListed { .. }
+            | StepEvent::GroupBegan { .. }
+            | StepEvent::ItemsEnded { .. }
+            | StepEvent::ApprovalAsked { .. }
+            | StepEvent::ApprovalGiven { .. }
+            | StepEvent::ManualAsked { .. }
+            | StepEvent::ManualAnswered { .. }
+            | StepEvent::AttemptRefused { .. }
+            | StepEvent::StillWaiting { .. }
+            | StepEvent::UndoStarted { .. } => {}
+        }
+    }
+
+    /// The operator asks that the run be undone: what failed is tried again.
+    pub fn request_undo(&mut self) {
+        if matches!(self.undone, Undone::Failed | Undone::Unclear) {
+            self.undone = Undone::No;
         }
     }
 

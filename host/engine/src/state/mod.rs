@@ -14,7 +14,8 @@ pub(crate) use step::is_ambiguous;
 pub use step::{Asked, EffectState, Given, StepPhase, StepState};
 
 use crate::event::{
-    Cause, HeldLock, Item, PauseReason, Record, RunEnd, RunEvent, RunPhase, Section, StepListing, Trigger, WindowVerdict,
+    Cause, GuardEvent, HeldLock, Item, LifecycleEvent, NotifyEvent, PauseReason, Record, RunEnd, RunEvent, RunPhase, Section,
+    StepEvent, StepListing, Trigger, WindowVerdict,
 };
 use jiff::Timestamp;
 use runbook_contract::{Fault, Json, Proposal, StepId};
@@ -146,7 +147,7 @@ pub fn next(state: Option<RunState>, record: &Record) -> Result<RunState, Illega
 }
 
 fn first(record: &Record) -> Result<RunState, IllegalEvent> {
-    let RunEvent::RunStarted { runbook, title, steps, params, retry_of } = &record.event else {
+    let RunEvent::Run(LifecycleEvent::RunStarted { runbook, title, steps, params, retry_of }) = &record.event else {
         let event = format!("{:?}", record.event);
         return Err(IllegalEvent { seq: record.seq, event, state: "there is no run yet".to_owned() });
     };
@@ -222,7 +223,10 @@ impl RunState {
     fn illegal(&self, record: &Record) -> IllegalEvent {
         let mut event = format!("{:?}", record.event);
         event.truncate(event.char_indices().nth(200).map_or(event.len(), |(at, _)| at));
-        let step = record.event.step().and_then(|id| self.steps.get(id).map(|step| format!(", step `{id}` {:?}", step.phase)));
+        let step = match &record.event {
+            RunEvent::Step { step: id, .. } => self.steps.get(id).map(|step| format!(", step `{id}` {:?}", step.phase)),
+            RunEvent::Run(_) | RunEvent::Guard { .. } | RunEvent::Notify { .. } => None,
+        };
         let state = format!("record {} is next in {:?}{}", self.next_seq, self.stage, step.unwrap_or_default());
         IllegalEvent { seq: record.seq, event, state }
     }
@@ -230,102 +234,84 @@ impl RunState {
     /// Applies one record; `None` if it cannot follow.
     fn apply(&mut self, record: &Record) -> Option<()> {
         match &record.event {
-            RunEvent::RunStarted { .. } => None,
-            RunEvent::LockWaiting { .. } => self.when(self.stage == Stage::Preflight),
-            RunEvent::WindowChecked { verdict } => {
-                self.when(self.stage <= Stage::Verify)?;
-                self.window = Some(verdict.clone());
-                Some(())
-            }
-            RunEvent::GuardLooked { guard, look } => {
+            RunEvent::Run(event) => self.apply_to_run(event, record.at),
+            RunEvent::Step { step, event } => self.apply_to_step(step, event, record),
+            RunEvent::Guard { guard, event: GuardEvent::GuardLooked { look } } => {
                 self.when(matches!(self.stage, Stage::Steps | Stage::Verify))?;
                 self.guards.get_mut(guard)?.look(look);
                 Some(())
             }
-            RunEvent::Stopping { cause } => {
-                self.when(self.stage <= Stage::Verify && self.stopping.is_none())?;
-                self.stopping = Some(cause.clone());
+            RunEvent::Notify { notify, on, event } => {
+                self.when(self.stage != Stage::Ended)?;
+                match event {
+                    NotifyEvent::NotifyStarted => {}
+                    NotifyEvent::NotifyEnded { fault } => {
+                        self.notified.insert((notify.clone(), *on));
+                        self.notify_faults.extend(fault.clone().map(|fault| (notify.clone(), fault)));
+                    }
+                }
                 Some(())
             }
-            RunEvent::StepsBegan { locks } => {
+        }
+    }
+
+    fn apply_to_run(&mut self, event: &LifecycleEvent, at: Timestamp) -> Option<()> {
+        match event {
+            LifecycleEvent::RunStarted { .. } => return None,
+            LifecycleEvent::LockWaiting { .. } => self.when(self.stage == Stage::Preflight)?,
+            LifecycleEvent::WindowChecked { verdict } => {
+                self.when(self.stage <= Stage::Verify)?;
+                self.window = Some(verdict.clone());
+            }
+            LifecycleEvent::Stopping { cause } => {
+                self.when(self.stage <= Stage::Verify && self.stopping.is_none())?;
+                self.stopping = Some(cause.clone());
+            }
+            LifecycleEvent::StepsBegan { locks } => {
                 self.when(self.stage == Stage::Preflight && !self.is_outside_window())?;
                 self.locks.clone_from(locks);
                 self.stage = Stage::Steps;
-                Some(())
             }
-            RunEvent::LocksRetaken { locks } => {
+            LifecycleEvent::LocksRetaken { locks } => {
                 self.when(self.stage > Stage::Preflight)?;
                 self.locks.clone_from(locks);
-                Some(())
             }
-            RunEvent::VerifyBegan => {
+            LifecycleEvent::VerifyBegan => {
                 self.when(self.stage == Stage::Steps)?;
                 self.stage = Stage::Verify;
-                Some(())
             }
-            RunEvent::UndoBegan { cause, order } => self.begin_undo(cause, order, record.at),
-            RunEvent::FinallyBegan { end, cause } => {
+            LifecycleEvent::UndoBegan { cause, order } => self.begin_undo(cause, order, at)?,
+            LifecycleEvent::FinallyBegan { end, cause } => {
                 self.when(self.stage < Stage::Finally)?;
                 self.stage = Stage::Finally;
                 self.end = Some(*end);
                 self.cause.clone_from(cause);
-                Some(())
             }
-            RunEvent::NotifyStarted { .. } => self.when(self.stage != Stage::Ended),
-            RunEvent::NotifyEnded { notify, on, fault } => {
-                self.when(self.stage != Stage::Ended)?;
-                self.notified.insert((notify.clone(), *on));
-                self.notify_faults.extend(fault.clone().map(|fault| (notify.clone(), fault)));
-                Some(())
-            }
-            RunEvent::Paused { reason, took_ms } => {
+            LifecycleEvent::Paused { reason, took_ms } => {
                 self.when(self.stage != Stage::Ended)?;
                 self.took_ms += took_ms.unwrap_or_default();
                 self.paused = Some(reason.clone());
-                Some(())
             }
-            RunEvent::Resumed { .. } => {
-                self.when(self.stage != Stage::Ended)?;
-                let after = if self.paused.is_some() { After::Pause } else { After::Crash };
-                self.guards.values_mut().for_each(|guard| guard.resume(after));
-                self.paused = None;
-                Some(())
-            }
-            RunEvent::UndoRequested { .. } => self.request_undo(&record.event),
-            RunEvent::RunEnded { end, cause, took_ms } => {
+            LifecycleEvent::Resumed { .. } => self.resume()?,
+            LifecycleEvent::UndoRequested { .. } => self.request_undo()?,
+            LifecycleEvent::RunEnded { end, cause, took_ms } => {
                 self.when(self.stage == Stage::Finally)?;
                 self.took_ms += took_ms.unwrap_or_default();
                 self.stage = Stage::Ended;
                 self.end = Some(*end);
                 self.cause.clone_from(cause);
-                self.ended = Some(record.at);
-                Some(())
+                self.ended = Some(at);
             }
-            RunEvent::StillWaiting { step, .. } => self.when(self.stage != Stage::Ended && self.steps.contains_key(step)),
-            RunEvent::ItemsListed { step, items } => {
-                self.apply_to_step(record)?;
-                self.list_items(step, items)
-            }
-            RunEvent::GroupBegan { step, params, cut } => {
-                self.apply_to_step(record)?;
-                self.groups.insert(step.clone(), params.clone());
-                self.cut.insert(step.clone(), cut.clone());
-                Some(())
-            }
-            RunEvent::ItemsEnded { .. }
-            | RunEvent::ApprovalAsked { .. }
-            | RunEvent::ApprovalGiven { .. }
-            | RunEvent::ManualAsked { .. }
-            | RunEvent::ManualAnswered { .. }
-            | RunEvent::AttemptStarted { .. }
-            | RunEvent::AttemptRefused { .. }
-            | RunEvent::AttemptEnded { .. }
-            | RunEvent::StepSkipped { .. }
-            | RunEvent::Recovered { .. }
-            | RunEvent::UndoStarted { .. }
-            | RunEvent::UndoEnded { .. }
-            | RunEvent::UndoChecked { .. } => self.apply_to_step(record),
         }
+        Some(())
+    }
+
+    fn resume(&mut self) -> Option<()> {
+        self.when(self.stage != Stage::Ended)?;
+        let after = if self.paused.is_some() { After::Pause } else { After::Crash };
+        self.guards.values_mut().for_each(|guard| guard.resume(after));
+        self.paused = None;
+        Some(())
     }
 
     /// Each item is a step of its own from now on.
@@ -358,7 +344,7 @@ impl RunState {
     }
 
     /// A finished run goes back to where it can be undone; what failed to be undone is tried again.
-    fn request_undo(&mut self, event: &RunEvent) -> Option<()> {
+    fn request_undo(&mut self) -> Option<()> {
         self.when(self.stage == Stage::Ended)?;
         self.stage = Stage::Undo;
         self.ended = None;
@@ -366,7 +352,7 @@ impl RunState {
         self.undo = None;
         self.notified.clear();
         for step in self.steps.values_mut().filter(|step| step.phase != StepPhase::Undone) {
-            step.change.fold(event);
+            step.change.request_undo();
             step.undo_attempts = 0;
             step.undo_fault = None;
             step.undo_resting = None;
@@ -378,35 +364,53 @@ impl RunState {
         Some(())
     }
 
-    fn apply_to_step(&mut self, record: &Record) -> Option<()> {
-        let id = record.event.step()?;
-        if self.stage == Stage::Ended {
-            return None;
-        }
-        if let RunEvent::AttemptStarted { proposal: Some(proposal), .. } = &record.event {
+    fn apply_to_step(&mut self, id: &StepId, event: &StepEvent, record: &Record) -> Option<()> {
+        self.when(self.stage != Stage::Ended)?;
+        if let StepEvent::AttemptStarted { proposal: Some(proposal), .. } = event {
             count_effects(&mut self.effects, proposal);
             for group in self.groups.keys().filter(|group| id.is_inside(group)) {
                 count_effects(self.group_effects.entry(group.clone()).or_default(), proposal);
             }
         }
         let step = self.steps.get_mut(id)?;
-        step.apply(record)?;
-        if is_forward(&record.event) {
+        step.apply(event, record.at)?;
+        if is_forward(event) {
             step.last_seq = record.seq;
+        }
+        match event {
+            StepEvent::ItemsListed { items } => self.list_items(id, items)?,
+            StepEvent::GroupBegan { params, cut } => {
+                self.groups.insert(id.clone(), params.clone());
+                self.cut.insert(id.clone(), cut.clone());
+            }
+            StepEvent::StepSkipped { .. }
+            | StepEvent::ItemsEnded { .. }
+            | StepEvent::ApprovalAsked { .. }
+            | StepEvent::ApprovalGiven { .. }
+            | StepEvent::ManualAsked { .. }
+            | StepEvent::ManualAnswered { .. }
+            | StepEvent::AttemptStarted { .. }
+            | StepEvent::AttemptRefused { .. }
+            | StepEvent::StillWaiting { .. }
+            | StepEvent::AttemptEnded { .. }
+            | StepEvent::Recovered { .. }
+            | StepEvent::UndoStarted { .. }
+            | StepEvent::UndoEnded { .. }
+            | StepEvent::UndoChecked { .. } => {}
         }
         Some(())
     }
 }
 
 /// Whether an event belongs to doing a step. What belongs to its undo must not change the order of completion.
-fn is_forward(event: &RunEvent) -> bool {
+fn is_forward(event: &StepEvent) -> bool {
     matches!(
         event,
-        RunEvent::AttemptStarted { .. }
-            | RunEvent::AttemptRefused { .. }
-            | RunEvent::AttemptEnded { .. }
-            | RunEvent::StepSkipped { .. }
-            | RunEvent::Recovered { .. }
+        StepEvent::AttemptStarted { .. }
+            | StepEvent::AttemptRefused { .. }
+            | StepEvent::AttemptEnded { .. }
+            | StepEvent::StepSkipped { .. }
+            | StepEvent::Recovered { .. }
     )
 }
 

@@ -1,9 +1,7 @@
 //! What is known of one step, and which of its events may follow which.
 
 use super::Change;
-use crate::event::{
-    ApprovalVerdict, AttemptResult, Record, Recovery, RunEvent, SkipReason, Then, UndoFinding, UndoPlan, UndoResult,
-};
+use crate::event::{ApprovalVerdict, AttemptResult, Recovery, SkipReason, StepEvent, Then, UndoFinding, UndoPlan, UndoResult};
 use jiff::Timestamp;
 use runbook_contract::{Case, ErrorClass, Fault, FaultEffect, Json, Measurement, Outcome, Proposal};
 use serde::Serialize;
@@ -227,108 +225,92 @@ impl StepState {
 }
 
 impl StepState {
-    pub(super) fn apply(&mut self, record: &Record) -> Option<()> {
+    pub(super) fn apply(&mut self, event: &StepEvent, at: Timestamp) -> Option<()> {
         let ready = matches!(self.phase, StepPhase::Pending | StepPhase::Asking | StepPhase::Waiting);
-        match &record.event {
-            RunEvent::StepSkipped { reason, .. } => {
+        match event {
+            StepEvent::StepSkipped { reason, .. } => {
                 (self.phase == StepPhase::Pending).then_some(())?;
                 self.phase = StepPhase::Skipped(*reason);
             }
-            RunEvent::ItemsListed { .. } | RunEvent::GroupBegan { .. } => {
+            StepEvent::ItemsListed { .. } | StepEvent::GroupBegan { .. } => {
                 ready.then_some(())?;
                 self.phase = StepPhase::Repeating;
-                self.started.get_or_insert(record.at);
+                self.started.get_or_insert(at);
                 self.resting = None;
             }
-            RunEvent::ItemsEnded { result, then, .. } => {
+            StepEvent::ItemsEnded { result, then, .. } => {
                 (self.phase == StepPhase::Repeating).then_some(())?;
-                self.finish(result, *then, record.at);
+                self.finish(result, *then, at);
             }
-            RunEvent::ApprovalAsked { digest, input, proposal, .. } => {
+            StepEvent::ApprovalAsked { digest, input, proposal, .. } => {
                 ready.then_some(())?;
                 self.phase = StepPhase::Asking;
-                self.started.get_or_insert(record.at);
+                self.started.get_or_insert(at);
                 self.resting = None;
                 // What was said before was about something else, or is too old.
                 self.answers.clear();
                 self.asked = Some(Asked { digest: digest.clone(), input: input.clone(), proposal: proposal.clone() });
             }
-            RunEvent::ManualAsked { .. } => {
+            StepEvent::ManualAsked { .. } => {
                 ready.then_some(())?;
                 self.phase = StepPhase::Asking;
-                self.started.get_or_insert(record.at);
-                self.manual_asked.get_or_insert(record.at);
+                self.started.get_or_insert(at);
+                self.manual_asked.get_or_insert(at);
                 self.resting = None;
             }
-            RunEvent::ManualAnswered { by, values, .. } => {
+            StepEvent::ManualAnswered { by, values, .. } => {
                 let is_open = self.phase == StepPhase::Asking && self.manual_asked.is_some() && self.manual_answer.is_none();
                 is_open.then_some(())?;
                 self.manual_answer = Some((by.clone(), values.clone()));
             }
-            RunEvent::ApprovalGiven { digest, by, verdict, .. } => {
+            StepEvent::ApprovalGiven { digest, by, verdict, .. } => {
                 let is_asked =
                     self.phase == StepPhase::Asking && self.asked.as_ref().is_some_and(|asked| asked.digest == *digest);
                 is_asked.then_some(())?;
-                self.answers.push(Given { digest: digest.clone(), by: by.clone(), at: record.at, verdict: verdict.clone() });
+                self.answers.push(Given { digest: digest.clone(), by: by.clone(), at, verdict: verdict.clone() });
             }
-            RunEvent::AttemptStarted { attempt, input, proposal, undo, .. } => {
+            StepEvent::AttemptStarted { attempt, input, proposal, undo, .. } => {
                 (ready && *attempt == self.attempts + 1).then_some(())?;
-                self.start(record.at, *attempt, input, proposal.as_ref(), *undo);
+                self.start(at, *attempt, input, proposal.as_ref(), *undo);
             }
-            RunEvent::AttemptRefused { attempt, fault, then, .. } => {
+            StepEvent::AttemptRefused { attempt, fault, then, .. } => {
                 (ready && *attempt == self.attempts + 1).then_some(())?;
                 self.attempts = *attempt;
-                self.started.get_or_insert(record.at);
-                self.fail(fault, *then, record.at);
+                self.started.get_or_insert(at);
+                self.fail(fault, *then, at);
             }
-            RunEvent::AttemptEnded { attempt, result, then, duration_ms, .. } => {
+            StepEvent::AttemptEnded { attempt, result, then, duration_ms, .. } => {
                 (self.phase == StepPhase::Running && *attempt == self.attempts).then_some(())?;
                 self.duration_ms += duration_ms;
-                self.finish(result, *then, record.at);
+                self.finish(result, *then, at);
             }
-            RunEvent::Recovered { attempt, decision, .. } => {
+            StepEvent::Recovered { attempt, decision, .. } => {
                 let open = matches!(self.phase, StepPhase::Running | StepPhase::Unknown);
                 ((open || self.change.is_effect_unclear()) && *attempt == self.attempts).then_some(())?;
                 if open {
-                    self.recover(decision, record.at);
+                    self.recover(decision, at);
                 } else {
                     // It is over, and only whether it is undone depends on the answer.
                     self.question = matches!(decision, Recovery::AskOperator { .. }).then(|| decision.clone());
                 }
             }
-            RunEvent::UndoStarted { attempt, .. } => {
+            StepEvent::UndoStarted { attempt, .. } => {
                 (self.is_undoable() && self.phase != StepPhase::Undone && *attempt == self.undo_attempts + 1).then_some(())?;
                 self.phase = StepPhase::Undoing;
                 self.undo_attempts = *attempt;
                 self.undo_resting = None;
             }
-            RunEvent::UndoEnded { attempt, result, then, .. } => {
+            StepEvent::UndoEnded { attempt, result, then, .. } => {
                 (self.phase == StepPhase::Undoing && *attempt == self.undo_attempts).then_some(())?;
-                self.finish_undo(result, *then, record.at);
+                self.finish_undo(result, *then, at);
             }
-            RunEvent::UndoChecked { finding, .. } => {
+            StepEvent::UndoChecked { finding, .. } => {
                 (self.effect != EffectState::None && self.finding.is_none()).then_some(())?;
                 self.finding = Some(finding.clone());
             }
-            RunEvent::RunStarted { .. }
-            | RunEvent::LockWaiting { .. }
-            | RunEvent::StillWaiting { .. }
-            | RunEvent::WindowChecked { .. }
-            | RunEvent::StepsBegan { .. }
-            | RunEvent::GuardLooked { .. }
-            | RunEvent::Stopping { .. }
-            | RunEvent::LocksRetaken { .. }
-            | RunEvent::VerifyBegan
-            | RunEvent::UndoBegan { .. }
-            | RunEvent::FinallyBegan { .. }
-            | RunEvent::NotifyStarted { .. }
-            | RunEvent::NotifyEnded { .. }
-            | RunEvent::Paused { .. }
-            | RunEvent::Resumed { .. }
-            | RunEvent::UndoRequested { .. }
-            | RunEvent::RunEnded { .. } => return None,
+            StepEvent::StillWaiting { .. } => {}
         }
-        self.change.fold(&record.event);
+        self.change.fold(event);
         self.effect = self.change.effect();
         Some(())
     }

@@ -1,6 +1,6 @@
 //! What the tests of the journal share.
 
-use runbook_engine::{Holder, LeaseRequest, ProcessIdentity, Record, RunEnd, RunEvent, RunHeader, RunId};
+use runbook_engine::{Holder, LeaseRequest, LifecycleEvent, ProcessIdentity, Record, RunEnd, RunHeader, RunId};
 use std::time::Duration;
 use uuid::Uuid;
 
@@ -26,13 +26,13 @@ pub fn header(run: RunId, second: i64) -> RunHeader {
 
 /// A record that changes no phase.
 pub fn plain(seq: u64) -> Record {
-    let event = RunEvent::LocksRetaken { locks: Vec::new() };
+    let event = LifecycleEvent::LocksRetaken { locks: Vec::new() }.into();
     Record { seq, at: at(i64::try_from(seq).unwrap()), event }
 }
 
 /// The record that ends a run.
 pub fn ended(seq: u64, end: RunEnd) -> Record {
-    Record { event: RunEvent::RunEnded { end, cause: None, took_ms: None }, ..plain(seq) }
+    Record { event: LifecycleEvent::RunEnded { end, cause: None, took_ms: None }.into(), ..plain(seq) }
 }
 
 /// A request of run `run` by process `executor` at `second`, for 30 s.
