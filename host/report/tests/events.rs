@@ -10,10 +10,10 @@ use std::time::Duration;
 fn values(root: &Value, node: &Value) -> Vec<Value> {
     let Some(alternatives) = alternatives(root, node) else { return simple(root, node) };
     // Beside the alternatives stand the fields that all of them have.
-    match node["properties"].is_object() {
-        true => alternatives.iter().map(|form| merged(&objects(root, node)[0], form)).collect(),
-        false => alternatives,
+    if !node["properties"].is_object() {
+        return alternatives;
     }
+    alternatives.iter().map(|form| merged(&objects(root, node)[0], form)).collect()
 }
 
 fn alternatives(root: &Value, node: &Value) -> Option<Vec<Value>> {
