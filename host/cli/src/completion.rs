@@ -1,7 +1,7 @@
 //! What a command line can be completed with: runs, steps, parameters, environments, plugins, keys. Whatever cannot be read offers
 //! nothing: a shell that completes must never show an error, and nothing here waits for a person or changes anything.
 
-use crate::args::Args;
+use crate::command_line::Args;
 use crate::context::Context;
 use crate::execution;
 use crate::failure::Failure;

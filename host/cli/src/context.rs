@@ -193,7 +193,7 @@ impl Context {
 
 /// Where each option of every command comes from: its flag, its variable, or nowhere.
 fn origins(matches: &ArgMatches) -> BTreeMap<String, String> {
-    let command = crate::args::Args::command();
+    let command = crate::command_line::Args::command();
     // What is given after a subcommand is known there, and what is given before it, too.
     let mut deepest = matches;
     while let Some((_, below)) = deepest.subcommand() {

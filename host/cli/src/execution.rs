@@ -1,6 +1,5 @@
 //! Runs a plan: the clock, the signals, the journal and the reports of one execution, and how the program ends after it.
 
-use crate::args::Told;
 use crate::context::Context;
 use crate::exit_status::ExitStatus;
 use crate::failpoints;
@@ -9,6 +8,7 @@ use crate::interactive::{Next, OperatorPrompt};
 use crate::live::Live;
 use crate::plugin_caller::PluginCaller;
 use crate::process;
+use crate::shared_arguments::OutputArgs;
 use crate::signals::{Asking, ORDERLY};
 pub use crate::signals::{CancelSignals, SignalMode};
 use crate::telemetry;
@@ -224,7 +224,7 @@ pub async fn conclude(
     outcome: Result<RunOutcome, RunError>,
     live: &Live,
     signals: &CancelSignals,
-    told: &Told,
+    told: &OutputArgs,
 ) -> Result<ExitStatus, Failure> {
     let outcome = outcome.map_err(|error| run_failure(error, live.summary()))?;
     let status = status_of(&outcome, signals);

@@ -1,11 +1,11 @@
 //! What the operator sees while a run goes on: plain lines for what has happened, and on a terminal a moving line for each step
 //! under way. Both come from the same events as the report.
 
-use crate::args;
 use crate::context::Context;
 use crate::events::Events;
 use crate::failure::Failure;
 use crate::screen::{Moving, MovingLine, Progress};
+use crate::shared_arguments::OutputArgs;
 use crate::ui;
 use runbook_engine::{
     AttemptResult, LifecycleEvent, LogLine, NotifyEvent, Record, Reporter, RunEvent, RunHeader, RunId, Section, StepEvent,
@@ -80,7 +80,7 @@ impl Live {
     ///
     /// # Errors
     /// They cannot be written to where they are to go.
-    pub fn telling(self, told: &args::Told) -> Result<Self, Failure> {
+    pub fn telling(self, told: &OutputArgs) -> Result<Self, Failure> {
         Ok(Self { events: told.open()?, ..self })
     }
 

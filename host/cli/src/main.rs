@@ -1,11 +1,11 @@
 //! The `runbook` program.
 
 mod account;
-mod args;
 mod atomic_write;
 mod audit_log;
 mod audited;
 mod boundary;
+mod command_line;
 mod commands;
 mod completion;
 mod context;
@@ -33,6 +33,7 @@ mod schema_words;
 mod schemas;
 mod screen;
 mod secret_store;
+mod shared_arguments;
 mod signals;
 mod signatures;
 mod telemetry;
@@ -40,6 +41,7 @@ mod text_change;
 mod text_file;
 mod ui;
 mod unkept;
+mod value_parsers;
 mod waivers;
 mod writable;
 
@@ -58,7 +60,7 @@ fn main() -> ExitCode {
         Some(_) | None => {}
     }
     // A shell that completes a command line sets `COMPLETE`, gets its answer, and nothing else happens.
-    clap_complete::CompleteEnv::with_factory(args::Args::command).complete();
+    clap_complete::CompleteEnv::with_factory(command_line::Args::command).complete();
     let status = run();
     ui::flush();
     ExitCode::from(status)
@@ -66,13 +68,14 @@ fn main() -> ExitCode {
 
 /// Runs what the command line says, and gives the number that the program exits with.
 fn run() -> u8 {
-    let parsed =
-        args::Args::command().try_get_matches().and_then(|matches| Ok((args::Args::from_arg_matches(&matches)?, matches)));
+    let parsed = command_line::Args::command()
+        .try_get_matches()
+        .and_then(|matches| Ok((command_line::Args::from_arg_matches(&matches)?, matches)));
     let (args, matches) = match parsed {
         Ok(parsed) => parsed,
         Err(error) => {
             ui::wrong_command_line(&error);
-            return args::status_of_a_usage_error(&error, std::env::args_os().skip(1));
+            return command_line::status_of_a_usage_error(&error, std::env::args_os().skip(1));
         }
     };
     let family = args.command.family();

@@ -2,13 +2,37 @@
 
 use super::record_decision::{self, Said};
 use super::resume::{load, rebuild};
-use crate::args::AnswerArgs;
+use crate::completion;
 use crate::context::Context;
 use crate::execution;
 use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
+use crate::value_parsers::parameter;
+use clap::Args as ClapArgs;
+use clap::builder::NonEmptyStringValueParser;
+use clap_complete::ArgValueCompleter;
 use runbook_engine::model::Typed;
 use runbook_engine::{Changes, PauseReason, StepEvent, StepId, fold};
+
+/// `runbook answer`
+#[derive(Debug, ClapArgs)]
+pub struct AnswerArgs {
+    /// The run's id, or as much of it as is unambiguous
+    #[arg(value_parser = NonEmptyStringValueParser::new(), add = ArgValueCompleter::new(completion::runs))]
+    pub run: String,
+    /// The step
+    #[arg(value_parser = NonEmptyStringValueParser::new(), add = ArgValueCompleter::new(completion::steps))]
+    pub step: String,
+    /// A value of its form; may be given several times
+    #[arg(long, value_name = "NAME=VALUE", value_parser = parameter)]
+    pub set: Vec<(String, String)>,
+    /// One of its choices
+    #[arg(long)]
+    pub choice: Option<String>,
+    /// What it asks to be typed, letter by letter
+    #[arg(long)]
+    pub confirm: Option<String>,
+}
 
 /// Writes the answer into the journal of a run that waits for it.
 pub fn run(context: &Context, args: &AnswerArgs) -> Result<ExitStatus, Failure> {

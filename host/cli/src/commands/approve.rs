@@ -2,14 +2,45 @@
 
 use super::record_decision::{self, Said};
 use super::resume::{load, rebuild};
-use crate::args::{ApproveArgs, RejectArgs};
+use crate::completion;
 use crate::context::Context;
 use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
 use crate::{execution, interactive, ui};
+use clap::Args as ClapArgs;
+use clap::builder::NonEmptyStringValueParser;
+use clap_complete::ArgValueCompleter;
 use runbook_engine::model::person_of;
 use runbook_engine::{ApprovalVerdict, Asked, Changes, PauseReason, RunId, RunState, StepEvent, StepId, StoredRun, fold};
 use runbook_journal::SqlJournal;
+
+/// `runbook approve`
+#[derive(Debug, ClapArgs)]
+pub struct ApproveArgs {
+    /// The run's id, or as much of it as is unambiguous
+    #[arg(value_parser = NonEmptyStringValueParser::new(), add = ArgValueCompleter::new(completion::runs))]
+    pub run: String,
+    /// The step
+    #[arg(value_parser = NonEmptyStringValueParser::new(), add = ArgValueCompleter::new(completion::steps))]
+    pub step: String,
+    /// Do not ask; what is approved is shown all the same
+    #[arg(long, short = 'y')]
+    pub yes: bool,
+}
+
+/// `runbook reject`
+#[derive(Debug, ClapArgs)]
+pub struct RejectArgs {
+    /// The run's id, or as much of it as is unambiguous
+    #[arg(value_parser = NonEmptyStringValueParser::new(), add = ArgValueCompleter::new(completion::runs))]
+    pub run: String,
+    /// The step
+    #[arg(value_parser = NonEmptyStringValueParser::new(), add = ArgValueCompleter::new(completion::steps))]
+    pub step: String,
+    /// Why, for those who read the report
+    #[arg(long, value_parser = NonEmptyStringValueParser::new())]
+    pub reason: String,
+}
 
 /// Approves what a step would do.
 pub fn approve(context: &Context, args: &ApproveArgs) -> Result<ExitStatus, Failure> {

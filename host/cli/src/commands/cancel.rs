@@ -1,15 +1,34 @@
 //! `runbook cancel`
 
 use super::resume::{self, CancelBefore, Way, decisions, load};
-use crate::args::CancelArgs;
+use crate::completion;
 use crate::context::Context;
 use crate::execution::{self, Executor};
 use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
+use crate::shared_arguments::RunArgs;
 use crate::ui;
+use crate::value_parsers::decision;
+use clap::Args as ClapArgs;
+use clap_complete::ArgValueCompleter;
 use runbook_engine::{Changes, Holder, RunEnd, RunId};
 use runbook_report::Summary;
 use std::time::Duration;
+
+/// `runbook cancel`
+#[derive(Debug, ClapArgs)]
+pub struct CancelArgs {
+    /// Which run.
+    #[command(flatten)]
+    pub run: RunArgs,
+    /// Decide about a step whose outcome is unknown: `STEP=done` (it happened; its undo runs), `STEP=not-done` (it did not) or
+    /// `STEP=fail` (treat it as failed: its undo runs)
+    #[arg(long, value_name = "STEP=DECISION", value_parser = decision, add = ArgValueCompleter::new(completion::decisions))]
+    pub decide: Vec<(String, String)>,
+    /// Do not ask before ending a run that nobody executes any more
+    #[arg(long, short = 'y')]
+    pub yes: bool,
+}
 
 /// Cancels a run: whoever executes it is asked to end it in order; if nobody does, it is ended from here. Either way what was done is
 /// undone as the runbook says.

@@ -1,9 +1,9 @@
 //! `runbook check`: makes the checks of suites. The engine makes them as it does for a runbook whose only step is the suite, with a
 //! journal that nobody keeps.
 
-use crate::args::{CheckArgs, FailOn};
 use crate::atomic_write::{self, FileMode};
 use crate::audit_log::Purpose;
+use crate::completion;
 use crate::context::Context;
 use crate::events::Events;
 use crate::execution::{self, CancelSignals, SignalMode, SystemClock};
@@ -13,8 +13,11 @@ use crate::plugin_caller::PluginCaller;
 use crate::prepare;
 use crate::runbook_file::RunbookFile;
 use crate::unkept::Unkept;
+use crate::value_parsers::{check_format, duration, parameter};
 use crate::waivers::{Standing, Waivers};
 use crate::{other_files, ui};
+use clap::Args as ClapArgs;
+use clap_complete::ArgValueCompleter;
 use runbook_document::Source;
 use runbook_engine::model::{Criticality, Step};
 use runbook_engine::{Holder, OutsideWindow, Params, Plan, Record, RunId, Runbook, Section, StepId, resolve_params};
@@ -23,6 +26,50 @@ use runbook_report::checks::{CheckFormat, CheckResult, Checks, Health, Warnings}
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
+
+/// `runbook check`
+#[derive(Debug, ClapArgs)]
+pub struct CheckArgs {
+    /// The suites; files that are neither suites nor runbooks, such as `waivers.toml`, are told and skipped
+    #[arg(required = true)]
+    pub files: Vec<PathBuf>,
+    /// Set a parameter; may be given several times
+    #[arg(long, value_name = "NAME=VALUE", value_parser = parameter, add = ArgValueCompleter::new(completion::parameters))]
+    pub set: Vec<(String, String)>,
+    /// Take targets from `targets.NAME.toml` beside each suite
+    #[arg(long, value_name = "NAME", env = "RUNBOOK_ENV", add = ArgValueCompleter::new(completion::environments))]
+    pub env: Option<String>,
+    /// Only checks with this tag; may be given several times
+    #[arg(long, value_name = "TAG")]
+    pub tag: Vec<String>,
+    /// table, json, jsonl, junit, tap, prometheus, nagios, markdown or github
+    #[arg(long, default_value = "table", value_parser = check_format)]
+    pub format: CheckFormat,
+    /// Where to; replaced as a whole, for a textfile collector [default: stdout]
+    #[arg(long, short, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Write what happens while it happens, one line of JSON an event; `-` is stdout, which then has nothing else
+    #[arg(long, value_name = "FILE")]
+    pub events: Option<PathBuf>,
+    /// From which state on the exit code is not 0: warning or critical
+    #[arg(long, value_enum, default_value = "warning")]
+    pub fail_on: FailOn,
+    /// How long all checks of a suite may take; what is not done then is unknown
+    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "1m")]
+    pub timeout: Duration,
+    /// Make them again and again, this long after the last time, until Ctrl-C
+    #[arg(long, value_name = "TIME", value_parser = duration, num_args = 0..=1, default_missing_value = "30s")]
+    pub watch: Option<Duration>,
+}
+
+/// From which state on `runbook check` fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum FailOn {
+    /// A warning
+    Warning,
+    /// A critical check that failed; what could not be told counts, too
+    Critical,
+}
 
 /// The step that stands for a suite.
 const STEP: &str = "suite";

@@ -1,10 +1,20 @@
 //! `runbook completions`
 
-use crate::args::CompletionShell;
 use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
 use crate::ui;
 use clap_complete::env::{Bash, EnvCompleter, Fish, Zsh};
+
+/// Shells for which there are completions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum CompletionShell {
+    /// GNU Bash
+    Bash,
+    /// Zsh
+    Zsh,
+    /// fish
+    Fish,
+}
 
 /// Prints a script that asks this program for what a command line can be completed with.
 pub fn run(shell: CompletionShell) -> Result<ExitStatus, Failure> {

@@ -1,6 +1,5 @@
 //! `runbook exec`
 
-use crate::args::{ExecArgs, Told};
 use crate::audit_log::Purpose;
 use crate::context::{Context, Origin};
 use crate::execution::{self, CancelSignals, SystemClock};
@@ -11,11 +10,33 @@ use crate::live::Live;
 use crate::plugin_caller::PluginCaller;
 use crate::prepare::{self, Prepared};
 use crate::runbook_file::RunbookFile;
+use crate::shared_arguments::{OutputArgs, RunbookArgs};
 use crate::ui::{self, Agreed};
+use clap::Args as ClapArgs;
 use runbook_engine::Section;
 use runbook_engine::model::{Risk, UndoDeclaration};
 use runbook_engine::{Changes, Holder, OutsideWindow, Params, Plan, RetryOf, RunHeader, RunId, Runbook, resolve_params};
 use std::path::Path;
+
+/// `runbook exec`
+#[derive(Debug, ClapArgs)]
+pub struct ExecArgs {
+    /// Which runbook.
+    #[command(flatten)]
+    pub runbook: RunbookArgs,
+    /// Show what would happen: probes look, steps say what they would do, and every effect is refused
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Do not ask before starting what cannot be undone; without a terminal such a runbook needs it
+    #[arg(long, short = 'y')]
+    pub yes: bool,
+    /// Run although the maintenance window is closed; the journal says who did
+    #[arg(long)]
+    pub outside_window: bool,
+    /// What is told.
+    #[command(flatten)]
+    pub told: OutputArgs,
+}
 
 /// Runs a runbook.
 pub fn run(context: &Context, args: &ExecArgs) -> Result<ExitStatus, Failure> {
@@ -65,7 +86,7 @@ pub struct Start<'a> {
     /// Whether it may run outside its window.
     pub outside: OutsideWindow,
     /// Events and reports to write.
-    pub told: &'a Told,
+    pub told: &'a OutputArgs,
     /// The run that it tries again.
     pub retry_of: Option<RetryOf>,
 }

@@ -1,12 +1,26 @@
 //! `runbook explain`: a key of a file, or the code of an error or finding.
 
-use crate::args::ExplainArgs;
+use crate::completion;
 use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
+use crate::schemas::FileKind;
 use crate::schemas::{find, schema};
 use crate::ui;
+use clap::Args as ClapArgs;
+use clap_complete::ArgValueCompleter;
 use runbook_document::nearest;
 use std::fmt::Write as _;
+
+/// `runbook explain`
+#[derive(Debug, ClapArgs)]
+pub struct ExplainArgs {
+    /// The code, such as `E0231` or `RB004`, or the key, such as `step.retry.on`; without one, all keys at the top
+    #[arg(add = ArgValueCompleter::new(completion::keys))]
+    pub key: Option<String>,
+    /// Of which kind of file
+    #[arg(long, value_enum, default_value = "runbook")]
+    pub file: FileKind,
+}
 
 /// One page of `docs/errors`.
 struct Page {

@@ -1,12 +1,24 @@
 //! `runbook fmt`
 
-use crate::args::FmtArgs;
 use crate::atomic_write::{self, FileMode};
 use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
 use crate::ui;
+use clap::Args as ClapArgs;
 use runbook_document::{Diagnostics, Source};
 use std::path::Path;
+use std::path::PathBuf;
+
+/// `runbook fmt`
+#[derive(Debug, ClapArgs)]
+pub struct FmtArgs {
+    /// The files
+    #[arg(required = true)]
+    pub files: Vec<PathBuf>,
+    /// Change nothing; exit code 1 if a file is not formatted
+    #[arg(long)]
+    pub check: bool,
+}
 
 /// Formats files: comments and order stay, and so does every value.
 pub fn run(args: &FmtArgs) -> Result<ExitStatus, Failure> {

@@ -1,6 +1,6 @@
 //! `runbook help`
 
-use crate::args::Args;
+use crate::command_line::Args;
 use crate::exit_status::{CHECK_STATUSES, EXIT_STATUSES, ExitStatus};
 use crate::failure::Failure;
 use crate::ui;

@@ -1,16 +1,33 @@
 //! `runbook lock`: writes down what was reviewed.
 
-use crate::args::LockArgs;
+use crate::completion;
 use crate::context::Context;
 use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
 use crate::lock::{self, Difference};
 use crate::prepare::{self, Scrutiny};
 use crate::{other_files, ui};
+use clap::Args as ClapArgs;
+use clap_complete::ArgValueCompleter;
 use runbook_authority::Snapshot;
 use runbook_authority::diff::Direction;
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::path::PathBuf;
+
+/// `runbook lock`
+#[derive(Debug, ClapArgs)]
+pub struct LockArgs {
+    /// The runbooks and suites; files of other kinds, such as `targets.NAME.toml`, are told and skipped
+    #[arg(required = true)]
+    pub files: Vec<PathBuf>,
+    /// Take targets from `targets.NAME.toml` beside each runbook
+    #[arg(long, value_name = "NAME", env = "RUNBOOK_ENV", add = ArgValueCompleter::new(completion::environments))]
+    pub env: Option<String>,
+    /// Accept another text, what is wider than before, or other code; the difference is shown
+    #[arg(long)]
+    pub accept: bool,
+}
 
 /// Locks runbooks, each whatever is wrong with another. What is locked for the first time is written, and so is what only narrows while every text stays; another text, and
 /// what widens or moves, is shown and needs `--accept`.

@@ -1,6 +1,6 @@
 //! `runbook man`
 
-use crate::args::Args;
+use crate::command_line::Args;
 use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
 use crate::ui;

@@ -1,6 +1,5 @@
 //! `runbook plan`: what a runbook would do. Steps are asked for their plans, in which every effect is denied; probes are not asked.
 
-use crate::args::PlanArgs;
 use crate::audit_log::Purpose;
 use crate::context::Context;
 use crate::execution;
@@ -8,7 +7,9 @@ use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
 use crate::plugin_caller::PluginCaller;
 use crate::prepare::{self, Prepared};
+use crate::shared_arguments::RunbookArgs;
 use crate::ui;
+use clap::Args as ClapArgs;
 use runbook_authority::{Effect, Target, TargetKind};
 use runbook_engine::model::{OnBreach, Outside, SecretEntry, Step};
 use runbook_engine::{
@@ -18,6 +19,17 @@ use runbook_engine::{
 use runbook_report::{push_line, value_text};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
+
+/// `runbook plan`
+#[derive(Debug, ClapArgs)]
+pub struct PlanArgs {
+    /// Which runbook.
+    #[command(flatten)]
+    pub runbook: RunbookArgs,
+    /// Contact nothing: show only what the file itself says
+    #[arg(long)]
+    pub offline: bool,
+}
 
 /// Shows the plan.
 pub fn run(context: &Context, args: &PlanArgs) -> Result<ExitStatus, Failure> {

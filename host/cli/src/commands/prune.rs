@@ -1,13 +1,32 @@
 //! `runbook prune`
 
-use crate::args::PruneArgs;
 use crate::context::Context;
 use crate::execution;
 use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
 use crate::ui;
+use crate::value_parsers::duration;
+use clap::Args as ClapArgs;
 use jiff::Timestamp;
 use runbook_journal::{DirtyRuns, Pruning, SqlJournal};
+use std::time::Duration;
+
+/// `runbook prune`
+#[derive(Debug, ClapArgs)]
+pub struct PruneArgs {
+    /// Remove runs that ended longer ago than this, such as `90d`
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub older_than: Duration,
+    /// Remove dirty runs too: those that left something changed for a person to look at
+    #[arg(long)]
+    pub dirty: bool,
+    /// Only say how many there are
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Do not ask
+    #[arg(long, short = 'y')]
+    pub yes: bool,
+}
 
 /// Removes runs that ended long ago from the journal.
 pub fn run(context: &Context, args: &PruneArgs) -> Result<ExitStatus, Failure> {

@@ -1,14 +1,33 @@
 //! `runbook report`
 
 use super::resume::load;
-use crate::args::ReportArgs;
+use crate::completion;
 use crate::context::Context;
 use crate::execution;
 use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
 use crate::ui;
+use crate::value_parsers::format;
+use clap::Args as ClapArgs;
+use clap::builder::NonEmptyStringValueParser;
+use clap_complete::ArgValueCompleter;
 use runbook_report::{Format, Summary};
 use std::path::Path;
+use std::path::PathBuf;
+
+/// `runbook report`
+#[derive(Debug, ClapArgs)]
+pub struct ReportArgs {
+    /// The run's id, or as much of it as is unambiguous
+    #[arg(value_parser = NonEmptyStringValueParser::new(), add = ArgValueCompleter::new(completion::runs))]
+    pub run: String,
+    /// text, json, junit, markdown or html [default: by the ending of `--output`, else text]
+    #[arg(long, value_parser = format)]
+    pub format: Option<runbook_report::Format>,
+    /// Where to [default: stdout]
+    #[arg(long, short, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+}
 
 /// Writes the report of a run, from its journal.
 pub fn run(context: &Context, args: &ReportArgs) -> Result<ExitStatus, Failure> {

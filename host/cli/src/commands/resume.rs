@@ -1,7 +1,7 @@
 //! `runbook resume`
 
-use crate::args::{ResumeArgs, RunArgs};
 use crate::audit_log::Purpose;
+use crate::completion;
 use crate::context::Context;
 use crate::execution::{self, CancelSignals, SystemClock};
 use crate::exit_status::ExitStatus;
@@ -11,7 +11,11 @@ use crate::live::Live;
 use crate::plugin_caller::PluginCaller;
 use crate::prepare::{self, Prepared};
 use crate::runbook_file::RunbookFile;
+use crate::shared_arguments::RunArgs;
 use crate::ui;
+use crate::value_parsers::decision;
+use clap::Args as ClapArgs;
+use clap_complete::ArgValueCompleter;
 use runbook_document::Source;
 use runbook_engine::{
     Changes, Decision, Holder, Journal as _, LifecycleEvent, OutsideWindow, Params, Plan, Record, RunEvent, RunId, StepId,
@@ -20,6 +24,24 @@ use runbook_engine::{
 use runbook_journal::SqlJournal;
 use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
+
+/// `runbook resume`
+#[derive(Debug, ClapArgs)]
+pub struct ResumeArgs {
+    /// Which run.
+    #[command(flatten)]
+    pub run: RunArgs,
+    /// Decide about a step whose outcome is unknown: `STEP=done` (it happened), `STEP=retry` (it did not; do it again),
+    /// `STEP=not-done` (it did not; fail without undoing it) or `STEP=fail` (treat it as failed: its undo runs)
+    #[arg(long, value_name = "STEP=DECISION", value_parser = decision, add = ArgValueCompleter::new(completion::decisions))]
+    pub decide: Vec<(String, String)>,
+    /// Continue although the maintenance window is closed; the journal says who did
+    #[arg(long)]
+    pub outside_window: bool,
+    /// Continue although the runbook or a plugin has changed since the run started; the difference is shown
+    #[arg(long)]
+    pub accept_changes: bool,
+}
 
 /// Whether the signals is pulled before a run is continued.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -2,15 +2,40 @@
 
 use super::exec::{self, Start};
 use super::resume::{decisions, load};
-use crate::args::RetryArgs;
+use crate::completion;
 use crate::context::Context;
 use crate::execution;
 use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
 use crate::prepare;
+use crate::shared_arguments::RunArgs;
+use crate::value_parsers::decision;
+use clap::Args as ClapArgs;
+use clap::builder::NonEmptyStringValueParser;
+use clap_complete::ArgValueCompleter;
 use runbook_engine::{Decision, Params, Plan, RetryError, RetryOf, RunId, StepId, StoredRun, fold, retry_of};
 use std::collections::BTreeMap;
 use std::path::Path;
+
+/// `runbook retry`
+#[derive(Debug, ClapArgs)]
+pub struct RetryArgs {
+    /// Which run.
+    #[command(flatten)]
+    pub run: RunArgs,
+    /// Do not ask before starting
+    #[arg(long, short = 'y')]
+    pub yes: bool,
+    /// Where to begin: a step, a step of a nested runbook (`restore.load`) or an item (`vacuum[orders]`)
+    #[arg(long, value_name = "STEP", value_parser = NonEmptyStringValueParser::new(), add = ArgValueCompleter::new(completion::steps))]
+    pub from: String,
+    /// Decide about a step whose outcome is unknown: `STEP=done` (it happened) or `STEP=retry` (it did not; do it again)
+    #[arg(long, value_name = "STEP=DECISION", value_parser = decision, add = ArgValueCompleter::new(completion::decisions))]
+    pub decide: Vec<(String, String)>,
+    /// Run although the maintenance window is closed; the journal says who did
+    #[arg(long)]
+    pub outside_window: bool,
+}
 
 /// Begins a new run at a step of one that has ended, with the runbook as it is now and the parameters of then.
 pub fn run(context: &Context, args: &RetryArgs) -> Result<ExitStatus, Failure> {

@@ -1,15 +1,26 @@
 //! `runbook runs`
 
-use crate::args::RunsArgs;
 use crate::context::Context;
 use crate::execution::{self, Executor};
 use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
 use crate::ui;
+use clap::Args as ClapArgs;
 use runbook_document::format_duration;
 use runbook_engine::{Journal as _, RunPhase, RunSummary};
 use runbook_journal::SqlJournal;
 use std::time::Duration;
+
+/// `runbook runs`
+#[derive(Debug, ClapArgs)]
+pub struct RunsArgs {
+    /// How many
+    #[arg(long, default_value_t = 20)]
+    pub limit: usize,
+    /// As JSON lines
+    #[arg(long)]
+    pub json: bool,
+}
 
 /// Lists runs, newest first.
 pub fn run(context: &Context, args: &RunsArgs) -> Result<ExitStatus, Failure> {

@@ -1,17 +1,50 @@
 //! `runbook show`
 
 use super::resume::load;
-use crate::args::{ShowArgs, Shown};
+use crate::completion;
 use crate::context::Context;
 use crate::execution::{self, Executor};
 use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
 use crate::live::Live;
 use crate::ui;
+use crate::value_parsers::one_of;
+use clap::Args as ClapArgs;
+use clap::builder::NonEmptyStringValueParser;
+use clap_complete::ArgValueCompleter;
 use runbook_engine::{Record, RunId, RunPhase, StoredRun};
 use runbook_journal::SqlJournal;
 use runbook_report::{Execution, Summary};
 use std::time::Duration;
+
+/// `runbook show`
+#[derive(Debug, ClapArgs)]
+pub struct ShowArgs {
+    /// The run's id, or as much of it as is unambiguous
+    #[arg(value_parser = NonEmptyStringValueParser::new(), add = ArgValueCompleter::new(completion::runs))]
+    pub run: String,
+    /// text, json, junit, markdown, html, or jsonl: each event as a line of JSON (`runbook schema events`)
+    #[arg(long, default_value = "text", value_parser = shown)]
+    pub format: Shown,
+    /// Tell what happens as it happens, from the start, until the run ends or waits for somebody
+    #[arg(long)]
+    pub follow: bool,
+}
+
+/// What `runbook show` writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shown {
+    /// How the run stands.
+    Report(runbook_report::Format),
+    /// All that happened in it.
+    Events,
+}
+
+fn shown(text: &str) -> Result<Shown, String> {
+    let known: Vec<_> = runbook_report::FORMATS.iter().map(|(_, name, ..)| *name).chain(["jsonl"]).collect();
+    let found = if text == "jsonl" { Some(Shown::Events) } else { runbook_report::Format::find(text).map(Shown::Report) };
+    one_of(found, text, &known)
+}
 
 /// How often the journal is looked at while a run is followed.
 const LOOK: Duration = Duration::from_millis(200);

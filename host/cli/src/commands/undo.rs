@@ -1,8 +1,8 @@
 //! `runbook undo`
 
 use super::resume::{decisions, load, rebuild};
-use crate::args::UndoArgs;
 use crate::audit_log::Purpose;
+use crate::completion;
 use crate::context::Context;
 use crate::execution::{self, CancelSignals, SystemClock};
 use crate::exit_status::ExitStatus;
@@ -10,10 +10,33 @@ use crate::failure::Failure;
 use crate::live::Live;
 use crate::plugin_caller::PluginCaller;
 use crate::prepare::{self, Prepared};
+use crate::shared_arguments::RunArgs;
 use crate::ui::{self, Agreed};
+use crate::value_parsers::decision;
+use clap::Args as ClapArgs;
+use clap_complete::ArgValueCompleter;
 use runbook_engine::{Changes, Holder, OutsideWindow, Params, Plan, RunEnd, StoredRun, UndoText};
 use runbook_report::Summary;
 use std::path::Path;
+use std::path::PathBuf;
+
+/// `runbook undo`
+#[derive(Debug, ClapArgs)]
+pub struct UndoArgs {
+    /// Which run.
+    #[command(flatten)]
+    pub run: RunArgs,
+    /// Decide about a step whose undo may have happened: `STEP=done` (it is undone), `STEP=retry` (it is not; undo it) or
+    /// `STEP=not-done` (it is not; leave it as it is)
+    #[arg(long, value_name = "STEP=DECISION", value_parser = decision, add = ArgValueCompleter::new(completion::decisions))]
+    pub decide: Vec<(String, String)>,
+    /// Do not ask before undoing
+    #[arg(long, short = 'y')]
+    pub yes: bool,
+    /// Undo by the `undo` of this runbook, whose steps are those of the run; the journal keeps its text and its digest
+    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+    pub with: Option<PathBuf>,
+}
 
 /// Undoes a finished run, last step first.
 pub fn run(context: &Context, args: &UndoArgs) -> Result<ExitStatus, Failure> {

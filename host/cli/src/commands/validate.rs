@@ -1,15 +1,29 @@
 //! `runbook validate`
 
-use crate::args::ValidateArgs;
+use crate::completion;
 use crate::context::Context;
 use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
 use crate::prepare::{self, Prepared};
 use crate::{other_files, ui};
+use clap::Args as ClapArgs;
+use clap_complete::ArgValueCompleter;
 use runbook_authority::targets::{SqlAddress, TargetKind};
 use runbook_engine::Section;
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::path::PathBuf;
+
+/// `runbook validate`
+#[derive(Debug, ClapArgs)]
+pub struct ValidateArgs {
+    /// The runbooks and suites; targets, waivers, boundaries, trust files, settings and manifests are checked as what they are
+    #[arg(required = true)]
+    pub files: Vec<PathBuf>,
+    /// Take targets from `targets.NAME.toml` beside each runbook
+    #[arg(long, value_name = "NAME", env = "RUNBOOK_ENV", add = ArgValueCompleter::new(completion::environments))]
+    pub env: Option<String>,
+}
 
 /// Checks runbooks, and other files as what they are; each is checked whatever is wrong with another.
 pub fn run(context: &Context, args: &ValidateArgs) -> Result<ExitStatus, Failure> {

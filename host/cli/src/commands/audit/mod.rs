@@ -6,11 +6,11 @@ mod records;
 mod review;
 mod tighten;
 
-use crate::args::one_of;
 use crate::context::Context;
 use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
 use crate::ui;
+use crate::value_parsers::one_of;
 use records::Unsealed;
 use runbook_authority::Risk;
 use runbook_report::access_report::{LEDGER_FORMATS, LedgerFormat};

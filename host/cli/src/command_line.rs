@@ -1,0 +1,232 @@
+//! The command line as it is typed.
+
+use crate::commands;
+use crate::context::GlobalArgs;
+use crate::exit_status::{ExitStatus, Family};
+use crate::schemas::FileKind;
+use clap::{CommandFactory as _, Parser, Subcommand};
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+/// Runs health probes, smoke tests and runbook steps in sandboxed plugins, survives crashes, and undoes what failed.
+#[derive(Debug, Parser)]
+#[command(name = "runbook", version, disable_help_subcommand = true, max_term_width = 100)]
+pub struct Args {
+    /// Options that every command has.
+    #[command(flatten)]
+    pub global: GlobalArgs,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run a runbook
+    Exec(commands::exec::ExecArgs),
+    /// Make the checks of suites, and say what they found
+    ///
+    /// Probes only look. Smoke tests try things out, which may write, and remove what they made. No journal is kept.
+    Check(commands::check::CheckArgs),
+    /// Show what a runbook would do, and ask its steps
+    ///
+    /// Order, groups that run at the same time, inputs, authority, and what each step says it would do.
+    Plan(commands::plan::PlanArgs),
+    /// Check runbooks and the plugins that they use
+    Validate(commands::validate::ValidateArgs),
+    /// Continue a run that crashed, was interrupted or waits
+    Resume(commands::resume::ResumeArgs),
+    /// Begin a new run at a step of a finished one
+    ///
+    /// What that one has done and not undone is not done again. The runbook is as it is now, the parameters as they were.
+    Retry(commands::retry::RetryArgs),
+    /// Undo a finished run, last step first
+    ///
+    /// What could not be undone before is tried again. With `--with FILE` the undo is that of a mended runbook.
+    Undo(commands::undo::UndoArgs),
+    /// End a run in order, from another terminal
+    ///
+    /// One that nobody executes any more is ended from here. What it did is undone as its runbook says.
+    Cancel(commands::cancel::CancelArgs),
+    /// Say that a step may do what it says it would
+    Approve(commands::approve::ApproveArgs),
+    /// Say that it must not
+    ///
+    /// The run then fails, and is undone as its runbook says.
+    Reject(commands::approve::RejectArgs),
+    /// Say that a person's step is done, and what was found
+    Answer(commands::answer::AnswerArgs),
+    /// List runs, newest first
+    Runs(commands::runs::RunsArgs),
+    /// Show a run
+    Show(commands::show::ShowArgs),
+    /// Write the report of a run, such as one HTML file
+    Report(commands::report::ReportArgs),
+    /// Remove runs that ended long ago from the journal
+    Prune(commands::prune::PruneArgs),
+    /// Write down what was reviewed
+    ///
+    /// The text of each runbook and of every file that it is made of, its plugins, and what it grants to them. A run that differs in
+    /// any of these is refused. A file that `validate` refuses is not locked.
+    Lock(commands::lock::LockArgs),
+    /// Show what plugins and runbooks may do
+    ///
+    /// And what somebody should look at.
+    Audit(commands::audit::AuditArgs),
+    /// Keep secrets in age-encrypted files
+    Secret {
+        /// What to do with them.
+        #[command(subcommand)]
+        command: commands::secret::SecretCommand,
+    },
+    /// List, inspect and build plugins
+    Plugin {
+        /// What to do with them.
+        #[command(subcommand)]
+        command: commands::plugin::PluginCommand,
+    },
+    /// Format runbooks and suites; what they say stays the same
+    Fmt(commands::fmt::FmtArgs),
+    /// Explain a code, such as E0231, or a key of a file, such as step.retry
+    Explain(commands::explain::ExplainArgs),
+    /// Print the JSON Schema of a kind of file, for editors
+    Schema {
+        /// Which kind
+        #[arg(value_enum)]
+        file: FileKind,
+    },
+    /// Print a completion script for a shell
+    ///
+    /// It completes runs, steps, parameters and plugins, too.
+    Completions {
+        /// The shell
+        shell: commands::completions::CompletionShell,
+    },
+    /// Print the manual page, or write all of them
+    Man {
+        /// A folder for one page a command; it is made if it is not there [default: one page to stdout]
+        #[arg(long, short, value_name = "DIR")]
+        output: Option<PathBuf>,
+    },
+    /// Check what is needed, and show every setting
+    Doctor,
+    /// Explain a command, or a topic: exit-codes
+    Help {
+        /// The topic, or a command, such as `secret set`
+        topic: Vec<String>,
+    },
+}
+
+impl Command {
+    /// What its exit codes mean.
+    pub fn family(&self) -> Family {
+        if matches!(self, Self::Check(_)) { Family::Check } else { Family::Run }
+    }
+}
+
+/// How the program ends when its command line is wrong. No command was parsed, so it is looked for among the words.
+pub fn status_of_a_usage_error(error: &clap::Error, words: impl Iterator<Item = OsString>) -> u8 {
+    match error.exit_code() {
+        0 => ExitStatus::Success.code(),
+        _ => ExitStatus::Usage.code_in(family_of(words)),
+    }
+}
+
+/// The first word that is a command, and neither an option nor its value.
+fn family_of(words: impl Iterator<Item = OsString>) -> Family {
+    let command = Args::command();
+    let takes_value = |word: &str| {
+        let of_word = |option: &&clap::Arg| option.get_long().is_some_and(|long| word.strip_prefix("--") == Some(long));
+        command.get_arguments().find(of_word).is_some_and(|option| option.get_action().takes_values())
+    };
+    let mut words = words.map(|word| word.to_string_lossy().into_owned());
+    while let Some(word) = words.next() {
+        if takes_value(&word) {
+            words.next();
+        } else if command.get_subcommands().any(|known| known.get_name() == word) {
+            return if word == "check" { Family::Check } else { Family::Run };
+        }
+    }
+    Family::Run
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Args::command().debug_assert();
+    }
+
+    /// Every command, with the words that lead to it.
+    fn commands(command: &clap::Command, words: &[String]) -> Vec<(Vec<String>, clap::Command)> {
+        let mut found = vec![(words.to_vec(), command.clone())];
+        for below in command.get_subcommands() {
+            let words: Vec<_> = words.iter().cloned().chain([below.get_name().to_owned()]).collect();
+            found.extend(commands(below, &words));
+        }
+        found
+    }
+
+    #[test]
+    fn an_empty_name_of_a_run_or_a_step_is_refused_by_every_command() {
+        let mut seen = 0;
+        for (words, command) in commands(&Args::command(), &["runbook".to_owned()]) {
+            let names: Vec<_> = command.get_positionals().map(|argument| argument.get_id().to_string()).collect();
+            for (empty, name) in names.iter().enumerate().filter(|(_, name)| ["run", "step"].contains(&name.as_str())) {
+                let given = names.iter().enumerate().map(|(index, _)| if index == empty { "" } else { "x" }.to_owned());
+                let line: Vec<String> = words.iter().cloned().chain(given).collect();
+                let error = Args::try_parse_from(&line).expect_err("it is empty").to_string();
+                assert!(error.contains(&format!("'<{}>'", name.to_uppercase())) || error.contains("[RUN]"), "{line:?}: {error}");
+                seen += 1;
+            }
+        }
+        assert!(seen >= 12, "only {seen}");
+    }
+
+    #[test]
+    fn what_every_command_has_stands_below_its_own_options() {
+        for (words, mut command) in commands(&Args::command(), &["runbook".to_owned()]) {
+            command.build();
+            for option in command.get_opts().filter(|option| option.is_global_set()) {
+                assert_eq!(option.get_help_heading(), Some("Options of every command"), "{words:?} --{}", option.get_id());
+            }
+        }
+    }
+
+    #[test]
+    fn no_variable_of_the_environment_says_yes() {
+        for (words, command) in commands(&Args::command(), &["runbook".to_owned()]) {
+            for option in command.get_arguments().filter(|option| option.get_id() == "yes") {
+                assert_eq!(option.get_env(), None, "{words:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_mistake_on_the_command_line_of_check_is_told_in_its_own_exit_codes_wherever_options_stand() {
+        let mut lines = vec![vec!["check", "--bogus"], vec!["--no-input", "check"], vec!["--bogus", "check"]];
+        let command = Args::command();
+        let names: Vec<String> = command
+            .get_opts()
+            .filter(|option| option.get_action().takes_values())
+            .filter_map(|option| Some(format!("--{}", option.get_long()?)))
+            .collect();
+        assert!(names.len() >= 8, "{names:?}");
+        for name in &names {
+            lines.push(vec![name, "exec", "check", "--bogus"]);
+        }
+        let with_value: Vec<String> = names.iter().map(|name| format!("{name}=never")).collect();
+        for name in &with_value {
+            lines.push(vec![name, "check", "--bogus"]);
+        }
+        for line in lines {
+            assert_eq!(family_of(line.iter().map(OsString::from)), Family::Check, "{line:?}");
+        }
+        for line in [&["exec", "check"][..], &["--journal", "check", "exec"], &["--color=check"], &[]] {
+            assert_eq!(family_of(line.iter().map(OsString::from)), Family::Run, "{line:?}");
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! Arguments that several commands take.
+
+use crate::completion;
+use crate::events::Events;
+use crate::failure::Failure;
+use crate::value_parsers::{parameter, report};
+use clap::Args as ClapArgs;
+use clap::builder::NonEmptyStringValueParser;
+use clap_complete::ArgValueCompleter;
+use std::path::Path;
+use std::path::PathBuf;
+
+/// How a runbook is found and filled in.
+#[derive(Debug, ClapArgs)]
+pub struct RunbookArgs {
+    /// The runbook
+    pub file: PathBuf,
+    /// Set a parameter; may be given several times
+    #[arg(long, value_name = "NAME=VALUE", value_parser = parameter, add = ArgValueCompleter::new(completion::parameters))]
+    pub set: Vec<(String, String)>,
+    /// Take targets from `targets.NAME.toml` beside the runbook
+    #[arg(long, value_name = "NAME", env = "RUNBOOK_ENV", add = ArgValueCompleter::new(completion::environments))]
+    pub env: Option<String>,
+}
+
+/// A run, and what is told of it.
+#[derive(Debug, ClapArgs)]
+pub struct RunArgs {
+    /// The run's id, or as much of it as is unambiguous
+    #[arg(value_parser = NonEmptyStringValueParser::new(), add = ArgValueCompleter::new(completion::runs))]
+    pub run: String,
+    /// What is told.
+    #[command(flatten)]
+    pub told: OutputArgs,
+}
+
+/// What is told of a run beside what is shown.
+#[derive(Debug, ClapArgs)]
+pub struct OutputArgs {
+    /// Write a report of the run when it ends or waits, such as `junit=report.xml`; may be given several times; `-` is stdout
+    #[arg(long, value_name = "FORMAT=PATH", value_parser = report)]
+    pub report: Vec<(runbook_report::Format, PathBuf)>,
+    /// Write what happens while it happens, one line of JSON an event (`runbook schema events`); `-` is stdout, which then has nothing else
+    #[arg(long, value_name = "FILE")]
+    pub events: Option<PathBuf>,
+}
+
+impl OutputArgs {
+    /// Whether stdout belongs to a report or to events, so that nothing else is written to it.
+    pub fn has_stdout(&self) -> bool {
+        let stdout = Path::new("-");
+        self.events.as_deref() == Some(stdout) || self.report.iter().any(|(_, path)| path == stdout)
+    }
+
+    /// Opens what events are written to.
+    ///
+    /// # Errors
+    /// It cannot be opened, or a report goes to stdout as well.
+    pub fn open(&self) -> Result<Option<Events>, Failure> {
+        let stdout = Path::new("-");
+        if self.events.as_deref() == Some(stdout) && self.report.iter().any(|(_, path)| path == stdout) {
+            return Err(Failure::usage("events and a report are both to go to stdout").hint("write one of them to a file"));
+        }
+        self.events.as_deref().map(Events::open).transpose()
+    }
+}

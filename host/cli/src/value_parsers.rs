@@ -1,0 +1,46 @@
+//! How values on the command line are read.
+
+use runbook_report::checks::CheckFormat;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// `NAME=VALUE`.
+pub fn parameter(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("write NAME=VALUE")?;
+    Ok((name.to_owned(), value.to_owned()))
+}
+
+/// The key of an item may hold `=`, a decision does not.
+pub fn decision(text: &str) -> Result<(String, String), String> {
+    let (step, decision) = text.rsplit_once('=').ok_or("write STEP=DECISION")?;
+    Ok((step.to_owned(), decision.to_owned()))
+}
+
+/// A format of reports, by its name.
+pub fn format(text: &str) -> Result<runbook_report::Format, String> {
+    let known: Vec<_> = runbook_report::FORMATS.iter().map(|(_, name, ..)| *name).collect();
+    one_of(runbook_report::Format::find(text), text, &known)
+}
+
+/// A number with its unit.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    runbook_document::parse_duration(text)
+        .ok_or_else(|| format!("`{text}` is not a time; write a number with its unit, such as `90d`"))
+}
+
+/// A format of checks, by its name.
+pub fn check_format(text: &str) -> Result<CheckFormat, String> {
+    let known: Vec<_> = runbook_report::checks::CHECK_FORMATS.iter().map(|(_, name)| *name).collect();
+    one_of(CheckFormat::find(text), text, &known)
+}
+
+/// What was found by a name, or which names there are.
+pub fn one_of<T>(found: Option<T>, text: &str, known: &[&str]) -> Result<T, String> {
+    found.ok_or_else(|| format!("`{text}` is not a format; known: {}", known.join(", ")))
+}
+
+/// `FORMAT=PATH`.
+pub fn report(text: &str) -> Result<(runbook_report::Format, PathBuf), String> {
+    let (name, path) = text.split_once('=').ok_or("write FORMAT=PATH, such as junit=report.xml")?;
+    Ok((format(name)?, PathBuf::from(path)))
+}
