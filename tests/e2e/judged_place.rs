@@ -246,3 +246,51 @@ fn a_program_is_judged_by_its_name_and_by_the_file_that_it_leads_to() {
         assert_eq!(found.status, status, "{}: {}", program.display(), found.stderr);
     }
 }
+
+/// Every place of this host, and every way to reach it by a target: refused before anything runs, and nothing is changed there.
+#[test]
+fn no_target_reaches_a_place_of_the_host_by_whatever_name() {
+    let env = home();
+    let cache = env.command(&[]).get_envs().find(|(name, _)| *name == "RUNBOOK_CACHE").and_then(|(_, value)| value.map(PathBuf::from));
+    let cache = cache.expect("the cache of tests is named");
+    let program = PathBuf::from(env.command(&[]).get_program());
+    for folder in [".local/state/runbook/audit", ".config/runbook", "elsewhere", "app", "app/dumps", "kept"] {
+        std::fs::create_dir_all(env.path().join(folder)).expect("a folder can be made");
+    }
+    for (to, link) in [(".local", "elsewhere/link"), ("../.config/runbook", "app/keys"), ("../kept", "app/out")] {
+        symlink(if to == ".local" { real(&env).join(to) } else { to.into() }, env.path().join(link)).expect("a link can be made");
+    }
+    let home = real(&env);
+    let flags = ["--journal", "kept/journal.db", "--audit-log", "elsewhere/audit", "--identity", "app/key.txt"];
+    let write = |directory: &Path| runbook("shop.db", &directory.display().to_string());
+    let mut cases: Vec<(String, &str)> = Vec::new();
+    for directory in [
+        &home, &home.join(".local"), &home.join(".local/state/runbook"), &home.join(".local/state/runbook/audit"),
+        &home.join("elsewhere/link/state"), &home.join(".config"), &home.join("app/keys"), &cache, &cache.join("x"),
+        cache.parent().expect("it is in a folder"), program.parent().expect("it is in a folder"), Path::new("/etc"),
+        Path::new("/etc/runbook/x"), Path::new("/"), Path::new("."), Path::new("out"), Path::new("../kept"),
+        Path::new("../elsewhere/audit/x"), Path::new("../elsewhere"),
+    ] {
+        cases.push((write(directory), "out"));
+    }
+    for file in ["../kept/journal.db", "../kept/journal.db-wal", "out/journal.db", "../elsewhere/audit/x.db", "/etc/runbook/x.db", "key.txt"] {
+        cases.push((runbook(file, "dumps"), "shop"));
+    }
+    for (text, target) in &cases {
+        env.file("app/r.toml", text);
+        for command in ["validate", "plan", "exec"] {
+            let refused = env.run(&[&flags[..], &[command, "app/r.toml"]].concat()).status(6);
+            let said = unwrapped(&refused.stderr);
+            assert!(said.contains("E0118") && said.contains(&format!("[targets.{target}]")), "{text}\n{}", refused.stderr);
+        }
+    }
+    assert!(!env.path().join("kept/journal.db").exists() && !env.path().join("app/shop.db").exists(), "something ran");
+    assert_eq!(copies(&home.join("app/dumps")), 0);
+    // Beside them all is well.
+    env.file("app/r.toml", &runbook("shop.db", "dumps"));
+    env.run(&[&flags[..], &["exec", "app/r.toml"]].concat()).status(0);
+    assert_eq!(copies(&home.join("app/dumps")), 1);
+    // What the journal of the next run would hold is judged anew: the same runbook is refused where a journal lies in its folder.
+    let moved = ["--journal", "app/dumps/journal.db", "validate", "app/r.toml"];
+    env.run(&moved).status(6).err("E0118");
+}

@@ -11,6 +11,7 @@ pub mod diff;
 pub mod digest;
 pub mod gate;
 pub mod grant;
+pub mod host_places;
 pub mod lockfile;
 pub mod manifest;
 pub mod pattern;

@@ -156,7 +156,7 @@ impl Context {
         let host_policy = HostPolicy::load()?;
         let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
         let identities = if args.identity.is_empty() {
-            vec![directory("XDG_CONFIG_HOME", ".config")?.join("identity.txt")]
+            vec![config_directory()?.join("identity.txt")]
         } else {
             args.identity.clone()
         };
@@ -177,7 +177,7 @@ impl Context {
                 .audit_log
                 .clone()
                 .or_else(|| host_policy.audit_log.clone())
-                .map_or_else(|| directory("XDG_STATE_HOME", ".local/state").map(|dir| dir.join("audit")), Ok)?,
+                .map_or_else(|| state_directory().map(|dir| dir.join("audit")), Ok)?,
             audit_log_of_host: host_policy.audit_log,
             lock_policy: if args.locked { LockPolicy::Required } else { LockPolicy::WherePresent },
             cache: args.cache.clone().map_or_else(|| directory("XDG_CACHE_HOME", ".cache"), Ok)?,
@@ -237,8 +237,18 @@ fn journal(given: Option<&str>) -> Result<Location, Failure> {
             location.check_environment(|name| std::env::var_os(name).is_some()).map_err(unusable)?;
             Ok(location)
         }
-        None => Ok(Location::File(directory("XDG_STATE_HOME", ".local/state")?.join("journal.db"))),
+        None => Ok(Location::File(state_directory()?.join("journal.db"))),
     }
+}
+
+/// Where the state of this account is kept by default: its journal and its audit log.
+pub fn state_directory() -> Result<PathBuf, Failure> {
+    directory("XDG_STATE_HOME", ".local/state")
+}
+
+/// Where the keys of this account are by default.
+pub fn config_directory() -> Result<PathBuf, Failure> {
+    directory("XDG_CONFIG_HOME", ".config")
 }
 
 /// `runbook` below an XDG base directory.

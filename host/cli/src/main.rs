@@ -14,6 +14,7 @@ mod execution;
 mod exit_status;
 mod failpoints;
 mod failure;
+mod host_places;
 mod host_policy;
 mod input;
 mod interactive;

@@ -4,12 +4,14 @@
 use crate::boundary;
 use crate::context::Context;
 use crate::failure::Failure;
+use crate::host_places;
 use crate::plugins::{Plugins, file_of, is_file};
 use crate::runbook_file::RunbookFile;
 use crate::schema_words;
 use crate::signatures::TrustFiles;
 use crate::{text_file, waivers};
 use runbook_authority::grant::{self, Refusal, RefusalRule, UseSite as GrantSite};
+use runbook_authority::host_places::HostPlace;
 use runbook_authority::targets::Folder;
 use runbook_authority::{Binding, Boundary, Effective, Manifest, Targets};
 use runbook_document::{Diagnostic, Diagnostics, FromNode as _, Node, Severity, Source, Value};
@@ -166,16 +168,21 @@ pub fn prepare_with(
     prepare_within(Limits::load(context)?, source, folder, environment, load)
 }
 
-/// What an administrator has set for every runbook of this host.
+/// What holds for every runbook of this host.
 #[derive(Debug, Default)]
 struct Limits {
     boundaries: Vec<Boundary>,
     trust: TrustFiles,
+    places: Vec<HostPlace>,
 }
 
 impl Limits {
     fn load(context: &Context) -> Result<Self, Failure> {
-        Ok(Self { boundaries: boundary::load(context)?, trust: TrustFiles::load(context)? })
+        Ok(Self {
+            boundaries: boundary::load(context)?,
+            trust: TrustFiles::load(context)?,
+            places: host_places::of(context),
+        })
     }
 }
 
@@ -215,6 +222,7 @@ fn prepare_within(
                 for boundary in &limits.boundaries {
                     boundary::check(boundary, &site, (plugin.manifest(), &effective), &mut later);
                 }
+                host_places::check(&limits.places, &site, &effective, &mut later);
                 later.extend(wrong_input(&site, (reference, operation), folder, &plugin, params_of(&site.step)));
                 facts.insert(site.step.clone(), facts_of(&plugin, operation));
                 let site_of = Site { reference: reference.to_owned(), operation: operation.to_owned(), plugin, effective };
@@ -270,8 +278,8 @@ fn unsaid(told: &Diagnostics, later: Diagnostics) -> Vec<Diagnostic> {
 }
 
 /// What is refused because somebody may not do it: a target that is wider or narrower than the plugin says, a plugin that is not
-/// trusted, and what lies beyond the boundary. All else, a name that is not there for instance, is a mistake in the text.
-const OF_AUTHORITY: &[&str] = &["E0115", "E0116", "E0117", "E0120"];
+/// trusted, a place of the host itself, and what lies beyond the boundary. All else, a name that is not there for instance, is a mistake in the text.
+const OF_AUTHORITY: &[&str] = &["E0115", "E0116", "E0117", "E0118", "E0120"];
 
 /// Errors of authority end the program with another status than mistakes in the text.
 fn refuse(diagnostics: Diagnostics) -> Result<(), Failure> {

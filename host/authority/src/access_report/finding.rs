@@ -3,7 +3,8 @@
 use super::open_grant::OpenGrant;
 use super::{Origin, Place, PluginEntry, Row, RunbookEntry, Standing, program_text};
 use crate::access_report::flow::{SinkKind, SourceKind};
-use crate::capability::{Risk, Verb};
+use crate::capability::{Risk, VERBS, Verb};
+use crate::host_places;
 use crate::pattern::AddressClass;
 use crate::scope::Dimension;
 use crate::targets::TargetKind;
@@ -47,7 +48,7 @@ pub enum FindingRule {
     SystemProgram,
     /// A variable by which a program runs other code or reads other files.
     SteeringVariable,
-    /// A step may write what decides over the runbook: its lockfile, itself, what it includes.
+    /// A step may reach what decides over the runbook: its lockfile, itself, what it includes, a place of the host.
     OwnRunbook,
 }
 
@@ -94,7 +95,7 @@ rules! {
     EveryContainer "RB014" "every-container" High "The filter lets every container of the engine through." "Name the containers by `name`, `label` or `project`.";
     SystemProgram "RB016" "system-program" Low "A program of the system's packages is run, whose file changes with each upgrade. Only root can exchange it." "Add its `sha256` if an upgrade must be reviewed, too.";
     SteeringVariable "RB017" "steering-variable" High "A program gets a variable by which it runs other code, reads other files or connects elsewhere, whatever its path and digest." "Remove the variable, or list it with its value as `environment` of the boundary's rule.";
-    OwnRunbook "RB018" "own-runbook" High "A directory is granted for writing that holds the runbook itself: a step can change what runs next time, and the lockfile that would tell." "Grant a folder below it, such as `files = \"./dumps\"`.";
+    OwnRunbook "RB018" "own-runbook" High "A grant reaches what decides over runs: the runbook itself and its lockfile, or places of the host such as its settings, its journal, or its cache of compiled code. A step can change what runs next time." "Grant a folder that holds nothing of it, such as `files = \"./dumps\"`.";
     Unsigned "RB015" "unsigned-plugin" Medium "A plugin file bears no signature of a key that the trust file accepts." "Have it reviewed and signed: `runbook plugin sign FILE --key KEY`.";
 }
 
@@ -220,9 +221,14 @@ fn written_directories(runbook: &RunbookEntry) -> Vec<(&Path, String)> {
     directories
 }
 
-/// A directory for writing in which something lies that decides what the runbook does.
+/// A grant that reaches something that decides what runs do: a place of the host, or a file of the runbook.
 fn of_own_files(subject: &str, row: &Row, decided_by: &[PathBuf]) -> Option<Finding> {
     let (granted, target) = (row.granted.as_ref()?, row.target.as_ref()?);
+    let verb = VERBS.iter().map(|known| known.verb).find(|verb| verb.full_name() == row.verb)?;
+    if let Some(reached) = host_places::default_place(&target.kind, &[verb]) {
+        let message = format!("slot `{}` may `{}`: {} {}", row.slot, row.verb, reached.by, reached.how);
+        return Some(finding(FindingRule::OwnRunbook, subject, message, Location::Line(granted.place.clone())));
+    }
     let TargetKind::Files(files) = &target.kind else { return None };
     let directory = files.root.real();
     let own = decided_by.iter().find(|file| super::changes(&row.verb) && file.starts_with(directory))?;

@@ -4,7 +4,7 @@ use super::interpreter::family_of;
 use super::program_text::{self, ProgramText};
 use crate::capability::Verb;
 use crate::pattern::ArgumentPattern;
-use crate::targets::{ContainerFilter, TargetKind};
+use crate::targets::{ContainerFilter, TargetKind, lexical};
 use std::path::Path;
 
 /// What is too open about a grant.
@@ -31,32 +31,14 @@ pub(super) enum OpenGrant {
     EveryContainer,
 }
 
-/// Directories that hold the system itself, everybody's files, keys, or the state of other programs.
-const SYSTEM_DIRECTORIES: &[&str] = &[
-    "/",
-    "/bin",
-    "/boot",
-    "/dev",
-    "/etc",
-    "/home",
-    "/lib",
-    "/lib64",
-    "/opt",
-    "/proc",
-    "/root",
-    "/run",
-    "/sbin",
-    "/srv",
-    "/sys",
-    "/usr",
-    "/usr/bin",
-    "/usr/lib",
-    "/usr/local",
-    "/usr/local/bin",
-    "/usr/sbin",
-    "/var",
-    "/var/lib",
-    "/var/run",
+/// Directories that hold the system itself, keys, or what decides how it runs: each with all that is below.
+const SYSTEM_TREES: &[&str] =
+    &["/etc", "/usr", "/bin", "/sbin", "/boot", "/dev", "/proc", "/sys", "/root", "/var/spool", "/run/systemd"];
+
+/// Directories of everybody, below which each has his own.
+const SHARED_DIRECTORIES: &[&str] = &[
+    "/", "/home", "/media", "/mnt", "/opt", "/run", "/srv", "/tmp", "/var", "/var/cache", "/var/lib", "/var/log", "/var/run",
+    "/var/tmp",
 ];
 
 /// An open argument longer than this can hold a command of its own; a table's name or a date cannot.
@@ -129,9 +111,16 @@ fn is_every_container(filter: &ContainerFilter) -> bool {
     }
 }
 
+/// A directory that is one of the system, of everybody, a whole home, or hidden: what begins with a dot holds keys and settings.
 fn system_directory(root: &Path) -> Option<OpenGrant> {
-    let text = root.to_string_lossy();
-    let plain = if text.len() > 1 { text.trim_end_matches('/') } else { &text };
-    let directory = if plain.is_empty() { "/" } else { plain };
-    SYSTEM_DIRECTORIES.contains(&directory).then(|| OpenGrant::SystemDirectory { directory: directory.to_owned() })
+    let root = lexical(root);
+    let parts: Vec<_> = root.iter().skip(1).map(|part| part.to_string_lossy()).collect();
+    let is_of_the_system = SYSTEM_TREES.iter().any(|tree| root.starts_with(tree))
+        // `/lib64`, `/libx32`
+        || parts.first().is_some_and(|first| first.starts_with("lib"));
+    let is_shared = SHARED_DIRECTORIES.iter().any(|directory| root == Path::new(directory));
+    let is_a_home = matches!(parts.as_slice(), [home, _] if home == "home");
+    let is_hidden = parts.iter().any(|part| part.starts_with('.'));
+    let directory = root.display().to_string();
+    (is_of_the_system || is_shared || is_a_home || is_hidden).then_some(OpenGrant::SystemDirectory { directory })
 }

@@ -144,6 +144,43 @@ fn each_rule_of_a_grant_finds_what_it_is_about_and_not_its_narrow_counterpart() 
 }
 
 #[test]
+fn a_directory_of_the_system_is_found_with_all_that_is_below_and_so_are_homes_and_what_is_hidden() {
+    let is_found = |path: &str| rules("files", &["read"], &format!("files = {path:?}"), None).contains(&"system-directory");
+    for tree in ["/etc", "/usr", "/bin", "/sbin", "/lib", "/lib64", "/libx32", "/boot", "/dev", "/proc", "/sys", "/root", "/var/spool"] {
+        for below in ["", "/", "/cron.d", "/a/b/c", "/../../tmp/..", "/./x//y"] {
+            let path = format!("{tree}{below}");
+            assert!(is_found(&path), "{path}");
+        }
+    }
+    for path in ["/", "/home", "/home/ops", "/home/ops/.ssh", "/home/ops/.config/x", "/srv/app/.git", "/mnt", "/var/log", "/tmp", "/x/../etc"] {
+        assert!(is_found(path), "{path}");
+    }
+    for path in ["/home/ops/dumps", "/srv/app", "/var/log/app", "/mnt/backups", "/data/library", "/opt/app/lib", "/etc/../srv/app"] {
+        assert!(!is_found(path), "{path}");
+    }
+}
+
+#[test]
+fn a_grant_that_reaches_a_place_of_any_host_is_found() {
+    for (capability, verbs, target) in [
+        ("files", &["write"][..], "files = \"/home/ops/.cache/runbook\"\naccess = \"write\""),
+        ("files", &["remove"], "files = \"/home/ops\"\naccess = \"write\""),
+        ("files", &["write"], "files = \"/etc\"\naccess = \"write\""),
+        ("sql", &["query"], "sql = \"sqlite:/root/.local/state/runbook/journal.db\""),
+        ("process", &["run"], "process = \"/opt/x\"\ndirectory = \"/etc/runbook\""),
+    ] {
+        assert!(rules(capability, verbs, target, None).contains(&"own-runbook"), "{target}");
+    }
+    for (capability, verbs, target) in [
+        ("files", &["read"][..], "files = \"/home/ops\""),
+        ("files", &["write"], "files = \"/home/ops/dumps\"\naccess = \"write\""),
+        ("sql", &["query"], "sql = \"sqlite:/home/ops/orders.db\""),
+    ] {
+        assert!(!rules(capability, verbs, target, None).contains(&"own-runbook"), "{target}");
+    }
+}
+
+#[test]
 fn what_is_beyond_the_boundary_is_the_first_finding() {
     let boundary =
         "[[allow]]\ncapability = \"http\"\nverbs = [\"get\"]\n[[allow]]\ncapability = \"secrets\"\nverbs = [\"use\"]\n";

@@ -1,0 +1,100 @@
+//! The places that this host believes, found once, and held against what each step is granted.
+
+use crate::context::{Context, config_directory, state_directory};
+use crate::host_policy;
+use runbook_authority::Effective;
+use runbook_authority::host_places::{HostPlace, HostPlaces, Privacy};
+use runbook_document::{Diagnostic, Diagnostics};
+use runbook_engine::UseSite;
+use runbook_runtime::follow_links;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+
+/// What SQLite writes beside a database, by what stands behind its name.
+const BESIDE_A_DATABASE: [&str; 3] = ["-wal", "-shm", "-journal"];
+
+/// Every place of this host: what it wrote and believes, what it obeys, and itself.
+pub fn of(context: &Context) -> Vec<HostPlace> {
+    let mut places = Places(Vec::new());
+    places.add("the settings of this host", Path::new(host_policy::FOLDER), Privacy::Public);
+    for boundary in &context.boundaries {
+        places.add("a boundary", boundary, Privacy::Public);
+    }
+    for trust in &context.trusts {
+        places.add("a trust file", trust, Privacy::Public);
+    }
+    places.add("the cache of compiled plugins", &context.cache, Privacy::Public);
+    if let Some(journal) = context.journal.file() {
+        places.add("the journal", journal, Privacy::Private);
+        for suffix in BESIDE_A_DATABASE {
+            let mut name = journal.as_os_str().to_owned();
+            name.push(suffix);
+            places.add("a part of the journal", Path::new(&name), Privacy::Private);
+        }
+    }
+    for audit_log in [Some(&context.audit_log), context.audit_log_of_host.as_ref()].into_iter().flatten() {
+        places.add("the audit log", audit_log, Privacy::Private);
+    }
+    for identity in &context.identities {
+        places.add("a key that opens secrets", identity, Privacy::Private);
+    }
+    if let Some(passphrase) = &context.passphrase_file {
+        places.add("a passphrase that opens secrets", passphrase, Privacy::Private);
+    }
+    // Where the next run looks, whatever this one was told.
+    if let Ok(state) = state_directory() {
+        places.add("the folder of journals and audit logs", &state, Privacy::Private);
+    }
+    if let Ok(config) = config_directory() {
+        places.add("the folder of keys", &config, Privacy::Private);
+    }
+    if let Ok(program) = std::env::current_exe() {
+        places.add("this program", &program, Privacy::Public);
+    }
+    places.0
+}
+
+struct Places(Vec<HostPlace>);
+
+impl Places {
+    fn add(&mut self, what: &'static str, path: &Path, privacy: Privacy) {
+        let Ok(path) = std::path::absolute(path) else { return };
+        self.0.push(HostPlace { what, path: follow_links(&path), privacy });
+    }
+}
+
+/// Whether two paths are one file or folder: a bind mount is another name, and so is a hard link.
+fn is_same(one: &Path, other: &Path) -> bool {
+    let identity = |path: &Path| path.symlink_metadata().ok().map(|found| (found.dev(), found.ino()));
+    identity(one).is_some_and(|one| identity(other) == Some(one))
+}
+
+/// Reports every slot of one step that reaches a place of the host.
+pub fn check(places: &[HostPlace], site: &UseSite<'_>, effective: &Effective, diagnostics: &mut Diagnostics) {
+    for (grant, reached) in (HostPlaces { places, is_same: &is_same }).reached(effective) {
+        let target = &grant.target;
+        let message = format!("slot `{}` of step `{}` reaches what this host believes: {} {}", grant.slot, site.step, reached.by, reached.how);
+        let diagnostic =
+            Diagnostic::error("E0118", &target.source, target.span.clone(), message).label("reaches a place of the host");
+        diagnostics.push(diagnostic.help(
+            "grant another folder, such as one below that of the runbook that holds nothing of the host; where the host keeps its own is said by `runbook doctor`",
+        ));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::PathBuf;
+
+    #[test]
+    fn one_file_by_two_names_is_one() {
+        let home = tempfile::tempdir().expect("a folder");
+        let path = |name: &str| -> PathBuf { home.path().join(name) };
+        std::fs::write(path("a"), "").expect("it is written");
+        std::fs::write(path("b"), "").expect("it is written");
+        std::fs::hard_link(path("a"), path("again")).expect("a link can be made");
+        assert!(is_same(&path("a"), &path("again")));
+        assert!(!is_same(&path("a"), &path("b")) && !is_same(&path("a"), &path("none")) && !is_same(&path("none"), &path("none")));
+    }
+}
