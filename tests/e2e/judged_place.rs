@@ -227,7 +227,7 @@ fn a_program_is_judged_by_its_name_and_by_the_file_that_it_leads_to() {
         let rule = format!(
             "format = 1\n[[allow]]\ncapability = \"process\"\nverbs = [\"run\"]\nprograms = [{program:?}]\n\
              [[allow]]\ncapability = \"files\"\nverbs = [\"read\", \"write\", \"remove\"]\n\
-             [[allow]]\ncapability = \"sql\"\nverbs = [\"query\"]\n"
+             [[allow]]\ncapability = \"sql\"\nverbs = [\"query\", \"execute\", \"transaction\"]\n"
         );
         env.file(name, &rule).display().to_string()
     };
@@ -251,7 +251,8 @@ fn a_program_is_judged_by_its_name_and_by_the_file_that_it_leads_to() {
 #[test]
 fn no_target_reaches_a_place_of_the_host_by_whatever_name() {
     let env = home();
-    let cache = env.command(&[]).get_envs().find(|(name, _)| *name == "RUNBOOK_CACHE").and_then(|(_, value)| value.map(PathBuf::from));
+    let cache =
+        env.command(&[]).get_envs().find(|(name, _)| *name == "RUNBOOK_CACHE").and_then(|(_, value)| value.map(PathBuf::from));
     let cache = cache.expect("the cache of tests is named");
     let program = PathBuf::from(env.command(&[]).get_program());
     for folder in [".local/state/runbook/audit", ".config/runbook", "elsewhere", "app", "app/dumps", "kept"] {
@@ -265,15 +266,36 @@ fn no_target_reaches_a_place_of_the_host_by_whatever_name() {
     let write = |directory: &Path| runbook("shop.db", &directory.display().to_string());
     let mut cases: Vec<(String, &str)> = Vec::new();
     for directory in [
-        &home, &home.join(".local"), &home.join(".local/state/runbook"), &home.join(".local/state/runbook/audit"),
-        &home.join("elsewhere/link/state"), &home.join(".config"), &home.join("app/keys"), &cache, &cache.join("x"),
-        cache.parent().expect("it is in a folder"), program.parent().expect("it is in a folder"), Path::new("/etc"),
-        Path::new("/etc/runbook/x"), Path::new("/"), Path::new("."), Path::new("out"), Path::new("../kept"),
-        Path::new("../elsewhere/audit/x"), Path::new("../elsewhere"),
+        &home,
+        &home.join(".local"),
+        &home.join(".local/state/runbook"),
+        &home.join(".local/state/runbook/audit"),
+        &home.join("elsewhere/link/state"),
+        &home.join(".config"),
+        &home.join("app/keys"),
+        &cache,
+        &cache.join("x"),
+        cache.parent().expect("it is in a folder"),
+        program.parent().expect("it is in a folder"),
+        Path::new("/etc"),
+        Path::new("/etc/runbook/x"),
+        Path::new("/"),
+        Path::new("."),
+        Path::new("out"),
+        Path::new("../kept"),
+        Path::new("../elsewhere/audit/x"),
+        Path::new("../elsewhere"),
     ] {
         cases.push((write(directory), "out"));
     }
-    for file in ["../kept/journal.db", "../kept/journal.db-wal", "out/journal.db", "../elsewhere/audit/x.db", "/etc/runbook/x.db", "key.txt"] {
+    for file in [
+        "../kept/journal.db",
+        "../kept/journal.db-wal",
+        "out/journal.db",
+        "../elsewhere/audit/x.db",
+        "/etc/runbook/x.db",
+        "key.txt",
+    ] {
         cases.push((runbook(file, "dumps"), "shop"));
     }
     for (text, target) in &cases {

@@ -324,3 +324,39 @@ fn a_runbook_and_an_include_that_bears_the_name_of_a_link_to_it_are_two_files() 
         std::fs::remove_file(env.path().join("runbook.lock")).expect("it is there");
     }
 }
+
+/// The file of authorities is no text of the runbook, but decides whom it believes: one of its folder is held by its digest, one of the
+/// host by its name. The connection itself is made only with the file that was judged.
+#[test]
+fn another_file_of_authorities_is_a_difference_and_is_not_believed() {
+    let env = home();
+    let runbook = |ca: &str| {
+        format!(
+            "format = 1\n[runbook]\nname = \"r\"\n[targets.api]\nhttp = \"https://localhost:1\"\nca = {ca:?}\n\
+             [[step]]\nid = \"get\"\nuses = \"http:get\"\nbind.target = \"api\"\nwith = {{ path = \"/\" }}\n"
+        )
+    };
+    let of_the_host = env.file("elsewhere/ca.pem", "one");
+    for (ca, file, is_held) in [
+        ("ca.pem", "app/ca.pem", true),
+        ("./certs/../ca.pem", "app/ca.pem", true),
+        (&of_the_host.display().to_string(), "elsewhere/ca.pem", false),
+    ] {
+        env.file(file, "one");
+        env.file("app/r.toml", &runbook(ca));
+        env.run(&["lock", "--accept", "app/r.toml"]).status(0);
+        env.run(&["--locked", "validate", "app/r.toml"]).status(0);
+        env.file(file, "two");
+        let after = env.run(&["--locked", "validate", "app/r.toml"]);
+        if is_held {
+            after.status(6).err("ca ").err("sha256:");
+            // From another folder it is the same file.
+            env.file(file, "one");
+            env.run_in("app", &["--locked", "validate", "r.toml"]).status(0);
+        } else {
+            after.status(0);
+        }
+        let row = env.run(&["audit", "app/r.toml"]).stdout;
+        assert!(row.contains("believing the authorities of ") && row.contains("sha256:"), "{row}");
+    }
+}

@@ -36,6 +36,34 @@ fn a_plugin_runs_when_an_accepted_key_has_signed_it() {
     env.run(EXEC).status(0);
 }
 
+/// Whoever reviews at a desk has no trust file; a signature that is wrong is told all the same, and one that is missing is not.
+#[test]
+fn a_signature_that_is_wrong_is_a_finding_wherever_it_is_reviewed() {
+    let (env, public) = env();
+    trust(&env, &public, "[\"our\"]", "");
+    let audit = |more: &[&str]| env.run(&[more, &["audit", "--fail-on", "high", "r.toml"]].concat());
+    let (good, signature) = (renamed("sql", "our"), "mine.wasm.sig");
+    audit(&[]).status(0).without("RB020");
+    env.run(&["plugin", "sign", "mine.wasm", "--key", "team.key"]).status(0);
+    audit(&[]).status(0).without("RB020").without("RB015");
+    audit(&["--trust", "trust.toml"]).status(0).without("RB020").without("RB015");
+    let signed = env.read(signature);
+    // Another file under the same signature; and the same file under a signature whose digest or bytes were changed.
+    let changed = [good.as_slice(), &[0, 2, 1, b'x']].concat();
+    let hex = |from: &str, to: &str| signed.replacen(from, to, 1);
+    let digit = signed.split("sha256:").nth(1).and_then(|rest| rest.chars().next()).expect("a digest");
+    let other = if digit == '0' { "1" } else { "0" };
+    let cases = [(changed, signed.clone()), (good.clone(), hex(&format!("sha256:{digit}"), &format!("sha256:{other}")))];
+    for (bytes, signature_text) in cases {
+        std::fs::write(env.path().join("mine.wasm"), bytes).expect("a file can be written");
+        env.file(signature, &signature_text);
+        for more in [&[][..], &["--trust", "trust.toml"]] {
+            audit(more).status(1).out("RB020 wrongly-signed").out("NOT good").without("RB015");
+        }
+    }
+    env.run(EXEC).status(6).err("put back the file that was signed");
+}
+
 #[test]
 fn a_changed_component_a_strange_key_and_another_plugin_are_refused() {
     let (env, public) = env();

@@ -11,7 +11,9 @@ pub use approved::{Approved, ApprovedEffect, shown_arguments, shown_statement};
 use crate::capability::{Effect, Verb};
 use crate::grant::{Effective, Grant};
 use crate::pattern::{StatementClass, canonical_request_path, classify, first_mismatch, relative_file_path};
-use crate::targets::{ContainerFacts, DockerTarget, HttpTarget, ProcessTarget, SecretPlace, SqlTarget, TargetKind};
+use crate::targets::{
+    ContainerFacts, DockerTarget, HttpTarget, ProcessTarget, SecretPlace, SqlTarget, TargetKind, unusable_header,
+};
 pub use runbook_contract::Mode;
 use std::net::IpAddr;
 use url::Url;
@@ -382,21 +384,7 @@ fn judge_operation(effective: &Effective, grant: &Grant, operation: &Operation<'
     }
 }
 
-/// Headers that decide where a request goes or how it is framed; they are the host's.
-const FORBIDDEN_HEADERS: &[&str] = &[
-    "host",
-    "connection",
-    "content-length",
-    "transfer-encoding",
-    "upgrade",
-    "te",
-    "trailer",
-    "keep-alive",
-    "expect",
-    "forwarded",
-    "via",
-    "http2-settings",
-];
+/// Headers that any plugin may set.
 const FREE_HEADERS: &[&str] = &["accept", "accept-language", "content-type", "user-agent", "if-none-match", "if-modified-since"];
 
 fn judge_request(
@@ -417,12 +405,8 @@ fn judge_request(
 fn judge_header(effective: &Effective, slot: &str, target: &HttpTarget, name: &str, value: HeaderValue<'_>) -> Judged {
     let name = name.to_ascii_lowercase();
     let shown = name.escape_debug();
-    let token = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
-    if name.is_empty() || !name.chars().all(token) {
-        return Err((Rule::Header, format!("`{shown}` is not the name of a header")));
-    }
-    if FORBIDDEN_HEADERS.contains(&name.as_str()) || name.starts_with("proxy-") || name.starts_with("x-forwarded-") {
-        return Err((Rule::Header, format!("`{shown}` is set by the host alone")));
+    if let Some(why) = unusable_header(&name) {
+        return Err((Rule::Header, format!("`{shown}` {why}")));
     }
     if target.headers.contains_key(&name) {
         return Err((Rule::Header, format!("`{shown}` is set by the target")));

@@ -82,6 +82,16 @@ impl Effective {
         self.connections.get(name)
     }
 
+    /// The sql target whose connection the program of a grant is given.
+    pub fn lent(&self, grant: &Grant) -> Option<&Arc<Target>> {
+        match &grant.target.kind {
+            TargetKind::Process(process) => self.connection(process.connection.as_ref()?),
+            TargetKind::Http(_) | TargetKind::Sql(_) | TargetKind::Docker(_) | TargetKind::Files(_) | TargetKind::Secret(_) => {
+                None
+            }
+        }
+    }
+
     /// The names of all secrets that the step's host functions may need.
     pub fn secrets(&self) -> Vec<&str> {
         let targets = self.grants.values().map(|grant| &grant.target).chain(self.connections.values());

@@ -167,7 +167,7 @@ pub(crate) fn default_place(target: &TargetKind, verbs: &[Verb]) -> Option<Reach
         return Some(granted.reached(&format!("holds the settings of the host, `{SETTINGS}`")));
     }
     let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
-    let is_home = matches!(parts.as_slice(), ["home"] | ["home", _] | ["root"]);
+    let is_home = matches!(parts.as_slice(), ["home" | "root"] | ["home", _]);
     let below_home = |folder: &[&str]| (1..folder.len()).any(|length| parts.ends_with(&folder[..length]));
     let held = BELOW_A_HOME.iter().find(|(folder, _)| is_home || below_home(folder));
     held.map(|(folder, what)| granted.reached(&format!("holds {what}, `~/{}`", folder.join("/"))))
@@ -187,16 +187,15 @@ mod tests {
 
     /// `/mnt/again` is another name of `/home/ops`.
     fn is_same(one: &Path, other: &Path) -> bool {
-        let named = |path: &Path| path.strip_prefix("/mnt/again").map_or(path.to_owned(), |rest| Path::new("/home/ops").join(rest));
+        let named =
+            |path: &Path| path.strip_prefix("/mnt/again").map_or(path.to_owned(), |rest| Path::new("/home/ops").join(rest));
         // Compared are files, and what stands behind the name of a mount is one.
         named(one).components().eq(named(other).components())
     }
 
     fn how(capability: &str, verbs: &[&str], target: &str) -> Option<String> {
-        let places: Vec<_> = PLACES
-            .iter()
-            .map(|(path, privacy)| HostPlace { what: "it", path: PathBuf::from(path), privacy: *privacy })
-            .collect();
+        let places: Vec<_> =
+            PLACES.iter().map(|(path, privacy)| HostPlace { what: "it", path: PathBuf::from(path), privacy: *privacy }).collect();
         let places = HostPlaces { places: &places, is_same: &is_same };
         let effective = effective_for(capability, verbs, target);
         let mut reached = places.reached(&effective);
@@ -214,16 +213,19 @@ mod tests {
                 let expected = if above == Path::new(place) { "is it, `" } else { "holds it, `" };
                 assert!(writes.as_ref().is_some_and(|how| how.starts_with(expected)), "{above:?}: {writes:?}");
                 let reads = how("files", &["read"], &files);
-                let is_private = PLACES
-                    .iter()
-                    .any(|(place, privacy)| *privacy == Privacy::Private && Path::new(place).starts_with(above));
+                let is_private =
+                    PLACES.iter().any(|(place, privacy)| *privacy == Privacy::Private && Path::new(place).starts_with(above));
                 assert_eq!(reads.is_some(), is_private, "{above:?}");
             }
             for below in ["", "/x", "/x/../y", "//x/./z"] {
                 let path = format!("{place}{below}");
                 let write = format!("files = \"{path}\"\naccess = \"write\"");
                 assert!(how("files", &["write"], &write).is_some(), "{path}");
-                assert_eq!(how("files", &["read"], &format!("files = \"{path}\"")).is_some(), *privacy == Privacy::Private, "{path}");
+                assert_eq!(
+                    how("files", &["read"], &format!("files = \"{path}\"")).is_some(),
+                    *privacy == Privacy::Private,
+                    "{path}"
+                );
                 assert!(how("sql", &["query"], &format!("sql = \"sqlite:{path}\"")).is_some(), "{path}");
                 assert!(how("process", &["run"], &format!("process = \"/bin/x\"\ndirectory = \"{path}\"")).is_some(), "{path}");
             }

@@ -4,8 +4,7 @@ use crate::context::Context;
 use crate::failure::Failure;
 use crate::{text_file, writable};
 use runbook_authority::boundary::Exceeded;
-use runbook_authority::targets::PathView;
-use runbook_authority::{AccessScope, Boundary, Effective, Manifest};
+use runbook_authority::{Boundary, Effective, Manifest};
 use runbook_document::{Diagnostic, Diagnostics, Source};
 use runbook_engine::UseSite;
 use runbook_runtime::follow_links;
@@ -37,8 +36,7 @@ pub fn check(
     diagnostics: &mut Diagnostics,
 ) {
     for grant in effective.iter() {
-        let extent = AccessScope::of(&manifest.name, grant, effective, PathView::Opened);
-        let Err(exceeded) = boundary.check(&extent) else { continue };
+        let Err(exceeded) = boundary.check_grant(&manifest.name, grant, effective) else { continue };
         let target = &grant.target;
         let message =
             format!("slot `{}` of step `{}` reaches beyond the boundary: {}", grant.slot, site.step, witness(&exceeded));

@@ -155,11 +155,8 @@ impl Context {
         };
         let host_policy = HostPolicy::load()?;
         let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
-        let identities = if args.identity.is_empty() {
-            vec![config_directory()?.join("identity.txt")]
-        } else {
-            args.identity.clone()
-        };
+        let identities =
+            if args.identity.is_empty() { vec![config_directory()?.join("identity.txt")] } else { args.identity.clone() };
         Ok(Self {
             color_stderr: is_coloured(stderr_terminal),
             color_stdout: is_coloured(std::io::stdout().is_terminal()),

@@ -73,7 +73,10 @@ fn is_same(one: &Path, other: &Path) -> bool {
 pub fn check(places: &[HostPlace], site: &UseSite<'_>, effective: &Effective, diagnostics: &mut Diagnostics) {
     for (grant, reached) in (HostPlaces { places, is_same: &is_same }).reached(effective) {
         let target = &grant.target;
-        let message = format!("slot `{}` of step `{}` reaches what this host believes: {} {}", grant.slot, site.step, reached.by, reached.how);
+        let message = format!(
+            "slot `{}` of step `{}` reaches what this host believes: {} {}",
+            grant.slot, site.step, reached.by, reached.how
+        );
         let diagnostic =
             Diagnostic::error("E0118", &target.source, target.span.clone(), message).label("reaches a place of the host");
         diagnostics.push(diagnostic.help(
@@ -95,6 +98,8 @@ mod tests {
         std::fs::write(path("b"), "").expect("it is written");
         std::fs::hard_link(path("a"), path("again")).expect("a link can be made");
         assert!(is_same(&path("a"), &path("again")));
-        assert!(!is_same(&path("a"), &path("b")) && !is_same(&path("a"), &path("none")) && !is_same(&path("none"), &path("none")));
+        assert!(
+            !is_same(&path("a"), &path("b")) && !is_same(&path("a"), &path("none")) && !is_same(&path("none"), &path("none"))
+        );
     }
 }

@@ -178,11 +178,7 @@ struct Limits {
 
 impl Limits {
     fn load(context: &Context) -> Result<Self, Failure> {
-        Ok(Self {
-            boundaries: boundary::load(context)?,
-            trust: TrustFiles::load(context)?,
-            places: host_places::of(context),
-        })
+        Ok(Self { boundaries: boundary::load(context)?, trust: TrustFiles::load(context)?, places: host_places::of(context) })
     }
 }
 
@@ -201,7 +197,8 @@ fn prepare_within(
     }
     let mut later = Diagnostics::default();
     let paths = Folder::new(folder, &runbook_runtime::follow_links)
-        .ok_or_else(|| Failure::engine(format!("the folder `{}` is not absolute", folder.display())))?;
+        .ok_or_else(|| Failure::engine(format!("the folder `{}` is not absolute", folder.display())))?
+        .with_digests(&runbook_runtime::ca_digest);
     let (targets, wrong) = read_targets(&runbook, paths, &mut later);
     later.extend(runbook.secrets.iter().filter_map(|secret| crate::plugin_caller::source_of(secret).err()));
     let mut plugins = Plugins::trusted(limits.trust);

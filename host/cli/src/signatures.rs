@@ -60,7 +60,11 @@ fn read_trust(path: &Path) -> Result<Trust, Failure> {
 
 fn refusal(name: &str, (file, trust): (&Path, &Path), untrusted: &Untrusted) -> Failure {
     let help = match untrusted {
-        Untrusted::Unsigned | Untrusted::OtherDigest { .. } | Untrusted::Forged { .. } => {
+        Untrusted::OtherDigest { .. } | Untrusted::Forged { .. } => format!(
+            "put back the file that was signed; or, if the change is right, have it reviewed and signed: `runbook plugin sign {} --key FILE`",
+            runbook_text::file(&file.display().to_string())
+        ),
+        Untrusted::Unsigned => {
             format!(
                 "have it reviewed and signed: `runbook plugin sign {} --key FILE`",
                 runbook_text::file(&file.display().to_string())
@@ -105,21 +109,23 @@ pub struct SignatureState {
     pub text: String,
     /// Whether the trust file in force accepts it.
     pub is_trusted: bool,
+    /// Whether there is one and it is not one of these bytes: somebody changed the file, or the signature.
+    pub is_wrong: bool,
 }
 
 /// What is known of the signature beside a component, under the trust file in force.
 pub fn state(trust: &TrustFiles, file: &Path, name: &str, digest: &Digest) -> Result<SignatureState, Failure> {
-    let not_trusted = |text: String| SignatureState { text, is_trusted: false };
+    let not_trusted = |text: String| SignatureState { text, is_trusted: false, is_wrong: false };
     let Some(signature) = read(file)? else { return Ok(not_trusted("none".to_owned())) };
     if let Err(untrusted) = signature.check(digest) {
-        return Ok(not_trusted(format!("NOT good: {untrusted}")));
+        return Ok(SignatureState { text: format!("NOT good: {untrusted}"), is_trusted: false, is_wrong: true });
     }
     let by = format!("good, by key {}", signature.key);
     Ok(match trust.keys(name, digest, Some(&signature)) {
         Ok(names) if names.is_empty() => not_trusted(format!("{by}; no trust file is in force")),
         Ok(names) => {
             let text = format!("{by}, which is `{}`, accepted for this plugin", names.join("` and `"));
-            SignatureState { text, is_trusted: true }
+            SignatureState { text, is_trusted: true, is_wrong: false }
         }
         Err((path, untrusted)) => not_trusted(format!("NOT trusted by `{}`: {untrusted}", path.display())),
     })

@@ -46,7 +46,7 @@ pub use inspect::{Import, InspectError, Inspected, MAX_SIZE, inspect};
 pub use launcher::Launcher;
 pub use limits::Limits;
 pub use links::follow_links;
-pub use net::tls::system_tls;
+pub use net::tls::{ca_digest, system_tls};
 pub use outcome::CallOutcome;
 pub use permit::{InTime, Permit};
 pub use services::{

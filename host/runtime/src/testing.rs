@@ -53,7 +53,7 @@ pub(crate) fn effective(slots: &[Slot], targets: &str, base: &Path) -> Effective
     if let Some(table) = runbook_document::parse(&source, &mut diagnostics)
         && let Some(Value::Table(table)) = table.get("targets").map(|node| &node.value)
     {
-        let folder = Folder::new(base, &crate::follow_links).expect("absolute");
+        let folder = Folder::new(base, &crate::follow_links).expect("absolute").with_digests(&crate::ca_digest);
         all.read(&source, table, folder, &mut diagnostics);
     }
     assert!(!diagnostics.has_errors(), "{diagnostics:?}");

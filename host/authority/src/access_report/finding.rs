@@ -7,7 +7,7 @@ use crate::capability::{Risk, VERBS, Verb};
 use crate::host_places;
 use crate::pattern::AddressClass;
 use crate::scope::Dimension;
-use crate::targets::TargetKind;
+use crate::targets::{HttpBase, Target, TargetKind, TlsMode, is_here};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 
@@ -48,6 +48,10 @@ pub enum FindingRule {
     SystemProgram,
     /// A variable by which a program runs other code or reads other files.
     SteeringVariable,
+    /// A secret is sent to a server that nobody verifies.
+    UnverifiedServer,
+    /// A plugin file bears a signature that is not one of its bytes.
+    WronglySigned,
     /// A step may reach what decides over the runbook: its lockfile, itself, what it includes, a place of the host.
     OwnRunbook,
 }
@@ -96,6 +100,8 @@ rules! {
     SystemProgram "RB016" "system-program" Low "A program of the system's packages is run, whose file changes with each upgrade. Only root can exchange it." "Add its `sha256` if an upgrade must be reviewed, too.";
     SteeringVariable "RB017" "steering-variable" High "A program gets a variable by which it runs other code, reads other files or connects elsewhere, whatever its path and digest." "Remove the variable, or list it with its value as `environment` of the boundary's rule.";
     OwnRunbook "RB018" "own-runbook" High "A grant reaches what decides over runs: the runbook itself and its lockfile, or places of the host such as its settings, its journal, or its cache of compiled code. A step can change what runs next time." "Grant a folder that holds nothing of it, such as `files = \"./dumps\"`.";
+    UnverifiedServer "RB019" "unverified-server" Medium "A secret is sent over a network to a server that is not verified: whoever stands between can take its place." "Write `?sslmode=verify-full` behind the address of a database, and `https` in that of a service.";
+    WronglySigned "RB020" "wrongly-signed" High "A plugin file bears a signature that is not one of its bytes: the file was changed after it was signed, or the signature was." "Put back the file that was signed; or, if the change is right, have it reviewed and signed again.";
     Unsigned "RB015" "unsigned-plugin" Medium "A plugin file bears no signature of a key that the trust file accepts." "Have it reviewed and signed: `runbook plugin sign FILE --key KEY`.";
 }
 
@@ -172,8 +178,12 @@ fn of_plugin(plugin: &PluginEntry) -> Vec<Finding> {
     if plugin.needs_inert_wasi {
         push(FindingRule::InertWasi, "needs inert WASI".to_owned());
     }
-    if let Origin::File { signature, is_trusted: false, .. } = &plugin.origin {
-        push(FindingRule::Unsigned, format!("signature: {signature}"));
+    match &plugin.origin {
+        Origin::File { signature, is_wrongly_signed: true, .. } => {
+            push(FindingRule::WronglySigned, format!("signature: {signature}"));
+        }
+        Origin::File { signature, is_trusted: false, .. } => push(FindingRule::Unsigned, format!("signature: {signature}")),
+        Origin::File { .. } | Origin::Bundled => {}
     }
     for row in plugin.rows.iter().filter(|row| row.imported.is_empty()) {
         let message = format!("declares `{}` on slot `{}` and imports no function for it", row.verb, row.slot);
@@ -311,6 +321,9 @@ fn of_row(subject: &str, row: &Row) -> Vec<Finding> {
             push(FindingRule::SteeringVariable, format!("slot `{}` sets {variable}, which {}", row.slot, steers.sentence()));
         }
     }
+    for message in [&row.target, &row.lent].into_iter().filter_map(|target| unverified(target.as_deref()?)) {
+        push(FindingRule::UnverifiedServer, format!("slot `{}` {message}", row.slot));
+    }
     if has("superuser", "true") {
         push(FindingRule::Superuser, format!("slot `{}` is bound to {}", row.slot, granted.what));
     }
@@ -322,6 +335,21 @@ fn of_row(subject: &str, row: &Row) -> Vec<Finding> {
         push(FindingRule::MetadataAddress, format!("slot `{}` is bound to {}", row.slot, granted.what));
     }
     findings
+}
+
+/// What a target says of a secret that it sends to a server elsewhere, without verifying it.
+fn unverified(target: &Target) -> Option<String> {
+    let secrets = target.secrets();
+    let secret = secrets.first()?;
+    let how = match &target.kind {
+        TargetKind::Sql(sql) => sql.address.tls_to_elsewhere().filter(|mode| *mode != TlsMode::VerifyFull)?.name(),
+        TargetKind::Http(http) => match &http.base {
+            HttpBase::Url(base) if base.scheme() == "http" && !is_here(base.host_str().unwrap_or_default()) => "http",
+            HttpBase::Url(_) | HttpBase::Secret(_) => return None,
+        },
+        TargetKind::Docker(_) | TargetKind::Files(_) | TargetKind::Process(_) | TargetKind::Secret(_) => return None,
+    };
+    Some(format!("sends secret `{secret}` to {} by `{how}`", target.describe()))
 }
 
 /// Whether a program lies where only the system's packages put files.

@@ -6,7 +6,7 @@
 use super::Place;
 use crate::capability::{Risk, Verb};
 use crate::grant::{Effective, Grant};
-use crate::targets::{HttpBase, TargetKind};
+use crate::targets::{HttpBase, Target, TargetKind};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -177,7 +177,14 @@ fn risk(source: SourceKind, sink: SinkKind) -> Risk {
 }
 
 fn sources(effective: &Effective) -> BTreeSet<End<SourceKind>> {
-    effective.iter().flat_map(|grant| grant.verbs.iter().filter_map(|verb| source(grant, *verb))).collect()
+    let lent =
+        lent(effective).map(|target| End { kind: SourceKind::Rows, what: target.describe(), place: Some(Place::of(target)) });
+    effective.iter().flat_map(|grant| grant.verbs.iter().filter_map(|verb| source(grant, *verb))).chain(lent).collect()
+}
+
+/// Databases to which a program is connected: it reads and writes there, and its output goes to the plugin.
+fn lent(effective: &Effective) -> impl Iterator<Item = &Target> {
+    effective.iter().filter_map(|grant| effective.lent(grant)).map(AsRef::as_ref)
 }
 
 fn source(grant: &Grant, verb: Verb) -> Option<End<SourceKind>> {
@@ -220,7 +227,9 @@ fn source(grant: &Grant, verb: Verb) -> Option<End<SourceKind>> {
 fn sinks(effective: &Effective) -> BTreeSet<End<SinkKind>> {
     let log = End { kind: SinkKind::Log, what: "the run's log, journal and reports".to_owned(), place: None };
     let granted = effective.iter().flat_map(|grant| grant.verbs.iter().filter_map(|verb| sink(grant, *verb)));
-    granted.chain(std::iter::once(log)).collect()
+    let lent =
+        lent(effective).map(|target| End { kind: SinkKind::Database, what: target.describe(), place: Some(Place::of(target)) });
+    granted.chain(lent).chain(std::iter::once(log)).collect()
 }
 
 fn sink(grant: &Grant, verb: Verb) -> Option<End<SinkKind>> {
@@ -274,10 +283,7 @@ fn placed(grant: &Grant, step: &FlowStep<'_>) -> Vec<Flow> {
         TargetKind::Docker(_) | TargetKind::Files(_) | TargetKind::Secret(_) => return of_positions(grant, step),
     };
     let place = Some(Place::of(&grant.target));
-    let connection = match &grant.target.kind {
-        TargetKind::Process(process) => process.connection.as_ref().and_then(|name| step.effective.connection(name)),
-        _ => None,
-    };
+    let connection = step.effective.lent(grant);
     let secrets = grant.target.secrets().into_iter().chain(connection.map(|target| target.secrets()).unwrap_or_default());
     // An address that is itself a secret is known to the host alone; that it is sent there says nothing.
     let is_address =

@@ -9,6 +9,7 @@ mod interpreter;
 mod open_grant;
 mod program_options;
 mod program_text;
+mod sentence;
 #[cfg(test)]
 mod tests;
 mod used;
@@ -21,7 +22,7 @@ use crate::boundary::Boundary;
 use crate::capability::{Effect, Risk, Verb, functions_of};
 use crate::grant::{Effective, Grant};
 use crate::manifest::Manifest;
-use crate::scope::{AccessScope, Dimension, Text, Values};
+use crate::scope::AccessScope;
 use crate::targets::{PathView, Target};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -81,6 +82,8 @@ pub enum Origin {
         signature: String,
         /// Whether the trust file in force accepts the signature. True where none is in force: then nothing is asked for.
         is_trusted: bool,
+        /// Whether there is a signature that is none of these bytes, whatever is trusted.
+        is_wrongly_signed: bool,
     },
 }
 
@@ -158,6 +161,9 @@ pub struct Row {
     /// The target itself, for what only shows when the rows of a runbook are looked at together.
     #[serde(skip)]
     target: Option<Arc<Target>>,
+    /// The database whose connection the program is given.
+    #[serde(skip)]
+    lent: Option<Arc<Target>>,
 }
 
 /// What a verb is granted on.
@@ -265,6 +271,7 @@ impl PluginEntry {
                 used_secrets: BTreeMap::new(),
                 open: Vec::new(),
                 target: None,
+                lent: None,
             })
         });
         Self {
@@ -311,83 +318,29 @@ fn rows_of(
         slot: grant.slot.clone(),
         verb: verb.full_name(),
         risk: verb.row().risk,
-        sentence: verb.row().sentence.replace("{}", &grant.target.describe()) + &narrowed(&extent, verb) + &variables(&extent),
+        sentence: sentence::of(grant, verb, effective, &extent),
         reason: reason.clone(),
         imported: imported(verb, component.imports),
         declared: true,
         granted: Some(granted.clone()),
-        boundary: standing(lens.boundaries, &extent, verb),
+        boundary: standing(lens.boundaries, plugin, grant, effective, verb),
         used: lens.used.map(|used| used.by_step(call.used_at, call.step, &grant.slot, verb)),
         used_secrets: lens.used.map(|used| used.secrets_of(call.used_at, call.step, &grant.slot, verb)).unwrap_or_default(),
         open: open_grant::of(&grant.target.kind, verb),
         target: Some(Arc::clone(&grant.target)),
+        lent: effective.lent(grant).cloned(),
     };
     grant.verbs.iter().map(|verb| row(*verb)).collect()
 }
 
 /// Where one verb of a grant stands; `None` if no boundary is in force.
-fn standing(boundaries: &[Boundary], extent: &AccessScope, verb: Verb) -> Option<Standing> {
-    let mut one = extent.clone();
-    one.values.insert(Dimension::Verbs, Values::exact([verb.to_string()]));
+fn standing(boundaries: &[Boundary], plugin: &str, grant: &Grant, effective: &Effective, verb: Verb) -> Option<Standing> {
+    let one = Grant { verbs: vec![verb], ..grant.clone() };
     let exceeded = boundaries
         .iter()
-        .find_map(|boundary| boundary.check(&one).err())
+        .find_map(|boundary| boundary.check_grant(plugin, &one, effective).err())
         .map(|exceeded| Standing::Exceeded { witness: exceeded.witness.map(|call| call.sentence()).unwrap_or_default() });
     (!boundaries.is_empty()).then(|| exceeded.unwrap_or(Standing::Within))
-}
-
-/// What makes a grant narrower than its target's description says: `, only paths /health`.
-fn narrowed(extent: &AccessScope, verb: Verb) -> String {
-    const TELLING: &[Dimension] = &[
-        Dimension::Paths,
-        Dimension::Statements,
-        Dimension::Relations,
-        Dimension::Images,
-        Dimension::Commands,
-        Dimension::Arguments,
-        Dimension::Positions,
-    ];
-    let is_telling = |dimension: Dimension| match dimension {
-        Dimension::Images => matches!(verb, Verb::DockerPull | Verb::DockerTag | Verb::DockerCreate),
-        Dimension::Commands => verb == Verb::DockerExec,
-        Dimension::Statements => !matches!(verb, Verb::SqlBackup | Verb::SqlRestore),
-        _ => true,
-    };
-    let is_open = |dimension: Dimension, values: &Values| match values {
-        Values::Texts(texts) if dimension == Dimension::Statements => {
-            texts.len() == crate::pattern::StatementClass::names().len()
-        }
-        Values::Texts(texts) => texts.iter().any(is_everything),
-        Values::Addresses { .. } | Values::Arguments(_) | Values::AtMost(_) => false,
-    };
-    let parts: Vec<_> = TELLING
-        .iter()
-        .filter(|dimension| is_telling(**dimension))
-        .filter_map(|dimension| extent.get(*dimension).map(|values| (*dimension, values)))
-        .filter(|(dimension, values)| !is_open(*dimension, values))
-        .map(|(dimension, values)| (dimension.key(), values.words(dimension.row().shape)))
-        .collect();
-    let (none, some): (Vec<_>, Vec<_>) = parts.into_iter().partition(|(_, words)| words.is_empty());
-    let some: Vec<_> = some.iter().map(|(key, words)| format!("{key} {}", words.join(" "))).collect();
-    let only = if some.is_empty() { String::new() } else { format!("; only {}", some.join(", ")) };
-    let none: Vec<_> = none.iter().map(|(key, _)| format!("no {key}")).collect();
-    let no = if none.is_empty() { String::new() } else { format!("; {}", none.join(", ")) };
-    only + &no
-}
-
-/// The variables that a program gets: `; with environment LANG=C, TOKEN=secret:token`.
-fn variables(extent: &AccessScope) -> String {
-    let Some(values) = extent.get(Dimension::Environment) else { return String::new() };
-    let words = values.words(Dimension::Environment.row().shape);
-    if words.is_empty() { String::new() } else { format!("; with environment {}", words.join(", ")) }
-}
-
-fn is_everything(text: &Text) -> bool {
-    match text {
-        Text::Any => true,
-        Text::Path { pattern, .. } => pattern == "/**",
-        Text::Exact(_) | Text::Glob(_) | Text::Directory(_) | Text::PlainVariable => false,
-    }
 }
 
 impl AccessReport {

@@ -1,6 +1,6 @@
 //! Grants that name something and leave open what matters: a shell with any command, the root directory, every container.
 
-use super::interpreter::family_of;
+use super::interpreter::{Family, Otherwise, family_of};
 use super::program_text::{self, ProgramText};
 use crate::capability::Verb;
 use crate::pattern::ArgumentPattern;
@@ -37,12 +37,56 @@ const SYSTEM_TREES: &[&str] =
 
 /// Directories of everybody, below which each has his own.
 const SHARED_DIRECTORIES: &[&str] = &[
-    "/", "/home", "/media", "/mnt", "/opt", "/run", "/srv", "/tmp", "/var", "/var/cache", "/var/lib", "/var/log", "/var/run",
+    "/",
+    "/home",
+    "/media",
+    "/mnt",
+    "/opt",
+    "/run",
+    "/srv",
+    "/tmp",
+    "/var",
+    "/var/cache",
+    "/var/lib",
+    "/var/log",
+    "/var/run",
     "/var/tmp",
 ];
 
-/// An open argument longer than this can hold a command of its own; a table's name or a date cannot.
-const LONGEST_NAME: usize = 32;
+/// What is a name and nothing else to every shell and language: no blank, no quote, nothing that ends or begins a command.
+const NAME: &str = r"[A-Za-z0-9_.:=/@%+,-]*";
+
+/// A name that is no option.
+const NAME_AND_NO_OPTION: &str = r"(?:[A-Za-z0-9_.:=/@%+,][A-Za-z0-9_.:=/@%+,-]*)?";
+
+/// Programs whose first operand is no command, though what stands behind it is.
+const FILE_BEFORE_COMMAND: &[&str] = &["flock", "script", "taskset", "chrt"];
+
+/// Options of any program whose value is a command, of which a name is enough.
+const COMMAND_OPTIONS: &[&str] = &[
+    "split-string",
+    "command",
+    "c",
+    "S",
+    "eval",
+    "exec",
+    "execute",
+    "run",
+    "to-command",
+    "use-compress-program",
+    "checkpoint-action",
+    "info-script",
+    "rsh",
+    "rsync-path",
+    "pager",
+    "shell",
+    "init-file",
+    "rcfile",
+    "session-command",
+];
+
+/// Words behind which another command is named: `docker exec api COMMAND`.
+const STARTS_AGAIN: &[&str] = &["exec", "run", "shell", "debug"];
 
 /// What is too open about `verb` on a target.
 pub(super) fn of(target: &TargetKind, verb: Verb) -> Vec<OpenGrant> {
@@ -72,8 +116,8 @@ fn command(patterns: &[ArgumentPattern]) -> Vec<OpenGrant> {
         Some((ArgumentPattern::OneOf(programs), arguments)) => {
             programs.iter().flat_map(|program| interpreter(program, arguments)).collect()
         }
-        // Which program runs is open itself.
-        Some((open @ (ArgumentPattern::Regex(_) | ArgumentPattern::Repeat(_)), _)) if is_open(open) => {
+        // Which program runs is open itself: a name is enough.
+        Some((open @ (ArgumentPattern::Regex(_) | ArgumentPattern::Repeat(_)), _)) if !is_fixed(open) => {
             vec![OpenGrant::Interpreter { program: "any program".to_owned(), argument: open.to_string() }]
         }
         Some((ArgumentPattern::Regex(_) | ArgumentPattern::Repeat(_), _)) | None => Vec::new(),
@@ -81,27 +125,90 @@ fn command(patterns: &[ArgumentPattern]) -> Vec<OpenGrant> {
 }
 
 fn interpreter(program: &str, arguments: &[ArgumentPattern]) -> Vec<OpenGrant> {
-    if family_of(program).is_none() {
-        return Vec::new();
-    }
-    let open = arguments.iter().find(|pattern| is_open(pattern));
-    open.map(|pattern| OpenGrant::Interpreter { program: program.to_owned(), argument: pattern.to_string() })
+    let Some(family) = family_of(program) else { return Vec::new() };
+    let open = arguments.iter().enumerate().find(|(index, pattern)| is_open(family, program, &arguments[..*index], pattern));
+    open.map(|(_, pattern)| OpenGrant::Interpreter { program: program.to_owned(), argument: pattern.to_string() })
         .into_iter()
         .collect()
 }
 
-/// Whether an argument is open enough to hold a command.
-fn is_open(pattern: &ArgumentPattern) -> bool {
+/// Whether an argument, behind others, is open enough to be a command or to hold one. How long it may be does not matter: `rm -rf /`
+/// is short. Its letters do, and where it stands.
+fn is_open(family: &Family, program: &str, before: &[ArgumentPattern], pattern: &ArgumentPattern) -> bool {
     match pattern {
         ArgumentPattern::Literal(_) | ArgumentPattern::OneOf(_) => false,
-        ArgumentPattern::Regex(_) => longest(pattern.expression()).is_none_or(|longest| longest > LONGEST_NAME),
-        ArgumentPattern::Repeat(pattern) => is_open(pattern),
+        ArgumentPattern::Repeat(repeated) => is_open(family, program, before, repeated),
+        ArgumentPattern::Regex(_) if is_value_of_one_option(pattern) => false,
+        ArgumentPattern::Regex(_) => {
+            !program_text::always_matches(pattern, NAME_AND_NO_OPTION)
+                || (is_a_command_by_name(family, program, before) && !is_below_a_folder(pattern))
+        }
     }
 }
 
-/// The length of the longest text that an expression matches, in bytes; `None` if there is no longest.
-fn longest(expression: &str) -> Option<usize> {
-    regex_automata::util::syntax::parse(expression).ok()?.properties().maximum_len()
+/// Whether the pattern is `--option=` and a name.
+fn is_value_of_one_option(pattern: &ArgumentPattern) -> bool {
+    let Some((option, _)) = pattern.expression().split_once('=') else { return false };
+    let is_plain = option.starts_with('-') && option.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_'));
+    let is_command = COMMAND_OPTIONS.contains(&option.trim_start_matches('-'));
+    is_plain && !is_command && program_text::always_matches(pattern, &format!("{}={NAME}", regex::escape(option)))
+}
+
+/// Whether the pattern names files of one folder and what is below it: which commands there are is then said by who may write there,
+/// and a step that may is a finding of its own.
+fn is_below_a_folder(pattern: &ArgumentPattern) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '-' | '_');
+    let expression = pattern.expression();
+    let fixed = &expression[..expression.find(|c| !plain(c)).unwrap_or(expression.len())];
+    let Some((folder, _)) = fixed.rsplit_once('/').filter(|(folder, _)| folder.len() > 1) else { return false };
+    // Each part begins with no dot, so that none climbs.
+    let below = format!("{}(?:/[A-Za-z0-9_@%+,-][A-Za-z0-9_.@%+,-]*)+", regex::escape(folder));
+    expression.starts_with('/') && program_text::always_matches(pattern, &below)
+}
+
+/// Whether a name by itself says what runs, where it stands: the program that a launcher starts, the script that a shell or a language
+/// reads, the command of `sh -c`. To a client of a database a name is no statement.
+fn is_a_command_by_name(family: &Family, program: &str, before: &[ArgumentPattern]) -> bool {
+    if family.starts {
+        let named = operands(before);
+        let needed = match family.otherwise {
+            Otherwise::Command(needed) | Otherwise::Operands(needed) => needed.max(1),
+            Otherwise::FirstOperand | Otherwise::Subcommand | Otherwise::Input | Otherwise::Arguments => 1,
+        };
+        let name = Path::new(program).file_name().unwrap_or_default().to_string_lossy();
+        let needed = needed + usize::from(FILE_BEFORE_COMMAND.contains(&name.as_ref()));
+        return named.len() < needed || named.iter().any(|operand| STARTS_AGAIN.contains(operand));
+    }
+    match family.otherwise {
+        Otherwise::FirstOperand | Otherwise::Subcommand => program_text::reads_input(program, before),
+        Otherwise::Operands(_) | Otherwise::Command(_) | Otherwise::Input | Otherwise::Arguments => false,
+    }
+}
+
+/// Fixed arguments that are operands for sure: no option, nothing that may be the value of one, no number, no variable.
+fn operands(patterns: &[ArgumentPattern]) -> Vec<&str> {
+    let mut may_be_a_value = false;
+    let mut found = Vec::new();
+    for pattern in patterns {
+        match pattern {
+            ArgumentPattern::Literal(text) if text.starts_with('-') => may_be_a_value = !text.contains('='),
+            ArgumentPattern::Literal(text) => {
+                let is_a_word = !text.contains('=') && !text.starts_with(|c: char| c.is_ascii_digit());
+                found.extend((is_a_word && !may_be_a_value).then_some(text.as_str()));
+                may_be_a_value = false;
+            }
+            ArgumentPattern::OneOf(_) | ArgumentPattern::Regex(_) | ArgumentPattern::Repeat(_) => may_be_a_value = false,
+        }
+    }
+    found
+}
+
+fn is_fixed(pattern: &ArgumentPattern) -> bool {
+    match pattern {
+        ArgumentPattern::Literal(_) | ArgumentPattern::OneOf(_) => true,
+        ArgumentPattern::Regex(_) => false,
+        ArgumentPattern::Repeat(repeated) => is_fixed(repeated),
+    }
 }
 
 fn is_every_container(filter: &ContainerFilter) -> bool {
@@ -123,4 +230,109 @@ fn system_directory(root: &Path) -> Option<OpenGrant> {
     let is_hidden = parts.iter().any(|part| part.starts_with('.'));
     let directory = root.display().to_string();
     (is_of_the_system || is_shared || is_a_home || is_hidden).then_some(OpenGrant::SystemDirectory { directory })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn is_found(program: &str, arguments: &[ArgumentPattern]) -> bool {
+        !interpreter(program, arguments).is_empty()
+    }
+
+    fn literal(text: &str) -> ArgumentPattern {
+        ArgumentPattern::Literal(text.to_owned())
+    }
+
+    proptest::proptest! {
+        #![proptest_config(proptest::test_runner::Config { cases: 96, ..Default::default() })]
+        /// Whatever regular expression: if some short argument that it matches has a letter that is in no name, or is an option,
+        /// the argument of a program that runs texts is open; how long it may be does not matter.
+        #[test]
+        fn an_argument_is_open_by_its_letters_and_not_by_its_length(
+            pieces in proptest::collection::vec(
+                proptest::sample::select(vec![
+                    "a", "-", "/", "=", " ", ";", "[ -~]", "[a-z]", "[a-z;]", "[^a]", ".", "\\w", "\\s", "(?:a|b c)", "{1,3}", "{0,9}", "?",
+                    "*", "|", "\\$", "'", "(?i)", "(?s)", "é",
+                ]),
+                0..6,
+            )
+        ) {
+            let Ok(pattern) = ArgumentPattern::regex(&pieces.concat()) else { return Ok(()) };
+            let letters = ["a", "b", "-", "/", "=", " ", ";", "$", "'", "\n", "é"];
+            let is_name = |text: &str| !text.starts_with('-') && text.chars().all(|c| c.is_ascii_alphanumeric() || "-/=".contains(c));
+            let pairs = letters.iter().flat_map(|one| letters.map(|two| format!("{one}{two}")));
+            let threes = letters.iter().flat_map(|one| letters.iter().flat_map(move |two| letters.map(|three| format!("{one}{two}{three}"))));
+            let texts = letters.map(str::to_owned).into_iter().chain(pairs).chain(threes);
+            let worst = texts.into_iter().find(|text| pattern.matches(text) && !is_name(text));
+            let is_option = is_value_of_one_option(&pattern);
+            for (program, before) in [
+                ("/bin/sh", &["-c"][..]), ("/bin/sh", &["/opt/x.sh"]), ("/usr/bin/python3", &["-c"]), ("/usr/bin/psql", &["-c"]),
+                ("/usr/bin/psql", &["-d"]), ("/usr/bin/env", &[]), ("/usr/bin/sudo", &["systemctl", "restart"]), ("/usr/bin/ssh", &["host"]),
+                ("/usr/bin/awk", &[]), ("/usr/bin/make", &["-f", "x"]),
+            ] {
+                let fixed: Vec<_> = before.iter().map(|text| literal(text)).collect();
+                let one = [fixed.as_slice(), std::slice::from_ref(&pattern)].concat();
+                let many = [fixed.as_slice(), &[ArgumentPattern::Repeat(Box::new(pattern.clone()))]].concat();
+                if worst.is_some() && !is_option {
+                    proptest::prop_assert!(is_found(program, &one) && is_found(program, &many), "{program} {one:?}: {worst:?}");
+                }
+                proptest::prop_assert_eq!(is_found(program, &one), is_found(program, &many));
+            }
+        }
+    }
+
+    #[test]
+    fn a_name_is_open_where_it_says_what_runs() {
+        let name = || ArgumentPattern::regex("[a-z]{1,20}").expect("an expression");
+        for (program, before, expected) in [
+            ("/bin/sh", &["-c"][..], true),
+            ("/bin/sh", &[], true),
+            ("/bin/sh", &["/opt/x.sh"], false),
+            ("/bin/sh", &["-c", "exec /opt/x \"$1\"", "x"], false),
+            ("/usr/bin/python3", &["-u"], true),
+            ("/usr/bin/python3", &["/opt/x.py", "--table"], false),
+            ("/usr/bin/psql", &["-c"], false),
+            ("/usr/bin/env", &[], true),
+            ("/usr/bin/env", &["LANG=C"], true),
+            ("/usr/bin/nice", &["-n", "5"], true),
+            ("/usr/bin/nice", &["-n", "5", "/usr/bin/pg_dump"], false),
+            ("/usr/bin/timeout", &["5"], true),
+            ("/usr/bin/timeout", &["5", "/usr/bin/pg_dump"], false),
+            ("/usr/bin/sudo", &["-u", "postgres"], true),
+            ("/usr/bin/sudo", &["systemctl", "restart"], false),
+            ("/usr/bin/flock", &["/run/lock"], true),
+            ("/usr/bin/flock", &["/run/lock", "/opt/x"], false),
+            ("/usr/sbin/chroot", &["/srv"], true),
+            ("/usr/bin/ssh", &["host"], true),
+            ("/usr/bin/ssh", &["host", "systemctl"], false),
+            ("/usr/bin/docker", &["restart"], false),
+            ("/usr/bin/docker", &["exec", "api"], true),
+            ("/usr/bin/kubectl", &["get", "pods"], false),
+        ] {
+            let arguments: Vec<_> = before.iter().map(|text| literal(text)).chain([name()]).collect();
+            assert_eq!(is_found(program, &arguments), expected, "{program} {before:?}");
+        }
+        for (path, expected) in [
+            ("/opt/tools/[a-z]+", false),
+            ("/opt/tools/[a-z./]+", true),
+            ("/[a-z]+/x", true),
+            ("(?:/opt/x|/bin/sh)", true),
+            ("/opt/x|/bin/sh", true),
+            ("[a-z/]+\\.py", true),
+        ] {
+            let pattern = ArgumentPattern::regex(path).expect("an expression");
+            assert_eq!(is_found("/bin/sh", std::slice::from_ref(&pattern)), expected, "{path}");
+            assert_eq!(is_found("/usr/bin/env", &[pattern]), expected, "{path}");
+        }
+        let option = ArgumentPattern::regex("--dbname=[a-z_]+").expect("an expression");
+        assert!(!is_found("/usr/bin/psql", &[option]));
+        for option in COMMAND_OPTIONS {
+            let open = ArgumentPattern::regex(&format!("--{option}=[a-z]+")).expect("an expression");
+            assert!(is_found("/usr/bin/env", &[open]), "{option}");
+        }
+        let any_option = ArgumentPattern::regex("--[a-z]+=[a-z_]+").expect("an expression");
+        assert!(is_found("/usr/bin/psql", &[any_option]));
+        assert!(!command(&[name()]).is_empty() && !command(&[ArgumentPattern::Repeat(Box::new(name()))]).is_empty());
+    }
 }

@@ -87,6 +87,13 @@ pub(super) fn of(process: &ProcessTarget) -> Vec<ProgramText> {
     found
 }
 
+/// Whether these arguments alone leave it to standard input what the program runs: then none of them names its text.
+pub(super) fn reads_input(program: &str, arguments: &[ArgumentPattern]) -> bool {
+    let mut found = Vec::new();
+    of_arguments(&[program.to_owned()], arguments, Path::new("/"), &mut found);
+    found.contains(&ProgramText::Input)
+}
+
 /// What the arguments say of a program with these names. Returns the families that it belongs to.
 fn of_arguments(
     programs: &[String],

@@ -1,5 +1,5 @@
 use super::*;
-use crate::gate::tests::{effective, effective_for};
+use crate::gate::tests::{effective, effective_for, effective_with};
 use crate::snapshot::PluginFacts;
 use runbook_document::{Diagnostics, Source};
 
@@ -10,6 +10,10 @@ fn manifest(slots: &str) -> Manifest {
 }
 
 fn entry(capability: &str, verbs: &[&str], target: &str, boundary: Option<&str>) -> RunbookEntry {
+    entry_of(&effective_for(capability, verbs, target), boundary)
+}
+
+fn entry_of(effective: &Effective, boundary: Option<&str>) -> RunbookEntry {
     let manifest = manifest("");
     let digest = crate::Digest::of(b"x");
     let imports = BTreeSet::from(["runbook:http/writer@1.0.0#post".to_owned()]);
@@ -22,7 +26,6 @@ fn entry(capability: &str, verbs: &[&str], target: &str, boundary: Option<&str>)
         needs_inert_wasi: false,
         origin: &Origin::Bundled,
     };
-    let effective = effective_for(capability, verbs, target);
     let mut diagnostics = Diagnostics::default();
     let boundary = boundary.map(|text| {
         Boundary::parse(&Source::new("boundary.toml", format!("format = 1\n{text}")), &mut diagnostics).expect("good")
@@ -31,8 +34,8 @@ fn entry(capability: &str, verbs: &[&str], target: &str, boundary: Option<&str>)
     let lens = SentenceContext { boundaries: &boundaries, used: None };
     let used_at = UsedAt { file: "/base/r.toml".to_owned(), environment: None };
     let call = CallSite { step: "one", uses: "p:o", details: Vec::new(), used_at: &used_at };
-    let step = StepEntry::new(call, &component, &effective, &lens);
-    let steps = [FlowStep { step: "one", effective: &effective, inputs_from: &BTreeSet::new() }];
+    let step = StepEntry::new(call, &component, effective, &lens);
+    let steps = [FlowStep { step: "one", effective, inputs_from: &BTreeSet::new() }];
     RunbookEntry {
         file: "r.toml".to_owned(),
         name: "r".to_owned(),
@@ -146,16 +149,31 @@ fn each_rule_of_a_grant_finds_what_it_is_about_and_not_its_narrow_counterpart() 
 #[test]
 fn a_directory_of_the_system_is_found_with_all_that_is_below_and_so_are_homes_and_what_is_hidden() {
     let is_found = |path: &str| rules("files", &["read"], &format!("files = {path:?}"), None).contains(&"system-directory");
-    for tree in ["/etc", "/usr", "/bin", "/sbin", "/lib", "/lib64", "/libx32", "/boot", "/dev", "/proc", "/sys", "/root", "/var/spool"] {
+    for tree in
+        ["/etc", "/usr", "/bin", "/sbin", "/lib", "/lib64", "/libx32", "/boot", "/dev", "/proc", "/sys", "/root", "/var/spool"]
+    {
         for below in ["", "/", "/cron.d", "/a/b/c", "/../../tmp/..", "/./x//y"] {
             let path = format!("{tree}{below}");
             assert!(is_found(&path), "{path}");
         }
     }
-    for path in ["/", "/home", "/home/ops", "/home/ops/.ssh", "/home/ops/.config/x", "/srv/app/.git", "/mnt", "/var/log", "/tmp", "/x/../etc"] {
+    for path in [
+        "/",
+        "/home",
+        "/home/ops",
+        "/home/ops/.ssh",
+        "/home/ops/.config/x",
+        "/srv/app/.git",
+        "/mnt",
+        "/var/log",
+        "/tmp",
+        "/x/../etc",
+    ] {
         assert!(is_found(path), "{path}");
     }
-    for path in ["/home/ops/dumps", "/srv/app", "/var/log/app", "/mnt/backups", "/data/library", "/opt/app/lib", "/etc/../srv/app"] {
+    for path in
+        ["/home/ops/dumps", "/srv/app", "/var/log/app", "/mnt/backups", "/data/library", "/opt/app/lib", "/etc/../srv/app"]
+    {
         assert!(!is_found(path), "{path}");
     }
 }
@@ -314,4 +332,74 @@ fn every_variable_of_a_program_is_shown_with_its_value_and_a_secret_by_its_name(
     let found: Vec<_> = ledger.findings.iter().filter(|finding| finding.rule == FindingRule::SteeringVariable).collect();
     assert_eq!(found.len(), 1);
     assert_eq!(found[0].message, "slot `s` sets LD_PRELOAD=/tmp/x.so, which can make the program run other code");
+}
+
+const LENT: &str = "[targets.lent]\nsql = \"postgres://root@forbidden.internal/payroll\"\npassword = \"secret:pw\"\n";
+
+#[test]
+fn a_database_that_is_lent_to_a_program_stands_in_the_row_the_findings_and_both_ends_of_flows() {
+    let effective = effective_with("process = \"/usr/bin/pg_dump\"\nconnection = \"lent\"", LENT);
+    let ledger = AccessReport::new(Vec::new(), vec![entry_of(&effective, None)]);
+    let database = "database payroll on forbidden.internal:5432 as root";
+    let row = ledger.runbooks[0].steps[0].rows.iter().find(|row| row.verb == "process.run").expect("granted");
+    assert!(row.sentence.contains(&format!("connected to {database}")), "{}", row.sentence);
+    let message = |rule: FindingRule| ledger.findings.iter().find(|found| found.rule == rule).map(|found| found.message.clone());
+    assert!(message(FindingRule::SystemProgram).is_some_and(|said| said.contains(database)));
+    assert!(message(FindingRule::UnverifiedServer).is_some_and(|said| said.contains(database)));
+    let flows = &ledger.runbooks[0].flows;
+    assert!(flows.iter().any(|flow| flow.source.kind == SourceKind::Rows && flow.source.what == database), "{flows:#?}");
+    assert!(flows.iter().any(|flow| flow.sink.kind == SinkKind::Database && flow.sink.what == database), "{flows:#?}");
+}
+
+#[test]
+fn the_rules_for_databases_hold_for_one_that_is_lent_to_a_program() {
+    let program =
+        "[[allow]]\ncapability = \"process\"\nverbs = [\"run\"]\n[[allow]]\ncapability = \"secrets\"\nverbs = [\"use\"]\n";
+    let naming = |database: &str| program.replacen("\nverbs", &format!("\nconnections = [\"{database}\"]\nverbs"), 1);
+    let sql = |rest: &str| {
+        let all = if rest.contains("verbs") { "" } else { "verbs = [\"query\", \"execute\", \"transaction\"]\n" };
+        format!("{program}[[allow]]\ncapability = \"sql\"\n{all}{rest}\n")
+    };
+    let lent = "database payroll on forbidden.internal:5432 as root";
+    for (rules, is_within) in [
+        (program.to_owned(), false),
+        (sql("hosts = [\"db.internal\"]"), false),
+        (sql("hosts = [\"*.internal\"]"), true),
+        (sql("hosts = [\"*.internal\"]\nusers = [\"app\"]"), false),
+        (sql("hosts = [\"*.internal\"]\nverbs = [\"query\"]"), false),
+        // What the program sends is not looked at, so it is every statement on every relation.
+        (sql("hosts = [\"*.internal\"]\nstatements = [\"select\"]"), false),
+        (sql("hosts = [\"*.internal\"]\nrelations = [\"orders\"]"), false),
+        (sql("hosts = [\"*.internal\"]\ntls = [\"verify-full\"]"), false),
+        (naming(lent), true),
+        (naming("database orders *"), false),
+    ] {
+        let effective = effective_with("process = \"/usr/bin/pg_dump\"\nconnection = \"lent\"", LENT);
+        let ledger = AccessReport::new(Vec::new(), vec![entry_of(&effective, Some(&rules))]);
+        assert_eq!(!ledger.exceeds_boundary(), is_within, "{rules}");
+    }
+}
+
+#[test]
+fn a_secret_to_a_server_elsewhere_that_is_not_verified_is_found() {
+    let is_found =
+        |capability: &str, verb: &str, target: &str| rules(capability, &[verb], target, None).contains(&"unverified-server");
+    for mode in ["", "?sslmode=disable", "?sslmode=prefer", "?sslmode=require"] {
+        for host in ["db.internal", "10.0.0.1", "[2001:db8::1]"] {
+            for scheme in ["postgres", "mysql"] {
+                let target = format!("sql = \"{scheme}://a@{host}/d{mode}\"");
+                assert!(is_found("sql", "query", &format!("{target}\npassword = \"secret:pw\"")), "{target}");
+                assert!(!is_found("sql", "query", &target), "without a password: {target}");
+            }
+        }
+        for host in ["localhost", "127.0.0.1", "[::1]"] {
+            let target = format!("sql = \"postgres://a@{host}/d{mode}\"\npassword = \"secret:pw\"");
+            assert!(!is_found("sql", "query", &target), "{target}");
+        }
+    }
+    assert!(!is_found("sql", "query", "sql = \"postgres://a@db.internal/d?sslmode=verify-full\"\npassword = \"secret:pw\""));
+    let headers = "headers = { authorization = \"secret:token\" }";
+    assert!(is_found("http", "get", &format!("http = \"http://api.internal\"\n{headers}")));
+    assert!(!is_found("http", "get", &format!("http = \"https://api.internal\"\n{headers}")));
+    assert!(!is_found("http", "get", &format!("http = \"http://localhost:8080\"\n{headers}")));
 }

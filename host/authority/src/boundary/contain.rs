@@ -6,8 +6,10 @@
 
 use super::{Boundary, Rule};
 use crate::capability::Capability;
+use crate::grant::{Effective, Grant};
 use crate::pattern::{StatementClass, TooComplex};
 use crate::scope::{AccessScope, Call, CallValue, Dimension, Rest, Values};
+use crate::targets::PathView;
 use std::collections::BTreeMap;
 
 /// Boxes that are looked at for one grant. Twenty rules that each cover a part of a grant need a few hundred.
@@ -45,6 +47,19 @@ impl Boundary {
             Ok(None) => Ok(()),
             Ok(Some(call)) => Err(Exceeded { nearest: self.nearest(&call), witness: Some(call) }),
             Err(TooComplex) => Err(Exceeded { witness: None, nearest: None }),
+        }
+    }
+
+    /// Judges what one slot is granted, and what a program can do by the connection that it is given: any statement, as the user of
+    /// that target. Either a rule for the program names the connection, or the rules for databases cover all of that.
+    pub fn check_grant(&self, plugin: &str, grant: &Grant, effective: &Effective) -> Result<(), Exceeded> {
+        let extent = AccessScope::of(plugin, grant, effective, PathView::Opened);
+        self.check(&extent)?;
+        let Some(lent) = AccessScope::of_connection(plugin, grant, effective) else { return Ok(()) };
+        let naming: Vec<_> = self.rules.iter().filter(|rule| rule.values.contains_key(&Dimension::Connections)).collect();
+        match uncovered(&extent, &naming) {
+            Ok(None) => Ok(()),
+            Ok(Some(_)) | Err(TooComplex) => self.check(&lent),
         }
     }
 

@@ -131,10 +131,25 @@ fn read_text(reader: &mut Reader<'_>, capability: Capability, row: &DimensionRow
         _ if row.dimension == Dimension::Environment && !text.value.contains('=') => {
             Some(Text::Glob(format!("{}=*", text.value)))
         }
+        _ if row.dimension == Dimension::Headers => Some(header_text(&text.value)),
+        // Hosts and names of headers are one in any letters, in patterns too.
+        _ if matches!(row.dimension, Dimension::Hosts | Dimension::RequestHeaders) => {
+            Some(glob_or_exact(text.value.to_lowercase()))
+        }
         _ if text.value.contains('*') => Some(Text::Glob(text.value)),
-        _ if row.dimension == Dimension::Hosts => Some(Text::Exact(text.value.to_ascii_lowercase())),
         _ => Some(Text::Exact(text.value)),
     }
+}
+
+/// A header by itself is that header with any value. Its name is written in any letters.
+fn header_text(written: &str) -> Text {
+    let (name, value) = written.split_once(": ").unwrap_or((written, "*"));
+    let text = format!("{}: {value}", name.to_ascii_lowercase());
+    glob_or_exact(text)
+}
+
+fn glob_or_exact(text: String) -> Text {
+    if text.contains('*') { Text::Glob(text) } else { Text::Exact(text) }
 }
 
 fn read_addresses(reader: &mut Reader<'_>, key: &'static str) -> Option<Values> {

@@ -398,6 +398,8 @@ const DIMENSION_EXAMPLES: &[(&str, &str, &str, &str, &str, &str)] = &[
     ("http", "paths", "get", "http = \"https://h\"\npaths = [\"/a\"]", "[\"/b\"]", "[\"/*\"]"),
     ("http", "addresses", "get", "http = \"https://h\"", "[\"private\"]", "[\"public\"]"),
     ("http", "request_headers", "get", "http = \"https://h\"\nrequest_headers = [\"x-a\"]", "[]", "[\"x-*\"]"),
+    ("http", "headers", "get", "http = \"https://h\"\nheaders = { X-A = \"b\" }", "[\"x-b\"]", "[\"X-A\"]"),
+    ("http", "tls", "get", "http = \"https://h\"", "[\"ca *\"]", "[\"verify-full\"]"),
     ("http", "redirects", "get", "http = \"https://h\"\nredirects = 2", "1", "2"),
     ("http", "secrets", "get", "http = \"https://h\"\nheaders = { a = \"secret:token\" }", "[\"other\"]", "[\"tok*\"]"),
     ("http", "max_body", "get", "http = \"https://h\"\nmax_body = \"2KiB\"", "\"1KiB\"", "\"2KiB\""),
@@ -405,6 +407,7 @@ const DIMENSION_EXAMPLES: &[(&str, &str, &str, &str, &str, &str)] = &[
     ("sql", "engines", "query", "sql = \"postgres://a@h/d\"", "[\"mysql\"]", "[\"postgres\"]"),
     ("sql", "hosts", "query", "sql = \"postgres://a@h/d\"", "[\"other\"]", "[\"h\"]"),
     ("sql", "ports", "query", "sql = \"postgres://a@h/d\"", "[1]", "[5432]"),
+    ("sql", "tls", "query", "sql = \"postgres://a@h/d\"", "[\"verify-full\"]", "[\"prefer\"]"),
     ("sql", "databases", "query", "sql = \"postgres://a@h/d\"", "[\"other\"]", "[\"d\"]"),
     ("sql", "users", "query", "sql = \"postgres://a@h/d\"", "[\"b\"]", "[\"a\"]"),
     ("sql", "files", "query", "sql = \"sqlite:/data/a.db\"", "[\"/other\"]", "[\"/data\"]"),
@@ -531,6 +534,109 @@ proptest! {
                 prop_assert!(allows(&call.shown(Dimension::Verbs), &call.shown(Dimension::Statements), &call.shown(Dimension::Relations)), "{}", call.sentence());
             }
         }
+    }
+}
+
+/// A piece of a pattern, or of a text that it may match.
+fn pieces(of: &'static [&'static str], most: usize) -> impl Strategy<Value = String> {
+    prop::collection::vec(prop::sample::select(of), 0..=most).prop_map(|pieces| pieces.concat())
+}
+
+/// Texts of up to three of these letters.
+fn short_texts(letters: &[&str]) -> Vec<String> {
+    let mut texts = vec![String::new()];
+    for from in [0, 1, 1 + letters.len()] {
+        let longer: Vec<_> =
+            texts[from..].iter().flat_map(|text| letters.iter().map(move |letter| format!("{text}{letter}"))).collect();
+        texts.extend(longer);
+    }
+    texts
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, ..config() })]
+
+    /// Names of containers: whatever two patterns are, the gate and the automaton agree on what the one lets through and the other does
+    /// not cover.
+    #[test]
+    fn containment_of_generated_name_patterns_agrees_with_the_gate(
+        granted in pieces(&["a", "b", "A", "*", "-", ".", "\\\\", "[", "é", "(", "+", "?", "$"], 5),
+        allowed in pieces(&["a", "b", "A", "*", "-", ".", "\\\\", "[", "é", "(", "+", "?", "$"], 5),
+    ) {
+        prop_assume!(!granted.is_empty() && !allowed.is_empty());
+        let effective = effective_for("docker", &["stop"], &format!("docker = {{ pattern = \"{granted}\" }}"));
+        let boundary = boundary(&format!("[[allow]]\ncapability = \"docker\"\nverbs = [\"stop\"]\ncontainers = [\"{allowed}\"]\n"));
+        let allows = |name: &str| {
+            let container = ContainerFacts { name, labels: &[] };
+            decide(&effective, Mode::Effects, &Operation::Container { slot: "s", verb: crate::Verb::DockerStop, container }) == Decision::Allow
+        };
+        let call = |name: &str| Call { capability: Capability::Docker, values: BTreeMap::from([
+            (Dimension::Verbs, text("stop")), (Dimension::Containers, text(name)) ]) };
+        match boundary.check(&extent(&effective)) {
+            Ok(()) => for name in short_texts(&["a", "b", "A", "-", ".", "\\", "é", "("]).iter().filter(|name| !name.is_empty() && allows(name)) {
+                prop_assert!(boundary.permits(&call(name)), "{name:?} of {granted:?} is not in {allowed:?}");
+            },
+            Err(exceeded) => {
+                let witness = exceeded.witness.expect("these patterns are small").shown(Dimension::Containers);
+                prop_assert!(allows(&witness) && !boundary.permits(&call(&witness)), "{witness:?} of {granted:?}, {allowed:?}");
+            }
+        }
+    }
+
+    /// Paths of requests, likewise; what is sent is judged as it is.
+    #[test]
+    fn containment_of_generated_path_patterns_agrees_with_the_gate(
+        granted in pieces(&["a", "b", "*", "/", "/*", ".", "%41", "/**", "~", "+"], 5),
+        allowed in pieces(&["a", "b", "*", "/", "/*", ".", "%41", "/**", "~", "+"], 5),
+        base in prop::sample::select(vec!["", "/", "/a", "/a/"]),
+    ) {
+        let (granted, allowed) = (format!("/{granted}"), format!("/{allowed}"));
+        let is_pattern = |text: &str| crate::pattern::PathPattern::parse(text).is_some();
+        prop_assume!(is_pattern(&granted) && is_pattern(&allowed));
+        let effective = effective_for("http", &["get"], &format!("http = \"https://h{base}\"\npaths = [\"{granted}\"]"));
+        let boundary = boundary(&format!("[[allow]]\ncapability = \"http\"\nverbs = [\"get\"]\npaths = [\"{allowed}\"]\n"));
+        let crate::targets::TargetKind::Http(http) = &effective.get("s").expect("bound").target.kind else { panic!("http") };
+        let crate::targets::HttpBase::Url(url) = &http.base else { panic!("an address") };
+        // The path that is sent, if the gate lets it through.
+        let sent = |path: &str| {
+            let operation = Operation::Http { slot: "s", verb: crate::Verb::HttpGet, path, headers: &[], secrets: &[] };
+            let is_allowed = decide(&effective, Mode::Effects, &operation) == Decision::Allow;
+            is_allowed.then(|| http.url(url, path).ok().map(|url| url.path().to_owned())).flatten()
+        };
+        let call = |path: &str| Call { capability: Capability::Http, values: BTreeMap::from([
+            (Dimension::Verbs, text("get")), (Dimension::Paths, text(path)) ]) };
+        match boundary.check(&extent(&effective)) {
+            Ok(()) => for path in short_texts(&["a", "b", "/", ".", "%41", "~", "+", "/a"]) {
+                if let Some(sent) = sent(&format!("/{path}")) {
+                    prop_assert!(boundary.permits(&call(&sent)), "{sent:?} of {granted:?} is not in {allowed:?}");
+                }
+            },
+            Err(exceeded) => {
+                let witness = exceeded.witness.expect("these patterns are small").shown(Dimension::Paths);
+                prop_assert!(!boundary.permits(&call(&witness)), "{witness:?}, {allowed:?}");
+            }
+        }
+    }
+
+    /// Hosts and names of headers are one in any letters; patterns of a rule are compared as the gate and the network take them.
+    #[test]
+    fn containment_of_generated_host_and_header_patterns_agrees_with_what_is_sent(
+        name in pieces(&["a", "B", "x-", "1"], 4),
+        host in pieces(&["a", "B", "x-", "1"], 3),
+        allowed in pieces(&["a", "A", "b", "B", "x-", "X-", "1", "*"], 4),
+    ) {
+        let host = format!("h{host}.Internal");
+        prop_assume!(!name.is_empty() && !allowed.is_empty());
+        let effective = effective_for("http", &["get"], &format!("http = \"https://{host}\"\nrequest_headers = [\"{name}\"]\nheaders = {{ h-{name} = \"V*\" }}"));
+        let is_within = |rule: &str| {
+            boundary(&format!("[[allow]]\ncapability = \"http\"\nverbs = [\"get\"]\n{rule}\n")).check(&extent(&effective)).is_ok()
+        };
+        let matches = |pattern: &str, text: &str| crate::pattern_matches(&pattern.to_lowercase(), &text.to_lowercase());
+        prop_assert_eq!(is_within(&format!("request_headers = [\"{allowed}\"]")), matches(&allowed, &name), "{} {}", name, allowed);
+        prop_assert_eq!(is_within(&format!("headers = [\"h-{allowed}\"]")), matches(&allowed, &name), "{} {}", name, allowed);
+        prop_assert!(!is_within(&format!("headers = [\"h-{allowed}: v*\"]")), "the value of a header is not one in any letters");
+        let pattern = format!("h{allowed}.INTERNAL");
+        prop_assert_eq!(is_within(&format!("hosts = [\"{pattern}\"]")), matches(&pattern, &host), "{} {}", host, pattern);
     }
 }
 

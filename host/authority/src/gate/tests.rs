@@ -14,8 +14,17 @@ pub(crate) fn effective(capability: &str, toml: &str) -> Effective {
     effective_for(capability, &all.map(|verb| verb.row().name).collect::<Vec<_>>(), toml)
 }
 
+/// Like [`effective`] of a program that may run, with other targets beside its own.
+pub(crate) fn effective_with(toml: &str, others: &str) -> Effective {
+    effective_beside("process", &["run"], toml, others)
+}
+
 /// Like [`effective`], with these verbs declared.
 pub(crate) fn effective_for(capability: &str, verbs: &[&str], toml: &str) -> Effective {
+    effective_beside(capability, verbs, toml, "")
+}
+
+fn effective_beside(capability: &str, verbs: &[&str], toml: &str, others: &str) -> Effective {
     let verbs = verbs.iter().map(|verb| format!("\"{verb}\"")).collect::<Vec<_>>().join(",");
     let manifest = format!(
         "format = 1\n[plugin]\nname = \"p\"\nversion = \"1.0.0\"\ndescription = \"d\"\n\
@@ -29,7 +38,7 @@ pub(crate) fn effective_for(capability: &str, verbs: &[&str], toml: &str) -> Eff
     let source = Source::new(
         "r.toml",
         format!(
-            "[targets.t]\n{toml}\n[targets.key]\nsecret = \"token\"\npositions = [{{ slot = \"s\", header = \"authorization\" }}]\n"
+            "[targets.t]\n{toml}\n[targets.key]\nsecret = \"token\"\npositions = [{{ slot = \"s\", header = \"authorization\" }}]\n{others}"
         ),
     );
     let table = runbook_document::parse(&source, &mut diagnostics).expect("good TOML");

@@ -167,7 +167,7 @@ fn read_dimension(reader: &mut Reader<'_>, capability: Capability, row: &Dimensi
         reader.knows(row.key);
         return Some(Values::AtMost(u64::MAX));
     }
-    if row.dimension == Dimension::Environment {
+    if matches!(row.dimension, Dimension::Environment | Dimension::Headers | Dimension::Tls) {
         // What was granted is literal: a `*` in a value is a `*`.
         return reader.optional::<Vec<String>>(row.key).map(|written| Values::exact(written.value));
     }

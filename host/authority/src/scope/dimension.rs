@@ -74,7 +74,9 @@ dimensions! {
     Paths "paths" Path [Http] ["/anything"] "Paths of requests, below the host";
     Addresses "addresses" Address [Http] [] "Which addresses a host name may lead to";
     RequestHeaders "request_headers" Glob [Http] ["x-anything"] "Request headers that a plugin may set, beyond harmless ones";
+    Headers "headers" Glob [Http] ["x-anything: value"] "Request headers that the host sets: `name` with any value, or `name: value`";
     Redirects "redirects" Count [Http] [] "How many redirects are followed";
+    Tls "tls" Glob [Http Sql] ["disable"] "Whom a connection believes: `verify-full`, `ca FILE DIGEST`, or, unverified, `require`, `prefer`, `disable`";
     Databases "databases" Glob [Sql] ["any_database"] "Databases on a server";
     Users "users" Glob [Sql] ["any_user"] "Users of a database server";
     Files "files" Directory [Sql] ["/any.db"] "SQLite files";

@@ -17,9 +17,11 @@ use crate::grant::{Effective, Grant};
 use crate::pattern::{AddressClass, Dialect, StatementClass};
 use crate::targets::{
     ContainerFilter, DockerTarget, EnvironmentValue, FilesTarget, HttpBase, HttpTarget, PathView, ProcessTarget, SecretTarget,
-    SqlAddress, SqlTarget, TargetKind,
+    SqlAddress, SqlTarget, Target, TargetKind, TlsMode,
 };
+use runbook_document::ByteSize;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How far a grant reaches, in each dimension of its capability.
@@ -38,7 +40,7 @@ impl AccessScope {
     /// How far the grant of one slot reaches, for the plugin of this name.
     pub fn of(plugin: &str, grant: &Grant, effective: &Effective, view: PathView) -> Self {
         let mut values = match &grant.target.kind {
-            TargetKind::Http(http) => of_http(http),
+            TargetKind::Http(http) => of_http(http, view),
             TargetKind::Sql(sql) => of_sql(sql, view),
             TargetKind::Docker(docker) => of_docker(docker, &grant.verbs),
             TargetKind::Files(files) => of_files(files, view),
@@ -54,6 +56,29 @@ impl AccessScope {
         Self { capability: grant.capability, values }
     }
 
+    /// How far a program reaches by the connection that its target lends it: the host sees none of its statements, so it is every one
+    /// that the user of that target can make. `None` without a connection.
+    pub fn of_connection(plugin: &str, grant: &Grant, effective: &Effective) -> Option<Self> {
+        let TargetKind::Process(process) = &grant.target.kind else { return None };
+        let target = effective.connection(process.connection.as_ref()?)?;
+        let TargetKind::Sql(sql) = &target.kind else { return None };
+        let unlimited = SqlTarget {
+            statements: None,
+            relations: None,
+            max_rows: u32::MAX,
+            max_bytes: ByteSize(u64::MAX),
+            timeout: process.timeout.unwrap_or(Duration::MAX),
+            ..sql.clone()
+        };
+        let lent = Grant {
+            slot: grant.slot.clone(),
+            capability: Capability::Sql,
+            verbs: vec![Verb::SqlQuery, Verb::SqlExecute, Verb::SqlTransaction],
+            target: Arc::new(Target { kind: TargetKind::Sql(unlimited), ..Target::clone(target) }),
+        };
+        Some(Self::of(plugin, &lent, effective, PathView::Opened))
+    }
+
     /// What is let through in one dimension; a dimension that the grant does not have lets nothing through that would matter.
     pub fn get(&self, dimension: Dimension) -> Option<&Values> {
         self.values.get(&dimension)
@@ -64,9 +89,11 @@ fn at_most(duration: Duration) -> Values {
     Values::AtMost(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
 }
 
-fn of_http(target: &HttpTarget) -> BTreeMap<Dimension, Values> {
+fn of_http(target: &HttpTarget, view: PathView) -> BTreeMap<Dimension, Values> {
     let mut values = BTreeMap::from([
         (Dimension::RequestHeaders, header_values(target)),
+        (Dimension::Headers, Values::exact(target.header_lines())),
+        (Dimension::Tls, Values::exact([tls_of(target, view)])),
         (Dimension::Redirects, Values::AtMost(target.redirects.into())),
         (Dimension::MaxBody, Values::AtMost(target.max_body.0)),
         (Dimension::Timeout, at_most(target.timeout)),
@@ -92,6 +119,16 @@ fn of_http(target: &HttpTarget) -> BTreeMap<Dimension, Values> {
     values.insert(Dimension::Paths, paths(target, base.path()));
     values.insert(Dimension::Addresses, Values::Addresses { classes: addresses.0, named: addresses.1 });
     values
+}
+
+/// Whom a connection believes. An address that is a secret may be one of `http`, which believes anybody.
+fn tls_of(target: &HttpTarget, view: PathView) -> String {
+    let is_encrypted = matches!(&target.base, HttpBase::Url(url) if url.scheme() == "https");
+    match &target.ca {
+        Some(ca) if is_encrypted || matches!(target.base, HttpBase::Secret(_)) => format!("ca {}", ca.shown(view)),
+        None if is_encrypted => TlsMode::VerifyFull.name().to_owned(),
+        Some(_) | None => TlsMode::Disable.name().to_owned(),
+    }
 }
 
 fn header_values(target: &HttpTarget) -> Values {
@@ -132,7 +169,8 @@ fn of_sql(target: &SqlTarget, view: PathView) -> BTreeMap<Dimension, Values> {
             values.insert(Dimension::Files, Values::exact([path.shown(view)]));
             values.insert(Dimension::Create, Values::flag(target.create.into()));
         }
-        SqlAddress::Server { host, port, user, database, .. } => {
+        SqlAddress::Server { host, port, user, database, tls, .. } => {
+            values.insert(Dimension::Tls, Values::exact([tls.name()]));
             values.insert(Dimension::Hosts, Values::exact([host]));
             values.insert(Dimension::Ports, Values::exact([port.to_string()]));
             values.insert(Dimension::Users, Values::exact([user]));

@@ -105,7 +105,7 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Option<DockerTarget> {
             }
         }
     });
-    let socket = reader.optional::<String>("socket").map_or_else(|| "/var/run/docker.sock".to_owned(), |path| path.value);
+    let socket = reader.optional::<String>("socket").map_or_else(|| DEFAULT_SOCKET.to_owned(), |path| path.value);
     let images = reader.optional::<Vec<String>>("images").map(|list| list.value).unwrap_or_default();
     let command = super::process::read_arguments(reader, "command").unwrap_or_default();
     let network = reader.optional::<String>("network").and_then(|network| read_network(reader, network));
@@ -114,6 +114,9 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Option<DockerTarget> {
     let network = network.unwrap_or_else(|| NO_NETWORK.to_owned());
     Some(DockerTarget { socket, filter: filter.flatten()?, images, command, network, memory, pids })
 }
+
+/// The socket of the engine of this host.
+pub(crate) const DEFAULT_SOCKET: &str = "/var/run/docker.sock";
 
 /// The network of the engine that has nothing in it.
 pub const NO_NETWORK: &str = "none";

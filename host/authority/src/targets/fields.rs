@@ -20,7 +20,7 @@ enum By {
 }
 
 /// The least target of each kind.
-const LEAST: &[(Capability, &str, &str)] = &[
+pub(crate) const LEAST: &[(Capability, &str, &str)] = &[
     (Capability::Http, "http", "http = \"http://api.internal\""),
     (Capability::Sql, "sql", "sql = \"postgres://a@h/d\""),
     (Capability::Docker, "docker", "docker = { name = \"a\" }"),
@@ -141,7 +141,7 @@ const ENFORCED: &[(Capability, &str, By)] = &[
 ];
 
 /// The keys that the reader of a kind of target knows: it lists them for a key that it does not know.
-fn known_keys(least: &str) -> BTreeSet<String> {
+pub(crate) fn known_keys(least: &str) -> BTreeSet<String> {
     let source = Source::new("r.toml", format!("[targets.t]\n{least}\nquite_another_thing_altogether = 1\n"));
     let mut diagnostics = Diagnostics::default();
     let table = runbook_document::parse(&source, &mut diagnostics).expect("good TOML");

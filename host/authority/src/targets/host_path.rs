@@ -1,6 +1,11 @@
 //! Paths of this host in targets: what a file says, and where that leads.
 
+use super::ca_file::CaContent;
+use crate::digest::Digest;
 use std::path::{Component, Path, PathBuf};
+
+/// What tells the digest of a file's content; `None` of one that cannot be read.
+pub type ReadDigest = dyn Fn(&Path) -> Option<Digest>;
 
 /// The folder of a runbook, below which its relative paths lie, and how links are followed there.
 ///
@@ -9,6 +14,7 @@ use std::path::{Component, Path, PathBuf};
 pub struct Folder<'a> {
     path: &'a Path,
     follow: Option<&'a dyn Fn(&Path) -> PathBuf>,
+    digest: Option<&'a ReadDigest>,
 }
 
 impl std::fmt::Debug for Folder<'_> {
@@ -21,12 +27,23 @@ impl<'a> Folder<'a> {
     /// A folder whose links are followed by `follow`, which answers with a path that has no link in it (as far as it exists).
     /// `None` if `path` is not absolute.
     pub fn new(path: &'a Path, follow: &'a dyn Fn(&Path) -> PathBuf) -> Option<Self> {
-        path.is_absolute().then_some(Self { path, follow: Some(follow) })
+        path.is_absolute().then_some(Self { path, follow: Some(follow), digest: None })
     }
 
     /// A folder without links, for those who look at texts alone. `None` if `path` is not absolute.
     pub fn without_links(path: &'a Path) -> Option<Self> {
-        path.is_absolute().then_some(Self { path, follow: None })
+        path.is_absolute().then_some(Self { path, follow: None, digest: None })
+    }
+
+    /// The same folder, whose files `digest` reads: the digest of a file's content, or `None` of one that cannot be read.
+    #[must_use]
+    pub fn with_digests(self, digest: &'a ReadDigest) -> Self {
+        Self { digest: Some(digest), ..self }
+    }
+
+    /// What is in a file now.
+    pub(super) fn content_of(&self, path: &Path) -> CaContent {
+        self.digest.map_or(CaContent::Unknown, |digest| digest(path).map_or(CaContent::Absent, CaContent::Is))
     }
 
     /// The path that a target names.
@@ -73,6 +90,11 @@ impl HostPath {
     /// The absolute path that is judged and opened. No part of it was a link when the target was read.
     pub fn real(&self) -> &Path {
         &self.real
+    }
+
+    /// Whether it lies in the folder of the runbook, or is named from there.
+    pub(super) fn belongs_to_folder(&self) -> bool {
+        self.owner == LinkOwner::Folder
     }
 
     /// The text that is compared.

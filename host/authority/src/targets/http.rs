@@ -1,6 +1,6 @@
 //! A base address over HTTP.
 
-use super::secret_reference;
+use super::{CaFile, Folder, secret_reference};
 use crate::pattern::{AddressClass, AddressPolicy, PathError, PathPattern, canonical_request_path};
 use runbook_document::{ByteSize, Located, Reader, Table, Value};
 use std::collections::BTreeMap;
@@ -56,10 +56,26 @@ pub struct HttpTarget {
     /// For one request, all hops included.
     pub timeout: Duration,
     /// A PEM file of certificate authorities to trust instead of the system's.
-    pub ca: Option<String>,
+    pub ca: Option<CaFile>,
+}
+
+impl Injected {
+    /// As a review shows it: a secret is its name.
+    pub fn written(&self) -> String {
+        let secret = self.secret.as_ref().map(|name| format!("secret:{name}")).unwrap_or_default();
+        match self.encoding {
+            HeaderEncoding::Plain => format!("{}{secret}", self.before),
+            HeaderEncoding::Basic => format!("Basic {}{secret}", self.before),
+        }
+    }
 }
 
 impl HttpTarget {
+    /// `name: value` of each header that the host sets, as a review shows it.
+    pub fn header_lines(&self) -> impl Iterator<Item = String> {
+        self.headers.iter().map(|(name, value)| format!("{name}: {}", value.written()))
+    }
+
     /// The URL of a request path, when the base is known. The path `/` is the base address itself, as written: many webhooks
     /// answer only there.
     pub fn url(&self, base: &Url, path: &str) -> Result<Url, PathError> {
@@ -119,10 +135,10 @@ pub fn parse_base(text: &str) -> Result<Url, &'static str> {
     Ok(url)
 }
 
-pub(super) fn read(reader: &mut Reader<'_>) -> Option<HttpTarget> {
+pub(super) fn read(reader: &mut Reader<'_>, folder: Folder<'_>) -> Option<HttpTarget> {
     let base = reader.required::<String>("http").and_then(|text| read_base(reader, &text));
     let paths = read_patterns(reader);
-    let request_headers = reader.optional::<Vec<String>>("request_headers").map(|list| list.value).unwrap_or_default();
+    let request_headers = read_request_headers(reader);
     let mut headers = reader.optional::<Table>("headers").map(|table| read_headers(reader, &table.value)).unwrap_or_default();
     if let Some((span, basic)) = read_basic(reader)
         && headers.insert("authorization".to_owned(), basic).is_some()
@@ -133,19 +149,9 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Option<HttpTarget> {
     let redirects = reader.optional::<u32>("redirects").map_or(0, |count| count.value.min(10));
     let max_body = reader.optional::<ByteSize>("max_body").map_or(ByteSize(1 << 20), |size| size.value);
     let timeout = reader.optional::<Duration>("timeout").map_or(Duration::from_secs(30), |timeout| timeout.value);
-    let ca = reader.optional::<String>("ca").map(|path| path.value);
+    let ca = reader.optional::<String>("ca").map(|path| CaFile::locate(&path.value, folder));
     let addresses = AddressPolicy { classes: classes.unwrap_or_else(|| vec![AddressClass::Public]), named: Vec::new() };
-    Some(HttpTarget {
-        base: base?,
-        paths,
-        request_headers: request_headers.iter().map(|name| name.to_lowercase()).collect(),
-        headers,
-        addresses,
-        redirects,
-        max_body,
-        timeout,
-        ca,
-    })
+    Some(HttpTarget { base: base?, paths, request_headers, headers, addresses, redirects, max_body, timeout, ca })
 }
 
 fn read_base(reader: &mut Reader<'_>, text: &Located<String>) -> Option<HttpBase> {
@@ -227,9 +233,69 @@ fn read_basic(reader: &mut Reader<'_>) -> Option<(runbook_document::Span, Inject
     })?
 }
 
+/// Headers that decide where a request goes, how it is framed, or what it asks for: they are the host's. What a target's verbs and
+/// paths say would not hold if another header could say it over again.
+const HOST_HEADERS: &[&str] = &[
+    "host",
+    "connection",
+    "content-length",
+    "transfer-encoding",
+    "upgrade",
+    "te",
+    "trailer",
+    "keep-alive",
+    "expect",
+    "forwarded",
+    "via",
+    "http2-settings",
+    "x-method-override",
+    "x-original-method",
+    "x-original-url",
+    "x-original-uri",
+    "x-original-host",
+    "x-rewrite-url",
+    "x-host",
+    "x-envoy-original-path",
+];
+
+/// Beginnings of such names.
+const HOST_HEADER_FAMILIES: &[&str] = &["proxy-", "x-forwarded-", "x-http-method", "x-override-"];
+
+/// Why a header, in small letters, can be set neither by a plugin nor by a target; `None` if it can.
+pub(crate) fn unusable_header(name: &str) -> Option<&'static str> {
+    let token = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
+    if name.is_empty() || !name.chars().all(token) {
+        return Some("is not the name of a header");
+    }
+    // Servers that read headers as variables take `_` for `-`.
+    let name = name.to_ascii_lowercase().replace('_', "-");
+    let is_of_the_host =
+        HOST_HEADERS.contains(&name.as_str()) || HOST_HEADER_FAMILIES.iter().any(|family| name.starts_with(family));
+    is_of_the_host.then_some("is set by the host alone")
+}
+
+fn read_request_headers(reader: &mut Reader<'_>) -> Vec<String> {
+    let written = reader.optional::<Vec<Located<String>>>("request_headers").map(|list| list.value).unwrap_or_default();
+    let mut names = Vec::new();
+    for name in written {
+        match unusable_header(&name.value) {
+            Some(why) => {
+                reader.error("E0103", name.span, format!("`{}` {why}", name.value), "no plugin may set it");
+            }
+            None => names.push(name.value.to_lowercase()),
+        }
+    }
+    names
+}
+
 fn read_headers(reader: &mut Reader<'_>, table: &Table) -> BTreeMap<String, Injected> {
     let mut headers = BTreeMap::new();
     for (key, node) in &table.entries {
+        if let Some(why) = unusable_header(&key.name) {
+            let help = "what a request asks for is said by the address, `paths` and the operation of the plugin".to_owned();
+            reader.error_with_help("E0103", key.span.clone(), format!("header `{}` {why}", key.name), "in `headers`", help);
+            continue;
+        }
         let Value::String(text) = &node.value else {
             reader.error("E0203", node.span.clone(), format!("header `{}` must be a string", key.name), "wrong type");
             continue;
@@ -247,7 +313,15 @@ fn read_headers(reader: &mut Reader<'_>, table: &Table) -> BTreeMap<String, Inje
                 }
             },
         };
-        headers.insert(key.name.to_lowercase(), injected);
+        if injected.before.chars().any(|c| c.is_control() && c != '\t') {
+            let message = format!("the value of header `{}` has a control character", key.name);
+            reader.error("E0103", node.span.clone(), message, "it would end the header");
+            continue;
+        }
+        if headers.insert(key.name.to_lowercase(), injected).is_some() {
+            let message = format!("header `{}` is set twice", key.name.to_lowercase());
+            reader.error("E0103", key.span.clone(), message, "in other letters above");
+        }
     }
     headers
 }
@@ -281,6 +355,53 @@ mod tests {
             let expected: IpAddr = address.parse().expect("an address");
             assert_eq!((found, AddressClass::of(found)), (expected, AddressClass::of(expected)), "{text}");
             assert_ne!(AddressClass::of(found), AddressClass::Public, "{text}");
+        }
+    }
+
+    /// What reading a target says.
+    fn said(line: &str) -> String {
+        let source = runbook_document::Source::new("r.toml", format!("[targets.api]\nhttp = \"http://h\"\n{line}\n"));
+        let mut diagnostics = runbook_document::Diagnostics::default();
+        let table = runbook_document::parse(&source, &mut diagnostics).expect("the test's TOML is good");
+        let Some(Value::Table(table)) = table.get("targets").map(|node| &node.value) else { panic!("targets") };
+        let folder = Folder::without_links(std::path::Path::new("/base")).expect("absolute");
+        crate::targets::Targets::default().read(&source, table, folder, &mut diagnostics);
+        diagnostics.iter().map(|found| format!("{} {}\n", found.code, found.message)).collect()
+    }
+
+    /// Every header of the host × letters × who would set it.
+    #[test]
+    fn no_target_sets_or_lets_a_plugin_set_a_header_of_the_host() {
+        let families =
+            HOST_HEADER_FAMILIES.iter().flat_map(|family| ["x", "override", "-"].map(|rest| format!("{family}{rest}")));
+        let names = HOST_HEADERS.iter().map(|name| (*name).to_owned()).chain(families);
+        for name in names {
+            for spelling in [name.clone(), name.to_uppercase(), name.replace('-', "_")] {
+                for line in [
+                    format!("headers = {{ \"{spelling}\" = \"1\" }}"),
+                    format!("headers = {{ \"{spelling}\" = \"Bearer secret:token\" }}"),
+                    format!("request_headers = [\"{spelling}\"]"),
+                ] {
+                    let said = said(&line);
+                    assert!(said.starts_with("E0103 ") && said.contains("is set by the host alone"), "{line}: {said}");
+                }
+            }
+        }
+        for wrong in [
+            "headers = { \"a b\" = \"1\" }",
+            "headers = { \"\" = \"1\" }",
+            "headers = { \"a:\" = \"1\" }",
+            "headers = { a = \"1\\r\\nx: y\" }",
+            "headers = { a = \"1\", A = \"2\" }",
+            "request_headers = [\"a b\"]",
+        ] {
+            assert!(said(wrong).starts_with("E0103 "), "{wrong}");
+        }
+        for right in [
+            "headers = { X-Tenant = \"a\", Authorization = \"Bearer secret:t\", X-Original-Name = \"é\" }",
+            "request_headers = [\"X-Trace\"]",
+        ] {
+            assert_eq!(said(right), "", "{right}");
         }
     }
 

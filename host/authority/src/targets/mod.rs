@@ -3,9 +3,10 @@
 //! A target is literal. No template, no environment variable and no parameter can stand in one, so that what a reviewer
 //! reads is what the run may touch.
 
+mod ca_file;
 mod docker;
 #[cfg(test)]
-mod fields;
+pub(crate) mod fields;
 mod files;
 mod host_path;
 mod http;
@@ -15,15 +16,19 @@ mod secret;
 mod sql;
 mod variable;
 
+pub use ca_file::{CaContent, CaFile};
+pub(crate) use docker::DEFAULT_SOCKET;
 pub use docker::{ContainerFacts, ContainerFilter, DockerTarget, NO_NETWORK};
 pub use files::{FileAccess, FilesTarget};
 pub(crate) use host_path::lexical;
-pub use host_path::{Folder, HostPath, PathView};
+pub use host_path::{Folder, HostPath, PathView, ReadDigest};
+pub(crate) use http::unusable_header;
 pub use http::{HeaderEncoding, HttpBase, HttpTarget, Injected, parse_base};
 pub use literal::{Texts, diagnostic as template_diagnostic, template_in};
 pub(crate) use process::read_argument_patterns;
 pub use process::{EnvironmentValue, ProcessTarget};
 pub use secret::{SecretFormat, SecretPlace, SecretPosition, SecretTarget};
+pub(crate) use sql::is_here;
 pub use sql::{SqlAddress, SqlTarget, TlsMode};
 pub use variable::{Steers, steers};
 
@@ -217,7 +222,7 @@ fn read_target(key: &Key, reader: &mut Reader<'_>, folder: Folder<'_>) -> Option
         return None;
     };
     let kind = match capability {
-        Capability::Http => http::read(reader).map(TargetKind::Http),
+        Capability::Http => http::read(reader, folder).map(TargetKind::Http),
         Capability::Sql => sql::read(reader, folder).map(TargetKind::Sql),
         Capability::Docker => docker::read(reader).map(TargetKind::Docker),
         Capability::Files => files::read(reader, folder).map(TargetKind::Files),

@@ -41,6 +41,24 @@ pub enum TlsMode {
     VerifyFull,
 }
 
+const TLS_MODES: &[(TlsMode, &str)] = &[
+    (TlsMode::Prefer, "prefer"),
+    (TlsMode::Disable, "disable"),
+    (TlsMode::Require, "require"),
+    (TlsMode::VerifyFull, "verify-full"),
+];
+
+impl TlsMode {
+    /// Its name behind `sslmode=`.
+    pub fn name(self) -> &'static str {
+        TLS_MODES.iter().find(|(mode, _)| *mode == self).map_or("", |(_, name)| *name)
+    }
+
+    fn find(name: &str) -> Option<Self> {
+        TLS_MODES.iter().find(|(_, known)| *known == name).map(|(mode, _)| *mode)
+    }
+}
+
 /// A `sql` target.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SqlTarget {
@@ -68,6 +86,14 @@ pub struct SqlTarget {
 }
 
 impl SqlAddress {
+    /// How a server is believed to be the one that is meant, if a server elsewhere is: nobody stands between on this machine.
+    pub fn tls_to_elsewhere(&self) -> Option<TlsMode> {
+        match self {
+            Self::Server { host, tls, .. } => (!is_here(host)).then_some(*tls),
+            Self::File(_) => None,
+        }
+    }
+
     /// Which SQL is spoken there.
     pub fn dialect(&self) -> Dialect {
         match self {
@@ -210,10 +236,9 @@ fn parse_server(text: &str) -> Result<SqlAddress, &'static str> {
     for (key, value) in url.query_pairs() {
         match (key.as_ref(), value.as_ref()) {
             ("host", directory) if directory.starts_with('/') => directory.clone_into(&mut host),
-            ("sslmode", "disable") => tls = TlsMode::Disable,
-            ("sslmode", "prefer") => tls = TlsMode::Prefer,
-            ("sslmode", "require") => tls = TlsMode::Require,
-            ("sslmode", "verify-full") => tls = TlsMode::VerifyFull,
+            ("sslmode", mode) => {
+                tls = TlsMode::find(mode).ok_or("its `sslmode` is none of disable, prefer, require, verify-full")?;
+            }
             _ => {
                 return Err(
                     "only `sslmode` (disable, prefer, require, verify-full) and `host` (a socket directory) may follow `?`",
@@ -225,6 +250,12 @@ fn parse_server(text: &str) -> Result<SqlAddress, &'static str> {
         return Err("it must name exactly one host");
     }
     Ok(SqlAddress::Server { dialect, host, port: url.port().unwrap_or(default_port), user, database, tls })
+}
+
+/// Whether nothing leaves this machine on the way to a host: loopback, or the directory of a socket.
+pub(crate) fn is_here(host: &str) -> bool {
+    let bare = host.trim_matches(['[', ']']);
+    bare == "localhost" || bare.starts_with('/') || bare.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 fn decode(text: &str) -> Option<String> {

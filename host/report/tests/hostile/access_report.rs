@@ -47,7 +47,7 @@ fn ledger(text: &str) -> AccessReport {
     let mut diagnostics = Diagnostics::default();
     let manifest = Manifest::parse(&Source::new("plugin.toml", MANIFEST), &mut diagnostics);
     let manifest = manifest.unwrap_or_else(|| panic!("{:?}", diagnostics.iter().map(|found| &found.message).collect::<Vec<_>>()));
-    let origin = Origin::File { path: text.to_owned(), signature: text.to_owned(), is_trusted: false };
+    let origin = Origin::File { path: text.to_owned(), signature: text.to_owned(), is_trusted: false, is_wrongly_signed: false };
     let component = Component {
         reference: text,
         manifest: &manifest,

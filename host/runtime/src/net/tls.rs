@@ -2,6 +2,8 @@
 
 use super::handshake::TlsFailure;
 use crate::blocking;
+use runbook_authority::Digest;
+use runbook_authority::targets::{CaContent, CaFile};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject as _;
@@ -18,8 +20,8 @@ use tokio_rustls::client::TlsStream;
 const MAX_CA: u64 = 16 << 20;
 
 /// Encrypts a connection. `host` is the name that the certificate must have; `ca` a PEM file that replaces the system's authorities.
-pub(crate) async fn encrypt(stream: TcpStream, host: &str, ca: Option<&str>) -> Result<TlsStream<TcpStream>, TlsFailure> {
-    let ca = ca.map(str::to_owned);
+pub(crate) async fn encrypt(stream: TcpStream, host: &str, ca: Option<&CaFile>) -> Result<TlsStream<TcpStream>, TlsFailure> {
+    let ca = ca.cloned();
     let here = |error: io::Error| TlsFailure::Here(error.to_string());
     let config = blocking::run(move |_| ca.map_or_else(system_config, |ca| ca_config(&ca))).await.map_err(here)?;
     let bare = host.trim_start_matches('[').trim_end_matches(']').to_owned();
@@ -125,9 +127,26 @@ fn authorities() -> Vec<CertificateDer<'static>> {
     rustls_native_certs::load_certs_from_paths(bundle, folder).certs
 }
 
-fn ca_config(path: &str) -> io::Result<Arc<ClientConfig>> {
-    let unusable = |reason: String| io::Error::other(format!("the `ca` file `{path}` cannot be used: {reason}"));
-    let pem = runbook_regular_file::read(Path::new(path), MAX_CA).map_err(|error| unusable(error.to_string()))?;
+/// The digest of a file of authorities, if it can be read: what a review shows, a lockfile holds, and alone is believed.
+pub fn ca_digest(path: &Path) -> Option<Digest> {
+    read_ca(path).ok().map(|pem| Digest::of(&pem))
+}
+
+/// The path was judged with its links followed, so that none is followed now.
+fn read_ca(path: &Path) -> io::Result<Vec<u8>> {
+    runbook_regular_file::read(path, MAX_CA)
+}
+
+fn ca_config(ca: &CaFile) -> io::Result<Arc<ClientConfig>> {
+    let unusable = |reason: String| io::Error::other(format!("the `ca` file `{}` cannot be used: {reason}", ca.real().display()));
+    let pem = read_ca(ca.real()).map_err(|error| unusable(error.to_string()))?;
+    match ca.content() {
+        CaContent::Is(digest) if *digest != Digest::of(&pem) => {
+            return Err(unusable("it was changed since the runbook was read".to_owned()));
+        }
+        CaContent::Absent => return Err(unusable("it was not there when the runbook was read".to_owned())),
+        CaContent::Is(_) | CaContent::Unknown => {}
+    }
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(&pem) {
         let certificate = certificate.map_err(|error| unusable(error.to_string()))?;

@@ -135,7 +135,8 @@ pub fn effective(manifest: &Manifest, operation: &str, toml: &str, bindings: &[(
     if let Some(table) = runbook_document::parse(&source, &mut diagnostics)
         && let Some(Value::Table(table)) = table.get("targets").map(|node| &node.value)
     {
-        let folder = Folder::new(base, &runbook_runtime::follow_links).expect("absolute");
+        let folder =
+            Folder::new(base, &runbook_runtime::follow_links).expect("absolute").with_digests(&runbook_runtime::ca_digest);
         targets.read(&source, table, folder, &mut diagnostics);
     }
     assert!(!diagnostics.has_errors(), "{diagnostics:?}");

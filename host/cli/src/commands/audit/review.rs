@@ -10,6 +10,7 @@ use crate::plugins::{self, Plugins};
 use crate::prepare::{self, Prepared, Scrutiny};
 use crate::signatures::TrustFiles;
 use crate::{audited, boundary, lock, signatures, ui};
+use runbook_authority::TargetKind;
 use runbook_authority::access_report::{
     AccessReport, CallSite, Component, FlowStep, Origin, PluginEntry, RunbookEntry, SentenceContext, StepEntry, flows,
 };
@@ -162,7 +163,8 @@ fn plugin_entry(
         let file = from_here(&folder.join(reference));
         let state = signatures::state(trust, &file, &plugin.manifest().name, plugin.digest())?;
         let path = file.display().to_string();
-        (path.clone(), Origin::File { path, signature: state.text, is_trusted: trust.is_empty() || state.is_trusted })
+        let is_trusted = state.is_trusted || (trust.is_empty() && !state.is_wrong);
+        (path.clone(), Origin::File { path, signature: state.text, is_trusted, is_wrongly_signed: state.is_wrong })
     } else {
         (reference.to_owned(), Origin::Bundled)
     };
@@ -224,12 +226,20 @@ fn runbook_entry(path: &Path, prepared: &Prepared, lens: &SentenceContext<'_>) -
     }
 }
 
-/// The files that decide what a runbook does: its texts, its lockfile, and the components that it uses.
+/// The files that decide what a runbook does: its texts, its lockfile, the components that it uses, and the authorities that it
+/// believes.
 fn decided_by(path: &Path, prepared: &Prepared) -> Vec<PathBuf> {
     let texts = prepared.runbook.sources.iter().chain(&prepared.waivers);
     let texts = texts.map(|source| PathBuf::from(source.name())).chain([path.to_owned()]);
     let components = prepared.sites.values().filter(|site| plugins::is_file(&site.reference));
     let components = components.map(|site| prepared.folder.join(&site.reference));
-    let files = texts.chain(components).filter_map(|file| std::path::absolute(file).ok());
+    let grants = prepared.sites.values().flat_map(|site| site.effective.iter());
+    let authorities = grants.filter_map(|grant| match &grant.target.kind {
+        TargetKind::Http(http) => http.ca.as_ref().map(|ca| ca.real().to_owned()),
+        TargetKind::Sql(_) | TargetKind::Docker(_) | TargetKind::Files(_) | TargetKind::Process(_) | TargetKind::Secret(_) => {
+            None
+        }
+    });
+    let files = texts.chain(components).chain(authorities).filter_map(|file| std::path::absolute(file).ok());
     files.map(|file| follow_links(&file)).chain([prepared.folder.join(FILE_NAME)]).collect()
 }

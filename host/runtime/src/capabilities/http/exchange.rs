@@ -11,6 +11,7 @@ use hyper::header::{CONNECTION, CONTENT_LENGTH, HOST, HeaderMap, HeaderValue};
 use hyper::{Method, Request, Response};
 use hyper_util::rt::TokioIo;
 use runbook_authority::Effect;
+use runbook_authority::targets::CaFile;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -134,7 +135,7 @@ fn chain(error: &dyn std::error::Error) -> String {
 
 impl Connection {
     /// Opens a connection to one of the judged addresses; the name in the certificate and in `Host` stays that of the URL.
-    pub(super) async fn open(url: &Url, addresses: &[SocketAddr], ca: Option<&str>, dns: Duration) -> Result<Self, Failure> {
+    pub(super) async fn open(url: &Url, addresses: &[SocketAddr], ca: Option<&CaFile>, dns: Duration) -> Result<Self, Failure> {
         let started = Instant::now();
         let stream = connect(addresses).await.map_err(Failure::Connect)?;
         let connect = started.elapsed();

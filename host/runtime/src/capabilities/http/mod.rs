@@ -177,7 +177,7 @@ impl Host {
         let addresses = resolve(url).await.map_err(|error| failed(Failure::Resolve(error)))?;
         let dns = started.elapsed();
         let addresses = self.judge_addresses(request, base, addresses)?;
-        let connection = Connection::open(url, &addresses, http.ca.as_deref(), dns).await.map_err(failed)?;
+        let connection = Connection::open(url, &addresses, http.ca.as_ref(), dns).await.map_err(failed)?;
         // One byte more tells that there is more.
         let behind = self.scrubber().lookahead() + 1;
         let shown = most_shown(http);

@@ -378,6 +378,19 @@ async fn a_certificate_is_trusted_by_the_authority_of_the_target_alone() {
     assert!(response.timing.tls_us > 0);
     // The name must be right, and without the authority nothing is trusted.
     assert_eq!(get(&with_ca("127.0.0.1"), "/").await.unwrap_err().code, "http.certificate");
+    // What was judged is what is believed, though another file there would be good as well.
+    let good = std::fs::read_to_string(&ca).unwrap();
+    for (before, after) in [(Some(good.clone()), Some(format!("{good}\n"))), (None, Some(good.clone())), (Some(good), None)] {
+        let put = |content: &Option<String>| match content {
+            Some(text) => std::fs::write(&ca, text).unwrap(),
+            None => std::fs::remove_file(&ca).unwrap(),
+        };
+        put(&before);
+        let mut judged = host(API, &with_ca("localhost"), Path::new("/"));
+        put(&after);
+        let fault = HostCall::new(&mut judged).get("api".to_owned(), "/".to_owned(), Vec::new()).await.unwrap_err();
+        assert!(fault.message.contains("cannot be used"), "{fault:?}");
+    }
     let without = format!("[targets.api]\nhttp = \"https://localhost:{port}\"\n");
     assert_eq!(get(&without, "/").await.unwrap_err().code, "http.certificate");
 }

@@ -1,0 +1,298 @@
+//! What one verb of a grant allows, in one plain sentence: every key of the target that says more than its kind does.
+
+use crate::capability::Verb;
+use crate::grant::{Effective, Grant};
+use crate::pattern::AddressClass;
+use crate::scope::{AccessScope, Dimension, Text, Values};
+use crate::targets::{
+    DEFAULT_SOCKET, DockerTarget, HttpBase, HttpTarget, NO_NETWORK, ProcessTarget, SqlAddress, SqlTarget, Target, TargetKind,
+    TlsMode,
+};
+
+/// The sentence of one verb.
+pub(super) fn of(grant: &Grant, verb: Verb, effective: &Effective, extent: &AccessScope) -> String {
+    let further = match &grant.target.kind {
+        TargetKind::Http(http) => of_http(http),
+        TargetKind::Sql(sql) => of_sql(sql),
+        TargetKind::Docker(docker) => of_docker(docker, verb),
+        TargetKind::Process(process) => of_process(process, effective.lent(grant).map(AsRef::as_ref)),
+        TargetKind::Files(_) | TargetKind::Secret(_) => Vec::new(),
+    };
+    let further: String = further.iter().map(|part| format!("; {part}")).collect();
+    verb.row().sentence.replace("{}", &grant.target.describe()) + &narrowed(extent, verb) + &variables(extent) + &further
+}
+
+fn of_http(target: &HttpTarget) -> Vec<String> {
+    let mut parts = Vec::new();
+    let headers: Vec<String> = target.header_lines().collect();
+    if !headers.is_empty() {
+        parts.push(format!("with headers {}", headers.join(", ")));
+    }
+    if !target.request_headers.is_empty() {
+        parts.push(format!("the plugin may set headers {}", target.request_headers.join(", ")));
+    }
+    if target.addresses.classes != [AddressClass::Public] {
+        let classes: Vec<_> = target.addresses.classes.iter().map(|class| class.name()).collect();
+        parts.push(format!("at addresses that are {}", if classes.is_empty() { "none".to_owned() } else { classes.join(", ") }));
+    }
+    if target.redirects > 0 {
+        parts.push(format!("following up to {} redirects", target.redirects));
+    }
+    let is_plain = matches!(&target.base, HttpBase::Url(base) if base.scheme() == "http");
+    if let Some(ca) = target.ca.as_ref().filter(|_| !is_plain) {
+        parts.push(format!("believing the authorities of {} alone", ca.shown(crate::targets::PathView::Opened)));
+    }
+    parts
+}
+
+fn of_sql(target: &SqlTarget) -> Vec<String> {
+    let mut parts = Vec::new();
+    if let Some(mode) = target.address.tls_to_elsewhere().filter(|mode| *mode != TlsMode::VerifyFull) {
+        parts.push(format!("sslmode {}, so the server is not verified", mode.name()));
+    }
+    if let Some(password) = &target.password {
+        parts.push(format!("with password secret:{password}"));
+    }
+    if target.superuser {
+        parts.push("also as a superuser".to_owned());
+    }
+    if target.create && matches!(target.address, SqlAddress::File(_)) {
+        parts.push("making the file if it is not there".to_owned());
+    }
+    parts
+}
+
+fn of_docker(target: &DockerTarget, verb: Verb) -> Vec<String> {
+    let mut parts = Vec::new();
+    if target.socket != DEFAULT_SOCKET {
+        parts.push(format!("of the engine at {}", target.socket));
+    }
+    if verb == Verb::DockerCreate && target.network != NO_NETWORK {
+        parts.push(format!("on network {}", target.network));
+    }
+    parts
+}
+
+fn of_process(target: &ProcessTarget, lent: Option<&Target>) -> Vec<String> {
+    let mut parts = Vec::new();
+    if let Some(connection) = lent {
+        let mut connected = vec![format!("connected to {}", connection.describe())];
+        if let TargetKind::Sql(sql) = &connection.kind {
+            connected.extend(of_sql(sql));
+        }
+        parts.push(connected.join(", "));
+    }
+    if let Some(directory) = &target.directory {
+        parts.push(format!("in directory {directory}"));
+    }
+    if let Some(digest) = &target.sha256 {
+        parts.push(format!("whose file is {digest}"));
+    }
+    if let Some(digest) = &target.interpreter_sha256 {
+        parts.push(format!("read by {digest}"));
+    }
+    parts
+}
+
+/// What makes a grant narrower than its target's description says: `, only paths /health`.
+fn narrowed(extent: &AccessScope, verb: Verb) -> String {
+    const TELLING: &[Dimension] = &[
+        Dimension::Paths,
+        Dimension::Statements,
+        Dimension::Relations,
+        Dimension::Images,
+        Dimension::Commands,
+        Dimension::Arguments,
+        Dimension::Positions,
+    ];
+    let is_telling = |dimension: Dimension| match dimension {
+        Dimension::Images => matches!(verb, Verb::DockerPull | Verb::DockerTag | Verb::DockerCreate),
+        Dimension::Commands => matches!(verb, Verb::DockerExec | Verb::DockerCreate),
+        Dimension::Statements => !matches!(verb, Verb::SqlBackup | Verb::SqlRestore),
+        _ => true,
+    };
+    let is_open = |dimension: Dimension, values: &Values| match values {
+        Values::Texts(texts) if dimension == Dimension::Statements => {
+            texts.len() == crate::pattern::StatementClass::names().len()
+        }
+        Values::Texts(texts) => texts.iter().any(is_everything),
+        Values::Addresses { .. } | Values::Arguments(_) | Values::AtMost(_) => false,
+    };
+    let parts: Vec<_> = TELLING
+        .iter()
+        .filter(|dimension| is_telling(**dimension))
+        .filter_map(|dimension| extent.get(*dimension).map(|values| (*dimension, values)))
+        .filter(|(dimension, values)| !is_open(*dimension, values))
+        .map(|(dimension, values)| (dimension.key(), values.words(dimension.row().shape)))
+        .collect();
+    let (none, some): (Vec<_>, Vec<_>) = parts.into_iter().partition(|(_, words)| words.is_empty());
+    let some: Vec<_> = some.iter().map(|(key, words)| format!("{key} {}", words.join(" "))).collect();
+    let only = if some.is_empty() { String::new() } else { format!("; only {}", some.join(", ")) };
+    let none: Vec<_> = none.iter().map(|(key, _)| format!("no {key}")).collect();
+    let no = if none.is_empty() { String::new() } else { format!("; {}", none.join(", ")) };
+    only + &no
+}
+
+/// The variables that a program gets: `; with environment LANG=C, TOKEN=secret:token`.
+fn variables(extent: &AccessScope) -> String {
+    let Some(values) = extent.get(Dimension::Environment) else { return String::new() };
+    let words = values.words(Dimension::Environment.row().shape);
+    if words.is_empty() { String::new() } else { format!("; with environment {}", words.join(", ")) }
+}
+
+fn is_everything(text: &Text) -> bool {
+    match text {
+        Text::Any => true,
+        Text::Path { pattern, .. } => pattern == "/**",
+        Text::Exact(_) | Text::Glob(_) | Text::Directory(_) | Text::PlainVariable => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Capability;
+    use crate::gate::tests::{effective, effective_for, effective_with};
+    use crate::targets::PathView;
+    use crate::targets::fields::{LEAST, known_keys};
+    use std::collections::BTreeSet;
+
+    /// Where a key stands.
+    enum In {
+        /// With this line (beside the least target of its kind), the sentence of some verb holds this.
+        Sentence(&'static str, &'static str),
+        /// It is no part of the sentence, for this reason.
+        Elsewhere(&'static str),
+    }
+
+    const LIMIT: In = In::Elsewhere("a limit of size, count or time: it widens nothing, and stands in the JSON and the lockfile");
+    const VERBS: In = In::Elsewhere("each verb is a row of its own");
+    const DIGEST: &str = "sha256:0000000000000000000000000000000000000000000000000000000000000000";
+
+    const KEYS: &[(Capability, &str, In)] = &[
+        (Capability::Http, "http", In::Sentence("", "http://api.internal")),
+        (Capability::Http, "paths", In::Sentence("paths = [\"/health\"]", "only paths /health")),
+        (
+            Capability::Http,
+            "request_headers",
+            In::Sentence("request_headers = [\"x-admin\"]", "the plugin may set headers x-admin"),
+        ),
+        (
+            Capability::Http,
+            "headers",
+            In::Sentence(
+                "headers = { X-Tenant = \"a\", Authorization = \"Bearer secret:token\" }",
+                "with headers authorization: Bearer secret:token, x-tenant: a",
+            ),
+        ),
+        (
+            Capability::Http,
+            "basic",
+            In::Sentence("basic = { user = \"a\", password = \"secret:b\" }", "with headers authorization: Basic a:secret:b"),
+        ),
+        (Capability::Http, "addresses", In::Sentence("addresses = [\"private\"]", "at addresses that are private")),
+        (Capability::Http, "redirects", In::Sentence("redirects = 3", "following up to 3 redirects")),
+        (Capability::Http, "max_body", LIMIT),
+        (Capability::Http, "timeout", LIMIT),
+        (
+            Capability::Http,
+            "ca",
+            In::Sentence("http = \"https://h\"\nca = \"ca.pem\"", "believing the authorities of /base/ca.pem alone"),
+        ),
+        (Capability::Http, "verbs", VERBS),
+        (
+            Capability::Sql,
+            "sql",
+            In::Sentence("sql = \"postgres://a@h/d?sslmode=require\"", "as a; sslmode require, so the server is not verified"),
+        ),
+        (Capability::Sql, "password", In::Sentence("password = \"secret:pw\"", "with password secret:pw")),
+        (Capability::Sql, "statements", In::Sentence("statements = [\"select\"]", "only statements select")),
+        (Capability::Sql, "relations", In::Sentence("relations = [\"orders\"]", "only relations orders")),
+        (Capability::Sql, "superuser", In::Sentence("superuser = true", "also as a superuser")),
+        (Capability::Sql, "create", In::Sentence("sql = \"sqlite:x.db\"\ncreate = true", "making the file if it is not there")),
+        (Capability::Sql, "max_rows", LIMIT),
+        (Capability::Sql, "max_bytes", LIMIT),
+        (Capability::Sql, "max_copy", LIMIT),
+        (Capability::Sql, "timeout", LIMIT),
+        (Capability::Sql, "verbs", VERBS),
+        (Capability::Docker, "docker", In::Sentence("docker = { label = \"role=api\" }", "role=api")),
+        (Capability::Docker, "socket", In::Sentence("socket = \"/run/other.sock\"", "of the engine at /run/other.sock")),
+        (Capability::Docker, "images", In::Sentence("images = [\"api:*\"]", "only images api:*")),
+        (Capability::Docker, "command", In::Sentence("command = [\"ls\"]", "commands [\"ls\"]")),
+        (Capability::Docker, "network", In::Sentence("network = \"shop\"", "on network shop")),
+        (Capability::Docker, "memory", LIMIT),
+        (Capability::Docker, "pids", LIMIT),
+        (Capability::Docker, "verbs", VERBS),
+        (Capability::Files, "files", In::Sentence("", "directory /base/x")),
+        (Capability::Files, "access", VERBS),
+        (Capability::Files, "max_bytes", LIMIT),
+        (Capability::Files, "verbs", VERBS),
+        (Capability::Process, "process", In::Sentence("", "program /bin/x")),
+        (Capability::Process, "sha256", In::Sentence("sha256 = \"DIGEST\"", "whose file is DIGEST")),
+        (
+            Capability::Process,
+            "interpreter_sha256",
+            In::Sentence("sha256 = \"DIGEST\"\ninterpreter_sha256 = \"DIGEST\"", "read by DIGEST"),
+        ),
+        (Capability::Process, "read_only", VERBS),
+        (Capability::Process, "arguments", In::Sentence("arguments = [\"-a\"]", "only arguments [\"-a\"]")),
+        (Capability::Process, "environment", In::Sentence("environment = { A = \"b\" }", "with environment A=b")),
+        (Capability::Process, "directory", In::Sentence("directory = \"/srv\"", "in directory /srv")),
+        (
+            Capability::Process,
+            "connection",
+            In::Sentence(
+                "connection = \"lent\"",
+                "connected to database pay on db.internal:5432 as root, sslmode prefer, so the server is not verified, with password secret:pw",
+            ),
+        ),
+        (Capability::Process, "max_output", LIMIT),
+        (Capability::Process, "timeout", LIMIT),
+        (Capability::Process, "verbs", VERBS),
+        (Capability::Secrets, "secret", In::Sentence("", "secret `token`")),
+        (
+            Capability::Secrets,
+            "positions",
+            In::Sentence("positions = [{ slot = \"s\", header = \"x-a\" }]", "only positions s x-a"),
+        ),
+        (Capability::Secrets, "verbs", VERBS),
+    ];
+
+    fn sentences(capability: Capability, target: &str) -> Vec<String> {
+        let effective = if target.contains("lent") {
+            effective_with(target, "[targets.lent]\nsql = \"postgres://root@db.internal/pay\"\npassword = \"secret:pw\"\n")
+        } else if capability == Capability::Files {
+            effective_for("files", &["read"], target)
+        } else {
+            effective(capability.name(), target)
+        };
+        let grant = effective.get("s").expect("bound");
+        let extent = AccessScope::of("p", grant, &effective, PathView::Opened);
+        grant.verbs.iter().map(|verb| of(grant, *verb, &effective, &extent)).collect()
+    }
+
+    #[test]
+    fn every_key_of_every_target_stands_in_the_row_of_a_review_or_is_listed_with_the_reason() {
+        for (capability, kind, least) in LEAST {
+            let listed: BTreeSet<String> =
+                KEYS.iter().filter(|(of, ..)| of == capability).map(|(_, key, _)| (*key).to_owned()).collect();
+            assert_eq!(known_keys(least), listed, "{capability}");
+            for (_, key, place) in KEYS.iter().filter(|(of, ..)| of == capability) {
+                let (line, words) = match place {
+                    In::Sentence(line, words) => (line.replace("DIGEST", DIGEST), words.replace("DIGEST", DIGEST)),
+                    In::Elsewhere(reason) => {
+                        assert!(reason.len() > 20, "{capability} {key}");
+                        continue;
+                    }
+                };
+                let is_whole = line.starts_with(&format!("{kind} ="));
+                let with = sentences(*capability, &if is_whole { line.clone() } else { format!("{least}\n{line}") });
+                assert!(with.iter().any(|sentence| sentence.contains(&words)), "{capability} {key}: {with:#?}");
+                if !line.is_empty() {
+                    let without = sentences(*capability, least);
+                    assert!(!without.iter().any(|sentence| sentence.contains(&words)), "{capability} {key}: {without:#?}");
+                }
+            }
+        }
+    }
+}

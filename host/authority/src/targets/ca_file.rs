@@ -1,0 +1,56 @@
+//! A file of certificate authorities, whom a target believes instead of the system's.
+
+use super::{Folder, HostPath, PathView};
+use crate::digest::Digest;
+use std::path::Path;
+
+/// A file of certificate authorities.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CaFile {
+    written: String,
+    path: HostPath,
+    content: CaContent,
+}
+
+/// What was in the file when the target was read. Nothing else is believed later.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CaContent {
+    /// Nobody looked: the target is read as a text alone.
+    Unknown,
+    /// There was no file that could be read.
+    Absent,
+    /// The text of this digest.
+    Is(Digest),
+}
+
+impl CaFile {
+    pub(super) fn locate(written: &str, folder: Folder<'_>) -> Self {
+        let path = folder.locate(written);
+        let content = folder.content_of(path.real());
+        Self { written: written.to_owned(), path, content }
+    }
+
+    /// The path that is opened.
+    pub fn real(&self) -> &Path {
+        self.path.real()
+    }
+
+    /// What must be in it.
+    pub fn content(&self) -> &CaContent {
+        &self.content
+    }
+
+    /// The file and its digest, as a review shows it. A file of the host itself differs from host to host: a lockfile names it only.
+    pub(crate) fn shown(&self, view: PathView) -> String {
+        let path = match view {
+            PathView::Opened => self.path.shown(view),
+            PathView::Reviewed => self.written.clone(),
+        };
+        match (&self.content, view) {
+            (CaContent::Is(_), PathView::Reviewed) if !self.path.belongs_to_folder() => path,
+            (CaContent::Is(digest), _) => format!("{path} {digest}"),
+            (CaContent::Absent, PathView::Opened) => format!("{path} (not there)"),
+            (CaContent::Absent | CaContent::Unknown, _) => path,
+        }
+    }
+}
