@@ -2,6 +2,7 @@
 
 mod answered;
 mod commit;
+mod earlier;
 mod narrow;
 mod sqlite;
 mod wire;

@@ -12,10 +12,10 @@ use runbook_contract::{
     Call, CallReturn, Drift, Effect, ErrorClass, Fault, FaultEffect, Json, LogLevel, LogLine, Phase, Proposal, RunId, StepId,
 };
 use runbook_document::{Diagnostic, Located};
-use runbook_engine::{LEASE_LOST, LeaseWatch, Misfit, Operate, Runbook};
+use runbook_engine::{LEASE_LOST, LeaseWatch, Misfit, Operate, Runbook, STILL_RUNS};
 use runbook_runtime::{
     self as runtime, BoxFuture, CallOutcome, CodeOrigin, Compiler, InTime, Launcher, Limits, Linked, Permit, Runtime,
-    RuntimeConfig, SecretFacts, SecretSource, SecretUnavailable, Services, SharedScrubber, Verified,
+    RuntimeConfig, SecretFacts, SecretSource, SecretUnavailable, Services, SharedScrubber, Unfinished, Verified,
 };
 use runbook_secrets::{Secret, Source, Store};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -76,6 +76,7 @@ impl Operate for PluginCaller {
     async fn call(&self, call: Call, leases: LeaseWatch) -> Result<CallReturn, Fault> {
         let linked =
             self.linked.get(&call.site).expect("the engine calls only call sites of the runbook that was prepared").clone();
+        let ended = self.end_earlier(&call).await?;
         let called = self.audit.called(&call, linked.plugin(), linked.digest());
         // A task of its own, so that a plugin that computes does not hold up other branches; dropped with this future.
         let (permit, stop) = (permit(&call, leases.clone()), leases.stop().clone());
@@ -87,7 +88,8 @@ impl Operate for PluginCaller {
         };
         let acted: BTreeSet<String> = outcome.host_calls.iter().filter(changed).map(|calls| calls.verb.full_name()).collect();
         let acted: Vec<String> = acted.into_iter().collect();
-        let mut logs = outcome.logs;
+        let mut logs: Vec<LogLine> = ended.into_iter().map(|message| LogLine { level: LogLevel::Warn, message }).collect();
+        logs.extend(outcome.logs);
         logs.extend(outcome.denials.iter().map(|denial| LogLine { level: LogLevel::Error, message: denial.to_string() }));
         if let Some(denial) = outcome.denials.iter().find(|denial| denial.rule == Rule::Lease) {
             return Err(Fault {
@@ -106,6 +108,38 @@ impl Operate for PluginCaller {
                 Err(Fault { logs, effect, ..fault })
             }
         }
+    }
+}
+
+impl PluginCaller {
+    /// Ends what an earlier attempt of the call's step still does outside, before anything of it is seen, repeated or undone. An undo by
+    /// another operation may have other targets, so the step's own are asked first.
+    async fn end_earlier(&self, call: &Call) -> Result<Vec<String>, Fault> {
+        if !may_follow_an_attempt(call) {
+            return Ok(Vec::new());
+        }
+        let of_step = call.site.undoes().and_then(|step| self.linked.get(&step));
+        let mut ended = Vec::new();
+        for (linked, is_own) in of_step.map(|linked| (linked, false)).into_iter().chain([(&self.linked[&call.site], true)]) {
+            match linked.end_earlier(call).await {
+                Ok(said) => ended.extend(said),
+                Err(Unfinished::StillRuns(fault)) => return Err(Fault { code: STILL_RUNS.to_owned(), ..fault }),
+                // What only looks at it is told, so that whoever decides by it knows; an undo elsewhere may go on.
+                Err(Unfinished::Unasked(fault)) if is_own && matches!(call.phase, Phase::Observe) => return Err(fault),
+                Err(Unfinished::Unasked(fault)) => ended.push(fault.message),
+            }
+        }
+        Ok(ended)
+    }
+}
+
+/// Whether an attempt of the step, or of its undo, may have been made before this call, so that its answer never came.
+fn may_follow_an_attempt(call: &Call) -> bool {
+    match call.phase {
+        Phase::Observe | Phase::Undo { .. } => true,
+        Phase::Plan | Phase::Check => call.attempt > 1 || call.site.undoes().is_some(),
+        // Its plan was asked for just before.
+        Phase::Apply { .. } => false,
     }
 }
 

@@ -52,6 +52,11 @@ impl StepId {
         Self(format!("{}/undo", self.0))
     }
 
+    /// Whether it is the explicit undo of a step, and of which.
+    pub fn undoes(&self) -> Option<Self> {
+        self.0.strip_suffix("/undo").map(Self::new)
+    }
+
     /// The item of this step with this key.
     #[must_use]
     pub fn item(&self, key: &str) -> Self {

@@ -8,6 +8,10 @@ use runbook_contract::{Call, CallReturn, Fault, Json, StepId};
 /// good as cut off, and whether it took effect is found out as after a crash.
 pub const LEASE_LOST: &str = "engine.lease-lost";
 
+/// The code of a [`Fault`] of a call that was not made, because what an earlier attempt of its step began still goes on outside: whatever
+/// is seen or done now may be overtaken by it.
+pub const STILL_RUNS: &str = "engine.still-runs";
+
 /// Calls operations. The cli implements it with the runtime; tests with a fake world.
 pub trait Operate: Sync {
     /// What of an input does not fit the operation at this call site. Nothing, where there is no schema to compare it with.

@@ -1,7 +1,7 @@
 //! [`Linked`], and one call of it: a fresh store and instance, a deadline around everything, nothing kept.
 
 use crate::bindings::runbook::plugin::types::{self as wit, Job};
-use crate::capabilities::clock;
+use crate::capabilities::{clock, sql};
 use crate::compile::{PrepareError, Prepared};
 use crate::engine_pool::PooledEngine;
 use crate::fault::Fault as WitFault;
@@ -21,6 +21,15 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 use wasmtime::{Store, Trap};
+
+/// Why it cannot be said that nothing of an earlier attempt goes on outside.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Unfinished {
+    /// Something goes on, and cannot be ended.
+    StillRuns(Fault),
+    /// Nobody could be asked.
+    Unasked(Fault),
+}
 
 /// One operation with what it may do: everything that a step needs to be called. Cheap to clone.
 #[derive(Clone)]
@@ -87,6 +96,22 @@ impl Linked {
         &self.0.digest
     }
 
+    /// Ends what an earlier attempt of the step still does outside, by what this operation is granted, and says what was ended. To be
+    /// asked before anything is seen, repeated or undone of a step that may have an attempt without an answer.
+    ///
+    /// # Errors
+    /// [`Unfinished::StillRuns`] and [`Unfinished::Unasked`], with what a person can do.
+    pub async fn end_earlier(&self, call: &Call) -> Result<Vec<String>, Unfinished> {
+        let inner = &*self.0;
+        let deadline = Instant::now() + call.timeout.min(inner.limits.timeout);
+        let host = inner.host(call, deadline);
+        let shown = |fault: WitFault| fault_of_guest(host.shown_fault(fault));
+        host.end_earlier_sessions().await.map_err(|unfinished| match unfinished {
+            sql::Unfinished::StillRuns(fault) => Unfinished::StillRuns(shown(fault)),
+            sql::Unfinished::Unasked(fault) => Unfinished::Unasked(shown(fault)),
+        })
+    }
+
     /// Calls the operation. It always comes back: at the end of the call, at its deadline, or when `cancel` completes.
     ///
     /// `permit` is what it may begin, beside what is granted.
@@ -130,7 +155,7 @@ impl std::fmt::Debug for Linked {
 }
 
 impl LinkedInner {
-    fn store(&self, place: &PooledEngine, request: &Call, permit: &Permit, deadline: Instant) -> Store<Host> {
+    fn host(&self, request: &Call, deadline: Instant) -> Host {
         let id = CallId {
             run: request.run.to_string(),
             step: request.step.to_string(),
@@ -138,15 +163,18 @@ impl LinkedInner {
             plugin: Arc::clone(&self.plugin),
             digest: Arc::clone(&self.digest),
         };
-        let host = Host::new(
+        Host::new(
             Arc::clone(&self.effective),
             mode_of(&request.phase, self.kind, request.mode),
             Arc::clone(&self.services),
             Arc::clone(&self.limits),
             id,
             deadline,
-        );
-        let host = host.permitting(Permitted::new(permit, &self.effective));
+        )
+    }
+
+    fn store(&self, place: &PooledEngine, request: &Call, permit: &Permit, deadline: Instant) -> Store<Host> {
+        let host = self.host(request, deadline).permitting(Permitted::new(permit, &self.effective));
         let mut store = Store::new(place.instance.engine(), host);
         store.limiter(|host| &mut host.growth);
         store.set_hostcall_fuel(self.limits.host_call_bytes);

@@ -12,7 +12,7 @@ use crate::outgoing::Outgoing;
 use crate::permit::Permitted;
 use crate::services::{AuditCall, AuditEvent, AuditRecord, Services};
 use runbook_authority::gate::{self, Denial, Rule};
-use runbook_authority::{Decision, Effect, Effective, Operation, Target, TargetKind, Verb};
+use runbook_authority::{Decision, Effect, Effective, Grant, Operation, Target, TargetKind, Verb};
 use runbook_contract::Mode;
 use runbook_secrets::{Scrubber, Secret};
 use std::ops::{Deref, DerefMut};
@@ -257,6 +257,21 @@ impl Host {
     /// From here on `part`, a part of secret `name` that gives it away, is removed from everything that leaves.
     pub(crate) fn learn(&self, name: &str, part: &str) {
         self.services.scrubber.learn(&format!("{name}, in part"), &Secret::from(part));
+    }
+
+    /// Everything that is granted.
+    pub(crate) fn grants(&self) -> impl Iterator<Item = &Grant> {
+        self.effective.iter()
+    }
+
+    /// The run.
+    pub(crate) fn run(&self) -> &str {
+        &self.id.run
+    }
+
+    /// The step, as it calls.
+    pub(crate) fn step(&self) -> &str {
+        &self.id.step
     }
 
     /// What programs are started by.

@@ -35,7 +35,7 @@ mod value;
 mod verify;
 
 pub use cache::CacheProblem;
-pub use call::Linked;
+pub use call::{Linked, Unfinished};
 pub use code::TooMuchCode;
 pub use compile::bare_engine as engine;
 pub use compile::{CodeOrigin, OnCompile, PrepareError, Prepared, Runtime, RuntimeConfig, RuntimeError};

@@ -1,6 +1,7 @@
 //! What the server said that it did not do did not happen: each way in which a server ends a change with an error, on each server,
 //! by one statement and by several. Nobody is told to look, and nothing is left.
 
+use super::narrow::{Asked, statements};
 use super::with_secret;
 use runbook_tests::env::{Finished, TestEnv};
 use runbook_tests::mariadb::{self, MariaDb};
@@ -268,11 +269,93 @@ fn a_connection_that_is_killed_before_its_commit_did_nothing() {
         server.sql(&format!("kill {}", server.sql(waiting)));
         run.join().expect("the program ends")
     });
-    finished.status(1).without("unknown").without("DIRTY");
+    let said = "the connection was lost before COMMIT, so it did not happen";
+    finished.status(1).out(said).without("unknown").without("cannot be reached").without("DIRTY");
     other.kill().expect("the client ends");
     other.wait().expect("the client ends");
     server.end_sessions();
     assert_eq!(server.sql("select n from shop.t"), "1");
+}
+
+/// Definitions commit by themselves; what the server refused by a name or a right was not begun, and nothing else is said of one object.
+#[test]
+fn what_mariadb_refused_to_define_did_not_happen_and_what_it_did_in_part_may_have() {
+    let server = MariaDb::start();
+    server.sql(
+        "use shop; create table t (id int primary key, n int, key i (n)); create table u (id int); create table kept (id int); create table log (id int); \
+         create view v as select 1 as a; create procedure p() select 1; create trigger tr before insert on u for each row set @a = 1; create sequence s; \
+         create event e on schedule every 1 year do set @a = 1; create database other; create table other.x (id int); \
+         create function noted() returns int modifies sql data return last_insert_id()",
+    );
+    server.sql_each("delimiter //\nuse shop//\ncreate definer = shop@'127.0.0.1' procedure half() begin insert into log values (1); insert into nosuch values (1); end//\n");
+    let env = with_secret(mariadb::PASSWORD);
+    let target = format!("sql = \"mysql://shop@127.0.0.1:{}/shop\"\npassword = \"secret:word\"\n", server.port);
+    let asked = |texts: &[&str]| -> Vec<Asked> {
+        texts.iter().map(|text| Asked { target: target.clone(), operation: "execute", text: (*text).to_owned() }).collect()
+    };
+    let state = "select md5(group_concat(x order by x)) from (select concat_ws('/', table_schema, table_name, column_name, column_type) as x from information_schema.columns \
+                 where table_schema in ('shop', 'other') union all select concat_ws('/', table_name, index_name) from information_schema.statistics where table_schema = 'shop' \
+                 union all select concat_ws('/', routine_name) from information_schema.routines where routine_schema = 'shop' union all select schema_name from information_schema.schemata \
+                 union all select trigger_name from information_schema.triggers union all select event_name from information_schema.events) as all_of_it";
+    let before = server.sql(state);
+    let refused = asked(&[
+        "alter table nosuch add column x int",
+        "alter table t add column n int",
+        "alter table t add index i (n)",
+        "alter table t add index j (nosuch)",
+        "alter table t add primary key (n)",
+        "alter table t add column x int, drop column nosuch",
+        "alter table t rename to u",
+        "alter table other.x add column y int",
+        "alter view nosuch as select 1",
+        "alter event nosuch disable",
+        "alter sequence nosuch restart 1",
+        "alter procedure nosuch comment 'x'",
+        "create table t (x int)",
+        "create table fresh like nosuch",
+        "create table fresh (x int, x int)",
+        "create table nosuch.fresh (x int)",
+        "create table other.fresh (x int)",
+        "create index i on t (n)",
+        "create index j on nosuch (n)",
+        "create index j on t (nosuch)",
+        "create view v as select 2",
+        "create view fresh as select * from nosuch",
+        "create trigger fresh before insert on nosuch for each row set @a = 1",
+        "create trigger tr before insert on u for each row set @a = 1",
+        "create procedure p() select 1",
+        "create database other",
+        "create sequence s",
+        "create event e on schedule every 1 year do set @a = 1",
+        "drop table nosuch",
+        "drop table v",
+        "drop table other.x",
+        "drop view nosuch",
+        "drop view t",
+        "drop index nosuch on t",
+        "drop index i on nosuch",
+        "drop procedure nosuch",
+        "drop function nosuch",
+        "drop trigger nosuch",
+        "drop event nosuch",
+        "drop sequence nosuch",
+        "drop sequence t",
+        "drop database other",
+        "rename table nosuch to fresh",
+        "rename table t to u",
+        "truncate nosuch",
+        "truncate table other.x",
+    ]);
+    for (Asked { text, .. }, (done, told)) in refused.iter().zip(statements(&env, &refused)) {
+        assert!(!done && told.contains("\"effect\":\"none\""), "`{text}`: {told}");
+    }
+    assert_eq!(server.sql(state), before);
+    let in_part = asked(&["drop table kept, nosuch", "call half()"]);
+    for (Asked { text, .. }, (done, told)) in in_part.iter().zip(statements(&env, &in_part)) {
+        assert!(!done && !told.contains("\"effect\":\"none\""), "`{text}`: {told}");
+    }
+    assert_eq!(server.sql("select count(*) from shop.log"), "1");
+    assert_ne!(server.sql(state), before, "a table that was there is gone");
 }
 
 /// A table of an engine without transactions keeps what was done before the error, also where it is behind a trigger into another

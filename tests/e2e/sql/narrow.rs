@@ -25,15 +25,15 @@ fn statement(env: &TestEnv, target: &str, operation: &str, statement: &str) -> (
 }
 
 /// One statement of many, by one operation on a target of its own.
-struct Asked {
-    target: String,
-    operation: &'static str,
-    text: String,
+pub(super) struct Asked {
+    pub(super) target: String,
+    pub(super) operation: &'static str,
+    pub(super) text: String,
 }
 
 /// Runs many statements by one process, each as a step that fails alone, and returns what [`statement`] does for each: so hundreds take
 /// seconds.
-fn statements(env: &TestEnv, asked: &[Asked]) -> Vec<(bool, String)> {
+pub(super) fn statements(env: &TestEnv, asked: &[Asked]) -> Vec<(bool, String)> {
     let mut text =
         "format = 1\n[runbook]\nname = \"n\"\non_failure = \"continue\"\n[secrets.word]\nsource = \"age:s.age#word\"\n"
             .to_owned();

@@ -2,13 +2,13 @@
 
 use super::calls::{CallCompleted, Purpose, proposal_of};
 use super::scope;
-use super::start::template_fault;
+use super::start::{Decision, template_fault};
 use super::{RunError, Runner};
 use crate::clock::Clock;
 use crate::evaluate::{self, Finding};
 use crate::event::{AttemptResult, NotifyEvent, Recovery, RunEvent, StepEvent, Then, UndoFinding, UndoPlan, UndoResult};
 use crate::journal::Journal;
-use crate::operate::{LEASE_LOST, Operate};
+use crate::operate::{LEASE_LOST, Operate, STILL_RUNS};
 use crate::plan::{PlannedPoll, PlannedStep, RetrySafety};
 use crate::retry::Reach;
 use crate::state::{StepPhase, is_ambiguous};
@@ -196,14 +196,20 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
         let is_open = found.phase == StepPhase::Running;
         let before = if is_open { of_this_attempt() } else { of_the_first() }.unwrap_or(Json::Null);
         let attempt = found.attempts;
-        let decision = match observation(answer) {
-            Ok(_) if shows_nothing(&before) => Recovery::AskOperator { known: NOTHING_TO_SEE.to_owned(), before, now: None },
-            Ok(now) if now == before => Recovery::DidNotHappen,
-            Ok(now) => {
+        let decided = self.decisions.remove(id).map(Decision::recovery);
+        let decision = match (observation(answer), decided) {
+            // Whatever was decided: it is not over.
+            (Err(fault), _) if fault.code == STILL_RUNS => Recovery::AskOperator { known: fault.message, before, now: None },
+            (_, Some(decided)) => decided,
+            (Ok(_), None) if shows_nothing(&before) => {
+                Recovery::AskOperator { known: NOTHING_TO_SEE.to_owned(), before, now: None }
+            }
+            (Ok(now), None) if now == before => Recovery::DidNotHappen,
+            (Ok(now), None) => {
                 let known = "what is there now differs from what was there before the attempt".to_owned();
                 Recovery::AskOperator { known, before, now: Some(now) }
             }
-            Err(fault) => {
+            (Err(fault), None) => {
                 let known = format!("what is there now could not be observed: {}", fault.message);
                 Recovery::AskOperator { known, before, now: None }
             }

@@ -268,11 +268,13 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
         let step = &*self.planned(id);
         let found = self.state().step(id);
         let attempt = found.attempts;
-        let decision = match self.decisions.remove(id) {
-            Some(decision) => Some(decision.recovery()),
+        let decision = match self.decisions.get(id) {
+            // What it does again asks by itself whether the attempt still goes on.
+            Some(Decision::Retry) => self.decisions.remove(id).map(Decision::recovery),
             // What always runs, runs at least once.
             None if step.idempotent == RetrySafety::Yes || step.section == Section::Finally => Some(Recovery::Repeat),
-            None => None,
+            // What else was decided holds once the attempt is over, which the call finds out.
+            Some(Decision::Done | Decision::NotDone | Decision::Fail) | None => None,
         };
         if let Some(decision) = decision {
             return self.record(StepEvent::Recovered { attempt, decision }.of(id.clone())).await;

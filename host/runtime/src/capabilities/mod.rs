@@ -7,7 +7,7 @@ mod http;
 pub(crate) mod log;
 mod process;
 mod secrets;
-mod sql;
+pub(crate) mod sql;
 pub(crate) mod wasi;
 #[cfg(test)]
 mod without_effect;

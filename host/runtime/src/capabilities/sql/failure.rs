@@ -76,6 +76,18 @@ pub(super) fn fault_of_write(error: &sqlx::Error) -> Fault {
     }
 }
 
+/// What an error of a write is that nothing was made final of.
+pub(super) fn fault_before_commit(error: &sqlx::Error) -> Fault {
+    match error {
+        // The server was reached, so it is no matter of the network alone: somebody may have ended the session.
+        sqlx::Error::Io(_) | sqlx::Error::Protocol(_) => {
+            let message = format!("the connection was lost before COMMIT, so it did not happen: {error}");
+            Fault::new(FaultClass::Transient, "sql.disconnected", one_line(&message))
+        }
+        other => fault_of(other),
+    }
+}
+
 fn fault_of_server(database: &dyn DatabaseError) -> Fault {
     let state = database.code().unwrap_or_default();
     let number = database.try_downcast_ref::<MySqlDatabaseError>().map(MySqlDatabaseError::number);

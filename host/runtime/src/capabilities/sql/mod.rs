@@ -164,6 +164,8 @@ pub(super) struct Access {
     /// For connecting and running, enforced by the server too.
     timeout: Duration,
     began: Instant,
+    /// The name of a lock on the server that every session of the step holds which may change something, and of no other step.
+    session_lock: String,
 }
 
 /// Which limits of time held for a call, in words for whoever has to raise one.
@@ -253,8 +255,48 @@ impl Host {
             None => None,
         };
         let timeout = self.remaining(sql_of(&target).timeout);
-        Ok(Access { target, password, timeout, began: Instant::now() })
+        let session_lock = session_lock(self.run(), self.step());
+        Ok(Access { target, password, timeout, began: Instant::now(), session_lock })
     }
+
+    /// Ends what earlier attempts of the step still do on the databases that it may change, and says what was ended.
+    ///
+    /// # Errors
+    /// [`Unfinished::StillRuns`] if something goes on all the same, [`Unfinished::Unasked`] if that cannot be found out.
+    pub(crate) async fn end_earlier_sessions(&self) -> Result<Vec<String>, Unfinished> {
+        let mut ended = Vec::new();
+        for grant in self.grants() {
+            let changes = grant.verbs.iter().any(|verb| matches!(verb, Verb::SqlExecute | Verb::SqlTransaction));
+            let TargetKind::Sql(sql) = &grant.target.kind else { continue };
+            let goes_on = match sql.dialect() {
+                Dialect::MySql => changes,
+                // It ends what its client does not wait for any more; a file has no server.
+                Dialect::Postgres | Dialect::Sqlite => false,
+            };
+            if goes_on {
+                let access = self.access(&grant.slot).await.map_err(Unfinished::Unasked)?;
+                ended.extend(mysql::end_earlier(&access).await?);
+            }
+        }
+        Ok(ended)
+    }
+}
+
+/// Why it cannot be said that nothing of an earlier attempt goes on.
+#[derive(Debug)]
+pub(crate) enum Unfinished {
+    /// It goes on.
+    StillRuns(Fault),
+    /// Nobody could be asked.
+    Unasked(Fault),
+}
+
+/// The name by which the sessions of one step of one run know each other; those of its undo as well. Servers limit it to 64 characters.
+fn session_lock(run: &str, step: &str) -> String {
+    use sha2::{Digest as _, Sha256};
+    let step = step.strip_suffix("/undo").unwrap_or(step);
+    let digest = Sha256::digest(format!("{run}\0{step}"));
+    format!("runbook-{}", digest[..20].iter().map(|byte| format!("{byte:02x}")).collect::<String>())
 }
 
 /// Counts rows and bytes against the target's limits.

@@ -4,15 +4,18 @@
 //! `START TRANSACTION READ ONLY`, which the server holds writes and definitions off with; then `ROLLBACK`.
 
 mod connect;
+mod earlier;
+mod refused;
 mod stored;
 mod wire;
 
-use super::failure::{ends_transaction, fault_of, fault_of_write, mismatch, not_a_read, within};
+use super::failure::{ends_transaction, fault_before_commit, fault_of, fault_of_write, mismatch, not_a_read, within};
 use super::{Access, Budget, words};
 use crate::bindings::runbook::sql::types::{Column, Rows, Statement, Value};
 use crate::fault::{Fault, FaultClass};
 use crate::host::Commit;
 use connect::connect;
+pub(super) use earlier::end as end_earlier;
 use futures_util::TryStreamExt as _;
 use runbook_authority::pattern::{Dialect, StatementClass, acting_word, classify, words as sql_words};
 use runbook_authority::targets::SqlTarget;
@@ -109,6 +112,7 @@ pub(super) async fn execute(access: &Access, statement: &str, parameters: &[Valu
     let only_reads = only_reads(access.sql(), statement);
     within(access, async {
         let (mut connection, _wire) = connect(access, AfterCut::GoesOn).await?;
+        earlier::claim(&mut connection, access).await?;
         let count = if only_reads || words::is_about_rows(Dialect::MySql, statement) {
             let statement = Statement { text: statement.to_owned(), parameters: parameters.to_vec() };
             let counts = in_transaction(&mut connection, access, std::slice::from_ref(&statement), commit).await;
@@ -131,7 +135,7 @@ async fn outside(connection: &mut MySqlConnection, statement: &str, parameters: 
     connection.prepare(AssertSqlSafe(statement.to_owned()).into_sql_str()).await.map_err(|error| fault_of(&error))?;
     commit.send()?;
     change(connection, statement, parameters).await.map_err(|failed| {
-        if failed.number().is_some_and(|number| NOT_BEGUN.contains(&number)) {
+        if failed.number().is_some_and(|number| refused::is_not_begun(statement, number)) {
             commit.void();
         }
         failed.fault(commit)
@@ -150,15 +154,13 @@ pub(super) async fn transaction(access: &Access, statements: &[Statement], commi
     }
     within(access, async {
         let (mut connection, _wire) = connect(access, AfterCut::GoesOn).await?;
+        earlier::claim(&mut connection, access).await?;
         let counts = in_transaction(&mut connection, access, statements, commit).await;
         let _ = connection.close().await;
         counts
     })
     .await
 }
-
-/// Errors with which a statement of definition was not begun: it did not get its tables.
-const NOT_BEGUN: &[u16] = &[1205, 1213];
 
 /// The error of a COMMIT with which the server took everything back.
 const DEADLOCK: u16 = 1213;
@@ -268,7 +270,7 @@ impl Failed {
         match self {
             Self::Before(fault) => fault,
             Self::Sent(error) if commit.is_sent() => fault_of_write(&error),
-            Self::Sent(error) => fault_of(&error),
+            Self::Sent(error) => fault_before_commit(&error),
         }
     }
 }
