@@ -105,7 +105,7 @@ fn what_is_beyond_the_boundary_is_refused_with_a_call_that_would_be_possible() {
         .err("slot `db` of step `write` reaches beyond the boundary")
         .err("it would allow: transaction with a")
         .err("boundary.toml:2, allows only verbs = query");
-    assert_eq!(env.run(&["runs", "--json"]).stdout.lines().count(), 1, "the second one was never a run");
+    assert_eq!(env.run(&["runs", "--format", "json"]).stdout.lines().count(), 1, "the second one was never a run");
 }
 
 #[test]

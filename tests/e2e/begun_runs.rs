@@ -40,7 +40,7 @@ fn files(folder: &Path) -> usize {
 
 /// The id of the only run.
 fn run_id(env: &TestEnv) -> String {
-    let runs = env.run(&["runs", "--json"]).status(0).stdout;
+    let runs = env.run(&["runs", "--format", "json"]).status(0).stdout;
     let runs: serde_json::Value = serde_json::from_str(runs.lines().next().expect("a run")).expect("JSON");
     let run = if runs.is_array() { &runs[0] } else { &runs };
     run["run"].as_str().expect("an id").to_owned()

@@ -104,7 +104,7 @@ fn so_it_is_with_every_other_question() {
 #[test]
 fn doctor_shows_every_option_of_every_command_with_its_origin() {
     let env = home();
-    let help = env.run(&["runs", "--help"]).status(0).stdout;
+    let help = env.run(&["help", "options"]).status(0).stdout;
     let (_, shared) = help.split_once("Options of every command:").expect("they have a heading");
     let names: Vec<_> = shared.lines().filter_map(|line| line.trim().strip_prefix("--")?.split_whitespace().next()).collect();
     assert!(names.len() >= 10, "{names:?}");
@@ -127,6 +127,40 @@ fn help_explains_a_command_in_a_command() {
     env.run(&["help", "secret", "sett"]).status(2).err("did you mean `set`?");
     env.run(&["help", "undo"]).status(0).out("before undoing").without("Do not ask before starting");
     env.run(&["help", "resume"]).status(0).without("Do not ask");
+    env.run(&["help", "ls"]).status(0).out("Usage: runbook runs");
+}
+
+#[test]
+fn the_help_of_a_command_is_about_that_command() {
+    let env = home();
+    let commands = ["exec", "run", "runs", "ls", "show", "logs", "locks break", "secret set", "check"];
+    for command in commands {
+        let words: Vec<&str> = command.split(' ').collect();
+        for line in [
+            [&["help"], words.as_slice()].concat(),
+            [words.as_slice(), &["--help"]].concat(),
+            [words.as_slice(), &["-h"]].concat(),
+        ] {
+            env.run(&line).status(0).without("--audit-log").out("runbook help options");
+        }
+    }
+    let all = env.run(&["help"]).status(0);
+    all.out("Set up:").out("exec         Run a runbook [also: run]").without("--audit-log");
+    env.run(&["--help"]).status(0).out("Set up:").without("--audit-log");
+}
+
+#[test]
+fn other_names_of_commands_do_the_same() {
+    let env = home();
+    rusqlite::Connection::open(env.path().join("shop.db"))
+        .expect("a database")
+        .execute_batch("create table t (a)")
+        .expect("made");
+    env.file("r.toml", &select("one", 1));
+    env.run(&["run", "r.toml"]).status(0);
+    assert_eq!(env.run(&["ls"]).status(0).stdout, env.run(&["runs"]).status(0).stdout);
+    let run = env.newest_run();
+    assert_eq!(env.run(&["logs", &run]).status(0).stdout, env.run(&["show", &run]).status(0).stdout);
 }
 
 #[test]
@@ -205,7 +239,7 @@ fn what_help_says_of_a_command_is_what_it_does() {
     let env = home();
     env.run(&["check", "--help"]).status(0).out("Smoke tests try things out, which may write").without("changes nothing");
     env.run(&["lock", "--help"]).status(0).out("The text of each runbook and of every file that it is made of");
-    env.run(&["runs", "--help"]).status(0).out("Refuse a runbook without an entry in the `runbook.lock` beside it");
+    env.run(&["help", "options"]).status(0).out("Refuse a runbook without an entry in the `runbook.lock` beside it");
 }
 
 #[test]
@@ -242,4 +276,39 @@ fn an_example_of_a_parameter_fits_the_parameter() {
         let said = said.split_whitespace().collect::<Vec<_>>().join(" ");
         assert!(said.contains(example), "{kind}: {said}");
     }
+}
+
+/// A runbook of one query that expects one row and gets one, or none.
+fn select(name: &str, n_rows: u8) -> String {
+    format!(
+        "format = 1\n[runbook]\nname = \"{name}\"\n[targets.db]\nsql = \"sqlite:shop.db\"\n[[step]]\nid = \"look\"\n\
+         uses = \"sql:query\"\nbind.db = \"db\"\nwith = {{ statement = \"select 1 where 1 = {n_rows}\", row_count = 1 }}\n"
+    )
+}
+
+#[test]
+fn runs_are_listed_by_state_runbook_and_age() {
+    let env = home();
+    rusqlite::Connection::open(env.path().join("shop.db"))
+        .expect("a database")
+        .execute_batch("create table t (a)")
+        .expect("made");
+    env.file("good.toml", &select("good", 1));
+    env.file("bad.toml", &select("bad", 0));
+    for (file, status) in [("good.toml", 0), ("bad.toml", 1), ("good.toml", 0)] {
+        env.run(&["exec", file]).status(status);
+    }
+    let names = |options: &[&str]| -> Vec<String> {
+        let listed = env.run(&[&["runs", "--format", "json"], options].concat()).status(0).stdout;
+        let runs = listed.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).expect("JSON"));
+        runs.map(|run| run["name"].as_str().expect("a name").to_owned()).collect()
+    };
+    assert_eq!(names(&[]), ["good", "bad", "good"]);
+    assert_eq!(names(&["--state", "failed-clean"]), ["bad"]);
+    assert_eq!(names(&["--state", "failed-clean", "--state", "succeeded"]), ["good", "bad", "good"]);
+    assert_eq!(names(&["--runbook", "good", "--limit", "1"]), ["good"]);
+    assert_eq!(names(&["--since", "1h"]).len(), 3);
+    assert_eq!(names(&["--since", "0s"]), <[&str; 0]>::default());
+    env.run(&["runs", "--state", "dirty"]).status(0).err("there is no such run");
+    env.run(&["runs", "--state", "broken"]).status(2).err("succeeded-with-warnings").err("interrupted");
 }

@@ -86,8 +86,8 @@ fn events(of: &str) -> Vec<String> {
 /// The subcommands, as the program is asked by its help.
 fn commands() -> Vec<String> {
     let help = crate::home().run(&["help"]).status(0).stdout;
-    let table = help.split_once("Commands:\n").expect("a table of commands").1;
-    let rows = table.lines().take_while(|line| !line.is_empty()).filter_map(|line| line.strip_prefix("  "));
+    let table = help.split_once("\nRun:\n").expect("groups of commands").1.split_once("Options:\n").expect("options follow").0;
+    let rows = table.lines().filter_map(|line| line.strip_prefix("  "));
     let names = rows.filter(|row| !row.starts_with(' ')).filter_map(|row| row.split_whitespace().next());
     names.map(str::to_owned).collect()
 }

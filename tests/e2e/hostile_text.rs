@@ -243,7 +243,7 @@ fn no_text_of_a_run_reaches_the_terminal_of_who_looks_at_it_as_more_than_text() 
         &["show", &run][..],
         &["show", &run, "--follow"],
         &["runs"],
-        &["runs", "--json"],
+        &["runs", "--format", "json"],
         &["audit", "log"],
         &["audit", "log", "--json"],
         &["audit", "verify"],

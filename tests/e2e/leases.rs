@@ -253,3 +253,33 @@ fn stopped_at_any_moment_for_longer_than_its_lease_a_run_that_another_resumed_wr
         }
     }
 }
+
+/// Whoever breaks a lock says why; the run that held it has no effect any more and says so.
+#[test]
+fn a_lock_that_a_person_takes_from_a_run_lets_that_run_begin_no_effect() {
+    let postgres = Postgres::start(1);
+    for (name, journal) in journals(&postgres, "broken") {
+        let env = prepared(WAIT);
+        run(&env, &journal, &["locks"]).status(0);
+        let mut first =
+            env.command(&["exec", "r.toml", "--set", "who=a"]).env("RUNBOOK_JOURNAL", &journal).spawn().expect("it starts");
+        wait_for("the first effect", || effects(&env) == ["a first"]);
+        let listed = run(&env, &journal, &["locks", "--format", "json"]).status(0).stdout;
+        let lock: serde_json::Value = serde_json::from_str(listed.trim()).expect("one lock");
+        assert_eq!((&lock["name"], &lock["pid"]), (&"thing".into(), &first.id().into()), "{name}");
+        run(&env, &journal, &["locks"]).status(0).out("thing");
+        run(&env, &journal, &["locks", "break", "thin", "--reason", "x", "--yes"]).status(2).err("did you mean `thing`?");
+        run(&env, &journal, &["locks", "break", "thing", "--reason", "the host is gone"]).status(2).err("--yes");
+        run(&env, &journal, &["locks", "break", "thing", "--reason", "the host is gone", "--yes"]).status(0).err("is free");
+        run(&env, &journal, &["locks"]).status(0).err("no lock is held");
+        database(&env).execute("insert into said values ('go')", []).expect("it can be written");
+        wait_for("it stops", || first.try_wait().expect("it can be asked").is_some());
+        assert_eq!(effects(&env), ["a first"], "{name}: nothing was done without the lock");
+        let runs = run(&env, &journal, &["runs", "--state", "paused", "--format", "json"]).status(0).stdout;
+        let id =
+            serde_json::from_str::<serde_json::Value>(runs.trim()).expect("one run")["run"].as_str().expect("an id").to_owned();
+        run(&env, &journal, &["show", &id]).status(0).err("took the lock `thing` from this run").err("the host is gone");
+        run(&env, &journal, &["resume", &id]).status(0);
+        assert_eq!(effects(&env), ["a first", "a second"], "{name}");
+    }
+}

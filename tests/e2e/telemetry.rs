@@ -98,7 +98,7 @@ fn a_run_is_a_trace_with_a_span_for_each_attempt() {
     assert!(root.start_time_unix_nano <= make.start_time_unix_nano && make.end_time_unix_nano <= look.start_time_unix_nano);
     assert!(look.end_time_unix_nano <= root.end_time_unix_nano);
     // The trace is found by the id of the run.
-    let shown = env.run(&["runs", "--json"]).status(0).stdout;
+    let shown = env.run(&["runs", "--format", "json"]).status(0).stdout;
     let run = serde_json::from_str::<serde_json::Value>(&shown).expect("JSON")["run"].as_str().expect("an id").replace('-', "");
     let id = u128::from_be_bytes(root.trace_id.as_slice().try_into().expect("16 bytes"));
     assert_eq!(format!("{id:032x}"), run);

@@ -24,6 +24,7 @@ pub struct Args {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Run a runbook
+    #[command(visible_alias = "run")]
     Exec(commands::exec::ExecArgs),
     /// Make the checks of suites, and say what they found
     ///
@@ -58,8 +59,10 @@ pub enum Command {
     /// Say that a person's step is done, and what was found
     Answer(commands::answer::AnswerArgs),
     /// List runs, newest first
+    #[command(visible_alias = "ls")]
     Runs(commands::runs::RunsArgs),
     /// Show a run
+    #[command(visible_alias = "logs")]
     Show(commands::show::ShowArgs),
     /// Write the report of a run, such as one HTML file
     Report(commands::report::ReportArgs),
@@ -111,11 +114,54 @@ pub enum Command {
     },
     /// Check what is needed, and show every setting
     Doctor,
-    /// Explain a command, or a topic: exit-codes
+    /// List the locks of runs that are held, or break one
+    Locks(commands::locks::LocksArgs),
+    /// Explain a command, or a topic: exit-codes, options
     Help {
         /// The topic, or a command, such as `secret set`
         topic: Vec<String>,
     },
+}
+
+/// The commands, by what one wants to do.
+const GROUPS: &[(&str, &[&str])] = &[
+    ("Run", &["exec", "resume", "undo", "retry", "cancel", "answer", "approve", "reject"]),
+    ("Check", &["check", "validate", "plan"]),
+    ("Look", &["runs", "show", "report", "locks", "prune"]),
+    ("Review", &["audit", "lock"]),
+    ("Author", &["plugin", "fmt", "explain", "schema"]),
+    ("Set up", &["doctor", "secret", "completions", "man", "help"]),
+];
+
+/// The heading of the options that every command has.
+pub const COMMON_OPTIONS: &str = "Options of every command";
+
+/// The command line as it is parsed and explained: commands in groups, and what every command takes in a place of its own
+/// (`runbook help options`), so that the help of a command is about that command.
+pub fn command() -> clap::Command {
+    let plain = Args::command();
+    let mut groups = String::new();
+    for (heading, names) in GROUPS {
+        groups.push_str(&format!("{heading}:\n"));
+        for name in *names {
+            let known = plain.find_subcommand(name).expect("a group names commands that there are: a test");
+            let about = known.get_about().map(ToString::to_string).unwrap_or_default();
+            let aliases: Vec<_> = known.get_visible_aliases().collect();
+            let aliases = if aliases.is_empty() { String::new() } else { format!(" [also: {}]", aliases.join(", ")) };
+            groups.push_str(&format!("  {name:<11}  {about}{aliases}\n"));
+        }
+        groups.push('\n');
+    }
+    let template = format!("{{about-with-newline}}\n{{usage-heading}} {{usage}}\n\n{groups}Options:\n{{options}}{{after-help}}");
+    with_common_options_folded(plain).help_template(template)
+}
+
+fn with_common_options_folded(command: clap::Command) -> clap::Command {
+    let names: Vec<String> = command.get_subcommands().map(|below| below.get_name().to_owned()).collect();
+    let folded = command
+        .mut_args(|argument| if argument.is_global_set() { argument.hide(true) } else { argument })
+        .after_help("Options of every command, such as `--journal` and `-v`: `runbook help options`");
+    names.into_iter().fold(folded, |command, name| command.mut_subcommand(name, with_common_options_folded))
 }
 
 impl Command {
@@ -144,8 +190,8 @@ fn family_of(words: impl Iterator<Item = OsString>) -> Family {
     while let Some(word) = words.next() {
         if takes_value(&word) {
             words.next();
-        } else if command.get_subcommands().any(|known| known.get_name() == word) {
-            return if word == "check" { Family::Check } else { Family::Run };
+        } else if let Some(known) = command.find_subcommand(&word) {
+            return if known.get_name() == "check" { Family::Check } else { Family::Run };
         }
     }
     Family::Run
@@ -187,11 +233,21 @@ mod tests {
     }
 
     #[test]
+    fn every_command_is_in_one_group_of_the_help() {
+        let mut grouped: Vec<&str> = GROUPS.iter().flat_map(|(_, names)| names.iter().copied()).collect();
+        let command = Args::command();
+        let mut known: Vec<&str> = command.get_subcommands().map(clap::Command::get_name).collect();
+        grouped.sort_unstable();
+        known.sort_unstable();
+        assert_eq!(grouped, known);
+    }
+
+    #[test]
     fn what_every_command_has_stands_below_its_own_options() {
         for (words, mut command) in commands(&Args::command(), &["runbook".to_owned()]) {
             command.build();
             for option in command.get_opts().filter(|option| option.is_global_set()) {
-                assert_eq!(option.get_help_heading(), Some("Options of every command"), "{words:?} --{}", option.get_id());
+                assert_eq!(option.get_help_heading(), Some(COMMON_OPTIONS), "{words:?} --{}", option.get_id());
             }
         }
     }
@@ -207,7 +263,8 @@ mod tests {
 
     #[test]
     fn a_mistake_on_the_command_line_of_check_is_told_in_its_own_exit_codes_wherever_options_stand() {
-        let mut lines = vec![vec!["check", "--bogus"], vec!["--no-input", "check"], vec!["--bogus", "check"]];
+        let mut lines =
+            vec![vec!["check", "--bogus"], vec!["--no-input", "check"], vec!["-v", "check"], vec!["--bogus", "check"]];
         let command = Args::command();
         let names: Vec<String> = command
             .get_opts()

@@ -27,7 +27,7 @@ pub enum Color {
 
 /// Options that every command has.
 #[derive(Debug, Clone, clap::Args)]
-#[command(next_help_heading = "Options of every command")]
+#[command(next_help_heading = crate::command_line::COMMON_OPTIONS)]
 pub struct GlobalArgs {
     /// When to use colour
     #[arg(long, global = true, value_enum, default_value = "auto", env = "RUNBOOK_COLOR")]

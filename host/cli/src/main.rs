@@ -46,7 +46,7 @@ mod value_parsers;
 mod waivers;
 mod writable;
 
-use clap::{CommandFactory as _, FromArgMatches as _};
+use clap::FromArgMatches as _;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -61,7 +61,7 @@ fn main() -> ExitCode {
         Some(_) | None => {}
     }
     // A shell that completes a command line sets `COMPLETE`, gets its answer, and nothing else happens.
-    clap_complete::CompleteEnv::with_factory(command_line::Args::command).complete();
+    clap_complete::CompleteEnv::with_factory(command_line::command).complete();
     let status = run();
     ui::flush();
     ExitCode::from(status)
@@ -69,7 +69,7 @@ fn main() -> ExitCode {
 
 /// Runs what the command line says, and gives the number that the program exits with.
 fn run() -> u8 {
-    let parsed = command_line::Args::command()
+    let parsed = command_line::command()
         .try_get_matches()
         .and_then(|matches| Ok((command_line::Args::from_arg_matches(&matches)?, matches)));
     let (args, matches) = match parsed {

@@ -64,3 +64,12 @@ impl OutputArgs {
         self.events.as_deref().map(Events::open).transpose()
     }
 }
+
+/// How a list is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum ListFormat {
+    /// For people
+    Text,
+    /// For programs: one JSON object a line
+    Json,
+}

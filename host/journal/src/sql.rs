@@ -53,6 +53,17 @@ pub(crate) const TAKE_LEASE: &str = "UPDATE leases SET token = $2, run = $3, exe
 pub(crate) const RENEW_LEASE: &str =
     "UPDATE leases SET expires_ns = $3 WHERE name = $1 AND token = $2 AND expires_ns IS NOT NULL";
 pub(crate) const RELEASE_LEASE: &str = "UPDATE leases SET expires_ns = NULL WHERE name = $1 AND token = $2";
+pub(crate) const SELECT_LOCKS: &str = "SELECT name, token, run, executor, host, pid, process, expires_ns FROM leases \
+    WHERE name LIKE 'lock:%' AND expires_ns IS NOT NULL ORDER BY name";
+/// The next token is higher still: the one that is skipped belongs to nobody.
+pub(crate) const BREAK_LEASE: &str =
+    "UPDATE leases SET token = token + 1, expires_ns = NULL WHERE name = $1 AND token = $2 AND expires_ns IS NOT NULL";
+pub(crate) const INSERT_BROKEN: &str =
+    "INSERT INTO broken_locks (name, token, run, at_ns, operator, reason) VALUES ($1, $2, $3, $4, $5, $6)";
+pub(crate) const SELECT_BROKEN: &str =
+    "SELECT name, at_ns, operator, reason FROM broken_locks WHERE run = $1 ORDER BY at_ns, name";
+pub(crate) const DELETE_BROKEN: &str = "DELETE FROM broken_locks WHERE run = $1";
+
 pub(crate) const INSERT_TAKEOVER: &str = "INSERT INTO takeovers \
     (name, token, at_ns, reason, run, from_token, from_run, from_executor, from_host, from_pid, from_process) \
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";

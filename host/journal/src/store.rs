@@ -213,6 +213,10 @@ impl SqlJournal {
         let _ = sqlx::query(sql::FORGET_RUN).bind(run.to_string()).execute(&self.pools.writer).await;
     }
 
+    pub(crate) fn readers(&self) -> &AnyPool {
+        &self.pools.readers
+    }
+
     pub(crate) fn writer(&self) -> &AnyPool {
         &self.pools.writer
     }
@@ -553,7 +557,7 @@ fn insert_event(run: RunId, record: &Record) -> Query<'static> {
 
 /// Removes one run with all that is kept of it; whether it was there and had ended.
 async fn remove(connection: &mut AnyConnection, id: &str) -> Result<bool, sqlx::Error> {
-    for statement in [sql::DELETE_EVENTS, sql::DELETE_CANCELS] {
+    for statement in [sql::DELETE_EVENTS, sql::DELETE_CANCELS, sql::DELETE_BROKEN] {
         sqlx::query(statement).bind(id).execute(&mut *connection).await?;
     }
     let removed = sqlx::query(sql::DELETE_RUN).bind(id).execute(&mut *connection).await?.rows_affected() == 1;

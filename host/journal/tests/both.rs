@@ -473,7 +473,7 @@ async fn count(place: &Location, condition: &str) -> usize {
 
 /// Takes away what versions after the first have made.
 fn of_later_versions() -> &'static str {
-    "DROP INDEX runs_by_end; DROP INDEX runs_by_name; DROP TABLE cancel_requests; \
+    "DROP TABLE broken_locks; DROP INDEX runs_by_end; DROP INDEX runs_by_name; DROP TABLE cancel_requests; \
      ALTER TABLE leases DROP COLUMN process; ALTER TABLE takeovers DROP COLUMN from_process; \
      ALTER TABLE runs DROP COLUMN tried_again_by; ALTER TABLE runs DROP COLUMN took_ms;"
 }

@@ -1,6 +1,6 @@
 //! `runbook help`
 
-use crate::command_line::Args;
+use crate::command_line::{self, Args};
 use crate::exit_status::{CHECK_STATUSES, EXIT_STATUSES, ExitStatus};
 use crate::failure::Failure;
 use crate::ui;
@@ -13,17 +13,22 @@ pub fn run(words: &[String]) -> Result<ExitStatus, Failure> {
         ui::data(&exit_codes())?;
         return Ok(ExitStatus::Success);
     }
-    let mut command = Args::command();
+    if words == ["options"] {
+        ui::data(&common_options())?;
+        return Ok(ExitStatus::Success);
+    }
+    let mut command = command_line::command();
     // Only then do commands know the names of those above them.
     command.build();
     let mut found = &mut command;
     for (index, word) in words.iter().enumerate() {
-        let known: Vec<String> = found.get_subcommands().map(|known| known.get_name().to_owned()).collect();
+        let known: Vec<String> =
+            found.get_subcommands().flat_map(clap::Command::get_name_and_visible_aliases).map(str::to_owned).collect();
         if !known.contains(word) {
             let near = runbook_document::nearest(word, known.iter().map(String::as_str));
             let what = words[..=index].join(" ");
             let hint = near.map_or_else(
-                || "topics: exit-codes; commands: see `runbook help`".to_owned(),
+                || "topics: exit-codes, options; commands: see `runbook help`".to_owned(),
                 |near| format!("did you mean `{near}`?"),
             );
             return Err(Failure::usage(format!("there is no topic or command `{what}`")).hint(hint));
@@ -32,6 +37,13 @@ pub fn run(words: &[String]) -> Result<ExitStatus, Failure> {
     }
     ui::data(&found.render_long_help().to_string())?;
     Ok(ExitStatus::Success)
+}
+
+/// What every command takes.
+fn common_options() -> String {
+    let common = Args::command().get_arguments().filter(|option| option.is_global_set()).cloned().collect::<Vec<_>>();
+    let mut command = clap::Command::new("runbook").args(common).disable_help_flag(true).help_template("{all-args}\n");
+    command.render_long_help().to_string()
 }
 
 fn exit_codes() -> String {

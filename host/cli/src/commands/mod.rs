@@ -13,6 +13,7 @@ pub mod explain;
 pub mod fmt;
 pub mod help;
 pub mod lock;
+pub mod locks;
 pub mod man;
 pub mod plan;
 pub mod plugin;
@@ -61,6 +62,7 @@ pub fn run(context: &Context, command: Command) -> Result<ExitStatus, Failure> {
         Command::Man { output } => man::run(output.as_deref()),
         Command::Completions { shell } => completions::run(shell),
         Command::Doctor => doctor::run(context),
+        Command::Locks(args) => locks::run(context, &args),
         Command::Help { topic } => help::run(&topic),
     }
 }

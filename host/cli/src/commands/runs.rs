@@ -4,8 +4,11 @@ use crate::context::Context;
 use crate::execution::{self, Executor};
 use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
+use crate::shared_arguments::ListFormat;
 use crate::ui;
+use crate::value_parsers::duration;
 use clap::Args as ClapArgs;
+use jiff::Timestamp;
 use runbook_document::format_duration;
 use runbook_engine::{Journal as _, RunPhase, RunSummary};
 use runbook_journal::SqlJournal;
@@ -14,12 +17,57 @@ use std::time::Duration;
 /// `runbook runs`
 #[derive(Debug, ClapArgs)]
 pub struct RunsArgs {
-    /// How many
+    /// How many at most
     #[arg(long, default_value_t = 20)]
     pub limit: usize,
-    /// As JSON lines
-    #[arg(long)]
-    pub json: bool,
+    /// Only those that stand so, such as `paused`, `dirty` or `interrupted`; may be given several times
+    #[arg(long, value_name = "STATE", value_parser = state)]
+    pub state: Vec<&'static str>,
+    /// Only those of the runbook with this `name`
+    #[arg(long, value_name = "NAME")]
+    pub runbook: Option<String>,
+    /// Only those that were started in the last so long, such as `24h`
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub since: Option<Duration>,
+    /// text, or json: each run as a line
+    #[arg(long, value_enum, default_value = "text")]
+    pub format: ListFormat,
+}
+
+/// How many runs are looked at first where not all of them are wanted.
+const FIRST_LIST: usize = 200;
+
+/// How runs are called that nobody executes any more.
+const INTERRUPTED: &str = "interrupted";
+
+/// How runs are called whose process lives and was stopped.
+const STANDING_STILL: &str = "standing-still";
+
+impl RunsArgs {
+    fn is_filtered(&self) -> bool {
+        !self.state.is_empty() || self.runbook.is_some() || self.since.is_some()
+    }
+
+    fn wants(&self, run: &RunSummary, standing: Standing, now: Timestamp) -> bool {
+        let is_named = self.runbook.as_ref().is_none_or(|name| *name == run.name);
+        let is_new = self.since.is_none_or(|since| now.duration_since(run.started).unsigned_abs() <= since || run.started > now);
+        is_named && is_new && (self.state.is_empty() || self.state.contains(&state_of(run, standing)))
+    }
+}
+
+fn state_of(run: &RunSummary, standing: Standing) -> &'static str {
+    match standing {
+        Standing::AsRecorded => run.phase.name(),
+        Standing::StandsStill => STANDING_STILL,
+        Standing::Interrupted => INTERRUPTED,
+    }
+}
+
+fn state(text: &str) -> Result<&'static str, String> {
+    let phases = RunPhase::ALL.iter().map(|phase| phase.name());
+    let known: Vec<_> = phases.chain([INTERRUPTED, STANDING_STILL]).collect();
+    let found = known.iter().find(|known| **known == text).copied();
+    found.ok_or_else(|| format!("no run stands so; known: {}", known.join(", ")))
 }
 
 /// Lists runs, newest first.
@@ -31,17 +79,30 @@ pub fn run(context: &Context, args: &RunsArgs) -> Result<ExitStatus, Failure> {
     let runs = execution::block_on(async {
         let journal = execution::open_journal(context).await?;
         let mut listed = Vec::new();
-        for run in journal.list(args.limit).await.map_err(Failure::engine)? {
-            let standing = standing(context, &journal, &run).await?;
-            listed.push((run, standing));
+        let mut known = 0;
+        // From the newest on, in longer and longer lists: what is looked for is mostly new.
+        let mut length = if args.is_filtered() { args.limit.max(FIRST_LIST) } else { args.limit };
+        loop {
+            let runs = journal.list(length).await.map_err(Failure::engine)?;
+            let n_runs = runs.len();
+            for run in runs.into_iter().skip(known) {
+                let standing = standing(context, &journal, &run).await?;
+                if listed.len() < args.limit && args.wants(&run, standing, Timestamp::now()) {
+                    listed.push((run, standing));
+                }
+            }
+            if listed.len() == args.limit || n_runs < length {
+                return Ok(listed);
+            }
+            (known, length) = (n_runs, length.saturating_mul(8));
         }
-        Ok(listed)
     })?;
     if runs.is_empty() {
-        ui::note(&format!("there is no run in {}", context.journal));
+        let which = if args.is_filtered() { "such run" } else { "run" };
+        ui::note(&format!("there is no {which} in {}", context.journal));
         return Ok(ExitStatus::Success);
     }
-    if args.json {
+    if args.format == ListFormat::Json {
         for (run, standing) in &runs {
             let mut run = serde_json::to_value(run).expect("a run has string keys only");
             run["interrupted"] = (*standing == Standing::Interrupted).into();
@@ -92,16 +153,11 @@ async fn standing(context: &Context, journal: &SqlJournal, run: &RunSummary) -> 
 }
 
 fn row((run, standing): &(RunSummary, Standing)) -> Vec<String> {
-    let phase = match standing {
-        Standing::AsRecorded => run.phase.name(),
-        Standing::StandsStill => "standing still",
-        Standing::Interrupted => "interrupted",
-    };
     let took = run.ended.map(|_| run.took_ms);
     vec![
         run.run.short(),
         run.started.strftime("%Y-%m-%d %H:%M:%S UTC").to_string(),
-        phase.to_owned(),
+        state_of(run, *standing).to_owned(),
         took.map(|ms| format_duration(Duration::from_millis(ms))).unwrap_or_default(),
         run.operator.clone(),
         run.name.clone(),

@@ -77,6 +77,10 @@ pub fn run(context: &Context, args: &ShowArgs) -> Result<ExitStatus, Failure> {
         if let Some(later) = journal.tried_again_by(run).await.map_err(Failure::engine)? {
             summary.is_tried_again(later);
         }
+        for lock in journal.locks_taken_from(run).await.map_err(Failure::engine)? {
+            let at = lock.at.strftime("%Y-%m-%d %H:%M:%S UTC");
+            ui::note(&format!("{} took the lock `{}` from this run at {at}: {}", lock.operator, lock.name, lock.reason));
+        }
         ui::report(format, &summary)
     })?;
     Ok(ExitStatus::Success)

@@ -501,6 +501,20 @@ pub enum RunPhase {
 }
 
 impl RunPhase {
+    /// Every phase.
+    pub const ALL: &[Self] = &[
+        Self::Waiting,
+        Self::Running,
+        Self::Undoing,
+        Self::Paused,
+        Self::Ended(RunEnd::Succeeded),
+        Self::Ended(RunEnd::SucceededWithWarnings),
+        Self::Ended(RunEnd::FailedClean),
+        Self::Ended(RunEnd::Undone),
+        Self::Ended(RunEnd::Dirty),
+        Self::Ended(RunEnd::Cancelled),
+    ];
+
     /// The name in reports.
     pub fn name(self) -> &'static str {
         match self {
