@@ -84,12 +84,8 @@ impl Effective {
 
     /// The sql target whose connection the program of a grant is given.
     pub fn lent(&self, grant: &Grant) -> Option<&Arc<Target>> {
-        match &grant.target.kind {
-            TargetKind::Process(process) => self.connection(process.connection.as_ref()?),
-            TargetKind::Http(_) | TargetKind::Sql(_) | TargetKind::Docker(_) | TargetKind::Files(_) | TargetKind::Secret(_) => {
-                None
-            }
-        }
+        let TargetKind::Process(process) = &grant.target.kind else { return None };
+        self.connection(process.connection.as_ref()?)
     }
 
     /// The names of all secrets that the step's host functions may need.

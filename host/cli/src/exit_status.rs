@@ -59,11 +59,11 @@ pub const EXIT_STATUSES: &[(ExitStatus, u8, &str)] = &[
 pub const CHECK_STATUSES: &[(Health, u8, &str)] = &[
     (Health::Healthy, 0, "all are healthy"),
     (Health::Warning, 1, "a threshold was passed, or a check with `critical = false` failed; 0 with `--fail-on critical`"),
-    (Health::Critical, 2, "a critical check failed; a service that cannot be reached has failed"),
+    (Health::Critical, 2, "a critical check failed: an answer came, and it is wrong"),
     (
         Health::Unknown,
         3,
-        "it could not be told: a check could not look or saw no data, none was made, or a file or the command line is wrong",
+        "it could not be told: a check got no answer (nobody listens, the name is not found, a time limit is over), could not look or saw no data, none was made, or a file or the command line is wrong",
     ),
 ];
 
