@@ -37,6 +37,7 @@ mod secret_store;
 mod shared_arguments;
 mod signals;
 mod signatures;
+mod statements;
 mod telemetry;
 mod text_change;
 mod text_file;

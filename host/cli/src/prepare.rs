@@ -406,7 +406,7 @@ fn key_at(table: &runbook_document::Table, pointer: &str, key: &str) -> Option<r
 }
 
 /// The value at a JSON pointer, or the last one on the way to it.
-fn node_at<'a>(table: &'a runbook_document::Table, pointer: &str) -> Option<&'a Node> {
+pub fn node_at<'a>(table: &'a runbook_document::Table, pointer: &str) -> Option<&'a Node> {
     let mut keys = pointer.split('/').skip(1).map(|key| key.replace("~1", "/").replace("~0", "~"));
     let mut node = table.get(&keys.next()?)?;
     for key in keys {
@@ -422,7 +422,7 @@ fn node_at<'a>(table: &'a runbook_document::Table, pointer: &str) -> Option<&'a 
 }
 
 /// The parameters that templates of each call site see: those of the file in which it stands.
-fn params_of_sites<'a>(runbook: &'a Runbook) -> impl Fn(&StepId) -> &'a [Param] {
+pub fn params_of_sites<'a>(runbook: &'a Runbook) -> impl Fn(&StepId) -> &'a [Param] {
     let groups: BTreeMap<&str, &[Param]> =
         runbook.groups.iter().map(|group| (group.id.as_str(), group.params.as_slice())).collect();
     move |site| {

@@ -707,3 +707,33 @@ fn what_a_statement_reaches_through_others_is_held_to_the_target_on_sqlite() {
         assert!(done, "`{text}` by {operation}: {told}");
     }
 }
+
+/// What the gate would deny is found at its line before anything runs; what has a template is not known yet.
+#[test]
+fn a_statement_that_its_target_never_allows_is_found_by_validate() {
+    let env = crate::home();
+    for (narrowed, with, is_found) in [
+        ("relations = [\"orders\"]", "statement = \"delete from secrets\"", true),
+        ("relations = [\"orders\"]", "statement = \"select count(*) from orders\"", false),
+        ("relations = [\"orders\"]", "statement = \"select * from {{ params.x }}\"", false),
+        ("relations = [\"orders\"]", "statements = [\"delete from orders\", \"delete from secrets\"]", true),
+        ("statements = [\"select\"]", "statement = \"drop table orders\"", true),
+        ("statements = [\"delete\"]", "statement = \"delete from orders; drop table orders\"", true),
+        ("statements = [\"define\"]", "statement = \"drop table orders\"", false),
+        ("", "statement = \"drop table orders\"", false),
+    ] {
+        let operation = if with.starts_with("statements") { "transaction" } else { "execute" };
+        let undo = "undo = { uses = \"sql:execute\", bind.db = \"all\", with = { statement = \"drop table t\" } }";
+        env.file(
+            "v.toml",
+            &format!(
+                "format = 1\n[runbook]\nname = \"v\"\n[params.x]\ntype = \"string\"\ndefault = \"a\"\n[targets.all]\nsql = \"sqlite:v.db\"\n[targets.db]\nsql = \"sqlite:v.db\"\n{narrowed}\n\
+                 [[step]]\nid = \"s\"\nuses = \"sql:{operation}\"\nbind.db = \"db\"\nwith = {{ {with} }}\n{undo}\n"
+            ),
+        );
+        let finished = env.run(&["validate", "v.toml"]);
+        let told = format!("{}{}", finished.stdout, finished.stderr);
+        assert_eq!(told.contains("E0237") && told.contains("v.toml:"), is_found, "{narrowed}, {with}: {told}");
+        assert_eq!(finished.status == 0, !is_found, "{narrowed}, {with}: {told}");
+    }
+}

@@ -5,7 +5,7 @@ use crate::context::Context;
 use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
 use crate::prepare::{self, Prepared};
-use crate::{other_files, ui};
+use crate::{other_files, statements, ui};
 use clap::Args as ClapArgs;
 use clap_complete::ArgValueCompleter;
 use runbook_authority::targets::{SqlAddress, TargetKind};
@@ -46,7 +46,8 @@ fn check(context: &Context, file: &Path, environment: Option<&str>) -> Result<St
         return other_files::validate(file, kind).map(|()| noun.to_owned());
     }
     let prepared = prepare::from_file(context, file, environment)?;
-    let findings = runbook_engine::check_facts(&prepared.runbook, &prepared.facts);
+    let mut findings = runbook_engine::check_facts(&prepared.runbook, &prepared.facts);
+    findings.extend(statements::never_allowed(&prepared));
     if findings.has_errors() {
         return Err(Failure::findings(findings));
     }
