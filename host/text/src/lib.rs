@@ -202,16 +202,43 @@ pub fn is_plain(text: &str) -> bool {
     !text.contains('\r') && first_hidden(text).is_none()
 }
 
-/// A text as one argument of a command that a person copies into a shell: quoted where a shell would see more than a word.
+/// A text as one argument of a command that a person copies into a shell: quoted where a shell would see more than a word. It is
+/// exactly this text to bash, zsh and ksh: what cannot be shown is written as `$'\\t'`, and never as another character.
 pub fn argument(text: &str) -> Cow<'_, str> {
-    let text = line(text);
+    if line(text) != text {
+        return Cow::Owned(escaped_argument(text));
+    }
     let is_word = |c: char| c.is_alphanumeric() || "-_./:@%+=,".contains(c);
-    // A `#` begins a comment only where a word begins.
-    let is_inside = |(at, c): (usize, char)| is_word(c) || (c == '#' && at > 0);
+    // A `#` begins a comment only where a word begins; `=ls` there is the path of a program to zsh.
+    let is_inside = |(at, c): (usize, char)| if at == 0 { is_word(c) && c != '=' } else { is_word(c) || c == '#' };
     if !text.is_empty() && text.char_indices().all(is_inside) {
-        return text;
+        return Cow::Borrowed(text);
     }
     Cow::Owned(format!("'{}'", text.replace('\'', "'\\''")))
+}
+
+/// `$'…'` with escapes for all that is not seen.
+fn escaped_argument(text: &str) -> String {
+    let mut quoted = String::from("$'");
+    for c in text.chars() {
+        match c {
+            '\'' | '\\' => quoted.extend(['\\', c]),
+            '\t' => quoted.push_str("\\t"),
+            '\n' => quoted.push_str("\\n"),
+            '\r' => quoted.push_str("\\r"),
+            c if is_seen(c) => quoted.push(c),
+            // Bytes, so that it means the same in every locale.
+            c => quoted.extend(c.encode_utf8(&mut [0; 4]).bytes().map(|byte| format!("\\{byte:03o}"))),
+        }
+    }
+    quoted.push('\'');
+    quoted
+}
+
+/// Whether a character by itself is shown as it is.
+fn is_seen(c: char) -> bool {
+    let text = c.to_string();
+    line(&text) == text
 }
 
 /// The name of a file as one argument for a shell: as [`argument`], and never an option of the command that it is given to.

@@ -82,8 +82,34 @@ fn an_argument_is_one_word_for_a_real_shell() {
         let output = std::process::Command::new("sh").args(["-c", &command]).output().expect("there is a shell");
         assert_eq!(String::from_utf8_lossy(&output.stdout), text);
     }
-    assert_eq!(argument("a\nrm -rf x"), "'a rm -rf x'");
+    assert_eq!(argument("a\nrm -rf x"), "$'a\\nrm -rf x'");
     assert_eq!(argument("x.age#name"), "x.age#name");
+}
+
+/// Every kind of character that is not seen × its neighbours: two names are never one argument, and each is exactly itself.
+#[test]
+fn a_name_with_what_is_not_seen_is_exactly_itself_to_a_shell() {
+    let odd =
+        ["\t", "\n", "\r", "\u{1b}", "\u{7f}", "\u{85}", "\u{200b}", "\u{202e}", "\u{2028}", "\u{e0041}", "\u{fffe}", "\u{301}"];
+    let around = ["", "a", "'", "\\", "7", "=", "$(id)", "é", " "];
+    let mut words = std::collections::BTreeSet::new();
+    let (mut script, mut expected) = (String::new(), String::new());
+    for odd in odd {
+        for before in around {
+            for after in around {
+                let name = format!("{before}{odd}{after}");
+                let word = argument(&name).into_owned();
+                assert!(word.chars().all(|c| !c.is_control()) && line(&word) == word, "{word:?}");
+                assert!(words.insert(word.clone()), "{name:?} is written as another name is");
+                script.push_str(&format!("printf '%s\\0' {word}\n"));
+                expected.push_str(&format!("{name}\0"));
+            }
+        }
+    }
+    let output = std::process::Command::new("bash").args(["-c", &script]).output().expect("there is a shell");
+    assert_eq!(String::from_utf8_lossy(&output.stdout), expected);
+    // The path of a program to zsh.
+    assert_eq!(argument("=ls.toml"), "'=ls.toml'");
 }
 
 #[test]

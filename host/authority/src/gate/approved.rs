@@ -25,6 +25,8 @@ pub struct Approved {
     slots: BTreeSet<(String, String)>,
     /// Which effects are done, of those that are done once.
     done: Vec<bool>,
+    /// The effects that the host call under way may still be, where the gate is asked about it part by part.
+    candidates: Vec<usize>,
 }
 
 /// What an operation is done to, as far as an approval can name it.
@@ -43,6 +45,29 @@ enum Times {
     AsShown,
     /// As often as it takes: what was told in words is bounded by its verb and its object.
     Any,
+}
+
+/// Which part of a host call a question is about. What is run in a container is asked in parts, because the container is known only
+/// after it was looked at; one effect must cover all parts, or two effects could be crossed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Part {
+    /// All of it.
+    Whole,
+    /// The first of several.
+    First,
+    /// Another one.
+    Next,
+    /// The last of several.
+    Last,
+}
+
+fn part(operation: &Operation<'_>) -> Part {
+    match (operation, operation.verb()) {
+        (Operation::Exec { .. }, Verb::DockerExec) | (Operation::Image { .. }, Verb::DockerCreate) => Part::First,
+        (Operation::Container { .. }, Verb::DockerCreate) => Part::Next,
+        (Operation::Container { .. }, Verb::DockerExec) | (Operation::Exec { .. }, Verb::DockerCreate) => Part::Last,
+        _ => Part::Whole,
+    }
 }
 
 /// How a statement stands in a summary that binds: on one line, between backticks, with `\\` before what would be another line.
@@ -72,7 +97,7 @@ impl Approved {
     /// The effects of an approved proposal, in a step with these grants.
     pub fn new(effects: Vec<ApprovedEffect>, effective: &crate::grant::Effective) -> Self {
         let slots = effective.iter().flat_map(|grant| grant.verbs.iter().map(|verb| (verb.full_name(), grant.slot.clone())));
-        Self { done: vec![false; effects.len()], slots: slots.collect(), effects }
+        Self { done: vec![false; effects.len()], slots: slots.collect(), effects, candidates: Vec::new() }
     }
 
     /// Whether an operation is within what was approved, which then counts as done. Reading always is.
@@ -80,16 +105,26 @@ impl Approved {
         if operation.verb().effect() == Effect::Read {
             return Decision::Allow;
         }
+        let part = part(operation);
+        let may_be = |at: &usize| matches!(part, Part::Whole | Part::First) || self.candidates.contains(at);
+        let covering = |(at, effect): (usize, &ApprovedEffect)| Some((at, self.covers(effect, operation)?));
         let named: Vec<(usize, Times)> =
-            self.effects.iter().enumerate().filter_map(|(at, effect)| Some((at, self.covers(effect, operation)?))).collect();
-        let is_left = |&&(at, times): &&(usize, Times)| times == Times::Any || !self.done[at];
-        match named.iter().find(is_left) {
-            Some(&(at, _)) => {
-                self.done[at] = true;
-                Decision::Allow
+            self.effects.iter().enumerate().filter(|(at, _)| may_be(at)).filter_map(covering).collect();
+        let is_left = |&(at, times): &(usize, Times)| times == Times::Any || !self.done[at];
+        let left: Vec<usize> = named.iter().copied().filter(is_left).map(|(at, _)| at).collect();
+        let Some(first) = left.first().copied() else {
+            self.candidates.clear();
+            return self.deny(operation, if named.is_empty() { Beyond::NotShown } else { Beyond::DoneAlready });
+        };
+        match part {
+            Part::Whole => self.done[first] = true,
+            Part::First | Part::Next => self.candidates = left,
+            Part::Last => {
+                self.done[first] = true;
+                self.candidates.clear();
             }
-            None => self.deny(operation, if named.is_empty() { Beyond::NotShown } else { Beyond::DoneAlready }),
         }
+        Decision::Allow
     }
 
     fn deny(&self, operation: &Operation<'_>, beyond: Beyond) -> Decision {
@@ -274,12 +309,55 @@ mod tests {
                 let told = approved(&[ApprovedEffect { summary: "in words".to_owned(), ..effect.clone() }], &["s"]);
                 assert!(allows(&told, other), "{verb}: {other:?}");
             }
+            let decide = |approved: &mut Approved| match approved.decide(&done) {
+                // The container is asked about behind the command.
+                Decision::Allow if done.verb() == Verb::DockerExec => {
+                    let container = ContainerFacts { name: &effect.target, labels: &[] };
+                    approved.decide(&Operation::Container { slot: "s", verb: Verb::DockerExec, container })
+                }
+                decision => decision,
+            };
             let mut spent = plain.clone();
-            assert_eq!(spent.decide(&done), Decision::Allow, "{verb}");
-            let Decision::Deny(denial) = spent.decide(&done) else { panic!("{verb} was done twice") };
+            assert_eq!(decide(&mut spent), Decision::Allow, "{verb}");
+            let Decision::Deny(denial) = decide(&mut spent) else { panic!("{verb} was done twice") };
             assert!(denial.reason.contains("done already as often as it was approved"), "{}", denial.reason);
             let mut twice = approved(&[effect.clone(), effect.clone()], &["s"]);
-            assert_eq!([(); 3].map(|()| twice.decide(&done) == Decision::Allow), [true, true, false], "{verb}");
+            assert_eq!([(); 3].map(|()| decide(&mut twice) == Decision::Allow), [true, true, false], "{verb}");
+        }
+    }
+
+    /// Two commands and two containers that were approved in pairs: of all pairs, in any order, exactly those are let through.
+    #[test]
+    fn a_command_and_its_container_are_approved_together() {
+        let commands = [vec!["rm".to_owned(), "-rf".to_owned(), "/cache".to_owned()], vec!["ls".to_owned()]];
+        let containers = ["api", "db"];
+        let effect = |command: &Vec<String>, container: &str| ApprovedEffect {
+            verb: "docker.exec".to_owned(),
+            target: format!("container {container}"),
+            summary: shown_arguments(command),
+        };
+        let exec = |approved: &mut Approved, command: &[String], container: &str| {
+            let (slot, verb) = ("s", Verb::DockerExec);
+            let facts = ContainerFacts { name: container, labels: &[] };
+            approved.decide(&Operation::Exec { slot, verb, command }) == Decision::Allow
+                && approved.decide(&Operation::Container { slot, verb, container: facts }) == Decision::Allow
+        };
+        let pairs: Vec<_> = (0..2).flat_map(|command| (0..2).map(move |container| (command, container))).collect();
+        for shown in 0..1 << pairs.len() {
+            let shown: Vec<_> = pairs.iter().enumerate().filter(|(at, _)| shown >> at & 1 == 1).map(|(_, pair)| *pair).collect();
+            let effects: Vec<_> =
+                shown.iter().map(|(command, container)| effect(&commands[*command], containers[*container])).collect();
+            let mut approved = approved(&effects, &["s"]);
+            // What is refused uses nothing up, so the pairs follow each other twice.
+            for (round, (command, container)) in pairs.iter().map(|pair| (1, pair)).chain(pairs.iter().map(|pair| (2, pair))) {
+                let expected = round == 1 && shown.contains(&(*command, *container));
+                let is_done = exec(&mut approved, &commands[*command], containers[*container]);
+                assert_eq!(is_done, expected, "{shown:?} {command} {container} round {round}");
+            }
+            // The question about the container alone is about nothing.
+            let facts = ContainerFacts { name: "api", labels: &[] };
+            let alone = Operation::Container { slot: "s", verb: Verb::DockerExec, container: facts };
+            assert!(matches!(approved.decide(&alone), Decision::Deny(_)));
         }
     }
 

@@ -35,6 +35,40 @@ fn each_form_is_replaced_and_its_surroundings_stay() {
     check("hunter2\nnext", "first hunter2\nnext\nlast", "first [secret db]\nlast");
 }
 
+/// Each escaper of HTML has its own list: each character of a secret is written in each way that there is, alone and in two layers.
+#[test]
+fn a_secret_that_a_page_escapes_is_found_however_it_does() {
+    let secret = "pa\"ss<w>&o'rd%7é\u{a0}x";
+    let ways: [fn(char) -> String; 6] = [
+        |c| match c {
+            '<' => "&lt;".to_owned(),
+            '>' => "&gt;".to_owned(),
+            '&' => "&amp;".to_owned(),
+            '"' => "&quot;".to_owned(),
+            '\'' => "&apos;".to_owned(),
+            '\u{a0}' => "&nbsp;".to_owned(),
+            c => c.to_string(),
+        },
+        |c| format!("&#{};", u32::from(c)),
+        |c| format!("&#x{:x};", u32::from(c)),
+        |c| format!("&#X{:04X};", u32::from(c)),
+        |c| if c.is_ascii_alphanumeric() { c.to_string() } else { format!("&#0{};", u32::from(c)) },
+        |c| if "<>&".contains(c) { format!("&#{};", u32::from(c)) } else { c.to_string() },
+    ];
+    for way in ways {
+        let escaped: String = secret.chars().map(way).collect();
+        check(secret, &format!("<p>{escaped}</p>"), "<p>[secret db]</p>");
+        let twice: String = escaped.replace('&', "&amp;");
+        check(secret, &twice, "[secret db]");
+        let json = serde_json::to_string(&escaped).expect("a text is JSON");
+        check(secret, &json, "\"[secret db]\"");
+    }
+    // What is no entity stays, and a page without the secret is untouched.
+    for plain in ["a & b", "&unknown;", "&#;", "&#x;", "&#xd800;", "&#99999999999999;", "&amp", "x &lt; y &#38; z"] {
+        check("hunter2", plain, plain);
+    }
+}
+
 #[test]
 fn an_authorization_header_with_user_and_password_in_base64_keeps_only_the_user() {
     let header = format!("Basic {}", STANDARD.encode("admin:hunter2secret"));

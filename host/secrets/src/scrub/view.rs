@@ -31,9 +31,11 @@ enum Layer {
     Form,
     /// Without line breaks and the white space after them: base64 is wrapped at 64 or 76 characters.
     Wrapped,
+    /// Escaped for HTML or XML: pages of errors quote what they were sent.
+    Entities,
 }
 
-const LAYERS: [Layer; 4] = [Layer::Json, Layer::Percent, Layer::Form, Layer::Wrapped];
+const LAYERS: [Layer; 5] = [Layer::Json, Layer::Percent, Layer::Form, Layer::Wrapped, Layer::Entities];
 
 /// Shows `visit` every way to read `text` with one to three layers taken off that reads differently. At most three views
 /// are in memory at once.
@@ -75,6 +77,7 @@ impl Layer {
             Self::Percent => b"%",
             Self::Form => b"+",
             Self::Wrapped => b"\n\r",
+            Self::Entities => b"&",
         }
     }
 }
@@ -103,6 +106,7 @@ fn peel(layer: Layer, text: &[u8], origins: Option<&[Origin]>) -> Option<View> {
             Layer::Form if text[at] == b'+' => Some((Piece::byte(b' '), 1)),
             Layer::Form | Layer::Percent => percent_escape(&text[at..]),
             Layer::Wrapped => line_break(&text[at..]),
+            Layer::Entities => entity(&text[at..]),
         }
         .unwrap_or((Piece::byte(text[at]), 1));
         for byte in piece.as_slice() {
@@ -170,6 +174,30 @@ fn unicode_escape(text: &[u8]) -> Escape {
 fn code_unit(text: &[u8]) -> Option<u32> {
     let [b'\\', b'u', digits @ ..] = text else { return None };
     digits.get(..4)?.iter().try_fold(0, |unit, digit| Some(unit << 4 | u32::from(hex_digit(*digit)?)))
+}
+
+/// Characters that escapers write by name. Others they write as they are, or by number.
+const ENTITIES: [(&[u8], char); 6] =
+    [(b"lt;", '<'), (b"gt;", '>'), (b"amp;", '&'), (b"quot;", '"'), (b"apos;", '\''), (b"nbsp;", '\u{a0}')];
+
+/// Digits of a number that stands for a character, with zeros in front.
+const MOST_DIGITS: usize = 12;
+
+fn entity(text: &[u8]) -> Escape {
+    let rest = text.strip_prefix(b"&")?;
+    if let Some((name, c)) =
+        ENTITIES.iter().find(|(name, _)| rest.get(..name.len()).is_some_and(|start| start.eq_ignore_ascii_case(name)))
+    {
+        return Some((Piece::of(*c), 1 + name.len()));
+    }
+    let (digits, radix, before) = match rest {
+        [b'#', b'x' | b'X', digits @ ..] => (digits, 16, 3),
+        [b'#', digits @ ..] => (digits, 10, 2),
+        _ => return None,
+    };
+    let len = digits.iter().take(MOST_DIGITS).position(|byte| *byte == b';').filter(|len| *len > 0)?;
+    let number = std::str::from_utf8(&digits[..len]).ok().and_then(|digits| u32::from_str_radix(digits, radix).ok())?;
+    Some((Piece::of(char::from_u32(number)?), before + len + 1))
 }
 
 fn line_break(text: &[u8]) -> Escape {
