@@ -35,6 +35,7 @@ mod leases;
 mod locked_text;
 mod nested;
 mod no_answer;
+mod parameters;
 mod person;
 mod plugins;
 mod program_log;

@@ -24,6 +24,7 @@ mod lock;
 mod misfits;
 mod other_files;
 mod outputs;
+mod parameters;
 mod plugin_caller;
 mod plugins;
 mod prepare;

@@ -15,12 +15,23 @@ use std::path::PathBuf;
 pub struct RunbookArgs {
     /// The runbook
     pub file: PathBuf,
-    /// Set a parameter; may be given several times
-    #[arg(long, value_name = "NAME=VALUE", value_parser = parameter, add = ArgValueCompleter::new(completion::parameters))]
-    pub set: Vec<(String, String)>,
+    /// Its parameters.
+    #[command(flatten)]
+    pub params: ParamArgs,
     /// Take targets from `targets.NAME.toml` beside the runbook
     #[arg(long, value_name = "NAME", env = "RUNBOOK_ENV", add = ArgValueCompleter::new(completion::environments))]
     pub env: Option<String>,
+}
+
+/// The parameters of a runbook or suite.
+#[derive(Debug, ClapArgs)]
+pub struct ParamArgs {
+    /// Set a parameter; may be given several times. Stronger than `RUNBOOK_PARAM_NAME`, which is stronger than `--params-file`
+    #[arg(long, value_name = "NAME=VALUE", value_parser = parameter, add = ArgValueCompleter::new(completion::parameters))]
+    pub set: Vec<(String, String)>,
+    /// Take parameters from a file of `name = value` in TOML; `-` is stdin
+    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+    pub params_file: Option<PathBuf>,
 }
 
 /// A run, and what is told of it.

@@ -47,7 +47,7 @@ pub use lease_watch::LeaseWatch;
 pub use lint::{OutputRead, Wanted, output_reads};
 pub use model::{Runbook, UseSite};
 pub use operate::*;
-pub use params::{Params, resolve_params};
+pub use params::{GivenParam, GivenValue, Params, check_param, resolve_params};
 pub use parse::{Loader, Shared, parse, parse_leniently, parse_shared};
 pub use plan::*;
 pub use range::Range;

@@ -22,18 +22,53 @@ impl Params {
     }
 }
 
-/// Types and checks what `--set name=text` gives.
+/// A value that somebody gives for a parameter.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GivenParam {
+    /// The parameter.
+    pub name: String,
+    /// The value.
+    pub value: GivenValue,
+    /// How a person finds it again, such as `--set rows=5`.
+    pub place: String,
+}
+
+/// A value as it was given.
+#[derive(Debug, Clone, PartialEq)]
+pub enum GivenValue {
+    /// As text, whose type is that of the parameter.
+    Text(String),
+    /// With a type of its own.
+    Json(Json),
+}
+
+impl GivenParam {
+    /// What `--set NAME=TEXT` gives.
+    pub fn set(name: &str, text: &str) -> Self {
+        let value = GivenValue::Text(text.to_owned());
+        Self { name: name.to_owned(), value, place: format!("--set {name}={text}") }
+    }
+
+    fn shown(&self) -> String {
+        match &self.value {
+            GivenValue::Text(text) => text.clone(),
+            GivenValue::Json(value) => value.to_string(),
+        }
+    }
+}
+
+/// Types and checks what was given for the parameters of a runbook.
 ///
 /// # Errors
 /// Every unknown, missing and wrong parameter.
-pub fn resolve_params(runbook: &Runbook, set: &[(String, String)]) -> Result<Params, Diagnostics> {
+pub fn resolve_params(runbook: &Runbook, given: &[GivenParam]) -> Result<Params, Diagnostics> {
     let mut diagnostics = Diagnostics::default();
-    for (name, _) in set.iter().filter(|(name, _)| !runbook.params.iter().any(|param| param.name.name == *name)) {
-        diagnostics.push(unknown(runbook, name));
+    for unknown_one in given.iter().filter(|one| !runbook.params.iter().any(|param| param.name.name == one.name)) {
+        diagnostics.push(unknown(runbook, unknown_one));
     }
     let mut values = serde_json::Map::new();
     for param in &runbook.params {
-        match value_of(runbook, param, set) {
+        match value_of(runbook, param, given) {
             Ok(Some(value)) => {
                 values.insert(param.name.name.clone(), value);
             }
@@ -44,24 +79,46 @@ pub fn resolve_params(runbook: &Runbook, set: &[(String, String)]) -> Result<Par
     if diagnostics.is_empty() { Ok(Params(values)) } else { Err(diagnostics) }
 }
 
+/// What is wrong with one value for a parameter.
+///
+/// # Errors
+/// In one sentence.
+pub fn check_param(param: &Param, text: &str) -> Result<(), String> {
+    if param.kind == ParamType::List {
+        return parse_param_texts(param, &[text]).map(drop).map_err(|(_, why)| why);
+    }
+    parse_param_text(param, text).map(drop)
+}
+
 /// A name is given once. Lists grow with each `--set`: to drop one of them in silence would leave a host out.
-fn value_of(runbook: &Runbook, param: &Param, set: &[(String, String)]) -> Result<Option<Json>, Box<Diagnostic>> {
+fn value_of(runbook: &Runbook, param: &Param, given: &[GivenParam]) -> Result<Option<Json>, Box<Diagnostic>> {
     let name = &param.name.name;
-    let given: Vec<&str> = set.iter().filter(|(given, _)| given == name).map(|(_, text)| text.as_str()).collect();
-    let wrong = |text: &str, why: String, help: String| {
-        let message = format!("`--set {name}={text}`: {why}");
+    let given: Vec<&GivenParam> = given.iter().filter(|one| one.name == *name).collect();
+    let wrong = |one: &GivenParam, why: String, help: String| {
+        let message = format!("`{}`: {why}", one.place);
         let diagnostic = Diagnostic::error("E0216", runbook.source(), param.name.span.clone(), message);
         Box::new(diagnostic.label("declared here").help(help))
     };
     let help = || param.help.clone().unwrap_or_else(|| format!("give a {}", param.kind.name()));
-    match (param.kind, given.as_slice()) {
-        (_, []) => {}
-        (ParamType::List, texts) => {
-            return parse_param_texts(param, texts).map(Some).map_err(|(text, why)| wrong(&text, why, help()));
+    let texts: Option<Vec<&str>> = given.iter().map(|one| one.value.as_text()).collect();
+    match (given.as_slice(), texts) {
+        ([], _) => {}
+        ([first, ..], Some(texts)) if param.kind == ParamType::List => {
+            let parsed = parse_param_texts(param, &texts).map(Some);
+            return parsed.map_err(|(text, why)| {
+                let one = given.iter().find(|one| one.value.as_text() == Some(&text)).unwrap_or(first);
+                wrong(one, why, help())
+            });
         }
-        (_, [text]) => return parse_param_text(param, text).map(Some).map_err(|why| wrong(text, why, help())),
-        (_, [first, .., last]) => {
-            let why = format!("`{name}` was given before, as `{first}`, and is no list");
+        ([one], _) => {
+            let parsed = match &one.value {
+                GivenValue::Text(text) => parse_param_text(param, text),
+                GivenValue::Json(value) => parse_param_json(param, value),
+            };
+            return parsed.map(Some).map_err(|why| wrong(one, why, help()));
+        }
+        ([first, .., last], _) => {
+            let why = format!("`{name}` was given before, as `{}`, and is no list", first.shown());
             return Err(wrong(last, why, "give it once".to_owned()));
         }
     }
@@ -72,6 +129,15 @@ fn value_of(runbook: &Runbook, param: &Param, set: &[(String, String)]) -> Resul
     let diagnostic = Diagnostic::error("E0215", runbook.source(), param.name.span.clone(), message);
     let about = param.help.as_ref().map(|help| format!(" ({help})")).unwrap_or_default();
     Err(Box::new(diagnostic.label("has no value").help(format!("add `--set {name}={}`{about}", example(param)))))
+}
+
+impl GivenValue {
+    fn as_text(&self) -> Option<&str> {
+        match self {
+            Self::Text(text) => Some(text),
+            Self::Json(_) => None,
+        }
+    }
 }
 
 /// A value that the parameter takes, if one is at hand.
@@ -151,9 +217,10 @@ fn from_step(
     (values, problems)
 }
 
-fn unknown(runbook: &Runbook, name: &str) -> Diagnostic {
+fn unknown(runbook: &Runbook, one: &GivenParam) -> Diagnostic {
+    let name = &one.name;
     let names: Vec<&str> = runbook.params.iter().map(|param| param.name.name.as_str()).collect();
-    let message = format!("`--set {name}=…`: runbook `{}` has no parameter `{name}`", runbook.name.value);
+    let message = format!("`{}`: runbook `{}` has no parameter `{name}`", one.place, runbook.name.value);
     let diagnostic = Diagnostic::error("E0217", runbook.source(), runbook.name.span.clone(), message).label("this runbook");
     match nearest(name, names.iter().copied()) {
         Some(near) => diagnostic.help(format!("did you mean `{near}`?")),

@@ -9,18 +9,20 @@ use crate::events::Events;
 use crate::execution::{self, CancelSignals, SignalMode, SystemClock};
 use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
+use crate::parameters;
 use crate::plugin_caller::PluginCaller;
 use crate::prepare;
 use crate::runbook_file::RunbookFile;
+use crate::shared_arguments::ParamArgs;
 use crate::unkept::Unkept;
-use crate::value_parsers::{check_format, duration, parameter};
+use crate::value_parsers::{check_format, duration};
 use crate::waivers::{Standing, Waivers};
 use crate::{other_files, ui};
 use clap::Args as ClapArgs;
 use clap_complete::ArgValueCompleter;
 use runbook_document::Source;
 use runbook_engine::model::{Criticality, Step};
-use runbook_engine::{Holder, OutsideWindow, Params, Plan, Record, RunId, Runbook, Section, StepId, resolve_params};
+use runbook_engine::{Holder, OutsideWindow, Params, Plan, Record, RunId, Runbook, Section, StepId};
 use runbook_report::Summary;
 use runbook_report::checks::{CheckFormat, CheckResult, Checks, Health, Warnings};
 use std::collections::{BTreeMap, BTreeSet};
@@ -33,9 +35,9 @@ pub struct CheckArgs {
     /// The suites; files that are neither suites nor runbooks, such as `waivers.toml`, are told and skipped
     #[arg(required = true)]
     pub files: Vec<PathBuf>,
-    /// Set a parameter; may be given several times
-    #[arg(long, value_name = "NAME=VALUE", value_parser = parameter, add = ArgValueCompleter::new(completion::parameters))]
-    pub set: Vec<(String, String)>,
+    /// Its parameters.
+    #[command(flatten)]
+    pub params: ParamArgs,
     /// Take targets from `targets.NAME.toml` beside each suite
     #[arg(long, value_name = "NAME", env = "RUNBOOK_ENV", add = ArgValueCompleter::new(completion::environments))]
     pub env: Option<String>,
@@ -211,7 +213,7 @@ async fn make(
             .hint(format!("run it with `runbook exec {}`", runbook_text::file(&file.display().to_string()))));
     }
     find_tags(&suite, &args.tag, file)?;
-    let params = resolve_params(&suite, &args.set).map_err(Failure::findings)?;
+    let params = parameters::resolve(context, &suite, &args.params)?;
     let located = RunbookFile::locate(file)?;
     let wrapper = Source::new(located.shown("check").display().to_string(), wrapper(&located, args, &params));
     // What was compared with the lockfile is what runs, whoever writes to the files meanwhile.

@@ -7,6 +7,7 @@ use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
 use crate::interactive::OperatorPrompt;
 use crate::live::Live;
+use crate::parameters;
 use crate::plugin_caller::PluginCaller;
 use crate::prepare::{self, Prepared};
 use crate::runbook_file::RunbookFile;
@@ -15,7 +16,7 @@ use crate::ui::{self, Agreed};
 use clap::Args as ClapArgs;
 use runbook_engine::Section;
 use runbook_engine::model::{Risk, UndoDeclaration};
-use runbook_engine::{Changes, Holder, OutsideWindow, Params, Plan, RetryOf, RunHeader, RunId, Runbook, resolve_params};
+use runbook_engine::{Changes, Holder, OutsideWindow, Params, Plan, RetryOf, RunHeader, RunId, Runbook};
 use std::path::Path;
 
 /// `runbook exec`
@@ -42,7 +43,7 @@ pub struct ExecArgs {
 pub fn run(context: &Context, args: &ExecArgs) -> Result<ExitStatus, Failure> {
     let environment = args.runbook.env.as_deref();
     let prepared = prepare::from_file(context, &args.runbook.file, environment)?;
-    let params = resolve_params(&prepared.runbook, &args.runbook.set).map_err(Failure::findings)?;
+    let params = parameters::resolve(context, &prepared.runbook, &args.runbook.params)?;
     let plan = plan(context, &prepared, &params, &args.runbook.file)?;
     if args.dry_run {
         return execution::block_on(async {

@@ -5,6 +5,7 @@ use crate::context::Context;
 use crate::execution;
 use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
+use crate::parameters;
 use crate::plugin_caller::PluginCaller;
 use crate::prepare::{self, Prepared};
 use crate::shared_arguments::RunbookArgs;
@@ -14,7 +15,7 @@ use runbook_authority::{Effect, Target, TargetKind};
 use runbook_engine::model::{OnBreach, Outside, SecretEntry, Step};
 use runbook_engine::{
     Audience, Call, CallReturn, DryFinding, DryStep, ErrorClass, Fault, Json, LeaseWatch, Operate, Plan, PlannedGuard,
-    PlannedItems, PlannedStep, PlannedUndo, RunId, Section, StepId, resolve_params,
+    PlannedItems, PlannedStep, PlannedUndo, RunId, Section, StepId,
 };
 use runbook_report::{push_line, value_text};
 use std::collections::{BTreeMap, BTreeSet};
@@ -34,7 +35,7 @@ pub struct PlanArgs {
 /// Shows the plan.
 pub fn run(context: &Context, args: &PlanArgs) -> Result<ExitStatus, Failure> {
     let prepared = prepare::from_file(context, &args.runbook.file, args.runbook.env.as_deref())?;
-    let params = resolve_params(&prepared.runbook, &args.runbook.set).map_err(Failure::findings)?;
+    let params = parameters::resolve(context, &prepared.runbook, &args.runbook.params)?;
     let plan = super::exec::plan(context, &prepared, &params, &args.runbook.file)?;
     let audience = if args.offline { Audience::Nobody } else { Audience::Steps };
     let found = execution::block_on(async {

@@ -1,0 +1,100 @@
+//! Parameters: on the command line, in the environment, in a file, and asked for; the stronger one holds, and every mistake says where
+//! it was made.
+
+use crate::home;
+use runbook_tests::env::{Finished, TestEnv, finish};
+use runbook_tests::terminal::{Control, Terminal};
+use runbook_tests::wait_for;
+
+const RUNBOOK: &str = r#"
+format = 1
+[runbook]
+name = "parameters"
+[params.incident]
+type = "string"
+required = true
+pattern = "^INC-[0-9]+$"
+help = "Incident id"
+[params.dry_rows]
+type = "int"
+default = 1
+max = 9
+[params.hosts]
+type = "list"
+default = ["a"]
+[targets.db]
+sql = "sqlite:shop.db"
+[[step]]
+id = "tell"
+title = "{{ params.incident }} {{ params.dry_rows }} {{ params.hosts | join('+') }}"
+uses = "sql:query"
+bind.db = "db"
+with.statement = "select 1"
+"#;
+
+fn prepared() -> TestEnv {
+    let env = home();
+    rusqlite::Connection::open(env.path().join("shop.db")).expect("a database").execute_batch("create table t (a)").expect("made");
+    env.file("r.toml", RUNBOOK);
+    env
+}
+
+fn run(env: &TestEnv, arguments: &[&str], variables: &[(&str, &str)]) -> Finished {
+    let mut command = env.command(&[&["exec", "r.toml"], arguments].concat());
+    finish(command.envs(variables.iter().copied()).output().expect("the program starts"))
+}
+
+/// The parameters of the newest run.
+fn params(env: &TestEnv) -> serde_json::Value {
+    let shown = env.run(&["show", &env.newest_run(), "--format", "json"]).status(0).stdout;
+    serde_json::from_str::<serde_json::Value>(&shown).expect("JSON")["params"].clone()
+}
+
+#[test]
+fn the_command_line_is_stronger_than_a_variable_which_is_stronger_than_a_file() {
+    let env = prepared();
+    env.file("p.toml", "incident = \"INC-1\"\ndry_rows = 2\nhosts = [\"x\", \"y\"]\n");
+    let file = ["--params-file", "p.toml"];
+    run(&env, &file, &[]).status(0);
+    assert_eq!(params(&env), serde_json::json!({ "incident": "INC-1", "dry_rows": 2, "hosts": ["x", "y"] }));
+    let variables = [("RUNBOOK_PARAM_INCIDENT", "INC-2"), ("RUNBOOK_PARAM_DRY_ROWS", "3")];
+    run(&env, &file, &variables).status(0);
+    assert_eq!(params(&env), serde_json::json!({ "incident": "INC-2", "dry_rows": 3, "hosts": ["x", "y"] }));
+    run(&env, &[&file[..], &["--set", "incident=INC-3", "--set", "hosts=z"]].concat(), &variables).status(0);
+    assert_eq!(params(&env), serde_json::json!({ "incident": "INC-3", "dry_rows": 3, "hosts": ["z"] }));
+}
+
+#[test]
+fn a_mistake_in_a_parameter_is_told_with_the_place_where_it_was_given() {
+    let env = prepared();
+    let set = ["--set", "incident=INC-1"];
+    run(&env, &set, &[("RUNBOOK_PARAM_DRY_ROWS", "many")]).status(2).err("RUNBOOK_PARAM_DRY_ROWS=many");
+    let in_file = |text: &str| {
+        env.file("p.toml", text);
+        run(&env, &[&set[..], &["--params-file", "p.toml"]].concat(), &[]).status(2)
+    };
+    in_file("dry_rows = 10").err("p.toml: dry_rows = 10");
+    in_file("dry_rows = \"x\"").err("p.toml: dry_rows = ");
+    in_file("rows = 1").err("p.toml: rows = 1").err("has no parameter `rows`");
+    in_file("a = 1\n[").err("p.toml:2:").err("as TOML");
+    run(&env, &["--params-file", "nowhere.toml"], &[]).status(2).err("nowhere.toml").err("cannot be read");
+    std::fs::write(env.path().join("bytes.toml"), b"a = \"\xff\"").expect("written");
+    run(&env, &["--params-file", "bytes.toml"], &[]).status(2).err("not UTF-8");
+    assert!(!env.path().join("state").join("journal.db").exists(), "nothing began");
+}
+
+#[test]
+fn a_required_parameter_is_asked_for_on_a_terminal_until_it_fits() {
+    let env = prepared();
+    let mut terminal = Terminal::open();
+    let mut child = terminal.spawn(&env.command(&["exec", "r.toml"]), Control::None);
+    wait_for("it asks", || terminal.shown().contains("incident (Incident id): "));
+    terminal.type_keys("7\n");
+    wait_for("it asks again", || terminal.shown().matches("incident (Incident id): ").count() == 2);
+    terminal.type_keys("INC-7\n");
+    assert_eq!(child.wait().expect("it ends").code(), Some(0));
+    terminal.close();
+    assert_eq!(params(&env)["incident"], "INC-7");
+    // Where nobody can be asked it is an error, as before.
+    run(&env, &[], &[]).status(2).err("parameter `incident` is required");
+}
