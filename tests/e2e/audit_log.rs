@@ -88,7 +88,10 @@ fn a_denied_call_is_in_the_log_with_its_rule_and_no_secret_ever_is() {
         ),
     );
     env.run(&["exec", "r.toml"]).status(4);
-    env.run(&["audit", "log"]).status(0).out("GET /allowed?…").out("DENIED by rule `path`: GET /denied");
+    env.run(&["audit", "log"])
+        .status(0)
+        .out("GET /allowed?…")
+        .out("DENIED by rule `path` of target `api`, key `paths`, `r.toml:6`: GET /denied");
     let files = run_files(&env).into_iter().chain([env.path().join(AUDIT).join("chain.jsonl")]);
     for file in files {
         let text = std::fs::read_to_string(&file).expect("readable");

@@ -268,6 +268,26 @@ impl Rule {
     pub fn name(self) -> &'static str {
         RULES.iter().find(|(rule, _)| *rule == self).map_or("", |(_, name)| *name)
     }
+
+    /// The key of a target whose value decides, if one does.
+    pub fn key(self, of: crate::Capability) -> Option<&'static str> {
+        match self {
+            Self::Verb => Some("verbs"),
+            Self::Path => Some("paths"),
+            Self::Header => Some("request_headers"),
+            Self::Address => Some("addresses"),
+            Self::Redirect => Some("redirects"),
+            Self::Statement => Some("statements"),
+            Self::Relation => Some("relations"),
+            Self::Container => Some("docker"),
+            Self::Image => Some("images"),
+            Self::Argument if of == crate::Capability::Docker => Some("command"),
+            Self::Argument => Some("arguments"),
+            Self::File => Some("files"),
+            Self::Position => Some("positions"),
+            Self::Unbound | Self::EffectsOff | Self::Approval | Self::Lease => None,
+        }
+    }
 }
 
 /// Why a call is denied. For the operator; the plugin learns only that it was denied.
@@ -281,21 +301,39 @@ pub struct Denial {
     pub verb: Verb,
     /// What was asked and what is allowed.
     pub reason: String,
+    /// The name of the target that the slot is bound to; empty if it is bound to none.
+    pub target: String,
     /// `file:line` of the target whose line would have to change; empty if there is none.
     pub place: String,
 }
 
 impl std::fmt::Display for Denial {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(
-            f,
-            "`{}` on slot `{}` is denied (rule `{}`): {}",
-            self.verb.full_name(),
-            self.slot,
-            self.rule.name(),
-            self.reason
-        )?;
-        if self.place.is_empty() { Ok(()) } else { write!(f, " [{}]", self.place) }
+        let word = match self.rule {
+            Rule::EffectsOff | Rule::Approval | Rule::Lease => "is denied",
+            Rule::Unbound
+            | Rule::Verb
+            | Rule::Path
+            | Rule::Header
+            | Rule::Address
+            | Rule::Redirect
+            | Rule::Statement
+            | Rule::Relation
+            | Rule::Container
+            | Rule::Image
+            | Rule::Argument
+            | Rule::File
+            | Rule::Position => "is not granted",
+        };
+        let (verb, slot, rule) = (self.verb.full_name(), &self.slot, self.rule.name());
+        write!(f, "`{verb}` on slot `{slot}` {word}: {} (rule `{rule}`", self.reason)?;
+        if !self.target.is_empty() {
+            write!(f, " of target `{}`", self.target)?;
+        }
+        if let Some(key) = self.rule.key(self.verb.row().capability) {
+            write!(f, ", key `{key}`")?;
+        }
+        if self.place.is_empty() { write!(f, ")") } else { write!(f, ", {})", self.place) }
     }
 }
 
@@ -311,7 +349,8 @@ fn judge(effective: &Effective, mode: Mode, operation: &Operation<'_>) -> Result
     let (slot, verb) = (operation.slot(), operation.verb());
     let deny = |rule, reason: String, grant: Option<&Grant>| {
         let place = grant.map(|grant| grant.target.place()).unwrap_or_default();
-        Err(Denial { rule, slot: slot.to_owned(), verb, reason, place })
+        let target = grant.map(|grant| grant.target.name.clone()).unwrap_or_default();
+        Err(Denial { rule, slot: slot.to_owned(), verb, reason, target, place })
     };
     let Some(grant) = effective.get(slot) else {
         return deny(Rule::Unbound, "the slot is not bound in this step".to_owned(), None);

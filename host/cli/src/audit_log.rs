@@ -130,7 +130,10 @@ fn write(run: &RunAudit, record: &AuditRecord<'_>) -> Result<(), AuditError> {
             let (word, rule) = match decision {
                 Decision::Allow => ("allow", String::new()),
                 Decision::Deny(denial) => {
-                    ("deny", format!(",\"rule\":\"{}\",\"place\":{}", denial.rule.name(), json(&denial.place)))
+                    let key = denial.rule.key(verb.row().capability).unwrap_or_default();
+                    let (target, place) = (json(&denial.target), json(&denial.place));
+                    let rule = denial.rule.name();
+                    ("deny", format!(",\"rule\":\"{rule}\",\"key\":\"{key}\",\"target\":{target},\"place\":{place}"))
                 }
             };
             // What changes something is out of this program's hands before it happens; so is every refusal.

@@ -4,8 +4,11 @@ use crate::audit_log::{AuditWriter, Purpose};
 use crate::context::Context;
 use crate::execution::monotonic;
 use crate::failure::Failure;
+use crate::missing_things::{self, Missing};
+use crate::operator_words;
 use crate::prepare::{Prepared, Site};
 use crate::secret_store;
+use runbook_authority::Effective;
 use runbook_authority::gate::{ApprovedEffect, Rule};
 use runbook_authority::{Texts, template_diagnostic, template_in};
 use runbook_contract::{
@@ -29,6 +32,9 @@ pub struct PluginCaller {
     linked: BTreeMap<StepId, Linked>,
     /// The plugin and the operation of each call site.
     operations: BTreeMap<StepId, (Arc<Verified>, String)>,
+    /// What each call site is granted.
+    effective: BTreeMap<StepId, Effective>,
+    purpose: Purpose,
     audit: Arc<AuditWriter>,
 }
 
@@ -63,7 +69,17 @@ impl PluginCaller {
         }
         let of_site = |(step, site): (&StepId, &Site)| (step.clone(), (Arc::clone(&site.plugin), site.operation.clone()));
         let operations = prepared.sites.iter().map(of_site).collect();
-        Ok(Self { linked, operations, audit })
+        let effective = prepared.sites.iter().map(|(step, site)| (step.clone(), site.effective.clone())).collect();
+        Ok(Self { linked, operations, effective, purpose, audit })
+    }
+
+    /// What a call would need and this machine does not have, before it is made. A run makes the call all the same: an earlier step may
+    /// have made what was missing, and what a plugin does without it is its own to say.
+    fn missing(&self, site: &StepId) -> Option<Missing> {
+        match self.purpose {
+            Purpose::Preview => missing_things::of(self.effective.get(site)?).into_iter().next(),
+            Purpose::Run => None,
+        }
     }
 }
 
@@ -76,6 +92,11 @@ impl Operate for PluginCaller {
     async fn call(&self, call: Call, leases: LeaseWatch) -> Result<CallReturn, Fault> {
         let linked =
             self.linked.get(&call.site).expect("the engine calls only call sites of the runbook that was prepared").clone();
+        let call_site = call.site.clone();
+        if let Some(missing) = self.missing(&call_site) {
+            let fault = Fault::new(ErrorClass::NotFound, "target.not-there", missing.to_string());
+            return Err(Fault { effect: FaultEffect::None, ..fault });
+        }
         let ended = self.end_earlier(&call).await?;
         let called = self.audit.called(&call, linked.plugin(), linked.digest());
         // A task of its own, so that a plugin that computes does not hold up other branches; dropped with this future.
@@ -101,10 +122,11 @@ impl Operate for PluginCaller {
             });
         }
         match outcome.result {
-            Ok(response) => Ok(CallReturn { response, logs, acted }),
+            Ok(response) => Ok(CallReturn { response: operator_words::response(response, &outcome.denials), logs, acted }),
             Err(fault) => {
                 // What the host let no change through for, or none that was made final, did not happen.
                 let effect = if acted.is_empty() { FaultEffect::None } else { FaultEffect::Possible };
+                let fault = operator_words::fault(fault, &outcome.denials, &self.effective[&call_site]);
                 Err(Fault { logs, effect, ..fault })
             }
         }

@@ -3,6 +3,7 @@
 
 use crate::boundary;
 use crate::context::Context;
+use crate::environment_targets::Neighbors;
 use crate::failure::Failure;
 use crate::host_places;
 use crate::plugins::{Plugins, file_of, is_file};
@@ -86,7 +87,8 @@ pub fn unlocked(context: &Context, path: &Path, environment: Option<&str>, scrut
         Scrutiny::Refuse => Limits::load(context)?,
         Scrutiny::Report => Limits::default(),
     };
-    let mut prepared = prepare_within(limits, &source, file.folder(), environment, &mut includes(&file))?;
+    let mut prepared =
+        prepare_within(limits, &source, file.folder(), environment, &mut includes(&file), Neighbors::Beside(&file))?;
     if prepared.runbook.section(Section::Check).next().is_some() {
         prepared.waivers = waivers::source(&file)?;
     }
@@ -165,7 +167,7 @@ pub fn prepare_with(
     environment: Option<&str>,
     load: &mut runbook_engine::Loader<'_>,
 ) -> Result<Prepared, Failure> {
-    prepare_within(Limits::load(context)?, source, folder, environment, load)
+    prepare_within(Limits::load(context)?, source, folder, environment, load, Neighbors::Unasked)
 }
 
 /// What holds for every runbook of this host.
@@ -188,6 +190,7 @@ fn prepare_within(
     folder: &Path,
     environment: Option<&str>,
     load: &mut runbook_engine::Loader<'_>,
+    neighbors: Neighbors<'_>,
 ) -> Result<Prepared, Failure> {
     // Each stage adds what it finds to what those before it have found, so that all is said at once.
     let (runbook, mut diagnostics) = runbook_engine::parse_leniently(source, environment, load);
@@ -201,6 +204,7 @@ fn prepare_within(
         .with_digests(&runbook_runtime::ca_digest);
     let (targets, wrong) = read_targets(&runbook, paths, &mut later);
     later.extend(runbook.secrets.iter().filter_map(|secret| crate::plugin_caller::source_of(secret).err()));
+    later.append(crate::environment_targets::strays(&runbook, &targets, neighbors));
     let mut plugins = Plugins::trusted(limits.trust);
     let mut sites = BTreeMap::new();
     let mut facts = BTreeMap::new();

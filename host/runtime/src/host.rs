@@ -378,7 +378,8 @@ impl Host {
             Decision::Allow => {}
             Decision::Deny(denial) => {
                 let (verb, rule) = (verb.full_name(), denial.rule.name());
-                tracing::warn!(slot = %named, %verb, operation = %clean, rule, "denied");
+                let (target, place) = (&denial.target, &denial.place);
+                tracing::warn!(slot = %named, %verb, operation = %clean, rule, target, place, "denied");
             }
         }
         Ok(())
@@ -457,7 +458,8 @@ fn is_second_look(operation: &Operation<'_>) -> bool {
 
 fn out_of_time(operation: &Operation<'_>) -> Denial {
     let reason = "the run's locks were not renewed in time, and somebody else may hold them by now".to_owned();
-    Denial { rule: Rule::Lease, slot: operation.slot().to_owned(), verb: operation.verb(), reason, place: String::new() }
+    let (target, place) = (String::new(), String::new());
+    Denial { rule: Rule::Lease, slot: operation.slot().to_owned(), verb: operation.verb(), reason, target, place }
 }
 
 fn secret_fault(error: &crate::SecretUnavailable) -> Fault {

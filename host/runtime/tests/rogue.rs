@@ -85,7 +85,7 @@ async fn a_slot_that_is_not_bound_is_denied_by_name_to_the_operator_only() {
     assert_eq!((fault.class, fault.message.as_str()), (ErrorClass::Denied, "not granted"));
     assert_eq!(
         outcome.denials[0].to_string(),
-        "`http.get` on slot `api` is denied (rule `unbound`): the slot is not bound in this step"
+        "`http.get` on slot `api` is not granted: the slot is not bound in this step (rule `unbound`)"
     );
 }
 

@@ -145,7 +145,14 @@ impl Approved {
             Beyond::NotShown => format!("`{name}`{asked} is beyond what was approved: {}{several}", self.list()),
             Beyond::DoneAlready => format!("`{name}`{asked} was done already as often as it was approved: {}", self.list()),
         };
-        Decision::Deny(Denial { rule: Rule::Approval, slot: operation.slot().to_owned(), verb, reason, place: String::new() })
+        Decision::Deny(Denial {
+            rule: Rule::Approval,
+            slot: operation.slot().to_owned(),
+            verb,
+            reason,
+            target: String::new(),
+            place: String::new(),
+        })
     }
 
     /// All that was approved, in words.

@@ -67,6 +67,9 @@ fn render(prepared: &Prepared, plan: &Plan, found: &[DryStep], audience: Audienc
     for (name, value) in &plan.params {
         push_line(&mut text, format_args!("{name} = {}", value_text(value)));
     }
+    if let Some(environment) = &prepared.environment {
+        push_line(&mut text, format_args!("{}", crate::environment_targets::described(&prepared.runbook, environment)));
+    }
     if !plan.locks.exclusive.is_empty() {
         push_line(&mut text, format_args!("locks: {}", plan.locks.exclusive.join(", ")));
     }

@@ -5,10 +5,9 @@ use crate::context::Context;
 use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
 use crate::prepare::{self, Prepared};
-use crate::{other_files, statements, ui};
+use crate::{missing_things, other_files, statements, ui};
 use clap::Args as ClapArgs;
 use clap_complete::ArgValueCompleter;
-use runbook_authority::targets::{SqlAddress, TargetKind};
 use runbook_engine::Section;
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -65,27 +64,7 @@ fn check(context: &Context, file: &Path, environment: Option<&str>) -> Result<St
 }
 
 /// What targets name and this machine does not have. It may be there on the one where the runbook runs, so it is no mistake.
-fn missing_here(prepared: &Prepared) -> Vec<String> {
-    let mut missing = BTreeSet::new();
-    for grant in prepared.sites.values().flat_map(|site| site.effective.iter()) {
-        let target = &grant.target;
-        let (what, path) = match &target.kind {
-            TargetKind::Process(process) => ("program", process.program.real()),
-            TargetKind::Files(files) => ("directory", files.root.real()),
-            TargetKind::Sql(sql) => match &sql.address {
-                SqlAddress::File(file) if !sql.create => ("database", file.real()),
-                SqlAddress::File(_) | SqlAddress::Server { .. } => continue,
-            },
-            TargetKind::Http(_) | TargetKind::Docker(_) | TargetKind::Secret(_) => continue,
-        };
-        if !path.exists() {
-            let place = target.source.place(&target.span);
-            missing.insert(format!(
-                "target `{}` ({place}): there is no {what} `{}` on this machine",
-                target.name,
-                path.display()
-            ));
-        }
-    }
-    missing.into_iter().collect()
+fn missing_here(prepared: &Prepared) -> BTreeSet<String> {
+    let missing = prepared.sites.values().flat_map(|site| missing_things::of(&site.effective));
+    missing.map(|missing| missing.to_string()).collect()
 }

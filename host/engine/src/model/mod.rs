@@ -96,6 +96,19 @@ pub struct TargetEntry {
     pub table: Table,
     /// The file in which it stands.
     pub source: Arc<Source>,
+    /// Whether it comes from the file of an environment.
+    pub origin: TargetOrigin,
+}
+
+/// Where a target comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TargetOrigin {
+    /// The runbook, or a file that it includes.
+    Runbook,
+    /// The file of the environment, in place of one that the runbook has.
+    Replaced,
+    /// The file of the environment alone.
+    Added,
 }
 
 /// One place that calls a plugin.

@@ -1,7 +1,7 @@
 //! Targets and secrets, which may also stand in other files.
 
 use super::{Loader, Shared};
-use crate::model::{SecretEntry, TargetEntry};
+use crate::model::{SecretEntry, TargetEntry, TargetOrigin};
 use runbook_document::{Diagnostic, Diagnostics, Key, Located, Reader, Source, Table, Value};
 use std::sync::Arc;
 
@@ -23,7 +23,12 @@ fn read_targets(reader: &mut Reader<'_>, source: &Arc<Source>) -> Vec<(Key, Targ
     for (name, node) in &targets.value.entries {
         match &node.value {
             Value::Table(table) => {
-                let entry = TargetEntry { name: name.clone(), table: table.clone(), source: Arc::clone(source) };
+                let entry = TargetEntry {
+                    name: name.clone(),
+                    table: table.clone(),
+                    source: Arc::clone(source),
+                    origin: TargetOrigin::Runbook,
+                };
                 entries.push((name.clone(), entry));
             }
             other => {
@@ -124,8 +129,8 @@ fn read_included(source: &Arc<Source>, parts: &mut Shared, diagnostics: &mut Dia
 fn replace(parts: &mut Shared, over: Shared) {
     for entry in over.targets {
         match parts.targets.iter_mut().find(|target| target.name.name == entry.name.name) {
-            Some(slot) => *slot = entry,
-            None => parts.targets.push(entry),
+            Some(slot) => *slot = TargetEntry { origin: TargetOrigin::Replaced, ..entry },
+            None => parts.targets.push(TargetEntry { origin: TargetOrigin::Added, ..entry }),
         }
     }
     for entry in over.secrets {

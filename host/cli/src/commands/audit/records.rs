@@ -150,7 +150,12 @@ fn line(record: &Record) -> Vec<String> {
         "ended" => (text(record, "ended").to_owned(), duration()),
         "judged" => {
             let rule = text(record, "rule");
-            let denied = if rule.is_empty() { String::new() } else { format!("DENIED by rule `{rule}`: ") };
+            let part = |name: &str, key: &str| match text(record, key) {
+                "" => String::new(),
+                found => format!("{name}`{found}`"),
+            };
+            let of = format!("{}{}{}", part(" of target ", "target"), part(", key ", "key"), part(", ", "place"));
+            let denied = if rule.is_empty() { String::new() } else { format!("DENIED by rule `{rule}`{of}: ") };
             (
                 format!("{} on `{}`", text(record, "function"), text(record, "slot")),
                 format!("{denied}{}", text(record, "operation")),

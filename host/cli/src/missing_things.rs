@@ -1,0 +1,45 @@
+//! What targets name and this machine does not have: looked at before a plugin is asked, because it is local and certain.
+
+use runbook_authority::grant::Effective;
+use runbook_authority::targets::{SqlAddress, Target, TargetKind};
+use std::fmt;
+use std::path::PathBuf;
+
+/// A thing of this machine that is not there.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Missing {
+    /// The target that names it.
+    pub target: String,
+    /// `file:line` of the target.
+    pub place: String,
+    /// What kind of thing it is.
+    pub what: &'static str,
+    /// Where it would be.
+    pub path: PathBuf,
+}
+
+impl fmt::Display for Missing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { target, place, what, path } = self;
+        write!(f, "target `{target}` ({place}): there is no {what} `{}` on this machine", path.display())
+    }
+}
+
+/// What is missing of all that a call is granted.
+pub fn of(effective: &Effective) -> Vec<Missing> {
+    effective.iter().filter_map(|grant| missing(&grant.target)).collect()
+}
+
+fn missing(target: &Target) -> Option<Missing> {
+    let (what, path) = match &target.kind {
+        TargetKind::Process(process) => ("program", process.program.real()),
+        TargetKind::Files(files) => ("directory", files.root.real()),
+        TargetKind::Sql(sql) => match &sql.address {
+            SqlAddress::File(file) if !sql.create => ("database", file.real()),
+            SqlAddress::File(_) | SqlAddress::Server { .. } => return None,
+        },
+        TargetKind::Http(_) | TargetKind::Docker(_) | TargetKind::Secret(_) => return None,
+    };
+    let absent = || Missing { target: target.name.clone(), place: target.place(), what, path: path.to_owned() };
+    (!path.exists()).then(absent)
+}

@@ -1,0 +1,57 @@
+//! `--env NAME`: which targets are those of the environment, and those that it has for nothing.
+
+use crate::home;
+use runbook_tests::env::TestEnv;
+
+const RUNBOOK: &str = "format = 1\n[runbook]\nname = \"r\"\n[targets.shop]\nsql = \"sqlite:shop.db\"\ncreate = true\n\
+    [targets.other]\nsql = \"sqlite:other.db\"\ncreate = true\n\
+    [[step]]\nid = \"look\"\nuses = \"sql:query\"\nbind.db = \"shop\"\nwith = { statement = \"select 1 as one\" }\n\
+    [[step]]\nid = \"two\"\nuses = \"sql:query\"\nbind.db = \"other\"\nwith = { statement = \"select 1 as one\" }\n";
+
+fn with(environment: &str) -> TestEnv {
+    let env = home();
+    env.file("r.toml", RUNBOOK);
+    env.file("targets.stage.toml", &format!("format = 1\n{environment}"));
+    env
+}
+
+const STAGE: &str = "sql = \"sqlite:stage.db\"\ncreate = true\n";
+
+#[test]
+fn a_target_of_an_environment_that_replaces_nothing_and_is_bound_nowhere_is_an_error_wherever_it_is_read() {
+    for (name, help) in [("shp", "did you mean `shop`?"), ("Shop", "did you mean `shop`?"), ("quite_another", "shop, other")] {
+        let env = with(&format!("[targets.{name}]\n{STAGE}"));
+        for command in [
+            &["validate", "r.toml"][..],
+            &["plan", "r.toml"],
+            &["exec", "r.toml"],
+            &["exec", "--dry-run", "r.toml"],
+            &["lock", "r.toml"],
+        ] {
+            let found = env.run(&[command, &["--env", "stage"]].concat()).status(2);
+            found.err("E0238").err(help).err("targets.stage.toml:2");
+        }
+        env.run(&["validate", "r.toml"]).status(0);
+    }
+}
+
+#[test]
+fn a_file_of_an_environment_may_have_the_targets_of_every_runbook_beside_it() {
+    let env = with(&format!("[targets.shop]\n{STAGE}[targets.of_others]\n{STAGE}"));
+    env.run(&["validate", "r.toml", "--env", "stage"]).status(2).err("of_others");
+    env.file("other.toml", &RUNBOOK.replace("targets.other", "targets.of_others").replace("\"other\"", "\"of_others\""));
+    env.run(&["validate", "r.toml", "other.toml", "--env", "stage"]).status(0);
+    // One that has no such target itself, and takes it from the environment.
+    env.file(
+        "other.toml",
+        &RUNBOOK.replace("[targets.other]\nsql = \"sqlite:other.db\"\ncreate = true\n", "").replace("\"other\"", "\"of_others\""),
+    );
+    env.run(&["validate", "r.toml", "other.toml", "--env", "stage"]).status(0);
+}
+
+#[test]
+fn a_plan_says_which_targets_are_those_of_the_environment() {
+    let env = with(&format!("[targets.shop]\n{STAGE}"));
+    env.run(&["plan", "r.toml", "--env", "stage"]).status(0).out("environment: stage (shop; the runbook's own: other)");
+    env.run(&["plan", "r.toml"]).status(0).without("environment:");
+}
