@@ -61,6 +61,8 @@ fn whoever_executes_it_ends_it_in_order() {
     assert!(!copied(&env), "what was done is undone");
     env.run(&["show", &run]).status(0).out("Cancelled.");
     env.run(&["cancel", &run]).status(2).err("has ended");
+    // What was asked for was done: nobody is told that it was not, nor that the run goes on.
+    env.run(&["resume", &run]).status(2).err("has ended").without("nobody has ended it").without("goes on now");
 }
 
 #[test]

@@ -29,6 +29,7 @@ mod given_files;
 mod glossary;
 mod host_policy;
 mod hostile_text;
+mod interrupted_stop;
 mod journal_place;
 mod judged_place;
 mod kit;

@@ -195,3 +195,46 @@ fn what_cannot_be_undone_is_refused_and_the_run_stays_as_it_is() {
     env.run(&["undo", &failed, "--yes"]).status(2).err("nothing of run").err("`first` stays");
     env.run(&["show", &failed]).status(0).out("DIRTY. Something was changed and not put back (first)").without("runbook undo");
 }
+
+/// Two steps, of which the second fails at first; both can be undone.
+const STACKED: &str = r#"
+format = 1
+[runbook]
+name = "stacked"
+on_failure = "stop"
+[targets.db]
+sql = "sqlite:work.db"
+[[step]]
+id = "first"
+uses = "sql:transaction"
+bind.db = "db"
+with.statements = ["insert into effects values ('first')"]
+undo = { uses = "sql:transaction", bind.db = "db", with.statements = ["delete from effects where name = 'first'"] }
+[[step]]
+id = "second"
+uses = "sql:transaction"
+bind.db = "db"
+with.statements = ["insert into missing values ('second')"]
+undo = { uses = "sql:transaction", bind.db = "db", with.statements = ["delete from effects where name = 'second'"] }
+"#;
+
+#[test]
+fn a_run_is_not_undone_under_a_later_one_that_stands_on_it() {
+    let env = home();
+    let database = rusqlite::Connection::open(env.path().join("work.db")).expect("a file");
+    database.execute_batch("create table effects (name text)").expect("good SQL");
+    env.file("r.toml", STACKED);
+    env.run(&["exec", "r.toml", "--yes"]).status(7);
+    let first = env.newest_run();
+    env.file("r.toml", &STACKED.replace("into missing", "into effects"));
+    env.run(&["retry", &first, "--from", "second", "--yes"]).status(0);
+    let second = env.newest_run();
+    assert_eq!(effects(&env), ["first", "second"]);
+    env.run(&["undo", &first, "--yes"]).status(2).err("stands on what that one did").err(&format!("runbook undo {second}"));
+    assert_eq!(effects(&env), ["first", "second"], "nothing was done");
+    // As it says: last done, first undone.
+    env.run(&["undo", &second, "--yes"]).status(0);
+    assert_eq!(effects(&env), ["first"]);
+    env.run(&["undo", &first, "--yes"]).status(0);
+    assert!(effects(&env).is_empty());
+}

@@ -92,6 +92,18 @@ impl App {
     /// # Panics
     /// If it cannot be started.
     pub fn start(name: &str) -> Self {
+        Self::start_with(name, "SIGKILL")
+    }
+
+    /// Starts one that does not end when it is asked to: it is killed when the grace is over.
+    ///
+    /// # Panics
+    /// If it cannot be started.
+    pub fn start_stubborn(name: &str) -> Self {
+        Self::start_with(name, "SIGTERM")
+    }
+
+    fn start_with(name: &str, stop_signal: &str) -> Self {
         engine();
         let port = free_port();
         let name = format!("runbook-test-{name}-{port}");
@@ -100,7 +112,7 @@ impl App {
             "run",
             "-d",
             "--stop-signal",
-            "SIGKILL",
+            stop_signal,
             "--name",
             &name,
             "-p",
@@ -129,6 +141,25 @@ impl App {
     /// `running`, `exited`, …
     pub fn state(&self) -> String {
         docker(&["inspect", "--format", "{{.State.Status}}", &self.name]).0
+    }
+
+    /// How often it was killed, and asked to end, as the engine remembers: the signals in their order.
+    pub fn signals(&self) -> Vec<String> {
+        let filter = format!("container={}", self.name);
+        let asked = [
+            "events",
+            "--since",
+            "1h",
+            "--until",
+            "0s",
+            "--filter",
+            &filter,
+            "--filter",
+            "event=kill",
+            "--format",
+            "{{.Actor.Attributes.signal}}",
+        ];
+        docker(&asked).0.lines().map(str::to_owned).collect()
     }
 
     /// When it was last started, as Docker writes it.

@@ -14,8 +14,8 @@ pub use crate::signals::{CancelSignals, SignalMode};
 use crate::telemetry;
 use crate::ui;
 use runbook_engine::{
-    Cause, Changes, Clock, Holder, LEASE_TTL, Options, OutsideWindow, PauseReason, Plan, RunEnd, RunError, RunId, RunOutcome,
-    Section, Stopped, Trigger,
+    Account, Cause, Changes, Clock, Holder, LEASE_TTL, Options, OutsideWindow, PauseReason, Plan, RunEnd, RunError, RunId,
+    RunOutcome, Section, StepId, Stopped, Trigger, Unwritten,
 };
 use runbook_journal::{Away, JournalError, Location, SqlJournal};
 use runbook_report::{Format, Summary};
@@ -244,6 +244,34 @@ pub async fn conclude(
 /// What could not be told; the run is as it is, and the journal has it.
 const REPORT: &str = "the report of the run (`runbook show` shows it again)";
 
+/// What this process knows and the journal does not, what is changed as far as the journal knows, and what is typed then.
+fn after_the_journal(run: &str, known: &[(StepId, Unwritten)], account: &Account) -> Vec<String> {
+    let mut hints = Vec::new();
+    let mut decided = String::new();
+    for (step, what) in known {
+        let say = |how: &str| format!(" --decide {}", runbook_text::argument(&format!("{step}={how}")));
+        let told = match what {
+            Unwritten::Done => {
+                decided += &say("done");
+                "is done"
+            }
+            Unwritten::DidNotHappen => {
+                decided += &say("retry");
+                "was stopped before anything was made final, so it did not happen"
+            }
+            Unwritten::Unclear => "was stopped, and whether it happened is unknown",
+        };
+        hints.push(format!("`{step}` {told}; the journal does not know it"));
+    }
+    let is_known = |step: &&StepId| known.iter().any(|(known, _)| known == *step);
+    let changed: Vec<String> = account.changed.iter().filter(|step| !is_known(step)).map(|step| format!("`{step}`")).collect();
+    if !changed.is_empty() {
+        hints.push(format!("changed so far, and not put back: {}", changed.join(", ")));
+    }
+    hints.push(format!("when the journal can be written again: `runbook resume {run}{decided}`"));
+    hints
+}
+
 fn run_failure(error: RunError, summary: &Summary) -> Failure {
     match &error {
         RunError::Busy { run, left, .. } => {
@@ -264,7 +292,7 @@ fn run_failure(error: RunError, summary: &Summary) -> Failure {
             let hint = format!("`runbook show {} --follow` shows who goes on with it, and how", run.short());
             Failure::Error { status: ExitStatus::Waiting, error: error.into(), hints: vec![hint] }
         }
-        RunError::Journal { source } if let Some(JournalError::TriedAgain { by, .. }) = source.downcast_ref() => {
+        RunError::Journal { source, .. } if let Some(JournalError::TriedAgain { by, .. }) = source.downcast_ref() => {
             let by = by.short();
             Failure::usage(source.to_string())
                 .hint(format!("`runbook show {by}` says how it stands"))
@@ -279,7 +307,7 @@ fn run_failure(error: RunError, summary: &Summary) -> Failure {
             Failure::usage(error)
                 .hint(format!("look, then say so: `--decide {step}=done` (it is undone), `--decide {step}=retry` (it is not; undo it) or `--decide {step}=not-done` (it is not; leave it)"))
         }
-        RunError::NothingAsked { step, .. } => {
+        RunError::NothingAsked { step, .. } | RunError::NoStep { step, .. } => {
             let run = runbook_report::short(&summary.run);
             let hint = format!("leave out `--decide {step}=…`; `runbook show {run}` says what is asked");
             Failure::usage(error).hint(hint)
@@ -296,15 +324,21 @@ fn run_failure(error: RunError, summary: &Summary) -> Failure {
             Failure::usage(error).hint("give a copy of the runbook in which nothing but an `undo` differs")
         }
         RunError::Changed { .. } => Failure::refused(error).hint("look at the difference, then continue with `--accept-changes`"),
-        RunError::Journal { .. } => {
+        RunError::Journal { unwritten, .. } => {
+            let known = unwritten.clone();
             let run = runbook_report::short(&summary.run);
             // An error of the engine says that nothing was changed; this run is half done.
             let begun = summary.steps.iter().any(|step| step.section == Section::Step && step.attempts > 0);
             let status = if begun { ExitStatus::Waiting } else { ExitStatus::Engine };
-            let hint = format!("when the journal can be written again: `runbook resume {run}`");
-            Failure::Error { status, error: error.into(), hints: vec![hint] }
+            let hints = after_the_journal(run, &known, &summary.account());
+            Failure::Error { status, error: error.into(), hints }
         }
-        RunError::AlreadyEnded { .. } | RunError::NotEnded { .. } | RunError::Empty { .. } => Failure::usage(error),
+        RunError::NotEnded { run } => {
+            let run = run.short();
+            Failure::usage(error)
+                .hint(format!("`runbook resume {run}` goes on with it, also with an undo that has begun; `runbook cancel {run}` ends and undoes it"))
+        }
+        RunError::AlreadyEnded { .. } | RunError::Empty { .. } => Failure::usage(error),
         RunError::Illegal { .. } | RunError::LockLost { .. } => Failure::engine(error),
     }
 }

@@ -51,8 +51,16 @@ pub const EXIT_STATUSES: &[(ExitStatus, u8, &str)] = &[
     (ExitStatus::Refused, 6, "refused: authority, boundary, window, or a lock that somebody else holds"),
     (ExitStatus::Dirty, 7, "dirty: an undo failed or an outcome is unknown; a person must look"),
     (ExitStatus::Deadline, 124, "the run's time limit was reached"),
-    (ExitStatus::Interrupted, 130, "interrupted (Ctrl-C) after orderly cleanup"),
-    (ExitStatus::Terminated, 143, "terminated (SIGTERM) after orderly cleanup"),
+    (
+        ExitStatus::Interrupted,
+        130,
+        "interrupted (Ctrl-C) after orderly cleanup; stopped at once (a second Ctrl-C) nothing is undone, and `resume` goes on",
+    ),
+    (
+        ExitStatus::Terminated,
+        143,
+        "terminated (SIGTERM) after orderly cleanup; stopped at once (a second signal) nothing is undone, and `resume` goes on",
+    ),
 ];
 
 /// Every status of `runbook check`: number and meaning. An error of its command line or of a file is 3, too.

@@ -41,6 +41,7 @@ mod secret_store;
 mod shared_arguments;
 mod signals;
 mod signatures;
+mod spent_time;
 mod statements;
 mod telemetry;
 mod text_change;

@@ -225,6 +225,8 @@ fn prepare_within(
                 }
                 host_places::check(&limits.places, &site, &effective, &mut later);
                 later.extend(wrong_input(&site, (reference, operation), folder, &plugin, params_of(&site.step)));
+                let declared = plugin.manifest().operations.get(operation);
+                later.extend(declared.and_then(|declared| crate::spent_time::longer_than_the_step(&site, declared, &runbook)));
                 facts.insert(site.step.clone(), facts_of(&plugin, operation));
                 let site_of = Site { reference: reference.to_owned(), operation: operation.to_owned(), plugin, effective };
                 sites.insert(site.step, site_of);
@@ -249,7 +251,11 @@ fn prepare_within(
         later.extend(of_facts.filter(|found| found.code != runbook_engine::NOTHING_KNOWN));
     }
     diagnostics.extend(unsaid(&diagnostics, later));
-    refuse(diagnostics)?;
+    if diagnostics.has_errors() {
+        refuse(diagnostics)?;
+    } else {
+        runbook.warnings.extend(diagnostics);
+    }
     let environment = environment.map(str::to_owned);
     Ok(Prepared { runbook, folder: folder.to_owned(), environment, waivers: None, sites, facts })
 }

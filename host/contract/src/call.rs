@@ -24,6 +24,10 @@ pub struct Call {
     /// How long the call may take, the wait for its turn included. Written in whole milliseconds.
     #[serde(rename = "timeout_ms", with = "milliseconds")]
     pub timeout: Duration,
+    /// Of `observe` and `undo`: how long ago the last attempt of the step began, if it got no answer, so that what it asked for may
+    /// still go on outside. Written in whole milliseconds.
+    #[serde(rename = "unanswered_ms", with = "maybe_milliseconds", default, skip_serializing_if = "Option::is_none")]
+    pub unanswered: Option<Duration>,
 }
 
 /// What one call of a plugin is for.
@@ -93,5 +97,22 @@ mod milliseconds {
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
         u64::deserialize(deserializer).map(Duration::from_millis)
+    }
+}
+
+mod maybe_milliseconds {
+    use serde::{Deserialize, Deserializer, Serializer};
+    use std::time::Duration;
+
+    #[expect(clippy::ref_option, reason = "serde passes a reference to the field")]
+    pub(super) fn serialize<S: Serializer>(duration: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
+        match duration {
+            Some(duration) => super::milliseconds::serialize(duration, serializer),
+            None => serializer.serialize_none(),
+        }
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+        Ok(Option::<u64>::deserialize(deserializer)?.map(Duration::from_millis))
     }
 }

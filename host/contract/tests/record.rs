@@ -94,7 +94,8 @@ fn result() -> impl Strategy<Value = Result<CallReturn, Fault>> {
 
 fn call() -> impl Strategy<Value = Call> {
     let mode = prop_oneof![Just(Mode::Effects), Just(Mode::ReadOnly)];
-    (phase(), ".{0,8}", 1..9_u32, json(), mode, any::<u32>()).prop_map(|(phase, step, attempt, input, mode, timeout)| Call {
+    let ms = (any::<u32>(), proptest::option::of(any::<u32>()));
+    (phase(), ".{0,8}", 1..9_u32, json(), mode, ms).prop_map(|(phase, step, attempt, input, mode, (timeout, unanswered))| Call {
         run: RunId::parse("01a1fec1-e55e-7000-8000-000000000000").expect("an id"),
         site: StepId::new(step.clone()),
         step: StepId::new(step),
@@ -103,6 +104,7 @@ fn call() -> impl Strategy<Value = Call> {
         input,
         mode,
         timeout: Duration::from_millis(timeout.into()),
+        unanswered: unanswered.map(|ms| Duration::from_millis(ms.into())),
     })
 }
 

@@ -254,6 +254,7 @@ impl<O: Operate> Dry<'_, O> {
             input,
             mode: Mode::ReadOnly,
             timeout: step.timeout,
+            unanswered: None,
         };
         match self.operate.call(call, LeaseWatch::unlimited()).await {
             Ok(answered) => judge(answered.response),

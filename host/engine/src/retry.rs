@@ -4,7 +4,6 @@ use crate::digest;
 use crate::event::Then;
 use crate::model::{OnFailure, Retry};
 use crate::plan::{PlannedStep, RetrySafety};
-use crate::state::is_ambiguous;
 use runbook_contract::{ErrorClass, Kind, RunId};
 use std::time::Duration;
 
@@ -38,8 +37,8 @@ pub(crate) fn after_failure(step: &PlannedStep, run: RunId, failure: &Failure) -
         return end;
     }
     // A write that may have happened is repeated only if that does no harm.
-    let doubtful = step.facts.kind == Kind::Step && failure.reach == Reach::Effects && is_ambiguous(failure.class);
-    if doubtful && step.idempotent == RetrySafety::No {
+    let may_have_happened = step.facts.kind == Kind::Step && failure.reach == Reach::Effects;
+    if may_have_happened && step.idempotent == RetrySafety::No {
         return end;
     }
     let delay = delay(retry, failure.failures, jitter_seed(run, step, failure.failures));

@@ -4,7 +4,7 @@
 use crate::event::{Assumed, RetryOf, Section, SkipReason};
 use crate::execute::Decision;
 use crate::plan::{Plan, PlannedStep, RetrySafety};
-use crate::state::{EffectState, RunState, StepPhase, StepState};
+use crate::state::{EffectState, Left, RunState, StepPhase, StepState};
 use runbook_contract::{Json, Kind, RunId, StepId};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -46,6 +46,12 @@ pub enum RetryError {
         /// The steps.
         steps: Vec<StepId>,
     },
+    /// They are done, and nobody can tell whether they are undone.
+    #[error("{} {} done in that run, and it cannot be told whether {} undone", quoted(steps), is_or_are(steps), is_or_are(steps))]
+    PerhapsUndone {
+        /// The steps.
+        steps: Vec<StepId>,
+    },
     /// Something was decided about a step of which it is known what it did.
     #[error("nothing is to be decided about `{step}`: it is known what it did")]
     NotAsked {
@@ -72,6 +78,10 @@ pub enum RetryError {
 
 fn quoted(steps: &[StepId]) -> String {
     steps.iter().map(|step| format!("`{step}`")).collect::<Vec<_>>().join(", ")
+}
+
+fn is_or_are(steps: &[StepId]) -> &'static str {
+    if steps.len() == 1 { "is" } else { "are" }
 }
 
 /// What a new run takes as done that begins at `from`, which may be a step, a step of a nested file, or an item.
@@ -152,7 +162,11 @@ impl<'a> Retry<'a> {
     }
 
     fn standing(&self, id: &StepId, step: &PlannedStep, found: &StepState) -> Standing {
-        match (doubt(step, found), self.decisions.get(id)) {
+        let doubt = if self.decisions.contains_key(id) { Doubt::Some } else { doubt(step, found) };
+        match (doubt, self.decisions.get(id)) {
+            (Doubt::None, _) if found.phase == StepPhase::UndoFailed && found.change.is_done() => {
+                Standing::Done(found.output.clone().unwrap_or_default())
+            }
             (Doubt::Some, Some(Decision::Done)) => Standing::Done(found.output.clone().unwrap_or_default()),
             (Doubt::Some, Some(Decision::Retry | Decision::NotDone)) => Standing::Open(found.phase.name()),
             (Doubt::Some, Some(Decision::Fail) | None) => Standing::Doubtful,
@@ -182,7 +196,7 @@ impl<'a> Retry<'a> {
     /// Where a part of a step stands that is not done any more: of the file that it stands for, or one of its items.
     fn undone_part(&self, step: &'a PlannedStep) -> Option<&'static str> {
         let is_gone = |phase: StepPhase| matches!(phase, StepPhase::Undoing | StepPhase::Undone | StepPhase::UndoFailed);
-        let gone = |found: &StepState| is_gone(found.phase).then(|| found.phase.name());
+        let gone = |found: &StepState| (is_gone(found.phase) && !found.change.is_done()).then(|| found.phase.name());
         if step.for_each.is_some() {
             return self.items(step).find_map(|(_, found)| gone(found));
         }
@@ -193,8 +207,15 @@ impl<'a> Retry<'a> {
     fn check_decisions(&self) -> Result<(), RetryError> {
         for (id, decision) in self.decisions {
             let step = self.plan.step(&id.as_written()).filter(|step| step.section == Section::Step);
+            if step.is_none() {
+                let known = self.plan.section(Section::Step).map(|step| step.id.to_string()).collect();
+                return Err(RetryError::NoStep { step: id.clone(), known });
+            }
             let found = step.zip(self.old.steps.get(id));
-            if !found.is_some_and(|(step, found)| doubt(step, found) == Doubt::Some) {
+            let may_be_asked = |(step, found): (&PlannedStep, &StepState)| {
+                doubt(step, found) == Doubt::Some || found.change.left() == Left::Perhaps
+            };
+            if !found.is_some_and(may_be_asked) {
                 return Err(RetryError::NotAsked { step: id.clone() });
             }
             if *decision == Decision::Fail {
@@ -214,14 +235,25 @@ impl<'a> Retry<'a> {
             let doubtful = self.items(step).filter(|(id, found)| matches!(self.standing(id, step, found), Standing::Doubtful));
             steps.extend(doubtful.map(|(id, _)| id));
         }
-        if steps.is_empty() { Ok(()) } else { Err(RetryError::Doubtful { steps }) }
+        if steps.is_empty() { Ok(()) } else { Err(self.in_doubt(steps)) }
+    }
+
+    /// What is not known of the steps: whether they happened, or whether they are undone.
+    fn in_doubt(&self, steps: Vec<StepId>) -> RetryError {
+        let is_undo = |id: &&StepId| {
+            let phase = self.old.steps.get(*id).map(|found| found.phase);
+            matches!(phase, Some(StepPhase::Undoing | StepPhase::UndoFailed))
+        };
+        let effects: Vec<StepId> = steps.iter().filter(|id| !is_undo(id)).cloned().collect();
+        if effects.is_empty() { RetryError::PerhapsUndone { steps } } else { RetryError::Doubtful { steps: effects } }
     }
 
     /// What is done cannot be where a run begins, unless it only looks.
     fn check_from(&self) -> Result<(), RetryError> {
         let Some(found) = self.old.steps.get(self.from).filter(|_| self.written.section == Section::Step) else { return Ok(()) };
         let done = matches!(self.standing(self.from, self.written, found), Standing::Done(_));
-        if !done || self.only_looks(self.written) {
+        // Who says that it happened begins after it.
+        if !done || self.only_looks(self.written) || self.decisions.contains_key(self.from) {
             return Ok(());
         }
         let open = self.steps().filter(|(step, found)| matches!(self.standing(&step.id, step, found), Standing::Open(_)));
@@ -234,8 +266,10 @@ impl<'a> Retry<'a> {
             let Some(found) = self.old.steps.get(&needed.id) else { return Err(not_done(&needed.id, "no part of that run")) };
             match self.standing(&needed.id, needed, found) {
                 Standing::Done(_) | Standing::Skipped => {}
+                // The run went on without it, as the runbook says, and so does this one.
+                Standing::Open(_) if found.tolerated => {}
                 Standing::Open(phase) => return Err(not_done(&needed.id, phase)),
-                Standing::Doubtful => return Err(RetryError::Doubtful { steps: vec![needed.id.clone()] }),
+                Standing::Doubtful => return Err(self.in_doubt(vec![needed.id.clone()])),
             }
         }
         Ok(())
@@ -310,10 +344,8 @@ enum Doubt {
 
 fn doubt(step: &PlannedStep, found: &StepState) -> Doubt {
     let unclear = match found.phase {
-        StepPhase::Failed(_) | StepPhase::Unknown | StepPhase::Running | StepPhase::Waiting => {
-            found.effect == EffectState::Ambiguous
-        }
-        StepPhase::Undoing | StepPhase::UndoFailed => true,
+        StepPhase::Failed(_) | StepPhase::Unknown | StepPhase::Running | StepPhase::Waiting => found.effect != EffectState::None,
+        StepPhase::Undoing | StepPhase::UndoFailed => !found.change.is_done(),
         StepPhase::Pending
         | StepPhase::Skipped(_)
         | StepPhase::Repeating

@@ -170,9 +170,104 @@ fn a_decision_about_what_is_not_asked_about_is_refused_before_anything_is_done()
     for (step, decision) in [("nosuch", Decision::Retry), ("fail", Decision::Done)] {
         let decisions = BTreeMap::from([("pay".into(), Decision::NotDone), (step.into(), decision)]);
         let refused = run.decide(&decisions);
-        let Err(RunError::NothingAsked { step: named, asked }) = refused else { panic!("{step}: {refused:?}") };
+        let Err(RunError::NothingAsked { step: named, asked } | RunError::NoStep { step: named, asked }) = refused else {
+            panic!("{step}: {refused:?}")
+        };
         assert_eq!((named.as_str(), asked), (step, vec![StepId::from("pay")]));
     }
     assert_eq!(run.records().len(), before, "something was written");
     assert!(run.journal.leases.lock().unwrap().is_empty(), "a lease is left");
+}
+
+/// A run whose undo, another operation, got no answer: a refund that may have been paid.
+fn undo_in_doubt() -> Run {
+    let run = run(Way::Explicit, World::default().with("pay/undo", [Reply::FailsLate(ErrorClass::Timeout)]));
+    assert_eq!(end(run.execute()).0, RunEnd::Dirty);
+    assert_eq!((undos(&run), run.state().account().unclear), (1, vec![StepId::from("pay")]));
+    run
+}
+
+#[test]
+fn whatever_is_decided_of_an_undo_in_doubt_it_is_never_made_twice_unless_somebody_said_that_it_did_not_happen() {
+    for (_, word, _) in Decision::ALL {
+        let decision = Decision::named(word).unwrap();
+        let run = undo_in_doubt();
+        run.world.tell("pay/undo", []);
+        let (ended, _) = end(run.undo_deciding(&saying(decision)));
+        let account = run.state().account();
+        let (wanted, is_open, made) = match decision {
+            Decision::Done => (RunEnd::Undone, false, 1),
+            Decision::Retry => (RunEnd::Undone, false, 2),
+            Decision::NotDone => (RunEnd::Dirty, false, 1),
+            Decision::Fail => (RunEnd::Dirty, true, 1),
+        };
+        assert_eq!((ended, undos(&run)), (wanted, made), "{word}");
+        assert_eq!(account.unclear.is_empty(), !is_open, "{word}: {account:?}");
+        // It may be put back already: that it is not, nobody has said.
+        assert_eq!(account.perhaps.is_empty(), !is_open, "{word}: {account:?}");
+        // What is then typed next.
+        let again = run.undo();
+        match decision {
+            Decision::Fail => assert!(matches!(again, Err(RunError::UndoUnclear { .. })), "{again:?}"),
+            Decision::NotDone => {
+                assert_eq!((end(again).0, undos(&run)), (RunEnd::Undone, 2), "it was said that it is not undone");
+            }
+            Decision::Done | Decision::Retry => assert!(matches!(again, Err(RunError::NothingToUndo { .. })), "{again:?}"),
+        }
+        assert!(undos(&run) <= 2, "{word}");
+    }
+}
+
+#[test]
+fn a_decision_about_the_undo_of_a_step_that_there_is_not_says_so_with_what_is_asked() {
+    let run = undo_in_doubt();
+    let before = run.records().len();
+    let refused = run.undo_deciding(&BTreeMap::from([("nosuch".into(), Decision::Done)])).unwrap_err();
+    assert!(matches!(&refused, RunError::NoStep { step, asked } if step.as_str() == "nosuch" && asked.len() == 1), "{refused}");
+    let known = run.undo_deciding(&BTreeMap::from([("fail".into(), Decision::Done)])).unwrap_err();
+    assert!(matches!(known, RunError::NotAsked { .. }), "{known}");
+    assert_eq!(run.records().len(), before, "something was written");
+}
+
+#[test]
+fn an_undo_and_a_look_after_an_attempt_without_an_answer_are_told_how_long_ago_it_began() {
+    let hour = std::time::Duration::from_hours(1);
+    let answered = run(Way::Auto, World::default());
+    end(answered.execute());
+    assert_eq!(answered.world.unanswered("pay", "undo"), [None]);
+    let late = run(Way::Auto, World::default().with("pay", [Reply::FailsLate(ErrorClass::Timeout)]));
+    end(late.execute());
+    assert!(matches!(late.world.unanswered("pay", "undo")[..], [Some(ago)] if ago < hour));
+    // What is undone has ended, whatever it was.
+    assert!(late.world.unanswered("pay", "observe").iter().all(Option::is_none));
+    // Killed, and gone on with later, by another process.
+    let killed = cut_off(Way::Auto);
+    assert!(matches!(killed.world.unanswered("pay", "observe")[..], [Some(ago)] if ago < hour));
+    killed.clock.pass(hour);
+    end(killed.decide(&saying(Decision::Fail)));
+    assert!(matches!(killed.world.unanswered("pay", "undo")[..], [Some(ago)] if ago >= hour));
+}
+
+#[test]
+fn what_may_have_happened_is_in_the_account_and_is_not_made_again_unless_that_does_no_harm() {
+    let classes = [
+        (ErrorClass::Transient, "transient"),
+        (ErrorClass::Timeout, "timeout"),
+        (ErrorClass::Assertion, "assertion"),
+        (ErrorClass::Conflict, "conflict"),
+    ];
+    for ((class, name), idempotent) in classes.into_iter().flat_map(|class| [(class, false), (class, true)]) {
+        for (reply, may_have) in [(Reply::Fails(class), true), (Reply::Refused(class), false), (Reply::FailsLate(class), true)] {
+            let text = format!(
+                "[[step]]\nid = \"pay\"\nuses = \"test:do\"\nirreversible = \"a test\"\non_failure = \"stop\"\n\
+                 idempotent = {idempotent}\nretry = {{ attempts = 3, delay = \"1s\", on = [\"{name}\"] }}\n"
+            );
+            let run = Run::new(&text, World::default().with("pay", [reply.clone()]));
+            end(run.execute());
+            let state = run.state();
+            let again = idempotent || !may_have;
+            assert_eq!(state.step(&"pay".into()).attempts, if again { 3 } else { 1 }, "{name} {reply:?} {idempotent}");
+            assert_eq!(!state.account().is_clean(), may_have, "{name} {reply:?} {idempotent}");
+        }
+    }
 }

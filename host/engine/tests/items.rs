@@ -100,7 +100,7 @@ fn a_step_that_stops_leaves_its_items_as_they_are() {
 #[test]
 fn each_item_has_its_own_attempts() {
     let retry = "retry = { attempts = 2, on = [\"transient\"] }";
-    let world = World::default().with("each[b]", [Reply::Fails(ErrorClass::Transient), Reply::Fails(ErrorClass::Transient)]);
+    let world = World::default().with("each[b]", [Reply::Refused(ErrorClass::Transient), Reply::Refused(ErrorClass::Transient)]);
     let run = Run::new(&three(retry), world);
     assert_eq!(end(run.execute()).0, RunEnd::Undone);
     assert_eq!(run.state().step(&"each[b]".into()).attempts, 2);

@@ -15,7 +15,7 @@ const THREE: &str = "on_failure = \"stop\"\n\
 
 /// A run that failed at `b`, and what it takes to try it again.
 fn failed() -> Run {
-    let run = Run::new(THREE, World::default().with("b", [Reply::Fails(ErrorClass::Assertion)]));
+    let run = Run::new(THREE, World::default().with("b", [Reply::Refused(ErrorClass::Assertion)]));
     assert_eq!(end(run.execute()).0, RunEnd::Dirty);
     run
 }
@@ -74,7 +74,7 @@ fn broken_at_each_record_nothing_of_the_other_run_is_done_again() {
 fn what_is_undone_is_not_taken_as_done() {
     let run = Run::new(
         &THREE.replacen("on_failure = \"stop\"\n", "", 1),
-        World::default().with("b", [Reply::Fails(ErrorClass::Assertion)]),
+        World::default().with("b", [Reply::Refused(ErrorClass::Assertion)]),
     );
     assert_eq!(end(run.execute()).0, RunEnd::Undone);
     assert_eq!(refused(&run, "b"), RetryError::NotDone { step: "b".into(), needed: "a".into(), phase: "undone" });
@@ -87,7 +87,7 @@ fn what_is_undone_is_not_taken_as_done() {
 fn a_run_can_be_tried_again_more_than_once() {
     let first = failed();
     let second = again(&first, "b");
-    second.world.tell("c", [Reply::Fails(ErrorClass::Assertion)]);
+    second.world.tell("c", [Reply::Refused(ErrorClass::Assertion)]);
     assert_eq!(end(second.execute()).0, RunEnd::Dirty);
     let third = again(&second, "c");
     assert_eq!(end(third.execute()).0, RunEnd::Succeeded);
@@ -100,7 +100,7 @@ fn a_branch_that_is_done_stays_done_and_one_that_is_not_is_done() {
         [[step]]\nid = \"left\"\nuses = \"test:do\"\nundo = \"auto\"\nneeds = [\"a\"]\n\
         [[step]]\nid = \"right\"\nuses = \"test:do\"\nundo = \"auto\"\nneeds = [\"a\"]\n\
         [[step]]\nid = \"last\"\nuses = \"test:do\"\nundo = \"auto\"\nneeds = [\"left\", \"right\"]\n";
-    let old = Run::new(text, World::default().with("right", [Reply::Fails(ErrorClass::Assertion)]));
+    let old = Run::new(text, World::default().with("right", [Reply::Refused(ErrorClass::Assertion)]));
     end(old.execute());
     let mut run = Run::new(text, World::default());
     run.options.retry_of = Some(retry_of(&run.plan, old.options.run, &old.state(), &"right".into(), &BTreeMap::new()).unwrap());
@@ -125,7 +125,7 @@ const REFUND: &str = "on_failure = \"stop\"\n\
 
 #[test]
 fn no_customer_is_refunded_twice() {
-    let old = Run::new(REFUND, World::default().with("refund[3]", [Reply::Fails(ErrorClass::Conflict)]));
+    let old = Run::new(REFUND, World::default().with("refund[3]", [Reply::Refused(ErrorClass::Conflict)]));
     assert_eq!(end(old.execute()).0, RunEnd::Dirty);
     for from in ["refund", "refund[3]", "refund[4]"] {
         let mut run = Run::new(REFUND, World::default());
@@ -169,7 +169,7 @@ fn a_step_of_a_nested_file_is_a_place_to_begin() {
     let inner = "on_failure = \"stop\"\n[[step]]\nid = \"one\"\nuses = \"test:do\"\nundo = \"auto\"\n\
         [[step]]\nid = \"two\"\nuses = \"test:do\"\nundo = \"auto\"\nwith.seen = \"{{ steps.one.output }}\"\n";
     let files = &[("inner.toml", inner)];
-    let old = Run::nesting(outer, files, World::default().with("nest.two", [Reply::Fails(ErrorClass::Conflict)]));
+    let old = Run::nesting(outer, files, World::default().with("nest.two", [Reply::Refused(ErrorClass::Conflict)]));
     end(old.execute());
     for from in ["nest", "nest.two"] {
         let mut run = Run::nesting(outer, files, World::default());
@@ -181,4 +181,47 @@ fn a_step_of_a_nested_file_is_a_place_to_begin() {
         refused(&old, "nest.one"),
         RetryError::Done { step: "nest.one".into(), open: vec!["nest".into(), "nest.two".into()] }
     );
+}
+
+#[test]
+fn what_failed_half_way_is_asked_about_and_what_was_tolerated_is_no_obstacle() {
+    let text = "[[step]]\nid = \"again\"\nuses = \"test:do\"\nirreversible = \"a test\"\non_failure = \"continue\"\n\
+                [[step]]\nid = \"raise\"\nuses = \"test:do\"\nirreversible = \"a test\"\non_failure = \"stop\"\n";
+    let failing = |class| World::default().with("again", [Reply::Fails(class)]).with("raise", [Reply::Refused(class)]);
+    for class in [ErrorClass::Assertion, ErrorClass::Transient, ErrorClass::Invalid, ErrorClass::Timeout, ErrorClass::Unknown] {
+        let old = Run::new(text, failing(class));
+        assert_eq!(end(old.execute()).0, RunEnd::Dirty, "{class:?}");
+        assert_eq!(old.state().account().perhaps, [StepId::from("again")], "{class:?}");
+        let begin = |from: &str, decisions: &BTreeMap<StepId, Decision>| {
+            retry_of(&old.plan, old.options.run, &old.state(), &from.into(), decisions)
+        };
+        for from in ["again", "raise"] {
+            let refused = begin(from, &BTreeMap::new());
+            assert!(
+                matches!(&refused, Err(RetryError::Doubtful { steps }) if steps[0].as_str() == "again"),
+                "{class:?} {refused:?}"
+            );
+            let done = begin(from, &BTreeMap::from([("again".into(), Decision::Done)])).unwrap();
+            assert_eq!(done.assumed.len(), 1, "{class:?} {from}: it begins after what happened");
+            let retried = begin(from, &BTreeMap::from([("again".into(), Decision::Retry)])).unwrap();
+            assert!(retried.assumed.is_empty(), "{class:?} {from}");
+        }
+    }
+}
+
+#[test]
+fn what_is_done_and_was_not_undone_is_not_asked_about() {
+    let text = "[[step]]\nid = \"raise\"\nuses = \"test:do\"\nundo = { uses = \"test:move\" }\n\
+                [[step]]\nid = \"fail\"\nuses = \"test:do\"\nirreversible = \"a test\"\n";
+    let world = || World::default().with("fail", [Reply::Refused(ErrorClass::Assertion)]);
+    let begin = |old: &Run| retry_of(&old.plan, old.options.run, &old.state(), &"fail".into(), &BTreeMap::new());
+    // The host knows that nothing of its undo happened: it is done.
+    let old = Run::new(text, world().with("raise/undo", [Reply::Refused(ErrorClass::Timeout)]));
+    assert_eq!(end(old.execute()).0, RunEnd::Dirty);
+    assert_eq!(begin(&old).unwrap().assumed.len(), 1);
+    // Nobody knows whether it is undone: that is what is asked.
+    let old = Run::new(text, world().with("raise/undo", [Reply::FailsLate(ErrorClass::Timeout)]));
+    assert_eq!(end(old.execute()).0, RunEnd::Dirty);
+    let asked = begin(&old);
+    assert!(matches!(&asked, Err(RetryError::PerhapsUndone { steps }) if steps[0].as_str() == "raise"), "{asked:?}");
 }

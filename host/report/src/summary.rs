@@ -1,5 +1,8 @@
 //! A run, folded from its events.
 
+mod left;
+mod parts;
+
 use crate::timeline::Timeline;
 use jiff::Timestamp;
 use runbook_engine::model::person_of;
@@ -46,6 +49,9 @@ pub struct Summary {
     pub end: Option<RunEnd>,
     /// Why it did not succeed.
     pub cause: Option<String>,
+    /// The step whose failure ended it.
+    #[serde(skip)]
+    stopped_by: Option<StepId>,
     /// What it says of how it ended begins with this.
     #[serde(skip)]
     verdict: &'static str,
@@ -140,6 +146,8 @@ pub struct StepSummary {
     pub effects: Vec<Effect>,
     /// Whether it changed anything.
     pub changed: bool,
+    /// What is left of what it changed: nothing, perhaps something (it failed half-way, or got no answer), or surely something.
+    pub left: Left,
     /// Whether it is a smoke test that wrote, and did not show that it removed what it made.
     pub may_have_left: bool,
     /// Whether it counts as begun only because it was asked what it would do.
@@ -271,6 +279,7 @@ impl Summary {
             state: RunPhase::Running.name().to_owned(),
             end: None,
             cause: None,
+            stopped_by: None,
             verdict: "Failed.",
             paused: None,
             pause: None,
@@ -381,19 +390,12 @@ impl Summary {
     /// How it ended, in one sentence that can be trusted at 3 a.m.: verified is said only of what was observed again, and changed
     /// only of what certainly was.
     pub fn end_text(&self, end: RunEnd) -> String {
-        let undone: Vec<_> = self.steps.iter().filter(|step| step.state == StepState::Undone).collect();
-        let seen = undone.iter().filter(|step| step.restored).count();
-        let text = match end {
-            RunEnd::Succeeded => return "Succeeded. Everything was done.".to_owned(),
-            RunEnd::SucceededWithWarnings => return "Succeeded, with warnings that somebody should look at.".to_owned(),
-            RunEnd::Dirty => return format!("DIRTY. {}: a person must look now.", self.dirt()),
-            RunEnd::FailedClean | RunEnd::Cancelled => "No step had changed anything.",
-            RunEnd::Undone if undone.is_empty() && self.account().is_clean() => "Nothing is left that needs an undo.",
-            RunEnd::Undone if undone.is_empty() => "What was changed has no undo, as the runbook says, and stays.",
-            RunEnd::Undone if seen == undone.len() => "What can be undone is undone, and was observed to be as before.",
-            RunEnd::Undone => "What can be undone is undone.",
-        };
-        format!("{} {text}", self.verdict)
+        match end {
+            RunEnd::Succeeded => "Succeeded. Everything was done.".to_owned(),
+            RunEnd::SucceededWithWarnings => "Succeeded, with warnings that somebody should look at.".to_owned(),
+            RunEnd::Dirty => format!("DIRTY. {}: a person must look now.", self.dirt()),
+            RunEnd::FailedClean | RunEnd::Cancelled | RunEnd::Undone => format!("{} {}", self.verdict, self.undone_text(end)),
+        }
     }
 
     /// What makes a run dirty.
@@ -484,7 +486,10 @@ impl Summary {
                 self.ended = None;
                 self.end = None;
                 if matches!(event, LifecycleEvent::UndoRequested { .. }) {
-                    self.steps.iter_mut().for_each(|step| step.change.request_undo());
+                    for step in &mut self.steps {
+                        step.change.request_undo();
+                        step.left = step.change.left();
+                    }
                     self.is_undoing = true;
                 }
             }
@@ -516,6 +521,7 @@ impl Summary {
                     self.set_cause(cause);
                 }
                 self.to_continue = (*end == RunEnd::Dirty).then(|| self.way_out());
+                self.fold_parts();
             }
             LifecycleEvent::WindowChecked { verdict } => self.window = window_text(verdict),
             LifecycleEvent::LockWaiting { .. } | LifecycleEvent::VerifyBegan => {}
@@ -556,10 +562,14 @@ impl Summary {
                 let options = steps.first().and_then(|step| self.step(step)).map_or(&[][..], |step| &step.answer_options);
                 format!("when it is done, {}; then {resume}", crate::event_lines::answer(run, &step, options))
             }
-            PauseReason::Guard { .. }
-            | PauseReason::LeaseLost { .. }
-            | PauseReason::OutsideWindow { .. }
-            | PauseReason::Interrupted => {
+            PauseReason::OutsideWindow { opens } => {
+                let when =
+                    opens.map_or("when it opens".to_owned(), |opens| format!("from {} on", opens.strftime("%F %H:%M UTC")));
+                format!(
+                    "{when}: {resume}; now, if you may: `runbook resume {run} --outside-window`; or end it: `runbook cancel {run}`"
+                )
+            }
+            PauseReason::Guard { .. } | PauseReason::LeaseLost { .. } | PauseReason::Interrupted => {
                 format!("continue with {resume}")
             }
         }
@@ -651,12 +661,16 @@ impl Summary {
         } else {
             format!("; or `runbook undo {run}` puts back {}", quoted(&account.undoable))
         };
-        let failed = self.steps.iter().find(|step| step.state == StepState::Failed && step.section == Section::Step);
-        match failed {
-            Some(step) => format!(
-                "what was done stays: repair what was in the way, then `runbook retry {run} --from {}` does the rest{undo}",
-                runbook_text::argument(&step.id)
-            ),
+        let is_failed = |step: &&StepSummary| step.state == StepState::Failed && step.section == Section::Step;
+        let stopped = self.stopped_by.as_ref().and_then(|step| self.step(step)).filter(is_failed);
+        match stopped.or_else(|| self.steps.iter().find(is_failed)) {
+            Some(step) => {
+                let from = runbook_text::argument(&step.id);
+                let said = left::to_decide(&account.perhaps);
+                format!(
+                    "what was done stays: repair what was in the way, then `runbook retry {run} --from {from}{said} does the rest{undo}"
+                )
+            }
             None => format!("look at `runbook show {run}`{undo}"),
         }
     }
@@ -689,6 +703,9 @@ impl Summary {
     }
 
     fn set_cause(&mut self, cause: &Cause) {
+        if let Cause::Step { step } = cause {
+            self.stopped_by = Some(step.clone());
+        }
         self.cause = Some(cause_text(cause));
         self.verdict = match cause {
             Cause::Preflight { .. }
@@ -719,6 +736,7 @@ impl StepSummary {
             fault: None,
             effects: Vec::new(),
             changed: false,
+            left: Left::Nothing,
             may_have_left: false,
             asked: false,
             output: serde_json::Value::Null,
@@ -756,6 +774,7 @@ impl StepSummary {
 
     fn fold(&mut self, event: &StepEvent, at: Timestamp) {
         self.change.fold(event);
+        self.left = self.change.left();
         match event {
             StepEvent::GroupBegan { .. } => {
                 self.state = StepState::Running;

@@ -237,3 +237,103 @@ fn what_only_may_have_been_changed_is_not_said_to_be_changed_and_no_undo_is_prom
         }
     }
 }
+
+/// A run with three steps that act, as it ends after its undo.
+fn undone_run(left: &[(&str, &str, &str)]) -> Summary {
+    let mut events = green();
+    events.truncate(2);
+    let proposal = json!({ "effects": [], "summary": "s", "before": null });
+    let result = |kind: &str| match kind {
+        "done" => {
+            json!({ "type": "succeeded", "outcome": "pass", "summary": "s", "output": {}, "changed": true, "measurements": [], "cases": [] })
+        }
+        class => {
+            json!({ "type": "failed", "fault": { "class": class, "code": "c", "message": "m" }, "outcome": null, "output": null, "measurements": [], "cases": [] })
+        }
+    };
+    for (step, undo, came) in left {
+        events.push(json!({ "of": "step", "type": "attempt-started", "step": step, "attempt": 1, "input": {}, "input_digest": "d", "proposal": proposal, "undo": undo }));
+        events.push(json!({ "of": "step", "type": "attempt-ended", "step": step, "attempt": 1, "result": result(came), "then": { "type": "final" }, "duration_ms": 5 }));
+    }
+    for (step, ..) in left.iter().filter(|(_, undo, _)| *undo == "auto") {
+        events.push(json!({ "of": "step", "type": "undo-started", "step": step, "attempt": 1 }));
+        events.push(json!({ "of": "step", "type": "undo-ended", "step": step, "attempt": 1, "result": { "type": "done", "summary": "s" }, "then": { "type": "final" }, "duration_ms": 5 }));
+    }
+    events.push(json!({ "of": "run", "type": "run-ended", "end": "undone", "cause": { "type": "step", "step": "b" } }));
+    summary(&events)
+}
+
+#[test]
+fn a_run_that_ends_undone_names_what_has_no_undo() {
+    for (class, sure) in [("done", true), ("invalid", false), ("unknown", false), ("timeout", false), ("assertion", false)] {
+        for first in ["auto", "irreversible"] {
+            let found = undone_run(&[("a", first, "done"), ("b", "irreversible", class)]);
+            let text = render(Format::Text, &found);
+            let is_undone = first == "auto";
+            assert_eq!(text.contains("What can be undone is undone"), is_undone, "{class}: {text}");
+            let changed = match (is_undone, sure) {
+                (true, false) => "",
+                (true, true) => "What `b` changed has no undo",
+                (false, true) => "What `a`, `b` changed has no undo",
+                (false, false) => "What `a` changed has no undo",
+            };
+            assert!(text.contains(changed), "{class} {first}: {text}");
+            assert_eq!(
+                text.contains("What `b` did, if it did anything, has no undo and stays."),
+                !sure,
+                "{class} {first}: {text}"
+            );
+            let json: Value = serde_json::from_str(&render(Format::Json, &found)).unwrap();
+            assert_eq!(json["steps"][1]["left"], if sure { "surely" } else { "perhaps" }, "{class}");
+            assert_eq!(json["steps"][0]["left"], if is_undone { "nothing" } else { "surely" }, "{class}");
+        }
+    }
+}
+
+/// A step with two items that were done, and what came of their undos.
+fn items_undone(undos: [Option<&str>; 2]) -> Summary {
+    let mut events = green();
+    events.truncate(2);
+    events
+        .push(json!({ "of": "step", "type": "items-listed", "step": "a", "items": [{ "key": "1", "value": 1 }, { "key": "2", "value": 2 }] }));
+    let proposal = json!({ "effects": [], "summary": "s", "before": null });
+    let done = json!({ "type": "succeeded", "outcome": "pass", "summary": "s", "output": {}, "changed": true, "measurements": [], "cases": [] });
+    let failed = json!({ "type": "failed", "fault": { "class": "conflict", "code": "c", "message": "m" } });
+    for (item, undo) in ["a[1]", "a[2]"].into_iter().zip(undos) {
+        let plan = if undo.is_some() { "auto" } else { "irreversible" };
+        events.push(json!({ "of": "step", "type": "attempt-started", "step": item, "attempt": 1, "input": {}, "input_digest": "d", "proposal": proposal, "undo": plan }));
+        events.push(json!({ "of": "step", "type": "attempt-ended", "step": item, "attempt": 1, "result": done, "then": { "type": "final" }, "duration_ms": 5 }));
+    }
+    events.push(json!({ "of": "step", "type": "items-ended", "step": "a", "result": done, "then": { "type": "final" } }));
+    for (item, undo) in ["a[1]", "a[2]"].into_iter().zip(undos) {
+        let Some(undo) = undo else { continue };
+        let result = if undo == "done" { json!({ "type": "done", "summary": "s" }) } else { failed.clone() };
+        events.push(json!({ "of": "step", "type": "undo-started", "step": item, "attempt": 1 }));
+        events.push(json!({ "of": "step", "type": "undo-ended", "step": item, "attempt": 1, "result": result, "then": { "type": "final" }, "duration_ms": 5 }));
+    }
+    let end = if undos.contains(&Some("failed")) { "dirty" } else { "undone" };
+    events.push(json!({ "of": "run", "type": "run-ended", "end": end, "cause": { "type": "step", "step": "b" } }));
+    summary(&events)
+}
+
+#[test]
+fn what_stands_for_others_is_not_done_when_they_are_undone() {
+    for (undos, state) in [
+        ([None, None], StepState::Succeeded),
+        ([Some("done"), None], StepState::Succeeded),
+        ([Some("done"), Some("done")], StepState::Undone),
+        ([Some("done"), Some("failed")], StepState::UndoFailed),
+        ([Some("failed"), Some("failed")], StepState::UndoFailed),
+    ] {
+        let found = items_undone(undos);
+        assert_eq!(found.steps[0].state, state, "{undos:?}");
+        // What is left of the items is said once, of them.
+        let left = undos.iter().filter(|undo| **undo != Some("done")).count();
+        let account = found.account();
+        assert_eq!(account.changed.len() + account.perhaps.len(), left, "{undos:?}: {account:?}");
+        let junit = render(Format::Junit, &found);
+        let own = junit.split("<testcase name=\"a\"").nth(1).unwrap_or_default();
+        let own = own.split("<testcase").next().unwrap_or_default();
+        assert_eq!(own.contains("skipped") || own.contains("failure"), state != StepState::Succeeded, "{undos:?}: {junit}");
+    }
+}

@@ -201,6 +201,7 @@ impl LinkedInner {
             input: request.input.to_string(),
             deadline_ms: clock::now_ms().saturating_add(u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX)),
             dry_run: mode_of(&request.phase, self.kind, request.mode) == Mode::ReadOnly,
+            unanswered_ms: request.unanswered.map(|ago| u64::try_from(ago.as_millis()).unwrap_or(u64::MAX)),
         };
         let answered = self.instantiate_and_call(store, place, request, &job).await.map_err(|stopped| match stopped {
             Stopped::Phase => self.wrong_phase(&request.phase),

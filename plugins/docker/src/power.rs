@@ -1,8 +1,16 @@
 //! `docker:stop` and `docker:start`, each the undo of the other.
 
 use crate::{containers, is_running, state_word};
+use runbook_sdk::clock;
 use runbook_sdk::prelude::*;
 use std::time::Duration;
+
+/// How long the engine may take, when the grace is over, to kill what did not end by itself and to say so.
+const TO_KILL: Duration = Duration::from_secs(5);
+/// Between two looks at a container that may be on its way down.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// Before the end of a call, so that it can still say why it did not wait any longer.
+const TO_ANSWER: Duration = Duration::from_secs(1);
 
 /// Which container, and how patiently.
 #[derive(Deserialize, JsonSchema)]
@@ -11,7 +19,8 @@ pub(crate) struct Input {
     /// Which one, if the slot is bound to several.
     #[serde(default)]
     name: String,
-    /// How long it may take to end by itself before it is killed; 10 s if absent.
+    /// How long it may take to end by itself before it is killed; 10 s if absent. The step's `timeout` must be longer.
+    #[schemars(extend("x-runbook-spent" = "10s"))]
     grace: Option<Span>,
 }
 
@@ -67,6 +76,31 @@ fn switch_off(name: &str, grace: Duration) -> Result<Output> {
     Ok(Output { name: container.name, running: false })
 }
 
+/// Waits until a stop that got no answer cannot stop the container any more: the engine goes on with it, whoever asked for it, until
+/// the grace is over. Whether it was seen to have ended, or runs all the same, is for the caller to look at.
+fn await_stop(job: &Job, input: &Input) -> Result<()> {
+    let Some(asked_ago) = job.unanswered else { return Ok(()) };
+    let left = (input.grace() + TO_KILL).saturating_sub(asked_ago);
+    let allowed = Duration::from_millis(job.deadline_ms.saturating_sub(clock::now_ms())).saturating_sub(TO_ANSWER);
+    let began = clock::monotonic();
+    while is_running(&containers().inspect(&input.name)?) {
+        let waited = clock::monotonic().saturating_sub(began);
+        if waited >= left {
+            break;
+        }
+        if waited >= allowed {
+            let message = format!(
+                "{} was asked to stop, and the engine may do it within the next {} s: there was no time to wait for that",
+                input.name,
+                (left - waited).as_secs() + 1
+            );
+            return Err(Fault::transient("docker.stopping", message));
+        }
+        clock::sleep(LOOK_EVERY);
+    }
+    Ok(())
+}
+
 /// Puts back what was there.
 fn put_back(input: &Input, before: &Json) -> Result<Completion<Json>> {
     let ran = before["running"] == json!(true);
@@ -107,11 +141,13 @@ impl Step for Stop {
         })
     }
 
-    fn observe(_job: &Job, input: &Input) -> Result<Json> {
+    fn observe(job: &Job, input: &Input) -> Result<Json> {
+        await_stop(job, input)?;
         observed(&input.name)
     }
 
-    fn undo(_job: &Job, input: &Input, before: &Json) -> Result<Completion<Json>> {
+    fn undo(job: &Job, input: &Input, before: &Json) -> Result<Completion<Json>> {
+        await_stop(job, input)?;
         put_back(input, before)
     }
 }

@@ -11,7 +11,8 @@ pub(crate) struct Input {
     /// Which one, if the slot is bound to several.
     #[serde(default)]
     name: String,
-    /// How long it may take to end by itself before it is killed; 10 s if absent.
+    /// How long it may take to end by itself before it is killed; 10 s if absent. The step's `timeout` must be longer.
+    #[schemars(extend("x-runbook-spent" = "10s"))]
     grace: Option<Span>,
 }
 

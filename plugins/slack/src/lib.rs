@@ -64,7 +64,8 @@ mod tests {
     use super::*;
 
     fn plan(text: &str) -> Result<Proposal> {
-        let job = Job { run_id: String::new(), step: "tell".to_owned(), attempt: 1, deadline_ms: 0, dry_run: false };
+        let job =
+            Job { run_id: String::new(), step: "tell".to_owned(), attempt: 1, deadline_ms: 0, dry_run: false, unanswered: None };
         Post::plan(&job, &Input { text: text.to_owned() })
     }
 

@@ -86,7 +86,7 @@ mod tests {
     }
 
     fn job() -> Job {
-        Job { run_id: String::new(), step: "tell".to_owned(), attempt: 1, deadline_ms: 0, dry_run: false }
+        Job { run_id: String::new(), step: "tell".to_owned(), attempt: 1, deadline_ms: 0, dry_run: false, unanswered: None }
     }
 
     #[test]

@@ -104,10 +104,11 @@ fn complete<O: Serialize>(done: Completion<O>) -> Result<RawCompletion> {
 
 fn accept<I: DeserializeOwned>(job: RawJob) -> Result<(Job, I)> {
     crate::log::catch_panics();
-    let RawJob { run_id, step, attempt, input, deadline_ms, dry_run } = job;
+    let RawJob { run_id, step, attempt, input, deadline_ms, dry_run, unanswered_ms } = job;
     let input = serde_json::from_str(&input)
         .map_err(|error| Fault::invalid("plugin.input", format!("the input does not fit: {error}")))?;
-    Ok((Job { run_id, step, attempt, deadline_ms, dry_run }, input))
+    let unanswered = unanswered_ms.map(std::time::Duration::from_millis);
+    Ok((Job { run_id, step, attempt, deadline_ms, dry_run, unanswered }, input))
 }
 
 fn json_of(text: &str) -> Result<Json> {

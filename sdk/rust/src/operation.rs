@@ -5,6 +5,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value as Json;
+use std::time::Duration;
 
 pub use crate::bindings::runbook::plugin::types::{Effect, Measurement, Outcome, Verdict};
 
@@ -21,6 +22,9 @@ pub struct Job {
     pub deadline_ms: u64,
     /// Whether effects are refused. A plugin need not look: the host refuses them itself.
     pub dry_run: bool,
+    /// For `observe` and `undo`: if the last attempt got no answer, how long ago it began. What it asked for may still go on
+    /// outside, so both must wait until it cannot any more before they say how things are.
+    pub unanswered: Option<Duration>,
 }
 
 /// What a probe found.

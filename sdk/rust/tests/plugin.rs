@@ -81,6 +81,7 @@ fn job(input: &str) -> RawJob {
         input: input.to_owned(),
         deadline_ms: 0,
         dry_run: false,
+        unanswered_ms: None,
     }
 }
 

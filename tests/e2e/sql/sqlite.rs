@@ -283,7 +283,15 @@ fn a_copy_that_becomes_larger_than_the_target_allows_is_not_restored() {
          [targets.copies]\nfiles = \"copies\"\n[[step]]\nid = \"r\"\nuses = \"sqlite:restore\"\nbind = { db = \"db\", directory = \"copies\" }\n\
          with = { file = \"bomb.db.zst\" }\nirreversible = \"it is a test\"\n",
     );
-    env.run(&["exec", "restore.toml", "-y"]).status(1).out("`max_copy`");
+    env.run(&["exec", "restore.toml", "-y"]).status(1).out("`max_copy`").out("No step had changed anything");
+    // Whatever else keeps it from replacing anything.
+    fs::write(env.path().join("copies/damaged.db"), b"this is no database at all, but long enough to be read as one")
+        .expect("a file");
+    for file in ["missing.db", "damaged.db"] {
+        let text = env.read("restore.toml").replace("bomb.db.zst", file);
+        env.file("other.toml", &text);
+        env.run(&["exec", "other.toml", "-y"]).status(1).out("No step had changed anything");
+    }
     let rows: i64 = database.query_row("select count(*) from t", [], |row| row.get(0)).expect("the database is as it was");
     assert_eq!(rows, 1);
 }

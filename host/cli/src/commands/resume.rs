@@ -114,13 +114,26 @@ async fn tell_lost_cancel(journal: &SqlJournal, run: RunId, records: &[Record]) 
         matches!(record.event, RunEvent::Run(LifecycleEvent::RunStarted { .. } | LifecycleEvent::Resumed { .. }))
     };
     let begun = records.iter().rev().find(begins).map(|record| record.at);
-    if begun.is_none_or(|begun| begun < at) {
+    if begun.is_none_or(|begun| begun < at) && !was_heeded(records, at) {
         ui::warning(&format!(
             "{operator} asked that this run be ended, and nobody has ended it: its process died before; it goes on now, and `runbook cancel {}` ends it",
             run.short()
         ));
     }
     Ok(())
+}
+
+/// Whether what was asked for was begun: the run has ended since, or is being ended.
+fn was_heeded(records: &[Record], asked: jiff::Timestamp) -> bool {
+    let ends = |event: &RunEvent| match event {
+        RunEvent::Run(
+            LifecycleEvent::Stopping { .. } | LifecycleEvent::UndoBegan { .. } | LifecycleEvent::FinallyBegan { .. },
+        ) => true,
+        other => matches!(other.phase(), Some(runbook_engine::RunPhase::Ended(_))),
+    };
+    // A run that had ended or was being undone before it was asked is ended too.
+    let ended = records.iter().any(|record| matches!(record.event.phase(), Some(runbook_engine::RunPhase::Ended(_))));
+    ended || records.iter().any(|record| record.at >= asked && ends(&record.event))
 }
 
 /// The run that an id, or a part of one, names.

@@ -15,7 +15,8 @@ use crate::ui::{self, Agreed};
 use crate::value_parsers::decision;
 use clap::Args as ClapArgs;
 use clap_complete::ArgValueCompleter;
-use runbook_engine::{Changes, Holder, OutsideWindow, Params, Plan, RunEnd, StoredRun, UndoText};
+use runbook_engine::{Changes, Holder, Journal as _, OutsideWindow, Params, Plan, RunEnd, RunId, StoredRun, UndoText};
+use runbook_journal::SqlJournal;
 use runbook_report::Summary;
 use std::path::Path;
 use std::path::PathBuf;
@@ -48,6 +49,7 @@ pub fn run(context: &Context, args: &UndoArgs) -> Result<ExitStatus, Failure> {
             ui::note(&format!("run {} is undone already; nothing of it is left to undo", run.short()));
             return Ok(ExitStatus::Success);
         }
+        stands_on_nothing(&journal, run).await?;
         let decided = decisions(&args.decide)?;
         let (prepared, plan, text) = match &args.with {
             Some(file) => {
@@ -74,6 +76,26 @@ pub fn run(context: &Context, args: &UndoArgs) -> Result<ExitStatus, Failure> {
         let outcome = runbook_engine::undo_run(&plan, &operator, &journal, &clock, &mut live, &options, text, &decided).await;
         execution::conclude(outcome, &live, &signals, &args.run.told).await
     })
+}
+
+/// Last done, first undone: a later run that tried this one again takes what it did as done, and is undone before it.
+async fn stands_on_nothing(journal: &SqlJournal, run: RunId) -> Result<(), Failure> {
+    let Some(later) = journal.tried_again_by(run).await.map_err(Failure::engine)? else { return Ok(()) };
+    let stored = journal.load(later).await.map_err(Failure::engine)?;
+    let summary = Summary::of(&stored.header, &stored.records);
+    let (run, later) = (run.short(), later.short());
+    if summary.end.is_none() {
+        let message = format!("run {later}, which tries run {run} again, has not ended, and takes what that one did as done");
+        return Err(Failure::usage(message).hint(format!("end it first: `runbook cancel {later}`")));
+    }
+    let undoable = summary.account().undoable;
+    if undoable.is_empty() {
+        return Ok(());
+    }
+    let names: Vec<String> = undoable.iter().map(|step| format!("`{step}`")).collect();
+    let message =
+        format!("run {later} tried run {run} again and stands on what that one did: {} of it stays done", names.join(", "));
+    Err(Failure::usage(message).hint(format!("undo it first: `runbook undo {later}`; then `runbook undo {run}`")))
 }
 
 /// The plan of a mended runbook, with the parameters of the run. Its grants, lock entry and boundary are judged as for a new run.

@@ -167,6 +167,8 @@ pub(super) struct Launch {
     pub(super) attempt: u32,
     pub(super) input: Json,
     pub(super) timeout: Duration,
+    /// How long ago an attempt began that got no answer.
+    pub(super) unanswered: Option<Duration>,
 }
 
 /// What is called.
@@ -191,7 +193,7 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
     /// Starts a call; it lands in [`Runner::wait`].
     pub(super) fn launch(&mut self, launch: Launch) {
         let (operate, clock, run) = (self.operate, self.clock, self.options.run);
-        let Launch { step, site, caller, purpose, phase, attempt, input, timeout } = launch;
+        let Launch { step, site, caller, purpose, phase, attempt, input, timeout, unanswered } = launch;
         let halt = CallStop::default();
         let leases = self.leases.watch().of_call(halt.clone());
         let call = move |phase: Phase| {
@@ -201,7 +203,7 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
                 Phase::Plan | Phase::Observe => Mode::ReadOnly,
             };
             let (site, step, input) = (site.clone(), caller.clone(), input.clone());
-            Call { run, site, step, phase, attempt, input, mode, timeout }
+            Call { run, site, step, phase, attempt, input, mode, timeout, unanswered }
         };
         let work = async move {
             match phase {
@@ -223,6 +225,12 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
         let (key, aim, began) = (step.clone(), purpose.clone(), clock.monotonic());
         let stopped = halt.clone();
         self.futures.push(Box::pin(async move {
+            if stopped.is_asked() {
+                let message = "the call was stopped before it began, so it did not happen";
+                let fault = Fault::new(ErrorClass::Cancelled, "engine.cancelled", message);
+                let answer = Err(Fault { effect: FaultEffect::None, ..fault });
+                return CallCompleted { step: key, purpose: aim, answer, duration: Duration::ZERO };
+            }
             let over = pin!(async {
                 stopped.asked().await;
                 if !looks {

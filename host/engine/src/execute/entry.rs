@@ -3,6 +3,7 @@
 use super::calls::PendingCall;
 use super::leases::{Leases, Taken};
 use super::start::Decision;
+use super::unwritten::Unwritten;
 use super::{Options, Reporter, Runner};
 use crate::cancel::CancelLevel;
 use crate::clock::Clock;
@@ -29,6 +30,8 @@ pub enum RunError {
         /// What the journal says.
         #[source]
         source: Box<dyn Error + Send + Sync>,
+        /// What is known of attempts whose end it does not have.
+        unwritten: Vec<(StepId, Unwritten)>,
     },
     /// The records make no sense.
     #[error("the journal of the run makes no sense")]
@@ -84,7 +87,7 @@ pub enum RunError {
         end: RunEnd,
     },
     /// A run that has not ended cannot be undone; it can be resumed and cancelled.
-    #[error("run {run} has not ended; resume it, and cancel it there")]
+    #[error("run {} has not ended", run.short())]
     NotEnded {
         /// The run.
         run: RunId,
@@ -107,6 +110,14 @@ pub enum RunError {
     #[error("nothing is asked about `{step}`{}", asked_instead(asked))]
     NothingAsked {
         /// The step.
+        step: StepId,
+        /// The steps that something is asked about.
+        asked: Vec<StepId>,
+    },
+    /// Something was decided about a step that there is not.
+    #[error("the run has no step `{step}`{}", asked_instead(asked))]
+    NoStep {
+        /// What was typed.
         step: StepId,
         /// The steps that something is asked about.
         asked: Vec<StepId>,
@@ -135,9 +146,11 @@ pub enum RunError {
 fn check_decisions(state: &RunState, decisions: &BTreeMap<StepId, Decision>) -> Result<(), RunError> {
     let is_asked = |step: &StepState| step.question.is_some() || step.phase == StepPhase::Running;
     for (step, decision) in decisions {
-        if !state.steps.get(step).is_some_and(is_asked) {
+        let found = state.steps.get(step);
+        if !found.is_some_and(is_asked) {
             let asked = state.steps.iter().filter(|(_, step)| is_asked(step)).map(|(id, _)| id.clone()).collect();
-            return Err(RunError::NothingAsked { step: step.clone(), asked });
+            let step = step.clone();
+            return Err(if found.is_some() { RunError::NothingAsked { step, asked } } else { RunError::NoStep { step, asked } });
         }
         if *decision == Decision::Retry && state.stage == Stage::Undo {
             return Err(RunError::NotAgain { step: step.clone() });
@@ -149,7 +162,7 @@ fn check_decisions(state: &RunState, decisions: &BTreeMap<StepId, Decision>) -> 
 fn asked_instead(asked: &[StepId]) -> String {
     let names: Vec<_> = asked.iter().map(|step| format!("`{step}`")).collect();
     if names.is_empty() {
-        ": the run asks about no step".to_owned()
+        "; nothing is asked about any step".to_owned()
     } else {
         format!("; what is asked about: {}", names.join(", "))
     }
@@ -162,7 +175,7 @@ fn are_undone(steps: &[StepId]) -> String {
 
 impl RunError {
     pub(super) fn journal<E: Error + Send + Sync + 'static>(error: E) -> Self {
-        Self::Journal { source: Box::new(error) }
+        Self::Journal { source: Box::new(error), unwritten: Vec::new() }
     }
 }
 
@@ -273,7 +286,7 @@ pub enum UndoText {
 }
 
 /// Undoes a run that has ended, from its journal. `decisions` says of undos that may have happened whether they did
-/// ([`Decision::Done`]), did not ([`Decision::Retry`]), or are left as they are ([`Decision::NotDone`], [`Decision::Fail`]).
+/// ([`Decision::Done`]), did not ([`Decision::Retry`]; [`Decision::NotDone`] leaves it so), or stay in doubt ([`Decision::Fail`]).
 ///
 /// # Errors
 /// Every [`RunError`] but [`RunError::AlreadyEnded`].
@@ -325,6 +338,8 @@ impl<'a, O: Operate, J: Journal, C: Clock> Runner<'a, O, J, C> {
             leases: Leases::default(),
             due: BTreeMap::new(),
             first_start: BTreeMap::new(),
+            last_start: BTreeMap::new(),
+            unwritten: Vec::new(),
             began: clock.monotonic(),
             deadline: plan.timeout.map(|timeout| clock.monotonic() + timeout),
             cleanup_deadline: None,
@@ -392,6 +407,9 @@ impl<'a, O: Operate, J: Journal, C: Clock> Runner<'a, O, J, C> {
             if let Some(started) = step.started {
                 self.first_start.insert(id.clone(), now.saturating_sub(since(started)));
             }
+            if let Some(began) = step.unanswered {
+                self.last_start.insert(id.clone(), now.saturating_sub(since(began)));
+            }
         }
         if state.stage >= Stage::Undo {
             self.cleanup_deadline = Some(now + self.plan.limits.cleanup_timeout);
@@ -450,7 +468,10 @@ impl<'a, O: Operate, J: Journal, C: Clock> Runner<'a, O, J, C> {
             return Err(RunError::NothingToUndo { run: self.options.run, why });
         }
         if let Some(step) = decisions.keys().find(|step| !account.unclear.contains(step)) {
-            return Err(RunError::NotAsked { step: step.clone() });
+            let asked = account.unclear.clone();
+            let is_known = state.steps.contains_key(step);
+            let step = step.clone();
+            return Err(if is_known { RunError::NotAsked { step } } else { RunError::NoStep { step, asked } });
         }
         let steps: Vec<StepId> = account.unclear.iter().filter(|step| !decisions.contains_key(*step)).cloned().collect();
         if steps.is_empty() { Ok(()) } else { Err(RunError::UndoUnclear { steps }) }
@@ -460,9 +481,14 @@ impl<'a, O: Operate, J: Journal, C: Clock> Runner<'a, O, J, C> {
         let result = match decision {
             Decision::Retry => return Ok(()),
             Decision::Done => UndoResult::Done { summary: "the operator says that it is undone".to_owned() },
-            Decision::NotDone | Decision::Fail => {
-                let message = "the operator says that it is left as it is";
+            Decision::NotDone => {
+                let message = "the operator says that it is not undone, and is left as it is";
                 UndoResult::Failed { fault: Fault::new(ErrorClass::Conflict, "engine.operator", message) }
+            }
+            // Nobody has said whether it happened, so it is asked again.
+            Decision::Fail => {
+                let message = "the operator says that it is left as it is; nobody has said whether it is undone";
+                UndoResult::Failed { fault: Fault::new(ErrorClass::Unknown, "engine.operator", message) }
             }
         };
         let attempt = self.state().step(step).undo_attempts + 1;
@@ -488,6 +514,10 @@ impl<'a, O: Operate, J: Journal, C: Clock> Runner<'a, O, J, C> {
         let stopped = match ready {
             Ok(()) => self.drive().instrument(span).await,
             Err(error) => Err(error),
+        };
+        let stopped = match stopped {
+            Err(error) => Err(self.with_unwritten(error).await),
+            stopped => stopped,
         };
         self.futures.clear();
         let released = self.release().await;

@@ -31,6 +31,7 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
                     attempt: 1,
                     input,
                     timeout: look.timeout,
+                    unanswered: None,
                 });
                 Ok(())
             }

@@ -13,6 +13,7 @@ mod leases;
 mod manual;
 mod scope;
 mod start;
+mod unwritten;
 mod waiting;
 mod window;
 
@@ -20,6 +21,7 @@ pub use entry::{Changes, RunError, RunOutcome, Stopped, UndoText, execute, resum
 pub use leases::{HEARTBEAT, LEASE_TTL};
 pub use scope::{describe_cause, describe_closed};
 pub use start::Decision;
+pub use unwritten::Unwritten;
 pub use window::OutsideWindow;
 
 use crate::advance::{Action, Cleanup, LockWait, Moment, Pace, advance};
@@ -106,6 +108,10 @@ struct Runner<'a, O, J, C> {
     due: BTreeMap<StepId, Duration>,
     /// When the first attempt of a step started, by the monotonic clock.
     first_start: BTreeMap<StepId, Duration>,
+    /// The same of the last one.
+    last_start: BTreeMap<StepId, Duration>,
+    /// What is known of attempts whose end could not be written down.
+    unwritten: Vec<(StepId, Unwritten)>,
     /// When it began, or was resumed, by the monotonic clock.
     began: Duration,
     /// When the run's `timeout` is over, by the monotonic clock.
@@ -316,7 +322,10 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
         let record = Record { seq, at: self.clock.now(), event };
         // Folding first shows an illegal event before it is in the journal for ever.
         let state = next(self.state.take(), &record)?;
-        self.append(&record).await?;
+        if let Err(error) = self.append(&record).await {
+            self.note_unwritten(&record.event);
+            return Err(error);
+        }
         self.state = Some(state);
         self.follow(&record.event);
         self.note_delays(&record);
@@ -401,6 +410,7 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
             StepEvent::AttemptStarted { .. } => {
                 self.due.remove(step);
                 self.first_start.entry(step.clone()).or_insert(now);
+                self.last_start.insert(step.clone(), now);
             }
             StepEvent::StepSkipped { .. }
             | StepEvent::ItemsListed { .. }

@@ -12,7 +12,7 @@ use crate::event::{
 };
 use crate::journal::Journal;
 use crate::operate::{LEASE_LOST, Operate};
-use crate::plan::{Plan, PlannedStep, PlannedUndo, RetrySafety};
+use crate::plan::{DEFAULT_TIMEOUT, Plan, PlannedStep, PlannedUndo, RetrySafety};
 use crate::retry::{self, Failure, Reach};
 use crate::state::{StepPhase, StepState, count_effects};
 use crate::template::{self, Scope, TemplateError};
@@ -190,8 +190,23 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
     }
 
     fn call(&mut self, step: &PlannedStep, purpose: Purpose, phase: Phase, attempt: u32, input: Json, timeout: Duration) {
+        let unanswered = if phase == Phase::Observe { self.unanswered(&step.id) } else { None };
         let (id, site, phase) = (step.id.clone(), step.site.clone(), LaunchPhase::One(phase));
-        self.launch(Launch { step: id.clone(), site, caller: id, purpose, phase, attempt, input, timeout });
+        self.launch(Launch { step: id.clone(), site, caller: id, purpose, phase, attempt, input, timeout, unanswered });
+    }
+
+    /// How long ago the last attempt of a step began, if it got no answer: what it asked for may still go on outside.
+    fn unanswered(&self, step: &StepId) -> Option<Duration> {
+        self.state().step(step).unanswered?;
+        let began = self.last_start.get(step).copied().unwrap_or_default();
+        Some(self.clock.monotonic().saturating_sub(began))
+    }
+
+    /// How long an undo, or a look at what a step has left, may take: as long as the step, and after an attempt without an answer
+    /// long enough to wait for what may still go on. `None` if the time of the clean-up is over.
+    fn cleanup_time(&self, step: &PlannedStep) -> Option<Duration> {
+        let is_answered = self.state().step(&step.id).unanswered.is_none();
+        self.cleanup_left(if is_answered { step.timeout } else { step.timeout.max(DEFAULT_TIMEOUT) })
     }
 
     /// The step's timeout, or what is left of `total_timeout` and `within`; never nothing, so that a last look is a look.
@@ -301,7 +316,7 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
             let then = Then::Retry { delay_ms: 0 };
             return self.record(StepEvent::UndoEnded { attempt, result, then, duration_ms: 0 }.of(id.clone())).await;
         }
-        let Some(timeout) = self.cleanup_left(step.timeout) else {
+        let Some(timeout) = self.cleanup_time(step) else {
             let fault = Fault::new(ErrorClass::Timeout, "engine.cleanup-timeout", "`cleanup_timeout` is over");
             return self.fail_undo(id, attempt, fault).await;
         };
@@ -316,7 +331,8 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
                 (step.site.clone(), id.clone(), LaunchPhase::One(Phase::Undo { before }), input)
             }
         };
-        self.launch(Launch { step: id.clone(), site, caller, purpose: Purpose::Undo, phase, attempt, input, timeout });
+        let (purpose, unanswered) = (Purpose::Undo, self.unanswered(id));
+        self.launch(Launch { step: id.clone(), site, caller, purpose, phase, attempt, input, timeout, unanswered });
         Ok(())
     }
 
@@ -337,7 +353,7 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
 
     async fn start_check(&mut self, id: &StepId) -> Result<(), RunError> {
         let step = &*self.planned(id);
-        let Some(timeout) = self.cleanup_left(step.timeout) else {
+        let Some(timeout) = self.cleanup_time(step) else {
             let fault = Fault::new(ErrorClass::Timeout, "engine.cleanup-timeout", "`cleanup_timeout` is over");
             return self.record(StepEvent::UndoChecked { finding: UndoFinding::Unknown { fault } }.of(id.clone())).await;
         };
@@ -374,6 +390,7 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
                     attempt: 1,
                     input,
                     timeout,
+                    unanswered: None,
                 });
                 Ok(())
             }

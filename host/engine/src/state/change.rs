@@ -45,7 +45,7 @@ enum Undone {
 }
 
 /// What is left of a step's effect.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Left {
     /// Nothing.
@@ -76,6 +76,11 @@ impl Change {
             (Undone::Drifted, _) | (Undone::No | Undone::Failed, EffectState::Done) => Left::Surely,
             (Undone::Unclear, _) | (Undone::No | Undone::Failed, EffectState::Partial | EffectState::Ambiguous) => Left::Perhaps,
         }
+    }
+
+    /// Whether it is done, and no undo of it has begun that may have changed that.
+    pub fn is_done(&self) -> bool {
+        self.effect == EffectState::Done && self.undone == Undone::No
     }
 
     /// Whether an undo of it can be tried.
@@ -172,6 +177,8 @@ impl Change {
         match (result, then) {
             (UndoResult::Done { .. }, _) => self.undone = Undone::Done,
             (UndoResult::Failed { .. }, Then::Retry { .. } | Then::Poll { .. }) => {}
+            // It surely did not happen: what is left is what was left before it was tried.
+            (UndoResult::Failed { fault }, Then::Final | Then::Continue) if fault.effect == FaultEffect::None => {}
             (UndoResult::Failed { fault }, Then::Final | Then::Continue) => {
                 // The plugin's own undo works from any state.
                 let is_unclear = self.undo == UndoPlan::Explicit && leaves_doubt(fault);

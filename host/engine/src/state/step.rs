@@ -140,6 +140,8 @@ pub struct StepState {
     pub may_have_left: bool,
     /// Whether an attempt that only checks was cut off, so that nobody knows how far it came.
     pub cut_off: bool,
+    /// When the last attempt that acts began of which nothing but its beginning is known: what it asked for may still go on outside.
+    pub unanswered: Option<Timestamp>,
     /// When a person was asked to do it.
     pub manual_asked: Option<Timestamp>,
     /// Who did it, and what they found.
@@ -202,6 +204,7 @@ impl StepState {
             answers: Vec::new(),
             may_have_left: false,
             cut_off: false,
+            unanswered: None,
             manual_asked: None,
             manual_answer: None,
         }
@@ -329,6 +332,7 @@ impl StepState {
             if self.effect == EffectState::None {
                 self.before = Some(proposal.before.clone());
             }
+            self.unanswered = Some(at);
         }
     }
 
@@ -342,6 +346,7 @@ impl StepState {
                 self.cases.clone_from(cases);
                 self.fault = None;
                 self.failures = 0;
+                self.unanswered = None;
                 self.settle(StepPhase::Succeeded, then, at);
             }
             AttemptResult::Failed { fault, outcome, output, measurements, cases, may_have_left } => {
@@ -408,6 +413,7 @@ impl StepState {
     fn finish_undo(&mut self, result: &UndoResult, then: Then, at: Timestamp) {
         match (result, then) {
             (UndoResult::Done { .. }, _) => {
+                self.unanswered = None;
                 self.phase = StepPhase::Undone;
                 self.undo_fault = None;
             }

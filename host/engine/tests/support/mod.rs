@@ -297,17 +297,12 @@ impl Run {
     }
 
     pub fn undo(&self) -> Result<RunOutcome, RunError> {
+        self.undo_deciding(&BTreeMap::new())
+    }
+
+    pub fn undo_deciding(&self, decisions: &BTreeMap<StepId, Decision>) -> Result<RunOutcome, RunError> {
         let (clock, reporter) = (&self.clock, &mut |_: &Record| {});
-        block_on(undo_run(
-            &self.plan,
-            &self.world,
-            &self.journal,
-            clock,
-            reporter,
-            &self.options,
-            UndoText::OfTheRun,
-            &BTreeMap::new(),
-        ))
+        block_on(undo_run(&self.plan, &self.world, &self.journal, clock, reporter, &self.options, UndoText::OfTheRun, decisions))
     }
 
     /// Undoes it by another text, as the plan says it.

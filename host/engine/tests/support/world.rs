@@ -4,6 +4,7 @@ use runbook_engine::*;
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Mutex;
+use std::time::Duration;
 
 /// How one call is answered, other than by doing as asked.
 #[derive(Debug, Clone)]
@@ -40,6 +41,8 @@ struct State {
     before: BTreeMap<String, Json>,
     /// What the host saw a step do, if it is not what it said.
     acted: BTreeMap<String, Vec<String>>,
+    /// Of each call that looks or undoes: the step, the phase, and how long ago an attempt without an answer began.
+    unanswered: Vec<(String, &'static str, Option<Duration>)>,
     /// The next answers of a step; the last one stays.
     replies: BTreeMap<String, VecDeque<Reply>>,
 }
@@ -113,6 +116,13 @@ impl World {
         self.state.lock().unwrap().undone.clone()
     }
 
+    /// What calls of a step in a phase were told of an attempt without an answer.
+    pub fn unanswered(&self, step: &str, phase: &str) -> Vec<Option<Duration>> {
+        let state = self.state.lock().unwrap();
+        let told = state.unanswered.iter().filter(|(of, at, _)| of == step && *at == phase);
+        told.map(|(.., ago)| *ago).collect()
+    }
+
     /// The input of the last effect of a step.
     pub fn input(&self, step: &str) -> Json {
         self.state.lock().unwrap().inputs.get(step).cloned().unwrap_or_default()
@@ -181,6 +191,7 @@ impl Operate for World {
             std::future::pending::<()>().await;
         }
         let mut state = self.state.lock().unwrap();
+        state.unanswered.push((step.to_owned(), call.phase.name(), call.unanswered));
         let answer = match &call.phase {
             Phase::Plan => {
                 let effect = Effect { verb: "sql.do".to_owned(), target: step.to_owned(), summary: format!("does {step}") };

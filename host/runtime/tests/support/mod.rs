@@ -158,6 +158,7 @@ pub fn request(phase: Phase) -> Call {
         input: serde_json::json!({}),
         mode: Mode::Effects,
         timeout: Duration::from_secs(20),
+        unanswered: None,
     }
 }
 

@@ -89,9 +89,10 @@ impl snapshot::Host for HostCall<'_> {
 
     async fn restore(&mut self, slot: String, directory: String, path: String) -> Result<(), Fault> {
         let access = self.sql(&slot, Verb::SqlRestore, &[]).await?;
+        let commit = self.provisional(&slot, Verb::SqlRestore, 1);
         let files = self.files(&directory, Verb::FilesRead, &path)?;
         only_sqlite(access.sql())?;
-        sqlite::restore(access, files, path).await
+        sqlite::restore(access, files, path, commit).await
     }
 }
 

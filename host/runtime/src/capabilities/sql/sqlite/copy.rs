@@ -7,6 +7,7 @@ use crate::capabilities::files::FilesSlot;
 use crate::capabilities::files::directory::Existing;
 use crate::capabilities::sql::Access;
 use crate::fault::{Fault, FaultClass};
+use crate::host::Commit;
 use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, OpenFlags};
 use std::io;
@@ -30,7 +31,7 @@ pub(in super::super) async fn backup(access: Access, files: FilesSlot, path: Str
     .await
 }
 
-pub(in super::super) async fn restore(access: Access, files: FilesSlot, path: String) -> Result<(), Fault> {
+pub(in super::super) async fn restore(access: Access, files: FilesSlot, path: String, commit: Commit) -> Result<(), Fault> {
     blocking::run(move |stop| {
         let failed = |error: &io::Error| files.fault(&path, error);
         let database = file_of(access.sql());
@@ -55,7 +56,9 @@ pub(in super::super) async fn restore(access: Access, files: FilesSlot, path: St
             ));
         }
         let mut target = open(&access, Handle::CopyInto, stop)?;
-        pages(&source, &mut target, stop)
+        commit.send()?;
+        // Until its last page the copy is a transaction of the database, which is rolled back if it does not come to its end.
+        pages(&source, &mut target, stop).inspect_err(|_| commit.void())
     })
     .await
 }

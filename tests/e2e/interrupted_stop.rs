@@ -1,0 +1,123 @@
+//! A stop that was interrupted in its grace goes on in the Docker engine. The application runs all the same when the run has ended,
+//! and is looked at again when the engine's time is over.
+
+use crate::home;
+use runbook_tests::docker::App;
+use runbook_tests::env::TestEnv;
+use runbook_tests::{interrupt, wait_for};
+use std::process::Child;
+use std::time::{Duration, Instant};
+
+/// Seconds between the request to end and the end by force.
+const GRACE_S: u64 = 4;
+
+fn runbook(app: &App, head: &str, step: &str) -> String {
+    format!(
+        "format = 1\n[runbook]\nname = \"stops\"\n{head}\n[undo]\nverify = true\n[targets.app]\ndocker = {{ name = \"{}\" }}\n\
+         [[step]]\nid = \"stop\"\nuses = \"docker:stop\"\nbind.container = \"app\"\nwith.grace = \"{GRACE_S}s\"\n\
+         undo = \"auto\"\n{step}\n",
+        app.name
+    )
+}
+
+struct Trial {
+    env: TestEnv,
+    app: App,
+}
+
+impl Trial {
+    fn new(name: &str, head: &str, step: &str) -> Self {
+        let (env, app) = (home(), App::start_stubborn(name));
+        env.file("r.toml", &runbook(&app, head, step));
+        Self { env, app }
+    }
+
+    /// Starts the run, and returns when the application was asked to end.
+    fn begin(&self) -> (Child, Instant) {
+        let child = self.env.spawn(&["exec", "r.toml", "--yes"]);
+        wait_for("the application is asked to end", || !self.app.signals().is_empty());
+        (child, Instant::now())
+    }
+
+    /// The engine's time is over, and the application was started after that.
+    fn assert_it_runs(&self, asked: Instant) {
+        let over = asked + Duration::from_secs(GRACE_S + 2);
+        wait_for("the engine has ended it, or its time is over", || self.app.signals().len() >= 2 || Instant::now() > over);
+        assert_eq!(self.app.state(), "running", "signals: {:?}", self.app.signals());
+        wait_for("the application answers", || self.app.answers());
+    }
+}
+
+#[test]
+fn a_stop_that_is_cancelled_in_its_grace_leaves_the_application_running() {
+    let trial = Trial::new("stop-cancel", "", "");
+    let (child, asked) = trial.begin();
+    interrupt(&child);
+    let finished = runbook_tests::env::finish(child.wait_with_output().expect("it ends"));
+    assert_eq!(finished.status, 130, "{}\n{}", finished.stdout, finished.stderr);
+    assert_eq!(trial.app.state(), "running", "{}\n{}", finished.stdout, finished.stderr);
+    trial.assert_it_runs(asked);
+    finished.out("observed to be as before");
+}
+
+#[test]
+fn a_stop_whose_process_was_killed_is_undone_for_good_by_a_cancel_and_finished_by_a_resume() {
+    for (verb, state) in [("cancel", "running"), ("resume", "exited")] {
+        let trial = Trial::new(&format!("stop-killed-{verb}"), "", "");
+        let (mut child, asked) = trial.begin();
+        child.kill().expect("it runs");
+        child.wait().expect("it ends");
+        let run = trial.env.newest_run();
+        let arguments: &[&str] = if verb == "cancel" { &["cancel", &run, "--yes"] } else { &["resume", &run] };
+        trial.env.run(arguments).status(0);
+        assert_eq!(trial.app.state(), state, "{verb}");
+        if verb == "cancel" {
+            trial.assert_it_runs(asked);
+        }
+    }
+}
+
+#[test]
+fn a_timeout_that_is_shorter_than_the_grace_is_warned_of_and_leaves_the_application_running() {
+    let cases = [("", "timeout = \"1s\"", 1), ("timeout = \"2s\"", "", 124)];
+    for (head, step, status) in cases {
+        let trial = Trial::new("stop-timeout", head, step);
+        let validated = trial.env.run(&["validate", "r.toml"]).status(0);
+        if step.is_empty() {
+            validated.without("E0239");
+        } else {
+            validated.err("E0239").err("`grace` of step `stop` is 4.0 s, and its `timeout` is 1.0 s");
+        }
+        let (child, asked) = trial.begin();
+        let finished = runbook_tests::env::finish(child.wait_with_output().expect("it ends"));
+        assert_eq!(finished.status, status, "{}\n{}", finished.stdout, finished.stderr);
+        trial.assert_it_runs(asked);
+    }
+}
+
+#[test]
+fn a_guard_that_breaches_in_the_grace_leaves_the_application_running() {
+    let trial = Trial::new("stop-guard", "", "");
+    let guard = "[targets.db]\nsql = \"sqlite:work.db\"\n[[guard]]\nid = \"calm\"\nuses = \"sql:query\"\nbind.db = \"db\"\n\
+                 with = { statement = \"select 1 from alarm\", row_count = 0 }\nevery = \"100ms\"\non_breach = \"undo\"\n";
+    let db = rusqlite::Connection::open(trial.env.path().join("work.db")).expect("a file");
+    db.execute_batch("create table alarm (n)").expect("a table");
+    let text = trial.env.read("r.toml");
+    trial.env.file("r.toml", &format!("{text}{guard}"));
+    let (child, asked) = trial.begin();
+    db.execute_batch("insert into alarm values (1)").expect("a row");
+    let finished = runbook_tests::env::finish(child.wait_with_output().expect("it ends"));
+    assert_eq!(finished.status, 1, "{}\n{}", finished.stdout, finished.stderr);
+    trial.assert_it_runs(asked);
+}
+
+/// Nothing is waited for where nothing is open: an answered stop is undone at once.
+#[test]
+fn a_stop_that_was_answered_is_undone_without_waiting() {
+    let trial = Trial::new("stop-answered", "", "");
+    trial.env.run(&["exec", "r.toml", "--yes"]).status(0);
+    let run = trial.env.newest_run();
+    trial.env.run(&["undo", &run, "--yes"]).status(0).out("as before");
+    assert_eq!(trial.app.state(), "running");
+    assert_eq!(trial.app.signals().len(), 2, "asked once and killed once: {:?}", trial.app.signals());
+}
