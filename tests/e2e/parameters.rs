@@ -34,7 +34,10 @@ with.statement = "select 1"
 
 fn prepared() -> TestEnv {
     let env = home();
-    rusqlite::Connection::open(env.path().join("shop.db")).expect("a database").execute_batch("create table t (a)").expect("made");
+    rusqlite::Connection::open(env.path().join("shop.db"))
+        .expect("a database")
+        .execute_batch("create table t (a)")
+        .expect("made");
     env.file("r.toml", RUNBOOK);
     env
 }

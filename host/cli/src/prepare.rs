@@ -146,19 +146,6 @@ pub fn includes(file: &RunbookFile) -> impl FnMut(&str) -> std::io::Result<Arc<S
     }
 }
 
-/// A file of a runbook that was read already, by its name in the folder.
-///
-/// # Errors
-/// [`std::io::ErrorKind::NotFound`] for one that the runbook does not name.
-pub fn held(file: &RunbookFile, runbook: &Runbook, name: &str) -> std::io::Result<Arc<Source>> {
-    let shown = file.shown(name).display().to_string();
-    let found = match runbook.sources.first() {
-        Some(own) if name == file.name() => Some(own),
-        _ => runbook.sources.iter().skip(1).find(|source| source.name() == shown),
-    };
-    found.map(Arc::clone).ok_or_else(|| std::io::ErrorKind::NotFound.into())
-}
-
 /// Prepares a runbook from the texts that the journal kept when the run started. Its folder is absolute and without links.
 pub fn prepare_with(
     context: &Context,

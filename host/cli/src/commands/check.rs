@@ -11,8 +11,7 @@ use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
 use crate::parameters;
 use crate::plugin_caller::PluginCaller;
-use crate::prepare;
-use crate::runbook_file::RunbookFile;
+use crate::prepare::{self, Prepared};
 use crate::shared_arguments::ParamArgs;
 use crate::unkept::Unkept;
 use crate::value_parsers::{check_format, duration};
@@ -20,9 +19,8 @@ use crate::waivers::{Standing, Waivers};
 use crate::{other_files, ui};
 use clap::Args as ClapArgs;
 use clap_complete::ArgValueCompleter;
-use runbook_document::Source;
 use runbook_engine::model::{Criticality, Step};
-use runbook_engine::{Holder, OutsideWindow, Params, Plan, Record, RunId, Runbook, Section, StepId};
+use runbook_engine::{Holder, OutsideWindow, Plan, Record, RunId, Runbook, Section, StepId};
 use runbook_report::Summary;
 use runbook_report::checks::{CheckFormat, CheckResult, Checks, Health, Warnings};
 use std::collections::{BTreeMap, BTreeSet};
@@ -72,9 +70,6 @@ pub enum FailOn {
     /// A critical check that failed; what could not be told counts, too
     Critical,
 }
-
-/// The step that stands for a suite.
-const STEP: &str = "suite";
 
 /// Makes the checks. Whatever goes wrong, the answer is that it could not be told.
 pub fn run(context: &Context, args: &CheckArgs) -> ExitStatus {
@@ -205,8 +200,7 @@ async fn make(
     earlier: &mut WatchCache,
 ) -> Result<Vec<CheckResult>, Failure> {
     let environment = args.env.as_deref();
-    let found = prepare::from_file(context, file, environment)?;
-    let suite = found.runbook;
+    let Prepared { runbook: suite, folder, waivers, sites, facts, .. } = prepare::from_file(context, file, environment)?;
     if suite.section(Section::Check).next().is_none() {
         let message = format!("`{}` is a runbook, not a suite of checks", file.display());
         return Err(Failure::usage(message)
@@ -214,19 +208,15 @@ async fn make(
     }
     find_tags(&suite, &args.tag, file)?;
     let params = parameters::resolve(context, &suite, &args.params)?;
-    let located = RunbookFile::locate(file)?;
-    let wrapper = Source::new(located.shown("check").display().to_string(), wrapper(&located, args, &params));
-    // What was compared with the lockfile is what runs, whoever writes to the files meanwhile.
-    let mut held = |name: &str| prepare::held(&located, &suite, name);
-    let mut prepared = prepare::prepare_with(context, &wrapper, located.folder(), environment, &mut held)?;
-    let waivers = Waivers::read(found.waivers.as_ref(), &suite)?;
+    let waivers = Waivers::read(waivers.as_ref(), &suite)?;
     let today = jiff::Timestamp::now().strftime("%Y-%m-%d").to_string();
     let resting = earlier.resting(file, &suite, args.watch);
-    leave_out(&mut prepared.runbook, |check| {
-        resting.contains(check) || matches!(waivers.standing(check.as_str(), &today), Standing::Waived(_))
-    });
-    let plan = Plan::build(&prepared.runbook, &Params::from_journal(serde_json::Map::new()), &prepared.facts);
-    let plan = plan.map_err(Failure::findings)?;
+    let is_left_out =
+        |check: &StepId| resting.contains(check) || matches!(waivers.standing(check.as_str(), &today), Standing::Waived(_));
+    let runbook = suite.as_run(&args.tag, args.timeout, is_left_out);
+    let plan = Plan::build(&runbook, &params, &facts).map_err(Failure::findings)?;
+    let environment_name = environment.map(str::to_owned);
+    let prepared = Prepared { runbook, folder, environment: environment_name, waivers: None, sites, facts };
     let run = RunId::generate();
     let operator = PluginCaller::new(context, &prepared, run, Purpose::Run)?;
     let dead = |holder: &Holder| execution::is_dead(context, holder);
@@ -259,41 +249,14 @@ fn find_tags(suite: &Runbook, wanted: &[String], file: &Path) -> Result<(), Fail
     })
 }
 
-/// A runbook whose only step is the suite. What it is given is of its parameters' types already.
-fn wrapper(file: &RunbookFile, args: &CheckArgs, params: &Params) -> String {
-    let timeout = format!("{}ms", args.timeout.as_millis().max(1));
-    let mut step = toml::Table::new();
-    step.insert("id".to_owned(), STEP.into());
-    step.insert("suite".to_owned(), file.name().into());
-    if !args.tag.is_empty() {
-        step.insert("tags".to_owned(), args.tag.clone().into());
-    }
-    let given = toml::Value::try_from(params.values()).ok().filter(|_| !params.values().is_empty());
-    step.extend(given.map(|given| ("with".to_owned(), given)));
-    let runbook = toml::Table::from_iter([("name".to_owned(), "check".into()), ("timeout".to_owned(), timeout.into())]);
-    let whole = toml::Table::from_iter([
-        ("format".to_owned(), 1.into()),
-        ("runbook".to_owned(), runbook.into()),
-        ("step".to_owned(), vec![step].into()),
-    ]);
-    whole.to_string()
-}
-
-/// Takes checks out of the run. What depends on one that is waived is made: nobody said that it is not well.
-fn leave_out(runbook: &mut Runbook, is_out: impl Fn(&StepId) -> bool) {
-    let prefix = format!("{STEP}.");
-    let is_out = |id: &StepId| id.as_str().strip_prefix(&prefix).is_some_and(|check| is_out(&StepId::new(check)));
-    runbook.retain_steps(|step| !is_out(&step.id.value));
-}
-
 /// In file order: what the checks found, and what is waived of those that were selected.
 fn results(suite: &Runbook, summary: &Summary, waivers: &Waivers, today: &str, tags: &[String]) -> Vec<CheckResult> {
-    let (name, of_suite) = (&suite.name.value, StepId::new(STEP));
+    let name = &suite.name.value;
     let result = |step: &Step| {
         let id = step.id.value.as_str();
         let check = step.check.as_ref();
         let criticality = check.map_or(Criticality::Critical, |check| check.weight);
-        let found = summary.step(&of_suite.inner(&step.id.value));
+        let found = summary.step(&step.id.value);
         match (waivers.standing(id, today), found) {
             (Standing::Waived(waiver), _) => {
                 let is_selected = tags.is_empty() || check.is_some_and(|check| check.tags.iter().any(|tag| tags.contains(tag)));

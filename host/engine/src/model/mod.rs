@@ -141,6 +141,37 @@ impl Runbook {
         self.steps.iter().filter(move |step| step.section == section)
     }
 
+    /// A suite as a run of its own: the checks with one of the tags (all, if there is none), but those that are left out, are its
+    /// steps, and nothing else of it happens. What depends on one that is left out is made.
+    #[must_use]
+    pub fn as_run(&self, tags: &[String], timeout: Duration, is_left_out: impl Fn(&StepId) -> bool) -> Self {
+        let mut run = Self {
+            sources: self.sources.clone(),
+            name: self.name.clone(),
+            title: self.title.clone(),
+            owner: self.owner.clone(),
+            description: self.description.clone(),
+            risk: self.risk.clone(),
+            timeout: Some(self.timeout.map_or(timeout, |own| own.min(timeout))),
+            params: self.params.clone(),
+            secrets: self.secrets.clone(),
+            targets: self.targets.clone(),
+            locks: self.locks.clone(),
+            window: None,
+            limits: self.limits.clone(),
+            undo: self.undo.clone(),
+            steps: self.steps.clone(),
+            guards: Vec::new(),
+            notifies: Vec::new(),
+            groups: Vec::new(),
+            warnings: Diagnostics::default(),
+        };
+        let is_tagged = |step: &Step| step.check.as_ref().is_some_and(|check| check.tags.iter().any(|tag| tags.contains(tag)));
+        run.retain_steps(|step| (tags.is_empty() || is_tagged(step)) && !is_left_out(&step.id.value));
+        run.steps.iter_mut().for_each(|step| step.section = Section::Step);
+        run
+    }
+
     /// Takes out all steps but these. What needed one of the others does not wait for it.
     pub fn retain_steps(&mut self, keep: impl Fn(&Step) -> bool) {
         let out: BTreeSet<StepId> = self.steps.iter().filter(|step| !keep(step)).map(|step| step.id.value.clone()).collect();
