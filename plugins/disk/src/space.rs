@@ -46,7 +46,7 @@ fn report(input: &Input, printed: &Printed) -> Result<Report<Output>> {
     if printed.exit_code != 0 {
         let said = String::from_utf8_lossy(&printed.stderr);
         let last = said.lines().last().unwrap_or_default();
-        return Err(Fault::assertion("disk.df-failed", format!("`df` ended with {}: {last}", printed.exit_code)));
+        return Err(Fault::invalid("disk.df-failed", format!("`df` ended with {}: {last}", printed.exit_code)));
     }
     if printed.truncated {
         return Err(Fault::invalid("disk.df-cut", "what `df` printed was cut; raise `max_output` of its target"));
