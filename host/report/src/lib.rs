@@ -15,7 +15,6 @@ mod json;
 mod junit;
 mod markdown;
 mod printed;
-mod prometheus;
 mod summary;
 mod table;
 mod text;

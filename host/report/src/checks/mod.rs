@@ -1,18 +1,23 @@
-//! What a suite of checks found, for people, for CI and for monitoring.
+//! What a suite of checks found, for people, for CI and for monitoring: what all formats share. Each format is a file of its own.
 
-use crate::event_lines::counted;
+mod github;
+mod json;
+mod jsonl;
+mod junit;
+mod markdown;
+mod nagios;
+mod prometheus;
+mod table;
+mod tap;
+
+use crate::junit::Ended;
 pub use crate::junit::Warnings;
-use crate::junit::{Case, Ended, document, inner_cases};
-use crate::printed::{one_line, push_line};
 use crate::summary::{StepState, StepSummary};
-use crate::table::table;
 use jiff::Timestamp;
 use runbook_document::format_duration;
 use runbook_engine::model::Criticality;
-use runbook_engine::{Case as SmokeCase, Measurement, Outcome, Range};
+use runbook_engine::{Case as SmokeCase, Measurement, Outcome};
 use serde::Serialize;
-use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::time::Duration;
 
 /// What a check found.
@@ -103,9 +108,7 @@ impl CheckResult {
             cases: step.cases.clone(),
         }
     }
-}
 
-impl CheckResult {
     /// A check that is not made for a while.
     pub fn waived(suite: &str, check: &str, reason: &str, until: &str) -> Self {
         Self {
@@ -184,18 +187,15 @@ impl CheckFormat {
     /// The checks in this format.
     pub fn render(self, checks: &Checks) -> String {
         match self {
-            Self::Table => as_table(checks),
-            Self::Json => as_json(checks),
-            Self::JsonLines => {
-                let line = |result| serde_json::to_string(result).expect("a result has string keys only");
-                runbook_text::json(&checks.results.iter().map(line).collect::<Vec<_>>().join("\n")).into_owned()
-            }
-            Self::Junit => as_junit(checks),
-            Self::Tap => as_tap(checks),
-            Self::Prometheus => crate::prometheus::render(checks),
-            Self::Nagios => as_nagios(checks),
-            Self::Markdown => as_markdown(checks),
-            Self::Github => as_github(checks),
+            Self::Table => table::render(checks),
+            Self::Json => json::render(checks),
+            Self::JsonLines => jsonl::render(checks),
+            Self::Junit => junit::render(checks),
+            Self::Tap => tap::render(checks),
+            Self::Prometheus => prometheus::render(checks),
+            Self::Nagios => nagios::render(checks),
+            Self::Markdown => markdown::render(checks),
+            Self::Github => github::render(checks),
         }
     }
 }
@@ -216,40 +216,6 @@ fn counts(checks: &Checks) -> String {
     if parts.is_empty() { "no check was made".to_owned() } else { parts.join(", ") }
 }
 
-/// What programs read.
-#[derive(Serialize)]
-struct Document<'a> {
-    format: u32,
-    at: Timestamp,
-    worst: Health,
-    totals: BTreeMap<&'static str, usize>,
-    unhealthy_count: usize,
-    checks: &'a [CheckResult],
-}
-
-fn as_json(checks: &Checks) -> String {
-    let count = |wanted: Health| checks.results.iter().filter(|result| result.health == wanted).count();
-    let unhealthy = |health: Health| !matches!(health, Health::Healthy | Health::Skipped);
-    crate::printed::json(&Document {
-        format: 1,
-        at: checks.at,
-        worst: checks.worst(),
-        totals: HEALTHS.iter().map(|(health, word, ..)| (*word, count(*health))).collect(),
-        unhealthy_count: checks.results.iter().filter(|result| unhealthy(result.health)).count(),
-        checks: &checks.results,
-    })
-}
-
-fn as_table(checks: &Checks) -> String {
-    let row = |result: &CheckResult| {
-        let (_, word, sign, _) = result.health.row();
-        vec![format!("{sign} {}", result.check), (*word).to_owned(), took(result), result.suite.clone(), result.summary.clone()]
-    };
-    let heading = ["check", "state", "time", "suite", "what was seen"].map(str::to_owned).to_vec();
-    let rows: Vec<_> = std::iter::once(heading).chain(checks.results.iter().map(row)).collect();
-    runbook_text::printed(&format!("{}\n\n{}\n", table(&rows), counts(checks))).into_owned()
-}
-
 /// How a check ended where only passed and failed are known.
 fn ended(result: &CheckResult, warnings: Warnings) -> Ended {
     let why = format!("{}: {}", result.health.word(), result.summary);
@@ -261,96 +227,6 @@ fn ended(result: &CheckResult, warnings: Warnings) -> Ended {
         Health::Critical => of(Outcome::Fail),
         Health::Unknown => of(Outcome::Unknown),
     }
-}
-
-fn as_junit(checks: &Checks) -> String {
-    let cases = |result: &CheckResult| {
-        let own = Case {
-            class: result.suite.clone(),
-            name: result.check.clone(),
-            duration_ms: result.duration_ms,
-            ended: ended(result, checks.warnings),
-        };
-        let class = format!("{}.{}", result.suite, result.check);
-        std::iter::once(own).chain(inner_cases(&class, &result.cases, checks.warnings))
-    };
-    let cases: Vec<_> = checks.results.iter().flat_map(cases).collect();
-    document("checks", checks.at, None, &cases)
-}
-
-fn as_tap(checks: &Checks) -> String {
-    let mut text = format!("TAP version 13\n1..{}\n", checks.results.len());
-    for (index, result) in checks.results.iter().enumerate() {
-        let good = match ended(result, checks.warnings) {
-            Ended::Good | Ended::Skipped(_) => "ok",
-            Ended::Failed(_) | Ended::Unknown(_) => "not ok",
-        };
-        let said = format!("{}/{}: {}, {}", result.suite, result.check, result.health.word(), result.summary);
-        // `#` begins a directive.
-        let said = said.replace('#', "＃");
-        let directive = if result.health == Health::Skipped { " # SKIP" } else { "" };
-        let _ = writeln!(text, "{good} {} - {}{directive}", index + 1, one_line(&said));
-    }
-    text
-}
-
-/// One line with performance data, then one for each check, as the guidelines for Nagios plugins want it; `|` begins the
-/// performance data.
-fn as_nagios(checks: &Checks) -> String {
-    let (_, _, _, state) = checks.worst().row();
-    let measured =
-        checks.results.iter().flat_map(|result| result.measurements.iter().map(|measured| performance(result, measured)));
-    let performance: Vec<_> = measured.collect();
-    let data = if performance.is_empty() { String::new() } else { format!(" | {}", performance.join(" ")) };
-    let mut text = format!("{state} - {}{data}\n", counts(checks));
-    for result in &checks.results {
-        let said = format!("{} {}: {}", result.health.row().3, result.check, result.summary).replace('|', " ");
-        push_line(&mut text, format_args!("{said}"));
-    }
-    text
-}
-
-/// `'check/label'=value unit;warn;crit`. What the grammar has no place for is left out: a unit that is none, a threshold that is none.
-fn performance(result: &CheckResult, measured: &Measurement) -> String {
-    let name = one_line(&format!("{}/{}", result.check, measured.label)).replace(['\'', '=', '|', '"'], "_");
-    let value = if measured.value.is_finite() { measured.value.to_string() } else { "U".to_owned() };
-    let is_unit = measured.unit.len() <= 8 && measured.unit.chars().all(|c| c.is_ascii_alphabetic() || c == '%');
-    let unit = if is_unit && measured.value.is_finite() { measured.unit.as_str() } else { "" };
-    let range = |text: &Option<String>| {
-        let found = text.as_deref().map(str::trim).filter(|text| Range::parse(text).is_some());
-        found.unwrap_or_default().to_owned()
-    };
-    format!("'{name}'={value}{unit};{};{}", range(&measured.warn), range(&measured.crit))
-}
-
-fn as_markdown(checks: &Checks) -> String {
-    let mut text =
-        format!("**{}**, {}\n\n| check | state | time | what |\n| --- | --- | --- | --- |\n", counts(checks), checks.at);
-    for result in &checks.results {
-        let cells = [result.check.as_str(), result.health.word(), &took(result), &result.summary].map(crate::markdown::escape);
-        let _ = writeln!(text, "| {} |", cells.join(" | "));
-    }
-    text
-}
-
-/// Workflow commands: what is not healthy becomes an annotation.
-fn as_github(checks: &Checks) -> String {
-    let escape = |text: &str| one_line(text).replace('%', "%25");
-    let property = |text: &str| escape(text).replace(':', "%3A").replace(',', "%2C");
-    let mut text = String::new();
-    for result in &checks.results {
-        let command = match result.health {
-            Health::Healthy | Health::Skipped => continue,
-            Health::Warning => "warning",
-            Health::Unknown | Health::Critical => "error",
-        };
-        let title = property(&format!("{} {}", result.check, result.health.word()));
-        // `##[` is a command anywhere in a line.
-        let summary = escape(&result.summary).replace("##", "# #");
-        push_line(&mut text, format_args!("::{command} title={}::{summary}", title.replace("##", "# #")));
-    }
-    let _ = writeln!(text, "{} of {}", counts(checks), counted(checks.results.len(), "check"));
-    text
 }
 
 #[cfg(test)]

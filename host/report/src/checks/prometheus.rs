@@ -1,6 +1,6 @@
 //! What checks found, for the textfile collector of the node exporter: the text exposition format.
 
-use crate::checks::{CheckResult, Checks, HEALTHS, Health};
+use super::{CheckResult, Checks, HEALTHS, Health};
 use crate::printed::one_line;
 use runbook_engine::Measurement;
 use std::collections::BTreeSet;
@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 /// Health, state, duration, every measurement, and when the checks were made.
-pub(crate) fn render(checks: &Checks) -> String {
+pub(super) fn render(checks: &Checks) -> String {
     let mut text = String::new();
     let labels = |result: &CheckResult| format!("suite=\"{}\",check=\"{}\"", label(&result.suite), label(&result.check));
     begin(&mut text, "runbook_check_healthy", "1 if the check is healthy, 0 if it is not; absent if it could not be told.");

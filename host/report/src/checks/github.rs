@@ -1,0 +1,26 @@
+//! Checks as annotations of GitHub Actions.
+
+use super::{Checks, Health, counts};
+use crate::event_lines::counted;
+use crate::printed::{one_line, push_line};
+use std::fmt::Write as _;
+
+/// Workflow commands: what is not healthy becomes an annotation.
+pub(super) fn render(checks: &Checks) -> String {
+    let escape = |text: &str| one_line(text).replace('%', "%25");
+    let property = |text: &str| escape(text).replace(':', "%3A").replace(',', "%2C");
+    let mut text = String::new();
+    for result in &checks.results {
+        let command = match result.health {
+            Health::Healthy | Health::Skipped => continue,
+            Health::Warning => "warning",
+            Health::Unknown | Health::Critical => "error",
+        };
+        let title = property(&format!("{} {}", result.check, result.health.word()));
+        // `##[` is a command anywhere in a line.
+        let summary = escape(&result.summary).replace("##", "# #");
+        push_line(&mut text, format_args!("::{command} title={}::{summary}", title.replace("##", "# #")));
+    }
+    let _ = writeln!(text, "{} of {}", counts(checks), counted(checks.results.len(), "check"));
+    text
+}
