@@ -1,11 +1,11 @@
 //! One event, one line (or a few): what the operator reads while a run goes on.
 
 use crate::printed::one_line;
-use crate::summary::{StepSummary, Summary, cause_text};
+use crate::summary::{StepSummary, Summary};
 use runbook_document::format_duration;
 use runbook_engine::{
     ApprovalVerdict, AttemptResult, GuardEvent, LifecycleEvent, LogLevel, Look, LookVerdict, NotifyEvent, Outcome, Proposal,
-    Record, Recovery, RunEvent, Section, StepEvent, StepId, Then, UndoFinding, UndoResult,
+    Record, Recovery, RunEvent, Section, StepEvent, StepId, Then, UndoFinding, UndoResult, describe_cause,
 };
 use std::time::Duration;
 
@@ -73,11 +73,11 @@ fn lifecycle_lines(summary: &Summary, event: &LifecycleEvent) -> Vec<Line> {
                 line(Tone::Dim, format!("lock `{}` held (token {}){taken}", lock.name, lock.token))
             })
             .collect(),
-        LifecycleEvent::Stopping { cause } => vec![line(Tone::Bad, format!("stopping: {}", cause_text(cause)))],
+        LifecycleEvent::Stopping { cause } => vec![line(Tone::Bad, format!("stopping: {}", describe_cause(cause)))],
         LifecycleEvent::UndoBegan { cause, order } => {
             let what =
                 if order.is_empty() { "nothing to undo".to_owned() } else { format!("undoing {}", counted(order.len(), "step")) };
-            vec![line(Tone::Bad, format!("{}; {what}", cause_text(cause)))]
+            vec![line(Tone::Bad, format!("{}; {what}", describe_cause(cause)))]
         }
         LifecycleEvent::VerifyBegan | LifecycleEvent::FinallyBegan { .. } => Vec::new(),
         LifecycleEvent::Paused { .. } => {

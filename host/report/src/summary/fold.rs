@@ -1,0 +1,183 @@
+//! The fold of a run: what each of its records changes of its summary.
+
+use super::wording::{pause_text, verdict_text, window_text};
+use super::{StepState, StepSummary, Summary};
+use jiff::Timestamp;
+use runbook_engine::{
+    Cause, GuardEvent, Item, LifecycleEvent, PauseReason, Record, RetryOf, RunEnd, RunEvent, StepEvent, StepId, describe_cause,
+};
+
+impl Summary {
+    /// Takes in one more record.
+    pub fn fold(&mut self, record: &Record) {
+        if let Some(phase) = record.event.phase() {
+            phase.name().clone_into(&mut self.state);
+        }
+        self.timeline.fold(record);
+        self.fold_event(record);
+        self.executed.last = record.at;
+        self.duration_ms = self.executed.total_ms(record.at);
+    }
+
+    fn fold_event(&mut self, record: &Record) {
+        match &record.event {
+            RunEvent::Run(event) => self.fold_lifecycle(event, record.at),
+            RunEvent::Step { step, event: StepEvent::ItemsListed { items } } => self.list_items(step, items),
+            RunEvent::Step { step, event } => {
+                self.change_step(step, |found| found.fold(event, record.at));
+                if matches!(event, StepEvent::ApprovalGiven { .. } | StepEvent::ManualAnswered { .. }) {
+                    self.tell_answered();
+                }
+            }
+            RunEvent::Guard { guard, event: GuardEvent::GuardLooked { look } } => {
+                self.change_step(guard, |found| found.look(look));
+            }
+            RunEvent::Notify { notify, on, event } => self.change_step(notify, |found| found.notify(*on, event)),
+        }
+    }
+
+    fn change_step(&mut self, step: &StepId, change: impl FnOnce(&mut StepSummary)) {
+        if let Some(step) = self.place(step).map(|place| &mut self.steps[place]) {
+            change(step);
+        }
+    }
+
+    fn fold_lifecycle(&mut self, event: &LifecycleEvent, at: Timestamp) {
+        match event {
+            LifecycleEvent::RunStarted { steps, retry_of, .. } => {
+                self.steps = steps.iter().map(StepSummary::new).collect();
+                self.note_places();
+                if let Some(retry) = retry_of {
+                    self.retry(retry);
+                }
+            }
+            LifecycleEvent::StepsBegan { locks } | LifecycleEvent::LocksRetaken { locks } => {
+                self.locks = locks.iter().map(|lock| lock.name.clone()).collect();
+            }
+            LifecycleEvent::Resumed { .. } | LifecycleEvent::UndoRequested { .. } => {
+                self.executed.begin(at);
+                self.not_asked_any_more();
+                self.paused = None;
+                self.pause = None;
+                self.to_continue = None;
+                self.ended = None;
+                self.end = None;
+                if matches!(event, LifecycleEvent::UndoRequested { .. }) {
+                    for step in &mut self.steps {
+                        step.change.request_undo();
+                        step.left = step.change.left();
+                    }
+                    self.is_undoing = true;
+                }
+            }
+            LifecycleEvent::UndoBegan { cause, .. } => {
+                self.is_undoing = true;
+                self.set_cause(cause);
+            }
+            LifecycleEvent::Stopping { cause } => self.set_cause(cause),
+            LifecycleEvent::FinallyBegan { cause, .. } => {
+                if let Some(cause) = cause {
+                    self.set_cause(cause);
+                }
+            }
+            LifecycleEvent::Paused { reason, took_ms } => {
+                self.executed.end(*took_ms, at);
+                self.not_asked_any_more();
+                self.steps.iter_mut().for_each(StepSummary::pause);
+                self.paused = Some(pause_text(reason));
+                self.pause = Some(reason.clone());
+                self.to_continue = Some(self.next_command(reason));
+            }
+            LifecycleEvent::RunEnded { end, cause, took_ms } => {
+                self.executed.end(*took_ms, at);
+                self.not_asked_any_more();
+                self.steps.iter_mut().for_each(StepSummary::end);
+                self.ended = Some(at);
+                self.end = Some(*end);
+                if let Some(cause) = cause {
+                    self.set_cause(cause);
+                }
+                self.to_continue = (*end == RunEnd::Dirty).then(|| self.way_out());
+                self.fold_parts();
+            }
+            LifecycleEvent::WindowChecked { verdict } => self.window = window_text(verdict),
+            LifecycleEvent::LockWaiting { .. } | LifecycleEvent::VerifyBegan => {}
+        }
+    }
+
+    /// Somebody has answered while the run waits: whoever looks next must not answer again.
+    fn tell_answered(&mut self) {
+        let Some(reason) = self.pause.clone() else { return };
+        let open = self.still_asked(&reason);
+        self.paused = Some(match open {
+            Some(open) => pause_text(&open),
+            None => "it was answered, and waits to be resumed".to_owned(),
+        });
+        self.to_continue = Some(self.next_command(&reason));
+    }
+
+    /// What a run that waits for people still waits for; `None` if they all have answered.
+    pub(super) fn still_asked(&self, reason: &PauseReason) -> Option<PauseReason> {
+        let open = |steps: &[StepId]| -> Vec<StepId> {
+            let is_open = |step: &&StepId| !self.step(step).is_some_and(StepSummary::is_answered);
+            steps.iter().filter(is_open).cloned().collect()
+        };
+        match reason {
+            PauseReason::Approval { steps } => {
+                Some(open(steps)).filter(|steps| !steps.is_empty()).map(|steps| PauseReason::Approval { steps })
+            }
+            PauseReason::Manual { steps } => {
+                Some(open(steps)).filter(|steps| !steps.is_empty()).map(|steps| PauseReason::Manual { steps })
+            }
+            PauseReason::UnknownOutcome { .. }
+            | PauseReason::Guard { .. }
+            | PauseReason::LeaseLost { .. }
+            | PauseReason::OutsideWindow { .. }
+            | PauseReason::Interrupted => Some(reason.clone()),
+        }
+    }
+
+    /// A step that was asked what it would do, and whose answer nobody waits for any more, has not begun.
+    fn not_asked_any_more(&mut self) {
+        for step in self.steps.iter_mut().filter(|step| step.asked && step.state == StepState::Running) {
+            step.state = StepState::Pending;
+            step.asked = false;
+            step.summary.clear();
+        }
+    }
+
+    fn retry(&mut self, retry: &RetryOf) {
+        self.retry_of = Some(retry.run.to_string());
+        for assumed in &retry.assumed {
+            match self.place(&assumed.step).map(|place| &mut self.steps[place]) {
+                Some(step) => step.assume(&retry.run.short(), &assumed.output),
+                None => drop(self.assumed_items.insert(assumed.step.clone(), assumed.output.clone())),
+            }
+        }
+    }
+
+    /// Each item has a line of its own, after the step that it is an item of.
+    fn list_items(&mut self, of: &StepId, items: &[Item]) {
+        let Some(position) = self.place(of) else { return };
+        let parent = &mut self.steps[position];
+        parent.state = StepState::Running;
+        parent.summary = format!("{} to do", crate::event_lines::counted(items.len(), "item"));
+        let mut new: Vec<StepSummary> = items.iter().map(|item| parent.item(of, item)).collect();
+        let retried = self.retry_of.as_deref().map(crate::event_lines::short).unwrap_or_default();
+        for (item, step) in items.iter().zip(&mut new) {
+            if let Some(output) = self.assumed_items.get(&of.item(&item.key)) {
+                step.assume(retried, output);
+            }
+        }
+        self.steps.splice(position + 1..=position, new);
+        self.note_places();
+    }
+
+    fn set_cause(&mut self, cause: &Cause) {
+        if let Cause::Step { step } = cause {
+            self.stopped_by = Some(step.clone());
+        }
+        self.cause = Some(describe_cause(cause));
+        self.verdict = verdict_text(cause);
+    }
+}

@@ -1,0 +1,253 @@
+//! A run, folded from its events.
+
+mod executed;
+mod fold;
+mod left;
+mod parts;
+mod step;
+mod step_fold;
+mod wording;
+
+use crate::timeline::Timeline;
+use executed::Executed;
+use jiff::Timestamp;
+use runbook_engine::{Account, PauseReason, Record, RunEnd, RunHeader, RunPhase, StepId};
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::time::Duration;
+pub use step::{StepState, StepSummary};
+pub(crate) use wording::waiting_text;
+
+/// What there is to say about a run.
+#[derive(Debug, Clone, Serialize, schemars::JsonSchema)]
+pub struct Summary {
+    /// The version of this form.
+    pub format: u8,
+    /// Its id, whole.
+    pub run: String,
+    /// `name` of the runbook.
+    pub name: String,
+    /// `title` of the runbook.
+    pub title: String,
+    /// Who started it.
+    pub operator: String,
+    /// Parameters.
+    pub params: serde_json::Map<String, serde_json::Value>,
+    /// `--env`.
+    pub environment: Option<String>,
+    /// When it started.
+    pub started: Timestamp,
+    /// When it ended.
+    pub ended: Option<Timestamp>,
+    /// How long it was executed, by the monotonic clock, in milliseconds: pauses and the time after a crash are no part of it.
+    pub duration_ms: u64,
+    #[serde(skip)]
+    executed: Executed,
+    /// Where it stands.
+    pub state: String,
+    /// How it ended.
+    #[serde(skip)]
+    pub end: Option<RunEnd>,
+    /// Why it did not succeed.
+    pub cause: Option<String>,
+    /// The step whose failure ended it.
+    #[serde(skip)]
+    stopped_by: Option<StepId>,
+    /// What it says of how it ended begins with this.
+    #[serde(skip)]
+    verdict: &'static str,
+    /// Why it stopped without an end.
+    pub paused: Option<String>,
+    #[serde(skip)]
+    pause: Option<PauseReason>,
+    /// The run that tries it again.
+    pub tried_again_by: Option<String>,
+    /// What the operator does then, with the commands to type.
+    pub to_continue: Option<String>,
+    /// Whether its undo has begun.
+    #[serde(skip)]
+    is_undoing: bool,
+    /// Who executes it, if it has neither ended nor paused.
+    #[serde(skip)]
+    pub execution: Execution,
+    /// Its steps, in file order.
+    pub steps: Vec<StepSummary>,
+    #[serde(skip)]
+    places: BTreeMap<String, usize>,
+    /// The run that it tries again.
+    pub retry_of: Option<String>,
+    /// Items that the other run has done, with their outputs.
+    #[serde(skip)]
+    assumed_items: BTreeMap<StepId, serde_json::Value>,
+    /// That it runs outside its maintenance window.
+    pub window: Option<String>,
+    /// Locks that it held.
+    pub locks: Vec<String>,
+    /// What went on when.
+    pub timeline: Timeline,
+}
+
+/// Whether anybody executes a run that has neither ended nor paused. Its records do not say.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Execution {
+    /// It was not asked.
+    #[default]
+    Unknown,
+    /// Somebody does, told for people.
+    By(String),
+    /// A process that lives and stood still for longer than its lease.
+    StandsStill {
+        /// As it calls itself.
+        pid: u32,
+        /// Its machine.
+        host: String,
+    },
+    /// Its process died.
+    Nobody,
+}
+
+/// Whether a run is a success, for whoever reads no more than that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// It succeeded, with or without warnings.
+    Good,
+    /// It waits for something, and nothing is wrong.
+    Waiting,
+    /// It goes on, or stopped where a person must look: nobody knows how it ends.
+    Open,
+    /// It has ended, and did not succeed.
+    Bad,
+}
+
+impl Summary {
+    /// Folds the records of a run.
+    pub fn of(header: &RunHeader, records: &[Record]) -> Self {
+        let mut summary = Self {
+            format: 1,
+            run: header.run.to_string(),
+            name: header.name.clone(),
+            title: header.title.clone(),
+            operator: header.operator.clone(),
+            params: header.params.clone(),
+            environment: header.environment.clone(),
+            started: header.started,
+            ended: None,
+            duration_ms: 0,
+            executed: Executed::since(header.started),
+            state: RunPhase::Running.name().to_owned(),
+            end: None,
+            cause: None,
+            stopped_by: None,
+            verdict: "Failed.",
+            paused: None,
+            pause: None,
+            is_undoing: false,
+            tried_again_by: None,
+            to_continue: None,
+            execution: Execution::Unknown,
+            steps: Vec::new(),
+            places: BTreeMap::new(),
+            retry_of: None,
+            assumed_items: BTreeMap::new(),
+            window: None,
+            locks: Vec::new(),
+            timeline: Timeline::default(),
+        };
+        for record in records {
+            summary.fold(record);
+        }
+        summary
+    }
+
+    /// Says whether anybody executes it at `now`. A run that has ended or paused needs nobody.
+    pub fn is_executed(&mut self, execution: Execution, now: Timestamp) {
+        if self.end.is_some() || self.paused.is_some() {
+            return;
+        }
+        match &execution {
+            Execution::Unknown => {}
+            Execution::StandsStill { pid, .. } => {
+                let run = crate::event_lines::short(&self.run);
+                self.to_continue = Some(format!(
+                    "let process {pid} go on (`kill -CONT {pid}`), or take the run over with `runbook resume {run}`"
+                ));
+            }
+            Execution::By(_) => {
+                self.duration_ms = u64::try_from(now.duration_since(self.started).as_millis()).unwrap_or(self.duration_ms);
+            }
+            Execution::Nobody => {
+                "interrupted".clone_into(&mut self.state);
+                self.to_continue = Some(format!("continue with `runbook resume {}`", crate::event_lines::short(&self.run)));
+            }
+        }
+        self.execution = execution;
+    }
+
+    /// How long it took, in the words that hold for how it stands: `took 5 s`, `for 5 s until now`, `interrupted after 5 s`.
+    pub fn lasted(&self) -> String {
+        let duration = runbook_document::format_duration(self.duration());
+        match &self.execution {
+            Execution::Unknown => format!("took {duration}"),
+            Execution::By(_) => format!("for {duration} until now"),
+            Execution::StandsStill { .. } => format!("stands still after {duration}"),
+            Execution::Nobody => format!("interrupted after {duration}"),
+        }
+    }
+
+    /// How long it took, or takes until now.
+    pub fn duration(&self) -> Duration {
+        Duration::from_millis(self.duration_ms)
+    }
+
+    /// Says that another run tries it again.
+    pub fn is_tried_again(&mut self, by: runbook_engine::RunId) {
+        let by = by.to_string();
+        let short = crate::event_lines::short(&by);
+        self.to_continue =
+            Some(format!("run {short} tries it again and knows what both have done: `runbook show {short}` says how it stands"));
+        self.tried_again_by = Some(by);
+    }
+
+    /// Whether it is a success.
+    pub fn standing(&self) -> Standing {
+        match (self.end, &self.pause) {
+            (Some(RunEnd::Succeeded | RunEnd::SucceededWithWarnings), _) => Standing::Good,
+            (Some(RunEnd::FailedClean | RunEnd::Undone | RunEnd::Dirty | RunEnd::Cancelled), _) => Standing::Bad,
+            (None, Some(PauseReason::Approval { .. } | PauseReason::Manual { .. } | PauseReason::OutsideWindow { .. })) => {
+                Standing::Waiting
+            }
+            (None, None) if self.state == RunPhase::Waiting.name() => Standing::Waiting,
+            (
+                None,
+                Some(
+                    PauseReason::UnknownOutcome { .. }
+                    | PauseReason::Guard { .. }
+                    | PauseReason::LeaseLost { .. }
+                    | PauseReason::Interrupted,
+                )
+                | None,
+            ) => Standing::Open,
+        }
+    }
+
+    /// What it has left.
+    pub fn account(&self) -> Account {
+        let ids: Vec<StepId> = self.steps.iter().map(|step| StepId::new(step.id.as_str())).collect();
+        Account::of(ids.iter().zip(self.steps.iter().map(|step| &step.change)))
+    }
+
+    /// Where the step with this id stands: a run of ten thousand steps is not searched for each record.
+    fn place(&self, id: &StepId) -> Option<usize> {
+        let known = self.places.get(id.as_str()).copied();
+        known.filter(|place| self.steps.get(*place).is_some_and(|step| step.id == id.as_str()))
+    }
+
+    fn note_places(&mut self) {
+        self.places = self.steps.iter().enumerate().map(|(place, step)| (step.id.clone(), place)).collect();
+    }
+
+    /// The step with this id.
+    pub fn step(&self, id: &StepId) -> Option<&StepSummary> {
+        self.place(id).map(|place| &self.steps[place])
+    }
+}

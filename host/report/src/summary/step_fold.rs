@@ -1,0 +1,357 @@
+//! The fold of a step: what each of its events changes of what there is to say about it.
+
+use super::step::{AskedOf, Verdict};
+use super::wording::{skip_text, waiting_text, with_reason};
+use super::{StepState, StepSummary};
+use jiff::Timestamp;
+use runbook_engine::model::person_of;
+use runbook_engine::{
+    ApprovalVerdict, AttemptResult, Change, EffectState, Fault, Item, Left, Look, LookVerdict, NotifyEvent, Outcome, Recovery,
+    StepEvent, StepId, Then, Trigger, UndoFinding, UndoResult,
+};
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+impl StepSummary {
+    pub(super) fn new(listing: &runbook_engine::StepListing) -> Self {
+        Self {
+            id: listing.id.to_string(),
+            title: listing.title.clone(),
+            section: listing.section,
+            uses: listing.uses.clone(),
+            digest: listing.digest.clone(),
+            state: StepState::Pending,
+            attempts: 0,
+            duration_ms: 0,
+            summary: String::new(),
+            fault: None,
+            effects: Vec::new(),
+            changed: false,
+            left: Left::Nothing,
+            may_have_left: false,
+            asked: false,
+            output: serde_json::Value::Null,
+            outcome: None,
+            measurements: Vec::new(),
+            cases: Vec::new(),
+            instructions: None,
+            answer_options: Vec::new(),
+            undo: None,
+            logs: Vec::new(),
+            change: Change::default(),
+            restored: false,
+            approved_by: Vec::new(),
+            approval_void: None,
+            asked_of: None,
+            doubt: None,
+            asked_digest: None,
+            answers: None,
+            repeated: 0,
+        }
+    }
+
+    pub(super) fn item(&self, of: &StepId, item: &Item) -> Self {
+        let (id, title) = (of.item(&item.key), format!("{}: {}", self.title, item.key));
+        let (section, uses, digest) = (self.section, self.uses.clone(), self.digest.clone());
+        Self::new(&runbook_engine::StepListing { id, title, section, uses, digest })
+    }
+
+    /// Another run has done it.
+    pub(super) fn assume(&mut self, run: &str, output: &serde_json::Value) {
+        self.state = StepState::Skipped;
+        self.summary = format!("done in run {run}");
+        self.output = output.clone();
+    }
+
+    pub(super) fn fold(&mut self, event: &StepEvent, at: Timestamp) {
+        self.change.fold(event);
+        self.left = self.change.left();
+        match event {
+            StepEvent::GroupBegan { .. } => {
+                self.state = StepState::Running;
+                "its steps run".clone_into(&mut self.summary);
+            }
+            StepEvent::ItemsEnded { result, then, .. } => self.end_attempt(result, *then),
+            StepEvent::StepSkipped { reason, .. } => {
+                self.state = StepState::Skipped;
+                skip_text(*reason).clone_into(&mut self.summary);
+            }
+            StepEvent::ApprovalAsked { proposal, digest, quorum, expires_ms, .. } => {
+                self.void_approval(digest);
+                self.asked_of = Some(AskedOf { quorum: *quorum, expires_ms: *expires_ms, verdict: None });
+                self.state = StepState::WaitingForPerson;
+                self.effects.clone_from(&proposal.effects);
+                self.summary = format!("would: {}", proposal.summary);
+            }
+            StepEvent::ManualAsked { instructions, options, .. } => {
+                self.state = StepState::WaitingForPerson;
+                instructions
+                    .lines()
+                    .find(|line| !line.trim().is_empty())
+                    .unwrap_or_default()
+                    .trim()
+                    .clone_into(&mut self.summary);
+                self.instructions = Some(instructions.clone());
+                self.answer_options.clone_from(options);
+            }
+            StepEvent::ManualAnswered { by, values, .. } => {
+                self.approved_by.push(by.clone());
+                self.answers = Some(values.clone());
+                self.summary = format!("done by {by}; it waits to be resumed");
+            }
+            StepEvent::ApprovalGiven { by, verdict, .. } => {
+                if *verdict == ApprovalVerdict::Approved {
+                    self.approved_by.push(by.clone());
+                }
+                self.answer(by, verdict, at);
+            }
+            StepEvent::AttemptStarted { attempt, proposal, .. } => {
+                self.state = StepState::Running;
+                // Who approved it then is told; that somebody had approved it before is over.
+                self.approval_void = None;
+                self.attempts = *attempt;
+                self.effects = proposal.as_ref().map(|proposal| proposal.effects.clone()).unwrap_or_default();
+            }
+            StepEvent::AttemptRefused { attempt, fault, then, .. } => {
+                self.attempts = *attempt;
+                self.fail(fault, *then);
+            }
+            StepEvent::AttemptEnded { result, then, duration_ms, logs, .. } => {
+                self.duration_ms += duration_ms;
+                self.logs.clone_from(logs);
+                self.end_attempt(result, *then);
+            }
+            StepEvent::Recovered { decision, .. } => self.recover(decision),
+            StepEvent::UndoStarted { .. } => self.state = StepState::Undoing,
+            StepEvent::UndoEnded { result, duration_ms, .. } => {
+                self.duration_ms += duration_ms;
+                match result {
+                    UndoResult::Done { summary } => {
+                        self.state = StepState::Undone;
+                        self.undo = Some(summary.clone());
+                    }
+                    UndoResult::Failed { fault } => {
+                        self.state = StepState::UndoFailed;
+                        self.undo = Some(format!("undo failed: {}", fault.message));
+                    }
+                }
+            }
+            StepEvent::StillWaiting { call, waited_ms, at_most_ms, then } => {
+                if self.state == StepState::Pending {
+                    self.state = StepState::Running;
+                    self.asked = true;
+                }
+                self.summary = waiting_text(&self.id, *call, (*waited_ms, *at_most_ms), *then);
+            }
+            StepEvent::UndoChecked { finding, .. } => match finding {
+                UndoFinding::Restored => self.restored = true,
+                UndoFinding::TookEffect { .. } => {
+                    self.changed = true;
+                    "it was stopped, took effect, and stays".clone_into(&mut self.summary);
+                }
+                UndoFinding::Drifted { before, now } => {
+                    self.state = StepState::UndoFailed;
+                    self.undo = Some(format!("after the undo it is not as before: {}", crate::difference::text(before, now)));
+                }
+                UndoFinding::Unknown { fault } if self.state != StepState::Undone => {
+                    self.state = StepState::UnknownOutcome;
+                    self.summary = format!("it cannot be told whether it took effect: {}", fault.message);
+                }
+                UndoFinding::Unknown { fault } => {
+                    self.state = StepState::UndoFailed;
+                    self.undo = Some(format!("after the undo it could not be observed: {}", fault.message));
+                }
+            },
+            StepEvent::ItemsListed { .. } => {}
+        }
+    }
+
+    pub(super) fn notify(&mut self, on: Trigger, event: &NotifyEvent) {
+        match event {
+            NotifyEvent::NotifyStarted => self.state = StepState::Running,
+            NotifyEvent::NotifyEnded { fault: None } => {
+                let on = Trigger::ALL.iter().find(|(trigger, _)| *trigger == on).map_or("", |(_, name)| name);
+                self.state = StepState::Succeeded;
+                self.summary = format!("sent ({on})");
+            }
+            NotifyEvent::NotifyEnded { fault: Some(fault) } => self.fail(fault, Then::Final),
+        }
+    }
+
+    /// Somebody has said whether it may: how many have by now, and until when that is good.
+    fn answer(&mut self, by: &str, verdict: &ApprovalVerdict, at: Timestamp) {
+        let n_people = self.approved_by.iter().map(|by| person_of(by)).collect::<BTreeSet<_>>().len();
+        let Some(asked) = &mut self.asked_of else { return };
+        let quorum = usize::try_from(asked.quorum).unwrap_or(usize::MAX);
+        self.summary = match verdict {
+            ApprovalVerdict::Rejected { reason } => {
+                asked.verdict = Some(Verdict::Rejected);
+                format!("rejected by {by}: {reason}")
+            }
+            ApprovalVerdict::Approved => {
+                if n_people >= quorum {
+                    asked.verdict.get_or_insert(Verdict::Approved);
+                }
+                let end = asked.expires_ms.and_then(|ms| at.checked_add(Duration::from_millis(ms)).ok());
+                let until = end.map(|end| format!(", until {}", end.strftime("%F %T UTC"))).unwrap_or_default();
+                let of = if quorum > 1 { format!(" ({n_people} of {quorum})") } else { String::new() };
+                format!("approved by {}{of}{until}; {}", self.approved_by.join(", "), self.summary_of_plan())
+            }
+        };
+    }
+
+    /// What it would do, without what was said about it.
+    fn summary_of_plan(&self) -> &str {
+        self.summary.rfind("would: ").map_or("", |at| &self.summary[at..])
+    }
+
+    /// Approval is asked for again: what was said before is void, and that is told.
+    fn void_approval(&mut self, digest: &str) {
+        let was_same = self.asked_digest.replace(digest.to_owned()).is_some_and(|before| before == digest);
+        if self.approved_by.is_empty() {
+            return;
+        }
+        let why = if was_same { "is too old" } else { "was of another plan than there is now" };
+        self.approval_void = Some(format!("the approval by {} {why}, so it is asked for again", self.approved_by.join(", ")));
+        self.approved_by.clear();
+    }
+
+    pub(super) fn look(&mut self, look: &Look) {
+        self.state = match look.verdict {
+            LookVerdict::Holds => StepState::Succeeded,
+            LookVerdict::Breached => StepState::Failed,
+            LookVerdict::Blind => StepState::UnknownOutcome,
+        };
+        self.summary.clone_from(&look.summary);
+    }
+
+    fn end_attempt(&mut self, result: &AttemptResult, then: Then) {
+        let said = match result {
+            AttemptResult::Succeeded { summary, .. } => summary,
+            AttemptResult::Failed { fault, .. } => &fault.message,
+        };
+        let again = matches!(then, Then::Poll { .. }) && *said == self.summary;
+        self.repeated = if again { self.repeated + 1 } else { 0 };
+        match result {
+            AttemptResult::Succeeded { outcome, summary, output, changed, cases, measurements } => {
+                self.outcome = Some(*outcome);
+                self.measurements.clone_from(measurements);
+                self.state = match (then, outcome) {
+                    (Then::Poll { .. } | Then::Retry { .. }, _) => StepState::Running,
+                    (Then::Final | Then::Continue, Outcome::Pass) => StepState::Succeeded,
+                    (Then::Final | Then::Continue, Outcome::Warn | Outcome::Unknown | Outcome::Fail) => StepState::Warned,
+                };
+                self.fault = None;
+                self.summary.clone_from(summary);
+                self.output = output.clone();
+                self.changed |= changed;
+                self.cases.clone_from(cases);
+            }
+            AttemptResult::Failed { fault, cases, output, outcome, measurements, may_have_left } => {
+                self.may_have_left |= may_have_left;
+                self.outcome = *outcome;
+                self.measurements.clone_from(measurements);
+                self.cases.clone_from(cases);
+                self.output = output.clone().unwrap_or_default();
+                self.fail(fault, then);
+            }
+        }
+    }
+
+    fn fail(&mut self, fault: &Fault, then: Then) {
+        self.state = match then {
+            Then::Retry { .. } | Then::Poll { .. } => StepState::Running,
+            Then::Final | Then::Continue => StepState::Failed,
+        };
+        self.summary.clone_from(&fault.message);
+        self.fault = Some(fault.clone());
+        if !fault.logs.is_empty() {
+            self.logs.clone_from(&fault.logs);
+        }
+    }
+
+    fn recover(&mut self, decision: &Recovery) {
+        let is_over = !matches!(self.state, StepState::Running | StepState::UnknownOutcome);
+        if is_over {
+            // Only whether it is undone depends on it: what came of it stays as it was told.
+            self.doubt = match decision {
+                Recovery::AskOperator { .. } => Some("it cannot be told whether it happened".to_owned()),
+                Recovery::DidNotHappen => Some("it did not happen, as was observed".to_owned()),
+                Recovery::OperatorRetry | Recovery::OperatorNotDone => {
+                    Some("the operator says that it did not happen".to_owned())
+                }
+                Recovery::OperatorDone => Some("the operator says that it happened".to_owned()),
+                Recovery::OperatorFail => Some("the operator says that it is to be undone as if it had happened".to_owned()),
+                Recovery::Repeat => None,
+            };
+            return;
+        }
+        match decision {
+            Recovery::Repeat | Recovery::DidNotHappen | Recovery::OperatorRetry => self.state = StepState::Running,
+            Recovery::OperatorDone => {
+                self.state = StepState::Skipped;
+                "the operator says that it is done".clone_into(&mut self.summary);
+            }
+            Recovery::OperatorNotDone => {
+                self.state = StepState::Failed;
+                "the operator says that it did not happen".clone_into(&mut self.summary);
+            }
+            Recovery::OperatorFail => {
+                self.state = StepState::Failed;
+                "the operator says that it failed".clone_into(&mut self.summary);
+            }
+            Recovery::AskOperator { known, .. } => {
+                self.state = StepState::UnknownOutcome;
+                self.summary.clone_from(known);
+            }
+        }
+    }
+
+    /// Its run has paused: an attempt that has no result was cut off.
+    pub(super) fn pause(&mut self) {
+        if self.state == StepState::Running && self.fault.is_none() && self.change.effect() == EffectState::Ambiguous {
+            self.state = StepState::UnknownOutcome;
+            "it was cut off; `resume` looks what came of it, and asks if that cannot be seen".clone_into(&mut self.summary);
+        }
+    }
+
+    /// Its run has ended: it does nothing any more, and waits for nobody.
+    pub(super) fn end(&mut self) {
+        match self.state {
+            StepState::Running if self.attempts == 0 && self.fault.is_none() && self.summary.is_empty() => {
+                self.state = StepState::Pending;
+            }
+            StepState::Running => {
+                self.state = StepState::Failed;
+                // What a look saw that was not the last one decides nothing.
+                self.outcome = None;
+                self.summary = with_reason("the run ended before it was done", &self.summary);
+            }
+            StepState::WaitingForPerson if self.answers.is_some() => {
+                self.state = StepState::Succeeded;
+                let by = self.approved_by.join(", ");
+                self.summary = format!("done by {by}; the run ended before it went on, and does not undo what a person did");
+            }
+            StepState::WaitingForPerson if !self.approved_by.is_empty() => {
+                self.state = StepState::Skipped;
+                self.summary = format!("approved by {}, and the run ended before it was done", self.approved_by.join(", "));
+            }
+            StepState::WaitingForPerson => {
+                self.state = StepState::Skipped;
+                "nobody said that it may be done, or did it, before the run ended".clone_into(&mut self.summary);
+            }
+            StepState::Undoing => {
+                self.state = StepState::UndoFailed;
+                self.undo = Some("the run ended before it was undone".to_owned());
+            }
+            StepState::Pending
+            | StepState::Skipped
+            | StepState::Succeeded
+            | StepState::Warned
+            | StepState::Failed
+            | StepState::UnknownOutcome
+            | StepState::Undone
+            | StepState::UndoFailed => {}
+        }
+    }
+}
