@@ -41,6 +41,17 @@ pub fn order(state: &RunState) -> Vec<StepId> {
     order.into_iter().map(|(_, id)| id.clone()).collect()
 }
 
+/// A step that was done after this one, stands on it, and could not be undone: what this one made is still needed to put that one
+/// back. A step stands on those whose output it, or its undo, is given, and on those that were given one of its targets.
+pub(crate) fn kept_by(plan: &Plan, state: &RunState, step: &PlannedStep) -> Option<StepId> {
+    let own = state.step(&step.id);
+    let is_later = |id: &&StepId| state.steps.get(*id).is_some_and(|later| later.last_seq > own.last_seq);
+    let stands_on = |id: &&StepId| {
+        plan.step(id).is_some_and(|later| later.reads.contains(&step.site) || !later.targets.is_disjoint(&step.targets))
+    };
+    state.not_undone.iter().filter(is_later).find(stands_on).cloned()
+}
+
 /// Whether the runbook wants an undo for this cause.
 pub(crate) fn is_wanted(plan: &Plan, cause: &Cause) -> bool {
     let on = |cause| plan.undo.on.0.contains(&cause);

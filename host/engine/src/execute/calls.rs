@@ -84,6 +84,19 @@ impl PendingCall {
         }
     }
 
+    /// Whether it is a notification.
+    pub(super) fn tells_people(&self) -> bool {
+        match self.purpose {
+            Purpose::Notify { .. } => true,
+            Purpose::Plan { .. }
+            | Purpose::Attempt
+            | Purpose::Recover
+            | Purpose::Undo
+            | Purpose::ObserveAfterUndo
+            | Purpose::Look => false,
+        }
+    }
+
     /// When it began, by the monotonic clock.
     pub(super) fn began(&self) -> Duration {
         self.began

@@ -263,7 +263,8 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
             self.abort_steps();
         }
         if self.cleanup_deadline.is_some_and(|deadline| deadline <= now) {
-            self.pending.values().for_each(PendingCall::abort);
+            // People are told whatever else took long; that has a limit of its own.
+            self.pending.values().filter(|call| !call.tells_people()).for_each(PendingCall::abort);
         }
     }
 
@@ -386,9 +387,14 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
         let now = self.clock.monotonic();
         match &record.event {
             RunEvent::Step { step, event } => self.note_delay(step, event, now),
-            RunEvent::Run(LifecycleEvent::UndoBegan { .. } | LifecycleEvent::FinallyBegan { .. }) => {
+            RunEvent::Run(LifecycleEvent::UndoBegan { .. }) => {
                 self.due.clear();
                 self.cleanup_deadline.get_or_insert(now + self.plan.limits.cleanup_timeout);
+            }
+            // An undo that used up its time leaves what always runs its own.
+            RunEvent::Run(LifecycleEvent::FinallyBegan { .. }) => {
+                self.due.clear();
+                self.cleanup_deadline = Some(now + self.plan.limits.cleanup_timeout);
             }
             RunEvent::Run(_) | RunEvent::Guard { .. } | RunEvent::Notify { .. } => {}
         }

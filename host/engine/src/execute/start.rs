@@ -17,7 +17,7 @@ use crate::retry::{self, Failure, Reach};
 use crate::state::{StepPhase, StepState, count_effects};
 use crate::template::{self, Scope, TemplateError};
 use crate::undo;
-use runbook_contract::{Drift, ErrorClass, Fault, Json, Kind, Phase, Proposal, StepId};
+use runbook_contract::{Drift, ErrorClass, Fault, FaultEffect, Json, Kind, Phase, Proposal, StepId};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -316,9 +316,13 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
             let then = Then::Retry { delay_ms: 0 };
             return self.record(StepEvent::UndoEnded { attempt, result, then, duration_ms: 0 }.of(id.clone())).await;
         }
-        let Some(timeout) = self.cleanup_time(step) else {
-            let fault = Fault::new(ErrorClass::Timeout, "engine.cleanup-timeout", "`cleanup_timeout` is over");
+        if let Some(later) = undo::kept_by(&self.plan, self.state(), step) {
+            let message = format!("it is kept, because `{later}`, which stands on it, could not be undone");
+            let fault = Fault { effect: FaultEffect::None, ..Fault::new(ErrorClass::Conflict, "engine.still-needed", message) };
             return self.fail_undo(id, attempt, fault).await;
+        }
+        let Some(timeout) = self.cleanup_time(step) else {
+            return self.fail_undo(id, attempt, self.cleanup_fault()).await;
         };
         let (site, caller, phase, input) = match &step.undo {
             PlannedUndo::Explicit { id: site, facts, with, .. } => {
@@ -341,6 +345,11 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
         self.record(StepEvent::UndoEnded { attempt, result, then: Then::Final, duration_ms: 0 }.of(id.clone())).await
     }
 
+    fn cleanup_fault(&self) -> Fault {
+        let limit = runbook_document::format_duration(self.plan.limits.cleanup_timeout);
+        Fault::new(ErrorClass::Timeout, "engine.cleanup-timeout", format!("`cleanup_timeout` ({limit}) is over"))
+    }
+
     /// How much of `wanted` there is before the clean-up must end; `None` if it is over.
     fn cleanup_left(&self, wanted: Duration) -> Option<Duration> {
         let now = self.clock.monotonic();
@@ -354,7 +363,7 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
     async fn start_check(&mut self, id: &StepId) -> Result<(), RunError> {
         let step = &*self.planned(id);
         let Some(timeout) = self.cleanup_time(step) else {
-            let fault = Fault::new(ErrorClass::Timeout, "engine.cleanup-timeout", "`cleanup_timeout` is over");
+            let fault = self.cleanup_fault();
             return self.record(StepEvent::UndoChecked { finding: UndoFinding::Unknown { fault } }.of(id.clone())).await;
         };
         let found = self.state().step(id);

@@ -77,6 +77,15 @@ impl Step {
         format!("{} `{}`", section_noun(self.section), self.id.value)
     }
 
+    /// The targets that it and its undo are given.
+    pub(crate) fn targets(&self) -> impl Iterator<Item = &Located<String>> {
+        let of_undo = match &self.undo {
+            Some(UndoDeclaration::Explicit { bind, .. }) => bind.as_slice(),
+            Some(UndoDeclaration::Auto { .. } | UndoDeclaration::Irreversible { .. }) | None => &[],
+        };
+        self.bind.iter().chain(of_undo).map(|bind| &bind.target)
+    }
+
     pub(super) fn use_sites(&self) -> impl Iterator<Item = UseSite<'_>> {
         let own = self.uses.as_ref().map(|uses| UseSite {
             step: self.id.value.clone(),

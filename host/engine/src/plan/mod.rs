@@ -26,7 +26,7 @@ use crate::range::Range;
 use crate::template::template_key;
 use runbook_contract::{Json, Kind, OperationFacts, StepId};
 use runbook_document::{Diagnostic, Diagnostics, Table};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -112,6 +112,10 @@ pub struct PlannedStep {
     pub expect: Vec<PlannedExpectation>,
     /// What undoes it.
     pub undo: PlannedUndo,
+    /// The targets that it and its undo are given.
+    pub targets: BTreeSet<String>,
+    /// The steps whose output it or its undo is given, as written.
+    pub reads: BTreeSet<StepId>,
     /// What happens when it has failed for good.
     pub on_failure: OnFailure,
     /// What happens to a running attempt when the run is cancelled.
@@ -323,6 +327,7 @@ fn suite_alone(runbook: &Runbook) -> Option<Diagnostic> {
 fn plan_steps(runbook: &Runbook, facts: &BTreeMap<StepId, OperationFacts>) -> Vec<PlannedStep> {
     let graph = step_graph(runbook);
     let ids: Vec<&StepId> = runbook.section(Section::Step).map(|step| &step.id.value).collect();
+    let reads = crate::data_flow::inputs_from(runbook);
     let mut numbers = 0..;
     let mut previous: Option<&Step> = None;
     let mut steps = Vec::new();
@@ -339,7 +344,7 @@ fn plan_steps(runbook: &Runbook, facts: &BTreeMap<StepId, OperationFacts>) -> Ve
                 .collect()
         };
         previous = Some(step);
-        steps.extend(plan_step(step, needs, facts));
+        steps.extend(plan_step(step, needs, facts, &reads));
     }
     steps
 }
@@ -350,7 +355,12 @@ fn calls_nothing() -> OperationFacts {
 }
 
 /// `None` only for a step without `uses`, which [`check_facts`] has refused.
-fn plan_step(step: &Step, needs: Vec<StepId>, facts: &BTreeMap<StepId, OperationFacts>) -> Option<PlannedStep> {
+fn plan_step(
+    step: &Step,
+    needs: Vec<StepId>,
+    facts: &BTreeMap<StepId, OperationFacts>,
+    reads: &BTreeMap<StepId, BTreeSet<StepId>>,
+) -> Option<PlannedStep> {
     let by_itself = (step.manual.is_some() || step.nested.is_some()).then(calls_nothing);
     let own = facts.get(&step.id.value).or(by_itself.as_ref())?;
     Some(PlannedStep {
@@ -376,6 +386,13 @@ fn plan_step(step: &Step, needs: Vec<StepId>, facts: &BTreeMap<StepId, Operation
         }),
         expect: step.expect.iter().map(plan_expectation).collect(),
         undo: plan_undo(step, facts),
+        targets: step.targets().map(|target| target.value.clone()).collect(),
+        reads: [step.id.value.clone(), step.id.value.undo()]
+            .iter()
+            .filter_map(|site| reads.get(site))
+            .flatten()
+            .cloned()
+            .collect(),
         // A suite makes all its checks, and judges them together.
         on_failure: if step.check.is_some() { OnFailure::Continue } else { step.on_failure },
         on_cancel: step.on_cancel,

@@ -96,6 +96,11 @@ impl Change {
         is_open && self.told == Told::Nothing
     }
 
+    /// Whether it was undone, and was seen to be otherwise than before.
+    pub fn is_drifted(&self) -> bool {
+        self.undone == Undone::Drifted
+    }
+
     /// Whether its undo may have happened and must not happen twice, so that a person has to say.
     pub fn is_undo_unclear(&self) -> bool {
         self.undone == Undone::Unclear

@@ -93,6 +93,8 @@ pub struct RunState {
     pub stopping: Option<Cause>,
     /// What was undone, or is being undone.
     pub undo: Option<UndoRun>,
+    /// The steps whose undo was tried and did not put them back.
+    pub not_undone: BTreeSet<StepId>,
     /// How it ends, once that is known.
     pub end: Option<RunEnd>,
     /// Why, if it is not success.
@@ -186,6 +188,7 @@ fn first(record: &Record) -> Result<RunState, IllegalEvent> {
         locks: Vec::new(),
         stopping: None,
         undo: None,
+        not_undone: BTreeSet::new(),
         end: None,
         cause: None,
         paused: None,
@@ -350,6 +353,7 @@ impl RunState {
         self.ended = None;
         self.end = None;
         self.undo = None;
+        self.not_undone.clear();
         self.notified.clear();
         for step in self.steps.values_mut().filter(|step| step.phase != StepPhase::Undone) {
             step.change.request_undo();
@@ -376,6 +380,9 @@ impl RunState {
         step.apply(event, record.at)?;
         if is_forward(event) {
             step.last_seq = record.seq;
+        }
+        if step.phase == StepPhase::UndoFailed || matches!(event, StepEvent::UndoChecked { .. }) && step.change.is_drifted() {
+            self.not_undone.insert(id.clone());
         }
         match event {
             StepEvent::ItemsListed { items } => self.list_items(id, items)?,
