@@ -270,7 +270,9 @@ fn a_lock_that_a_person_takes_from_a_run_lets_that_run_begin_no_effect() {
         run(&env, &journal, &["locks"]).status(0).out("thing");
         run(&env, &journal, &["locks", "break", "thin", "--reason", "x", "--yes"]).status(2).err("did you mean `thing`?");
         run(&env, &journal, &["locks", "break", "thing", "--reason", "the host is gone"]).status(2).err("--yes");
-        run(&env, &journal, &["locks", "break", "thing", "--reason", "the host is gone", "--yes"]).status(0).err("is free");
+        run(&env, &journal, &["locks", "break", "thing", "--reason", "the host is gone\n✓ a done", "--yes"])
+            .status(0)
+            .err("is free");
         run(&env, &journal, &["locks"]).status(0).err("no lock is held");
         database(&env).execute("insert into said values ('go')", []).expect("it can be written");
         wait_for("it stops", || first.try_wait().expect("it can be asked").is_some());
@@ -278,7 +280,11 @@ fn a_lock_that_a_person_takes_from_a_run_lets_that_run_begin_no_effect() {
         let runs = run(&env, &journal, &["runs", "--state", "paused", "--format", "json"]).status(0).stdout;
         let id =
             serde_json::from_str::<serde_json::Value>(runs.trim()).expect("one run")["run"].as_str().expect("an id").to_owned();
-        run(&env, &journal, &["show", &id]).status(0).err("took the lock `thing` from this run").err("the host is gone");
+        run(&env, &journal, &["show", &id])
+            .status(0)
+            .err("took the lock `thing` from this run")
+            .err("the host is gone")
+            .without("\n✓ a done");
         run(&env, &journal, &["resume", &id]).status(0);
         assert_eq!(effects(&env), ["a first", "a second"], "{name}");
     }

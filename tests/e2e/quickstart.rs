@@ -34,6 +34,9 @@ fn a_verify_that_fails_puts_the_database_back() {
         .out("expected 99");
     assert_eq!(count(&env, "select count(*) from orders"), 5, "the two broken orders are back");
     env.run(&["runs"]).status(0).out("undone");
+    // Tried again, it is another run, and its undo finds the backup of the first.
+    env.run(&["retry", &env.newest_run(), "--from", "repair", "--yes"]).status(1).err("undoing 1 step").without("DIRTY");
+    assert_eq!(count(&env, "select count(*) from orders"), 5, "the two broken orders are back again");
 }
 
 #[test]

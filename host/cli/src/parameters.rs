@@ -27,7 +27,7 @@ pub fn resolve(context: &Context, runbook: &Runbook, args: &ParamArgs) -> Result
     let set: Vec<GivenParam> = args.set.iter().map(|(name, text)| GivenParam::set(name, text)).collect();
     let file = args.params_file.as_deref().map_or_else(|| Ok(Vec::new()), from_file)?;
     let mut given = set;
-    for weaker in [from_environment(runbook), file] {
+    for weaker in [from_environment(runbook)?, file] {
         let new: Vec<_> = weaker.into_iter().filter(|one| !given.iter().any(|known| known.name == one.name)).collect();
         given.extend(new);
     }
@@ -40,11 +40,18 @@ pub fn resolve(context: &Context, runbook: &Runbook, args: &ParamArgs) -> Result
 }
 
 /// `RUNBOOK_PARAM_INCIDENT` gives `incident`.
-fn from_environment(runbook: &Runbook) -> Vec<GivenParam> {
+fn from_environment(runbook: &Runbook) -> Result<Vec<GivenParam>, Failure> {
     let variable = |param: &Param| {
         let name = format!("{VARIABLE}{}", param.name.name.to_ascii_uppercase());
-        let text = std::env::var(&name).ok()?;
-        Some(GivenParam { name: param.name.name.clone(), place: format!("{name}={text}"), value: GivenValue::Text(text) })
+        match std::env::var(&name) {
+            Ok(text) => {
+                let place = format!("{name}={text}");
+                Some(Ok(GivenParam { name: param.name.name.clone(), place, value: GivenValue::Text(text) }))
+            }
+            Err(std::env::VarError::NotPresent) => None,
+            // A weaker value in its place would be a mistake that nobody is told of.
+            Err(std::env::VarError::NotUnicode(_)) => Some(Err(Failure::usage(format!("the variable {name} is not UTF-8")))),
+        }
     };
     runbook.params.iter().filter_map(variable).collect()
 }
@@ -53,7 +60,11 @@ fn from_file(path: &Path) -> Result<Vec<GivenParam>, Failure> {
     let shown = path.display();
     let read = if path == Path::new("-") {
         let mut bytes = Vec::new();
-        std::io::stdin().lock().take(LIMIT).read_to_end(&mut bytes).map(|_| bytes)
+        // One more than the limit, so that nothing is cut in silence.
+        std::io::stdin().lock().take(LIMIT + 1).read_to_end(&mut bytes).and_then(|n| {
+            let is_whole = u64::try_from(n).is_ok_and(|n| n <= LIMIT);
+            if is_whole { Ok(bytes) } else { Err(std::io::ErrorKind::FileTooLarge.into()) }
+        })
     } else {
         runbook_regular_file::read(path, LIMIT)
     };
@@ -67,6 +78,7 @@ fn from_file(path: &Path) -> Result<Vec<GivenParam>, Failure> {
         let place = format!("{shown}: {name} = {value}");
         let value = match value {
             toml::Value::String(text) => GivenValue::Text(text),
+            toml::Value::Datetime(time) => GivenValue::Text(time.to_string()),
             other => GivenValue::Json(serde_json::to_value(other).map_err(Failure::engine)?),
         };
         Ok(GivenParam { name, value, place })

@@ -79,7 +79,8 @@ pub fn run(context: &Context, args: &ShowArgs) -> Result<ExitStatus, Failure> {
         }
         for lock in journal.locks_taken_from(run).await.map_err(Failure::engine)? {
             let at = lock.at.strftime("%Y-%m-%d %H:%M:%S UTC");
-            ui::note(&format!("{} took the lock `{}` from this run at {at}: {}", lock.operator, lock.name, lock.reason));
+            let told = format!("{} took the lock `{}` from this run at {at}: {}", lock.operator, lock.name, lock.reason);
+            ui::note(&runbook_text::line(&told));
         }
         ui::report(format, &summary)
     })?;
