@@ -9,7 +9,9 @@ pub mod http;
 pub mod mariadb;
 pub mod postgres;
 pub mod registry;
+pub mod statements;
 pub mod terminal;
+pub mod watchdog;
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};

@@ -1,5 +1,6 @@
 //! A MariaDB server of the test's own.
 
+use crate::watchdog::Watchdog;
 use crate::{free_port, program, wait_for};
 use std::fs;
 use std::os::unix::fs::chown;
@@ -156,6 +157,14 @@ impl MariaDb {
         let input = fs::File::open(script).expect("it was just written");
         let output = self.client(&["--force"]).stdin(input).output().expect("mariadb runs");
         String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    /// A shell that stops this server when this process is gone, however it ended. Without one a process that is killed leaves it running.
+    ///
+    /// # Panics
+    /// If no shell can be started.
+    pub fn watchdog(&self) -> Watchdog {
+        Watchdog::over(&self.server, "TERM", self.folder.path())
     }
 
     fn client(&self, arguments: &[&str]) -> Command {

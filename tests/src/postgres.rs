@@ -1,5 +1,6 @@
 //! A PostgreSQL server of the test's own.
 
+use crate::watchdog::Watchdog;
 use crate::{free_port, program, wait_for};
 use std::fs;
 use std::os::unix::fs::chown;
@@ -212,6 +213,14 @@ impl Postgres {
     pub fn kill(&mut self) {
         let _ = self.server.kill();
         let _ = self.server.wait();
+    }
+
+    /// A shell that stops this server when this process is gone, however it ended. Without one a process that is killed leaves it running.
+    ///
+    /// # Panics
+    /// If no shell can be started.
+    pub fn watchdog(&self) -> Watchdog {
+        Watchdog::over(&self.server, "INT", self.folder.path())
     }
 
     /// What the server wrote to its log.
