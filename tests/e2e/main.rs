@@ -45,6 +45,7 @@ mod program_log;
 mod prune;
 mod quickstart;
 mod retry;
+mod revisions;
 mod schema;
 mod secrets;
 mod signals;

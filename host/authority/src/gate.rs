@@ -6,13 +6,13 @@
 mod approved;
 mod canonical;
 
-pub use approved::{Approved, ApprovedEffect, shown_arguments, shown_statement};
+pub use approved::{Approved, ApprovedEffect, shown_arguments, shown_creation, shown_statement};
 
 use crate::capability::{Effect, Verb};
 use crate::grant::{Effective, Grant};
 use crate::pattern::{StatementClass, canonical_request_path, classify, first_mismatch, relative_file_path};
 use crate::targets::{
-    ContainerFacts, DockerTarget, HttpTarget, ProcessTarget, SecretPlace, SqlTarget, TargetKind, unusable_header,
+    ContainerFacts, DockerTarget, HttpTarget, ProcessTarget, SecretPlace, SqlTarget, TargetKind, is_name, unusable_header,
 };
 pub use runbook_contract::Mode;
 use std::net::IpAddr;
@@ -25,6 +25,19 @@ pub enum HeaderValue<'a> {
     Plain(&'a str),
     /// The name of a secrets slot.
     Secret(&'a str),
+}
+
+/// A container that is made, as a plugin asks for it.
+#[derive(Debug, Clone, Copy)]
+pub struct Creation<'a> {
+    /// Its name and labels.
+    pub container: ContainerFacts<'a>,
+    /// Its image.
+    pub image: &'a str,
+    /// What runs in it; empty is what the image says.
+    pub command: &'a [String],
+    /// The variables that the plugin sets.
+    pub environment: &'a [(String, String)],
 }
 
 /// One call of a host function, in canonical form.
@@ -92,6 +105,15 @@ pub enum Operation<'a> {
         /// The container, as inspected.
         container: ContainerFacts<'a>,
     },
+    /// A container that is made, in all that a plugin says of it.
+    Create {
+        /// Slot.
+        slot: &'a str,
+        /// Verb.
+        verb: Verb,
+        /// What is made.
+        creation: Creation<'a>,
+    },
     /// A Docker verb on an image.
     Image {
         /// Slot.
@@ -105,7 +127,7 @@ pub enum Operation<'a> {
     Exec {
         /// Slot.
         slot: &'a str,
-        /// Verb: `exec` in a container that runs, `create` for the one that will.
+        /// Verb.
         verb: Verb,
         /// Program and arguments.
         command: &'a [String],
@@ -147,6 +169,7 @@ impl<'a> Operation<'a> {
             | Self::Sql { slot, .. }
             | Self::Docker { slot, .. }
             | Self::Container { slot, .. }
+            | Self::Create { slot, .. }
             | Self::Image { slot, .. }
             | Self::Exec { slot, .. }
             | Self::Secret { slot, .. }
@@ -164,6 +187,7 @@ impl<'a> Operation<'a> {
             | Self::Sql { verb, .. }
             | Self::Docker { verb, .. }
             | Self::Container { verb, .. }
+            | Self::Create { verb, .. }
             | Self::Image { verb, .. }
             | Self::Secret { verb, .. }
             | Self::Files { verb, .. }
@@ -189,6 +213,7 @@ impl<'a> Operation<'a> {
             | Self::Sql { .. }
             | Self::Docker { .. }
             | Self::Container { .. }
+            | Self::Create { .. }
             | Self::Image { .. }
             | Self::Exec { .. }
             | Self::Secret { .. }
@@ -234,6 +259,8 @@ pub enum Rule {
     Image,
     /// An argument of a program.
     Argument,
+    /// A variable of a container.
+    Environment,
     /// A path below a directory.
     File,
     /// Where a secret would go.
@@ -257,6 +284,7 @@ const RULES: &[(Rule, &str)] = &[
     (Rule::Container, "container"),
     (Rule::Image, "image"),
     (Rule::Argument, "argument"),
+    (Rule::Environment, "environment"),
     (Rule::File, "file"),
     (Rule::Position, "position"),
     (Rule::Approval, "approval"),
@@ -283,6 +311,7 @@ impl Rule {
             Self::Image => Some("images"),
             Self::Argument if of == crate::Capability::Docker => Some("command"),
             Self::Argument => Some("arguments"),
+            Self::Environment => Some("environment"),
             Self::File => Some("files"),
             Self::Position => Some("positions"),
             Self::Unbound | Self::EffectsOff | Self::Approval | Self::Lease => None,
@@ -322,6 +351,7 @@ impl std::fmt::Display for Denial {
             | Rule::Container
             | Rule::Image
             | Rule::Argument
+            | Rule::Environment
             | Rule::File
             | Rule::Position => "is not granted",
         };
@@ -399,6 +429,10 @@ fn judge_operation(effective: &Effective, grant: &Grant, operation: &Operation<'
         Operation::Container { container, .. } => {
             let TargetKind::Docker(target) = kind else { return other_kind() };
             judge_container(target, *container)
+        }
+        Operation::Create { creation, .. } => {
+            let TargetKind::Docker(target) = kind else { return other_kind() };
+            judge_creation(target, creation)
         }
         Operation::Image { image, .. } => {
             let TargetKind::Docker(target) = kind else { return other_kind() };
@@ -569,6 +603,30 @@ fn judge_image(target: &DockerTarget, image: &str) -> Judged {
         return Ok(());
     }
     Err((Rule::Image, format!("image `{}` is not among the target's `images`", image.escape_debug())))
+}
+
+/// Without a command the image says what runs, and images are named by the target.
+fn judge_creation(target: &DockerTarget, creation: &Creation<'_>) -> Judged {
+    judge_image(target, creation.image)?;
+    judge_container(target, creation.container)?;
+    if !creation.command.is_empty() {
+        judge_command(&target.command, creation.command)?;
+    }
+    creation.environment.iter().try_for_each(|(name, value)| judge_variable(target, name, value))
+}
+
+fn judge_variable(target: &DockerTarget, name: &str, value: &str) -> Judged {
+    if !is_name(name) {
+        return Err((Rule::Environment, format!("`{}` is not the name of a variable", name.escape_debug())));
+    }
+    if value.contains('\0') {
+        return Err((Rule::Environment, format!("the value of the variable `{name}` has a NUL")));
+    }
+    let variable = format!("{name}={value}");
+    if target.environment.iter().any(|pattern| crate::pattern_matches(pattern, &variable)) {
+        return Ok(());
+    }
+    Err((Rule::Environment, format!("the variable `{name}`, with this value, is not among the target's `environment`")))
 }
 
 /// A program that may only read is run by one verb, any other by the other one, whatever a target lists.

@@ -12,16 +12,36 @@ use runbook_document::{Diagnostic, Diagnostics, Severity};
 pub use runbook_report::counted;
 use runbook_report::{Format, Summary};
 use runbook_secrets::SecretString;
+use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::io::{IsTerminal as _, Write as _};
-use std::sync::LazyLock;
+use std::sync::{LazyLock, Mutex, PoisonError};
 
 /// Stderr of the program.
 static SCREEN: LazyLock<Screen> = LazyLock::new(|| Screen::new(Stderr));
 
+/// What paths are called in all that is written, the longest first: a folder that this program made is no name for people.
+static NAMES: Mutex<Vec<(String, String)>> = Mutex::new(Vec::new());
+
+/// From now on `path` is `name` wherever it would be written.
+pub fn call(path: &str, name: &str) {
+    let mut names = NAMES.lock().unwrap_or_else(PoisonError::into_inner);
+    names.push((path.to_owned(), name.to_owned()));
+    names.sort_by_key(|(path, _)| std::cmp::Reverse(path.len()));
+}
+
+/// A text in which every path that has another name has it.
+pub fn by_name(text: &str) -> Cow<'_, str> {
+    let names = NAMES.lock().unwrap_or_else(PoisonError::into_inner);
+    names.iter().fold(Cow::Borrowed(text), |text, (path, name)| {
+        if text.contains(path.as_str()) { Cow::Owned(text.replace(path.as_str(), name)) } else { text }
+    })
+}
+
 /// Writes data for programs to stdout, in a format whose own rules were kept.
 pub fn data(text: &str) -> Result<(), Failure> {
-    let text = runbook_text::lines(text);
+    let text = by_name(text);
+    let text = runbook_text::lines(&text);
     let end = if text.ends_with('\n') { "" } else { "\n" };
     raw_data(format!("{text}{end}").as_bytes())
 }
@@ -159,7 +179,7 @@ impl Painted {
 
 /// Writes a line for the operator to stderr. Nothing can be done if that fails, and a run must neither stop nor wait for it.
 pub fn note(text: &str) {
-    SCREEN.print(&runbook_text::printed(text));
+    SCREEN.print(&runbook_text::printed(&by_name(text)));
 }
 
 /// Warns the operator, in one line whatever the names in it are.
@@ -169,7 +189,7 @@ pub fn warning(text: &str) {
 
 /// Like [`note`], with colours.
 pub fn note_painted(text: &Painted) {
-    SCREEN.print(&text.0);
+    SCREEN.print(&by_name(&text.0));
 }
 
 /// Shows what is wrong with the command line. It quotes arguments, which a shell made of the names of files.

@@ -445,9 +445,13 @@ impl Host {
 /// Whether the gate was asked about the same host call before, when less was known.
 fn is_second_look(operation: &Operation<'_>) -> bool {
     match operation {
-        Operation::Connect { .. } | Operation::Redirect { .. } | Operation::Container { .. } | Operation::Image { .. } => true,
-        Operation::Exec { verb, .. } => *verb != Verb::DockerExec,
-        Operation::Http { .. }
+        Operation::Connect { .. }
+        | Operation::Redirect { .. }
+        | Operation::Container { .. }
+        | Operation::Create { .. }
+        | Operation::Image { .. } => true,
+        Operation::Exec { .. }
+        | Operation::Http { .. }
         | Operation::Sql { .. }
         | Operation::Docker { .. }
         | Operation::Secret { .. }

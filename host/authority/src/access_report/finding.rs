@@ -315,7 +315,8 @@ fn of_row(subject: &str, row: &Row) -> Vec<Finding> {
         }
         _ => {}
     }
-    for variable in reach(Dimension::Environment.key()) {
+    let is_about_containers_that_are_there = row.verb.starts_with("docker.") && row.verb != "docker.create";
+    for variable in reach(Dimension::Environment.key()).iter().filter(|_| !is_about_containers_that_are_there) {
         let name = variable.split('=').next().unwrap_or_default();
         if let Some(steers) = crate::targets::steers(name) {
             push(FindingRule::SteeringVariable, format!("slot `{}` sets {variable}, which {}", row.slot, steers.sentence()));

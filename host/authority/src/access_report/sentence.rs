@@ -1,6 +1,6 @@
 //! What one verb of a grant allows, in one plain sentence: every key of the target that says more than its kind does.
 
-use crate::capability::Verb;
+use crate::capability::{Capability, Verb};
 use crate::grant::{Effective, Grant};
 use crate::pattern::AddressClass;
 use crate::scope::{AccessScope, Dimension, Text, Values};
@@ -19,7 +19,7 @@ pub(super) fn of(grant: &Grant, verb: Verb, effective: &Effective, extent: &Acce
         TargetKind::Files(_) | TargetKind::Secret(_) => Vec::new(),
     };
     let further: String = further.iter().map(|part| format!("; {part}")).collect();
-    verb.row().sentence.replace("{}", &grant.target.describe()) + &narrowed(extent, verb) + &variables(extent) + &further
+    verb.row().sentence.replace("{}", &grant.target.describe()) + &narrowed(extent, verb) + &variables(extent, verb) + &further
 }
 
 fn of_http(target: &HttpTarget) -> Vec<String> {
@@ -133,11 +133,22 @@ fn narrowed(extent: &AccessScope, verb: Verb) -> String {
     only + &no
 }
 
-/// The variables that a program gets: `; with environment LANG=C, TOKEN=secret:token`.
-fn variables(extent: &AccessScope) -> String {
-    let Some(values) = extent.get(Dimension::Environment) else { return String::new() };
-    let words = values.words(Dimension::Environment.row().shape);
-    if words.is_empty() { String::new() } else { format!("; with environment {}", words.join(", ")) }
+/// The variables that a program gets: `; with environment LANG=C, TOKEN=secret:token`. In a container the plugin sets them.
+fn variables(extent: &AccessScope, verb: Verb) -> String {
+    let words = extent.get(Dimension::Environment).map(|values| values.words(Dimension::Environment.row().shape));
+    let how = match extent.capability {
+        Capability::Docker if verb == Verb::DockerCreate => "the plugin may set environment",
+        Capability::Process => "with environment",
+        Capability::Docker
+        | Capability::Files
+        | Capability::Http
+        | Capability::Net
+        | Capability::Secrets
+        | Capability::Sql
+        | Capability::State
+        | Capability::System => return String::new(),
+    };
+    words.filter(|words| !words.is_empty()).map(|words| format!("; {how} {}", words.join(", "))).unwrap_or_default()
 }
 
 fn is_everything(text: &Text) -> bool {
@@ -151,7 +162,6 @@ fn is_everything(text: &Text) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Capability;
     use crate::gate::tests::{effective, effective_for, effective_with};
     use crate::targets::PathView;
     use crate::targets::fields::{LEAST, known_keys};
@@ -219,6 +229,11 @@ mod tests {
         (Capability::Docker, "socket", In::Sentence("socket = \"/run/other.sock\"", "of the engine at /run/other.sock")),
         (Capability::Docker, "images", In::Sentence("images = [\"api:*\"]", "only images api:*")),
         (Capability::Docker, "command", In::Sentence("command = [\"ls\"]", "commands [\"ls\"]")),
+        (
+            Capability::Docker,
+            "environment",
+            In::Sentence("environment = [\"MODE\", \"LEVEL=debug\"]", "the plugin may set environment LEVEL=debug, MODE=*"),
+        ),
         (Capability::Docker, "network", In::Sentence("network = \"shop\"", "on network shop")),
         (Capability::Docker, "memory", LIMIT),
         (Capability::Docker, "pids", LIMIT),

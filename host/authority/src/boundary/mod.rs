@@ -49,7 +49,8 @@ pub struct Rule {
 pub const DEFAULTS: &[(Capability, Dimension, &str)] = &[
     (Capability::Http, Dimension::Addresses, "every class but metadata and reserved"),
     (Capability::Sql, Dimension::Superuser, "false"),
-    (Capability::Process, Dimension::Environment, "any variable that makes no program run other code or read other files"),
+    (Capability::Process, Dimension::Environment, crate::targets::HARMLESS_IN_WORDS),
+    (Capability::Docker, Dimension::Environment, "none"),
 ];
 
 impl Boundary {

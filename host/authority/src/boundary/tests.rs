@@ -424,6 +424,7 @@ const DIMENSION_EXAMPLES: &[(&str, &str, &str, &str, &str, &str)] = &[
     ("docker", "labels", "stop", "docker = { label = \"role=x\" }", "[\"role=y\"]", "[\"role=*\"]"),
     ("docker", "images", "pull", "docker = { name = \"a\" }\nimages = [\"x:1\"]", "[\"y\"]", "[\"x:*\"]"),
     ("docker", "commands", "exec", "docker = { name = \"a\" }\ncommand = [\"ls\"]", "[[\"id\"]]", "[[\"ls\"]]"),
+    ("docker", "environment", "create", "docker = { name = \"a\" }\nenvironment = [\"A\"]", "[\"A=b\"]", "[\"A\"]"),
     ("docker", "networks", "create", "docker = { name = \"a\" }\nnetwork = \"bridge\"", "[\"none\"]", "[\"bridge\"]"),
     ("docker", "memory", "create", "docker = { name = \"a\" }\nmemory = \"2MiB\"", "\"1MiB\"", "\"2MiB\""),
     ("docker", "pids", "create", "docker = { name = \"a\" }\npids = 9", "8", "9"),
@@ -442,7 +443,7 @@ const DIMENSION_EXAMPLES: &[(&str, &str, &str, &str, &str, &str)] = &[
     ),
     ("process", "environment", "run", "process = \"/bin/x\"\nenvironment = { A = \"b\" }", "[\"B\"]", "[\"A\"]"),
     ("process", "directories", "run", "process = \"/bin/x\"\ndirectory = \"/data\"", "[\"/other\"]", "[\"/data\"]"),
-    ("process", "secrets", "run", "process = \"/bin/x\"\nenvironment = { A = \"secret:token\" }", "[]", "[\"token\"]"),
+    ("process", "secrets", "run", "process = \"/bin/x\"\nenvironment = { PGPASSWORD = \"secret:token\" }", "[]", "[\"token\"]"),
     ("process", "max_output", "run", "process = \"/bin/x\"\nmax_output = \"2KiB\"", "\"1KiB\"", "\"2KiB\""),
     ("process", "timeout", "run", "process = \"/bin/x\"\ntimeout = \"2s\"", "\"1s\"", "\"2s\""),
     ("secrets", "secrets", "use", "secret = \"token\"", "[\"other\"]", "[\"token\"]"),
@@ -641,16 +642,30 @@ proptest! {
 }
 
 #[test]
-fn a_variable_that_steers_a_program_is_outside_of_a_rule_that_does_not_name_it() {
+fn a_variable_that_is_not_harmless_is_outside_of_a_rule_that_does_not_name_it() {
     let rule = |more: &str| format!("[[allow]]\ncapability = \"process\"\nverbs = [\"run\"]\nprograms = [\"/opt/x\"]\n{more}");
     let check = |variables: &str, more: &str| {
         witness("process", &["run"], &format!("process = \"/opt/x\"\nenvironment = {{ {variables} }}"), &rule(more))
     };
     let silent = "";
-    assert_eq!(check("LANG = \"C\", TOKEN = \"secret:t\"", silent), None);
-    for name in
-        ["LD_PRELOAD", "ld_preload", "BASH_ENV", "PATH", "PYTHONPATH", "NODE_OPTIONS", "GIT_SSH", "HOME", "https_proxy", "PSQLRC"]
-    {
+    assert_eq!(check("LANG = \"C\", PGPASSWORD = \"secret:t\", PGUSER = \"orders\"", silent), None);
+    let token = check("LANG = \"C\", TOKEN = \"secret:t\"", silent).expect("nobody knows what it does");
+    assert!(token.contains("with TOKEN=secret:t"), "{token}");
+    assert_eq!(check("LANG = \"C\", TOKEN = \"secret:t\"", "environment = [\"LANG\", \"TOKEN\"]"), None);
+    assert_eq!(check("TOKEN = \"secret:t\"", "environment = [\"TOKEN=secret:t\"]"), None);
+    assert!(check("LANG = \"/tmp/x\"", silent).is_some());
+    for name in [
+        "LD_PRELOAD",
+        "ld_preload",
+        "BASH_ENV",
+        "PATH",
+        "PYTHONPATH",
+        "NODE_OPTIONS",
+        "GIT_SSH",
+        "HOME",
+        "https_proxy",
+        "NOBODY_KNOWS",
+    ] {
         let found = check(&format!("LANG = \"C\", {name} = \"/x\""), silent).unwrap_or_else(|| panic!("{name} is inside"));
         assert!(found.starts_with(&format!("run /opt/x (no argument) with {name}=/x [")), "{found}");
     }

@@ -1,6 +1,6 @@
 //! What a person has approved, and nothing beyond it: asked after the grant, for each change of a step that asked for approval.
 
-use super::{Decision, Denial, Operation, Rule};
+use super::{Creation, Decision, Denial, Operation, Rule};
 use crate::capability::{Effect, Verb};
 use std::collections::BTreeSet;
 
@@ -10,10 +10,10 @@ pub struct ApprovedEffect {
     /// Capability and verb: `files.write`.
     pub verb: String,
     /// What it is done to, as the plugin named it: `orders.csv`, `container api`, `/v1/refunds`; with `SLOT:` before it where the
-    /// verb is granted on several slots.
+    /// verb is granted on several slots. A container that is made is `NAME`, or `NAME of image IMAGE`.
     pub target: String,
     /// What was shown of it. If that begins and ends with a backtick, it is the statement, or the arguments, and nothing else: see
-    /// [`shown_statement`] and [`shown_arguments`].
+    /// [`shown_statement`], [`shown_arguments`] and [`shown_creation`].
     pub summary: String,
 }
 
@@ -55,17 +55,14 @@ enum Part {
     Whole,
     /// The first of several.
     First,
-    /// Another one.
-    Next,
     /// The last of several.
     Last,
 }
 
 fn part(operation: &Operation<'_>) -> Part {
     match (operation, operation.verb()) {
-        (Operation::Exec { .. }, Verb::DockerExec) | (Operation::Image { .. }, Verb::DockerCreate) => Part::First,
-        (Operation::Container { .. }, Verb::DockerCreate) => Part::Next,
-        (Operation::Container { .. }, Verb::DockerExec) | (Operation::Exec { .. }, Verb::DockerCreate) => Part::Last,
+        (Operation::Exec { .. }, Verb::DockerExec) => Part::First,
+        (Operation::Container { .. }, Verb::DockerExec) => Part::Last,
         _ => Part::Whole,
     }
 }
@@ -88,6 +85,16 @@ pub fn shown_statement(statement: &str) -> String {
 /// How arguments stand in a summary that binds: as a list of JSON, between backticks.
 pub fn shown_arguments(arguments: &[String]) -> String {
     format!("`{}`", serde_json::Value::from(arguments.to_vec()))
+}
+
+/// How a container that is made stands in a summary that binds: labels, variables, image and command, as `docker create` takes them.
+pub fn shown_creation(creation: &Creation<'_>) -> String {
+    let option = |name: &'static str| move |(key, value): &(String, String)| [name.to_owned(), format!("{key}={value}")];
+    let mut words: Vec<String> = creation.container.labels.iter().flat_map(option("--label")).collect();
+    words.extend(creation.environment.iter().flat_map(option("--env")));
+    words.push(creation.image.to_owned());
+    words.extend_from_slice(creation.command);
+    shown_arguments(&words)
 }
 
 /// What may stand before a name, for people.
@@ -118,7 +125,7 @@ impl Approved {
         };
         match part {
             Part::Whole => self.done[first] = true,
-            Part::First | Part::Next => self.candidates = left,
+            Part::First => self.candidates = left,
             Part::Last => {
                 self.done[first] = true;
                 self.candidates.clear();
@@ -172,11 +179,16 @@ impl Approved {
             return None;
         }
         let target = self.on_slot(effect, &verb, slot)?;
-        let is_named = match object(operation) {
-            Object::Slot => true,
-            Object::Named(object) => {
-                target == object || KINDS.iter().any(|kind| target.strip_prefix(kind).is_some_and(|name| name == object))
+        let names = |object: &str| {
+            target == object || KINDS.iter().any(|kind| target.strip_prefix(kind).is_some_and(|name| name == object))
+        };
+        let is_named = match (object(operation), operation) {
+            (Object::Slot, _) => true,
+            // Which image it is must be shown: by the whole wording, or behind the name.
+            (Object::Named(object), Operation::Create { creation, .. }) => {
+                names(&format!("{object} of image {}", creation.image)) || (names(object) && is_word_for_word(&effect.summary))
             }
+            (Object::Named(object), _) => names(object),
         };
         if !is_named {
             return None;
@@ -225,6 +237,7 @@ fn wording(operation: &Operation<'_>) -> Option<String> {
         Operation::Sql { statement, .. } => statement.map(shown_statement),
         Operation::Process { arguments, .. } => Some(shown_arguments(arguments)),
         Operation::Exec { command, .. } => Some(shown_arguments(command)),
+        Operation::Create { creation, .. } => Some(shown_creation(creation)),
         Operation::Redirect { .. }
         | Operation::Http { .. }
         | Operation::Connect { .. }
@@ -243,11 +256,10 @@ fn object<'a>(operation: &Operation<'a>) -> Object<'a> {
             Object::Named(to.path().strip_prefix(prefix).filter(|rest| !rest.is_empty()).unwrap_or("/"))
         }
         Operation::Container { container, .. } => Object::Named(container.name),
-        // What `create` makes is a container, which the image does not name.
-        Operation::Image { verb, image, .. } if *verb != Verb::DockerCreate => Object::Named(image),
+        Operation::Create { creation, .. } => Object::Named(creation.container.name),
+        Operation::Image { image, .. } => Object::Named(image),
         Operation::Http { path, .. } | Operation::Files { path, .. } => Object::Named(path),
-        Operation::Image { .. }
-        | Operation::Connect { .. }
+        Operation::Connect { .. }
         | Operation::Sql { .. }
         | Operation::Docker { .. }
         | Operation::Exec { .. }
@@ -365,6 +377,42 @@ mod tests {
             let facts = ContainerFacts { name: "api", labels: &[] };
             let alone = Operation::Container { slot: "s", verb: Verb::DockerExec, container: facts };
             assert!(matches!(approved.decide(&alone), Decision::Deny(_)));
+        }
+    }
+
+    /// Each part of a container that is made, as it was shown or as another one: only as it was shown.
+    #[test]
+    fn a_container_is_made_of_the_image_and_with_the_variables_that_were_approved() {
+        let pairs = |text: &str| vec![("A".to_owned(), text.to_owned())];
+        let words = |text: &str| vec![text.to_owned()];
+        let (is, other) = ((pairs("1"), pairs("l"), words("ls")), (pairs("2"), pairs("m"), words("rm")));
+        for at in 0..1 << 5 {
+            let is_other = |bit: u8| at >> bit & 1 == 1;
+            let environment = if is_other(0) { &other.0 } else { &is.0 };
+            let labels = if is_other(1) { &other.1 } else { &is.1 };
+            let command = if is_other(2) { &other.2 } else { &is.2 };
+            let (image, name) = (if is_other(3) { "x:2" } else { "x:1" }, if is_other(4) { "db" } else { "job" });
+            let create = |environment, labels, command, image, name| Operation::Create {
+                slot: "s",
+                verb: Verb::DockerCreate,
+                creation: Creation { container: ContainerFacts { name, labels }, image, command, environment },
+            };
+            let shown = create(&is.0, &is.1, &is.2, "x:1", "job");
+            let done = create(environment, labels, command, image, name);
+            let effect = |target: &str, summary: Option<String>| ApprovedEffect {
+                verb: "docker.create".to_owned(),
+                target: target.to_owned(),
+                summary: summary.unwrap_or_else(|| "in words".to_owned()),
+            };
+            for target in ["job", "container job", "container job of image x:1"] {
+                let mut whole = approved(&[effect(target, wording(&shown))], &["s"]);
+                assert_eq!(whole.decide(&done) == Decision::Allow, at == 0, "{target} {done:?}");
+                assert!(at != 0 || matches!(whole.decide(&done), Decision::Deny(_)), "it was made twice");
+                // Told in words, the grant bounds the rest; the image is bound always.
+                let told = approved(&[effect(target, None)], &["s"]);
+                assert_eq!(allows(&told, &done), target.contains("image") && !is_other(3) && !is_other(4), "{target} {done:?}");
+            }
+            assert!(!allows(&approved(&[effect("job of image x:2", wording(&shown))], &["s"]), &done), "it contradicts itself");
         }
     }
 

@@ -36,6 +36,17 @@ impl Operation<'_> {
             Self::Sql { statement: None, .. } | Self::Docker { .. } | Self::Secret { .. } => String::new(),
             Self::Sql { statement: Some(statement), .. } => statement_in_one_line(statement, dialect),
             Self::Container { container, .. } => format!("container {}", short(container.name)),
+            Self::Create { creation, .. } => {
+                let variables: Vec<_> = creation.environment.iter().map(|(name, value)| format!("{name}={value}")).collect();
+                let as_json = |texts: &[String]| serde_json::to_string(texts).unwrap_or_default();
+                format!(
+                    "container {} image {} arguments {} environment {}",
+                    short(creation.container.name),
+                    short(creation.image),
+                    as_json(creation.command),
+                    as_json(&variables)
+                )
+            }
             Self::Image { image, .. } => format!("image {}", short(image)),
             Self::Files { path, .. } => format!("file {}", short(path)),
             Self::Exec { command: arguments, .. } | Self::Process { arguments, .. } => {
@@ -63,6 +74,7 @@ fn short(text: &str) -> String {
 mod tests {
     use super::*;
     use crate::capability::Verb;
+    use crate::gate::{ContainerFacts, Creation};
 
     #[test]
     fn a_call_is_one_line_without_what_it_carries() {
@@ -78,5 +90,11 @@ mod tests {
         assert!(line.starts_with("statement select [orders] ") && !line.contains("4111"), "{line}");
         let file = Operation::Files { slot: "s", verb: Verb::FilesRead, path: "a\nb" };
         assert_eq!(file.canonical(None), "file a\u{fffd}b");
+        let environment = [("MODE".to_owned(), "a\nb".to_owned())];
+        let container = ContainerFacts { name: "job", labels: &[] };
+        let creation = Creation { container, image: "jobs:1", command: &["ls".to_owned()], environment: &environment };
+        let create = Operation::Create { slot: "s", verb: Verb::DockerCreate, creation };
+        let line = "container job image jobs:1 arguments [\"ls\"] environment [\"MODE=a\\nb\"]";
+        assert_eq!(create.canonical(None), line);
     }
 }

@@ -85,6 +85,11 @@ fn every_operation<'a>(verb: Verb, url: &'a Url, command: &'a [String]) -> Vec<O
         Operation::Sql { slot, verb, statement: None },
         Operation::Docker { slot, verb },
         Operation::Container { slot, verb, container: ContainerFacts { name: "c", labels: &[] } },
+        Operation::Create {
+            slot,
+            verb,
+            creation: Creation { container: ContainerFacts { name: "c", labels: &[] }, image: "i", command, environment: &[] },
+        },
         Operation::Image { slot, verb, image: "i" },
         Operation::Exec { slot, verb, command },
         Operation::Secret { slot, verb },
@@ -100,6 +105,7 @@ fn every_operation<'a>(verb: Verb, url: &'a Url, command: &'a [String]) -> Vec<O
             | Operation::Sql { .. }
             | Operation::Docker { .. }
             | Operation::Container { .. }
+            | Operation::Create { .. }
             | Operation::Image { .. }
             | Operation::Exec { .. }
             | Operation::Secret { .. }
@@ -162,6 +168,7 @@ fn an_operation_is_allowed_on_the_one_kind_of_target_that_it_is_about() {
         "sql: Sql",
         "docker: Docker",
         "docker: Container",
+        "docker: Create",
         "docker: Image",
         "docker: Exec",
         "secrets: Secret",

@@ -97,7 +97,7 @@ dimensions! {
     Digests "sha256" Glob [Process] ["a file with any other content"] "Digests of programs";
     Interpreters "interpreter_sha256" Glob [Process] ["a file with any other content"] "Digests of what reads programs that are scripts";
     Arguments "arguments" Arguments [Process] [] "Arguments of a program, by position";
-    Environment "environment" Glob [Process] ["ANY=value"] "Environment variables that a program gets: `NAME` with any value, or `NAME=value`";
+    Environment "environment" Glob [Docker Process] ["ANY=value"] "Environment variables that a program gets, or a container that is created: `NAME` with any value, or `NAME=value`";
     Connections "connections" Glob [Process] ["any database"] "Databases whose connection a program gets";
     Secrets "secrets" Glob [Http Sql Process Secrets] ["any-secret"] "Names of secrets that the target uses or hands on";
     Positions "positions" Glob [Secrets] ["anywhere"] "Where a plugin may put a secret";

@@ -210,6 +210,8 @@ fn of_docker(target: &DockerTarget, verbs: &[Verb]) -> BTreeMap<Dimension, Value
     }
     if verbs.contains(&Verb::DockerCreate) {
         values.insert(Dimension::Networks, Values::exact([&target.network]));
+        let variables = target.environment.iter().cloned().map(Text::Glob).collect();
+        values.insert(Dimension::Environment, Values::Texts(variables));
         values.insert(Dimension::Memory, Values::AtMost(target.memory.0));
         values.insert(Dimension::Pids, Values::AtMost(target.pids.into()));
     }

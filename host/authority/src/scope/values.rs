@@ -24,7 +24,7 @@ pub enum Text {
     },
     /// A directory and all that is below.
     Directory(String),
-    /// `NAME=value` of a variable that steers no program (see [`crate::targets::steers`]).
+    /// `NAME=value` of a variable that is known to steer no program (see [`crate::targets::is_harmless`]).
     PlainVariable,
     /// Anything at all.
     Any,
@@ -221,7 +221,7 @@ impl std::fmt::Display for Text {
             Self::Exact(text) | Self::Glob(text) => f.write_str(text),
             Self::Path { prefix, pattern } => write!(f, "{prefix}{pattern}"),
             Self::Directory(path) => write!(f, "{path}"),
-            Self::PlainVariable => f.write_str("any variable that steers no program"),
+            Self::PlainVariable => f.write_str(crate::targets::HARMLESS_IN_WORDS),
             Self::Any => f.write_str("*"),
         }
     }
@@ -240,7 +240,7 @@ impl Text {
                 let directory = directory.trim_end_matches('/');
                 text.strip_prefix(directory).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
             }
-            Self::PlainVariable => crate::targets::steers(text.split('=').next().unwrap_or_default()).is_none(),
+            Self::PlainVariable => crate::targets::is_harmless(text),
             Self::Any => true,
         }
     }
@@ -251,8 +251,8 @@ impl Text {
             Self::Glob(glob) => glob.split('*').map(regex::escape).collect::<Vec<_>>().join("(?s:.)*"),
             Self::Path { prefix, pattern } => format!("{}{}", regex::escape(prefix), path_expression(pattern)),
             Self::Directory(path) => format!("{}(?:/(?s:.)*)?", regex::escape(path.trim_end_matches('/'))),
-            // Variables are always literal, so they are looked up one by one and never compared as a language. If they ever were,
-            // nothing would be covered.
+            // The variables of a program are literal, so they are looked up one by one and never compared as a language. Those that a
+            // plugin sets in a container are patterns: none of them is covered.
             Self::PlainVariable => r"[^\s\S]".to_owned(),
             Self::Any => "(?s:.)*".to_owned(),
         }

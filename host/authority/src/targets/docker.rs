@@ -1,5 +1,6 @@
 //! Containers on one Docker engine.
 
+use super::variable::is_name;
 use crate::pattern::ArgumentPattern;
 use runbook_document::{ByteSize, Located, Reader};
 
@@ -63,6 +64,9 @@ pub struct DockerTarget {
     pub images: Vec<String>,
     /// What may be run inside a container, by position; empty is nothing.
     pub command: Vec<ArgumentPattern>,
+    /// Variables that a plugin may set in a container that it creates: `NAME=value`, `*` in the value being any run of characters;
+    /// empty is none.
+    pub environment: Vec<String>,
     /// The network of containers that are created; `none` has no way out.
     pub network: String,
     /// The memory of one.
@@ -108,11 +112,15 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Option<DockerTarget> {
     let socket = reader.optional::<String>("socket").map_or_else(|| DEFAULT_SOCKET.to_owned(), |path| path.value);
     let images = reader.optional::<Vec<String>>("images").map(|list| list.value).unwrap_or_default();
     let command = super::process::read_arguments(reader, "command").unwrap_or_default();
+    let environment = reader
+        .optional::<Vec<Located<String>>>("environment")
+        .map(|list| read_environment(reader, list.value))
+        .unwrap_or_default();
     let network = reader.optional::<String>("network").and_then(|network| read_network(reader, network));
     let memory = reader.optional::<ByteSize>("memory").map_or(DEFAULT_MEMORY, |memory| memory.value);
     let pids = reader.optional::<u32>("pids").map_or(DEFAULT_PIDS, |pids| pids.value);
     let network = network.unwrap_or_else(|| NO_NETWORK.to_owned());
-    Some(DockerTarget { socket, filter: filter.flatten()?, images, command, network, memory, pids })
+    Some(DockerTarget { socket, filter: filter.flatten()?, images, command, environment, network, memory, pids })
 }
 
 /// The socket of the engine of this host.
@@ -139,6 +147,24 @@ fn read_network(reader: &mut Reader<'_>, network: Located<String>) -> Option<Str
         "name a network of the engine, such as `bridge`; without this key it has none",
     );
     None
+}
+
+/// `NAME`, which is that name with any value, or `NAME=value`.
+fn read_environment(reader: &mut Reader<'_>, written: Vec<Located<String>>) -> Vec<String> {
+    let mut patterns = Vec::new();
+    for text in written {
+        let (name, value) = text.value.split_once('=').unwrap_or((&text.value, "*"));
+        if !is_name(name) {
+            let message = format!("`{}` is not the name of a variable", name.escape_debug());
+            reader.error("E0103", text.span, message, "letters, digits and `_`, and no digit first; then `=value`, if only that");
+        } else if super::secret_reference(value).is_some() {
+            let message = format!("`{}` names a secret, and a plugin sets this variable", text.value.escape_debug());
+            reader.error("E0103", text.span, message, "the host puts no secret into a container");
+        } else {
+            patterns.push(format!("{name}={value}"));
+        }
+    }
+    patterns
 }
 
 fn read_label(reader: &mut Reader<'_>, label: &Located<String>) -> Option<ContainerFilter> {

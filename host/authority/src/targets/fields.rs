@@ -2,6 +2,7 @@
 //!
 //! A key that is added to the format and not to this table fails the first test; a check that is dropped fails the second.
 
+use crate::gate::Creation;
 use crate::gate::tests::effective;
 use crate::gate::{Decision, HeaderValue, Mode, Operation, decide};
 use crate::grant::Effective;
@@ -104,6 +105,17 @@ const ENFORCED: &[(Capability, &str, By)] = &[
         "command",
         By::Gate("command = [\"ls\", \"/\"]", "command = [\"ls\"]", |e| {
             decide(e, Mode::Effects, &Operation::Exec { slot: "s", verb: Verb::DockerExec, command: &["ls".to_owned()] })
+        }),
+    ),
+    (
+        Capability::Docker,
+        "environment",
+        By::Gate("images = [\"x\"]\nenvironment = [\"A\", \"MODE=y*\"]", "images = [\"x\"]\nenvironment = [\"MODE=x*\"]", |e| {
+            let environment = [("MODE".to_owned(), "xy".to_owned())];
+            let (image, command, container) = ("x", &[][..], ContainerFacts { name: "a", labels: &[] });
+            let creation = Creation { container, image, command, environment: &environment };
+            let e = e.clone().with_every_verb();
+            decide(&e, Mode::Effects, &Operation::Create { slot: "s", verb: Verb::DockerCreate, creation })
         }),
     ),
     (Capability::Docker, "network", By::Test("a_container_that_a_plugin_creates_is_confined_in_every_respect")),

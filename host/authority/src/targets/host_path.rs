@@ -130,7 +130,7 @@ fn text(path: &Path) -> String {
 }
 
 /// An absolute path without `.`, `..` and doubled slashes, by its text alone: no link is followed.
-pub(crate) fn lexical(path: &Path) -> PathBuf {
+pub fn lexical(path: &Path) -> PathBuf {
     let mut found = PathBuf::from("/");
     for component in path.components() {
         match component {

@@ -20,7 +20,7 @@ pub use ca_file::{CaContent, CaFile};
 pub(crate) use docker::DEFAULT_SOCKET;
 pub use docker::{ContainerFacts, ContainerFilter, DockerTarget, NO_NETWORK};
 pub use files::{FileAccess, FilesTarget};
-pub(crate) use host_path::lexical;
+pub use host_path::lexical;
 pub use host_path::{Folder, HostPath, PathView, ReadDigest};
 pub(crate) use http::unusable_header;
 pub use http::{HeaderEncoding, HttpBase, HttpTarget, Injected, parse_base};
@@ -30,6 +30,7 @@ pub use process::{EnvironmentValue, ProcessTarget};
 pub use secret::{SecretFormat, SecretPlace, SecretPosition, SecretTarget};
 pub(crate) use sql::is_here;
 pub use sql::{SqlAddress, SqlTarget, TlsMode};
+pub(crate) use variable::{HARMLESS_IN_WORDS, is_harmless, is_name};
 pub use variable::{Steers, steers};
 
 use crate::capability::{Capability, Verb};

@@ -23,6 +23,7 @@ use bollard::query_parameters::{
     StopContainerOptionsBuilder, TagImageOptionsBuilder,
 };
 use futures_util::StreamExt as _;
+use runbook_authority::gate::Creation;
 use runbook_authority::targets::{ContainerFacts, DockerTarget};
 use runbook_authority::{Operation, Target, TargetKind, Verb};
 use runbook_secrets::Scrubber;
@@ -199,16 +200,13 @@ impl lifecycle::Host for HostCall<'_> {
 
     async fn create(&mut self, slot: String, spec: ContainerSpec) -> Result<String, Fault> {
         let commit = self.docker(&slot, Verb::DockerCreate)?;
-        self.enter(&Operation::Image { slot: &slot, verb: Verb::DockerCreate, image: &spec.image })?;
-        self.enter(&Operation::Container {
-            slot: &slot,
-            verb: Verb::DockerCreate,
+        let creation = Creation {
             container: ContainerFacts { name: &spec.name, labels: &spec.labels },
-        })?;
-        // Without one the image says what runs, and images are named by the target.
-        if !spec.command.is_empty() {
-            self.enter(&Operation::Exec { slot: &slot, verb: Verb::DockerCreate, command: &spec.command })?;
-        }
+            image: &spec.image,
+            command: &spec.command,
+            environment: &spec.environment,
+        };
+        self.enter(&Operation::Create { slot: &slot, verb: Verb::DockerCreate, creation })?;
         let engine = Engine::connect(self.target(&slot)?, commit).await?;
         let body = ContainerCreateBody {
             host_config: Some(confined(engine.docker_target())),

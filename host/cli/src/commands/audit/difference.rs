@@ -9,19 +9,30 @@ use crate::lock::{self, Place};
 use crate::plugins::Plugins;
 use crate::prepare::{self, Scrutiny};
 use crate::runbook_file::RunbookFile;
+use crate::ui;
 use runbook_authority::Snapshot;
 use runbook_authority::diff::{Change, Direction, diff};
 use runbook_authority::lockfile::FILE_NAME;
+use runbook_authority::targets::lexical;
 use runbook_report::access_report::LedgerFormat;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Where files are looked for, and what their folders are called.
+/// Where files are looked for, and what they are called.
 enum Tree {
     /// As they are.
     Here,
-    /// Below a folder that stands for `/`: a checkout of a revision, or the working tree that one is compared with.
-    Below(PathBuf),
+    /// In the working tree whose top this is, compared with a revision.
+    Working(PathBuf),
+    /// A revision's files, below a folder that stands for `/`, at the place of the working tree.
+    Revision(Checkout),
+}
+
+/// The files of a revision: `folder` holds them at `folder/top`, so that all that is judged is at its own path once `folder` is
+/// taken away, what lies outside of the repository too.
+struct Checkout {
+    folder: tempfile::TempDir,
+    top: PathBuf,
 }
 
 /// Shows the differences; status 1 if anything is wider or moved.
@@ -67,40 +78,113 @@ fn revision(text: &str) -> Option<(&str, &str)> {
 /// One of the two, with the other one, which may be a revision.
 fn side(context: &Context, (text, other): (&str, &str), args: &AuditArgs) -> Result<Snapshot, Failure> {
     if let Some((revision, path)) = revision(text) {
-        let checkout = checkout(revision)?;
-        let root = checkout.path().canonicalize()?;
-        return snapshot(context, &root.join(line_of_git("--show-prefix")?).join(path), &Tree::Below(root), args);
+        let checkout = Checkout::of(revision)?;
+        let found = checkout.find(revision, path)?;
+        return snapshot(context, &found, &Tree::Revision(checkout), args);
     }
     let path = Path::new(text);
     if revision(other).is_none() {
         return snapshot(context, path, &Tree::Here, args);
     }
-    let top = PathBuf::from(line_of_git("--show-toplevel")?);
     let absolute = path.canonicalize().map_err(|error| Failure::usage(format!("`{text}` cannot be read: {error}")))?;
-    snapshot(context, &absolute, &Tree::Below(top), args)
+    snapshot(context, &absolute, &Tree::Working(top()?), args)
 }
 
-fn line_of_git(question: &str) -> Result<String, Failure> {
-    Ok(String::from_utf8_lossy(&git(&["rev-parse", question])?).trim().to_owned())
+/// The top of the working tree, without links.
+fn top() -> Result<PathBuf, Failure> {
+    Ok(PathBuf::from(line_of_git(&["rev-parse", "--show-toplevel"])?))
 }
 
-/// The files of a revision, in a folder of their own.
-fn checkout(revision: &str) -> Result<tempfile::TempDir, Failure> {
-    let folder = tempfile::tempdir()?;
-    let archive = folder.path().join("archive.tar");
-    let top = line_of_git("--show-toplevel")?;
-    git(&["-C", &top, "archive", "--format=tar", "-o", &archive.to_string_lossy(), "--end-of-options", revision])?;
-    let unpacked = Command::new("tar").arg("-xf").arg(&archive).arg("-C").arg(folder.path()).output()?;
-    if !unpacked.status.success() {
-        return Err(Failure::usage(format!("revision `{revision}` cannot be unpacked")));
+fn line_of_git(arguments: &[&str]) -> Result<String, Failure> {
+    Ok(String::from_utf8_lossy(&git(arguments, None)?).trim_end_matches('\n').to_owned())
+}
+
+impl Checkout {
+    /// All files of a revision as a checkout would make them. Not by `git archive`: a revision may say what that leaves out.
+    fn of(revision: &str) -> Result<Self, Failure> {
+        let top = top()?;
+        let tree = format!("{revision}^{{tree}}");
+        let tree = line_of_git(&["rev-parse", "--verify", "--end-of-options", &tree]).map_err(|_| {
+            Failure::usage(format!("git: there is no revision `{revision}`"))
+                .hint("write REVISION:PATH, such as `HEAD~1:runbooks`, or name a file that is there")
+        })?;
+        let folder = tempfile::tempdir()?;
+        let root = folder.path().canonicalize()?;
+        let below = below(&root, &top);
+        std::fs::create_dir_all(&below)?;
+        // Messages name a file of the revision as it was asked for.
+        ui::call(&root.display().to_string(), "");
+        ui::call(&below.display().to_string(), &format!("{revision}:."));
+        ui::call(&format!("{}/", below.display()), &format!("{revision}:"));
+        let index = root.join(".index");
+        let (top_text, prefix) = (top.to_string_lossy(), format!("--prefix={}/", below.display()));
+        git(&["-C", &top_text, "read-tree", &tree], Some(&index))?;
+        git(&["-C", &top_text, "checkout-index", "--all", "--quiet", &prefix], Some(&index))?;
+        std::fs::remove_file(&index)?;
+        Ok(Self { folder, top })
     }
-    std::fs::remove_file(&archive)?;
-    Ok(folder)
+
+    /// Where `path` of `REVISION:PATH` is: from the top, or from here if it begins with `./` or `../`, as git takes it.
+    fn find(&self, revision: &str, path: &str) -> Result<PathBuf, Failure> {
+        let is_from_here = [".", ".."].iter().any(|dots| path == *dots || path.starts_with(&format!("{dots}/")));
+        let prefix = line_of_git(&["rev-parse", "--show-prefix"])?;
+        let (top, root) = (below(&self.root()?, &self.top), Path::new("/"));
+        let from = if is_from_here { root.join(&prefix) } else { root.to_owned() };
+        let wanted = lexical(&from.join(path));
+        let found = top.join(wanted.strip_prefix("/").unwrap_or(&wanted));
+        if found.exists() {
+            return Ok(found);
+        }
+        let failure = Failure::usage(format!("`{path}` is not in revision `{revision}`"));
+        if !is_from_here && !prefix.is_empty() && top.join(&prefix).join(path).exists() {
+            return Err(failure.hint(format!("paths are those from the top; from here it is `{revision}:./{path}`")));
+        }
+        Err(failure.hint(listed(&top, &found)))
+    }
+
+    fn root(&self) -> Result<PathBuf, Failure> {
+        Ok(self.folder.path().canonicalize()?)
+    }
 }
 
-fn git(arguments: &[&str]) -> Result<Vec<u8>, Failure> {
-    let output = Command::new("git")
-        .args(arguments)
+/// What an absolute path is called below another root.
+fn below(root: &Path, path: &Path) -> PathBuf {
+    root.join(path.strip_prefix("/").unwrap_or(path))
+}
+
+/// Names that are listed where one is missing.
+const LISTED: usize = 20;
+
+/// What there is in the nearest folder above a path that is missing.
+fn listed(top: &Path, missing: &Path) -> String {
+    let folder =
+        missing.ancestors().skip(1).find(|folder| folder.is_dir()).filter(|folder| folder.starts_with(top)).unwrap_or(top);
+    let mut names: Vec<String> = std::fs::read_dir(folder)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| {
+            let slash = if entry.path().is_dir() { "/" } else { "" };
+            format!("{}{slash}", entry.file_name().to_string_lossy())
+        })
+        .collect();
+    names.sort();
+    let more = names.len().saturating_sub(LISTED);
+    names.truncate(LISTED);
+    let more = if more > 0 { format!(", and {more} more") } else { String::new() };
+    let place = folder.strip_prefix(top).ok().filter(|place| !place.as_os_str().is_empty());
+    let place = place.map_or_else(|| "at its top".to_owned(), |place| format!("in `{}`", place.display()));
+    if names.is_empty() { format!("there is nothing {place}") } else { format!("{place} there are: {}{more}", names.join(", ")) }
+}
+
+/// Runs git, with an index of its own if one is named.
+fn git(arguments: &[&str], index: Option<&Path>) -> Result<Vec<u8>, Failure> {
+    let mut command = Command::new("git");
+    command.args(arguments);
+    if let Some(index) = index {
+        command.env("GIT_INDEX_FILE", index);
+    }
+    let output = command
         .output()
         .map_err(|error| Failure::usage(format!("`git` cannot be run: {error}")).hint("install git, or compare files"))?;
     if output.status.success() {
@@ -116,7 +200,7 @@ fn snapshot(context: &Context, path: &Path, tree: &Tree, args: &AuditArgs) -> Re
         let folder = RunbookFile::locate(path)?.folder().to_owned();
         let place = Place { file: path.to_owned(), folder, entry: String::new() };
         let locked = lock::read(&place)?.ok_or_else(|| Failure::usage(format!("there is no lockfile `{}`", path.display())))?;
-        return Ok(tree.rebased(locked));
+        return tree.rebased(locked);
     }
     let mut all = Snapshot::default();
     for subject in subjects(&[path.display().to_string()])? {
@@ -129,9 +213,9 @@ fn snapshot(context: &Context, path: &Path, tree: &Tree, args: &AuditArgs) -> Re
                 let prepared = prepare::unlocked(context, &file, args.env.as_deref(), Scrutiny::Report)?;
                 let entry = match tree {
                     Tree::Here => lock::place(&file, args.env.as_deref())?.entry,
-                    Tree::Below(_) => tree.shown(&file.display().to_string()),
+                    Tree::Working(_) | Tree::Revision(_) => tree.shown(&file.display().to_string()),
                 };
-                let one = tree.rebased(lock::snapshot(&prepared, &file, &entry)?);
+                let one = tree.rebased(lock::snapshot(&prepared, &file, &entry)?)?;
                 all.plugins.extend(one.plugins);
                 all.runbooks.extend(one.runbooks);
             }
@@ -141,21 +225,22 @@ fn snapshot(context: &Context, path: &Path, tree: &Tree, args: &AuditArgs) -> Re
 }
 
 impl Tree {
-    fn rebased(&self, snapshot: Snapshot) -> Snapshot {
-        match self {
-            Self::Here => snapshot,
-            Self::Below(root) => snapshot.rebased(&root.to_string_lossy()),
-        }
+    fn rebased(&self, snapshot: Snapshot) -> Result<Snapshot, Failure> {
+        Ok(match self {
+            Self::Here | Self::Working(_) => snapshot,
+            Self::Revision(checkout) => snapshot.rebased(&checkout.root()?.to_string_lossy()),
+        })
     }
 
-    /// What a file is called in comparisons.
+    /// What a file is called in comparisons: from the top of the repository, where there is one.
     fn shown(&self, file: &str) -> String {
-        match self {
-            Self::Here => file.to_owned(),
-            Self::Below(root) => {
-                let path = Path::new(file);
-                path.strip_prefix("./").unwrap_or(path).strip_prefix(root).unwrap_or(path).display().to_string()
-            }
-        }
+        let path = Path::new(file);
+        let path = path.strip_prefix("./").unwrap_or(path);
+        let top = match self {
+            Self::Here => return file.to_owned(),
+            Self::Working(top) => top.clone(),
+            Self::Revision(checkout) => checkout.root().map_or_else(|_| checkout.top.clone(), |root| below(&root, &checkout.top)),
+        };
+        path.strip_prefix(&top).unwrap_or(path).display().to_string()
     }
 }

@@ -100,7 +100,8 @@ fn deliver(args: &AuditArgs, text: &str) -> Result<(), Failure> {
             LedgerFormat::Json | LedgerFormat::Sarif | LedgerFormat::Html => ui::data(text),
         };
     };
-    let ended = if text.ends_with('\n') { text.to_owned() } else { format!("{text}\n") };
+    let text = ui::by_name(text);
+    let ended = if text.ends_with('\n') { text.into_owned() } else { format!("{text}\n") };
     std::fs::write(path, ended).map_err(|error| Failure::usage(format!("`{}` cannot be written: {error}", path.display())))
 }
 

@@ -56,7 +56,7 @@ impl Names {
         let prefix = &self.0;
         let targets = format!(
             "[targets.c]\ndocker = {{ {filter} }}\nimages = [\"{IMAGE}\", \"{prefix}*\", \"127.0.0.1:*/{prefix}*\"]\n\
-             command = [\"/bin/sh\", \"-c\", {{ regex = \"echo [a-z]+( >&2)?; exit [0-9]\" }}]\n"
+             command = [\"/bin/sh\", \"-c\", {{ regex = \"echo [a-z]+( >&2)?; exit [0-9]\" }}]\nenvironment = [\"A\"]\n"
         );
         host(&[("c", ALL, "c")], &targets, Path::new("/"))
     }
@@ -218,7 +218,7 @@ async fn a_container_that_a_plugin_creates_is_confined_in_every_respect() {
         name: names.name(name),
         image: IMAGE.to_owned(),
         command,
-        environment: vec![("DOCKER_HOST".to_owned(), "unix:///var/run/docker.sock".to_owned())],
+        environment: vec![("MODE".to_owned(), "fast".to_owned())],
         labels: vec![("privileged".to_owned(), "true".to_owned())],
     };
     for (index, (keys, network, memory, pids)) in
@@ -228,7 +228,7 @@ async fn a_container_that_a_plugin_creates_is_confined_in_every_respect() {
     {
         let targets = format!(
             "[targets.c]\ndocker = {{ pattern = \"{}-*\" }}\nimages = [\"{IMAGE}\"]\n{keys}\
-             command = [\"/bin/sh\", \"-c\", {{ regex = \"echo [a-z]+; exit [0-9]\" }}]\n",
+             command = [\"/bin/sh\", \"-c\", {{ regex = \"echo [a-z]+; exit [0-9]\" }}]\nenvironment = [\"MODE\"]\n",
             names.0
         );
         let mut host = host(&[("c", ALL, "c")], &targets, Path::new("/"));
@@ -236,6 +236,8 @@ async fn a_container_that_a_plugin_creates_is_confined_in_every_respect() {
         HostCall::new(&mut host).create(slot(), spec.clone()).await.unwrap();
         let made = inspected(&spec.name);
         let of = |pointer: &str| made.pointer(&format!("/HostConfig/{pointer}")).cloned().unwrap_or_default();
+        let variables = made.pointer("/Config/Env").and_then(serde_json::Value::as_array).cloned().unwrap_or_default();
+        assert!(variables.contains(&"MODE=fast".into()), "{variables:?}");
         assert_eq!(of("NetworkMode"), network);
         assert_eq!(of("Memory"), memory);
         assert_eq!(of("PidsLimit"), pids);
@@ -288,7 +290,23 @@ async fn a_container_that_a_plugin_creates_is_confined_in_every_respect() {
         assert_eq!(fault.class, FaultClass::Denied, "{words:?}");
         assert!(!docker(&["inspect", &names.name("never")]).1);
     }
-    HostCall::new(&mut host).create(slot(), spec("own", Vec::new())).await.unwrap();
+    let bare = |name: &str| ContainerSpec { environment: Vec::new(), ..spec(name, Vec::new()) };
+    HostCall::new(&mut host).create(slot(), bare("own")).await.unwrap();
+    // Of variables only what the target lists; a name that the engine, or a shell, would part elsewhere is none.
+    let listed =
+        format!("[targets.c]\ndocker = {{ pattern = \"{}-*\" }}\nimages = [\"{IMAGE}\"]\nenvironment = [\"MODE=f*\"]\n", names.0);
+    let mut listing = self::host(&[("c", ALL, "c")], &listed, Path::new("/"));
+    let variables = [("MODE", "slow"), ("mode", "fast"), ("LD_PRELOAD", "/x.so"), ("MODE=f", "x"), ("MODE=fa\0LD_PRELOAD", "x")];
+    for (name, value) in variables.into_iter().chain([("MODE", "f\0LD_PRELOAD=/x"), ("BASH_FUNC_date%%", "() { id; }"), ("", "")])
+    {
+        let environment = vec![("MODE".to_owned(), "fast".to_owned()), (name.to_owned(), value.to_owned())];
+        for host in [&mut host, &mut listing] {
+            let spec = ContainerSpec { environment: environment.clone(), ..bare("variable") };
+            let fault = HostCall::new(host).create(slot(), spec).await.unwrap_err();
+            assert_eq!(fault.class, FaultClass::Denied, "{name} {value}");
+            assert!(!docker(&["inspect", &names.name("variable")]).1);
+        }
+    }
 }
 
 #[tokio::test]

@@ -1,0 +1,149 @@
+//! `audit --diff REVISION:PATH`: a revision is reviewed as the files of the working tree are.
+
+use crate::home;
+use runbook_tests::env::{Finished, TestEnv, finish};
+
+/// Targets beside the runbook, elsewhere in the repository, outside of it by both spellings, and of the host.
+const RUNBOOK: &str = r#"format = 1
+[runbook]
+name = "check"
+[targets.beside]
+sql = "sqlite:beside.db"
+[targets.inside]
+sql = "sqlite:../other/inside.db"
+[targets.outside]
+sql = "sqlite:../../outside.db"
+[targets.absolute]
+sql = "sqlite:/var/lib/none/absolute.db"
+"#;
+
+fn with_steps(targets: &[&str]) -> String {
+    let step = |target: &&str| {
+        format!(
+            "[[step]]\nid = \"{target}\"\nuses = \"sql:query\"\nbind.db = \"{target}\"\nwith = {{ statement = \"select 1 as one\" }}\n"
+        )
+    };
+    format!("{RUNBOOK}{}", targets.iter().map(step).collect::<String>())
+}
+
+/// A repository in `repo` with a runbook in `sub`, all in a first revision.
+struct Repository(TestEnv);
+
+impl Repository {
+    fn new() -> Self {
+        let env = home();
+        env.file("repo/sub/r.toml", &with_steps(&["beside", "inside", "outside", "absolute"]));
+        env.file("repo/other/readme.md", "");
+        std::fs::create_dir_all(env.path().join("temporary-place")).expect("a folder can be made");
+        let repository = Self(env);
+        repository.git(&["init", "-q"]);
+        repository.commit("main");
+        repository
+    }
+
+    fn git(&self, arguments: &[&str]) {
+        let done = std::process::Command::new("git")
+            .args(["-c", "user.name=t", "-c", "user.email=t@localhost", "-c", "init.defaultBranch=main"])
+            .args(arguments)
+            .current_dir(self.0.path().join("repo"))
+            .env("HOME", self.0.path())
+            .output()
+            .expect("git runs");
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    }
+
+    fn commit(&self, tag: &str) {
+        self.git(&["add", "-A"]);
+        self.git(&["commit", "-q", "-m", tag]);
+        self.git(&["tag", "-f", tag]);
+    }
+
+    /// The difference, asked for in a folder of the repository. Whatever is said, it names no temporary place.
+    fn diff(&self, folder: &str, sides: [&str; 2], more: &[&str]) -> Finished {
+        let mut command = self.0.command(&[&["audit", "--diff", sides[0], sides[1]], more].concat());
+        command.current_dir(self.0.path().join("repo").join(folder)).env("TMPDIR", self.0.path().join("temporary-place"));
+        finish(command.output().expect("it runs")).without("temporary-place").without(".tmp/")
+    }
+}
+
+#[test]
+fn a_revision_is_the_same_as_the_files_that_it_holds_from_every_folder() {
+    let repository = Repository::new();
+    for (folder, old, new) in [
+        (".", "main:sub", "sub"),
+        (".", "main:.", "."),
+        (".", "main:", "."),
+        (".", "main:sub/r.toml", "sub/r.toml"),
+        (".", "main:./sub", "sub"),
+        ("sub", "main:sub", "."),
+        ("sub", "main:.", "."),
+        ("sub", "main:./r.toml", "r.toml"),
+        ("sub", "main:../sub", "../sub"),
+        ("sub", "main:sub", "main:."),
+        ("other", "main:sub/r.toml", "../sub/r.toml"),
+    ] {
+        for sides in [[old, new], [new, old]] {
+            repository.diff(folder, sides, &[]).status(0).out("no difference in authority");
+        }
+    }
+    // Each of the targets makes a difference, at its own path.
+    repository
+        .0
+        .file("repo/sub/r.toml", &with_steps(&[]).replace("[targets.beside]", "[[step]]\nid = \"a\"\nkind = \"manual\"\n"));
+    repository.0.file("repo/sub/r.toml", &with_steps(&["beside"]).replace("../../outside.db", "../../elsewhere.db"));
+    let here = repository.0.path().canonicalize().expect("it is there");
+    for (folder, old, new) in [(".", "sub", "main:sub"), ("sub", ".", "main:sub"), ("sub", "r.toml", "main:./r.toml")] {
+        for format in ["text", "json"] {
+            let found = repository.diff(folder, [old, new], &["--format", format]).status(1);
+            for path in ["repo/other/inside.db", "outside.db"] {
+                let path = here.join(path).display().to_string();
+                assert!(format == "json" || found.stdout.contains(&path), "{path}: {}", found.stdout);
+            }
+        }
+    }
+}
+
+#[test]
+fn what_cannot_be_read_in_a_revision_is_told_by_the_name_that_was_asked_for() {
+    let repository = Repository::new();
+    repository
+        .diff(".", ["main:subb/r.toml", "."], &[])
+        .status(2)
+        .err("`subb/r.toml` is not in revision `main`")
+        .err("other/, sub/");
+    repository.diff("sub", ["main:sub/x.toml", "."], &[]).status(2).err("in `sub` there are: r.toml");
+    repository.diff("sub", ["main:r.toml", "r.toml"], &[]).status(2).err("`main:./r.toml`");
+    repository.diff(".", ["main:../../etc", "."], &[]).status(2).err("is not in revision");
+    repository.diff(".", ["nobody:sub", "."], &[]).status(2).err("there is no revision `nobody`");
+    repository.diff(".", ["--output=x:sub", "."], &[]).status(2);
+    // Every way in which a file can be wrong.
+    for (name, text) in [
+        ("syntax", "format = = 1\n".to_owned()),
+        ("key", format!("{RUNBOOK}\n[nonsense]\na = 1\n")),
+        ("include", "format = 1\ninclude = [\"missing.toml\"]\n[runbook]\nname = \"a\"\n".to_owned()),
+        ("plugin", with_steps(&["beside"]).replace("sql:query", "./missing.wasm:query")),
+        ("operation", with_steps(&["beside"]).replace("sql:query", "sql:nothing")),
+        ("folder", with_steps(&["beside"]).replace("sqlite:beside.db", "ftp:beside")),
+    ] {
+        repository.0.file("repo/sub/r.toml", &text);
+        repository.commit(name);
+        for (folder, path) in [(".", "sub"), (".", "sub/r.toml"), ("sub", "./r.toml"), ("sub", ".")] {
+            let found = repository.diff(folder, [&format!("{name}:{path}"), "main:sub"], &[]);
+            assert_ne!(found.status, 0, "{name}: {}", found.stdout);
+            let named = format!("{name}:sub/");
+            // What is no TOML is no runbook of a folder.
+            let is_skipped = name == "syntax" && !path.ends_with(".toml");
+            assert!(is_skipped || found.stderr.contains(&named), "{name} {path}: {}", found.stderr);
+        }
+    }
+}
+
+/// A revision says which of its files an archive leaves out; a review leaves none out.
+#[test]
+fn a_revision_hides_no_file_from_a_review() {
+    let repository = Repository::new();
+    repository.0.file("repo/.gitattributes", "*.toml export-ignore\n");
+    repository.0.file("repo/sub/other.toml", &with_steps(&["outside"]));
+    repository.commit("hiding");
+    repository.diff(".", ["main:.", "hiding:."], &[]).status(1).out("sub/other.toml");
+}
