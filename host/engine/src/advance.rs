@@ -237,11 +237,11 @@ fn steps(view: &View<'_>, moment: &Moment<'_>) -> Vec<Action> {
     }
     let unknown: Vec<StepId> = view.steps(view.frontier.unknown()).map(|step| step.id.clone()).collect();
     if !unknown.is_empty() {
-        let pause = || vec![Action::Pause { reason: PauseReason::UnknownOutcome { steps: unknown } }];
+        let pause = || pausing(view, PauseReason::UnknownOutcome { steps: unknown });
         return if moment.pending.is_empty() { pause() } else { Vec::new() };
     }
-    if let Some(pause) = breached.and_then(Breach::pause) {
-        return if moment.pending.is_empty() { vec![pause] } else { Vec::new() };
+    if let Some(reason) = breached.and_then(Breach::pause) {
+        return if moment.pending.is_empty() { pausing(view, reason) } else { Vec::new() };
     }
     // While steps run: one that hangs is what it is for.
     if let Some(notify) = slow_notify(plan, state, moment) {
@@ -258,9 +258,7 @@ fn steps(view: &View<'_>, moment: &Moment<'_>) -> Vec<Action> {
         }
         // Looked at after failures: what is half done may be undone at any time.
         return match &state.window {
-            Some(WindowVerdict::Refused { opens }) => {
-                vec![Action::Pause { reason: PauseReason::OutsideWindow { opens: *opens } }]
-            }
+            Some(WindowVerdict::Refused { opens }) => pausing(view, PauseReason::OutsideWindow { opens: *opens }),
             Some(WindowVerdict::Open | WindowVerdict::Warned { .. } | WindowVerdict::Overridden { .. }) | None => {
                 let attempts = attempts(view, moment, Section::Step);
                 let idle = attempts.is_empty() && moment.pending.is_empty();
@@ -290,7 +288,7 @@ fn verify(view: &View<'_>, moment: &Moment<'_>) -> Vec<Action> {
         return vec![ending(view, cause)];
     }
     if let Some(pause) = breached.and_then(Breach::pause) {
-        return vec![pause];
+        return pausing(view, pause);
     }
     if view.all_settled(Section::Verify) {
         return vec![Action::BeginFinally { end: undo::success(plan, state), cause: None }];
@@ -314,10 +312,10 @@ impl Breach {
         }
     }
 
-    fn pause(self) -> Option<Action> {
+    fn pause(self) -> Option<PauseReason> {
         match self {
             Self::End(_) => None,
-            Self::Pause(reason) => Some(Action::Pause { reason }),
+            Self::Pause(reason) => Some(reason),
         }
     }
 }
@@ -379,8 +377,8 @@ fn waiting_for_approval(view: &View<'_>) -> Vec<Action> {
     let ids = |steps: Vec<&PlannedStep>| steps.into_iter().map(|step| step.id.clone()).collect::<Vec<StepId>>();
     match (manual.is_empty(), approval.is_empty()) {
         (true, true) => Vec::new(),
-        (false, _) => vec![Action::Pause { reason: PauseReason::Manual { steps: ids(manual) } }],
-        (true, false) => vec![Action::Pause { reason: PauseReason::Approval { steps: ids(approval) } }],
+        (false, _) => pausing(view, PauseReason::Manual { steps: ids(manual) }),
+        (true, false) => pausing(view, PauseReason::Approval { steps: ids(approval) }),
     }
 }
 
@@ -464,7 +462,12 @@ fn ask_before_undo(view: &View<'_>, unclear: Vec<StepId>) -> Vec<Action> {
     let is_asked = |step: &&StepId| view.state.step(step).question.is_some();
     let unseen: Vec<Action> =
         unclear.iter().filter(|step| !is_asked(step)).map(|step| Action::Recover { step: step.clone() }).collect();
-    if unseen.is_empty() { vec![Action::Pause { reason: PauseReason::UnknownOutcome { steps: unclear } }] } else { unseen }
+    if unseen.is_empty() { pausing(view, PauseReason::UnknownOutcome { steps: unclear }) } else { unseen }
+}
+
+/// Pauses, once people have been told that the run waits for them.
+fn pausing(view: &View<'_>, reason: PauseReason) -> Vec<Action> {
+    vec![pending_notify(view.plan, view.state, Trigger::Waiting).unwrap_or(Action::Pause { reason })]
 }
 
 fn finally(view: &View<'_>, moment: &Moment<'_>) -> Vec<Action> {

@@ -457,7 +457,7 @@ impl RunEnd {
 pub enum Trigger {
     /// The first step is about to run.
     Start,
-    /// The run waits for a lock.
+    /// The run waits for a lock, or pauses because a person must do or say something.
     Waiting,
     /// The run succeeded, with or without warnings.
     Succeeded,

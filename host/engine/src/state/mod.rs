@@ -385,6 +385,10 @@ impl RunState {
             self.not_undone.insert(id.clone());
         }
         match event {
+            // Somebody was told and has answered; when the run waits again they are told again.
+            StepEvent::ApprovalGiven { .. } | StepEvent::ManualAnswered { .. } | StepEvent::Recovered { .. } => {
+                self.notified.retain(|(_, on)| *on != Trigger::Waiting);
+            }
             StepEvent::ItemsListed { items } => self.list_items(id, items)?,
             StepEvent::GroupBegan { params, cut } => {
                 self.groups.insert(id.clone(), params.clone());
@@ -393,14 +397,11 @@ impl RunState {
             StepEvent::StepSkipped { .. }
             | StepEvent::ItemsEnded { .. }
             | StepEvent::ApprovalAsked { .. }
-            | StepEvent::ApprovalGiven { .. }
             | StepEvent::ManualAsked { .. }
-            | StepEvent::ManualAnswered { .. }
             | StepEvent::AttemptStarted { .. }
             | StepEvent::AttemptRefused { .. }
             | StepEvent::StillWaiting { .. }
             | StepEvent::AttemptEnded { .. }
-            | StepEvent::Recovered { .. }
             | StepEvent::UndoStarted { .. }
             | StepEvent::UndoEnded { .. }
             | StepEvent::UndoChecked { .. } => {}

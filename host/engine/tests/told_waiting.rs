@@ -1,0 +1,58 @@
+//! People are told when a run waits for them, once for each wait.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod support;
+
+use runbook_engine::*;
+use support::*;
+
+const NOTIFY: &str = "[[notify]]\non = [\"waiting\"]\nuses = \"test:tell\"\n";
+
+fn told(run: &Run) -> usize {
+    let is_sent = |record: &Record| {
+        matches!(record.event, RunEvent::Notify { event: NotifyEvent::NotifyEnded { fault: None }, on: Trigger::Waiting, .. })
+    };
+    run.records().iter().filter(|record| is_sent(record)).count()
+}
+
+#[test]
+fn whatever_a_run_waits_for_people_are_told_once_before_it_pauses() {
+    let manual = "manual = { instructions = \"Look.\" }";
+    let approval = "uses = \"test:do\"\napproval = { quorum = 1 }\nirreversible = \"x\"";
+    let unknown = "uses = \"test:do\"\nirreversible = \"x\"";
+    for step in [manual, approval, unknown] {
+        let text = format!("[[step]]\nid = \"a\"\n{step}\n{NOTIFY}");
+        let world = World::default();
+        world.set_before("a", Json::Null);
+        let run = Run::new(&text, world);
+        if step == unknown {
+            *run.journal.breaks_at.lock().unwrap() = Some(3);
+            assert!(run.execute().is_err());
+            *run.journal.breaks_at.lock().unwrap() = None;
+            pause(run.resume());
+        } else {
+            pause(run.execute());
+        }
+        assert_eq!(told(&run), 1, "{step}: {:#?}", run.records());
+        let last: Vec<Record> = run.records().into_iter().rev().take(2).collect();
+        assert!(matches!(last[1].event, RunEvent::Notify { .. }), "{step}: before it pauses: {last:#?}");
+        // Whoever looks whether it goes on tells nobody again.
+        pause(run.resume());
+        assert_eq!(told(&run), 1, "{step}");
+    }
+}
+
+#[test]
+fn who_has_answered_is_told_of_the_next_wait() {
+    let text = format!(
+        "[[step]]\nid = \"a\"\nmanual = {{ instructions = \"Look.\" }}\n[[step]]\nid = \"b\"\nmanual = {{ instructions = \"Look again.\" }}\n{NOTIFY}"
+    );
+    let run = Run::new(&text, World::default());
+    pause(run.execute());
+    let seq = run.records().len() as u64;
+    let event = StepEvent::ManualAnswered { by: "ada".into(), values: serde_json::json!({}) }.of("a".into());
+    let record = Record { seq, at: run.records().last().unwrap().at, event };
+    block_on(run.journal.append(run.options.run, &record)).unwrap();
+    pause(run.resume());
+    assert_eq!(told(&run), 2);
+}
