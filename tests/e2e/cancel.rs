@@ -2,7 +2,9 @@
 
 use crate::home;
 use runbook_tests::env::TestEnv;
-use runbook_tests::wait_for;
+use runbook_tests::terminal::{Control, Terminal};
+use runbook_tests::{interrupt, wait_for};
+use std::net::TcpListener;
 
 const RUNBOOK: &str = r#"
 format = 1
@@ -121,4 +123,98 @@ fn a_cancel_that_died_with_its_process_is_told_to_whoever_resumes_the_run() {
     runbook_tests::interrupt(&again);
     let finished = runbook_tests::env::finish(again.wait_with_output().expect("it ends"));
     finished.status(130).err("ada@desk asked that this run be ended").err(&format!("runbook cancel {run}"));
+}
+
+/// A run that waits for a person, and of which one step is undone by a server that never answers.
+fn whose_undo_hangs() -> (TestEnv, TcpListener, String) {
+    let (env, silent) = (home(), TcpListener::bind("127.0.0.1:0").expect("a free port"));
+    let port = silent.local_addr().expect("it is bound").port();
+    env.file(
+        "r.toml",
+        &format!(
+            "format = 1\n[runbook]\nname = \"hangs\"\n[targets.db]\nsql = \"sqlite:work.db\"\ncreate = true\n\
+             [targets.api]\nhttp = \"http://127.0.0.1:{port}\"\ntimeout = \"60s\"\n\
+             [[step]]\nid = \"make\"\nuses = \"sql:transaction\"\nbind.db = \"db\"\ntimeout = \"60s\"\n\
+             with = {{ statements = [\"create table t (a)\"] }}\n\
+             undo = {{ uses = \"http:post\", bind.target = \"api\", with = {{ path = \"/undo\", body = \"x\" }} }}\n\
+             [[step]]\nid = \"look\"\nneeds = [\"make\"]\nmanual = {{ instructions = \"look\", confirm = \"I looked\" }}\n"
+        ),
+    );
+    env.run(&["exec", "r.toml", "--yes"]).status(5);
+    let run = env.newest_run();
+    (env, silent, run)
+}
+
+fn wait_for_the_undo(env: &TestEnv, run: &str) {
+    wait_for("the undo has begun", || env.run(&["show", run]).stdout.contains("undoing"));
+}
+
+#[test]
+fn a_cancel_that_is_stopped_in_its_undo_is_no_success_and_says_what_is_open() {
+    let (env, _silent, run) = whose_undo_hangs();
+    let terminal = Terminal::open();
+    let mut child = terminal.spawn(&env.command(&["cancel", &run]), Control::Session);
+    wait_for("it asks", || terminal.shown().contains("[y/N]"));
+    terminal.type_keys("y\n");
+    wait_for_the_undo(&env, &run);
+    terminal.type_keys("\x03");
+    let status = child.wait().expect("it ends");
+    let shown = terminal.shown();
+    assert_eq!(status.code(), Some(130), "{shown}");
+    assert!(shown.contains("Paused: interrupted by the operator"), "{shown}");
+    assert!(!shown.contains("No step had changed anything"), "{shown}");
+    env.run(&["show", &run]).status(0).out("its undo was cut off, and whether it happened is not known");
+    env.run(&["cancel", &run, "--yes"]).status(7).out("DIRTY").out("--decide make=done");
+}
+
+#[test]
+fn who_cancels_a_run_that_is_being_cancelled_is_told_so() {
+    let (env, _silent, run) = whose_undo_hangs();
+    let child = env.spawn(&["cancel", &run, "--yes"]);
+    wait_for_the_undo(&env, &run);
+    for _ in 0..2 {
+        env.run(&["cancel", &run, "--yes"]).status(0).err("is being cancelled already").without("E0508");
+    }
+    interrupt(&child);
+    let output = child.wait_with_output().expect("it ends");
+    assert_eq!(output.status.code(), Some(130), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// Several at one moment: one ends the run, and nobody is told that somebody else executes it.
+#[test]
+fn of_several_who_cancel_at_one_moment_one_ends_the_run_and_the_others_are_told() {
+    let (env, silent, run) = whose_undo_hangs();
+    let children: Vec<_> = (0..4).map(|_| env.spawn(&["cancel", &run, "--yes"])).collect();
+    wait_for_the_undo(&env, &run);
+    drop(silent);
+    for child in children {
+        let finished = runbook_tests::env::finish(child.wait_with_output().expect("it ends"));
+        let told = &finished.stderr;
+        let is_told = ["is being cancelled already", "was asked to end run", "has ended"].iter().any(|text| told.contains(text));
+        assert!(finished.status == 7 || is_told, "{}\n{}\n{told}", finished.status, finished.stdout);
+        finished.without("is executed by process");
+    }
+}
+
+/// How long it took is one number, whoever is asked: the run, its list, its form for programs.
+#[test]
+fn how_long_a_killed_run_took_is_one_number() {
+    let env = prepared();
+    let mut child = env.spawn(&["exec", "r.toml", "--yes"]);
+    wait_for_the_copy(&env);
+    child.kill().expect("it runs");
+    child.wait().expect("it ends");
+    let run = env.newest_run();
+    let shown = |key: &str| -> u64 {
+        let json: serde_json::Value = serde_json::from_str(&env.run(&["show", &run, "--format", "json"]).stdout).expect("JSON");
+        json[key].as_u64().expect("a number")
+    };
+    let interrupted = shown("duration_ms");
+    assert_eq!(shown("duration_ms"), interrupted, "nobody executes it, so it gets no longer");
+    env.run(&["cancel", &run, "--yes"]).status(0);
+    let ended = shown("duration_ms");
+    assert!(ended >= interrupted, "{ended} after {interrupted}");
+    let listed: serde_json::Value =
+        serde_json::from_str(env.run(&["runs", "--format", "json"]).stdout.lines().next().expect("a run")).expect("JSON");
+    assert_eq!(listed["took_ms"].as_u64(), Some(ended));
 }

@@ -246,3 +246,26 @@ fn killed_after_each_record_every_item_is_done_once() {
         assert_eq!(effects(&env), ["a", "b", "c"], "record {stop}");
     }
 }
+
+/// As many items as there are rows, or none: a list that a limit has cut is no list to work through.
+#[test]
+fn two_hundred_and_fifty_rows_are_all_items_or_none_is_begun() {
+    for (limit, all) in [("", true), ("max_rows = 250\n", true), ("max_rows = 249\n", false), ("max_bytes = \"1KiB\"\n", false)] {
+        let env = prepared();
+        let rows = "with recursive n (name) as (select 1 union all select name + 1 from n where name < 250) select name from n";
+        let text = ITEMS
+            .replace("select 'a' as name union select 'b' union select 'c'", rows)
+            .replace("first_row = { n = 3 }", "first_row = { n = 250 }")
+            .replacen("[targets.db]\n", &format!("[targets.db]\n{limit}"), 1);
+        env.file("r.toml", &text);
+        let finished = env.run(&["exec", "r.toml"]);
+        let done = texts(&env, "crash.db", "select name from effects").len();
+        if all {
+            finished.status(0).out("each[250]");
+            assert_eq!(done, 250, "{limit}");
+        } else {
+            finished.status(1).out("would leave items out").out("No step had changed anything");
+            assert_eq!(done, 0, "{limit}");
+        }
+    }
+}

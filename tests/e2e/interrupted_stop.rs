@@ -11,11 +11,11 @@ use std::time::{Duration, Instant};
 /// Seconds between the request to end and the end by force.
 const GRACE_S: u64 = 4;
 
-fn runbook(app: &App, head: &str, step: &str) -> String {
+fn runbook(app: &App, head: &str, undo: &str, step: &str) -> String {
     format!(
         "format = 1\n[runbook]\nname = \"stops\"\n{head}\n[undo]\nverify = true\n[targets.app]\ndocker = {{ name = \"{}\" }}\n\
          [[step]]\nid = \"stop\"\nuses = \"docker:stop\"\nbind.container = \"app\"\nwith.grace = \"{GRACE_S}s\"\n\
-         undo = \"auto\"\n{step}\n",
+         {undo}\n{step}\n",
         app.name
     )
 }
@@ -27,8 +27,12 @@ struct Trial {
 
 impl Trial {
     fn new(name: &str, head: &str, step: &str) -> Self {
+        Self::undone_by("undo = \"auto\"", name, head, step)
+    }
+
+    fn undone_by(undo: &str, name: &str, head: &str, step: &str) -> Self {
         let (env, app) = (home(), App::start_stubborn(name));
-        env.file("r.toml", &runbook(&app, head, step));
+        env.file("r.toml", &runbook(&app, head, undo, step));
         Self { env, app }
     }
 
@@ -120,4 +124,48 @@ fn a_stop_that_was_answered_is_undone_without_waiting() {
     trial.env.run(&["undo", &run, "--yes"]).status(0).out("as before");
     assert_eq!(trial.app.state(), "running");
     assert_eq!(trial.app.signals().len(), 2, "asked once and killed once: {:?}", trial.app.signals());
+}
+
+/// However it is written that the application is to run again: the engine's time is waited for.
+#[test]
+fn an_explicit_start_waits_for_the_stop_that_was_cut_off() {
+    let start = format!("uses = \"docker:start\", bind.container = \"app\", with.grace = \"{GRACE_S}s\"");
+    let finally =
+        format!("[[finally]]\nid = \"start\"\nuses = \"docker:start\"\nbind.container = \"app\"\nwith.grace = \"{GRACE_S}s\"\n");
+    let ways = [
+        ("stop-undo-start", format!("undo = {{ {start} }}"), String::new()),
+        ("stop-finally-start", "irreversible = \"`finally` starts it\"".to_owned(), finally),
+    ];
+    for (name, undo, last) in ways {
+        let trial = Trial::undone_by(&undo, name, "", &last);
+        let (child, asked) = trial.begin();
+        interrupt(&child);
+        let finished = runbook_tests::env::finish(child.wait_with_output().expect("it ends"));
+        assert!(finished.stdout.contains("ancelled"), "{name}: {}\n{}\n{}", finished.status, finished.stdout, finished.stderr);
+        trial.assert_it_runs(asked);
+    }
+}
+
+/// A stop and a start that undo each other's work, undone by another process than the one that did them, also when that one dies
+/// half way: no look takes what was undone later for a drift.
+#[test]
+fn a_start_that_is_undone_after_a_resume_is_no_drift() {
+    let last = "[[step]]\nid = \"start\"\nneeds = [\"stop\"]\nuses = \"docker:start\"\nbind.container = \"app\"\n\
+                with.grace = \"4s\"\nundo = \"auto\"\n\
+                [[step]]\nid = \"look\"\nneeds = [\"start\"]\nmanual = { instructions = \"look\", confirm = \"I looked\" }\n";
+    for dies in [false, true] {
+        let trial = Trial::new(if dies { "start-undone-killed" } else { "start-undone" }, "", last);
+        trial.env.run(&["exec", "r.toml", "--yes"]).status(5);
+        let run = trial.env.newest_run();
+        if dies {
+            let before = trial.app.signals().len();
+            let mut child = trial.env.spawn(&["cancel", &run, "--yes"]);
+            wait_for("the undo of the start asks it to end", || trial.app.signals().len() > before);
+            child.kill().expect("it runs");
+            child.wait().expect("it ends");
+        }
+        let finished = trial.env.run(&["cancel", &run, "--yes"]).status(0);
+        finished.out("observed to be as before").without("is not as before").without("DIRTY");
+        assert_eq!(trial.app.state(), "running");
+    }
 }

@@ -4,6 +4,8 @@
 
 use crate::home;
 use runbook_tests::env::TestEnv;
+use runbook_tests::terminal::{Control, Terminal};
+use runbook_tests::wait_for;
 use std::io::Write as _;
 use std::process::{Command, Stdio};
 
@@ -179,4 +181,99 @@ fn a_question_goes_on_below_at_a_word() {
     let (_, question) = shown.split_once("type `approve empty`").expect("it asks");
     let first = question.lines().next().expect("a line");
     assert!("  type `approve empty`".len() + first.trim_end().chars().count() <= 80, "{shown}");
+}
+
+/// Types an approval that was asked for before somebody else spoke: how it ends, and what is told.
+fn approved_after(other: &[&str], head: &str) -> (Option<i32>, String, i64) {
+    let env = home();
+    env.file("r.toml", &format!("{HEAD}{}", approval(head)));
+    env.run(&["exec", "r.toml", "--yes"]).status(5);
+    let run = env.newest_run();
+    let terminal = Terminal::open();
+    let mut child = terminal.spawn(&env.command(&["approve", &run, "empty"]), Control::Session);
+    wait_for("it asks", || terminal.shown().contains("[y/N]"));
+    let (verb, rest) = other.split_first().expect("a command");
+    let arguments: Vec<&str> = [*verb, &run].into_iter().chain(rest.iter().copied()).collect();
+    env.run(&arguments).status(0);
+    terminal.type_keys("y\n");
+    let status = child.wait().expect("it ends");
+    let _ = env.run(&["resume", &run]);
+    (status.code(), terminal.shown().split_whitespace().collect::<Vec<_>>().join(" "), rows(&env))
+}
+
+#[test]
+fn of_two_who_speak_at_one_moment_the_second_is_told_who_was_first() {
+    let approve = ["approve", "empty", "--yes"];
+    let cases: [(&[&str], &str, i32, &str, i64); 4] = [
+        (&approve, "quorum = 1", 0, "said so too, a moment ago", 0),
+        (&approve, "quorum = 2", 0, "said so too, a moment ago", 1),
+        (&["reject", "empty", "--reason", "not now"], "quorum = 1", 2, "was rejected by", 1),
+        (&["cancel", "--yes"], "quorum = 1", 2, "does not wait any more", 1),
+    ];
+    for (other, head, expected, told, left) in cases {
+        let (status, shown, rows) = approved_after(other, head);
+        assert_eq!((status, rows), (Some(expected), left), "{other:?}: {shown}");
+        assert!(shown.contains(told), "{other:?}: {shown}");
+        assert!(!shown.contains("another process") && !shown.contains("E0508"), "{other:?}: {shown}");
+    }
+}
+
+#[test]
+fn who_answers_what_somebody_else_has_answered_meanwhile_is_told_who_and_writes_nothing() {
+    let env = home();
+    let manual = "\n[[step]]\nid = \"look\"\nmanual = { instructions = \"look\", confirm = \"I looked\" }\n";
+    env.file("r.toml", &format!("{HEAD}{manual}"));
+    let terminal = Terminal::open();
+    let mut child = terminal.spawn(&env.command(&["exec", "r.toml"]), Control::Session);
+    wait_for("it asks", || terminal.shown().contains("when it is done:"));
+    let run = env.newest_run();
+    env.run(&["answer", &run, "look", "--confirm", "I looked"]).status(0);
+    terminal.type_keys("I looked\n");
+    child.wait().expect("it ends");
+    let shown = terminal.shown().split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(shown.contains("was answered by") && shown.contains("a moment ago; nothing was written"), "{shown}");
+    env.run(&["resume", &run]).status(0).out("Succeeded.");
+}
+
+/// Who approves sees where it would be done: the test database and the other one are told apart, also in what is kept.
+#[test]
+fn who_approves_is_told_the_target_and_where_it_leads() {
+    let digests: Vec<String> = ["prod", "test"]
+        .into_iter()
+        .map(|name| {
+            let env = home();
+            let text = format!("{HEAD}{}", approval("quorum = 1")).replace("\"shop\"", &format!("\"{name}\""));
+            let text = text
+                .replace("[targets.shop]", &format!("[targets.{name}]"))
+                .replace("sqlite:shop.db", &format!("sqlite:{name}.db"));
+            env.file("r.toml", &text);
+            let place = format!("`{name}` (database ");
+            let file = format!("{name}.db");
+            let asked = env.run(&["exec", "r.toml", "--yes"]).status(5);
+            assert!(asked.stderr.contains(&place) && asked.stderr.contains(&file), "{}", asked.stderr);
+            let run = env.newest_run();
+            for format in ["text", "json", "markdown"] {
+                env.run(&["show", &run, "--format", format]).status(0).out(&file);
+            }
+            let approved = env.run(&["approve", &run, "empty", "--yes"]).status(0).err(&place).err(&file);
+            let again = env.run(&["approve", &run, "empty", "--yes"]).status(0);
+            assert!(format!("{}{}", again.stdout, again.stderr).contains("approved by you already"), "{}", again.stderr);
+            let digest = approved.stderr.lines().find_map(|line| line.trim().strip_prefix("digest ")).expect("it has one");
+            digest.to_owned()
+        })
+        .collect();
+    assert_ne!(digests[0], digests[1], "what is approved is bound to where it is done");
+}
+
+#[test]
+fn what_is_rejected_cannot_be_approved_any_more() {
+    let env = home();
+    env.file("r.toml", &format!("{HEAD}{}", approval("quorum = 1")));
+    env.run(&["exec", "r.toml", "--yes"]).status(5);
+    let run = env.newest_run();
+    env.run(&["reject", &run, "empty", "--reason", "wrong database"]).status(0);
+    for again in [&["approve", &run, "empty", "--yes"][..], &["reject", &run, "empty", "--reason", "x"]] {
+        env.run(again).status(2).err("is rejected already, by ").err("wrong database");
+    }
+    assert_eq!(rows(&env), 1);
 }

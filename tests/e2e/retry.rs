@@ -2,6 +2,8 @@
 
 use crate::{home, texts};
 use runbook_tests::env::TestEnv;
+use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
 
 const RUNBOOK: &str = r#"
 format = 1
@@ -237,4 +239,55 @@ fn a_run_is_not_undone_under_a_later_one_that_stands_on_it() {
     assert_eq!(effects(&env), ["first"]);
     env.run(&["undo", &first, "--yes"]).status(0);
     assert!(effects(&env).is_empty());
+}
+
+/// Reads a request whole enough, and breaks the first connection without an answer; every later one is answered.
+fn break_the_first(listener: &TcpListener) {
+    for (number, stream) in listener.incoming().enumerate() {
+        let Ok(mut stream) = stream else { return };
+        let _ = stream.read(&mut [0; 4096]);
+        if number > 0 {
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nok");
+        }
+    }
+}
+
+#[test]
+fn what_is_printed_after_an_unknown_outcome_can_be_typed() {
+    for way in ["done", "retry"] {
+        let env = home();
+        let database = rusqlite::Connection::open(env.path().join("work.db")).expect("a file");
+        database.execute_batch("create table effects (name text)").expect("good SQL");
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let port = listener.local_addr().expect("it is bound").port();
+        std::thread::spawn(move || break_the_first(&listener));
+        let step = |id: &str, needs: &str| {
+            format!(
+                "[[step]]\nid = \"{id}\"\n{needs}uses = \"sql:transaction\"\nbind.db = \"db\"\n\
+                 with.statements = [\"insert into effects values ('{id}')\"]\n\
+                 undo = {{ uses = \"sql:transaction\", bind.db = \"db\", \
+                 with.statements = [\"delete from effects where name = '{id}'\"] }}\n"
+            )
+        };
+        let tell = "[[step]]\nid = \"tell\"\nneeds = [\"first\"]\nuses = \"http:post\"\nbind.target = \"api\"\n\
+                    with = { path = \"/\", body = \"x\" }\nirreversible = \"told\"\n";
+        env.file(
+            "r.toml",
+            &format!(
+                "format = 1\n[runbook]\nname = \"tells\"\non_failure = \"stop\"\n[targets.db]\nsql = \"sqlite:work.db\"\n\
+                 [targets.api]\nhttp = \"http://127.0.0.1:{port}\"\n{}{tell}{}",
+                step("first", ""),
+                step("last", "needs = [\"tell\"]\n")
+            ),
+        );
+        let failed = env.run(&["exec", "r.toml", "--yes"]).status(7);
+        let shown = failed.stdout.split_whitespace().collect::<Vec<_>>().join(" ");
+        let (_, command) = shown.split_once("`runbook retry ").unwrap_or_else(|| panic!("nothing to type in {shown}"));
+        let command = command.split('`').next().expect("it has an end");
+        assert!(command.ends_with("--decide tell=done") && shown.contains("`--decide tell=retry`"), "{shown}");
+        let command = command.replace("tell=done", &format!("tell={way}"));
+        let arguments: Vec<&str> = ["retry", "--yes"].into_iter().chain(command.split(' ')).collect();
+        env.run(&arguments).status(0).out("Succeeded");
+        assert_eq!(effects(&env), ["first", "last"], "{way}");
+    }
 }

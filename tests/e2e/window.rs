@@ -52,3 +52,31 @@ fn inside_its_window_a_run_says_nothing_of_it() {
     let env = with_window("mon-sun", "refuse");
     env.run(&["exec", "r.toml"]).status(0).without("window is closed");
 }
+
+/// What is printed can be typed: outside the window the run goes on only if that is said.
+#[test]
+fn what_is_to_be_typed_outside_the_window_works() {
+    let manual = "[[step]]\nid = \"look\"\nmanual = { instructions = \"look\", confirm = \"I looked\" }\n";
+    for way in ["resume", "cancel"] {
+        let env = with_window(another_day(), "refuse");
+        let text = env.read("r.toml").replacen("[[step]]", &format!("{manual}[[step]]\nneeds = [\"look\"]"), 1);
+        env.file("r.toml", &text);
+        env.run(&["exec", "r.toml", "--outside-window", "--yes"]).status(5);
+        let run = env.newest_run();
+        env.run(&["answer", &run, "look", "--confirm", "I looked"]).status(0);
+        let closed = env.run(&["resume", &run]).status(6).out("the maintenance window is closed");
+        let commands = [format!("runbook resume {run} --outside-window"), format!("runbook cancel {run}")];
+        let shown = closed.stdout.split_whitespace().collect::<Vec<_>>().join(" ");
+        for command in &commands {
+            assert!(shown.contains(&format!("`{command}`")), "{shown}");
+        }
+        assert!(shown.contains("Next: from 20"), "when it opens is told: {shown}");
+        assert!(!env.path().join("w.db").exists(), "nothing was done");
+        if way == "resume" {
+            env.run(&["resume", &run, "--outside-window"]).status(0);
+            assert!(env.path().join("w.db").exists());
+        } else {
+            env.run(&["cancel", &run, "--yes"]).status(0).out("Cancelled.");
+        }
+    }
+}

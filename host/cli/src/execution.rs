@@ -102,13 +102,18 @@ pub fn options<'a>(
         host: context.host.clone(),
         pid: std::process::id(),
         process: context.process.clone(),
-        lease_ttl: failpoints::lease_ttl().unwrap_or(LEASE_TTL),
+        lease_ttl: lease_ttl(),
         cancel: signals.cancel.clone(),
         usual: None,
         retry_of: None,
         outside_window,
         is_dead,
     }
+}
+
+/// How long a lease lives without a heartbeat.
+fn lease_ttl() -> Duration {
+    failpoints::lease_ttl().unwrap_or(LEASE_TTL)
 }
 
 /// How many runs must have succeeded before it is known what is usual.
@@ -164,6 +169,14 @@ pub async fn executor(context: &Context, journal: &SqlJournal, run: RunId) -> Re
         is_seen && !is_dead(context, holder)
     };
     Ok(late.filter(lives).map_or(Executor::Nobody, |holder| Executor::StandsStill(Box::new(holder))))
+}
+
+/// When the process that executes a run was seen last: now, or at the last heartbeat of its lease.
+pub async fn last_seen(journal: &SqlJournal, run: RunId, executor: &Executor) -> Result<Option<jiff::Timestamp>, Failure> {
+    match executor {
+        Executor::Somebody { .. } => Ok(Some(jiff::Timestamp::now())),
+        Executor::StandsStill(_) | Executor::Nobody => journal.last_seen(run, lease_ttl()).await.map_err(Failure::engine),
+    }
 }
 
 /// How often it is looked whether somebody asks that the run be ended.

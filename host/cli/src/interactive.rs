@@ -245,11 +245,14 @@ fn left(manual: &Manual, asked: Option<jiff::Timestamp>) -> Duration {
 
 /// What would be done, in full: this is what is approved, and nothing else.
 pub fn shown(step: &StepId, run: RunId, asked: &Asked) -> String {
-    let Asked { digest, input, proposal } = asked;
+    let Asked { digest, input, proposal, places } = asked;
     let mut text = String::new();
     push_line(&mut text, format_args!("step `{step}` of run {} would: {}", run.short(), proposal.summary));
     for effect in &proposal.effects {
         push_line(&mut text, format_args!("  {} on `{}`: {}", effect.verb, effect.target, effect.summary));
+    }
+    if !places.is_empty() {
+        push_line(&mut text, format_args!("  where  {}", places.join(", ")));
     }
     // Whole, however long it is: what is not seen must not be approved. JSON is one line.
     let _ = writeln!(text, "  input  {}", whole(input));

@@ -214,7 +214,7 @@ fn prepare_within(
                 later.extend(wrong_input(&site, (reference, operation), folder, &plugin, params_of(&site.step)));
                 let declared = plugin.manifest().operations.get(operation);
                 later.extend(declared.and_then(|declared| crate::spent_time::longer_than_the_step(&site, declared, &runbook)));
-                facts.insert(site.step.clone(), facts_of(&plugin, operation));
+                facts.insert(site.step.clone(), facts_of(&plugin, operation, &effective));
                 let site_of = Site { reference: reference.to_owned(), operation: operation.to_owned(), plugin, effective };
                 sites.insert(site.step, site_of);
             }
@@ -456,7 +456,7 @@ fn granted(
     grant::grant(&grant_site, manifest, &bindings, targets)
 }
 
-fn facts_of(plugin: &Verified, operation: &str) -> OperationFacts {
+fn facts_of(plugin: &Verified, operation: &str, effective: &Effective) -> OperationFacts {
     let declared = plugin.manifest().operations.get(operation).expect("granting found the operation");
     OperationFacts {
         kind: declared.kind,
@@ -464,5 +464,6 @@ fn facts_of(plugin: &Verified, operation: &str) -> OperationFacts {
         undo: declared.undo,
         writes: declared.writes(),
         digest: plugin.digest().to_string(),
+        places: effective.iter().map(|grant| format!("`{}` ({})", grant.target.name, grant.target.describe())).collect(),
     }
 }

@@ -51,7 +51,7 @@ impl Journal for Unkept {
     }
 
     async fn acquire(&self, request: &LeaseRequest) -> Result<Acquired, Infallible> {
-        Ok(Acquired::Held(Lease { name: request.name.clone(), token: 1, taken_from: None }))
+        Ok(Acquired::Held(Lease { name: request.name.clone(), token: 1, taken_from: None, last_seen: None }))
     }
 
     async fn renew(&self, _lease: &Lease, _now: jiff::Timestamp, _ttl: std::time::Duration) -> Result<Renewed, Infallible> {

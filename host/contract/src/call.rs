@@ -25,7 +25,7 @@ pub struct Call {
     #[serde(rename = "timeout_ms", with = "milliseconds")]
     pub timeout: Duration,
     /// Of `observe` and `undo`: how long ago the last attempt of the step began, if it got no answer, so that what it asked for may
-    /// still go on outside. Written in whole milliseconds.
+    /// still go on outside. Of `plan`: the same of the step that is being undone, or of any step of the plugin. Written in whole milliseconds.
     #[serde(rename = "unanswered_ms", with = "maybe_milliseconds", default, skip_serializing_if = "Option::is_none")]
     pub unanswered: Option<Duration>,
 }

@@ -75,7 +75,7 @@ impl Journal for Unkept {
     }
 
     async fn acquire(&self, request: &LeaseRequest) -> Result<Acquired, Infallible> {
-        Ok(Acquired::Held(Lease { name: request.name.clone(), token: 1, taken_from: None }))
+        Ok(Acquired::Held(Lease { name: request.name.clone(), token: 1, taken_from: None, last_seen: None }))
     }
 
     async fn renew(&self, _lease: &Lease, _now: Timestamp, _ttl: Duration) -> Result<Renewed, Infallible> {
@@ -98,7 +98,7 @@ fn read(text: &str, checks: &str) -> Runbook {
 }
 
 fn look() -> OperationFacts {
-    OperationFacts { kind: Kind::Probe, idempotent: true, undo: false, writes: false, digest: "sha256:0".to_owned() }
+    OperationFacts { kind: Kind::Probe, idempotent: true, undo: false, writes: false, digest: "sha256:0".to_owned(), places: Vec::new() }
 }
 
 fn plan(runbook: &Runbook) -> Plan {

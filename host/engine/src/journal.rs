@@ -48,7 +48,7 @@ pub struct RunSummary {
     pub started: Timestamp,
     /// When it ended.
     pub ended: Option<Timestamp>,
-    /// How long it was executed before it was last paused or ended, in milliseconds: pauses are no part of it.
+    /// How long it was executed until it was last paused or ended, in milliseconds: pauses are no part of it.
     pub took_ms: u64,
     /// The run that tries it again.
     pub tried_again_by: Option<RunId>,
@@ -156,6 +156,8 @@ pub struct Lease {
     pub token: u64,
     /// Who held it before, if it was taken from an expired or dead holder.
     pub taken_from: Option<Holder>,
+    /// When that holder renewed it last.
+    pub last_seen: Option<Timestamp>,
 }
 
 /// What came of [`Journal::acquire`].

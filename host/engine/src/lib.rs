@@ -13,6 +13,7 @@ mod dry_run;
 mod evaluate;
 mod event;
 mod execute;
+mod executed;
 mod frontier;
 mod graph;
 mod journal;
@@ -38,6 +39,7 @@ pub use data_flow::inputs_from;
 pub use dry_run::{Audience, DryFinding, DryStep, dry_run};
 pub use event::*;
 pub use execute::*;
+pub use executed::Executed;
 pub use journal::{
     Acquired, Appended, Fence, Holder, Journal, Lease, LeaseRequest, ProcessIdentity, Renewed, RunHeader, RunSummary, Sighting,
     StoredRun,

@@ -36,7 +36,11 @@ fn a_clock_that_is_set_while_a_run_goes_on_changes_nothing_of_it() {
         assert_eq!(end(run.execute()).0, RunEnd::Succeeded, "{jumps:?}");
         assert_eq!(run.world.applied(), ["a", "b"], "{jumps:?}");
         let passed = u64::try_from(run.clock.monotonic().as_millis()).unwrap();
-        assert_eq!(run.state().took_ms, passed, "{jumps:?}: how long it took is no matter of the clock on the wall");
+        assert_eq!(
+            run.state().executed.recorded_ms(),
+            passed,
+            "{jumps:?}: how long it took is no matter of the clock on the wall"
+        );
         for record in run.records() {
             if let RunEvent::Step { event: StepEvent::AttemptEnded { duration_ms, .. }, .. } = record.event {
                 assert!(duration_ms < 1_000, "{jumps:?}: an attempt took {duration_ms} ms");
@@ -67,4 +71,34 @@ fn a_clock_that_is_set_between_a_crash_and_the_resume_makes_nothing_longer_and_n
             assert!(completed("a") <= 1 && completed("b") <= 1, "record {breaks_at}, {jump:?}: a completed step ran again");
         });
     }
+}
+
+#[test]
+fn a_run_that_was_killed_and_resumed_was_executed_for_as_long_as_its_processes_were_seen() {
+    let whole = Run::new(&text(), world());
+    end(whole.execute());
+    let total = |run: &Run| run.state().executed.recorded_ms();
+    broken_at_each_record(
+        &whole,
+        || Run::new(&text(), world()),
+        |run, breaks_at| {
+            if run.records().is_empty() {
+                return;
+            }
+            let first = total(run);
+            // Its process lived on for 20 s, as its heartbeats say, and nobody executed it for a day.
+            let last = run.records().last().unwrap().at;
+            *run.journal.last_seen.lock().unwrap() = Some(last + SignedDuration::from_secs(20));
+            run.clock.pass(std::time::Duration::from_secs(86_400));
+            let before = run.clock.monotonic();
+            end(run.resume());
+            let second = u64::try_from(run.clock.monotonic().saturating_sub(before).as_millis()).unwrap();
+            assert_eq!(total(run), first + 20_000 + second, "record {breaks_at}");
+            let told = run.records().iter().rev().find_map(|record| match &record.event {
+                RunEvent::Run(LifecycleEvent::RunEnded { took_ms, .. }) => *took_ms,
+                _ => None,
+            });
+            assert_eq!(told, Some(total(run)), "record {breaks_at}: the last record says it, too");
+        },
+    );
 }

@@ -249,6 +249,21 @@ fn an_undo_and_a_look_after_an_attempt_without_an_answer_are_told_how_long_ago_i
 }
 
 #[test]
+fn a_step_is_planned_knowing_how_long_ago_another_one_of_its_plugin_began_that_got_no_answer() {
+    let text = "[undo]\non = []\n[[step]]\nid = \"first\"\nuses = \"test:do\"\nirreversible = \"an example\"\n\
+                [[finally]]\nid = \"last\"\nuses = \"test:do\"\n";
+    let told = |replies: &[Reply]| {
+        let run = Run::new(text, World::default().with("first", replies.to_vec()));
+        end(run.execute());
+        let own = run.world.unanswered("first", "plan");
+        assert!(own.iter().all(Option::is_none), "nothing began before it: {own:?}");
+        run.world.unanswered("last", "plan")
+    };
+    assert_eq!(told(&[]), [None]);
+    assert!(matches!(told(&[Reply::FailsLate(ErrorClass::Timeout)])[..], [Some(_)]));
+}
+
+#[test]
 fn what_may_have_happened_is_in_the_account_and_is_not_made_again_unless_that_does_no_harm() {
     let classes = [
         (ErrorClass::Transient, "transient"),
@@ -269,5 +284,30 @@ fn what_may_have_happened_is_in_the_account_and_is_not_made_again_unless_that_do
             assert_eq!(state.step(&"pay".into()).attempts, if again { 3 } else { 1 }, "{name} {reply:?} {idempotent}");
             assert_eq!(!state.account().is_clean(), may_have, "{name} {reply:?} {idempotent}");
         }
+    }
+}
+
+#[test]
+fn when_the_journal_cannot_be_written_what_is_known_of_each_attempt_is_told() {
+    let text = "[[step]]\nid = \"pay\"\nuses = \"test:do\"\nundo = \"auto\"\n";
+    let cases: [(&[Reply], Unwritten); 3] = [
+        (&[], Unwritten::Done),
+        (&[Reply::Refused(ErrorClass::Denied)], Unwritten::DidNotHappen),
+        (&[Reply::FailsLate(ErrorClass::Unknown)], Unwritten::Unclear),
+    ];
+    for (replies, expected) in cases {
+        let anew = || Run::new(text, World::default().with("pay", replies.to_vec()));
+        let whole = anew();
+        end(whole.execute());
+        let mut told = Vec::new();
+        for (seq, record) in whole.records().into_iter().enumerate().skip(1) {
+            let run = anew();
+            *run.journal.breaks_at.lock().unwrap() = Some(u64::try_from(seq).unwrap());
+            let Err(RunError::Journal { unwritten, .. }) = run.execute() else { panic!("record {seq} was written") };
+            let ends = matches!(record.event, RunEvent::Step { event: StepEvent::AttemptEnded { .. }, .. });
+            assert_eq!(unwritten.is_empty(), !ends, "{expected:?}, record {seq}: {unwritten:?}");
+            told.extend(unwritten);
+        }
+        assert_eq!(told, [("pay".into(), expected)]);
     }
 }

@@ -116,7 +116,11 @@ fn a_step_that_hangs_before_its_effect_is_told_with_how_long_it_may_take() {
         panic!("{told:?}")
     };
     assert_eq!((step.as_str(), *call, *at_most_ms, *then), ("hangs", CallPurpose::Plan, 60_000, AfterWait::GoesOn));
-    assert_eq!(run.state().took_ms, 61_000, "the time by the monotonic clock: the timeout and the grace of the host");
+    assert_eq!(
+        run.state().executed.recorded_ms(),
+        61_000,
+        "the time by the monotonic clock: the timeout and the grace of the host"
+    );
 }
 
 #[test]

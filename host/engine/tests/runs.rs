@@ -39,8 +39,14 @@ enum Failure {
 
 impl Plugins {
     fn new(case: &Case) -> Self {
-        let facts =
-            OperationFacts { kind: Kind::Step, idempotent: false, undo: true, writes: true, digest: "sha256:0".to_owned() };
+        let facts = OperationFacts {
+            kind: Kind::Step,
+            idempotent: false,
+            undo: true,
+            writes: true,
+            digest: "sha256:0".to_owned(),
+            places: Vec::new(),
+        };
         let blind = case.blind.iter().map(|index| format!("s{index}")).collect();
         Self { facts, world: Mutex::default(), failing: case.failing.clone(), blind }
     }

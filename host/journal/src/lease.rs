@@ -13,6 +13,13 @@ pub(crate) struct Stored {
     pub(crate) expires: Option<Timestamp>,
 }
 
+impl Stored {
+    /// When it was renewed last by whoever takes it for `ttl`; `None` if it was given back.
+    pub(crate) fn last_seen(&self, ttl: Duration) -> Option<Timestamp> {
+        self.expires.and_then(|expires| expires.checked_sub(ttl).ok())
+    }
+}
+
 /// What is to be done about a request.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Decision {

@@ -15,7 +15,7 @@ pub(crate) const INSERT_RUN: &str = "INSERT INTO runs \
     (run, name, title, operator, environment, phase, started_ns, digest, sources, params) \
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
 pub(crate) const INSERT_EVENT: &str = "INSERT INTO events (run, seq, at_ns, event) VALUES ($1, $2, $3, $4)";
-pub(crate) const SET_PHASE: &str = "UPDATE runs SET phase = $2, ended_ns = $3, took_ms = took_ms + $4 WHERE run = $1";
+pub(crate) const SET_PHASE: &str = "UPDATE runs SET phase = $2, ended_ns = $3, took_ms = COALESCE($4, took_ms) WHERE run = $1";
 pub(crate) const SELECT_RUN: &str = "SELECT run, name, title, operator, environment, started_ns, digest, sources, params \
     FROM runs WHERE run = $1";
 pub(crate) const SELECT_EVENTS: &str = "SELECT seq, at_ns, event FROM events WHERE run = $1 AND seq >= $2 ORDER BY seq";
@@ -26,7 +26,7 @@ pub(crate) const FIND_RUNS: &str = "SELECT run, name, title, operator, phase, st
     FROM runs WHERE run >= $1 AND run <= $2 ORDER BY started_ns DESC, run DESC LIMIT $3";
 
 /// How long the last runs of a runbook took that succeeded.
-pub(crate) const SELECT_DURATIONS: &str = "SELECT started_ns, ended_ns FROM runs \
+pub(crate) const SELECT_DURATIONS: &str = "SELECT took_ms FROM runs \
     WHERE name = $1 AND ended_ns IS NOT NULL AND phase IN ($2, $3) ORDER BY started_ns DESC LIMIT $4";
 /// Runs that ended before `$1`, but for those in phase `$2` and those that somebody executes at `$3`.
 pub(crate) const SELECT_PRUNABLE: &str = "SELECT run FROM runs WHERE ended_ns IS NOT NULL AND ended_ns < $1 AND phase <> $2 \

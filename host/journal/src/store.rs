@@ -173,6 +173,14 @@ impl SqlJournal {
         Ok(lease::left(expires, self.now(now).await?).is_zero().then_some(holder))
     }
 
+    /// When the process that executes a run, or died while it did, renewed its lease last, which it takes for `ttl`. `None` if it was
+    /// given back.
+    pub async fn last_seen(&self, run: RunId, ttl: Duration) -> Result<Option<Timestamp>, JournalError> {
+        let row = sqlx::query(sql::SELECT_LEASE).bind(format!("run:{run}")).fetch_optional(&self.pools.readers).await;
+        let stored = row.map_err(|source| self.failed(source))?.as_ref().map(sql::lease).transpose()?;
+        Ok(stored.and_then(|stored| stored.last_seen(ttl)))
+    }
+
     /// Who asked last that any execution of a run end it, and when.
     pub async fn last_cancel_request(&self, run: RunId) -> Result<Option<(String, Timestamp)>, JournalError> {
         let row = sqlx::query(sql::SELECT_LAST_CANCEL).bind(run.to_string()).fetch_optional(&self.pools.readers).await;
@@ -301,7 +309,8 @@ impl SqlJournal {
         }
         self.commit(transaction).await?;
         let taken_from = from.map(|(holder, _)| holder);
-        Ok(Some(Acquired::Held(Lease { name: request.name.clone(), token, taken_from })))
+        let last_seen = stored.filter(|_| taken_from.is_some()).and_then(|stored| stored.last_seen(request.ttl));
+        Ok(Some(Acquired::Held(Lease { name: request.name.clone(), token, taken_from, last_seen })))
     }
 
     async fn try_renew(&self, lease: &Lease, now: Timestamp, ttl: Duration) -> Result<Renewed, JournalError> {
@@ -368,12 +377,11 @@ impl SqlJournal {
         let Some(phase) = record.event.phase() else { return Ok(()) };
         let ended = matches!(phase, RunPhase::Ended(_)).then(|| sql::nanoseconds(record.at));
         let took_ms = match &record.event {
-            RunEvent::Run(LifecycleEvent::Paused { took_ms, .. } | LifecycleEvent::RunEnded { took_ms, .. }) => {
-                took_ms.unwrap_or_default()
-            }
-            _ => 0,
+            RunEvent::Run(LifecycleEvent::Paused { took_ms, .. } | LifecycleEvent::RunEnded { took_ms, .. }) => *took_ms,
+            _ => None,
         };
-        let update = sqlx::query(sql::SET_PHASE).bind(run.to_string()).bind(json(&phase)).bind(ended).bind(sql::stored(took_ms));
+        let update =
+            sqlx::query(sql::SET_PHASE).bind(run.to_string()).bind(json(&phase)).bind(ended).bind(took_ms.map(sql::stored));
         update.execute(&mut **transaction).await.map(drop).map_err(failed)
     }
 
@@ -383,10 +391,7 @@ impl SqlJournal {
         let [plain, warned] = good;
         let query = sqlx::query(sql::SELECT_DURATIONS).bind(name).bind(plain).bind(warned);
         let rows = query.bind(i64::try_from(limit).unwrap_or(i64::MAX)).fetch_all(&self.pools.readers).await;
-        let took = |row| {
-            let (started, ended) = (sql::time(row, "started_ns")?, sql::time(row, "ended_ns")?);
-            Ok(Duration::try_from(ended.duration_since(started)).unwrap_or_default())
-        };
+        let took = |row| sql::number(row, "took_ms").map(Duration::from_millis);
         rows.map_err(|source| self.failed(source))?.iter().map(took).collect()
     }
 

@@ -151,7 +151,10 @@ async fn the_list_is_newest_first_and_follows_the_events(place: Location) {
     assert_eq!(journal.list(2).await.unwrap().len(), 2);
 
     // A run that is undone after its end is running again, and has no end.
-    journal.append(runs[2], &Record { event: LifecycleEvent::Resumed { by: "ops".into() }.into(), ..plain(1) }).await.unwrap();
+    journal
+        .append(runs[2], &Record { event: LifecycleEvent::Resumed { by: "ops".into(), last_seen: None }.into(), ..plain(1) })
+        .await
+        .unwrap();
     assert_eq!(journal.list(2).await.unwrap()[1].ended, None);
 }
 
@@ -322,7 +325,7 @@ async fn each_record_needs_every_lease_of_its_fence_and_renews_them(place: Locat
     let now = jiff::Timestamp::now;
     let wish = |name: &str, run, ttl, steal| LeaseRequest { now: now(), ttl, steal, ..request(name, run, run, 0) };
     let phases: [fn(u64) -> Record; 2] =
-        [plain, |seq| Record { event: LifecycleEvent::Resumed { by: "x".into() }.into(), ..plain(seq) }];
+        [plain, |seq| Record { event: LifecycleEvent::Resumed { by: "x".into(), last_seen: None }.into(), ..plain(seq) }];
     for record in phases {
         for lost in 0..3 {
             for way in ["expired", "released", "stolen"] {
@@ -523,7 +526,10 @@ async fn what_is_usual_is_known_by_name(place: Location) {
     for (number, end) in [RunEnd::Succeeded, RunEnd::SucceededWithWarnings, RunEnd::Dirty].into_iter().enumerate() {
         let (run, second) = (RunId::generate(), i64::try_from(number).unwrap() * 100);
         journal.create(&header(run, second)).await.unwrap();
-        journal.append(run, &Record { at: at(second + 5 + second / 100), ..ended(0, end) }).await.unwrap();
+        // It was paused for most of the time between its start and its end.
+        let took_ms = Some(5_000 + u64::try_from(number).unwrap() * 1_000);
+        let event = LifecycleEvent::RunEnded { end, cause: None, took_ms }.into();
+        journal.append(run, &Record { at: at(second + 3_600), event, ..plain(0) }).await.unwrap();
     }
     let seconds = |took: Vec<Duration>| took.iter().map(Duration::as_secs).collect::<Vec<_>>();
     assert_eq!(seconds(journal.durations("emergency-db", 10).await.unwrap()), [6, 5]);

@@ -87,7 +87,7 @@ fn lifecycle_lines(summary: &Summary, event: &LifecycleEvent) -> Vec<Line> {
                 line(Tone::Plain, format!("next: {}", summary.to_continue.as_deref().unwrap_or_default())),
             ]
         }
-        LifecycleEvent::Resumed { by } => {
+        LifecycleEvent::Resumed { by, .. } => {
             vec![line(Tone::Plain, format!("{} · run {} resumed by {by}", summary.title, short(&summary.run)))]
         }
         LifecycleEvent::UndoRequested { by, mended } => {
@@ -112,7 +112,7 @@ fn step_lines(summary: &Summary, step: &StepId, event: &StepEvent) -> Vec<Line> 
         }
         StepEvent::GroupBegan { .. } => vec![line(Tone::Dim, format!("  · {step}: begins"))],
         StepEvent::ItemsEnded { result, .. } => items_ended(summary, step, result),
-        StepEvent::ApprovalAsked { proposal, .. } => asked(summary, step, proposal),
+        StepEvent::ApprovalAsked { proposal, places, .. } => asked(summary, step, proposal, places),
         StepEvent::ManualAsked { instructions, options } => by_hand(summary, step, instructions, options),
         StepEvent::ManualAnswered { by, .. } => vec![line(Tone::Good, format!("  ✓ {step}: answered by {by}"))],
         StepEvent::ApprovalGiven { by, verdict, .. } => vec![match verdict {
@@ -158,13 +158,18 @@ fn looked(guard: &StepId, look: &Look) -> Line {
 }
 
 /// What a step would do, and how to say that it may.
-fn asked(summary: &Summary, step: &StepId, proposal: &Proposal) -> Vec<Line> {
+fn asked(summary: &Summary, step: &StepId, proposal: &Proposal, places: &[String]) -> Vec<Line> {
     let run = short(&summary.run);
     let void = summary.step(step).and_then(|found| found.approval_void.as_ref());
     let mut lines: Vec<Line> = void.map(|why| line(Tone::Warning, format!("  ! {step}: {why}"))).into_iter().collect();
     lines.push(line(
         Tone::Warning,
-        format!("  ? {step}{}: waits for approval; it would: {}", title_of(summary, step), proposal.summary),
+        format!(
+            "  ? {step}{}: waits for approval; it would: {}{}",
+            title_of(summary, step),
+            proposal.summary,
+            crate::summary::on_targets(places)
+        ),
     ));
     lines.extend(proposal.effects.iter().map(|effect| line(Tone::Plain, format!("      {}: {}", effect.verb, effect.summary))));
     let step = runbook_text::argument(step.as_str());

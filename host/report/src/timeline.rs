@@ -140,7 +140,7 @@ impl Timeline {
                     pause(reason).clone_into(&mut span.summary);
                 }
             }
-            LifecycleEvent::Resumed { by } => self.resume(by, at),
+            LifecycleEvent::Resumed { by, .. } => self.resume(by, at),
             LifecycleEvent::UndoRequested { by, .. } => {
                 let summary = format!("it had ended; undo asked for by {by}");
                 let from = self.last.unwrap_or(at);

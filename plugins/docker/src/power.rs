@@ -158,7 +158,9 @@ impl Step for Start {
     type Input = Input;
     type Output = Output;
 
-    fn plan(_job: &Job, input: &Input) -> Result<Proposal> {
+    fn plan(job: &Job, input: &Input) -> Result<Proposal> {
+        // One that is about to be stopped is not one that runs already.
+        await_stop(job, input)?;
         let container = containers().inspect(&input.name)?;
         let before = json!({ "running": is_running(&container) });
         if is_running(&container) {

@@ -23,7 +23,8 @@ pub struct Job {
     /// Whether effects are refused. A plugin need not look: the host refuses them itself.
     pub dry_run: bool,
     /// For `observe` and `undo`: if the last attempt got no answer, how long ago it began. What it asked for may still go on
-    /// outside, so both must wait until it cannot any more before they say how things are.
+    /// outside, so both must wait until it cannot any more before they say how things are. For `plan`: the same of the step that is
+    /// being undone, or of any step of the plugin.
     pub unanswered: Option<Duration>,
 }
 

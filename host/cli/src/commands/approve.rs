@@ -10,9 +10,10 @@ use crate::{execution, interactive, ui};
 use clap::Args as ClapArgs;
 use clap::builder::NonEmptyStringValueParser;
 use clap_complete::ArgValueCompleter;
-use runbook_engine::model::person_of;
-use runbook_engine::{ApprovalVerdict, Asked, Changes, PauseReason, RunId, RunState, StepEvent, StepId, StoredRun, fold};
+use runbook_engine::model::{Approval, person_of};
+use runbook_engine::{ApprovalVerdict, Asked, Changes, Given, PauseReason, RunId, RunState, StepEvent, StepId, StoredRun, fold};
 use runbook_journal::SqlJournal;
+use std::time::Duration;
 
 /// `runbook approve`
 #[derive(Debug, ClapArgs)]
@@ -47,6 +48,11 @@ pub fn approve(context: &Context, args: &ApproveArgs) -> Result<ExitStatus, Fail
     execution::block_on(async {
         let journal = execution::open_journal(context).await?;
         let question = Question::find(context, &journal, &args.run, &args.step).await?;
+        if question.is_approved_by(&context.operator) {
+            let (step, run) = (&question.step, question.run.short());
+            ui::said(&format!("step `{step}` is approved by you already; continue with `runbook resume {run}`"));
+            return Ok(ExitStatus::Success);
+        }
         ui::note(&interactive::shown(&question.step, question.run, &question.asked));
         let asked = format!("Approve this for step `{}`?", question.step);
         if !ui::confirm(context, &asked, ui::Agreed::by_flag(args.yes))? {
@@ -70,6 +76,7 @@ struct Question {
     run: RunId,
     step: StepId,
     asked: Asked,
+    expires: Option<Duration>,
     state: RunState,
 }
 
@@ -86,8 +93,27 @@ impl Question {
             let waiting: Vec<_> = steps.iter().map(|step| format!("`{step}`")).collect();
             return Err(Failure::usage(format!("step `{step}` does not wait for approval; these do: {}", waiting.join(", "))));
         };
-        may_answer(context, &stored, &step)?;
-        Ok(Self { run, step, asked, state })
+        let approval = may_answer(context, &stored, &step)?;
+        let expires = approval.expires;
+        let mut given = state.step(&step).answers.iter().filter(|given| given.digest == asked.digest);
+        if let Some((by, reason)) = given.find_map(rejection) {
+            let run = run.short();
+            return Err(Failure::usage(format!("step `{step}` is rejected already, by {by}: {reason}")).hint(format!(
+                "`runbook resume {run}` goes on without it, as the runbook says; `runbook cancel {run}` ends the run"
+            )));
+        }
+        Ok(Self { run, step, asked, expires, state })
+    }
+
+    /// Whether this person has approved it, and may still be counted.
+    fn is_approved_by(&self, operator: &str) -> bool {
+        let now = jiff::Timestamp::now();
+        self.state.step(&self.step).answers.iter().any(|given| {
+            given.digest == self.asked.digest
+                && given.verdict == ApprovalVerdict::Approved
+                && person_of(&given.by) == person_of(operator)
+                && self.expires.is_none_or(|expires| now.duration_since(given.at).unsigned_abs() <= expires)
+        })
     }
 
     async fn answer(self, context: &Context, journal: &SqlJournal, verdict: ApprovalVerdict) -> Result<ExitStatus, Failure> {
@@ -102,8 +128,16 @@ impl Question {
     }
 }
 
-/// Whether this operator may say anything about it.
-fn may_answer(context: &Context, stored: &StoredRun, step: &StepId) -> Result<(), Failure> {
+/// Who has rejected it, and why.
+fn rejection(given: &Given) -> Option<(&str, &str)> {
+    match &given.verdict {
+        ApprovalVerdict::Rejected { reason } => Some((&given.by, reason)),
+        ApprovalVerdict::Approved => None,
+    }
+}
+
+/// What the runbook says about approval, if this operator may say anything about it.
+fn may_answer(context: &Context, stored: &StoredRun, step: &StepId) -> Result<Approval, Failure> {
     let (_, plan) = rebuild(context, stored, Changes::Refuse)?;
     let Some(approval) = plan.approval(step) else { return Err(Failure::engine(format!("step `{step}` asks for no approval"))) };
     let starter = &stored.header.operator;
@@ -115,5 +149,5 @@ fn may_answer(context: &Context, stored: &StoredRun, step: &StepId) -> Result<()
         let names = approval.approvers.join(", ");
         return Err(Failure::refused(format!("{} is none of the approvers: {names}", context.operator)));
     }
-    Ok(())
+    Ok(approval.clone())
 }

@@ -12,6 +12,7 @@ use crate::value_parsers::decision;
 use clap::Args as ClapArgs;
 use clap_complete::ArgValueCompleter;
 use runbook_engine::{Changes, Holder, RunEnd, RunId};
+use runbook_journal::SqlJournal;
 use runbook_report::Summary;
 use std::time::Duration;
 
@@ -47,7 +48,10 @@ pub fn run(context: &Context, args: &CancelArgs) -> Result<ExitStatus, Failure> 
         Executor::Somebody { .. } if !decisions.is_empty() => {
             Err(Failure::usage("nothing is asked while somebody executes the run").hint("leave out `--decide`"))
         }
-        Executor::Somebody { holder, left } => ask(context, run, holder, *left),
+        Executor::Somebody { holder, left } => execution::block_on(async {
+            let journal = execution::open_journal(context).await?;
+            ask(context, &journal, run, holder, *left).await
+        }),
         Executor::StandsStill(_) | Executor::Nobody => {
             let who = match &executor {
                 Executor::StandsStill(holder) => {
@@ -65,9 +69,7 @@ pub fn run(context: &Context, args: &CancelArgs) -> Result<ExitStatus, Failure> 
                 return Err(Failure::usage("not cancelled, as you answered"));
             }
             let way = Way { decisions, signals: CancelBefore::Pulled, ..Way::new(Changes::Refuse) };
-            // It ended as was asked for here, by nobody's Ctrl-C.
             resume::resume_run(context, &args.run, &way)
-                .map(|status| if status == ExitStatus::Interrupted { ExitStatus::Success } else { status })
         }
     }
 }
@@ -85,13 +87,22 @@ fn instead(end: RunEnd, run: &str) -> String {
 }
 
 /// Asks through the journal: whoever executes the run looks there, on whatever machine. Nobody else is touched.
-fn ask(context: &Context, run: RunId, holder: &Holder, left: Duration) -> Result<ExitStatus, Failure> {
-    execution::block_on(async {
-        let journal = execution::open_journal(context).await?;
-        let asked = journal.request_cancel(run, holder.executor, &context.operator, jiff::Timestamp::now()).await;
-        asked.map_err(Failure::engine)
-    })?;
+pub async fn ask(
+    context: &Context,
+    journal: &SqlJournal,
+    run: RunId,
+    holder: &Holder,
+    left: Duration,
+) -> Result<ExitStatus, Failure> {
     let (id, Holder { pid, host, .. }) = (run.short(), holder);
+    if let Some(operator) = journal.cancel_request(run, holder.executor).await.map_err(Failure::engine)? {
+        ui::note(&format!(
+            "run {id} is being cancelled already: {operator} asked for it, and process {pid} on {host} ends it in order; `runbook show {id} --follow` tells how it goes"
+        ));
+        return Ok(ExitStatus::Success);
+    }
+    let asked = journal.request_cancel(run, holder.executor, &context.operator, jiff::Timestamp::now()).await;
+    asked.map_err(Failure::engine)?;
     ui::note(&format!(
         "process {pid} on {host} was asked to end run {id} in order; `runbook show {id} --follow` tells how it goes"
     ));

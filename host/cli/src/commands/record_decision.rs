@@ -3,21 +3,83 @@
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::ui;
-use runbook_engine::{Journal as _, Record, RunEvent, RunId, RunState, next};
-use runbook_journal::SqlJournal;
+use runbook_engine::{ApprovalVerdict, Journal as _, Record, RunEvent, RunId, RunState, StepEvent, fold, next};
+use runbook_journal::{JournalError, SqlJournal};
 
 /// Writes the word down, if it may follow what the journal says: a record that may not would end the run for good.
 ///
 /// # Errors
-/// The word does not fit the run as it is now, or somebody else has written since it was read; nothing was written.
-pub async fn append(journal: &SqlJournal, run: RunId, state: RunState, event: RunEvent) -> Result<(RunState, Record), Failure> {
-    let record = Record { seq: state.next_seq, at: jiff::Timestamp::now(), event };
-    let state = next(Some(state), &record).map_err(|error| {
-        Failure::usage(format!("run {} does not wait for this: {error}", run.short()))
-            .hint(format!("see `runbook show {}`", run.short()))
-    })?;
-    journal.append(run, &record).await.map_err(|error| Failure::engine(error).hint("look again, and say it again"))?;
-    Ok((state, record))
+/// The word does not fit the run as it is now, or not any more, because of what somebody else has said meanwhile; nothing was written.
+pub async fn append(
+    journal: &SqlJournal,
+    run: RunId,
+    mut state: RunState,
+    event: RunEvent,
+) -> Result<(RunState, Record), Failure> {
+    loop {
+        let record = Record { seq: state.next_seq, at: jiff::Timestamp::now(), event: event.clone() };
+        let said = next(Some(state.clone()), &record).map_err(|error| {
+            Failure::usage(format!("run {} does not wait for this: {error}", run.short()))
+                .hint(format!("see `runbook show {}`", run.short()))
+        })?;
+        match journal.append(run, &record).await {
+            Ok(()) => return Ok((said, record)),
+            Err(JournalError::RecordExists { .. }) => state = read_again(journal, run, &state, &event).await?,
+            Err(error) => return Err(Failure::engine(error)),
+        }
+    }
+}
+
+/// The run as it is after somebody else has written, if the word is still asked for.
+async fn read_again(journal: &SqlJournal, run: RunId, before: &RunState, event: &RunEvent) -> Result<RunState, Failure> {
+    let stored = journal.load(run).await.map_err(Failure::engine)?;
+    let now = fold(&stored.records).map_err(Failure::engine)?.ok_or_else(|| Failure::engine("the run has no record"))?;
+    match meanwhile(before, &now, event) {
+        Meanwhile::Nothing => Ok(now),
+        Meanwhile::Too(who) => {
+            ui::note(&format!("{who} said so too, a moment ago"));
+            Ok(now)
+        }
+        Meanwhile::Over(why) => {
+            Err(Failure::usage(format!("{why}; nothing was written")).hint(format!("see `runbook show {}`", run.short())))
+        }
+    }
+}
+
+/// What somebody else's word, said at the same moment, means for this one.
+#[derive(Debug, PartialEq, Eq)]
+enum Meanwhile {
+    /// It is about something else.
+    Nothing,
+    /// They said the same.
+    Too(String),
+    /// It is not asked for any more.
+    Over(String),
+}
+
+fn meanwhile(before: &RunState, now: &RunState, event: &RunEvent) -> Meanwhile {
+    if now.paused.is_none() {
+        return Meanwhile::Over("the run does not wait any more: somebody has resumed or ended it a moment ago".to_owned());
+    }
+    let RunEvent::Step { step, event } = event else { return Meanwhile::Nothing };
+    let (was, is) = (before.step(step), now.step(step));
+    if let (StepEvent::ManualAnswered { .. }, Some((by, _))) = (event, &is.manual_answer) {
+        return Meanwhile::Over(format!("step `{step}` was answered by {by} a moment ago"));
+    }
+    let StepEvent::ApprovalGiven { digest, verdict, .. } = event else { return Meanwhile::Nothing };
+    if is.asked.as_ref().is_none_or(|asked| asked.digest != *digest) {
+        return Meanwhile::Over(format!("step `{step}` would do something else by now"));
+    }
+    let Some(other) = is.answers.get(was.answers.len()..).and_then(<[_]>::last) else { return Meanwhile::Nothing };
+    match (verdict, &other.verdict) {
+        (ApprovalVerdict::Approved, ApprovalVerdict::Rejected { reason }) => {
+            Meanwhile::Over(format!("step `{step}` was rejected by {} a moment ago: {reason}", other.by))
+        }
+        (ApprovalVerdict::Approved, ApprovalVerdict::Approved)
+        | (ApprovalVerdict::Rejected { .. }, ApprovalVerdict::Rejected { .. }) => Meanwhile::Too(other.by.clone()),
+        // A rejection counts, whatever others say.
+        (ApprovalVerdict::Rejected { .. }, ApprovalVerdict::Approved) => Meanwhile::Nothing,
+    }
 }
 
 /// The same, and says how the run goes on.

@@ -18,8 +18,8 @@ use clap::Args as ClapArgs;
 use clap_complete::ArgValueCompleter;
 use runbook_document::Source;
 use runbook_engine::{
-    Changes, Decision, Holder, Journal as _, LifecycleEvent, OutsideWindow, Params, Plan, Record, RunEvent, RunId, StepId,
-    StoredRun,
+    Changes, Decision, Holder, Journal as _, LifecycleEvent, OutsideWindow, Params, Plan, Record, RunError, RunEvent, RunId,
+    RunOutcome, StepId, Stopped, StoredRun,
 };
 use runbook_journal::SqlJournal;
 use std::collections::BTreeMap;
@@ -99,11 +99,23 @@ pub fn resume_run(context: &Context, args: &RunArgs, way: &Way) -> Result<ExitSt
         let mut live = Live::new(context, &stored.header, &stored.records).telling(&args.told)?;
         let clock = SystemClock::new();
         let changes = way.changes;
+        if way.signals == CancelBefore::Pulled {
+            // Whoever cancels it at the same moment is told who does already.
+            let asked = journal.request_cancel(run, options.executor, &context.operator, jiff::Timestamp::now()).await;
+            asked.map_err(Failure::engine)?;
+        }
         let outcome =
             runbook_engine::resume(&plan, &operator, &journal, &clock, &mut live, &options, &way.decisions, changes).await;
+        if let (CancelBefore::Pulled, Err(RunError::Busy { holder, left, .. })) = (way.signals, &outcome) {
+            return super::cancel::ask(context, &journal, run, holder, *left).await;
+        }
         let person = OperatorPrompt { context, journal: &journal, run, plan: &plan, signals: &signals };
         let outcome = execution::with_person(&person, &operator, &options, &mut live, outcome, changes).await?;
-        execution::conclude(outcome, &live, &signals, &args.told).await
+        let has_ended = matches!(&outcome, Ok(RunOutcome { stopped: Stopped::Ended { .. }, .. }));
+        let status = execution::conclude(outcome, &live, &signals, &args.told).await?;
+        // It ended as was asked for, by nobody's Ctrl-C. One that was stopped half way has not ended.
+        let is_as_asked = way.signals == CancelBefore::Pulled && has_ended && status == ExitStatus::Interrupted;
+        Ok(if is_as_asked { ExitStatus::Success } else { status })
     })
 }
 

@@ -57,6 +57,7 @@ pub fn run(context: &Context, args: &ShowArgs) -> Result<ExitStatus, Failure> {
     execution::block_on(async {
         let journal = execution::open_journal(context).await?;
         let (run, stored) = load(&journal, &args.run).await?;
+        let stored_at = stored.header.started;
         let mut teller = match args.format {
             Shown::Events => Teller::Events(run),
             Shown::Report(_) if args.follow => Teller::Live(Box::new(Live::new(context, &stored.header, &[]))),
@@ -68,12 +69,14 @@ pub fn run(context: &Context, args: &ShowArgs) -> Result<ExitStatus, Failure> {
             stored.records.iter().try_for_each(|record| teller.tell(record))?;
         }
         let (Shown::Report(format), Some(mut summary)) = (args.format, teller.into_summary()) else { return Ok(()) };
-        let execution = match execution::executor(context, &journal, run).await? {
+        let executor = execution::executor(context, &journal, run).await?;
+        let seen = execution::last_seen(&journal, run, &executor).await?.unwrap_or(stored_at);
+        let execution = match executor {
             Executor::Somebody { holder, .. } => Execution::By(format!("process {} on {}", holder.pid, holder.host)),
             Executor::StandsStill(holder) => Execution::StandsStill { pid: holder.pid, host: holder.host },
             Executor::Nobody => Execution::Nobody,
         };
-        summary.is_executed(execution, jiff::Timestamp::now());
+        summary.is_executed(execution, seen);
         if let Some(later) = journal.tried_again_by(run).await.map_err(Failure::engine)? {
             summary.is_tried_again(later);
         }

@@ -123,7 +123,7 @@ pub enum LifecycleEvent {
     Paused {
         /// Why.
         reason: PauseReason,
-        /// How long it was executed since it began or was resumed, by the monotonic clock, in milliseconds.
+        /// How long the run was executed in all until now, without its pauses, in milliseconds.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         took_ms: Option<u64>,
     },
@@ -131,6 +131,9 @@ pub enum LifecycleEvent {
     Resumed {
         /// Who, where, for people.
         by: String,
+        /// When the execution before it was seen last, if it did not end in order.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        last_seen: Option<Timestamp>,
     },
     /// The operator asks that a finished run be undone.
     UndoRequested {
@@ -146,7 +149,7 @@ pub enum LifecycleEvent {
         end: RunEnd,
         /// Why, if it is not success.
         cause: Option<Cause>,
-        /// How long it was executed since it began or was resumed, by the monotonic clock, in milliseconds.
+        /// How long the run was executed in all until now, without its pauses, in milliseconds.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         took_ms: Option<u64>,
     },
@@ -193,6 +196,9 @@ pub enum StepEvent {
         quorum: u32,
         /// How long an approval is good, in milliseconds.
         expires_ms: Option<u64>,
+        /// The targets where it would be done, each with what it is bound to.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        places: Vec<String>,
     },
     /// Somebody has said whether it may.
     ApprovalGiven {

@@ -425,7 +425,8 @@ impl<'a, O: Operate, J: Journal, C: Clock> Runner<'a, O, J, C> {
         let needs_locks = matches!(state.stage, Stage::Steps | Stage::Verify | Stage::Undo);
         let locks = if needs_locks { Some(self.retake_locks().await?) } else { None };
         self.decisions.clone_from(decisions);
-        self.record(LifecycleEvent::Resumed { by: self.who() }).await?;
+        let (by, last_seen) = (self.who(), self.leases.last_seen());
+        self.record(LifecycleEvent::Resumed { by, last_seen }).await?;
         if let Some(locks) = locks.filter(|locks| !locks.is_empty()) {
             self.record(LifecycleEvent::LocksRetaken { locks }).await?;
         }

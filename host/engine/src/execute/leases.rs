@@ -30,6 +30,8 @@ pub(super) struct Leases {
     watch: LeaseWatch,
     next_beat: Option<Duration>,
     waiting: Option<Waiting>,
+    /// When the process that executed the run before was seen last, if it died.
+    last_seen: Option<Timestamp>,
 }
 
 /// Which leases a record needs.
@@ -50,7 +52,7 @@ struct Waiting {
 impl Default for Leases {
     fn default() -> Self {
         let watch = LeaseWatch::unlimited();
-        Self { held: Vec::new(), lost: None, until: None, watch, next_beat: None, waiting: None }
+        Self { held: Vec::new(), lost: None, until: None, watch, next_beat: None, waiting: None, last_seen: None }
     }
 }
 
@@ -78,6 +80,10 @@ impl Leases {
         self.lost.as_deref()
     }
 
+    pub(super) fn last_seen(&self) -> Option<Timestamp> {
+        self.last_seen
+    }
+
     pub(super) fn is_waiting(&self) -> bool {
         self.waiting.is_some()
     }
@@ -103,6 +109,7 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
         let name = format!("run:{}", self.options.run);
         match self.take(&name).await? {
             (Acquired::Held(lease), until) => {
+                self.leases.last_seen = lease.last_seen;
                 self.hold(lease, until);
                 Ok(())
             }

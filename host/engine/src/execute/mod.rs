@@ -218,9 +218,11 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
         advance(&self.plan, state, &self.frontier, &moment)
     }
 
-    /// How long it has been executed since it began or was resumed, in milliseconds.
+    /// How long the run has been executed until now, in milliseconds: before this execution as its records say, here by a clock that
+    /// nobody sets.
     pub(super) fn took_ms(&self) -> u64 {
-        u64::try_from(self.clock.monotonic().saturating_sub(self.began).as_millis()).unwrap_or(u64::MAX)
+        let here = u64::try_from(self.clock.monotonic().saturating_sub(self.began).as_millis()).unwrap_or(u64::MAX);
+        self.state.as_ref().map_or(0, |state| state.executed.before_ms()).saturating_add(here)
     }
 
     /// When the run takes longer than usual, by the monotonic clock.

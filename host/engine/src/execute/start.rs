@@ -17,7 +17,7 @@ use crate::retry::{self, Failure, Reach};
 use crate::state::{StepPhase, StepState, count_effects};
 use crate::template::{self, Scope, TemplateError};
 use crate::undo;
-use runbook_contract::{Drift, ErrorClass, Fault, FaultEffect, Json, Kind, Phase, Proposal, StepId};
+use runbook_contract::{Drift, ErrorClass, Fault, FaultEffect, Json, Kind, OperationFacts, Phase, Proposal, StepId};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -112,7 +112,7 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
             id: self.options.run.to_string(),
             operator: &self.options.operator,
             environment: self.options.environment.as_deref(),
-            took: Duration::from_millis(state.took_ms.saturating_add(self.took_ms())),
+            took: Duration::from_millis(self.took_ms()),
         };
         let cut = group.and_then(|group| state.cut.get(group)).cloned().unwrap_or_default();
         read(&Scope { params, steps: &lookup, run: scope::run_values(state, &facts, moment), locals, cut, ..Scope::default() })
@@ -190,7 +190,11 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
     }
 
     fn call(&mut self, step: &PlannedStep, purpose: Purpose, phase: Phase, attempt: u32, input: Json, timeout: Duration) {
-        let unanswered = if phase == Phase::Observe { self.unanswered(&step.id) } else { None };
+        let unanswered = match phase {
+            Phase::Observe => self.unanswered(&step.id),
+            Phase::Plan => self.unanswered_of_plugin(step),
+            Phase::Check | Phase::Apply { .. } | Phase::Undo { .. } => None,
+        };
         let (id, site, phase) = (step.id.clone(), step.site.clone(), LaunchPhase::One(phase));
         self.launch(Launch { step: id.clone(), site, caller: id, purpose, phase, attempt, input, timeout, unanswered });
     }
@@ -200,6 +204,14 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
         self.state().step(step).unanswered?;
         let began = self.last_start.get(step).copied().unwrap_or_default();
         Some(self.clock.monotonic().saturating_sub(began))
+    }
+
+    /// The same of any step of the plugin that is over: what a step plans may be about what still goes on.
+    fn unanswered_of_plugin(&self, step: &PlannedStep) -> Option<Duration> {
+        let plugin = |uses: &str| uses.split_once(':').map(|(plugin, _)| plugin.to_owned());
+        let is_over = |id: &StepId| !matches!(self.state().step(id).phase, StepPhase::Running | StepPhase::Undone);
+        let others = self.plan.steps.iter().filter(|other| plugin(&other.uses) == plugin(&step.uses) && is_over(&other.id));
+        others.filter_map(|other| self.unanswered(&other.id)).min()
     }
 
     /// How long an undo, or a look at what a step has left, may take: as long as the step, and after an attempt without an answer
@@ -238,7 +250,8 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
         let quorum = approval.map_or(1, |approval| approval.quorum);
         let expires = approval.and_then(|approval| approval.expires);
         let expires_ms = expires.map(|expires| u64::try_from(expires.as_millis()).unwrap_or(u64::MAX));
-        self.record(StepEvent::ApprovalAsked { digest, input, proposal, quorum, expires_ms }.of(step.id.clone())).await
+        let places = step.facts.places.clone();
+        self.record(StepEvent::ApprovalAsked { digest, input, proposal, quorum, expires_ms, places }.of(step.id.clone())).await
     }
 
     /// A rejection is never tried again.
@@ -295,7 +308,8 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
             return self.record(StepEvent::Recovered { attempt, decision }.of(id.clone())).await;
         }
         let input = self.state().step(id).input.clone();
-        self.call(step, Purpose::Recover, Phase::Observe, attempt, input, step.timeout);
+        let timeout = self.cleanup_time(step).unwrap_or(step.timeout);
+        self.call(step, Purpose::Recover, Phase::Observe, attempt, input, timeout);
         Ok(())
     }
 
@@ -424,9 +438,12 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
     }
 }
 
-/// The digest of what would be done: the operation, its input, and all that the plugin says of it.
+/// The digest of what would be done: the operation, where it would act, its input, and all that the plugin says of it.
 fn approval_digest(step: &PlannedStep, input: &Json, proposal: &Proposal) -> String {
-    digest::of_json(&serde_json::json!({ "uses": step.uses, "plugin": step.facts.digest, "input": input, "proposal": proposal }))
+    let OperationFacts { digest, places, .. } = &step.facts;
+    digest::of_json(
+        &serde_json::json!({ "uses": step.uses, "plugin": digest, "places": places, "input": input, "proposal": proposal }),
+    )
 }
 
 /// Why a step was rejected, if what it asked for was.

@@ -13,7 +13,14 @@ use std::fmt::Write as _;
 fn plan(text: &str) -> Plan {
     let source = runbook_document::Source::new("test.toml", format!("format = 1\n[runbook]\nname = \"test\"\n{text}"));
     let runbook = crate::parse(&source, None, &mut |_| Err(std::io::ErrorKind::NotFound.into())).expect("a good runbook");
-    let look = OperationFacts { kind: Kind::Probe, idempotent: true, undo: false, writes: false, digest: "sha256:0".to_owned() };
+    let look = OperationFacts {
+        kind: Kind::Probe,
+        idempotent: true,
+        undo: false,
+        writes: false,
+        digest: "sha256:0".to_owned(),
+        places: Vec::new(),
+    };
     let facts = runbook.use_sites().into_iter().map(|site| (site.step, look.clone())).collect();
     Plan::build(&runbook, &crate::resolve_params(&runbook, &[]).expect("no parameter"), &facts).expect("a good plan")
 }

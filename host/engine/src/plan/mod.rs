@@ -351,7 +351,7 @@ fn plan_steps(runbook: &Runbook, facts: &BTreeMap<StepId, OperationFacts>) -> Ve
 
 /// What is known of a step that a person does, or that stands for others: the host calls nothing.
 fn calls_nothing() -> OperationFacts {
-    OperationFacts { kind: Kind::Probe, idempotent: true, undo: false, writes: false, digest: String::new() }
+    OperationFacts { kind: Kind::Probe, idempotent: true, undo: false, writes: false, digest: String::new(), places: Vec::new() }
 }
 
 /// `None` only for a step without `uses`, which [`check_facts`] has refused.

@@ -17,6 +17,7 @@ use crate::event::{
     Cause, GuardEvent, HeldLock, Item, LifecycleEvent, NotifyEvent, PauseReason, Record, RunEnd, RunEvent, RunPhase, Section,
     StepEvent, StepListing, Trigger, WindowVerdict,
 };
+use crate::executed::Executed;
 use jiff::Timestamp;
 use runbook_contract::{Fault, Json, Proposal, StepId};
 use serde::Serialize;
@@ -65,8 +66,8 @@ pub struct RunState {
     pub started: Timestamp,
     /// When it ended.
     pub ended: Option<Timestamp>,
-    /// How long it was executed before it was last paused or ended, by the monotonic clock, in milliseconds.
-    pub took_ms: u64,
+    /// How long it was executed.
+    pub executed: Executed,
     /// Where in its course it is.
     pub stage: Stage,
     /// Where it stands, for people.
@@ -141,6 +142,7 @@ pub fn next(state: Option<RunState>, record: &Record) -> Result<RunState, Illega
     if record.seq != state.next_seq || state.apply(record).is_none() {
         return Err(state.illegal(record));
     }
+    state.executed.fold(record);
     state.next_seq += 1;
     if let Some(phase) = record.event.phase() {
         state.phase = phase;
@@ -173,7 +175,7 @@ fn first(record: &Record) -> Result<RunState, IllegalEvent> {
         params: params.clone(),
         started: record.at,
         ended: None,
-        took_ms: 0,
+        executed: Executed::since(record.at),
         stage: Stage::Preflight,
         phase: RunPhase::Running,
         steps: states,
@@ -290,16 +292,14 @@ impl RunState {
                 self.end = Some(*end);
                 self.cause.clone_from(cause);
             }
-            LifecycleEvent::Paused { reason, took_ms } => {
+            LifecycleEvent::Paused { reason, .. } => {
                 self.when(self.stage != Stage::Ended)?;
-                self.took_ms += took_ms.unwrap_or_default();
                 self.paused = Some(reason.clone());
             }
             LifecycleEvent::Resumed { .. } => self.resume()?,
             LifecycleEvent::UndoRequested { .. } => self.request_undo()?,
-            LifecycleEvent::RunEnded { end, cause, took_ms } => {
+            LifecycleEvent::RunEnded { end, cause, .. } => {
                 self.when(self.stage == Stage::Finally)?;
-                self.took_ms += took_ms.unwrap_or_default();
                 self.stage = Stage::Ended;
                 self.end = Some(*end);
                 self.cause.clone_from(cause);

@@ -157,6 +157,8 @@ pub struct Asked {
     pub input: Json,
     /// What would be done, and what is there before.
     pub proposal: Proposal,
+    /// The targets where it would be done, each with what it is bound to.
+    pub places: Vec<String>,
 }
 
 /// What somebody said about a step that asks for approval.
@@ -245,14 +247,15 @@ impl StepState {
                 (self.phase == StepPhase::Repeating).then_some(())?;
                 self.finish(result, *then, at);
             }
-            StepEvent::ApprovalAsked { digest, input, proposal, .. } => {
+            StepEvent::ApprovalAsked { digest, input, proposal, places, .. } => {
                 ready.then_some(())?;
                 self.phase = StepPhase::Asking;
                 self.started.get_or_insert(at);
                 self.resting = None;
                 // What was said before was about something else, or is too old.
                 self.answers.clear();
-                self.asked = Some(Asked { digest: digest.clone(), input: input.clone(), proposal: proposal.clone() });
+                let (digest, input) = (digest.clone(), input.clone());
+                self.asked = Some(Asked { digest, input, proposal: proposal.clone(), places: places.clone() });
             }
             StepEvent::ManualAsked { .. } => {
                 ready.then_some(())?;

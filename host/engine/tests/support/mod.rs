@@ -21,6 +21,8 @@ pub struct Memory {
     pub breaks_at: Mutex<Option<u64>>,
     /// From this record on (counted from 0) somebody else holds the lease of this name.
     pub taken_at: Mutex<Option<(u64, String)>>,
+    /// When a process that died was seen last, as its lease says.
+    pub last_seen: Mutex<Option<Timestamp>>,
 }
 
 impl Memory {
@@ -71,7 +73,7 @@ impl Journal for Memory {
     }
 
     async fn acquire(&self, request: &LeaseRequest) -> Result<Acquired, Full> {
-        let lease = Lease { name: request.name.clone(), token: 1, taken_from: None };
+        let lease = Lease { name: request.name.clone(), token: 1, taken_from: None, last_seen: *self.last_seen.lock().unwrap() };
         self.leases.lock().unwrap().insert(request.name.clone(), (lease.clone(), request.holder.clone()));
         Ok(Acquired::Held(lease))
     }

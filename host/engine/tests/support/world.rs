@@ -62,6 +62,7 @@ impl World {
             undo: acts && uses != "test:move",
             writes: acts || matches!(uses, "test:scribble" | "test:smoke"),
             digest: "sha256:0".to_owned(),
+            places: vec!["`t` (a test)".to_owned()],
         }
     }
 

@@ -15,8 +15,8 @@ impl Summary {
         }
         self.timeline.fold(record);
         self.fold_event(record);
-        self.executed.last = record.at;
-        self.duration_ms = self.executed.total_ms(record.at);
+        self.executed.fold(record);
+        self.duration_ms = self.executed.recorded_ms();
     }
 
     fn fold_event(&mut self, record: &Record) {
@@ -55,7 +55,6 @@ impl Summary {
                 self.locks = locks.iter().map(|lock| lock.name.clone()).collect();
             }
             LifecycleEvent::Resumed { .. } | LifecycleEvent::UndoRequested { .. } => {
-                self.executed.begin(at);
                 self.not_asked_any_more();
                 self.paused = None;
                 self.pause = None;
@@ -80,16 +79,14 @@ impl Summary {
                     self.set_cause(cause);
                 }
             }
-            LifecycleEvent::Paused { reason, took_ms } => {
-                self.executed.end(*took_ms, at);
+            LifecycleEvent::Paused { reason, .. } => {
                 self.not_asked_any_more();
                 self.steps.iter_mut().for_each(StepSummary::pause);
                 self.paused = Some(pause_text(reason));
                 self.pause = Some(reason.clone());
                 self.to_continue = Some(self.next_command(reason));
             }
-            LifecycleEvent::RunEnded { end, cause, took_ms } => {
-                self.executed.end(*took_ms, at);
+            LifecycleEvent::RunEnded { end, cause, .. } => {
                 self.not_asked_any_more();
                 self.steps.iter_mut().for_each(StepSummary::end);
                 self.ended = Some(at);

@@ -1,6 +1,5 @@
 //! A run, folded from its events.
 
-mod executed;
 mod fold;
 mod left;
 mod parts;
@@ -9,14 +8,13 @@ mod step_fold;
 mod wording;
 
 use crate::timeline::Timeline;
-use executed::Executed;
 use jiff::Timestamp;
-use runbook_engine::{Account, PauseReason, Record, RunEnd, RunHeader, RunPhase, StepId};
+use runbook_engine::{Account, Executed, PauseReason, Record, RunEnd, RunHeader, RunPhase, StepId};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::time::Duration;
 pub use step::{StepState, StepSummary};
-pub(crate) use wording::waiting_text;
+pub(crate) use wording::{on_targets, waiting_text};
 
 /// What there is to say about a run.
 #[derive(Debug, Clone, Serialize, schemars::JsonSchema)]
@@ -159,8 +157,9 @@ impl Summary {
         summary
     }
 
-    /// Says whether anybody executes it at `now`. A run that has ended or paused needs nobody.
-    pub fn is_executed(&mut self, execution: Execution, now: Timestamp) {
+    /// Says whether anybody executes it, and when its process was seen last: now, if somebody does. A run that has ended or paused
+    /// needs nobody.
+    pub fn is_executed(&mut self, execution: Execution, seen: Timestamp) {
         if self.end.is_some() || self.paused.is_some() {
             return;
         }
@@ -172,14 +171,13 @@ impl Summary {
                     "let process {pid} go on (`kill -CONT {pid}`), or take the run over with `runbook resume {run}`"
                 ));
             }
-            Execution::By(_) => {
-                self.duration_ms = u64::try_from(now.duration_since(self.started).as_millis()).unwrap_or(self.duration_ms);
-            }
+            Execution::By(_) => {}
             Execution::Nobody => {
                 "interrupted".clone_into(&mut self.state);
                 self.to_continue = Some(format!("continue with `runbook resume {}`", crate::event_lines::short(&self.run)));
             }
         }
+        self.duration_ms = self.executed.until(seen);
         self.execution = execution;
     }
 

@@ -76,12 +76,12 @@ impl StepSummary {
                 self.state = StepState::Skipped;
                 skip_text(*reason).clone_into(&mut self.summary);
             }
-            StepEvent::ApprovalAsked { proposal, digest, quorum, expires_ms, .. } => {
+            StepEvent::ApprovalAsked { proposal, digest, quorum, expires_ms, places, .. } => {
                 self.void_approval(digest);
                 self.asked_of = Some(AskedOf { quorum: *quorum, expires_ms: *expires_ms, verdict: None });
                 self.state = StepState::WaitingForPerson;
                 self.effects.clone_from(&proposal.effects);
-                self.summary = format!("would: {}", proposal.summary);
+                self.summary = format!("would: {}{}", proposal.summary, super::on_targets(places));
             }
             StepEvent::ManualAsked { instructions, options, .. } => {
                 self.state = StepState::WaitingForPerson;
@@ -100,7 +100,7 @@ impl StepSummary {
                 self.summary = format!("done by {by}; it waits to be resumed");
             }
             StepEvent::ApprovalGiven { by, verdict, .. } => {
-                if *verdict == ApprovalVerdict::Approved {
+                if *verdict == ApprovalVerdict::Approved && !self.approved_by.contains(by) {
                     self.approved_by.push(by.clone());
                 }
                 self.answer(by, verdict, at);
@@ -312,6 +312,8 @@ impl StepSummary {
         if self.state == StepState::Running && self.fault.is_none() && self.change.effect() == EffectState::Ambiguous {
             self.state = StepState::UnknownOutcome;
             "it was cut off; `resume` looks what came of it, and asks if that cannot be seen".clone_into(&mut self.summary);
+        } else if self.state == StepState::Undoing {
+            "its undo was cut off, and whether it happened is not known".clone_into(&mut self.summary);
         }
     }
 

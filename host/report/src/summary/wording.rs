@@ -189,6 +189,11 @@ pub(super) fn window_text(verdict: &WindowVerdict) -> Option<String> {
     }
 }
 
+/// Where something would be done; nothing if it needs no target.
+pub(crate) fn on_targets(places: &[String]) -> String {
+    if places.is_empty() { String::new() } else { format!(", on {}", places.join(" and ")) }
+}
+
 /// What a run waits for: `pausing: waiting for `x`, 40 s of at most 5m`.
 pub(crate) fn waiting_text(step: &str, call: CallPurpose, (waited_ms, at_most_ms): (u64, u64), then: AfterWait) -> String {
     let duration = |ms: u64| runbook_document::format_duration(Duration::from_millis(ms / 1_000 * 1_000));

@@ -236,6 +236,6 @@ fn is_undone(story: &mut Story) {
     );
     story.after(0, json!({ "of": "notify", "type": "notify-started", "notify": "page", "on": "dirty" }));
     story.after(1, json!({ "of": "notify", "type": "notify-ended", "notify": "page", "on": "dirty", "fault": fault("transient", "http-timeout", "no answer from pager.example within 5 s") }));
-    story.after(0, json!({ "of": "run", "type": "run-ended", "end": "dirty", "cause": { "type": "step", "step": "smoke" }, "took_ms": 184_000 }));
+    story.after(0, json!({ "of": "run", "type": "run-ended", "end": "dirty", "cause": { "type": "step", "step": "smoke" }, "took_ms": 346_000 }));
     story.moment("dirty");
 }

@@ -70,7 +70,7 @@ fn events() -> Vec<Value> {
         json!({ "of": "run", "type": "locks-retaken", "locks": [{ "name": "n", "token": 2, "taken_from": "f" }] }),
         json!({ "of": "guard", "type": "guard-looked", "guard": "s-guard", "look": { "verdict": "blind", "summary": "s" } }),
         json!({ "of": "step", "type": "step-skipped", "step": "e", "reason": "assumed" }),
-        json!({ "of": "step", "type": "approval-asked", "step": "a", "digest": "d", "input": { "i": "i" }, "proposal": proposal(), "quorum": 2, "expires_ms": 60_000 }),
+        json!({ "of": "step", "type": "approval-asked", "step": "a", "digest": "d", "input": { "i": "i" }, "proposal": proposal(), "quorum": 2, "expires_ms": 60_000, "places": ["p"] }),
         json!({ "of": "step", "type": "approval-given", "step": "a", "digest": "d", "by": "b", "verdict": { "type": "rejected", "reason": "r" } }),
         json!({ "of": "step", "type": "approval-given", "step": "a", "digest": "d", "by": "b", "verdict": { "type": "approved" } }),
         started("a"),
