@@ -176,3 +176,62 @@ fn every_finding_in_sarif_has_a_location() {
         assert!(uri.as_str().is_some_and(|uri| !uri.is_empty()), "{result:#}");
     }
 }
+
+/// Whoever reads the artifact, and not the terminal, must see that it is not the whole.
+#[test]
+fn what_could_not_be_reviewed_is_the_first_finding_in_every_format() {
+    let env = twins();
+    env.file("a/broken.toml", "format = 1\n[runbook]\nname = \"broken\"\n[[stepp]]\nid = \"x\"\n");
+    env.file("a/not-toml.toml", "[runbook]\nname = \n");
+    env.file("a/no-plugin.wasm", "nothing of the kind");
+    std::fs::write(env.path().join("a/latin.toml"), b"[runbook]\nname = \"\xff\"\n").expect("written");
+    std::os::unix::fs::symlink("../b", env.path().join("a/elsewhere")).expect("a link");
+    let gaps = ["a/broken.toml", "a/not-toml.toml", "a/no-plugin.wasm", "a/latin.toml", "a/elsewhere"];
+    for format in ["text", "json", "sarif", "html"] {
+        let found = env.run(&["audit", "--format", format, "a"]);
+        assert_ne!(found.status, 0, "{format}");
+        for gap in gaps {
+            assert!(found.stdout.contains(gap), "{format} has no {gap}: {}", found.stdout);
+        }
+    }
+    let json: serde_json::Value = serde_json::from_str(&env.run(&["audit", "--format", "json", "a"]).stdout).expect("JSON");
+    let findings = json["findings"].as_array().expect("findings");
+    let rules: Vec<_> = findings.iter().map(|finding| finding["rule"].as_str().expect("a rule")).collect();
+    assert_eq!(rules[..gaps.len()], ["RB021"; 5], "{rules:?}");
+    env.run(&["audit", "b"]).status(0).without("RB021");
+}
+
+#[test]
+fn targets_of_an_environment_that_was_not_asked_for_are_told_first() {
+    let env = twins();
+    for name in ["prod", "stage"] {
+        env.file(&format!("a/targets.{name}.toml"), "format = 1\n[targets.db]\nsql = \"sqlite:other.db\"\ncreate = true\n");
+    }
+    let told = |more: &[&str]| {
+        let found = env.run(&[&["audit", "--format", "json", "a"], more].concat()).status(0);
+        let json: serde_json::Value = serde_json::from_str(&found.stdout).expect("JSON");
+        let findings = json["findings"].as_array().expect("findings").clone();
+        let rules: Vec<bool> = findings.iter().map(|finding| finding["rule"] == "RB022").collect();
+        assert!(rules.is_sorted_by(|a, b| a >= b), "they stand first: {rules:?}");
+        let ours = findings.iter().filter(|finding| finding["rule"] == "RB022");
+        ours.map(|finding| finding["subject"].as_str().expect("text").to_owned()).collect::<Vec<_>>()
+    };
+    let (prod, stage) = ("`a/targets.prod.toml`".to_owned(), "`a/targets.stage.toml`".to_owned());
+    assert_eq!(told(&[]), [prod.clone(), stage.clone()]);
+    assert_eq!(told(&["--env", "prod"]), [stage]);
+    // A runbook that is named alone is one whose folder is looked at as well.
+    env.run(&["audit", "a/r.toml", "--env", "stage"])
+        .status(0)
+        .out("RB022")
+        .out("targets.prod.toml")
+        .without("targets.stage.toml`");
+    // What a runbook includes is in its review.
+    let text = std::fs::read_to_string(env.path().join("a/r.toml")).expect("it is there");
+    let (before, steps) = text.split_once("[targets.db]").expect("a target");
+    let steps = &steps[steps.find("[[step]]").expect("a step")..];
+    env.file(
+        "a/r.toml",
+        &format!("{}{steps}", before.replacen("format = 1\n", "format = 1\ninclude = [\"targets.prod.toml\"]\n", 1)),
+    );
+    assert_eq!(told(&[]), ["`a/targets.stage.toml`".to_owned()]);
+}

@@ -121,6 +121,38 @@ fn doctor_shows_every_option_of_every_command_with_its_origin() {
 }
 
 #[test]
+fn doctor_tries_the_files_that_limit_runs_and_tells_a_mistyped_variable() {
+    let env = home();
+    env.file("broken.toml", "format = 1\n[[allow]]\ncapability = \"sqll\"\n");
+    for (variable, check) in [("RUNBOOK_BOUNDARY", "boundary"), ("RUNBOOK_TRUST", "trust")] {
+        for file in ["not-there.toml", "broken.toml"] {
+            let found = env.command(&["doctor"]).env(variable, file).output().expect("it starts");
+            let found = runbook_tests::env::finish(found).status(3);
+            let row = found.stdout.lines().find(|line| line.starts_with(check) && line.contains("FAIL"));
+            assert!(row.is_some_and(|row| row.contains(file)), "{variable} {file}: {}", found.stdout);
+        }
+    }
+    let found = env.command(&["doctor"]).env("RUNBOOK_BOUNDRY", "x").env("RUNBOOK_ENV", "prod").output().expect("it starts");
+    let found =
+        runbook_tests::env::finish(found).status(3).out("`RUNBOOK_BOUNDRY`: no such setting; did you mean `RUNBOOK_BOUNDARY`?");
+    let row = found.stdout.lines().find(|line| line.starts_with("environment")).expect("a row");
+    assert_eq!(row.split_whitespace().collect::<Vec<_>>(), ["environment", "prod", "RUNBOOK_ENV"]);
+}
+
+#[test]
+fn a_report_that_has_no_folder_is_refused_before_anything_runs() {
+    let env = home();
+    env.file("r.toml", "format = 1\n[runbook]\nname = \"r\"\n[targets.db]\nsql = \"sqlite:x.db\"\ncreate = true\n\
+        [[step]]\nid = \"a\"\nuses = \"sql:execute\"\nbind.db = \"db\"\nwith = { statement = \"create table t (x)\" }\nirreversible = \"no\"\n");
+    for report in ["junit=nowhere/x.xml", "html=/nonexistent/x.html", "json=."] {
+        env.run(&["exec", "r.toml", "--report", report]).status(2).err("could not be written");
+    }
+    assert!(!env.path().join("x.db").exists(), "something ran");
+    env.run(&["runs"]).status(0).without("r.toml");
+    env.run(&["exec", "r.toml", "--report", "junit=x.xml"]).status(0);
+}
+
+#[test]
 fn help_explains_a_command_in_a_command() {
     let env = home();
     env.run(&["help", "secret", "set"]).status(0).out("Usage: runbook secret set");

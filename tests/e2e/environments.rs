@@ -50,6 +50,26 @@ fn a_file_of_an_environment_may_have_the_targets_of_every_runbook_beside_it() {
 }
 
 #[test]
+fn a_run_and_a_check_say_which_environment_they_are_in_even_if_a_variable_named_it() {
+    let env = with(&format!("[targets.shop]\n{STAGE}"));
+    for database in ["shop.db", "other.db", "stage.db"] {
+        env.file(database, "");
+    }
+    env.file(
+        "s.toml",
+        "format = 1\n[runbook]\nname = \"s\"\n[targets.shop]\nsql = \"sqlite:shop.db\"\ncreate = true\n\
+         [[check]]\nid = \"look\"\nuses = \"sql:query\"\nbind.db = \"shop\"\nwith = { statement = \"select 1 as one\" }\n",
+    );
+    for (command, file) in [("exec", "r.toml"), ("check", "s.toml")] {
+        let named = env.run(&[command, file, "--env", "stage"]).status(0);
+        named.err("environment stage");
+        let by_variable = env.command(&[command, file]).env("RUNBOOK_ENV", "stage").output().expect("it starts");
+        runbook_tests::env::finish(by_variable).status(0).err("environment stage");
+        assert!(!env.run(&[command, file]).status(0).stderr.contains("environment"), "{command}");
+    }
+}
+
+#[test]
 fn a_plan_says_which_targets_are_those_of_the_environment() {
     let env = with(&format!("[targets.shop]\n{STAGE}"));
     env.run(&["plan", "r.toml", "--env", "stage"]).status(0).out("environment: stage (shop; the runbook's own: other)");

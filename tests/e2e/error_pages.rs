@@ -59,6 +59,44 @@ fn codes() -> BTreeSet<String> {
     codes
 }
 
+/// Codes that more than one crate raises, and what they mean in each: nothing else.
+const SHARED: &[(&str, &str)] = &[
+    ("E0202", "something is missing in a file"),
+    ("E0203", "a value of a file has the wrong type"),
+    ("E0204", "a key of a file is unknown"),
+    ("E0207", "a name is used twice in a file"),
+    ("E0290", "a file is longer or deeper than is read"),
+    ("E0234", "an output never has what is read or expected"),
+    ("E0115", "a target grants more than the plugin declares"),
+    ("E0116", "a target grants less than the operation needs"),
+];
+
+#[test]
+fn a_code_means_one_thing_whichever_part_of_the_program_raises_it() {
+    let mut files = Vec::new();
+    crate::docs::files(&repository().join("host"), "rs", &mut files);
+    let mut raised: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for file in files.iter().filter(|file| file.to_string_lossy().contains("/src/")) {
+        let path = file.strip_prefix(repository().join("host")).expect("it is below").to_string_lossy().into_owned();
+        let part = path.split('/').next().unwrap_or_default().to_owned();
+        let text = fs::read_to_string(file).expect("a source file is text");
+        for code in text.split('"').filter(|text| is_code(text) && text.starts_with('E')) {
+            raised.entry(code.to_owned()).or_default().insert(part.clone());
+        }
+    }
+    let shared: BTreeSet<&str> = raised.iter().filter(|(_, parts)| parts.len() > 1).map(|(code, _)| code.as_str()).collect();
+    let listed: BTreeSet<&str> = SHARED.iter().map(|(code, _)| *code).collect();
+    assert_eq!(shared, listed, "a code that two parts raise must mean one thing in both: look, and list it");
+    for (code, page) in pages().into_iter().filter(|(code, _)| code.starts_with('E')) {
+        for two in ["the code also stands for", "this code also"] {
+            assert!(!page.contains(two), "{code} has two meanings");
+        }
+    }
+    let titles: Vec<String> =
+        pages().values().filter_map(|page| Some(page.lines().next()?.split_once(": ")?.1.to_owned())).collect();
+    assert_eq!(titles.iter().collect::<BTreeSet<_>>().len(), titles.len(), "two codes with one title: {titles:?}");
+}
+
 #[test]
 fn every_code_has_a_page_and_every_page_a_code() {
     let pages: BTreeSet<String> = pages().into_keys().collect();

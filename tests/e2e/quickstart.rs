@@ -40,6 +40,15 @@ fn a_verify_that_fails_puts_the_database_back() {
 }
 
 #[test]
+fn the_quickstart_tried_again_puts_the_database_back_too() {
+    let env = with_runbooks();
+    env.run(&["exec", "runbooks/quickstart.toml", "--set", "expected_orders=99"]).status(1);
+    let run = env.newest_run();
+    env.run(&["retry", &run, "--from", "repair", "--yes"]).status(1).err("undoing 1 step").out("expected 99");
+    assert_eq!(count(&env, "select count(*) from orders"), 5, "the backup of the first run is the one that is restored");
+}
+
+#[test]
 fn a_dry_run_changes_nothing() {
     let env = with_runbooks();
     env.run(&["exec", "runbooks/quickstart.toml", "--dry-run"]).status(0).out("nothing was changed").out("sql.transaction");

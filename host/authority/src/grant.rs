@@ -293,22 +293,25 @@ impl Judge<'_> {
     ) -> Result<(), Refusal> {
         let refusal =
             |rule, message, help| Refusal { rule, message, source: Arc::clone(&target.source), span: target.span.clone(), help };
-        if let Some(missing) = needed.iter().find(|verb| !listed.contains(verb)) {
+        let missing: Vec<Verb> = needed.iter().copied().filter(|verb| !listed.contains(verb)).collect();
+        if !missing.is_empty() {
+            // All at once: one after the other is one more round for each.
+            let all = manifest::list(&missing);
             let message = format!(
-                "`{}` needs `{missing}` on slot `{slot}`, but target `{}` grants only {}",
+                "`{}` needs {all} on slot `{slot}`, but target `{}` grants only {}",
                 self.site.uses,
                 target.name,
                 manifest::list(listed)
             );
             let help = match &target.kind {
                 TargetKind::Files(_) => format!("set `access = \"write\"` in `[targets.{}]`, if that is right", target.name),
-                TargetKind::Process(_) if *missing == Verb::ProcessInspect => {
+                TargetKind::Process(_) if missing == [Verb::ProcessInspect] => {
                     format!(
                         "set `read_only = true` in `[targets.{}]`: the program is then run where it can change nothing",
                         target.name
                     )
                 }
-                _ => format!("add `{missing}` to the verbs of `[targets.{}]`, if that is right", target.name),
+                _ => format!("add {all} to the verbs of `[targets.{}]`, if that is right", target.name),
             };
             return Err(refusal(RefusalRule::Narrower, message, help));
         }

@@ -5,9 +5,9 @@
 
 use crate::capability::{Capability, Verb};
 pub use runbook_contract::Kind;
-use runbook_document::{Diagnostics, Key, Located, Node, Reader, Source, Value};
+use runbook_document::{Diagnostics, Key, Located, Node, Reader, Source, Table, Value};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// The component's custom section that holds the manifest as JSON.
@@ -105,20 +105,33 @@ impl Manifest {
         if identity.is_none() && table.get("plugin").is_none() {
             reader.error("E0202", table.span.clone(), "the manifest has no `[plugin]` table", "`[plugin]` is missing");
         }
-        let slots: BTreeMap<_, _> = reader.named("slots", "slot", read_slot).into_iter().collect();
-        let operations = reader.each("operation", "operation", |reader| read_operation(reader, &slots));
+        let mut in_part = BTreeSet::new();
+        let slots = reader.named("slots", "slot", |name, reader| {
+            let before = reader.diagnostics().len();
+            let slot = read_slot(name, reader);
+            if reader.diagnostics().len() > before {
+                in_part.insert(name.name.clone());
+            }
+            slot
+        });
+        let slots: BTreeMap<_, _> = slots.into_iter().collect();
+        let declared = Declared { slots: &slots, in_part };
+        let operations = reader.each("operation", "operation", |reader| read_operation(reader, &declared));
         reader.finish();
         let mut by_name = BTreeMap::new();
         for (name, operation) in operations {
             let duplicate = by_name.insert(name.value.clone(), operation).is_some();
             if duplicate {
                 let message = format!("operation `{}` is there twice", name.value);
-                diagnostics.push(runbook_document::Diagnostic::error("E0205", source, name.span, message).label("second one"));
+                diagnostics.push(runbook_document::Diagnostic::error("E0207", source, name.span, message).label("second one"));
             }
         }
         let (name, version, description) = identity.flatten()?;
         let manifest = Self { format: FORMAT, name, version, description, slots, operations: by_name };
-        manifest.report_unused_slots(source, diagnostics);
+        // A mistake elsewhere may be the very use that is missing here.
+        if !diagnostics.has_errors() {
+            manifest.report_unused_slots(source, &table, diagnostics);
+        }
         (diagnostics.len() == before || !diagnostics.has_errors()).then_some(manifest)
     }
 
@@ -167,11 +180,17 @@ impl Manifest {
         Ok(())
     }
 
-    fn report_unused_slots(&self, source: &Arc<Source>, diagnostics: &mut Diagnostics) {
+    fn report_unused_slots(&self, source: &Arc<Source>, table: &Table, diagnostics: &mut Diagnostics) {
+        let headers = match table.get("slots").map(|node| &node.value) {
+            Some(Value::Table(slots)) => slots.entries.as_slice(),
+            Some(_) | None => &[],
+        };
         for name in self.slots.keys() {
             if !self.operations.values().any(|operation| operation.slots.contains_key(name)) {
                 let message = format!("slot `{name}` is used by no operation");
-                diagnostics.push(runbook_document::Diagnostic::warning("E0302", source, 0..0, message).help("remove it"));
+                let header = headers.iter().find(|(key, _)| key.name == *name).map_or(0..0, |(key, _)| key.span.clone());
+                let warning = runbook_document::Diagnostic::warning("E0302", source, header, message).label("this slot");
+                diagnostics.push(warning.help("name it in the `slots` of the operation that uses it, or remove it"));
             }
         }
     }
@@ -321,7 +340,14 @@ fn read_verbs(reader: &mut Reader<'_>, capability: Capability, names: Located<Ve
     verbs
 }
 
-fn read_operation(reader: &mut Reader<'_>, slots: &BTreeMap<String, Slot>) -> Option<(Located<String>, Operation)> {
+/// What `[slots]` declares, as far as it could be read.
+struct Declared<'a> {
+    slots: &'a BTreeMap<String, Slot>,
+    /// Slots that are written there, but could not be read whole: what they lack may be only mistyped.
+    in_part: BTreeSet<String>,
+}
+
+fn read_operation(reader: &mut Reader<'_>, declared: &Declared<'_>) -> Option<(Located<String>, Operation)> {
     let name = reader.required::<String>("name");
     if let Some(name) = name.as_ref().filter(|name| !is_kebab_case(&name.value)) {
         let message = format!("operation name `{}` is not kebab case", name.value);
@@ -339,7 +365,7 @@ fn read_operation(reader: &mut Reader<'_>, slots: &BTreeMap<String, Slot>) -> Op
     let optional = reader.optional::<Vec<Located<String>>>("optional").map(|list| list.value).unwrap_or_default();
     let idempotent = reader.optional::<bool>("idempotent").is_some_and(|flag| flag.value);
     let undo = reader.optional::<bool>("undo");
-    let used: BTreeMap<_, _> = used.iter().filter_map(|(slot, verbs)| read_use(reader, slots, slot, verbs)).collect();
+    let used: BTreeMap<_, _> = used.iter().filter_map(|(slot, verbs)| read_use(reader, declared, slot, verbs)).collect();
     for slot in optional.iter().filter(|slot| !used.contains_key(&slot.value)) {
         let message = format!("`{}` is optional but not among the operation's slots", slot.value);
         reader.error("E0308", slot.span.clone(), message, "not in `slots`");
@@ -375,10 +401,14 @@ fn read_operation(reader: &mut Reader<'_>, slots: &BTreeMap<String, Slot>) -> Op
 }
 
 /// One `slot = ["verb"]` of an operation.
-fn read_use(reader: &mut Reader<'_>, slots: &BTreeMap<String, Slot>, key: &Key, node: &Node) -> Option<(String, Vec<Verb>)> {
-    let Some(slot) = slots.get(&key.name) else {
+fn read_use(reader: &mut Reader<'_>, declared: &Declared<'_>, key: &Key, node: &Node) -> Option<(String, Vec<Verb>)> {
+    let is_in_part = declared.in_part.contains(&key.name);
+    let Some(slot) = declared.slots.get(&key.name) else {
+        if is_in_part {
+            return None;
+        }
         let typed = Located { value: key.name.clone(), span: key.span.clone() };
-        let known: Vec<_> = slots.keys().map(String::as_str).collect();
+        let known: Vec<_> = declared.slots.keys().map(String::as_str).collect();
         report_unknown(reader, "E0308", &typed, "slot", &known);
         return None;
     };
@@ -393,7 +423,7 @@ fn read_use(reader: &mut Reader<'_>, slots: &BTreeMap<String, Slot>, key: &Key, 
         return None;
     };
     let verbs = read_verbs(reader, slot.capability, Located { value: names, span: node.span.clone() });
-    for verb in verbs.iter().filter(|verb| !slot.verbs.contains(verb)) {
+    for verb in verbs.iter().filter(|verb| !is_in_part && !slot.verbs.contains(verb)) {
         let message = format!("the operation uses `{verb}` on slot `{}`, which declares only {}", key.name, list(&slot.verbs));
         reader.error("E0311", node.span.clone(), message, "not declared by the slot");
     }
@@ -443,6 +473,35 @@ slots = { db = ["query"] }
         let mut diagnostics = Diagnostics::default();
         let manifest = Manifest::parse(&Source::new("plugin.toml", text), &mut diagnostics);
         manifest.ok_or_else(|| diagnostics.iter().map(|d| format!("{}: {} {}", d.position().line, d.code, d.message)).collect())
+    }
+
+    /// All that is said of a text, warnings too: line, code and message.
+    fn told(text: &str) -> Vec<String> {
+        let mut diagnostics = Diagnostics::default();
+        let _ = Manifest::parse(&Source::new("plugin.toml", text), &mut diagnostics);
+        diagnostics.iter().map(|d| format!("{}: {} {}", d.position().line, d.code, d.message)).collect()
+    }
+
+    #[test]
+    fn what_follows_from_a_mistake_is_not_told_as_another_one() {
+        assert_eq!(told(GOOD), Vec::<String>::new());
+        // Each mistake by itself, and the only line that is to be said of it.
+        for (good, wrong, expected) in [
+            ("verbs = [\"query\", \"execute\"]", "verbs = [\"qery\"]", "9: E0305 `qery` is not a verb of `sql`"),
+            ("verbs = [\"query\", \"execute\"]", "verbs = [\"qery\", \"execute\"]", "9: E0305 `qery` is not a verb of `sql`"),
+            ("{ db = [\"query\"] }", "{ dbb = [\"query\"] }", "15: E0308 `dbb` is not a slot"),
+            ("{ db = [\"query\"] }", "{ db = [\"qery\"] }", "15: E0305 `qery` is not a verb of `sql`"),
+            ("capability = \"sql\"", "capability = \"sqll\"", "8: E0304 `sqll` is not a capability"),
+        ] {
+            let found = told(&GOOD.replace(good, wrong));
+            assert_eq!(found, [expected], "{wrong}");
+        }
+    }
+
+    #[test]
+    fn an_unused_slot_is_told_at_its_header() {
+        let unused = "[slots.other]\ncapability = \"sql\"\nverbs = [\"query\"]\nreason = \"none\"\n[[operation]]";
+        assert_eq!(told(&GOOD.replace("[[operation]]", unused)), ["11: E0302 slot `other` is used by no operation"]);
     }
 
     #[test]

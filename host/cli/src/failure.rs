@@ -3,7 +3,7 @@
 //! Outcomes of runs never travel as a [`Failure`]: a run that fails is an answer, not an error.
 
 use crate::exit_status::ExitStatus;
-use runbook_document::Diagnostics;
+use runbook_document::{Diagnostics, Severity};
 use std::error::Error;
 
 /// Why a command stops.
@@ -57,6 +57,26 @@ impl Failure {
             hints.push(hint.into());
         }
         self
+    }
+
+    /// It in one line, for a table or a review that goes on without what failed: of several findings the first, and how many there are.
+    pub fn in_one_line(&self) -> String {
+        match self {
+            Self::Error { error, .. } => {
+                let causes = Self::causes(error.as_ref());
+                std::iter::once(error.to_string()).chain(causes).collect::<Vec<_>>().join(": ")
+            }
+            Self::Findings { diagnostics, .. } => {
+                let mut errors = diagnostics.iter().filter(|found| found.severity == Severity::Error);
+                let Some(first) = errors.next() else { return "unusable".to_owned() };
+                let place = format!("{}:{}: {}", first.source.name(), first.position().line, first.message);
+                match errors.count() {
+                    0 => place,
+                    more => format!("{place} (and {more} more)"),
+                }
+            }
+            Self::BrokenPipe => "unusable".to_owned(),
+        }
     }
 
     /// Why an error came about, cause by cause. What a message has said already is not said again.

@@ -81,6 +81,7 @@ impl Live {
     /// # Errors
     /// They cannot be written to where they are to go.
     pub fn telling(self, told: &OutputArgs) -> Result<Self, Failure> {
+        told.look_before()?;
         Ok(Self { events: told.open()?, ..self })
     }
 

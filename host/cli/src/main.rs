@@ -15,6 +15,7 @@ mod execution;
 mod exit_status;
 mod failpoints;
 mod failure;
+mod fault_codes;
 mod host_places;
 mod host_policy;
 mod input;

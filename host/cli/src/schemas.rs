@@ -78,8 +78,13 @@ pub struct Explained {
 /// The keys on the way to a place in a schema, or the part of them that is not known with those that are known there.
 pub fn find(schema: &Json, path: &str) -> Result<Explained, (String, Vec<String>)> {
     let mut places = vec![schema];
-    for key in path.split('.').filter(|key| !key.is_empty()) {
-        let below: Vec<&Json> = places.iter().flat_map(|place| member(schema, place, key)).collect();
+    let mut words = path.split('.').filter(|key| !key.is_empty()).peekable();
+    while let Some(key) = words.next() {
+        let mut below: Vec<&Json> = places.iter().flat_map(|place| member(schema, place, key)).collect();
+        if below.is_empty() && words.peek().is_some() {
+            // `targets.db.sql`, as it stands in the file: `db` is a name that its author chose.
+            below = places.iter().flat_map(|place| named_freely(schema, place)).collect();
+        }
         if below.is_empty() {
             let known = keys(schema, &places).into_iter().map(|(key, _)| key).collect();
             return Err((key.to_owned(), known));
@@ -123,6 +128,14 @@ fn member<'a>(schema: &'a Json, place: &'a Json, key: &str) -> Vec<&'a Json> {
         if known.is_empty() && !below.iter().any(|form| form["properties"].is_object()) { vec![free] } else { known }
     };
     free.flat_map(below).collect()
+}
+
+/// What stands under a name that the author of the file chose, where names are free.
+fn named_freely<'a>(schema: &'a Json, place: &'a Json) -> Vec<&'a Json> {
+    let free = forms(schema, place).into_iter().map(|form| &form["additionalProperties"]);
+    free.filter(|free| free.is_object())
+        .filter(|free| forms(schema, free).iter().any(|form| form["properties"].is_object()))
+        .collect()
 }
 
 fn keys(schema: &Json, places: &[&Json]) -> Vec<(String, String)> {

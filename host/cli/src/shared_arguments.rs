@@ -57,6 +57,24 @@ pub struct OutputArgs {
 }
 
 impl OutputArgs {
+    /// Whether each report has a folder to be written into, before anything runs: afterwards it would be too late.
+    ///
+    /// # Errors
+    /// The first report that has none.
+    pub fn look_before(&self) -> Result<(), Failure> {
+        for (_, path) in self.report.iter().filter(|(_, path)| path != std::path::Path::new("-")) {
+            let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+            let why = match folder {
+                Some(folder) if !folder.is_dir() => format!("there is no folder `{}`", folder.display()),
+                _ if path.is_dir() => "it is a folder".to_owned(),
+                _ => continue,
+            };
+            let message = format!("report `{}` could not be written: {why}", path.display());
+            return Err(Failure::usage(message).hint("make the folder, or name another file"));
+        }
+        Ok(())
+    }
+
     /// Whether stdout belongs to a report or to events, so that nothing else is written to it.
     pub fn has_stdout(&self) -> bool {
         let stdout = Path::new("-");

@@ -256,6 +256,19 @@ pub fn failure(context: Option<&Context>, failure: &Failure) {
 /// How wide findings are where there is no terminal, and at most.
 const WIDE: usize = 100;
 
+/// From top to bottom of each file, as a person mends it; files in the order in which they were read. Stages find them in another order.
+fn in_file_order(diagnostics: &Diagnostics) -> Vec<&Diagnostic> {
+    let mut files: Vec<&str> = Vec::new();
+    for diagnostic in diagnostics.iter() {
+        if !files.contains(&diagnostic.source.name()) {
+            files.push(diagnostic.source.name());
+        }
+    }
+    let mut ordered: Vec<&Diagnostic> = diagnostics.iter().collect();
+    ordered.sort_by_cached_key(|found| (files.iter().position(|file| *file == found.source.name()), found.span.start));
+    ordered
+}
+
 /// Findings with the lines that they are about, then how many there are. What findings say is one line of text already; the lines
 /// of the file are made text here.
 pub fn render_diagnostics(diagnostics: &Diagnostics, color: Color) -> Painted {
@@ -270,7 +283,7 @@ pub fn render_diagnostics(diagnostics: &Diagnostics, color: Color) -> Painted {
         .with_word_separator(textwrap::WordSeparator::AsciiSpace)
         .with_word_splitter(textwrap::WordSplitter::NoHyphenation);
     let mut text = String::new();
-    for diagnostic in diagnostics.iter() {
+    for diagnostic in in_file_order(diagnostics) {
         let source = runbook_text::snippet(&diagnostic.source.quotable()).into_owned();
         let shown = Shown { diagnostic, source: NamedSource::new(diagnostic.source.name(), source) };
         let _ = handler.render_report(&mut text, &shown);

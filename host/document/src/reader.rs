@@ -279,12 +279,49 @@ impl<'a> Reader<'a> {
             }
             let message = format!("unknown key `{}` in {}", key.name, self.subject);
             let diagnostic = Diagnostic::error("E0204", self.source, key.span.clone(), message).label("unknown key");
-            self.diagnostics.push(match crate::nearest(&key.name, self.known.iter().copied()) {
+            let meant = synonym(&key.name, &self.known).or_else(|| crate::nearest(&key.name, self.known.iter().copied()));
+            self.diagnostics.push(match meant {
                 Some(near) => diagnostic.help(format!("did you mean `{near}`?")),
                 None => diagnostic.help(format!("known keys: {}", self.known.join(", "))),
             });
         }
     }
+}
+
+/// Words of other tools, and those of this format that mean the same: the first one that the table knows was probably meant.
+const SYNONYMS: &[(&str, &[&str])] = &[
+    ("if", &["when"]),
+    ("condition", &["when"]),
+    ("only_if", &["when"]),
+    ("depends_on", &["needs"]),
+    ("dependsOn", &["needs", "depends_on"]),
+    ("requires", &["needs", "depends_on"]),
+    ("after", &["needs", "depends_on"]),
+    ("needs", &["depends_on"]),
+    ("on_error", &["on_failure"]),
+    ("continue_on_error", &["on_failure"]),
+    ("ignore_errors", &["on_failure"]),
+    ("loop", &["for_each"]),
+    ("with_items", &["for_each"]),
+    ("rollback", &["undo"]),
+    ("compensate", &["undo"]),
+    ("inputs", &["with"]),
+    ("args", &["arguments", "with"]),
+    ("env", &["environment"]),
+    ("cwd", &["directory"]),
+    ("url", &["http"]),
+    ("database", &["sql"]),
+    ("container", &["docker"]),
+    ("retries", &["retry"]),
+    ("interval", &["every"]),
+    ("assert", &["expect"]),
+    ("description", &["title"]),
+    ("name", &["id"]),
+];
+
+fn synonym(word: &str, known: &[&'static str]) -> Option<&'static str> {
+    let (_, meant) = SYNONYMS.iter().find(|(other, _)| *other == word)?;
+    meant.iter().find(|meant| known.contains(meant)).copied()
 }
 
 /// The value as found, for messages: ``an integer (`5`)``.
@@ -324,6 +361,20 @@ mod tests {
             reader.optional::<u32>("retries");
         });
         assert_eq!(found, ["2: unknown key `retires` in the file (did you mean `retries`?)"]);
+    }
+
+    #[test]
+    fn a_word_of_another_tool_is_answered_with_the_word_of_this_format() {
+        for (word, meant) in SYNONYMS {
+            for meant in *meant {
+                let known: &'static str = meant;
+                let found = messages(&format!("{word} = 1\n"), |reader| reader.knows(known));
+                assert_eq!(found, [format!("1: unknown key `{word}` in the file (did you mean `{meant}`?)")]);
+            }
+        }
+        // A nearer name that is something else: `id`.
+        let found = messages("if = 1\n", |reader| ["id", "when"].into_iter().for_each(|key| reader.knows(key)));
+        assert_eq!(found, ["1: unknown key `if` in the file (did you mean `when`?)"]);
     }
 
     #[test]

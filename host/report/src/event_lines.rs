@@ -53,7 +53,8 @@ pub fn lines(summary: &Summary, record: &Record) -> Vec<Line> {
 fn lifecycle_lines(summary: &Summary, event: &LifecycleEvent) -> Vec<Line> {
     match event {
         LifecycleEvent::RunStarted { title, retry_of, .. } => {
-            let mut lines = vec![line(Tone::Plain, format!("{title} · run {}", short(&summary.run)))];
+            let environment = summary.environment.as_ref().map(|name| format!(" · environment {name}")).unwrap_or_default();
+            let mut lines = vec![line(Tone::Plain, format!("{title} · run {}{environment}", short(&summary.run)))];
             lines.extend(retry_of.as_ref().map(|retry| {
                 let done: Vec<_> = retry.assumed.iter().map(|assumed| assumed.step.to_string()).collect();
                 line(Tone::Plain, format!("tries run {} again; done there: {}", retry.run.short(), none_or(&done)))

@@ -93,7 +93,7 @@ impl Expectation<'_> {
             });
         }
         let Some(paths) = paths else { return };
-        match response.json::<Json>() {
+        match response.json_of_any_status::<Json>() {
             Ok(body) => paths.iter().for_each(|(path, expected)| {
                 assertions.json_equals(&body, path, expected);
             }),

@@ -162,7 +162,7 @@ impl Case {
     }
 
     fn judge_json(&self, response: &Response, values: &mut Values, assertions: &mut Assertions) {
-        let body = match response.json::<Json>() {
+        let body = match response.json_of_any_status::<Json>() {
             Ok(body) => body,
             Err(fault) => {
                 assertions.holds(false, || fault.message);

@@ -59,45 +59,48 @@ impl Endpoint {
     /// Reads a path, which starts with `/` and is appended to the base address.
     #[track_caller]
     pub fn get(&self, path: &str) -> Result<Response> {
-        host!("http/reader.get", reader::get(self.slot.name(), path, &self.headers)).map(Response::from)
+        host!("http/reader.get", reader::get(self.slot.name(), path, &self.headers)).map(|raw| Response::of(path, raw))
     }
 
     /// Reads the headers of a path.
     #[track_caller]
     pub fn head(&self, path: &str) -> Result<Response> {
-        host!("http/reader.head", reader::head(self.slot.name(), path, &self.headers)).map(Response::from)
+        host!("http/reader.head", reader::head(self.slot.name(), path, &self.headers)).map(|raw| Response::of(path, raw))
     }
 
     /// Sends a body with POST.
     #[track_caller]
     pub fn post(&self, path: &str, body: &[u8]) -> Result<Response> {
         host!("http/writer.post", writer::post(self.slot.name(), path, &self.headers, body, &self.body_secrets))
-            .map(Response::from)
+            .map(|raw| Response::of(path, raw))
     }
 
     /// Sends a body with PUT.
     #[track_caller]
     pub fn put(&self, path: &str, body: &[u8]) -> Result<Response> {
-        host!("http/writer.put", writer::put(self.slot.name(), path, &self.headers, body, &self.body_secrets)).map(Response::from)
+        host!("http/writer.put", writer::put(self.slot.name(), path, &self.headers, body, &self.body_secrets))
+            .map(|raw| Response::of(path, raw))
     }
 
     /// Sends a body with PATCH.
     #[track_caller]
     pub fn patch(&self, path: &str, body: &[u8]) -> Result<Response> {
         host!("http/writer.patch", writer::patch(self.slot.name(), path, &self.headers, body, &self.body_secrets))
-            .map(Response::from)
+            .map(|raw| Response::of(path, raw))
     }
 
     /// Deletes what is at a path.
     #[track_caller]
     pub fn delete(&self, path: &str) -> Result<Response> {
-        host!("http/writer.delete", writer::delete(self.slot.name(), path, &self.headers)).map(Response::from)
+        host!("http/writer.delete", writer::delete(self.slot.name(), path, &self.headers)).map(|raw| Response::of(path, raw))
     }
 }
 
 /// An answer.
 #[derive(Debug, Clone)]
 pub struct Response {
+    /// The path that was asked for, as the plugin gave it.
+    pub path: String,
     /// Status code.
     pub status: u16,
     /// Names in lower case, in the order of arrival.
@@ -112,14 +115,12 @@ pub struct Response {
     pub timing: Timing,
 }
 
-impl From<types::Response> for Response {
-    fn from(raw: types::Response) -> Self {
-        let types::Response { status, headers, body, truncated, peer, timing } = raw;
-        Self { status, headers, body, truncated, peer, timing }
-    }
-}
-
 impl Response {
+    fn of(path: &str, raw: types::Response) -> Self {
+        let types::Response { status, headers, body, truncated, peer, timing } = raw;
+        Self { path: path.to_owned(), status, headers, body, truncated, peer, timing }
+    }
+
     /// Whether the status is 200 to 299.
     pub fn is_success(&self) -> bool {
         (200..300).contains(&self.status)
@@ -145,8 +146,20 @@ impl Response {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 
-    /// The body as JSON. A body that was cut is not taken for one that is broken: see [`whole`](Self::whole).
+    /// The body of a success as JSON: a status outside 200 to 299 is a fault, whatever the body. A body that was cut is not taken for one
+    /// that is broken: see [`whole`](Self::whole).
     pub fn json<T: DeserializeOwned>(&self) -> Result<T> {
+        if !self.is_success() {
+            return Err(Fault::assertion(
+                "http.status",
+                format!("`{}` answered with status {}, expected 200 to 299", self.path, self.status),
+            ));
+        }
+        self.json_of_any_status()
+    }
+
+    /// The body as JSON, of an error page too.
+    pub fn json_of_any_status<T: DeserializeOwned>(&self) -> Result<T> {
         serde_json::from_slice(self.whole()?)
             .map_err(|error| Fault::assertion("http.not-json", format!("the body is not the expected JSON: {error}")))
     }
@@ -159,7 +172,15 @@ mod tests {
     fn response(status: u16, body: &[u8]) -> Response {
         let timing = Timing { dns_us: 0, connect_us: 0, tls_us: 0, first_byte_us: 0, total_us: 0 };
         let headers = vec![("etag".to_owned(), "a".to_owned()), ("etag".to_owned(), "b".to_owned())];
-        Response { status, headers, body: body.to_vec(), truncated: false, peer: String::new(), timing }
+        Response {
+            path: "/stats".to_owned(),
+            status,
+            headers,
+            body: body.to_vec(),
+            truncated: false,
+            peer: String::new(),
+            timing,
+        }
     }
 
     #[test]
@@ -179,6 +200,13 @@ mod tests {
         assert_eq!(response(200, b"[1,2]").json::<Vec<u8>>().expect("it is a list"), [1, 2]);
         let fault = response(200, b"<p>").json::<Vec<u8>>().expect_err("it is no JSON");
         assert_eq!((fault.class, fault.code.as_str()), (crate::FaultClass::Assertion, "http.not-json"));
+        for status in [100, 199, 300, 301, 404, 500, 503] {
+            let fault = response(status, b"[1,2]").json::<Vec<u8>>().expect_err("it is an error page");
+            assert_eq!((fault.class, fault.code.as_str()), (crate::FaultClass::Assertion, "http.status"), "{status}");
+            assert!(fault.message.contains(&status.to_string()) && fault.message.contains("/stats"), "{}", fault.message);
+            assert_eq!(response(status, b"[1,2]").json_of_any_status::<Vec<u8>>().expect("it is a list"), [1, 2]);
+        }
+        assert_eq!(response(299, b"[1]").json::<Vec<u8>>().expect("it is a list"), [1]);
         assert_eq!(response(200, b"a\xff").text(), "a\u{fffd}");
         let cut = Response { truncated: true, ..response(200, b"[1,2]") };
         let fault = cut.json::<Vec<u8>>().expect_err("there was more");

@@ -52,6 +52,10 @@ pub enum FindingRule {
     UnverifiedServer,
     /// A plugin file bears a signature that is not one of its bytes.
     WronglySigned,
+    /// Targets of an environment that this review was made without.
+    OtherEnvironment,
+    /// A file or folder that was to be reviewed and is not in the review.
+    NotReviewed,
     /// A step may reach what decides over the runbook: its lockfile, itself, what it includes, a place of the host.
     OwnRunbook,
 }
@@ -102,6 +106,8 @@ rules! {
     OwnRunbook "RB018" "own-runbook" High "A grant reaches what decides over runs: the runbook itself and its lockfile, or places of the host such as its settings, its journal, or its cache of compiled code. A step can change what runs next time." "Grant a folder that holds nothing of it, such as `files = \"./dumps\"`.";
     UnverifiedServer "RB019" "unverified-server" Medium "A secret is sent over a network to a server that is not verified: whoever stands between can take its place." "Write `?sslmode=verify-full` behind the address of a database, and `https` in that of a service.";
     WronglySigned "RB020" "wrongly-signed" High "A plugin file bears a signature that is not one of its bytes: the file was changed after it was signed, or the signature was." "Put back the file that was signed; or, if the change is right, have it reviewed and signed again.";
+    OtherEnvironment "RB022" "other-environment" High "Targets of an environment stand beside the runbooks, and this review was made without them: what a run with `--env` may reach is not in it." "Review again with `--env NAME`, once for each environment.";
+    NotReviewed "RB021" "not-reviewed" Critical "A file that was to be reviewed cannot be read, or a folder is a link that is not followed: nobody knows from this review what is in it." "Mend the file, or name the folder that the link leads to, and review again.";
     Unsigned "RB015" "unsigned-plugin" Medium "A plugin file bears no signature of a key that the trust file accepts." "Have it reviewed and signed: `runbook plugin sign FILE --key KEY`.";
 }
 

@@ -343,6 +343,17 @@ fn standing(boundaries: &[Boundary], plugin: &str, grant: &Grant, effective: &Ef
     (!boundaries.is_empty()).then(|| exceeded.unwrap_or(Standing::Within))
 }
 
+/// Something that was to be reviewed and is not in the review.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Gap {
+    /// Which rule says so.
+    pub rule: FindingRule,
+    /// The file or folder, as it was named or found.
+    pub file: String,
+    /// Why it is not in it, in one line.
+    pub why: String,
+}
+
 impl AccessReport {
     /// A ledger with everything that somebody should look at.
     pub fn new(mut plugins: Vec<PluginEntry>, mut runbooks: Vec<RunbookEntry>) -> Self {
@@ -352,6 +363,20 @@ impl AccessReport {
         runbooks.dedup_by(|a, b| a.file == b.file && a.environment == b.environment);
         let findings = finding::find(&plugins, &runbooks);
         Self { format: FORMAT, plugins, runbooks, findings }
+    }
+
+    /// The same with what it is made without. That stands before everything else, because the rest is then not the whole.
+    #[must_use]
+    pub fn without(mut self, gaps: impl IntoIterator<Item = Gap>) -> Self {
+        let finding = |gap: Gap| {
+            let row = gap.rule.row();
+            let (subject, message) = (format!("`{}`", gap.file), format!("not reviewed: {}", gap.why));
+            Finding { rule: row.rule, risk: row.risk, subject, message, location: Location::File(gap.file) }
+        };
+        let mut gaps: Vec<_> = gaps.into_iter().map(finding).collect();
+        gaps.sort_by_key(|finding| std::cmp::Reverse(finding.risk));
+        self.findings.splice(0..0, gaps);
+        self
     }
 
     /// The highest risk among findings; `None` if there is none.

@@ -126,12 +126,27 @@ fn read_text(reader: &mut Reader<'_>, capability: Capability, row: &DimensionRow
             reader.error("E0121", text.span, message, "a boundary holds wherever it is read, so its paths are absolute");
             None
         }
+        Shape::Directory if text.value.contains('*') => {
+            let fixed = text.value.split('*').next().and_then(|fixed| fixed.rsplit_once('/')).map_or("", |(folder, _)| folder);
+            let folder = if fixed.is_empty() { "/" } else { fixed };
+            let message = format!("`{}` is a pattern, and `{}` has none", text.value, row.key);
+            let help = format!("a folder holds for all that is below it: write `{folder}`, or the whole path, or `*` alone");
+            reader.error_with_help("E0121", text.span, message, "a path without `*`", help);
+            None
+        }
         Shape::Directory => Some(Text::Directory(crate::targets::lexical(Path::new(&text.value)).to_string_lossy().into_owned())),
         // A name by itself is that name with any value.
         _ if row.dimension == Dimension::Environment && !text.value.contains('=') => {
             Some(Text::Glob(format!("{}=*", text.value)))
         }
         _ if row.dimension == Dimension::Headers => Some(header_text(&text.value)),
+        _ if row.dimension == Dimension::Hosts && !is_host_pattern(&text.value) => {
+            let message = format!("`{}` is not a host", text.value);
+            let help =
+                "a host stands without scheme, port and path: ports are `ports = [8080]`, networks `addresses = [\"loopback\"]`";
+            reader.error_with_help("E0121", text.span, message, "such as \"*.internal\" or \"10.0.0.1\"", help);
+            None
+        }
         // Hosts and names of headers are one in any letters, in patterns too.
         _ if matches!(row.dimension, Dimension::Hosts | Dimension::RequestHeaders) => {
             Some(glob_or_exact(text.value.to_lowercase()))
@@ -139,6 +154,13 @@ fn read_text(reader: &mut Reader<'_>, capability: Capability, row: &DimensionRow
         _ if text.value.contains('*') => Some(Text::Glob(text.value)),
         _ => Some(Text::Exact(text.value)),
     }
+}
+
+/// Whether any host could fit: a name, perhaps with `*`, or an address, that of IPv6 with or without brackets.
+fn is_host_pattern(written: &str) -> bool {
+    let bare = written.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(written);
+    let is_name = !written.is_empty() && !written.contains(['/', ':', '[', ']', '@', ' ']);
+    is_name || bare.parse::<std::net::Ipv6Addr>().is_ok()
 }
 
 /// A header by itself is that header with any value. Its name is written in any letters.

@@ -179,6 +179,17 @@ fn a_pattern_that_cannot_be_compared_counts_as_exceeded() {
 }
 
 #[test]
+fn every_form_of_a_host_is_taken() {
+    for host in
+        ["db.internal", "*.internal", "*", "10.0.0.1", "10.0.*", "::1", "[::1]", "[fd00::1]", "localhost", "a_b-c.example"]
+    {
+        let mut diagnostics = Diagnostics::default();
+        let text = format!("format = 1\n[[allow]]\ncapability = \"http\"\nverbs = [\"get\"]\nhosts = [\"{host}\"]\n");
+        assert!(Boundary::parse(&Source::new("boundary.toml", text), &mut diagnostics).is_some(), "{host}");
+    }
+}
+
+#[test]
 fn every_mistake_of_a_boundary_is_an_error() {
     for (toml, expected) in [
         ("[[allow]]\ncapability = \"htp\"\nverbs = [\"get\"]\n", "`htp` is not a capability (did you mean `http`?)"),
@@ -197,6 +208,26 @@ fn every_mistake_of_a_boundary_is_an_error() {
         (
             "[[allow]]\ncapability = \"sql\"\nverbs = [\"query\"]\nstatements = [\"selects\"]\n",
             "`selects` is not one of `statements`",
+        ),
+        (
+            "[[allow]]\ncapability = \"sql\"\nverbs = [\"query\"]\nfiles = [\"/data/*.db\"]\n",
+            "`/data/*.db` is a pattern, and `files` has none (a folder holds for all that is below it: write `/data`",
+        ),
+        (
+            "[[allow]]\ncapability = \"files\"\nverbs = [\"read\"]\ndirectories = [\"/var/**\"]\n",
+            "`/var/**` is a pattern, and `directories` has none (a folder holds for all that is below it: write `/var`",
+        ),
+        (
+            "[[allow]]\ncapability = \"http\"\nverbs = [\"get\"]\nhosts = [\"http://127.0.0.1:8080\"]\n",
+            "`http://127.0.0.1:8080` is not a host (a host stands without scheme, port and path",
+        ),
+        (
+            "[[allow]]\ncapability = \"http\"\nverbs = [\"get\"]\nhosts = [\"127.0.0.1:8080\"]\n",
+            "`127.0.0.1:8080` is not a host (a host stands without scheme, port and path",
+        ),
+        (
+            "[[allow]]\ncapability = \"sql\"\nverbs = [\"query\"]\nhosts = [\"10.0.0.0/8\"]\n",
+            "`10.0.0.0/8` is not a host (a host stands without scheme, port and path",
         ),
         ("[[alow]]\ncapability = \"sql\"\n", "unknown key `alow` in the boundary"),
     ] {

@@ -100,7 +100,7 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Option<DockerTarget> {
             (None, None, None, Some(project)) => Some(ContainerFilter::Project(project.value)),
             _ => {
                 reader.error(
-                    "E0103",
+                    "E0108",
                     subject_span,
                     "a docker target must have exactly one of name, pattern, label, project",
                     "which containers?",

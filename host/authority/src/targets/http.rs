@@ -143,7 +143,7 @@ pub(super) fn read(reader: &mut Reader<'_>, folder: Folder<'_>) -> Option<HttpTa
     if let Some((span, basic)) = read_basic(reader)
         && headers.insert("authorization".to_owned(), basic).is_some()
     {
-        reader.error("E0103", span, "`basic` sets `Authorization`, which `headers` sets too", "one of the two");
+        reader.error("E0108", span, "`basic` sets `Authorization`, which `headers` sets too", "one of the two");
     }
     let classes = read_classes(reader);
     let redirects = reader.optional::<u32>("redirects").map_or(0, |count| count.value.min(10));

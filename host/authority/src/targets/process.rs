@@ -102,7 +102,7 @@ pub(super) fn read(reader: &mut Reader<'_>, folder: Folder<'_>) -> Option<Proces
     let interpreter_sha256 = read_digest(reader, "interpreter_sha256");
     if let Some(span) = interpreter_span.filter(|_| sha256.is_none()) {
         let message = "an interpreter is pinned, but not the script that it reads";
-        reader.error_with_help("E0103", span, message, "without `sha256`", "add the `sha256` of the script");
+        reader.error_with_help("E0108", span, message, "without `sha256`", "add the `sha256` of the script");
     }
     let read_only = reader.optional::<bool>("read_only").is_some_and(|flag| flag.value);
     let arguments = read_arguments(reader, "arguments");
@@ -136,7 +136,7 @@ fn refuse_what_the_connection_sets(reader: &mut Reader<'_>) {
     let found: Vec<_> = both.into_iter().map(|(key, _)| (key.name.clone(), key.span.clone())).collect();
     for (name, span) in found {
         let message = format!("`connection` says where the program connects to, and so does the variable `{name}`");
-        reader.error_with_help("E0103", span, message, "beside `connection`", "remove the one that is not meant");
+        reader.error_with_help("E0108", span, message, "beside `connection`", "remove the one that is not meant");
     }
 }
 

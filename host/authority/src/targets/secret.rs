@@ -85,7 +85,7 @@ fn read_position(reader: &mut Reader<'_>) -> Option<SecretPosition> {
         let message = "a position must have exactly one of header, basic, json, form";
         let help = "`header = \"X-Key\"`; `basic = \"user\"` for `Authorization: Basic`; `json = \"/password\"` or `form = \"password\"` for a body";
         reader.knows("format");
-        reader.error_with_help("E0103", span, message, "where does the secret go?", help);
+        reader.error_with_help("E0108", span, message, "where does the secret go?", help);
         return None;
     };
     let format = read_format(reader);
@@ -103,7 +103,7 @@ fn read_format(reader: &mut Reader<'_>) -> Option<SecretFormat> {
         }
         (Some(user), None) => Some(SecretFormat::Basic { user }),
         (Some(_), Some(format)) => {
-            reader.error("E0103", format.span, "`basic` is a format already", "remove this");
+            reader.error("E0108", format.span, "`basic` is a format already", "remove this");
             None
         }
         (None, None) => Some(SecretFormat::Text("{}".to_owned())),

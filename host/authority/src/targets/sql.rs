@@ -136,13 +136,13 @@ pub(super) fn read(reader: &mut Reader<'_>, folder: Folder<'_>) -> Option<SqlTar
     let superuser = reader.optional::<bool>("superuser").is_some_and(|flag| flag.value);
     let create = reader.optional::<bool>("create");
     if let (Some(create), Some(SqlAddress::Server { .. })) = (&create, &address) {
-        reader.error("E0103", create.span.clone(), "`create` is for SQLite files only", "remove this");
+        reader.error("E0108", create.span.clone(), "`create` is for SQLite files only", "remove this");
     }
     let max_rows = reader.optional::<u32>("max_rows").map_or(10_000, |rows| rows.value);
     let max_bytes = reader.optional::<ByteSize>("max_bytes").map_or(ByteSize(8 << 20), |size| size.value);
     let max_copy = reader.optional::<ByteSize>("max_copy");
     if let (Some(max_copy), Some(SqlAddress::Server { .. })) = (&max_copy, &address) {
-        reader.error("E0103", max_copy.span.clone(), "`max_copy` is for SQLite files only", "remove this");
+        reader.error("E0108", max_copy.span.clone(), "`max_copy` is for SQLite files only", "remove this");
     }
     let timeout = reader.optional::<Duration>("timeout").map_or(Duration::from_secs(30), |timeout| timeout.value);
     Some(SqlTarget {

@@ -96,6 +96,10 @@ fn watch(context: &Context, args: &CheckArgs) -> Result<Health, Failure> {
         let files = other_files::runbooks_of(&args.files)?;
         let mut earlier = WatchCache::default();
         let mut last = None;
+        if let Some(environment) = &args.env {
+            // On stderr, whatever the format: a variable may have named it, and the checks look the same.
+            ui::note(&format!("environment {environment}"));
+        }
         loop {
             let checks = make_all(context, args, &files, &signals, events.as_ref(), &mut earlier).await?;
             if let Some(last) = last.filter(|_| signals.is_cancelled()) {

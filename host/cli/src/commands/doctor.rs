@@ -6,6 +6,8 @@ use crate::failure::Failure;
 use crate::plugins::BUNDLED;
 use crate::program_log::LogFormat;
 use crate::{execution, secret_store, ui};
+use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -16,6 +18,9 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Where the Docker engine of this host listens.
 const DOCKER: &str = "/var/run/docker.sock";
+
+/// Variables whose last part is a name that somebody else chose: parameters, and what the tests of this program set.
+const OPEN_FAMILIES: &[&str] = &["RUNBOOK_PARAM_", "RUNBOOK_TEST_"];
 
 /// Shows every setting with its origin, and tries what runs need.
 pub fn run(context: &Context) -> Result<ExitStatus, Failure> {
@@ -57,6 +62,9 @@ fn settings(context: &Context) -> Vec<Vec<String>> {
         vec![name.to_owned(), value, origin]
     };
     let mut rows: Vec<_> = values.into_iter().map(row).collect();
+    let environment = std::env::var("RUNBOOK_ENV").ok().filter(|name| !name.is_empty());
+    let origin = if environment.is_some() { "RUNBOOK_ENV" } else { "default" };
+    rows.push(vec!["environment".to_owned(), environment.unwrap_or_else(|| "none".to_owned()), origin.to_owned()]);
     rows.push(vec!["operator".to_owned(), context.operator.clone(), "the user id of this process".to_owned()]);
     rows
 }
@@ -103,12 +111,20 @@ fn checks(context: &Context) -> (Vec<Vec<String>>, ExitStatus) {
     };
     row(
         "journal can be written",
-        journal.map(|runs| ui::counted(usize::try_from(runs).unwrap_or(usize::MAX), "run")).map_err(|failure| describe(&failure)),
+        journal
+            .map(|runs| ui::counted(usize::try_from(runs).unwrap_or(usize::MAX), "run"))
+            .map_err(|failure| failure.in_one_line()),
         "name another with --journal",
     );
     let keys =
         identities.map(|count| if count == 0 { "none yet: runbook secret keygen".to_owned() } else { ui::counted(count, "key") });
-    row("private keys", keys.map_err(|failure| describe(&failure)), "see `runbook secret keygen`");
+    row("private keys", keys.map_err(|failure| failure.in_one_line()), "see `runbook secret keygen`");
+    let boundaries = crate::boundary::load(context).map(|found| counted_or_none(found.len(), "boundary", "boundaries"));
+    row("boundary", boundaries.map_err(|failure| failure.in_one_line()), "without it nothing runs");
+    let trust = crate::signatures::TrustFiles::load(context);
+    let trust = trust.map(|_| counted_or_none(context.trusts.len(), "trust file", "trust files"));
+    row("trust", trust.map_err(|failure| failure.in_one_line()), "without it nothing runs");
+    row("variables", variables(&unknown_variables(std::env::vars_os())), "what it should set is not set");
     // Most hosts need none, so it is no failure of theirs.
     let (word, detail) = ping_docker().map_or_else(|why| ("no", why), |found| ("ok", found));
     rows.push(vec!["Docker engine".to_owned(), word.to_owned(), detail]);
@@ -121,9 +137,80 @@ fn checks(context: &Context) -> (Vec<Vec<String>>, ExitStatus) {
     (rows, status)
 }
 
-fn describe(failure: &Failure) -> String {
-    match failure {
-        Failure::Error { error, .. } => error.to_string(),
-        Failure::Findings { .. } | Failure::BrokenPipe => "unusable".to_owned(),
+fn counted_or_none(count: usize, one: &str, many: &str) -> String {
+    match count {
+        0 => "none".to_owned(),
+        1 => format!("1 {one} can be read"),
+        count => format!("{count} {many} can be read"),
+    }
+}
+
+/// A variable that begins as those of this program do, and that no option and no parameter reads.
+#[derive(Debug, PartialEq, Eq)]
+struct UnknownVariable {
+    name: String,
+    /// The one that was probably meant.
+    near: Option<String>,
+}
+
+fn unknown_variables(all: impl Iterator<Item = (OsString, OsString)>) -> Vec<UnknownVariable> {
+    let known = known_variables(&<crate::command_line::Args as clap::CommandFactory>::command());
+    let names = all.filter_map(|(name, _)| name.into_string().ok());
+    let ours = names.filter(|name| name.starts_with("RUNBOOK_") && !known.contains(name.as_str()));
+    let unknown = ours.filter(|name| !OPEN_FAMILIES.iter().any(|family| name.starts_with(family)));
+    let mut found: Vec<_> = unknown
+        .map(|name| {
+            let near = runbook_document::nearest(&name, known.iter().map(String::as_str)).map(str::to_owned);
+            UnknownVariable { name, near }
+        })
+        .collect();
+    found.sort_by(|a, b| a.name.cmp(&b.name));
+    found
+}
+
+/// One that is nearly a setting is a failure: what it should limit is not limited. Another one may belong to somebody's script.
+fn variables(unknown: &[UnknownVariable]) -> Result<String, String> {
+    let meant = |one: &UnknownVariable| Some(format!("`{}`: no such setting; did you mean `{}`?", one.name, one.near.as_ref()?));
+    let mistyped: Vec<_> = unknown.iter().filter_map(meant).collect();
+    if !mistyped.is_empty() {
+        return Err(mistyped.join(" "));
+    }
+    let others: Vec<_> = unknown.iter().map(|one| format!("`{}`", one.name)).collect();
+    Ok(if others.is_empty() {
+        "each is a setting".to_owned()
+    } else {
+        format!("no setting of this program: {}", others.join(", "))
+    })
+}
+
+fn known_variables(command: &clap::Command) -> BTreeSet<String> {
+    let own = command.get_arguments().filter_map(|argument| Some(argument.get_env()?.to_string_lossy().into_owned()));
+    own.chain(command.get_subcommands().flat_map(known_variables)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn unknown(names: &[&str]) -> Vec<UnknownVariable> {
+        unknown_variables(names.iter().map(|name| (OsString::from(*name), OsString::from("x"))))
+    }
+
+    #[test]
+    fn every_variable_of_every_option_with_a_letter_missing_is_told_with_the_one_that_was_meant() {
+        let known = known_variables(&<crate::command_line::Args as clap::CommandFactory>::command());
+        assert!(known.len() > 8, "{known:?}");
+        for name in &known {
+            assert!(unknown(&[name]).is_empty(), "{name}");
+            let mistyped = format!("{}{}", &name[..name.len() - 2], &name[name.len() - 1..]);
+            if known.contains(&mistyped) {
+                continue;
+            }
+            let found = variables(&unknown(&[&mistyped]));
+            assert!(found.as_ref().is_err_and(|told| told.contains("did you mean")), "{mistyped}: {found:?}");
+        }
+        assert!(unknown(&["PATH", "MY_RUNBOOK_X", "RUNBOOK_PARAM_incident"]).is_empty());
+        let found = variables(&unknown(&["RUNBOOK_OF_THE_TEAM"]));
+        assert_eq!(found, Ok("no setting of this program: `RUNBOOK_OF_THE_TEAM`".to_owned()));
     }
 }

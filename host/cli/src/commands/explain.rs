@@ -3,8 +3,8 @@
 use crate::completion;
 use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
-use crate::schemas::FileKind;
-use crate::schemas::{find, schema};
+use crate::fault_codes;
+use crate::schemas::{Explained, FileKind, find, schema};
 use crate::ui;
 use clap::Args as ClapArgs;
 use clap_complete::ArgValueCompleter;
@@ -14,12 +14,12 @@ use std::fmt::Write as _;
 /// `runbook explain`
 #[derive(Debug, ClapArgs)]
 pub struct ExplainArgs {
-    /// The code, such as `E0231` or `RB004`, or the key, such as `step.retry.on`; without one, all keys at the top
+    /// The code of an error, finding or fault, such as `E0231`, `RB004` or `engine.expect`, or the key, such as `step.retry.on` or `boundary.allow.files`; without one, all keys at the top
     #[arg(add = ArgValueCompleter::new(completion::keys))]
     pub key: Option<String>,
-    /// Of which kind of file
-    #[arg(long, value_enum, default_value = "runbook")]
-    pub file: FileKind,
+    /// Of which kind of file; without it, of a runbook, or else of the first kind that has such a key
+    #[arg(long, value_enum)]
+    pub file: Option<FileKind>,
 }
 
 /// One page of `docs/errors`.
@@ -44,11 +44,14 @@ pub fn run(args: &ExplainArgs) -> Result<ExitStatus, Failure> {
     if is_code(key) {
         return page(key);
     }
-    let found = find(&schema(args.file), key).map_err(|(unknown, known)| {
-        let help = nearest(&unknown, known.iter().map(String::as_str))
-            .map_or_else(|| format!("known there: {}", known.join(", ")), |near| format!("did you mean `{near}`?"));
-        Failure::usage(format!("there is no key `{unknown}` in `{key}`")).hint(help)
-    })?;
+    let (key, found) = match look_up(args.file, key) {
+        Ok(found) => found,
+        Err(unknown) => {
+            let Some(text) = fault_codes::explained(key) else { return Err(unknown) };
+            ui::text(&text)?;
+            return Ok(ExitStatus::Success);
+        }
+    };
     let mut text = String::new();
     if !key.is_empty() {
         let _ = writeln!(text, "{key}: {}", found.meaning);
@@ -62,11 +65,54 @@ pub fn run(args: &ExplainArgs) -> Result<ExitStatus, Failure> {
     Ok(ExitStatus::Success)
 }
 
-/// Whether a word is written as a code is: `E` and four digits, or `RB` and three. No key of a file is.
+/// The kinds of files that people write, other than runbooks, and what a person calls each before its keys.
+const OTHER_KINDS: &[(FileKind, &str)] = &[
+    (FileKind::Boundary, "boundary"),
+    (FileKind::Trust, "trust"),
+    (FileKind::Waivers, "waivers"),
+    (FileKind::Settings, "settings"),
+    (FileKind::Plugin, "plugin"),
+    (FileKind::Suite, "suite"),
+];
+
+/// What a key means, with the key as it is shown. Without a kind of file all are tried, and a key may begin with the name of one.
+fn look_up(file: Option<FileKind>, key: &str) -> Result<(String, Explained), Failure> {
+    let unknown = |(unknown, known): (String, Vec<String>)| {
+        let help = nearest(&unknown, known.iter().map(String::as_str))
+            .map_or_else(|| format!("known there: {}", known.join(", ")), |near| format!("did you mean `{near}`?"));
+        Failure::usage(format!("there is no key `{unknown}` in `{key}`")).hint(help)
+    };
+    let of_runbook = find(&schema(file.unwrap_or(FileKind::Runbook)), key);
+    if file.is_some() || of_runbook.is_ok() {
+        return of_runbook.map(|found| (key.to_owned(), found)).map_err(unknown);
+    }
+    // `trust.key`: the kind of file is named first, so its mistakes are told of that kind.
+    if let Some((kind, below)) =
+        OTHER_KINDS.iter().find_map(|(kind, name)| Some((*kind, key.strip_prefix(name)?.strip_prefix('.')?)))
+    {
+        let schema = schema(kind);
+        // `plugin.name` is a key of `plugin.toml` as it stands; `boundary.files` is one of each rule.
+        let top = find(&schema, "").map(|found| found.keys).unwrap_or_default();
+        let inside = top.iter().map(|(table, _)| format!("{table}.{below}"));
+        let ways = [below.to_owned(), key.to_owned()].into_iter().chain(inside);
+        let mut found = ways.filter_map(|way| Some((way.clone(), find(&schema, &way).ok()?)));
+        return found.next().map_or_else(|| find(&schema, below).map(|found| (key.to_owned(), found)).map_err(unknown), Ok);
+    }
+    let elsewhere = OTHER_KINDS.iter().find_map(|(kind, _)| find(&schema(*kind), key).ok());
+    match elsewhere {
+        Some(found) => Ok((key.to_owned(), found)),
+        None => of_runbook.map(|found| (key.to_owned(), found)).map_err(unknown),
+    }
+}
+
+/// Whether a word is written as a code is: `E` or `RB` and digits, perhaps one too few. No key of a file is.
 fn is_code(word: &str) -> bool {
     let word = word.to_ascii_uppercase();
-    let digits = |prefix: &str| word.strip_prefix(prefix).is_some_and(|rest| rest.bytes().all(|byte| byte.is_ascii_digit()));
-    word.len() == 5 && (digits("E") || digits("RB"))
+    let digits = |prefix: &str| {
+        let rest = word.strip_prefix(prefix).unwrap_or_default();
+        !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_digit())
+    };
+    digits("E") || digits("RB")
 }
 
 /// Prints the page of a code, which may be typed in small letters.

@@ -5,7 +5,8 @@ use crate::event::Section;
 use crate::graph::{Ancestry, Graph};
 use crate::model::{Expectation, Items, Runbook, Step, UndoDeclaration};
 use crate::template::{
-    Form, TemplateError, comparisons, has_markers, references, required, sole_expression, template_key, unknown_words,
+    Form, TemplateError, comparisons, has_markers, nearest_filter, references, required, sole_expression, template_key,
+    unknown_words,
 };
 use runbook_contract::{Json, Outcome, StepId};
 use runbook_document::{Diagnostic, Diagnostics, Node, Source, Span, Table, Value, suggestion};
@@ -301,7 +302,11 @@ fn text(text: &str, form: Form, place: &Place<'_>, names: &Names<'_>, diagnostic
     }
     for unknown in unknown_words(text, form) {
         let message = format!("a template has no {unknown}");
-        diagnostics.push(Diagnostic::error("E0213", place.source, place.span.clone(), message).label("not known"));
+        let diagnostic = Diagnostic::error("E0213", place.source, place.span.clone(), message).label("not known");
+        diagnostics.push(match nearest_filter(&unknown) {
+            Some(near) => diagnostic.help(format!("did you mean `{near}`?")),
+            None => diagnostic,
+        });
     }
     for path in found {
         let parts: Vec<&str> = path.split('.').collect();
@@ -321,6 +326,9 @@ fn instead(text: &str, form: Form) -> Option<&'static str> {
     }
     if has_markers(text) {
         return Some("it is an expression already: leave the braces out, as in `when = \"params.count > 3\"`");
+    }
+    if text.contains("&&") || text.contains("||") {
+        return Some("write `and`, `or` and `not`");
     }
     let is_comparison = |(at, _): (usize, &str)| {
         let (before, after) = (text[..at].chars().next_back(), text[at + 1..].chars().next());

@@ -38,6 +38,15 @@ fn read_one(name: &Key, reader: &mut Reader<'_>) -> Option<Param> {
         pattern,
         default: None,
     };
+    if let (Some(least), Some(most), Some(written)) =
+        (param.min.as_ref().and_then(measure), param.max.as_ref().and_then(measure), &max)
+        && most < least
+    {
+        let message = format!("`max` of {} is less than its `min`, so no value fits", reader.subject());
+        reader.error_with_help("E0214", written.span.clone(), message, "below `min`", "swap them, or leave one out");
+        // What the default is held against is not known.
+        return Some(param);
+    }
     let default = default.and_then(|default| default_of(reader, &param, &default));
     Some(Param { default, ..param })
 }
@@ -176,7 +185,15 @@ pub(crate) fn parse_json(kind: ParamType, value: &Json) -> Result<Json, String> 
         (ParamType::List, Json::Array(items)) => items.iter().all(Json::is_string),
         _ => false,
     };
-    if valid { Ok(value.clone()) } else { Err(mismatch(kind, &plain(value))) }
+    match (kind, value) {
+        _ if valid => Ok(value.clone()),
+        // The form with commas is that of `--set`, where there are no lists.
+        (ParamType::List, Json::String(text)) => {
+            let items: Vec<_> = text.split(',').map(|item| format!("\"{}\"", item.trim())).collect();
+            Err(format!("`{text}` is a text and not a list; write `[{}]`", items.join(", ")))
+        }
+        _ => Err(mismatch(kind, &plain(value))),
+    }
 }
 
 fn mismatch(kind: ParamType, found: &str) -> String {

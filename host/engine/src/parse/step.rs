@@ -178,7 +178,14 @@ fn check_uses(reader: &mut Reader<'_>, uses: &Located<String>) {
     let parts: Vec<&str> = uses.value.rsplitn(2, ':').collect();
     if parts.len() != 2 || parts.iter().any(|part| part.trim().is_empty()) {
         let message = format!("`uses` of {} must be `plugin:operation`, not `{}`", reader.subject(), uses.value);
-        reader.error_with_help("E0209", uses.span.clone(), message, "no operation", "write it as in `uses = \"postgres:ping\"`");
+        let is_plugin =
+            parts.len() == 1 && uses.value.chars().all(|c| c.is_ascii_alphanumeric() || c == '-') && !uses.value.is_empty();
+        let help = if is_plugin {
+            format!("name its operation, as in `{0}:OPERATION`; `runbook plugin inspect {0}` lists them", uses.value)
+        } else {
+            "write it as in `uses = \"postgres:ping\"`".to_owned()
+        };
+        reader.error_with_help("E0209", uses.span.clone(), message, "no operation", help);
     }
 }
 

@@ -146,6 +146,50 @@ pub fn unknown_words(text: &str, form: Form) -> Vec<String> {
     unknown
 }
 
+/// Filters of templates that people write, for what was probably meant by an unknown one.
+const FILTERS: &[&str] = &[
+    "abs",
+    "capitalize",
+    "default",
+    "first",
+    "float",
+    "int",
+    "items",
+    "join",
+    "last",
+    "length",
+    "list",
+    "lower",
+    "map",
+    "max",
+    "min",
+    "reject",
+    "replace",
+    "reverse",
+    "round",
+    "select",
+    "slice",
+    "sort",
+    "split",
+    "string",
+    "sum",
+    "title",
+    "tojson",
+    "trim",
+    "unique",
+    "upper",
+    "urlencode",
+];
+
+/// The filter that was probably meant by a word that [`unknown_words`] tells.
+pub fn nearest_filter(unknown: &str) -> Option<&'static str> {
+    let name = unknown.strip_prefix("filter `")?.strip_suffix('`')?;
+    let mut state = ENVIRONMENT.empty_state();
+    let is_there =
+        |filter: &&str| state.apply_filter(filter, &[]).err().map(|error| error.kind()) != Some(ErrorKind::UnknownFilter);
+    runbook_document::nearest(name, FILTERS.iter().copied().filter(is_there))
+}
+
 /// The first output that a value's templates read and that is not whole, as its step says by `truncated`.
 pub fn cut_in(value: &Json, scope: &Scope<'_>) -> Option<String> {
     match value {

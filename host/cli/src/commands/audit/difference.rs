@@ -219,6 +219,8 @@ fn snapshot(context: &Context, path: &Path, tree: &Tree, args: &AuditArgs) -> Re
                 all.plugins.extend(one.plugins);
                 all.runbooks.extend(one.runbooks);
             }
+            Subject::Unreadable(_, failure) => return Err(failure),
+            Subject::Link(link) => ui::warning(&format!("{}: not compared, because it is a link to a folder", link.display())),
         }
     }
     Ok(all)

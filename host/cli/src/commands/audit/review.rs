@@ -9,10 +9,11 @@ use crate::other_files::kind;
 use crate::plugins::{self, Plugins};
 use crate::prepare::{self, Prepared, Scrutiny};
 use crate::signatures::TrustFiles;
-use crate::{audited, boundary, lock, signatures, ui};
+use crate::{audited, boundary, lock, signatures, text_file, ui};
 use runbook_authority::TargetKind;
 use runbook_authority::access_report::{
-    AccessReport, CallSite, Component, FlowStep, Origin, PluginEntry, RunbookEntry, SentenceContext, StepEntry, flows,
+    AccessReport, CallSite, Component, FindingRule, FlowStep, Gap, Origin, PluginEntry, RunbookEntry, SentenceContext, StepEntry,
+    flows,
 };
 use runbook_authority::lockfile::FILE_NAME;
 use runbook_runtime::{Verified, follow_links};
@@ -30,33 +31,74 @@ pub(super) fn run(context: &Context, args: &AuditArgs) -> Result<ExitStatus, Fai
     let mut plugins = Vec::new();
     let mut runbooks = Vec::new();
     let mut worst = ExitStatus::Success;
-    let mut failed = |failure: &Failure| {
+    let mut gaps: Vec<Gap> = Vec::new();
+    let mut read = BTreeSet::new();
+    let mut failed = |what: &str, failure: &Failure| {
         ui::failure(Some(context), failure);
+        gaps.push(Gap { rule: FindingRule::NotReviewed, file: what.to_owned(), why: failure.in_one_line() });
         worst = if worst == ExitStatus::Success { failure.status() } else { worst };
     };
     for subject in &subjects {
         match subject {
             Subject::Plugin(reference) => match Plugins::default().get(reference, Path::new(".")) {
                 Ok(plugin) => plugins.push(plugin_entry(reference, Path::new("."), &plugin, &trust, &lens)?),
-                Err(failure) => failed(&failure),
+                Err(failure) => failed(reference, &failure),
             },
             Subject::Runbook(path) => match prepare::unlocked(context, path, args.env.as_deref(), Scrutiny::Report) {
                 Ok(prepared) => {
                     for site in prepared.sites.values() {
                         plugins.push(plugin_entry(&site.reference, &prepared.folder, &site.plugin, &trust, &lens)?);
                     }
+                    read.extend(decided_by(path, &prepared).iter().filter_map(|file| file.canonicalize().ok()));
                     runbooks.push(runbook_entry(path, &prepared, &lens));
                 }
-                Err(failure) => failed(&failure),
+                Err(failure) => failed(&path.display().to_string(), &failure),
             },
+            Subject::Unreadable(path, failure) => failed(&path.display().to_string(), failure),
+            Subject::Link(_) => {}
         }
     }
-    let ledger = AccessReport::new(plugins, runbooks);
+    gaps.extend(subjects.iter().filter_map(|subject| match subject {
+        Subject::Link(path) => Some(Gap {
+            rule: FindingRule::NotReviewed,
+            file: path.display().to_string(),
+            why: "a link to a folder, which is not followed".to_owned(),
+        }),
+        Subject::Plugin(_) | Subject::Runbook(_) | Subject::Unreadable(..) => None,
+    }));
+    gaps.extend(other_environments(&subjects, args.env.as_deref(), &read));
+    let ledger = AccessReport::new(plugins, runbooks).without(gaps);
     super::deliver(args, &runbook_report::access_report::render(args.format, &ledger))?;
     if worst != ExitStatus::Success {
         return Ok(worst);
     }
     Ok(status(&ledger, args))
+}
+
+/// Files of targets beside the runbooks that are of another environment than the one that is reviewed, and that none of them includes.
+fn other_environments(subjects: &[Subject], reviewed: Option<&str>, read: &BTreeSet<PathBuf>) -> Vec<Gap> {
+    let folder = |subject: &Subject| match subject {
+        Subject::Runbook(path) => path.parent().map(Path::to_owned),
+        Subject::Plugin(_) | Subject::Link(_) | Subject::Unreadable(..) => None,
+    };
+    let folders: BTreeSet<PathBuf> = subjects.iter().filter_map(folder).collect();
+    let mut gaps = BTreeMap::new();
+    for folder in folders {
+        let here = if folder.as_os_str().is_empty() { Path::new(".") } else { &folder };
+        for entry in std::fs::read_dir(here).into_iter().flatten().flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let environment = name.strip_prefix("targets.").and_then(|rest| rest.strip_suffix(".toml"));
+            let Some(environment) = environment.filter(|environment| Some(*environment) != reviewed) else { continue };
+            let file = folder.join(&name);
+            if file.canonicalize().is_ok_and(|file| read.contains(&file)) {
+                continue;
+            }
+            let why = format!("the targets of environment `{environment}`; review them with `--env {environment}`");
+            let file = plain(&file).display().to_string();
+            gaps.insert(file.clone(), Gap { rule: FindingRule::OtherEnvironment, file, why });
+        }
+    }
+    gaps.into_values().collect()
 }
 
 fn status(ledger: &AccessReport, args: &AuditArgs) -> ExitStatus {
@@ -73,6 +115,10 @@ pub(super) enum Subject {
     Plugin(String),
     /// A runbook.
     Runbook(PathBuf),
+    /// A link to a folder, which is not followed: what is in it may be reviewed elsewhere, or lead round in a circle.
+    Link(PathBuf),
+    /// A file that may be a runbook, and why nobody can tell.
+    Unreadable(PathBuf, Failure),
 }
 
 /// What the arguments name; a folder names every runbook and component in it.
@@ -124,10 +170,19 @@ fn walk(folder: &Path, subjects: &mut Vec<Subject>) -> Result<(), Failure> {
         // `target` is what cargo makes: copies of what is reviewed elsewhere.
         if path.is_dir() && !path.is_symlink() && !hidden && path.file_name().is_some_and(|name| name != "target") {
             walk(&path, subjects)?;
+        } else if path.is_dir() && path.is_symlink() && !hidden {
+            subjects.push(Subject::Link(plain(&path)));
         } else if path.extension().is_some_and(|extension| extension == "wasm") {
             subjects.push(Subject::Plugin(Path::new(".").join(plain(&path)).display().to_string()));
-        } else if path.extension().is_some_and(|extension| extension == "toml") && kind(&path) == KindOfFile::Runbook {
-            subjects.push(Subject::Runbook(plain(&path)));
+        } else if path.extension().is_some_and(|extension| extension == "toml") {
+            match text_file::read(&path) {
+                Err(error) => {
+                    let failure = Failure::usage(format!("`{}` cannot be read: {error}", path.display()));
+                    subjects.push(Subject::Unreadable(plain(&path), failure));
+                }
+                Ok(_) if kind(&path) == KindOfFile::Runbook => subjects.push(Subject::Runbook(plain(&path))),
+                Ok(_) => {}
+            }
         }
     }
     Ok(())
