@@ -132,7 +132,7 @@ fn what_cannot_be_read_in_a_revision_is_told_by_the_name_that_was_asked_for() {
             assert_ne!(found.status, 0, "{name}: {}", found.stdout);
             let named = format!("{name}:sub/");
             // What is no TOML is no runbook of a folder.
-            let is_skipped = name == "syntax" && !path.ends_with(".toml");
+            let is_skipped = name == "syntax" && !path.contains(".toml");
             assert!(is_skipped || found.stderr.contains(&named), "{name} {path}: {}", found.stderr);
         }
     }

@@ -98,7 +98,14 @@ fn read(text: &str, checks: &str) -> Runbook {
 }
 
 fn look() -> OperationFacts {
-    OperationFacts { kind: Kind::Probe, idempotent: true, undo: false, writes: false, digest: "sha256:0".to_owned(), places: Vec::new() }
+    OperationFacts {
+        kind: Kind::Probe,
+        idempotent: true,
+        undo: false,
+        writes: false,
+        digest: "sha256:0".to_owned(),
+        places: Vec::new(),
+    }
 }
 
 fn plan(runbook: &Runbook) -> Plan {

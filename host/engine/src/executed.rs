@@ -64,6 +64,7 @@ fn between(from: Timestamp, to: Timestamp) -> u64 {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
     use crate::event::PauseReason;

@@ -89,7 +89,7 @@ fn a_run_that_was_killed_and_resumed_was_executed_for_as_long_as_its_processes_w
             // Its process lived on for 20 s, as its heartbeats say, and nobody executed it for a day.
             let last = run.records().last().unwrap().at;
             *run.journal.last_seen.lock().unwrap() = Some(last + SignedDuration::from_secs(20));
-            run.clock.pass(std::time::Duration::from_secs(86_400));
+            run.clock.pass(std::time::Duration::from_hours(24));
             let before = run.clock.monotonic();
             end(run.resume());
             let second = u64::try_from(run.clock.monotonic().saturating_sub(before).as_millis()).unwrap();

@@ -53,7 +53,14 @@ async fn main() {
     }
     let source = Source::new("bench.toml", text);
     let runbook = parse(&source, None, &mut |_| Err(std::io::ErrorKind::NotFound.into())).expect("the runbook is good");
-    let facts = OperationFacts { kind: Kind::Probe, idempotent: true, undo: false, writes: false, digest: "sha256:0".to_owned(), places: Vec::new() };
+    let facts = OperationFacts {
+        kind: Kind::Probe,
+        idempotent: true,
+        undo: false,
+        writes: false,
+        digest: "sha256:0".to_owned(),
+        places: Vec::new(),
+    };
     let all: BTreeMap<_, _> = runbook.use_sites().into_iter().map(|site| (site.step, facts.clone())).collect();
     let plan = Plan::build(&runbook, &resolve_params(&runbook, &[]).expect("there are none"), &all).expect("the plan is good");
     let mut ratios = Vec::new();

@@ -92,7 +92,7 @@ fn await_stop(job: &Job, input: &Input) -> Result<()> {
             let message = format!(
                 "{} was asked to stop, and the engine may do it within the next {} s: there was no time to wait for that",
                 input.name,
-                (left - waited).as_secs() + 1
+                left.saturating_sub(waited).as_secs() + 1
             );
             return Err(Fault::transient("docker.stopping", message));
         }

@@ -55,7 +55,15 @@ mod tests {
     fn response(kind: &str, body: &str) -> Response {
         let timing = Timing { dns_us: 0, connect_us: 0, tls_us: 0, first_byte_us: 0, total_us: 0 };
         let headers = vec![("content-type".to_owned(), kind.to_owned())];
-        Response { status: 200, headers, body: body.as_bytes().to_vec(), truncated: false, peer: String::new(), timing }
+        Response {
+            status: 200,
+            headers,
+            body: body.as_bytes().to_vec(),
+            truncated: false,
+            peer: String::new(),
+            timing,
+            path: "/".to_owned(),
+        }
     }
 
     #[test]

@@ -146,7 +146,15 @@ mod tests {
     fn response(status: u16, body: &str) -> Response {
         let timing = Timing { dns_us: 0, connect_us: 0, tls_us: 0, first_byte_us: 0, total_us: 0 };
         let headers = vec![("content-type".to_owned(), "application/json; charset=utf-8".to_owned())];
-        Response { status, headers, body: body.as_bytes().to_vec(), truncated: false, peer: String::new(), timing }
+        Response {
+            status,
+            headers,
+            body: body.as_bytes().to_vec(),
+            truncated: false,
+            peer: String::new(),
+            timing,
+            path: "/".to_owned(),
+        }
     }
 
     #[test]

@@ -133,7 +133,15 @@ mod tests {
     fn answer(status: u16, body: &str) -> Response {
         let timing = Timing { dns_us: 100, connect_us: 250, tls_us: 0, first_byte_us: 40_000, total_us: 41_234 };
         let body = body.as_bytes().to_vec();
-        Response { status, headers: Vec::new(), body, truncated: false, peer: "127.0.0.1:80".to_owned(), timing }
+        Response {
+            status,
+            headers: Vec::new(),
+            body,
+            truncated: false,
+            peer: "127.0.0.1:80".to_owned(),
+            timing,
+            path: "/".to_owned(),
+        }
     }
 
     #[test]

@@ -224,7 +224,7 @@ mod tests {
     fn whole(body: &str) -> Response {
         let timing = Timing { dns_us: 0, connect_us: 0, tls_us: 0, first_byte_us: 0, total_us: 0 };
         let body = body.as_bytes().to_vec();
-        Response { status: 200, headers: Vec::new(), body, truncated: false, peer: String::new(), timing }
+        Response { status: 200, headers: Vec::new(), body, truncated: false, peer: String::new(), timing, path: "/".to_owned() }
     }
 
     #[test]

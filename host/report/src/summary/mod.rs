@@ -164,14 +164,13 @@ impl Summary {
             return;
         }
         match &execution {
-            Execution::Unknown => {}
+            Execution::Unknown | Execution::By(_) => {}
             Execution::StandsStill { pid, .. } => {
                 let run = crate::event_lines::short(&self.run);
                 self.to_continue = Some(format!(
                     "let process {pid} go on (`kill -CONT {pid}`), or take the run over with `runbook resume {run}`"
                 ));
             }
-            Execution::By(_) => {}
             Execution::Nobody => {
                 "interrupted".clone_into(&mut self.state);
                 self.to_continue = Some(format!("continue with `runbook resume {}`", crate::event_lines::short(&self.run)));
