@@ -94,7 +94,7 @@ fn a_process_that_stands_still_is_not_called_dead_and_goes_on_when_it_is_let() {
     wait_for("its lease is over", || env.run(&["show", &run]).stdout.contains("stands still"));
     let pid = child.id();
     env.run(&["show", &run]).status(0).out(&format!("kill -CONT {pid}")).without("nobody executes").without("Interrupted");
-    env.run(&["runs"]).status(0).out("standing still").without("interrupted");
+    env.run(&["runs"]).status(0).out("standing-still").without("interrupted");
     runbook_tests::send(&child, "CONT");
     wait_for("it goes on", || env.run(&["show", &run]).stdout.contains("executed by"));
     runbook_tests::interrupt(&child);

@@ -1,7 +1,7 @@
 //! The directory that is judged is the one that is opened, from wherever and through whatever the runbook is named.
 
 use crate::home;
-use runbook_tests::env::{Finished, TestEnv};
+use runbook_tests::env::{Finished, TestEnv, finish};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
@@ -273,6 +273,9 @@ fn no_target_reaches_a_place_of_the_host_by_whatever_name() {
         &home.join("elsewhere/link/state"),
         &home.join(".config"),
         &home.join("app/keys"),
+        // The next run may be told of no other place.
+        &home.join(".cache/runbook"),
+        &home.join(".cache/runbook/x"),
         &cache,
         &cache.join("x"),
         cache.parent().expect("it is in a folder"),
@@ -308,6 +311,15 @@ fn no_target_reaches_a_place_of_the_host_by_whatever_name() {
     }
     assert!(!env.path().join("kept/journal.db").exists() && !env.path().join("app/shop.db").exists(), "something ran");
     assert_eq!(copies(&home.join("app/dumps")), 0);
+    // Variables of this run say nothing of the next one.
+    for (variable, directory) in
+        [("XDG_STATE_HOME", ".local/state/runbook"), ("XDG_CONFIG_HOME", ".config/runbook"), ("XDG_CACHE_HOME", ".cache/runbook")]
+    {
+        env.file("app/r.toml", &write(&home.join(directory)));
+        let mut command = env.command(&["validate", "app/r.toml"]);
+        let refused = finish(command.env(variable, "/elsewhere").output().expect("the program starts"));
+        refused.status(6).err("E0118");
+    }
     // Beside them all is well.
     env.file("app/r.toml", &runbook("shop.db", "dumps"));
     env.run(&[&flags[..], &["exec", "app/r.toml"]].concat()).status(0);

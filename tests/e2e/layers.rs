@@ -126,7 +126,9 @@ fn only_the_one_door_asks_the_gate() {
             doors.push(file.strip_prefix(&host).expect("it is below").display().to_string());
         }
     }
-    assert_eq!(doors, ["runtime/src/host.rs"], "who asks the gate");
+    doors.sort();
+    // The second one asks before a run whether a statement of the text would ever be let through, and lets nothing through itself.
+    assert_eq!(doors, ["cli/src/statements.rs", "runtime/src/host.rs"], "who asks the gate");
     let door = std::fs::read_to_string(host.join("runtime/src/host.rs")).expect("a source file is text");
     assert_eq!(door.matches("gate::decide").count(), 1, "the door asks once");
 }

@@ -177,7 +177,7 @@ impl Context {
                 .map_or_else(|| state_directory().map(|dir| dir.join("audit")), Ok)?,
             audit_log_of_host: host_policy.audit_log,
             lock_policy: if args.locked { LockPolicy::Required } else { LockPolicy::WherePresent },
-            cache: args.cache.clone().map_or_else(|| directory("XDG_CACHE_HOME", ".cache"), Ok)?,
+            cache: args.cache.clone().map_or_else(cache_directory, Ok)?,
             operator: account::operator(&host),
             host,
             process: process::identity(),
@@ -241,6 +241,11 @@ fn journal(given: Option<&str>) -> Result<Location, Failure> {
 /// Where the state of this account is kept by default: its journal and its audit log.
 pub fn state_directory() -> Result<PathBuf, Failure> {
     directory("XDG_STATE_HOME", ".local/state")
+}
+
+/// Where compiled plugins of this account are by default.
+pub fn cache_directory() -> Result<PathBuf, Failure> {
+    directory("XDG_CACHE_HOME", ".cache")
 }
 
 /// Where the keys of this account are by default.

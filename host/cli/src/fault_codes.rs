@@ -26,6 +26,10 @@ const OF_THE_ENGINE: &[(&str, &str)] = &[
     ("operator", "An operator recorded what became of this step."),
     ("params", "The parameters of a nested runbook or suite do not fit what it declares."),
     ("rejected", "Who was asked to approve this step rejected it."),
+    (
+        "still-needed",
+        "What this step made is kept, because a later step that stands on it could not be put back. Repair that one, then `runbook undo RUN`.",
+    ),
     ("still-runs", "What an earlier attempt began still goes on outside. Wait until it has ended, then `runbook resume RUN`."),
     ("template", "A template or expression has no value. The message names what is missing."),
     ("timeout", "The step was not done within its `timeout`. Whether it took effect may be unknown."),

@@ -1,6 +1,6 @@
 //! The places that this host believes, found once, and held against what each step is granted.
 
-use crate::context::{Context, config_directory, state_directory};
+use crate::context::{Context, cache_directory, config_directory, state_directory};
 use crate::host_policy;
 use runbook_authority::Effective;
 use runbook_authority::host_places::{HostPlace, HostPlaces, Privacy};
@@ -8,7 +8,7 @@ use runbook_document::{Diagnostic, Diagnostics};
 use runbook_engine::UseSite;
 use runbook_runtime::follow_links;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// What SQLite writes beside a database, by what stands behind its name.
 const BESIDE_A_DATABASE: [&str; 3] = ["-wal", "-shm", "-journal"];
@@ -41,11 +41,16 @@ pub fn of(context: &Context) -> Vec<HostPlace> {
     if let Some(passphrase) = &context.passphrase_file {
         places.add("a passphrase that opens secrets", passphrase, Privacy::Private);
     }
-    // Where the next run looks, whatever this one was told.
-    if let Ok(state) = state_directory() {
+    // Where the next run looks, whatever this one was told: by its own variables, and without any.
+    let home = std::env::var_os("HOME").map(PathBuf::from);
+    let below_home = |below: &str| home.as_ref().map(|home| home.join(below).join("runbook"));
+    for cache in [cache_directory().ok(), below_home(".cache")].into_iter().flatten() {
+        places.add("the folder of compiled plugins", &cache, Privacy::Public);
+    }
+    for state in [state_directory().ok(), below_home(".local/state")].into_iter().flatten() {
         places.add("the folder of journals and audit logs", &state, Privacy::Private);
     }
-    if let Ok(config) = config_directory() {
+    for config in [config_directory().ok(), below_home(".config")].into_iter().flatten() {
         places.add("the folder of keys", &config, Privacy::Private);
     }
     if let Ok(program) = std::env::current_exe() {
@@ -59,7 +64,12 @@ struct Places(Vec<HostPlace>);
 impl Places {
     fn add(&mut self, what: &'static str, path: &Path, privacy: Privacy) {
         let Ok(path) = std::path::absolute(path) else { return };
-        self.0.push(HostPlace { what, path: follow_links(&path), privacy });
+        let real = follow_links(&path);
+        // Whoever may take a link away that leads to it decides what the host finds there.
+        if real != path {
+            self.0.push(HostPlace { what, path, privacy });
+        }
+        self.0.push(HostPlace { what, path: real, privacy });
     }
 }
 
@@ -88,7 +98,6 @@ pub fn check(places: &[HostPlace], site: &UseSite<'_>, effective: &Effective, di
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::path::PathBuf;
 
     #[test]
     fn one_file_by_two_names_is_one() {
