@@ -263,7 +263,10 @@ fn no_error_of_sqlite_tells_the_path_of_the_host() {
         assert_ne!(finished.status, 0, "{name}");
         let report: Value = serde_json::from_str(&env.read("q.json")).expect("the report is JSON");
         let fault = report["steps"][0]["fault"].to_string();
-        assert!(fault.len() > 10 && !fault.contains(&env.path().display().to_string()), "{name}: {fault}");
+        // Behind what the plugin was told stands what the operator alone is told of a thing that is missing.
+        let plugin_was_told = fault.split(": target `db` (q.toml:").next().unwrap_or_default();
+        let is_told = plugin_was_told.len() > 10 && !plugin_was_told.contains(&env.path().display().to_string());
+        assert!(is_told, "{name}: {fault}");
     }
 }
 
