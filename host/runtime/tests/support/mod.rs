@@ -103,7 +103,8 @@ pub fn probe(imports: &str, globals: &str, body: &str, output: &str) -> String {
     (local.get $at))
   (func (export "runbook:plugin/probe@1.0.0#check")
     (param $op i32) (param $op_len i32) (param $run i32) (param $run_len i32) (param $step i32) (param $step_len i32)
-    (param $attempt i32) (param $input i32) (param $input_len i32) (param $deadline i64) (param $dry i32) (result i32)
+    (param $attempt i32) (param $input i32) (param $input_len i32) (param $deadline i64) (param $dry i32)
+    (param $is_unanswered i32) (param $unanswered i64) (result i32)
     {body}))"#
     )
 }
