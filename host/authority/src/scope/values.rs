@@ -24,7 +24,7 @@ pub enum Text {
     },
     /// A directory and all that is below.
     Directory(String),
-    /// `NAME=value` of a variable that is known to steer no program (see [`crate::targets::is_harmless`]).
+    /// `NAME=value` of a variable that is known to steer no program (`is_harmless` of `targets::variable`).
     PlainVariable,
     /// Anything at all.
     Any,
