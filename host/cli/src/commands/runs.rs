@@ -48,10 +48,14 @@ impl RunsArgs {
         !self.state.is_empty() || self.runbook.is_some() || self.since.is_some()
     }
 
-    fn wants(&self, run: &RunSummary, standing: Standing, now: Timestamp) -> bool {
+    /// What the list alone can tell of a run.
+    fn wants(&self, run: &RunSummary, now: Timestamp) -> bool {
         let is_named = self.runbook.as_ref().is_none_or(|name| *name == run.name);
-        let is_new = self.since.is_none_or(|since| now.duration_since(run.started).unsigned_abs() <= since || run.started > now);
-        is_named && is_new && (self.state.is_empty() || self.state.contains(&state_of(run, standing)))
+        is_named && self.since.is_none_or(|since| now.duration_since(run.started).unsigned_abs() <= since || run.started > now)
+    }
+
+    fn wants_state(&self, run: &RunSummary, standing: Standing) -> bool {
+        self.state.is_empty() || self.state.contains(&state_of(run, standing))
     }
 }
 
@@ -79,15 +83,19 @@ pub fn run(context: &Context, args: &RunsArgs) -> Result<ExitStatus, Failure> {
     let runs = execution::block_on(async {
         let journal = execution::open_journal(context).await?;
         let mut listed = Vec::new();
-        let mut known = 0;
+        let (mut known, now) = (0, Timestamp::now());
         // From the newest on, in longer and longer lists: what is looked for is mostly new.
         let mut length = if args.is_filtered() { args.limit.max(FIRST_LIST) } else { args.limit };
         loop {
             let runs = journal.list(length).await.map_err(Failure::engine)?;
             let n_runs = runs.len();
-            for run in runs.into_iter().skip(known) {
+            for run in runs.into_iter().skip(known).filter(|run| args.wants(run, now)) {
+                if listed.len() == args.limit {
+                    break;
+                }
+                // Who executes it is asked of the journal and the system, for each run that has not ended.
                 let standing = standing(context, &journal, &run).await?;
-                if listed.len() < args.limit && args.wants(&run, standing, Timestamp::now()) {
+                if args.wants_state(&run, standing) {
                     listed.push((run, standing));
                 }
             }
