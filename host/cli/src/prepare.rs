@@ -213,7 +213,7 @@ fn prepare_within(
                 host_places::check(&limits.places, &site, &effective, &mut later);
                 later.extend(wrong_input(&site, (reference, operation), folder, &plugin, params_of(&site.step)));
                 let declared = plugin.manifest().operations.get(operation);
-                later.extend(declared.and_then(|declared| crate::spent_time::longer_than_the_step(&site, declared, &runbook)));
+                later.extend(declared.and_then(|declared| crate::spent_time::longer_than_the_step(&site, declared)));
                 facts.insert(site.step.clone(), facts_of(&plugin, operation, &effective));
                 let site_of = Site { reference: reference.to_owned(), operation: operation.to_owned(), plugin, effective };
                 sites.insert(site.step, site_of);

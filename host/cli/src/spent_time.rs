@@ -2,14 +2,14 @@
 
 use runbook_authority::manifest::Operation;
 use runbook_document::{Diagnostic, FromNode as _, format_duration, parse_duration};
-use runbook_engine::{DEFAULT_TIMEOUT, Runbook, UseSite};
+use runbook_engine::{DEFAULT_TIMEOUT, UseSite};
 
 /// The key of a property in an input schema that says so. Its value is how long it takes where the input says nothing.
 const SPENT: &str = "x-runbook-spent";
 
 /// Warns of a step whose `timeout` is over before its operation can have spent what its input says: it would be cut off, and what it
 /// had asked for would go on without it.
-pub fn longer_than_the_step(site: &UseSite<'_>, operation: &Operation, runbook: &Runbook) -> Option<Diagnostic> {
+pub fn longer_than_the_step(site: &UseSite<'_>, operation: &Operation) -> Option<Diagnostic> {
     let properties = operation.input.get("properties")?.as_object()?;
     let (key, default) = properties.iter().find_map(|(key, property)| Some((key, property.get(SPENT)?)))?;
     let written = site.with.and_then(|with| with.get(key));
@@ -18,7 +18,7 @@ pub fn longer_than_the_step(site: &UseSite<'_>, operation: &Operation, runbook: 
         None => default.as_str()?.to_owned(),
     };
     let spent = parse_duration(&text)?;
-    let step = runbook.steps.iter().find(|step| step.id.value == site.step)?;
+    let step = site.of?;
     let timeout = step.timeout.unwrap_or(DEFAULT_TIMEOUT);
     if spent < timeout {
         return None;

@@ -21,6 +21,8 @@ pub struct Position {
 pub struct Source {
     name: String,
     text: String,
+    /// Where lines begin.
+    lines: Vec<usize>,
     quotes: Quotes,
 }
 
@@ -44,7 +46,10 @@ impl Source {
     }
 
     fn made(name: impl Into<String>, text: impl Into<String>, quotes: Quotes) -> Arc<Self> {
-        Arc::new(Self { name: runbook_text::line(&name.into()).into_owned(), text: text.into(), quotes })
+        let text = text.into();
+        let after_newlines = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(at, _)| at + 1);
+        let lines = std::iter::once(0).chain(after_newlines).collect();
+        Arc::new(Self { name: runbook_text::line(&name.into()).into_owned(), text, lines, quotes })
     }
 
     /// The text as findings may quote it, byte for byte at the same place: blank where they may not.
@@ -65,19 +70,38 @@ impl Source {
         &self.text
     }
 
-    /// Line and column of a byte offset; an offset past the end is the end.
+    /// Line and column of a byte offset; an offset past the end is the end. Only the line itself is read: places are asked for once for
+    /// each thing in a file.
     pub fn position(&self, offset: usize) -> Position {
         let mut offset = offset.min(self.text.len());
         while !self.text.is_char_boundary(offset) {
             offset -= 1;
         }
-        let before = &self.text[..offset];
-        let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
-        Position { line: before.matches('\n').count() + 1, column: before[line_start..].chars().count() + 1 }
+        let line = self.lines.partition_point(|begin| *begin <= offset);
+        Position { line, column: self.text[self.lines[line - 1]..offset].chars().count() + 1 }
     }
 
     /// `file:line`, the form in which a place is named in one line of text.
     pub fn place(&self, span: &Span) -> String {
         format!("{}:{}", self.name, self.position(span.start).line)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_is_where_counting_every_character_from_the_beginning_would_find_it() {
+        for text in ["", "\n", "a", "a\n", "\n\na", "één\r\ntwee\n\n\u{1f980}drie", "x\ny\n"] {
+            let source = Source::new("a.toml", text);
+            for offset in 0..=text.len() + 2 {
+                let whole = (0..=offset.min(text.len())).rev().find(|at| text.is_char_boundary(*at)).expect("zero is one");
+                let before = &text[..whole];
+                let line = before.matches('\n').count() + 1;
+                let column = before.rsplit('\n').next().expect("there is a part").chars().count() + 1;
+                assert_eq!(source.position(offset), Position { line, column }, "{text:?} at {offset}");
+            }
+        }
     }
 }

@@ -1,10 +1,11 @@
 //! Which steps are given what other steps put out: read from templates, without running anything.
 
-use crate::model::{Items, Runbook};
+use crate::model::{Items, Runbook, Step};
 use crate::plan::around;
 use crate::template::{Form, has_markers, inner_key, references, template_key};
 use runbook_contract::StepId;
 use serde_json::Value as Json;
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Stands for every step: `{{ steps }}` as a whole.
@@ -12,31 +13,33 @@ const ALL: &str = "*";
 
 /// For every place that calls a plugin, the steps whose output its input refers to.
 pub fn inputs_from(runbook: &Runbook) -> BTreeMap<StepId, BTreeSet<StepId>> {
-    let steps: Vec<&StepId> = runbook.steps.iter().map(|step| &step.id.value).collect();
+    inputs(runbook, &Steps::new(runbook))
+}
+
+fn inputs(runbook: &Runbook, steps: &Steps<'_>) -> BTreeMap<StepId, BTreeSet<StepId>> {
+    let groups: BTreeMap<_, _> = runbook.groups.iter().map(|group| (&group.id, group)).collect();
     let mut inputs = BTreeMap::new();
     for site in runbook.use_sites() {
-        let step = runbook.step(&StepId::new(site.step.as_str().trim_end_matches("/undo")));
-        let group = step.and_then(|step| step.group.clone());
+        let group = steps.group(&StepId::new(site.step.as_str().trim_end_matches("/undo")));
         let mut keys = BTreeSet::new();
         if let Some(with) = site.with {
             collect(&with.to_json(), &mut keys);
         }
-        if let Some(for_each) = runbook.step(&site.step).and_then(|step| step.for_each.as_ref()) {
+        if let Some(for_each) = site.of.and_then(|step| step.for_each.as_ref()) {
             match &for_each.items {
                 Items::Expression(text) => add(&text.value, Form::Expression, &mut keys),
                 Items::Literal(items) => collect(&items.value.to_json(), &mut keys),
             }
         }
-        let mut found = named(&keys, group.as_ref(), &steps);
+        let mut found = steps.named(&keys, group);
         // What a nested file is given reaches each of its steps, by its parameters.
-        for outer in around(group.as_ref()) {
-            let Some(group) = runbook.groups.iter().find(|group| group.id == outer) else { continue };
+        for outer in around(group) {
+            let Some(group) = groups.get(&outer) else { continue };
             let mut keys = BTreeSet::new();
             if let Some(with) = &group.with {
                 collect(&with.to_json(), &mut keys);
             }
-            let of = runbook.step(&outer).and_then(|step| step.group.clone());
-            found.append(&mut named(&keys, of.as_ref(), &steps));
+            found.append(&mut steps.named(&keys, steps.group(&outer)));
         }
         found.remove(&site.step);
         inputs.insert(site.step, found);
@@ -44,17 +47,50 @@ pub fn inputs_from(runbook: &Runbook) -> BTreeMap<StepId, BTreeSet<StepId>> {
     inputs
 }
 
-/// The steps that are called by these keys in a file; a step that stands for a nested file is all its steps.
-fn named(keys: &BTreeSet<String>, group: Option<&StepId>, steps: &[&StepId]) -> BTreeSet<StepId> {
-    let in_file = |id: &StepId| group.is_none_or(|group| id.is_inside(group));
-    let is_named = |id: &StepId| {
-        let key = template_key(id);
-        keys.iter().any(|named| {
-            let whole = group.map_or_else(|| named.clone(), |group| inner_key(group, named));
-            key == whole || key.strip_prefix(whole.as_str()).is_some_and(|rest| rest.starts_with('.'))
-        })
-    };
-    steps.iter().filter(|id| in_file(id) && (keys.contains(ALL) || is_named(id))).map(|id| (*id).clone()).collect()
+/// The steps of a runbook, found by their ids and by what templates call them.
+struct Steps<'a> {
+    by_id: BTreeMap<&'a StepId, &'a Step>,
+    /// In the order of their keys.
+    by_key: Vec<(String, &'a StepId)>,
+    /// How often a step was looked at: counted for a test.
+    looks: Cell<usize>,
+}
+
+impl<'a> Steps<'a> {
+    fn new(runbook: &'a Runbook) -> Self {
+        let ids = runbook.steps.iter().map(|step| &step.id.value);
+        let mut by_key: Vec<_> = ids.map(|id| (template_key(id), id)).collect();
+        by_key.sort();
+        let by_id = runbook.steps.iter().map(|step| (&step.id.value, step)).collect();
+        Self { by_id, by_key, looks: Cell::new(0) }
+    }
+
+    /// The nested file in which a step stands.
+    fn group(&self, id: &StepId) -> Option<&'a StepId> {
+        self.by_id.get(id)?.group.as_ref()
+    }
+
+    /// The steps that are called by these keys in a file; a step that stands for a nested file is all its steps.
+    fn named(&self, keys: &BTreeSet<String>, group: Option<&StepId>) -> BTreeSet<StepId> {
+        let in_file = |id: &StepId| group.is_none_or(|group| id.is_inside(group));
+        if keys.contains(ALL) {
+            return self.by_id.keys().filter(|id| in_file(id)).map(|id| (*id).clone()).collect();
+        }
+        let whole = |key: &String| group.map_or_else(|| key.clone(), |group| inner_key(group, key));
+        let found = keys.iter().map(whole).flat_map(|key| {
+            let inside = format!("{key}.");
+            let own: Vec<_> = self.from(&key).take_while(|(known, _)| *known == key).collect();
+            let inner: Vec<_> = self.from(&inside).take_while(|(known, _)| known.starts_with(&inside)).collect();
+            own.into_iter().chain(inner)
+        });
+        found.map(|(_, id)| *id).filter(|id| in_file(id)).cloned().collect()
+    }
+
+    /// The steps from a key on.
+    fn from(&self, key: &str) -> impl Iterator<Item = &(String, &'a StepId)> {
+        let begin = self.by_key.partition_point(|(known, _)| known.as_str() < key);
+        self.by_key[begin..].iter().inspect(|_| self.looks.set(self.looks.get() + 1))
+    }
 }
 
 fn collect(value: &Json, keys: &mut BTreeSet<String>) {
@@ -75,5 +111,38 @@ fn add(text: &str, form: Form, keys: &mut BTreeSet<String>) {
     // A whole `steps` handed on holds the output of every step.
     if found.contains("steps") {
         keys.insert(ALL.to_owned());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fmt::Write as _;
+
+    /// A runbook of so many steps, each with the output of the one before it.
+    fn chain(steps: usize) -> Runbook {
+        let mut text = "format = 1\n[runbook]\nname = \"test\"\n".to_owned();
+        for number in 0..steps {
+            write!(text, "[[step]]\nid = \"s{number}-x\"\nuses = \"p:op\"\n").expect("a string can be written");
+            if let Some(before) = number.checked_sub(1) {
+                writeln!(text, "with.at = \"{{{{ steps.s{before}_x.outcome }}}}\"").expect("a string can be written");
+            }
+        }
+        let source = runbook_document::Source::new("test.toml", text);
+        crate::parse(&source, None, &mut |_| Err(std::io::ErrorKind::NotFound.into())).expect("a good runbook")
+    }
+
+    #[test]
+    fn the_steps_that_ten_times_as_many_refer_to_are_found_with_ten_times_as_many_looks() {
+        let looks = |number: usize| {
+            let runbook = chain(number);
+            let steps = Steps::new(&runbook);
+            let found = inputs(&runbook, &steps);
+            let one = BTreeSet::from([StepId::from("s1-x")]);
+            assert_eq!((found.len(), &found[&StepId::from("s2-x")]), (number, &one));
+            steps.looks.get()
+        };
+        let (few, many) = (looks(100), looks(1_000));
+        assert!(few > 0 && many <= 12 * few, "{few} looks for 100, {many} for 1,000");
     }
 }

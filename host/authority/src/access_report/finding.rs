@@ -9,6 +9,7 @@ use crate::pattern::AddressClass;
 use crate::scope::Dimension;
 use crate::targets::{HttpBase, Target, TargetKind, TlsMode, is_here};
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// A rule of the review.
@@ -222,19 +223,24 @@ fn of_runbook(runbook: &RunbookEntry) -> Vec<Finding> {
     findings
 }
 
-/// The directories in which any step of the runbook may write, each with `slot` and step.
-fn written_directories(runbook: &RunbookEntry) -> Vec<(&Path, String)> {
-    let mut directories = Vec::new();
+/// The directories in which any step of the runbook may write, each once, with the slots that may: the first one in file order, and how
+/// many others.
+fn written_directories(runbook: &RunbookEntry) -> BTreeMap<&Path, String> {
+    let mut writers: BTreeMap<&Path, (&str, &str, usize)> = BTreeMap::new();
     for step in &runbook.steps {
         for row in &step.rows {
             if let Some(TargetKind::Files(files)) = row.target.as_ref().map(|target| &target.kind)
                 && row.verb == Verb::FilesWrite.full_name()
             {
-                directories.push((files.root.real(), format!("slot `{}` of step `{}`", row.slot, step.step)));
+                writers.entry(files.root.real()).or_insert((&row.slot, &step.step, 0)).2 += 1;
             }
         }
     }
-    directories
+    let words = |(slot, step, slots)| match slots {
+        1 => format!("slot `{slot}` of step `{step}`"),
+        more => format!("slot `{slot}` of step `{step}` (and {} more)", more - 1),
+    };
+    writers.into_iter().map(|(directory, writer)| (directory, words(writer))).collect()
 }
 
 /// A grant that reaches something that decides what runs do: a place of the host, or a file of the runbook.
@@ -253,7 +259,7 @@ fn of_own_files(subject: &str, row: &Row, decided_by: &[PathBuf]) -> Option<Find
 }
 
 /// A program whose text lies where a step of the same runbook may write.
-fn of_written_texts(subject: &str, row: &Row, writable: &[(&Path, String)]) -> Vec<Finding> {
+fn of_written_texts(subject: &str, row: &Row, writable: &BTreeMap<&Path, String>) -> Vec<Finding> {
     let (Some(granted), Some(TargetKind::Process(process))) = (&row.granted, row.target.as_ref().map(|target| &target.kind))
     else {
         return Vec::new();

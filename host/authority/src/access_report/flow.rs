@@ -9,6 +9,7 @@ use crate::grant::{Effective, Grant};
 use crate::targets::{HttpBase, Target, TargetKind};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 
 /// What kind of data flows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -101,65 +102,106 @@ impl Flow {
     }
 }
 
-/// Steps so that each comes after those whose output it is given.
+/// Steps so that each comes after those whose output it is given. They may stand in the file the other way round, so this does not
+/// recurse.
 fn in_order<'s, 'a>(steps: &'s [FlowStep<'a>]) -> Vec<&'s FlowStep<'a>> {
-    fn visit<'s, 'a>(
-        step: &'s FlowStep<'a>,
-        steps: &'s [FlowStep<'a>],
-        seen: &mut BTreeSet<&'a str>,
-        order: &mut Vec<&'s FlowStep<'a>>,
-    ) {
-        if !seen.insert(step.step) {
-            return;
-        }
-        for earlier in steps.iter().filter(|earlier| step.inputs_from.contains(earlier.step)) {
-            visit(earlier, steps, seen, order);
-        }
-        order.push(step);
+    enum Visit<'s, 'a> {
+        Begin(&'s FlowStep<'a>),
+        End(&'s FlowStep<'a>),
     }
+    let by_name: BTreeMap<&str, &FlowStep<'_>> = steps.iter().map(|step| (step.step, step)).collect();
     let (mut seen, mut order) = (BTreeSet::new(), Vec::new());
-    for step in steps {
-        visit(step, steps, &mut seen, &mut order);
+    let mut open: Vec<_> = steps.iter().rev().map(Visit::Begin).collect();
+    while let Some(visit) = open.pop() {
+        match visit {
+            Visit::Begin(step) if seen.insert(step.step) => {
+                open.push(Visit::End(step));
+                let earlier = step.inputs_from.iter().rev().filter_map(|earlier| by_name.get(earlier.as_str()));
+                open.extend(earlier.copied().map(Visit::Begin));
+            }
+            Visit::Begin(_) => {}
+            Visit::End(step) => order.push(step),
+        }
     }
     order
 }
 
+/// By which steps a source came; a step that hands it on adds one to the way of the step before it, and copies nothing.
+#[derive(Debug)]
+struct Way<'a> {
+    step: &'a str,
+    before: Option<Rc<Self>>,
+    steps: usize,
+}
+
+impl<'a> Way<'a> {
+    fn begin(step: &'a str) -> Rc<Self> {
+        Rc::new(Self { step, before: None, steps: 1 })
+    }
+
+    fn on(before: &Rc<Self>, step: &'a str) -> Rc<Self> {
+        Rc::new(Self { step, before: Some(Rc::clone(before)), steps: before.steps + 1 })
+    }
+
+    fn names(&self) -> Vec<String> {
+        let mut names: Vec<_> =
+            std::iter::successors(Some(self), |way| way.before.as_deref()).map(|way| way.step.to_owned()).collect();
+        names.reverse();
+        names
+    }
+}
+
+impl Drop for Way<'_> {
+    /// Step by step: a way may be as long as a runbook, and the stack is not.
+    fn drop(&mut self) {
+        let mut before = self.before.take();
+        while let Some(mut way) = before.and_then(Rc::into_inner) {
+            before = way.before.take();
+        }
+    }
+}
+
 /// Every flow of a runbook, the riskiest first.
-pub fn flows(steps: &[FlowStep<'_>]) -> Vec<Flow> {
+pub fn flows<'a>(steps: &[FlowStep<'a>]) -> Vec<Flow> {
     // What each step's output may hold, and by which steps it came.
-    let mut outputs: BTreeMap<&str, BTreeMap<End<SourceKind>, Vec<String>>> = BTreeMap::new();
-    let mut flows: BTreeMap<(End<SourceKind>, End<SinkKind>), Flow> = BTreeMap::new();
+    let mut outputs: BTreeMap<&str, BTreeMap<End<SourceKind>, Rc<Way<'a>>>> = BTreeMap::new();
+    let mut shortest: BTreeMap<(End<SourceKind>, End<SinkKind>), Rc<Way<'a>>> = BTreeMap::new();
     // The shortest way stands for all: that there is one is what matters.
-    let mut add = |flow: Flow| {
-        let known = flows.entry((flow.source.clone(), flow.sink.clone())).or_insert_with(|| flow.clone());
-        if flow.steps.len() < known.steps.len() {
-            *known = flow;
+    let mut add = |source: &End<SourceKind>, sink: &End<SinkKind>, way: &Rc<Way<'a>>| {
+        let known = shortest.entry((source.clone(), sink.clone())).or_insert_with(|| Rc::clone(way));
+        if way.steps < known.steps {
+            *known = Rc::clone(way);
         }
     };
     for step in in_order(steps) {
-        let mut readable: BTreeMap<End<SourceKind>, Vec<String>> =
-            sources(step.effective).into_iter().map(|source| (source, vec![step.step.to_owned()])).collect();
+        let own = Way::begin(step.step);
+        let mut readable: BTreeMap<_, _> = sources(step.effective).into_iter().map(|source| (source, Rc::clone(&own))).collect();
         for earlier in step.inputs_from {
-            for (source, path) in outputs.get(earlier.as_str()).into_iter().flatten() {
-                let longer = [path.as_slice(), &[step.step.to_owned()]].concat();
-                readable.entry(source.clone()).or_insert(longer);
+            for (source, way) in outputs.get(earlier.as_str()).into_iter().flatten() {
+                readable.entry(source.clone()).or_insert_with(|| Way::on(way, step.step));
             }
         }
         let sinks = sinks(step.effective);
-        for (source, path) in &readable {
+        for (source, way) in &readable {
             for sink in &sinks {
                 // To send a thing back to where it was read from tells nobody anything.
-                if sink.place == source.place && sink.what == source.what {
-                    continue;
+                if sink.place != source.place || sink.what != source.what {
+                    add(source, sink, way);
                 }
-                let risk = risk(source.kind, sink.kind);
-                add(Flow { risk, source: source.clone(), sink: sink.clone(), steps: path.clone() });
             }
         }
-        step.effective.iter().flat_map(|grant| placed(grant, step)).for_each(&mut add);
+        for (source, sink) in step.effective.iter().flat_map(|grant| placed(grant, step)) {
+            add(&source, &sink, &own);
+        }
         outputs.insert(step.step, readable);
     }
-    let mut flows: Vec<_> = flows.into_values().collect();
+    let flow = |((source, sink), way): ((End<SourceKind>, End<SinkKind>), Rc<Way<'a>>)| Flow {
+        risk: risk(source.kind, sink.kind),
+        source,
+        sink,
+        steps: way.names(),
+    };
+    let mut flows: Vec<_> = shortest.into_iter().map(flow).collect();
     flows.sort_by(|a, b| b.risk.cmp(&a.risk).then_with(|| a.cmp(b)));
     flows
 }
@@ -275,7 +317,7 @@ fn sink(grant: &Grant, verb: Verb) -> Option<End<SinkKind>> {
 }
 
 /// Secrets that the host itself puts where the target says.
-fn placed(grant: &Grant, step: &FlowStep<'_>) -> Vec<Flow> {
+fn placed(grant: &Grant, step: &FlowStep<'_>) -> Vec<(End<SourceKind>, End<SinkKind>)> {
     let kind = match &grant.target.kind {
         TargetKind::Http(_) => SinkKind::Network,
         TargetKind::Sql(_) => SinkKind::Database,
@@ -290,23 +332,22 @@ fn placed(grant: &Grant, step: &FlowStep<'_>) -> Vec<Flow> {
         |secret: &str| matches!(&grant.target.kind, TargetKind::Http(http) if http.base == HttpBase::Secret(secret.to_owned()));
     secrets
         .filter(|secret| !is_address(secret))
-        .map(|secret| flow_of_secret(secret, End { kind, what: grant.target.describe(), place: place.clone() }, step))
+        .map(|secret| flow_of_secret(secret, End { kind, what: grant.target.describe(), place: place.clone() }))
         .collect()
 }
 
 /// Secrets that the plugin may have put into requests on other slots.
-fn of_positions(grant: &Grant, step: &FlowStep<'_>) -> Vec<Flow> {
+fn of_positions(grant: &Grant, step: &FlowStep<'_>) -> Vec<(End<SourceKind>, End<SinkKind>)> {
     let TargetKind::Secret(secret) = &grant.target.kind else { return Vec::new() };
     let reached = secret.positions.iter().filter_map(|position| step.effective.get(&position.slot));
     reached
         .map(|http| {
             let sink = End { kind: SinkKind::Network, what: http.target.describe(), place: Some(Place::of(&http.target)) };
-            flow_of_secret(&secret.secret, sink, step)
+            flow_of_secret(&secret.secret, sink)
         })
         .collect()
 }
 
-fn flow_of_secret(secret: &str, sink: End<SinkKind>, step: &FlowStep<'_>) -> Flow {
-    let source = End { kind: SourceKind::Placed, what: format!("secret `{secret}`"), place: None };
-    Flow { risk: risk(SourceKind::Placed, sink.kind), source, sink, steps: vec![step.step.to_owned()] }
+fn flow_of_secret(secret: &str, sink: End<SinkKind>) -> (End<SourceKind>, End<SinkKind>) {
+    (End { kind: SourceKind::Placed, what: format!("secret `{secret}`"), place: None }, sink)
 }

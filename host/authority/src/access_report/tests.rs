@@ -403,3 +403,43 @@ fn a_secret_to_a_server_elsewhere_that_is_not_verified_is_found() {
     assert!(!is_found("http", "get", &format!("http = \"https://api.internal\"\n{headers}")));
     assert!(!is_found("http", "get", &format!("http = \"http://localhost:8080\"\n{headers}")));
 }
+
+/// A step that reads rows, and so many others, each of which is given the output of the one before it; the last comes first in the file.
+fn chain_of_flows(steps: usize) -> Vec<Flow> {
+    let (reads, nothing) = (effective_for("sql", &["query"], "sql = \"postgres://a@h/d\""), Effective::none());
+    let name = |number: usize| format!("s{number:05}");
+    let names: Vec<String> = (0..steps).map(name).collect();
+    let inputs: Vec<BTreeSet<String>> = (0..steps).map(|number| number.checked_sub(1).map(name).into_iter().collect()).collect();
+    let step = |number: usize| FlowStep {
+        step: &names[number],
+        effective: if number == 0 { &reads } else { &nothing },
+        inputs_from: &inputs[number],
+    };
+    let backwards: Vec<_> = (0..steps).rev().map(step).collect();
+    flows(&backwards)
+}
+
+#[test]
+fn a_flow_through_thousands_of_steps_is_one_flow_by_the_shortest_way() {
+    let flows = chain_of_flows(20_000);
+    let rows: Vec<_> = flows.iter().filter(|flow| flow.source.kind == SourceKind::Rows).collect();
+    assert!(!rows.is_empty() && rows.iter().all(|flow| flow.steps == ["s00000"]), "{rows:?}");
+}
+
+#[test]
+fn a_directory_that_many_steps_may_write_is_one_finding_of_a_program_that_runs_what_lies_there() {
+    let findings = |writers: usize| {
+        let mut runbook = entry("process", &["run"], "process = \"/bin/sh\"\narguments = [\"/base/dumps/x.sh\"]", None);
+        let writer = entry("files", &["write"], "files = \"dumps\"\naccess = \"write\"", None).steps.remove(0);
+        for number in 0..writers {
+            runbook.steps.push(StepEntry { step: format!("w{number}"), ..writer.clone() });
+        }
+        let ledger = AccessReport::new(Vec::new(), vec![runbook]);
+        let about = |finding: &Finding| finding.rule == FindingRule::OpenInterpreter && finding.message.contains("may write");
+        ledger.findings.into_iter().filter(about).map(|finding| finding.message).collect::<Vec<_>>()
+    };
+    assert!(findings(1)[0].contains("slot `s` of step `w0` may write"), "{:?}", findings(1));
+    let many = findings(1_000);
+    assert_eq!(many.len(), 1, "{many:?}");
+    assert!(many[0].contains("slot `s` of step `w0` (and 999 more) may write"), "{many:?}");
+}

@@ -116,6 +116,8 @@ pub enum TargetOrigin {
 pub struct UseSite<'a> {
     /// Its id: the step's, `STEP/undo`, or `notify/N`.
     pub step: StepId,
+    /// The step that makes this call. An undo, a guard and a notification are calls of their own.
+    pub of: Option<&'a Step>,
     /// The part of the file.
     pub section: Section,
     /// `plugin:operation`.

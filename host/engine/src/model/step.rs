@@ -89,6 +89,7 @@ impl Step {
     pub(super) fn use_sites(&self) -> impl Iterator<Item = UseSite<'_>> {
         let own = self.uses.as_ref().map(|uses| UseSite {
             step: self.id.value.clone(),
+            of: Some(self),
             section: self.section,
             uses,
             bind: &self.bind,
@@ -99,6 +100,7 @@ impl Step {
         let undo = match &self.undo {
             Some(UndoDeclaration::Explicit { uses, with, bind, span, .. }) => Some(UseSite {
                 step: self.id.value.undo(),
+                of: None,
                 section: Section::Undo,
                 uses,
                 bind,
@@ -322,6 +324,7 @@ impl Notify {
     pub(super) fn use_site(&self) -> UseSite<'_> {
         UseSite {
             step: self.id.clone(),
+            of: None,
             section: Section::Notify,
             uses: &self.uses,
             bind: &self.bind,

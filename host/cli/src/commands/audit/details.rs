@@ -30,15 +30,15 @@ pub(super) fn of_runbook(runbook: &Runbook) -> Vec<Detail> {
 }
 
 /// What the text says about one call. The conditions of a step hold for the step's own call; its undo is a call of its own.
-pub(super) fn of_call(runbook: &Runbook, call: &UseSite<'_>) -> Vec<Detail> {
+pub(super) fn of_call(call: &UseSite<'_>) -> Vec<Detail> {
     let mut details = Vec::new();
-    if let Some(step) = runbook.step(&call.step) {
+    if let Some(step) = call.of {
         push_conditions(&mut details, step);
     }
     if let Some(with) = call.with {
         push_input(&mut details, with);
     }
-    if let Some(step) = runbook.step(&call.step) {
+    if let Some(step) = call.of {
         push_consequences(&mut details, step);
     }
     details

@@ -7,7 +7,7 @@ use crate::failure::Failure;
 use crate::kind_of_file::KindOfFile;
 use crate::other_files::kind;
 use crate::plugins::{self, Plugins};
-use crate::prepare::{self, Prepared, Scrutiny};
+use crate::prepare::{self, Prepared, Scrutiny, Site};
 use crate::signatures::TrustFiles;
 use crate::{audited, boundary, lock, signatures, text_file, ui};
 use runbook_authority::TargetKind;
@@ -46,7 +46,7 @@ pub(super) fn run(context: &Context, args: &AuditArgs) -> Result<ExitStatus, Fai
             },
             Subject::Runbook(path) => match prepare::unlocked(context, path, args.env.as_deref(), Scrutiny::Report) {
                 Ok(prepared) => {
-                    for site in prepared.sites.values() {
+                    for site in by_reference(&prepared).values() {
                         plugins.push(plugin_entry(&site.reference, &prepared.folder, &site.plugin, &trust, &lens)?);
                     }
                     read.extend(decided_by(path, &prepared).iter().filter_map(|file| file.canonicalize().ok()));
@@ -240,6 +240,11 @@ fn plain(path: &Path) -> PathBuf {
     path.components().filter(|part| *part != std::path::Component::CurDir).collect()
 }
 
+/// One place for each plugin that a runbook uses.
+fn by_reference(prepared: &Prepared) -> BTreeMap<&str, &Site> {
+    prepared.sites.values().map(|site| (site.reference.as_str(), site)).collect()
+}
+
 fn runbook_entry(path: &Path, prepared: &Prepared, lens: &SentenceContext<'_>) -> RunbookEntry {
     let inputs: BTreeMap<_, BTreeSet<String>> = runbook_engine::inputs_from(&prepared.runbook)
         .into_iter()
@@ -253,12 +258,13 @@ fn runbook_entry(path: &Path, prepared: &Prepared, lens: &SentenceContext<'_>) -
         .into_iter()
         .filter_map(|written| prepared.sites.get(&written.step).map(|site| (written, site)))
         .collect();
+    let imports: BTreeMap<_, _> =
+        by_reference(prepared).into_iter().map(|(reference, site)| (reference, imports(&site.plugin))).collect();
     let steps = in_file_order.iter().map(|(written, site)| {
-        let imports = imports(&site.plugin);
         let uses = format!("{}:{}", site.reference, site.operation);
         // What a step of the ledger shows is what may be done; where its plugin comes from stands in the plugin's entry.
-        let component = component(&site.reference, &site.plugin, &imports, &Origin::Bundled);
-        let details = details::of_call(&prepared.runbook, written);
+        let component = component(&site.reference, &site.plugin, &imports[site.reference.as_str()], &Origin::Bundled);
+        let details = details::of_call(written);
         let call = CallSite { step: written.step.as_str(), uses: &uses, details, used_at: &used_at };
         StepEntry::new(call, &component, &site.effective, lens)
     });
@@ -286,8 +292,8 @@ fn runbook_entry(path: &Path, prepared: &Prepared, lens: &SentenceContext<'_>) -
 fn decided_by(path: &Path, prepared: &Prepared) -> Vec<PathBuf> {
     let texts = prepared.runbook.sources.iter().chain(&prepared.waivers);
     let texts = texts.map(|source| PathBuf::from(source.name())).chain([path.to_owned()]);
-    let components = prepared.sites.values().filter(|site| plugins::is_file(&site.reference));
-    let components = components.map(|site| prepared.folder.join(&site.reference));
+    let components = by_reference(prepared).into_keys().filter(|reference| plugins::is_file(reference));
+    let components = components.map(|reference| prepared.folder.join(reference));
     let grants = prepared.sites.values().flat_map(|site| site.effective.iter());
     let authorities = grants.filter_map(|grant| match &grant.target.kind {
         TargetKind::Http(http) => http.ca.as_ref().map(|ca| ca.real().to_owned()),
@@ -296,5 +302,7 @@ fn decided_by(path: &Path, prepared: &Prepared) -> Vec<PathBuf> {
         }
     });
     let files = texts.chain(components).chain(authorities).filter_map(|file| std::path::absolute(file).ok());
-    files.map(|file| follow_links(&file)).chain([prepared.folder.join(FILE_NAME)]).collect()
+    // Thousands of steps name the same few files.
+    let files: BTreeSet<PathBuf> = files.collect();
+    files.into_iter().map(|file| follow_links(&file)).chain([prepared.folder.join(FILE_NAME)]).collect()
 }
