@@ -45,6 +45,8 @@ const OTHERS: &[(&str, &str, &str, (&str, &str))] = &[
         ("ed25519:", "rsa:"),
     ),
     ("settings.toml", "a settings file", "format = 1\naudit_log = \"/var/log/runbook\"\n", ("/var", "var")),
+    ("config.toml", "a configuration", "format = 1\njournal = \"journal.db\"\ncolor = \"auto\"\n", ("auto", "red")),
+    (".runbook.toml", "a project", "format = 1\nrunbooks = [\".\"]\nlocked = false\n", ("locked", "journal")),
     (
         "plugin.toml",
         "the manifest of a plugin",

@@ -42,6 +42,7 @@ mod parameters;
 mod person;
 mod plugins;
 mod program_log;
+mod project;
 mod prune;
 mod quickstart;
 mod retry;

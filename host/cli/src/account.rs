@@ -10,8 +10,13 @@ const NO_LOGIN: u32 = u32::MAX;
 pub fn operator(host: &str) -> String {
     let sudo = std::env::var("SUDO_UID").ok().and_then(|uid| uid.parse().ok());
     let login = std::fs::read_to_string("/proc/self/loginuid").ok().and_then(|uid| uid.trim().parse().ok());
-    let account = Account { effective: rustix::process::geteuid().as_raw(), sudo, login: login.filter(|uid| *uid != NO_LOGIN) };
+    let account = Account { effective: user_id(), sudo, login: login.filter(|uid| *uid != NO_LOGIN) };
     account.shown(host, name)
+}
+
+/// The user id of this account.
+pub fn user_id() -> u32 {
+    rustix::process::geteuid().as_raw()
 }
 
 /// The name of a user id; the number, if no user has it.

@@ -58,6 +58,10 @@ pub enum Command {
     Reject(commands::approve::RejectArgs),
     /// Say that a person's step is done, and what was found
     Answer(commands::answer::AnswerArgs),
+    /// List the runbooks of this project
+    ///
+    /// Each with the name by which `exec`, `plan`, `check`, `validate` and `lock` find it. A project is a folder with `.runbook.toml`.
+    List(commands::list::ListArgs),
     /// List runs, newest first
     #[command(visible_alias = "ls")]
     Runs(commands::runs::RunsArgs),
@@ -127,7 +131,7 @@ pub enum Command {
 const GROUPS: &[(&str, &[&str])] = &[
     ("Run", &["exec", "resume", "undo", "retry", "cancel", "answer", "approve", "reject"]),
     ("Check", &["check", "validate", "plan"]),
-    ("Look", &["runs", "show", "report", "locks", "prune"]),
+    ("Look", &["list", "runs", "show", "report", "locks", "prune"]),
     ("Review", &["audit", "lock"]),
     ("Author", &["plugin", "fmt", "explain", "schema"]),
     ("Set up", &["doctor", "secret", "completions", "man", "help"]),

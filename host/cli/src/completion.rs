@@ -2,6 +2,7 @@
 //! nothing: a shell that completes must never show an error, and nothing here waits for a person or changes anything.
 
 use crate::command_line::Args;
+use crate::configuration::Configuration;
 use crate::context::Context;
 use crate::execution;
 use crate::failure::Failure;
@@ -69,6 +70,20 @@ pub fn parameters(current: &OsStr) -> Vec<Candidate> {
     begin_with(typed, offered)
 }
 
+/// The runbooks and suites of this project by name, and files.
+pub fn runbooks(current: &OsStr) -> Vec<Candidate> {
+    let Some(typed) = current.to_str() else { return Vec::new() };
+    let files = clap_complete::PathCompleter::file()
+        .filter(|path| path.is_dir() || path.extension().is_some_and(|extension| extension == "toml"));
+    let files = clap_complete::engine::ValueCompleter::complete(&files, current);
+    let Ok(working_directory) = std::env::current_dir() else { return files };
+    let project = crate::project::Project::of(&working_directory);
+    let Ok((listed, _)) = project.and_then(|project| crate::project::runbooks(&project, &working_directory)) else { return files };
+    let mut offered = begin_with(typed, listed.into_iter().map(|one| (one.name, one.title)));
+    offered.extend(files);
+    offered
+}
+
 /// Environments: there is a `targets.NAME.toml` beside the runbook that was typed.
 pub fn environments(current: &OsStr) -> Vec<Candidate> {
     let (Some(typed), Some(file)) = (current.to_str(), runbook_file()) else { return Vec::new() };
@@ -115,7 +130,8 @@ fn typed() -> Option<ArgMatches> {
 fn context() -> Option<Context> {
     let typed = typed()?;
     let global = crate::context::GlobalArgs::from_arg_matches(&typed).ok()?;
-    Context::new(&global, &typed).ok()
+    let configuration = Configuration::load().ok()?;
+    Context::new(&configuration.complete(global, &typed), &configuration, &typed).ok()
 }
 
 fn from_journal<T, F: Future<Output = Result<T, Failure>>>(read: impl FnOnce(SqlJournal) -> F) -> Option<T> {
@@ -168,7 +184,9 @@ fn runbook_file() -> Option<PathBuf> {
     let words = typed()?;
     let (_, words) = words.subcommand()?;
     let one = words.try_get_one::<PathBuf>("file").ok().flatten().cloned();
-    one.or_else(|| words.try_get_many::<PathBuf>("files").ok().flatten()?.next().cloned())
+    let written = one.or_else(|| words.try_get_many::<PathBuf>("files").ok().flatten()?.next().cloned())?;
+    let project = crate::project::Project::of(&std::env::current_dir().ok()?).ok()?;
+    crate::project::find(&project, &written).ok()
 }
 
 fn runbook() -> Option<serde_json::Value> {

@@ -1,10 +1,12 @@
 //! Everything that the program takes from its surroundings, read once: directories, terminal, operator.
 
 use crate::account;
+use crate::configuration::{self, Configuration};
 use crate::failure::Failure;
 use crate::host_policy::HostPolicy;
 use crate::process;
 use crate::program_log::LogFormat;
+use crate::project::Project;
 use clap::builder::BoolishValueParser;
 use clap::parser::ValueSource;
 use clap::{ArgMatches, CommandFactory as _};
@@ -136,6 +138,8 @@ pub struct Context {
     pub log_format: Option<LogFormat>,
     /// Where each option of every command comes from, for people.
     pub origins: BTreeMap<String, String>,
+    /// The project of the working directory.
+    pub project: Project,
 }
 
 impl Context {
@@ -144,8 +148,13 @@ impl Context {
         self.journal.file().is_none_or(Path::exists)
     }
 
-    /// Reads the environment, once.
-    pub fn new(args: &GlobalArgs, matches: &ArgMatches) -> Result<Self, Failure> {
+    /// Reads the environment, once. `args` are those of the command line, completed by the configuration.
+    ///
+    /// # Errors
+    /// What the host, the project or the environment sets cannot be used.
+    pub fn new(args: &GlobalArgs, configuration: &Configuration, matches: &ArgMatches) -> Result<Self, Failure> {
+        let working_directory = std::env::current_dir().unwrap_or_default();
+        let project = Project::of(&working_directory)?;
         let stderr_terminal = std::io::stderr().is_terminal();
         let moves = std::env::var("TERM").is_ok_and(|term| !term.is_empty() && term != "dumb");
         let is_coloured = |is_terminal: bool| match args.color {
@@ -168,38 +177,63 @@ impl Context {
             identities,
             identity_origin: if args.identity.is_empty() { Origin::Default } else { Origin::Given },
             passphrase_file: args.passphrase_file.clone(),
-            boundaries: host_policy.boundary.into_iter().chain(args.boundary.clone()).collect(),
-            trusts: host_policy.trust.into_iter().chain(args.trust.clone()).collect(),
+            boundaries: limits([
+                host_policy.boundary,
+                configuration.boundary().map(Path::to_owned),
+                project.boundary.clone(),
+                args.boundary.clone(),
+            ]),
+            trusts: limits([
+                host_policy.trust,
+                configuration.trust().map(Path::to_owned),
+                project.trust.clone(),
+                args.trust.clone(),
+            ]),
             audit_log: args
                 .audit_log
                 .clone()
                 .or_else(|| host_policy.audit_log.clone())
                 .map_or_else(|| state_directory().map(|dir| dir.join("audit")), Ok)?,
             audit_log_of_host: host_policy.audit_log,
-            lock_policy: if args.locked { LockPolicy::Required } else { LockPolicy::WherePresent },
+            lock_policy: if args.locked || project.locked.is_some() { LockPolicy::Required } else { LockPolicy::WherePresent },
             cache: args.cache.clone().map_or_else(cache_directory, Ok)?,
             operator: account::operator(&host),
             host,
             process: process::identity(),
             log: args.log.clone(),
             log_format: args.log_format,
-            origins: origins(matches),
+            origins: origins(matches, configuration, &project),
+            project,
         })
     }
 }
 
-/// Where each option of every command comes from: its flag, its variable, or nowhere.
-fn origins(matches: &ArgMatches) -> BTreeMap<String, String> {
+/// Every limit that somebody set: each holds.
+fn limits(of: [Option<PathBuf>; 4]) -> Vec<PathBuf> {
+    of.into_iter().flatten().collect()
+}
+
+/// Where each option of every command comes from: its flag, its variable, a file, or nowhere. A limit comes from wherever one was added.
+fn origins(matches: &ArgMatches, configuration: &Configuration, project: &Project) -> BTreeMap<String, String> {
     let command = crate::command_line::Args::command();
-    // What is given after a subcommand is known there, and what is given before it, too.
-    let mut deepest = matches;
-    while let Some((_, below)) = deepest.subcommand() {
-        deepest = below;
-    }
-    let origin = |option: &clap::Arg| match deepest.value_source(option.get_id().as_str()) {
-        Some(ValueSource::CommandLine) => format!("from --{}", option.get_long().unwrap_or_default()),
-        Some(ValueSource::EnvVariable) => format!("from {}", option.get_env().unwrap_or_default().to_string_lossy()),
-        _ => "default".to_owned(),
+    let matches = configuration::deepest(matches);
+    let origin = |option: &clap::Arg| {
+        let name = option.get_long().unwrap_or_default();
+        let typed = match matches.value_source(option.get_id().as_str()) {
+            Some(ValueSource::CommandLine) => Some(format!("from --{name}")),
+            Some(ValueSource::EnvVariable) => {
+                Some(format!("from {}", option.get_env().unwrap_or_default().to_string_lossy()))
+            }
+            Some(_) | None => None,
+        };
+        let configured = configuration.place(name).map(|place| format!("from {place}"));
+        let limit = || match (name, &project.file) {
+            ("boundary", Some(file)) => project.boundary.as_ref().map(|_| format!("from {}", file.display())),
+            ("trust", Some(file)) => project.trust.as_ref().map(|_| format!("from {}", file.display())),
+            ("locked", _) => project.locked.as_ref().map(|place| format!("from {place}")),
+            _ => None,
+        };
+        typed.or(configured).or_else(limit).unwrap_or_else(|| "default".to_owned())
     };
     let global = command.get_opts().filter(|option| option.is_global_set());
     global.filter_map(|option| Some((option.get_long()?.to_owned(), origin(option)))).collect()

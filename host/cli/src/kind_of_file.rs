@@ -21,6 +21,10 @@ pub enum KindOfFile {
     Trust,
     /// The settings of a host.
     Settings,
+    /// `config.toml`, what one person sets for every command.
+    Configuration,
+    /// `.runbook.toml`, which makes a folder a project.
+    Project,
     /// `plugin.toml`, beside the code of a plugin.
     Manifest,
 }
@@ -48,6 +52,13 @@ const ROWS: &[Row] = &[
     Row { kind: KindOfFile::Boundary, noun: "a boundary", keys: &["allow"], name: |name| name == "boundary.toml" },
     Row { kind: KindOfFile::Trust, noun: "a trust file", keys: &["key"], name: |name| name == "trust.toml" },
     Row { kind: KindOfFile::Settings, noun: "a settings file", keys: &["audit_log"], name: |name| name == "settings.toml" },
+    Row {
+        kind: KindOfFile::Configuration,
+        noun: "a configuration",
+        keys: &["color", "no_input", "journal", "identity", "passphrase_file", "cache", "log", "log_format"],
+        name: |name| name == "config.toml",
+    },
+    Row { kind: KindOfFile::Project, noun: "a project", keys: &["runbooks"], name: |name| name == crate::project::NAME },
     Row {
         kind: KindOfFile::Manifest,
         noun: "the manifest of a plugin",
@@ -105,7 +116,7 @@ mod tests {
                 assert_eq!(kind("any.toml", &format!("format = 1\n[{key}]\n[runbook]\nname = \"a\"\n")), KindOfFile::Runbook);
             }
         }
-        let names = ["targets.prod.toml", "waivers.toml", "boundary.toml", "trust.toml", "settings.toml", "plugin.toml"];
+        let names = ["targets.prod.toml", "waivers.toml", "boundary.toml", "trust.toml", "settings.toml", "config.toml", ".runbook.toml", "plugin.toml"];
         for (name, row) in names.iter().zip(ROWS) {
             for text in ["", "format = 1\n", "format = \n"] {
                 assert_eq!(kind(&format!("a/{name}"), text), row.kind, "{name} {text:?}");

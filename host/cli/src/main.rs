@@ -8,6 +8,7 @@ mod boundary;
 mod command_line;
 mod commands;
 mod completion;
+mod configuration;
 mod context;
 mod environment_targets;
 mod events;
@@ -34,6 +35,7 @@ mod plugins;
 mod prepare;
 mod process;
 mod program_log;
+mod project;
 mod runbook_file;
 mod schema_words;
 mod schemas;
@@ -87,12 +89,7 @@ fn run() -> u8 {
         }
     };
     let family = args.command.family();
-    let global = &args.global;
-    if let Err(failure) = program_log::begin(global.verbose, global.log.as_deref(), global.log_format) {
-        ui::failure(None, &failure);
-        return failure.status().code_in(family);
-    }
-    let context = match context::Context::new(&args.global, &matches) {
+    let context = match surroundings(args.global, &matches) {
         Ok(context) => context,
         Err(failure) => {
             ui::failure(None, &failure);
@@ -106,4 +103,12 @@ fn run() -> u8 {
             failure.status().code_in(family)
         }
     }
+}
+
+/// Reads the configuration and the environment, and begins to say what the program does, if somebody asked for it.
+fn surroundings(typed: context::GlobalArgs, matches: &clap::ArgMatches) -> Result<context::Context, failure::Failure> {
+    let configuration = configuration::Configuration::load()?;
+    let global = configuration.complete(typed, matches);
+    program_log::begin(global.verbose, global.log.as_deref(), global.log_format)?;
+    context::Context::new(&global, &configuration, matches)
 }

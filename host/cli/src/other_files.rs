@@ -3,7 +3,7 @@
 use crate::failure::Failure;
 use crate::kind_of_file::KindOfFile;
 use crate::waivers::Waivers;
-use crate::{host_policy, prepare, text_file, ui};
+use crate::{configuration, host_policy, prepare, project, text_file, ui};
 use runbook_authority::trust::Trust;
 use runbook_authority::{Boundary, Manifest};
 use runbook_document::{Diagnostics, Source};
@@ -63,6 +63,8 @@ pub fn validate(file: &Path, kind: KindOfFile) -> Result<(), Failure> {
         KindOfFile::Boundary => drop(Boundary::parse(&source, &mut found)),
         KindOfFile::Trust => drop(Trust::parse(&source, &mut found)),
         KindOfFile::Settings => drop(host_policy::parse(&source, &mut found)),
+        KindOfFile::Configuration => drop(configuration::parse(&source, &mut found)),
+        KindOfFile::Project => drop(project::parse(&source, &mut found)),
         KindOfFile::Manifest => drop(Manifest::parse(&source, &mut found)),
     }
     if found.has_errors() { Err(Failure::findings(found)) } else { Ok(()) }

@@ -21,6 +21,10 @@ pub enum FileKind {
     Waivers,
     /// settings.toml: the settings of a host
     Settings,
+    /// config.toml: what one person sets for every command
+    Configuration,
+    /// .runbook.toml: where the runbooks of a project lie, and what holds for them
+    Project,
     /// What `runbook audit --format json` prints
     Audit,
     /// What `runbook report --format json` prints
@@ -37,6 +41,8 @@ pub fn schema(file: FileKind) -> Json {
         FileKind::Targets => targets(),
         FileKind::Waivers => published(include_str!("../../../schema/waivers.v1.json")),
         FileKind::Settings => published(include_str!("../../../schema/settings.v1.json")),
+        FileKind::Configuration => published(include_str!("../../../schema/configuration.v1.json")),
+        FileKind::Project => published(include_str!("../../../schema/project.v1.json")),
         FileKind::Audit => published(include_str!("../../../schema/audit.v1.json")),
         FileKind::Plugin => runbook_authority::schema::plugin(),
         FileKind::Boundary => runbook_authority::schema::boundary(),

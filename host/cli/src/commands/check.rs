@@ -16,7 +16,7 @@ use crate::shared_arguments::ParamArgs;
 use crate::unkept::Unkept;
 use crate::value_parsers::{check_format, duration};
 use crate::waivers::{Standing, Waivers};
-use crate::{other_files, ui};
+use crate::{other_files, project, ui};
 use clap::Args as ClapArgs;
 use clap_complete::ArgValueCompleter;
 use runbook_engine::model::{Criticality, Step};
@@ -31,7 +31,7 @@ use std::time::{Duration, Instant};
 #[derive(Debug, ClapArgs)]
 pub struct CheckArgs {
     /// The suites; files that are neither suites nor runbooks, such as `waivers.toml`, are told and skipped
-    #[arg(required = true)]
+    #[arg(required = true, value_name = "FILE|NAME", add = ArgValueCompleter::new(completion::runbooks))]
     pub files: Vec<PathBuf>,
     /// Its parameters.
     #[command(flatten)]
@@ -93,7 +93,8 @@ fn watch(context: &Context, args: &CheckArgs) -> Result<Health, Failure> {
     execution::block_on(async {
         let signals = CancelSignals::of(SignalMode::Checks)?;
         let events = args.events.as_deref().map(Events::open).transpose()?;
-        let files = other_files::runbooks_of(&args.files)?;
+        let found = project::find_all(&context.project, &args.files)?;
+        let files = other_files::runbooks_of(&found)?;
         let mut earlier = WatchCache::default();
         let mut last = None;
         if let Some(environment) = &args.env {

@@ -42,9 +42,10 @@ pub struct ExecArgs {
 /// Runs a runbook.
 pub fn run(context: &Context, args: &ExecArgs) -> Result<ExitStatus, Failure> {
     let environment = args.runbook.env.as_deref();
-    let prepared = prepare::from_file(context, &args.runbook.file, environment)?;
+    let file = args.runbook.found(context)?;
+    let prepared = prepare::from_file(context, &file, environment)?;
     let params = parameters::resolve(context, &prepared.runbook, &args.runbook.params)?;
-    let plan = plan(context, &prepared, &params, &args.runbook.file)?;
+    let plan = plan(context, &prepared, &params, &file)?;
     if args.dry_run {
         return execution::block_on(async {
             let run = RunId::generate();

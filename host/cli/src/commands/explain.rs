@@ -71,6 +71,8 @@ const OTHER_KINDS: &[(FileKind, &str)] = &[
     (FileKind::Trust, "trust"),
     (FileKind::Waivers, "waivers"),
     (FileKind::Settings, "settings"),
+    (FileKind::Configuration, "configuration"),
+    (FileKind::Project, "project"),
     (FileKind::Plugin, "plugin"),
     (FileKind::Suite, "suite"),
 ];

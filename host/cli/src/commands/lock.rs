@@ -6,7 +6,7 @@ use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
 use crate::lock::{self, Difference};
 use crate::prepare::{self, Scrutiny};
-use crate::{other_files, ui};
+use crate::{other_files, project, ui};
 use clap::Args as ClapArgs;
 use clap_complete::ArgValueCompleter;
 use runbook_authority::Snapshot;
@@ -19,7 +19,7 @@ use std::path::PathBuf;
 #[derive(Debug, ClapArgs)]
 pub struct LockArgs {
     /// The runbooks and suites; files of other kinds, such as `targets.NAME.toml`, are told and skipped
-    #[arg(required = true)]
+    #[arg(required = true, value_name = "FILE|NAME", add = ArgValueCompleter::new(completion::runbooks))]
     pub files: Vec<PathBuf>,
     /// Take targets from `targets.NAME.toml` beside each runbook
     #[arg(long, value_name = "NAME", env = "RUNBOOK_ENV", add = ArgValueCompleter::new(completion::environments))]
@@ -33,7 +33,8 @@ pub struct LockArgs {
 /// what widens or moves, is shown and needs `--accept`.
 pub fn run(context: &Context, args: &LockArgs) -> Result<ExitStatus, Failure> {
     let mut status = ExitStatus::Success;
-    for file in other_files::runbooks_of(&args.files)? {
+    let files = project::find_all(&context.project, &args.files)?;
+    for file in other_files::runbooks_of(&files)? {
         let ended = lock_one(context, file, args).unwrap_or_else(|failure| {
             ui::failure(Some(context), &failure);
             failure.status()

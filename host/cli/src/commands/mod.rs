@@ -12,6 +12,7 @@ pub mod exec;
 pub mod explain;
 pub mod fmt;
 pub mod help;
+pub mod list;
 pub mod lock;
 pub mod locks;
 pub mod man;
@@ -49,6 +50,7 @@ pub fn run(context: &Context, command: Command) -> Result<ExitStatus, Failure> {
         Command::Answer(args) => answer::run(context, &args),
         Command::Reject(args) => approve::reject(context, &args),
         Command::Runs(args) => runs::run(context, &args),
+        Command::List(args) => list::run(context, &args),
         Command::Show(args) => show::run(context, &args),
         Command::Report(args) => report::run(context, &args),
         Command::Prune(args) => prune::run(context, &args),

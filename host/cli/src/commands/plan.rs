@@ -34,9 +34,10 @@ pub struct PlanArgs {
 
 /// Shows the plan.
 pub fn run(context: &Context, args: &PlanArgs) -> Result<ExitStatus, Failure> {
-    let prepared = prepare::from_file(context, &args.runbook.file, args.runbook.env.as_deref())?;
+    let file = args.runbook.found(context)?;
+    let prepared = prepare::from_file(context, &file, args.runbook.env.as_deref())?;
     let params = parameters::resolve(context, &prepared.runbook, &args.runbook.params)?;
-    let plan = super::exec::plan(context, &prepared, &params, &args.runbook.file)?;
+    let plan = super::exec::plan(context, &prepared, &params, &file)?;
     let audience = if args.offline { Audience::Nobody } else { Audience::Steps };
     let found = execution::block_on(async {
         let run = RunId::generate();

@@ -5,7 +5,7 @@ use crate::context::Context;
 use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
 use crate::prepare::{self, Prepared};
-use crate::{missing_things, other_files, statements, ui};
+use crate::{missing_things, other_files, project, statements, ui};
 use clap::Args as ClapArgs;
 use clap_complete::ArgValueCompleter;
 use runbook_engine::Section;
@@ -17,7 +17,7 @@ use std::path::PathBuf;
 #[derive(Debug, ClapArgs)]
 pub struct ValidateArgs {
     /// The runbooks and suites; targets, waivers, boundaries, trust files, settings and manifests are checked as what they are
-    #[arg(required = true)]
+    #[arg(required = true, value_name = "FILE|NAME", add = ArgValueCompleter::new(completion::runbooks))]
     pub files: Vec<PathBuf>,
     /// Take targets from `targets.NAME.toml` beside each runbook
     #[arg(long, value_name = "NAME", env = "RUNBOOK_ENV", add = ArgValueCompleter::new(completion::environments))]
@@ -27,7 +27,7 @@ pub struct ValidateArgs {
 /// Checks runbooks, and other files as what they are; each is checked whatever is wrong with another.
 pub fn run(context: &Context, args: &ValidateArgs) -> Result<ExitStatus, Failure> {
     let mut worst = ExitStatus::Success;
-    for file in &args.files {
+    for file in &project::find_all(&context.project, &args.files)? {
         match check(context, file, args.env.as_deref()) {
             Ok(what) => ui::line(&format!("{}: ok, {what}", file.display()))?,
             Err(failure) => {

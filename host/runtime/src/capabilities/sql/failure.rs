@@ -133,10 +133,13 @@ pub(super) fn ends_transaction(word: &str) -> Fault {
     Fault::new(FaultClass::Invalid, "sql.transaction", message)
 }
 
+/// How much longer than the server's own limit the host waits. The server counts each statement from its beginning, the host from
+/// before it connected; and what the server says of the end is worth more than silence: its SQLSTATE, and that nothing happened.
+const GRACE: Duration = Duration::from_secs(2);
+
 /// Runs with the wall clock; the server has been told the same limit.
 pub(super) async fn within<T>(access: &Access, work: impl Future<Output = Result<T, Fault>>) -> Result<T, Fault> {
-    // A little longer than the server's own limit, whose message says more.
-    tokio::time::timeout(access.timeout + Duration::from_millis(250), work).await.unwrap_or_else(|_| {
+    tokio::time::timeout(access.timeout + GRACE, work).await.unwrap_or_else(|_| {
         let message = format!("the database did not answer within {} ms", access.timeout.as_millis());
         Err(Fault::new(FaultClass::Timeout, "sql.timeout", message))
     })

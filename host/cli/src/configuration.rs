@@ -1,0 +1,285 @@
+//! What one person sets for every command, in `config.toml` of the configuration directory. A flag and a variable are stronger; a
+//! boundary and a trust file are held besides theirs, as every limit is.
+
+use crate::context::{Color, GlobalArgs, config_directory};
+use crate::failure::Failure;
+use crate::program_log::LogFormat;
+use crate::text_file;
+use clap::parser::ValueSource;
+use clap::{ArgMatches, ValueEnum};
+use runbook_document::{Diagnostics, FromNode, Located, Reader, Source};
+use std::collections::BTreeMap;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// The file's name in the configuration directory.
+const NAME: &str = "config.toml";
+
+/// The keys of the file, beside `format`. A test compares them with the options of every command.
+pub const KEYS: [&str; 12] = [
+    "color",
+    "no_input",
+    "journal",
+    "identity",
+    "passphrase_file",
+    "boundary",
+    "audit_log",
+    "trust",
+    "locked",
+    "cache",
+    "log",
+    "log_format",
+];
+
+/// What the file says. What it does not say is `None`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Configuration {
+    color: Option<Color>,
+    no_input: Option<bool>,
+    journal: Option<String>,
+    identity: Option<Vec<PathBuf>>,
+    passphrase_file: Option<PathBuf>,
+    boundary: Option<PathBuf>,
+    audit_log: Option<PathBuf>,
+    trust: Option<PathBuf>,
+    locked: Option<bool>,
+    cache: Option<PathBuf>,
+    log: Option<String>,
+    log_format: Option<LogFormat>,
+    /// Where each option that it sets stands, such as `/home/me/.config/runbook/config.toml:3`, by the option's name.
+    places: BTreeMap<&'static str, String>,
+}
+
+impl Configuration {
+    /// Reads the file of this account, if there is one.
+    ///
+    /// # Errors
+    /// It cannot be read, or something in it is wrong: nothing is done with a part of what somebody set.
+    pub fn load() -> Result<Self, Failure> {
+        // Who has no home has no configuration; a command that needs a directory of it says so.
+        let Ok(folder) = config_directory() else { return Ok(Self::default()) };
+        let path = folder.join(NAME);
+        let text = match text_file::read(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Self::default()),
+            Err(error) => return Err(Failure::usage(format!("the configuration `{}` cannot be read: {error}", path.display()))),
+        };
+        let mut diagnostics = Diagnostics::default();
+        let read = parse(&Source::new(path.display().to_string(), text), &mut diagnostics);
+        if diagnostics.has_errors() { Err(Failure::findings(diagnostics)) } else { Ok(read) }
+    }
+
+    /// Where the option is set, if it is.
+    pub fn place(&self, option: &str) -> Option<&str> {
+        self.places.get(option).map(String::as_str)
+    }
+
+    /// The boundary that it adds.
+    pub fn boundary(&self) -> Option<&Path> {
+        self.boundary.as_deref()
+    }
+
+    /// The trust file that it adds.
+    pub fn trust(&self) -> Option<&Path> {
+        self.trust.as_deref()
+    }
+
+    /// What the command line says, and of what neither it nor a variable says, this.
+    pub fn complete(&self, typed: GlobalArgs, matches: &ArgMatches) -> GlobalArgs {
+        let matches = deepest(matches);
+        let is_open = |option: &str| {
+            !matches!(matches.value_source(option), Some(ValueSource::CommandLine | ValueSource::EnvVariable))
+        };
+        let color = self.color.filter(|_| is_open("color")).unwrap_or(typed.color);
+        let no_input = self.no_input.filter(|_| is_open("no_input")).unwrap_or(typed.no_input);
+        let locked = self.locked.filter(|_| is_open("locked")).unwrap_or(typed.locked);
+        let identity = if typed.identity.is_empty() { self.identity.clone().unwrap_or_default() } else { typed.identity };
+        GlobalArgs {
+            color,
+            no_input,
+            locked,
+            identity,
+            journal: typed.journal.or_else(|| self.journal.clone()),
+            passphrase_file: typed.passphrase_file.or_else(|| self.passphrase_file.clone()),
+            audit_log: typed.audit_log.or_else(|| self.audit_log.clone()),
+            cache: typed.cache.or_else(|| self.cache.clone()),
+            log: typed.log.or_else(|| self.log.clone()),
+            log_format: typed.log_format.or(self.log_format),
+            boundary: typed.boundary,
+            trust: typed.trust,
+            verbose: typed.verbose,
+        }
+    }
+}
+
+/// What was given after a subcommand is known there, and what was given before it, too.
+pub fn deepest(matches: &ArgMatches) -> &ArgMatches {
+    matches.subcommand().map_or(matches, |(_, below)| deepest(below))
+}
+
+/// Reads a configuration. All mistakes are reported.
+pub fn parse(source: &Arc<Source>, diagnostics: &mut Diagnostics) -> Configuration {
+    let Some(table) = runbook_document::parse(source, diagnostics) else { return Configuration::default() };
+    let mut keys = Keys { reader: Reader::new(source, &table, "the configuration", diagnostics), places: BTreeMap::new() };
+    keys.format();
+    let read = Configuration {
+        color: keys.word("color", "color"),
+        no_input: keys.value("no_input", "no-input"),
+        journal: keys.journal(),
+        identity: keys.paths("identity", "identity"),
+        passphrase_file: keys.path("passphrase_file", "passphrase-file"),
+        boundary: keys.path("boundary", "boundary"),
+        audit_log: keys.path("audit_log", "audit-log"),
+        trust: keys.path("trust", "trust"),
+        locked: keys.value("locked", "locked"),
+        cache: keys.path("cache", "cache"),
+        log: keys.value("log", "log"),
+        log_format: keys.word("log_format", "log-format"),
+        places: BTreeMap::new(),
+    };
+    let Keys { reader, places } = keys;
+    reader.finish();
+    Configuration { places, ..read }
+}
+
+/// Reads key after key, and keeps where each stands.
+struct Keys<'a> {
+    reader: Reader<'a>,
+    places: BTreeMap<&'static str, String>,
+}
+
+impl Keys<'_> {
+    fn format(&mut self) {
+        if let Some(format) = self.reader.required::<u32>("format").filter(|format| format.value != 1) {
+            let message = format!("format {} of a configuration is not known; this host reads format 1", format.value);
+            self.reader.error("E0125", format.span, message, "unknown format");
+        }
+    }
+
+    fn located<T: FromNode>(&mut self, key: &'static str, option: &'static str) -> Option<Located<T>> {
+        let read = self.reader.optional::<T>(key)?;
+        self.places.insert(option, self.reader.source().place(&read.span));
+        Some(read)
+    }
+
+    fn value<T: FromNode>(&mut self, key: &'static str, option: &'static str) -> Option<T> {
+        self.located(key, option).map(|read| read.value)
+    }
+
+    /// One of the words that the option takes.
+    fn word<T: ValueEnum>(&mut self, key: &'static str, option: &'static str) -> Option<T> {
+        let written = self.located::<String>(key, option)?;
+        let known = T::from_str(&written.value, false).ok();
+        if known.is_none() {
+            let words = T::value_variants().iter().filter_map(ValueEnum::to_possible_value);
+            let words: Vec<_> = words.map(|word| format!("`{}`", word.get_name())).collect();
+            let message = format!("`{key}` is one of {}, not `{}`", words.join(", "), written.value);
+            self.reader.error("E0125", written.span, message, "not known");
+        }
+        known
+    }
+
+    /// A path, which is below the folder of the file if it is not absolute.
+    fn path(&mut self, key: &'static str, option: &'static str) -> Option<PathBuf> {
+        let written = self.value::<String>(key, option)?;
+        Some(self.beside(&written))
+    }
+
+    fn paths(&mut self, key: &'static str, option: &'static str) -> Option<Vec<PathBuf>> {
+        let written = self.value::<Vec<String>>(key, option)?;
+        Some(written.iter().map(|path| self.beside(path)).collect())
+    }
+
+    /// The address of a server as it is, or a file.
+    fn journal(&mut self) -> Option<String> {
+        let written = self.value::<String>("journal", "journal")?;
+        Some(if written.contains("://") { written } else { self.beside(&written).display().to_string() })
+    }
+
+    fn beside(&self, written: &str) -> PathBuf {
+        Path::new(self.reader.source().name()).parent().unwrap_or(Path::new("")).join(written)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::command_line::Args;
+    use clap::{CommandFactory as _, FromArgMatches as _};
+
+    fn read(text: &str) -> Result<Configuration, String> {
+        let mut diagnostics = Diagnostics::default();
+        let found = parse(&Source::new("/home/me/config.toml", text), &mut diagnostics);
+        match diagnostics.iter().next() {
+            None => Ok(found),
+            Some(diagnostic) => Err(diagnostic.message.clone()),
+        }
+    }
+
+    /// A value of each key, in their order.
+    const VALUES: [&str; 12] = [
+        "\"never\"",
+        "true",
+        "\"postgres://me@db/journal\"",
+        "[\"one.txt\", \"/two.txt\"]",
+        "\"word\"",
+        "\"boundary.toml\"",
+        "\"/var/log/runbook\"",
+        "\"trust.toml\"",
+        "true",
+        "\"/var/cache/runbook\"",
+        "\"debug\"",
+        "\"json\"",
+    ];
+
+    fn whole() -> String {
+        KEYS.iter().zip(VALUES).fold("format = 1\n".to_owned(), |text, (key, value)| format!("{text}{key} = {value}\n"))
+    }
+
+    #[test]
+    fn every_option_of_every_command_but_verbose_has_a_key() {
+        let read = read(&whole()).expect("it is right");
+        let command = Args::command();
+        let options = command.get_opts().filter(|option| option.is_global_set()).filter_map(clap::Arg::get_long);
+        for option in options.filter(|option| *option != "verbose") {
+            assert!(read.place(option).is_some(), "{option}");
+        }
+        assert_eq!(read.places.len(), KEYS.len());
+    }
+
+    #[test]
+    fn a_flag_is_stronger_and_what_no_flag_says_is_taken() {
+        let read = read(&whole()).expect("it is right");
+        let complete = |words: &[&str]| {
+            let matches = Args::command().try_get_matches_from(words).expect("it is right");
+            let args = Args::from_arg_matches(&matches).expect("it is right");
+            read.complete(args.global, &matches)
+        };
+        let taken = complete(&["runbook", "doctor"]);
+        assert_eq!(taken.color, Color::Never);
+        assert!(taken.no_input && taken.locked);
+        assert_eq!(taken.journal.as_deref(), Some("postgres://me@db/journal"));
+        assert_eq!(taken.identity, [Path::new("/home/me/one.txt"), Path::new("/two.txt")]);
+        assert_eq!(taken.passphrase_file.as_deref(), Some(Path::new("/home/me/word")));
+        assert_eq!(taken.cache.as_deref(), Some(Path::new("/var/cache/runbook")));
+        assert_eq!(taken.log_format, Some(LogFormat::Json));
+        let typed = complete(&[
+            "runbook", "--journal", "j.db", "doctor", "--color", "always", "--identity", "mine", "--cache", "c", "--log", "info",
+        ]);
+        assert_eq!(typed.color, Color::Always);
+        assert_eq!(typed.journal.as_deref(), Some("j.db"));
+        assert_eq!(typed.identity, [Path::new("mine")]);
+        assert_eq!(typed.cache.as_deref(), Some(Path::new("c")));
+        assert_eq!(typed.log.as_deref(), Some("info"));
+    }
+
+    #[test]
+    fn a_configuration_is_read_whole_or_not_at_all() {
+        assert_eq!(read("format = 1\n"), Ok(Configuration::default()));
+        let wrong = ["", "format = 2\n", "format = 1\ncolor = \"red\"\n", "format = 1\nlog_format = \"xml\"\n"];
+        for text in wrong.into_iter().chain(["format = 1\njournals = \"x\"\n", "format = 1\nidentity = \"one\"\n", "format = \n"]) {
+            assert!(read(text).is_err(), "{text}");
+        }
+    }
+}

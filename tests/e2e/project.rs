@@ -1,0 +1,130 @@
+//! A project: its runbooks are listed, and found by their names from any folder below it. And the settings of one person.
+
+use crate::home;
+use runbook_tests::env::TestEnv;
+
+fn runbook(name: &str, title: &str) -> String {
+    format!(
+        "format = 1\n[runbook]\nname = \"{name}\"\ntitle = \"{title}\"\n[params.incident]\ntype = \"string\"\nhelp = \"which\"\n\
+         [params.wait]\ntype = \"duration\"\ndefault = \"1s\"\n[targets.db]\nsql = \"sqlite:shop.db\"\ncreate = true\n\
+         [[step]]\nid = \"look\"\nuses = \"sql:query\"\nbind.db = \"db\"\nwith = {{ statement = \"select 1 as one\" }}\n"
+    )
+}
+
+fn suite(name: &str) -> String {
+    let text = runbook(name, "").replace("[[step]]", "[[check]]");
+    text.replace("[params.incident]\ntype = \"string\"\nhelp = \"which\"\n", "")
+}
+
+/// A project with two runbooks in a folder of its own, a suite, and files that are neither.
+fn project() -> TestEnv {
+    let env = home();
+    env.file("p/.runbook.toml", "format = 1\nrunbooks = [\"ops\", \"checks\"]\n");
+    env.file("p/ops/emergency.toml", &runbook("emergency-db", "Ends the query that holds the lock"));
+    env.file("p/ops/deploy.toml", &runbook("deploy", "Deploys"));
+    env.file("p/ops/targets.prod.toml", "format = 1\n[targets.db]\nsql = \"sqlite:prod.db\"\ncreate = true\n");
+    env.file("p/checks/front.toml", &suite("front"));
+    env.file("p/other/hidden.toml", &runbook("hidden", "Is in no folder of the project"));
+    env.file("p/ops/deep/x", "");
+    env
+}
+
+/// The names in the list, in its order.
+fn names(json: &str) -> Vec<String> {
+    let line = |line: &str| serde_json::from_str::<serde_json::Value>(line).expect("each line is JSON");
+    json.lines().map(|text| line(text)["name"].as_str().expect("a name").to_owned()).collect()
+}
+
+#[test]
+fn the_runbooks_of_a_project_are_listed_from_every_folder_in_it() {
+    let env = project();
+    for folder in ["p", "p/ops", "p/ops/deep", "p/checks"] {
+        let listed = env.run_in(folder, &["list", "--format", "json"]).status(0);
+        assert_eq!(names(&listed.stdout), ["deploy", "emergency-db", "front"], "{folder}");
+    }
+    let text = env.run_in("p", &["list"]).status(0).out("emergency-db").out("Ends the query that holds the lock").out("incident [wait]");
+    text.out("ops/emergency.toml").out("checks").without("hidden").without("targets.prod");
+}
+
+#[test]
+fn every_command_that_takes_a_runbook_takes_its_name_from_every_folder_of_the_project() {
+    let env = project();
+    for folder in ["p", "p/ops", "p/ops/deep", "p/checks"] {
+        env.run_in(folder, &["exec", "emergency-db", "--set", "incident=INC-1"]).status(0).out("Succeeded");
+        env.run_in(folder, &["plan", "deploy", "--offline", "--set", "incident=INC-1"]).status(0).out("Deploys");
+        env.run_in(folder, &["validate", "deploy", "front"]).status(0).out("ok, 1 step").out("ok, 1 check");
+        env.run_in(folder, &["check", "front"]).status(0);
+    }
+    env.run_in("p/checks", &["lock", "deploy"]).status(0);
+    assert!(env.path().join("p/ops/runbook.lock").exists());
+    // A file is stronger than a name.
+    env.file("p/ops/deploy", &runbook("other", "Another"));
+    env.run_in("p/ops", &["plan", "deploy", "--offline", "--set", "incident=INC-1"]).status(0).out("Another");
+}
+
+#[test]
+fn a_name_that_no_runbook_or_more_than_one_has_is_told() {
+    let env = project();
+    for command in ["exec", "plan", "validate", "lock"] {
+        env.run_in("p", &[command, "emergency"]).status(2).err("neither a file `emergency` nor a runbook").err("emergency-db");
+    }
+    env.run_in("p", &["check", "frnt"]).status(3).err("did you mean `front`?");
+    env.file("p/ops/second.toml", &runbook("deploy", "Deploys, too"));
+    env.run_in("p", &["exec", "deploy"]).status(2).err("2 runbooks are called `deploy`").err("ops/deploy.toml").err("ops/second.toml");
+    env.file("p/ops/broken.toml", "[runbook]\nname = \n");
+    env.run_in("p", &["list"]).status(0).err("`ops/broken.toml` is not listed").out("emergency-db");
+    env.run_in("p", &["exec", "brokn"]).status(2).err("ops/broken.toml");
+}
+
+#[test]
+fn without_a_project_the_working_directory_and_its_runbooks_are_looked_into() {
+    let env = home();
+    env.run(&["list"]).status(0).err("there is no runbook in");
+    env.file("here.toml", &runbook("here", "Here"));
+    env.file("runbooks/below.toml", &runbook("below", "Below"));
+    let listed = env.run(&["list", "--format", "json"]).status(0);
+    assert_eq!(names(&listed.stdout), ["below", "here"]);
+    env.run(&["exec", "below", "--set", "incident=1"]).status(0);
+}
+
+#[test]
+fn a_project_holds_its_limits_besides_those_of_the_operator_and_sets_nothing_of_the_operator() {
+    let env = project();
+    let nothing = "format = 1\n[[allow]]\ncapability = \"http\"\nverbs = [\"get\"]\nhosts = [\"example.com\"]\n";
+    let all = "format = 1\n[[allow]]\ncapability = \"sql\"\nverbs = [\"query\"]\n";
+    env.file("p/narrow.toml", nothing);
+    env.file("all.toml", all);
+    let exec = ["exec", "ops/deploy.toml", "--set", "incident=1"];
+    env.run_in("p", &exec).status(0);
+    env.file("p/.runbook.toml", "format = 1\nboundary = \"narrow.toml\"\n");
+    let wider = env.path().join("all.toml").display().to_string();
+    env.run_in("p", &[&exec[..], &["--boundary", &wider]].concat()).status(6).err("narrow.toml");
+    env.run_in("p/ops/deep", &["exec", "../deploy.toml", "--set", "incident=1"]).status(6).err("narrow.toml");
+    env.file("p/.runbook.toml", "format = 1\nlocked = true\n");
+    env.run_in("p", &exec).status(6);
+    for key in ["journal", "cache", "identity", "audit_log"] {
+        env.file("p/.runbook.toml", &format!("format = 1\n{key} = \"x\"\n"));
+        env.run_in("p", &exec).status(2).err("E0125").err("set by each operator");
+    }
+}
+
+#[test]
+fn what_one_person_sets_is_weaker_than_a_variable_and_a_flag() {
+    let env = home();
+    let config = ".config/runbook/config.toml";
+    env.file("r.toml", &runbook("r", "R"));
+    env.file(config, "format = 1\njournal = \"mine.db\"\ncolor = \"always\"\n");
+    let exec = ["exec", "r.toml", "--set", "incident=1"];
+    env.run(&exec).status(0).out("\u{1b}[");
+    let mine = env.path().join(".config/runbook/mine.db");
+    assert!(mine.exists());
+    env.run(&["doctor"]).out("mine.db").out("config.toml:2");
+    env.run(&[&exec[..], &["--journal", "flag.db", "--color", "never"]].concat()).status(0).without("\u{1b}[");
+    assert!(env.path().join("flag.db").exists());
+    let variable = env.command(&["runs"]).env("RUNBOOK_JOURNAL", "variable.db").output().expect("the program starts");
+    assert!(String::from_utf8_lossy(&variable.stderr).contains("no run has been made yet"), "{variable:?}");
+    for wrong in ["format = 1\njournl = \"x\"\n", "format = 1\ncolor = \"red\"\n", "color = \"never\"\n", "format = \n"] {
+        env.file(config, wrong);
+        env.run(&exec).status(2).err("config.toml:");
+    }
+}
