@@ -168,8 +168,15 @@ fn every_sample_of_a_document_that_is_a_runbook_or_a_part_of_one_is_valid() {
         let text = std::fs::read_to_string(&path).expect("readable");
         for block in blocks(&text, "toml") {
             let env = home();
-            env.file("r.toml", &completed(&block));
-            let finished = env.run(&["validate", "r.toml"]);
+            // A file of another kind says its name in its first line.
+            let named = block
+                .lines()
+                .next()
+                .and_then(|line| line.strip_prefix("# "))
+                .filter(|name| name.split('.').next_back() == Some("toml"));
+            let (name, text) = named.map_or_else(|| ("r.toml", completed(&block)), |name| (name, block.clone()));
+            env.file(name, &text);
+            let finished = env.run(&["validate", name]);
             assert_eq!(finished.status, 0, "{}:\n{block}\n{}", path.display(), finished.stderr);
             seen += 1;
         }

@@ -5,7 +5,7 @@ use runbook_tests::env::TestEnv;
 
 fn runbook(name: &str, title: &str) -> String {
     format!(
-        "format = 1\n[runbook]\nname = \"{name}\"\ntitle = \"{title}\"\n[params.incident]\ntype = \"string\"\nhelp = \"which\"\n\
+        "format = 1\n[runbook]\nname = \"{name}\"\ntitle = \"{title}\"\n[params.incident]\ntype = \"string\"\nrequired = true\nhelp = \"which\"\n\
          [params.wait]\ntype = \"duration\"\ndefault = \"1s\"\n[targets.db]\nsql = \"sqlite:shop.db\"\ncreate = true\n\
          [[step]]\nid = \"look\"\nuses = \"sql:query\"\nbind.db = \"db\"\nwith = {{ statement = \"select 1 as one\" }}\n"
     )
@@ -14,6 +14,12 @@ fn runbook(name: &str, title: &str) -> String {
 fn suite(name: &str) -> String {
     let text = runbook(name, "").replace("[[step]]", "[[check]]");
     text.replace("[params.incident]\ntype = \"string\"\nhelp = \"which\"\n", "")
+}
+
+/// Makes the database that the runbooks of a folder look into.
+fn database(env: &TestEnv, folder: &str) {
+    let path = env.path().join(folder).join("shop.db");
+    rusqlite::Connection::open(path).expect("it opens").execute_batch("create table t (a)").expect("SQL");
 }
 
 /// A project with two runbooks in a folder of its own, a suite, and files that are neither.
@@ -26,6 +32,8 @@ fn project() -> TestEnv {
     env.file("p/checks/front.toml", &suite("front"));
     env.file("p/other/hidden.toml", &runbook("hidden", "Is in no folder of the project"));
     env.file("p/ops/deep/x", "");
+    database(&env, "p/ops");
+    database(&env, "p/checks");
     env
 }
 
@@ -42,7 +50,8 @@ fn the_runbooks_of_a_project_are_listed_from_every_folder_in_it() {
         let listed = env.run_in(folder, &["list", "--format", "json"]).status(0);
         assert_eq!(names(&listed.stdout), ["deploy", "emergency-db", "front"], "{folder}");
     }
-    let text = env.run_in("p", &["list"]).status(0).out("emergency-db").out("Ends the query that holds the lock").out("incident [wait]");
+    let text =
+        env.run_in("p", &["list"]).status(0).out("emergency-db").out("Ends the query that holds the lock").out("incident [wait]");
     text.out("ops/emergency.toml").out("checks").without("hidden").without("targets.prod");
 }
 
@@ -70,7 +79,11 @@ fn a_name_that_no_runbook_or_more_than_one_has_is_told() {
     }
     env.run_in("p", &["check", "frnt"]).status(3).err("did you mean `front`?");
     env.file("p/ops/second.toml", &runbook("deploy", "Deploys, too"));
-    env.run_in("p", &["exec", "deploy"]).status(2).err("2 runbooks are called `deploy`").err("ops/deploy.toml").err("ops/second.toml");
+    env.run_in("p", &["exec", "deploy"])
+        .status(2)
+        .err("2 runbooks are called `deploy`")
+        .err("ops/deploy.toml")
+        .err("ops/second.toml");
     env.file("p/ops/broken.toml", "[runbook]\nname = \n");
     env.run_in("p", &["list"]).status(0).err("`ops/broken.toml` is not listed").out("emergency-db");
     env.run_in("p", &["exec", "brokn"]).status(2).err("ops/broken.toml");
@@ -84,6 +97,7 @@ fn without_a_project_the_working_directory_and_its_runbooks_are_looked_into() {
     env.file("runbooks/below.toml", &runbook("below", "Below"));
     let listed = env.run(&["list", "--format", "json"]).status(0);
     assert_eq!(names(&listed.stdout), ["below", "here"]);
+    database(&env, "runbooks");
     env.run(&["exec", "below", "--set", "incident=1"]).status(0);
 }
 
@@ -113,6 +127,7 @@ fn what_one_person_sets_is_weaker_than_a_variable_and_a_flag() {
     let env = home();
     let config = ".config/runbook/config.toml";
     env.file("r.toml", &runbook("r", "R"));
+    database(&env, ".");
     env.file(config, "format = 1\njournal = \"mine.db\"\ncolor = \"always\"\n");
     let exec = ["exec", "r.toml", "--set", "incident=1"];
     env.run(&exec).status(0).out("\u{1b}[");

@@ -67,8 +67,21 @@ fn an_editor_sees_every_mistake_of_shape() {
 
 #[test]
 fn what_is_published_is_what_the_program_prints() {
-    for name in ["runbook", "suite", "plugin", "boundary", "trust", "targets", "waivers", "settings", "configuration", "project", "audit", "report", "events"]
-    {
+    for name in [
+        "runbook",
+        "suite",
+        "plugin",
+        "boundary",
+        "trust",
+        "targets",
+        "waivers",
+        "settings",
+        "configuration",
+        "project",
+        "audit",
+        "report",
+        "events",
+    ] {
         let printed = crate::home().run(&["schema", name]).status(0).stdout;
         let path = repository().join("schema").join(format!("{name}.v1.json"));
         let read = |text: &str| serde_json::from_str::<Value>(text).expect("a schema is JSON");

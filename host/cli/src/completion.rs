@@ -78,7 +78,9 @@ pub fn runbooks(current: &OsStr) -> Vec<Candidate> {
     let files = clap_complete::engine::ValueCompleter::complete(&files, current);
     let Ok(working_directory) = std::env::current_dir() else { return files };
     let project = crate::project::Project::of(&working_directory);
-    let Ok((listed, _)) = project.and_then(|project| crate::project::runbooks(&project, &working_directory)) else { return files };
+    let Ok((listed, _)) = project.and_then(|project| crate::project::runbooks(&project, &working_directory)) else {
+        return files;
+    };
     let mut offered = begin_with(typed, listed.into_iter().map(|one| (one.name, one.title)));
     offered.extend(files);
     offered

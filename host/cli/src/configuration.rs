@@ -88,9 +88,8 @@ impl Configuration {
     /// What the command line says, and of what neither it nor a variable says, this.
     pub fn complete(&self, typed: GlobalArgs, matches: &ArgMatches) -> GlobalArgs {
         let matches = deepest(matches);
-        let is_open = |option: &str| {
-            !matches!(matches.value_source(option), Some(ValueSource::CommandLine | ValueSource::EnvVariable))
-        };
+        let is_open =
+            |option: &str| !matches!(matches.value_source(option), Some(ValueSource::CommandLine | ValueSource::EnvVariable));
         let color = self.color.filter(|_| is_open("color")).unwrap_or(typed.color);
         let no_input = self.no_input.filter(|_| is_open("no_input")).unwrap_or(typed.no_input);
         let locked = self.locked.filter(|_| is_open("locked")).unwrap_or(typed.locked);
@@ -265,7 +264,18 @@ mod tests {
         assert_eq!(taken.cache.as_deref(), Some(Path::new("/var/cache/runbook")));
         assert_eq!(taken.log_format, Some(LogFormat::Json));
         let typed = complete(&[
-            "runbook", "--journal", "j.db", "doctor", "--color", "always", "--identity", "mine", "--cache", "c", "--log", "info",
+            "runbook",
+            "--journal",
+            "j.db",
+            "doctor",
+            "--color",
+            "always",
+            "--identity",
+            "mine",
+            "--cache",
+            "c",
+            "--log",
+            "info",
         ]);
         assert_eq!(typed.color, Color::Always);
         assert_eq!(typed.journal.as_deref(), Some("j.db"));
@@ -278,7 +288,8 @@ mod tests {
     fn a_configuration_is_read_whole_or_not_at_all() {
         assert_eq!(read("format = 1\n"), Ok(Configuration::default()));
         let wrong = ["", "format = 2\n", "format = 1\ncolor = \"red\"\n", "format = 1\nlog_format = \"xml\"\n"];
-        for text in wrong.into_iter().chain(["format = 1\njournals = \"x\"\n", "format = 1\nidentity = \"one\"\n", "format = \n"]) {
+        for text in wrong.into_iter().chain(["format = 1\njournals = \"x\"\n", "format = 1\nidentity = \"one\"\n", "format = \n"])
+        {
             assert!(read(text).is_err(), "{text}");
         }
     }

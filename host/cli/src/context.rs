@@ -221,9 +221,7 @@ fn origins(matches: &ArgMatches, configuration: &Configuration, project: &Projec
         let name = option.get_long().unwrap_or_default();
         let typed = match matches.value_source(option.get_id().as_str()) {
             Some(ValueSource::CommandLine) => Some(format!("from --{name}")),
-            Some(ValueSource::EnvVariable) => {
-                Some(format!("from {}", option.get_env().unwrap_or_default().to_string_lossy()))
-            }
+            Some(ValueSource::EnvVariable) => Some(format!("from {}", option.get_env().unwrap_or_default().to_string_lossy())),
             Some(_) | None => None,
         };
         let configured = configuration.place(name).map(|place| format!("from {place}"));

@@ -116,7 +116,16 @@ mod tests {
                 assert_eq!(kind("any.toml", &format!("format = 1\n[{key}]\n[runbook]\nname = \"a\"\n")), KindOfFile::Runbook);
             }
         }
-        let names = ["targets.prod.toml", "waivers.toml", "boundary.toml", "trust.toml", "settings.toml", "config.toml", ".runbook.toml", "plugin.toml"];
+        let names = [
+            "targets.prod.toml",
+            "waivers.toml",
+            "boundary.toml",
+            "trust.toml",
+            "settings.toml",
+            "config.toml",
+            ".runbook.toml",
+            "plugin.toml",
+        ];
         for (name, row) in names.iter().zip(ROWS) {
             for text in ["", "format = 1\n", "format = \n"] {
                 assert_eq!(kind(&format!("a/{name}"), text), row.kind, "{name} {text:?}");

@@ -3,7 +3,7 @@
 use crate::failure::Failure;
 use crate::signatures::TrustFiles;
 use crate::writable;
-use runbook_runtime::{Verified, inspect, verify};
+use runbook_runtime::{Verified, inspect, inspect_built_in, verify};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -43,6 +43,7 @@ impl Plugins {
             return Ok(Arc::clone(known));
         }
         let bytes = load(reference, folder)?;
+        let inspect = if is_file(reference) { inspect } else { inspect_built_in };
         let inspected = inspect(Arc::clone(&bytes)).map_err(|error| unusable(reference, &error))?;
         let verified = Arc::new(verify(inspected).map_err(Failure::refused)?);
         if !is_file(reference) && verified.manifest().name != reference {
@@ -145,5 +146,20 @@ fn read(path: &Path) -> Result<Arc<[u8]>, Failure> {
             path.display()
         ))),
         Err(error) => Err(unreadable(error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// So that no command has to validate the bodies of their functions again.
+    #[test]
+    fn every_bundled_plugin_is_valid_to_the_last_instruction() {
+        for bundled in BUNDLED {
+            let whole = inspect(bundled.component).unwrap_or_else(|error| panic!("{}: {error}", bundled.name));
+            let quick = inspect_built_in(bundled.component).expect("it was read just now");
+            assert_eq!(format!("{whole:?}"), format!("{quick:?}"), "{}", bundled.name);
+        }
     }
 }

@@ -3,10 +3,10 @@
 //! The file comes with a checkout, so it can only say where runbooks are and hold limits besides those of the host and the operator. Where
 //! the journal, the keys and the compiled plugins lie is the operator's to say, in their own configuration.
 
-use crate::{account, configuration};
 use crate::failure::Failure;
 use crate::kind_of_file::KindOfFile;
 use crate::text_file;
+use crate::{account, configuration};
 use runbook_document::{Diagnostics, Reader, Source, Value};
 use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt as _;
@@ -94,7 +94,8 @@ pub fn parse(source: &Arc<Source>, diagnostics: &mut Diagnostics) -> Project {
         if let Some(node) = table.get(key) {
             reader.knows(key);
             let message = format!("`{key}` is set by each operator, never by a project, which comes with a checkout");
-            let help = "write it into `config.toml` of your configuration directory, `runbook/` below `$XDG_CONFIG_HOME` or `~/.config`";
+            let help =
+                "write it into `config.toml` of your configuration directory, `runbook/` below `$XDG_CONFIG_HOME` or `~/.config`";
             reader.error_with_help("E0125", node.span.clone(), message, "not in a project", help);
         }
     }
@@ -208,7 +209,7 @@ fn look(source: &Arc<Source>, file: &Path) -> Look {
     };
     let parameters = params.into_iter().map(|name| {
         let param = &json["params"][&name];
-        ListedParameter { is_required: param["default"].is_null(), help: text(&param["help"]), name }
+        ListedParameter { is_required: param["required"] == true, help: text(&param["help"]), name }
     });
     Look::Runbook(Listed {
         is_suite: table.get("check").is_some(),
@@ -232,7 +233,9 @@ pub fn find(project: &Project, written: &Path) -> Result<PathBuf, Failure> {
         [one] => Ok(one.file.clone()),
         [] => {
             let failure = Failure::usage(format!("there is neither a file `{name}` nor a runbook of this name here"));
-            let near = runbook_document::nearest(name, listed.iter().map(|one| one.name.as_str()));
+            // Half of a name is typed more often than a wrong letter.
+            let part = listed.iter().find(|one| one.name.contains(name)).map(|one| one.name.as_str());
+            let near = part.or_else(|| runbook_document::nearest(name, listed.iter().map(|one| one.name.as_str())));
             let failure = failure.hint(near.map_or_else(
                 || "`runbook list` shows the runbooks of this project".to_owned(),
                 |near| format!("did you mean `{near}`?"),
@@ -243,7 +246,8 @@ pub fn find(project: &Project, written: &Path) -> Result<PathBuf, Failure> {
         }
         several => {
             let files: Vec<_> = several.iter().map(|one| format!("`{}`", one.file.display())).collect();
-            Err(Failure::usage(format!("{} runbooks are called `{name}`: {}", several.len(), files.join(", "))).hint("name the file"))
+            Err(Failure::usage(format!("{} runbooks are called `{name}`: {}", several.len(), files.join(", ")))
+                .hint("name the file"))
         }
     }
 }

@@ -42,7 +42,7 @@ pub use compile::{CodeOrigin, OnCompile, PrepareError, Prepared, Runtime, Runtim
 pub use compiler::{COMPILE_MODE, CompileLimits, Compiler, serve as serve_compiler};
 pub use config::Allocation;
 pub use host::HostCalls;
-pub use inspect::{Import, InspectError, Inspected, MAX_SIZE, inspect};
+pub use inspect::{Import, InspectError, Inspected, MAX_SIZE, inspect, inspect_built_in};
 pub use launcher::Launcher;
 pub use limits::Limits;
 pub use links::follow_links;
