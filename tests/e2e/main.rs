@@ -47,6 +47,7 @@ mod prune;
 mod quickstart;
 mod retry;
 mod revisions;
+mod run_id;
 mod schema;
 mod secrets;
 mod signals;

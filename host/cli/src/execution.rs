@@ -240,7 +240,7 @@ pub async fn conclude(
     told: &OutputArgs,
 ) -> Result<ExitStatus, Failure> {
     let outcome = outcome.map_err(|error| run_failure(error, live.summary()))?;
-    let status = status_of(&outcome, signals);
+    let status = status_of(&outcome.stopped, signals.status());
     let summary = live.summary();
     telemetry::send(summary).await;
     // From here on a signal ends the program: nothing is left but to say how it was.
@@ -362,9 +362,9 @@ pub fn in_seconds(left: Duration) -> String {
 }
 
 /// The exit status of an outcome.
-fn status_of(outcome: &RunOutcome, signals: &CancelSignals) -> ExitStatus {
-    match &outcome.stopped {
-        Stopped::Paused { reason: PauseReason::Interrupted } => signals.status().unwrap_or(ExitStatus::Interrupted),
+pub fn status_of(stopped: &Stopped, by_signal: Option<ExitStatus>) -> ExitStatus {
+    match stopped {
+        Stopped::Paused { reason: PauseReason::Interrupted } => by_signal.unwrap_or(ExitStatus::Interrupted),
         Stopped::Paused { reason: PauseReason::OutsideWindow { .. } } => ExitStatus::Refused,
         Stopped::Paused {
             reason:
@@ -382,8 +382,8 @@ fn status_of(outcome: &RunOutcome, signals: &CancelSignals) -> ExitStatus {
             (RunEnd::FailedClean | RunEnd::Undone | RunEnd::Cancelled, Some(Cause::Timeout)) => ExitStatus::Deadline,
             (RunEnd::FailedClean, Some(Cause::LockBusy { .. } | Cause::OutsideWindow { .. })) => ExitStatus::Refused,
             (RunEnd::FailedClean, Some(Cause::Preflight { .. } | Cause::Verify { .. })) => ExitStatus::CheckFailed,
-            (RunEnd::Cancelled | RunEnd::Undone, Some(Cause::Cancel)) => signals.status().unwrap_or(ExitStatus::Interrupted),
-            (RunEnd::FailedClean | RunEnd::Undone | RunEnd::Cancelled, _) => signals.status().unwrap_or(ExitStatus::Failed),
+            (RunEnd::Cancelled | RunEnd::Undone, Some(Cause::Cancel)) => by_signal.unwrap_or(ExitStatus::Interrupted),
+            (RunEnd::FailedClean | RunEnd::Undone | RunEnd::Cancelled, _) => by_signal.unwrap_or(ExitStatus::Failed),
         },
     }
 }

@@ -1,5 +1,6 @@
 //! How values on the command line are read.
 
+use runbook_engine::RunId;
 use runbook_report::checks::CheckFormat;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -14,6 +15,11 @@ pub fn parameter(text: &str) -> Result<(String, String), String> {
 pub fn decision(text: &str) -> Result<(String, String), String> {
     let (step, decision) = text.rsplit_once('=').ok_or("write STEP=DECISION")?;
     Ok((step.to_owned(), decision.to_owned()))
+}
+
+/// A UUID.
+pub fn run_id(text: &str) -> Result<RunId, String> {
+    RunId::parse(text).ok_or_else(|| format!("`{text}` is no UUID; `uuidgen` makes one"))
 }
 
 /// A format of reports, by its name.

@@ -1,5 +1,6 @@
 //! `runbook exec`
 
+use super::begun;
 use crate::audit_log::Purpose;
 use crate::context::{Context, Origin};
 use crate::execution::{self, CancelSignals, SystemClock};
@@ -13,10 +14,12 @@ use crate::prepare::{self, Prepared};
 use crate::runbook_file::RunbookFile;
 use crate::shared_arguments::{OutputArgs, RunbookArgs};
 use crate::ui::{self, Agreed};
+use crate::value_parsers::run_id;
 use clap::Args as ClapArgs;
 use runbook_engine::Section;
 use runbook_engine::model::{Risk, UndoDeclaration};
-use runbook_engine::{Changes, Holder, OutsideWindow, Params, Plan, RetryOf, RunHeader, RunId, Runbook};
+use runbook_engine::{Changes, Holder, OutsideWindow, Params, Plan, RetryOf, RunError, RunHeader, RunId, Runbook};
+use runbook_journal::JournalError;
 use std::path::Path;
 
 /// `runbook exec`
@@ -34,6 +37,10 @@ pub struct ExecArgs {
     /// Run although the maintenance window is closed; the journal says who did
     #[arg(long)]
     pub outside_window: bool,
+    /// Begin the run under this id, a UUID as `uuidgen` makes it, unless there is one: then say how that one stands, and begin nothing.
+    /// For a caller that tries again
+    #[arg(long, value_name = "UUID", value_parser = run_id, conflicts_with = "dry_run")]
+    pub run_id: Option<RunId>,
     /// What is told.
     #[command(flatten)]
     pub told: OutputArgs,
@@ -53,9 +60,28 @@ pub fn run(context: &Context, args: &ExecArgs) -> Result<ExitStatus, Failure> {
             super::dry_run::run(context, &plan, &operator, run, environment).await
         });
     }
+    if let Some(status) = begun_before(context, args, &plan)? {
+        return Ok(status);
+    }
     confirm(context, &prepared.runbook, args.yes)?;
-    let start = Start { environment, outside: execution::outside_window(args.outside_window), told: &args.told, retry_of: None };
+    let start = Start {
+        run: args.run_id,
+        environment,
+        outside: execution::outside_window(args.outside_window),
+        told: &args.told,
+        retry_of: None,
+    };
     begin(context, &prepared, &plan, start)
+}
+
+/// How the run stands that the caller names, if it was begun before. Asked before anybody is asked anything.
+fn begun_before(context: &Context, args: &ExecArgs, plan: &Plan) -> Result<Option<ExitStatus>, Failure> {
+    let Some(run) = args.run_id.filter(|_| context.has_journal()) else { return Ok(None) };
+    let asked = header(context, run, plan, args.runbook.env.as_deref());
+    execution::block_on(async {
+        let journal = execution::open_journal(context).await?;
+        begun::tell(context, &journal, &asked, plan, &args.told).await
+    })
 }
 
 /// The plan of a new run, with its warnings said.
@@ -83,6 +109,8 @@ pub fn keep_names(plan: &mut Plan, file: &Path) -> Result<(), Failure> {
 
 /// How a new run is begun.
 pub struct Start<'a> {
+    /// `--run-id`
+    pub run: Option<RunId>,
     /// `--env`
     pub environment: Option<&'a str>,
     /// Whether it may run outside its window.
@@ -97,7 +125,7 @@ pub struct Start<'a> {
 pub fn begin(context: &Context, prepared: &Prepared, plan: &Plan, start: Start<'_>) -> Result<ExitStatus, Failure> {
     let environment = start.environment;
     execution::block_on(async {
-        let run = RunId::generate();
+        let run = start.run.unwrap_or_else(RunId::generate);
         let operator = PluginCaller::new(context, prepared, run, Purpose::Run)?;
         let journal = execution::open_journal(context).await?;
         let signals = CancelSignals::new()?;
@@ -111,10 +139,21 @@ pub fn begin(context: &Context, prepared: &Prepared, plan: &Plan, start: Start<'
         let mut live = Live::new(context, &header, &[]).telling(start.told)?;
         let clock = SystemClock::new();
         let outcome = runbook_engine::execute(plan, &operator, &journal, &clock, &mut live, &options).await;
+        if start.run.is_some() && outcome.as_ref().is_err_and(is_taken) {
+            // Somebody else began it after it was looked for.
+            let told = begun::tell(context, &journal, &header, plan, start.told).await?;
+            return told.ok_or_else(|| Failure::engine(format!("the journal has run {run} and does not show it")));
+        }
         let person = OperatorPrompt { context, journal: &journal, run, plan, signals: &signals };
         let outcome = execution::with_person(&person, &operator, &options, &mut live, outcome, Changes::Refuse).await?;
         execution::conclude(outcome, &live, &signals, start.told).await
     })
+}
+
+/// Whether there is a run with this id already.
+fn is_taken(error: &RunError) -> bool {
+    let RunError::Journal { source, .. } = error else { return false };
+    matches!(source.downcast_ref(), Some(JournalError::RunExists { .. }))
 }
 
 /// A lock lives in the journal, so it excludes only whoever uses the same one; by default each account of each machine has its own.

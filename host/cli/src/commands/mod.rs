@@ -3,6 +3,7 @@
 pub mod answer;
 pub mod approve;
 pub mod audit;
+pub mod begun;
 pub mod cancel;
 pub mod check;
 pub mod completions;

@@ -69,7 +69,7 @@ pub fn run(context: &Context, args: &RetryArgs) -> Result<ExitStatus, Failure> {
     let retry = retry(&stored, run, &plan, &from, &decisions(&args.decide)?)?;
     exec::confirm(context, &prepared.runbook, args.yes)?;
     let outside = execution::outside_window(args.outside_window);
-    exec::begin(context, &prepared, &plan, Start { environment, outside, told: &args.run.told, retry_of: Some(retry) })
+    exec::begin(context, &prepared, &plan, Start { run: None, environment, outside, told: &args.run.told, retry_of: Some(retry) })
 }
 
 fn tried_again(run: RunId, later: RunId, from: &str) -> Failure {

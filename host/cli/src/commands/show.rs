@@ -12,6 +12,7 @@ use crate::value_parsers::one_of;
 use clap::Args as ClapArgs;
 use clap::builder::NonEmptyStringValueParser;
 use clap_complete::ArgValueCompleter;
+use jiff::Timestamp;
 use runbook_engine::{Record, RunId, RunPhase, StoredRun};
 use runbook_journal::SqlJournal;
 use runbook_report::{Execution, Summary};
@@ -69,25 +70,38 @@ pub fn run(context: &Context, args: &ShowArgs) -> Result<ExitStatus, Failure> {
             stored.records.iter().try_for_each(|record| teller.tell(record))?;
         }
         let (Shown::Report(format), Some(mut summary)) = (args.format, teller.into_summary()) else { return Ok(()) };
-        let executor = execution::executor(context, &journal, run).await?;
-        let seen = execution::last_seen(&journal, run, &executor).await?.unwrap_or(stored_at);
-        let execution = match executor {
-            Executor::Somebody { holder, .. } => Execution::By(format!("process {} on {}", holder.pid, holder.host)),
-            Executor::StandsStill(holder) => Execution::StandsStill { pid: holder.pid, host: holder.host },
-            Executor::Nobody => Execution::Nobody,
-        };
-        summary.is_executed(execution, seen);
-        if let Some(later) = journal.tried_again_by(run).await.map_err(Failure::engine)? {
-            summary.is_tried_again(later);
-        }
-        for lock in journal.locks_taken_from(run).await.map_err(Failure::engine)? {
-            let at = lock.at.strftime("%Y-%m-%d %H:%M:%S UTC");
-            let told = format!("{} took the lock `{}` from this run at {at}: {}", lock.operator, lock.name, lock.reason);
-            ui::note(&runbook_text::line(&told));
-        }
+        stand(context, &journal, run, stored_at, &mut summary).await?;
         ui::report(format, &summary)
     })?;
     Ok(ExitStatus::Success)
+}
+
+/// Adds to what the records say what only the journal and this machine know: who executes the run, which run tries it again. Says who
+/// took a lock from it.
+pub async fn stand(
+    context: &Context,
+    journal: &SqlJournal,
+    run: RunId,
+    started: Timestamp,
+    summary: &mut Summary,
+) -> Result<Executor, Failure> {
+    let executor = execution::executor(context, journal, run).await?;
+    let seen = execution::last_seen(journal, run, &executor).await?.unwrap_or(started);
+    let execution = match &executor {
+        Executor::Somebody { holder, .. } => Execution::By(format!("process {} on {}", holder.pid, holder.host)),
+        Executor::StandsStill(holder) => Execution::StandsStill { pid: holder.pid, host: holder.host.clone() },
+        Executor::Nobody => Execution::Nobody,
+    };
+    summary.is_executed(execution, seen);
+    if let Some(later) = journal.tried_again_by(run).await.map_err(Failure::engine)? {
+        summary.is_tried_again(later);
+    }
+    for lock in journal.locks_taken_from(run).await.map_err(Failure::engine)? {
+        let at = lock.at.strftime("%Y-%m-%d %H:%M:%S UTC");
+        let told = format!("{} took the lock `{}` from this run at {at}: {}", lock.operator, lock.name, lock.reason);
+        ui::note(&runbook_text::line(&told));
+    }
+    Ok(executor)
 }
 
 /// Who is told of each record.

@@ -1,0 +1,79 @@
+//! `exec --run-id`: a run that its caller names is begun once. Whoever asks again, because an answer was lost, is told how it stands.
+
+use super::show;
+use crate::context::Context;
+use crate::execution::{self, Executor};
+use crate::exit_status::ExitStatus;
+use crate::failure::Failure;
+use crate::shared_arguments::OutputArgs;
+use crate::ui;
+use runbook_engine::{Journal as _, Plan, RunHeader, Stopped, StoredRun};
+use runbook_journal::{JournalError, SqlJournal};
+use runbook_report::{Format, Summary};
+
+/// How the run stands that was begun under this id; `None` if there is none.
+///
+/// # Errors
+/// It is another run: of another runbook, with another text or with other parameters.
+pub async fn tell(
+    context: &Context,
+    journal: &SqlJournal,
+    asked: &RunHeader,
+    plan: &Plan,
+    told: &OutputArgs,
+) -> Result<Option<ExitStatus>, Failure> {
+    let run = asked.run;
+    let stored = match journal.load(run).await {
+        Ok(stored) => stored,
+        Err(JournalError::NoRun { .. }) => return Ok(None),
+        Err(error) => return Err(Failure::engine(error)),
+    };
+    refuse_another(&stored, asked, plan)?;
+    let mut summary = Summary::of(&stored.header, &stored.records);
+    ui::note(&format!("run {} was begun before under this id, and is not begun again", run.short()));
+    let executor = show::stand(context, journal, run, stored.header.started, &mut summary).await?;
+    if !told.has_stdout() {
+        ui::report(Format::Text, &summary)?;
+    }
+    execution::write_reports(&summary, &told.report);
+    status(&stored, &executor).map(Some)
+}
+
+/// One id is one run: whoever uses it for another has made a mistake, and must not be told that theirs is done.
+fn refuse_another(stored: &StoredRun, asked: &RunHeader, plan: &Plan) -> Result<(), Failure> {
+    let before = &stored.header;
+    let other = if before.name != asked.name {
+        format!("of `{}`, not of `{}`", before.name, asked.name)
+    } else if before.environment != asked.environment {
+        let named = |environment: &Option<String>| {
+            environment.as_deref().map_or("no environment".to_owned(), |name| format!("`--env {name}`"))
+        };
+        format!("with {}, not with {}", named(&before.environment), named(&asked.environment))
+    } else if before.params != asked.params {
+        let differs = |name: &&String| before.params.get(*name) != asked.params.get(*name);
+        let names = before.params.keys().chain(asked.params.keys().filter(|name| !before.params.contains_key(*name)));
+        format!("with another value of {}", names.filter(differs).map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", "))
+    } else if before.sources != plan.sources {
+        "with another text of the runbook or of a file that it is made of".to_owned()
+    } else {
+        return Ok(());
+    };
+    let id = stored.header.run;
+    Err(Failure::usage(format!("there is a run {id} already, {other}"))
+        .hint(format!("give another `--run-id` to begin another run; `runbook show {id}` shows that one")))
+}
+
+fn status(stored: &StoredRun, executor: &Executor) -> Result<ExitStatus, Failure> {
+    let state = runbook_engine::fold(&stored.records).map_err(Failure::engine)?;
+    let stopped = state.and_then(|state| match (state.ended, state.end, state.paused) {
+        (Some(_), Some(end), _) => Some(Stopped::Ended { end, cause: state.cause }),
+        (_, _, Some(reason)) => Some(Stopped::Paused { reason }),
+        (_, _, None) => None,
+    });
+    Ok(match (stopped, executor) {
+        (Some(Stopped::Ended { end, cause }), _) => execution::status_of(&Stopped::Ended { end, cause }, None),
+        (_, Executor::Somebody { .. } | Executor::StandsStill(_)) => ExitStatus::Refused,
+        (Some(paused @ Stopped::Paused { .. }), Executor::Nobody) => execution::status_of(&paused, None),
+        (None, Executor::Nobody) => ExitStatus::Waiting,
+    })
+}

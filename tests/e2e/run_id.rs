@@ -1,0 +1,90 @@
+//! `exec --run-id`: a caller that lost an answer asks again, and the run is begun once.
+
+use crate::home;
+use runbook_tests::env::TestEnv;
+use rusqlite::Connection;
+
+const ID: &str = "0197a5c4-0000-4000-8000-00000000c0de";
+
+/// A runbook that adds a row each time, in an environment with its database.
+fn with_counter(more: &str) -> TestEnv {
+    let env = home();
+    Connection::open(env.path().join("n.db")).expect("it opens").execute_batch("create table n (who)").expect("SQL");
+    let text = format!(
+        "format = 1\n[runbook]\nname = \"counts\"\n[params.who]\ntype = \"string\"\ndefault = \"a\"\n\
+         [targets.db]\nsql = \"sqlite:n.db\"\n[[step]]\nid = \"add\"\nuses = \"sql:execute\"\nbind.db = \"db\"\n\
+         irreversible = \"it counts\"\nwith = {{ statement = \"insert into n values ($1)\", params = [\"{{{{ params.who }}}}\"] }}\n{more}"
+    );
+    env.file("n.toml", &text);
+    env
+}
+
+fn rows(env: &TestEnv) -> i64 {
+    let connection = Connection::open(env.path().join("n.db")).expect("it opens");
+    connection.query_row("select count(*) from n", [], |row| row.get(0)).expect("SQL")
+}
+
+fn exec<'a>(more: &[&'a str]) -> Vec<&'a str> {
+    [&["exec", "n.toml", "-y", "--run-id", ID], more].concat()
+}
+
+#[test]
+fn a_run_that_its_caller_names_is_begun_once_and_told_with_the_same_end() {
+    let env = with_counter("");
+    env.run(&exec(&[])).status(0).out("Succeeded");
+    for _ in 0..2 {
+        env.run(&exec(&["--report", "json=again.json"])).status(0).out("Succeeded").err("was begun before under this id");
+        assert!(env.read("again.json").contains(ID));
+    }
+    assert_eq!(rows(&env), 1);
+    env.run(&["exec", "n.toml", "-y"]).status(0);
+    assert_eq!(rows(&env), 2, "without an id each is a run of its own");
+}
+
+#[test]
+fn a_run_that_failed_is_told_as_failed_and_not_begun_again() {
+    let env = with_counter(
+        "[[step]]\nid = \"fails\"\nuses = \"sql:query\"\nbind.db = \"db\"\nwith = { statement = \"select * from missing\" }\n",
+    );
+    let first = env.run(&exec(&[]));
+    assert_ne!(first.status, 0);
+    env.run(&exec(&[])).status(first.status).err("was begun before");
+    assert_eq!(rows(&env), 1);
+}
+
+#[test]
+fn a_run_that_waits_is_told_as_waiting_also_to_one_who_cannot_be_asked() {
+    let env = with_counter("[[step]]\nid = \"look\"\nmanual = { instructions = \"look\" }\n");
+    env.run(&exec(&[])).status(5);
+    env.run(&exec(&["--no-input"])).status(5).out("look").err("was begun before");
+    assert_eq!(rows(&env), 1);
+}
+
+#[test]
+fn one_id_is_never_taken_for_another_run() {
+    let env = with_counter("");
+    env.run(&exec(&[])).status(0);
+    env.run(&exec(&["--set", "who=b"])).status(2).err("with another value of `who`");
+    env.file("targets.prod.toml", "format = 1\n[targets.db]\nsql = \"sqlite:n.db\"\n");
+    env.run(&exec(&["--env", "prod"])).status(2).err("with no environment, not with `--env prod`");
+    let text = env.read("n.toml");
+    env.file("n.toml", &text.replace("it counts", "it counts up"));
+    env.run(&exec(&[])).status(2).err("with another text");
+    env.file("n.toml", &text.replace("\"counts\"", "\"other\""));
+    env.run(&exec(&[])).status(2).err("of `counts`, not of `other`");
+    env.run(&["exec", "n.toml", "-y", "--run-id", "deploy-7"]).status(2).err("`deploy-7` is no UUID");
+    assert_eq!(rows(&env), 1);
+}
+
+#[test]
+fn of_callers_who_ask_at_once_one_begins_the_run_and_all_are_told() {
+    let env = with_counter("");
+    let started: Vec<_> = (0..4).map(|_| env.command(&exec(&[])).spawn().expect("the program starts")).collect();
+    for child in started {
+        let status = child.wait_with_output().expect("it ends").status.code();
+        // The one that runs it ends with 0; who asks in the middle hears that it is being executed.
+        assert!(matches!(status, Some(0 | 6)), "{status:?}");
+    }
+    assert_eq!(rows(&env), 1);
+    env.run(&exec(&[])).status(0).err("was begun before");
+}
