@@ -13,7 +13,7 @@ fn runbook(name: &str, title: &str) -> String {
 
 fn suite(name: &str) -> String {
     let text = runbook(name, "").replace("[[step]]", "[[check]]");
-    text.replace("[params.incident]\ntype = \"string\"\nhelp = \"which\"\n", "")
+    text.replace("[params.incident]\ntype = \"string\"\nrequired = true\nhelp = \"which\"\n", "")
 }
 
 /// Makes the database that the runbooks of a folder look into.
@@ -64,11 +64,12 @@ fn every_command_that_takes_a_runbook_takes_its_name_from_every_folder_of_the_pr
         env.run_in(folder, &["validate", "deploy", "front"]).status(0).out("ok, 1 step").out("ok, 1 check");
         env.run_in(folder, &["check", "front"]).status(0);
     }
-    env.run_in("p/checks", &["lock", "deploy"]).status(0);
-    assert!(env.path().join("p/ops/runbook.lock").exists());
     // A file is stronger than a name.
     env.file("p/ops/deploy", &runbook("other", "Another"));
     env.run_in("p/ops", &["plan", "deploy", "--offline", "--set", "incident=INC-1"]).status(0).out("Another");
+    std::fs::remove_file(env.path().join("p/ops/deploy")).expect("it is there");
+    env.run_in("p/checks", &["lock", "deploy"]).status(0);
+    assert!(env.path().join("p/ops/runbook.lock").exists());
 }
 
 #[test]
@@ -130,7 +131,7 @@ fn what_one_person_sets_is_weaker_than_a_variable_and_a_flag() {
     database(&env, ".");
     env.file(config, "format = 1\njournal = \"mine.db\"\ncolor = \"always\"\n");
     let exec = ["exec", "r.toml", "--set", "incident=1"];
-    env.run(&exec).status(0).out("\u{1b}[");
+    env.run(&exec).status(0).err("\u{1b}[");
     let mine = env.path().join(".config/runbook/mine.db");
     assert!(mine.exists());
     env.run(&["doctor"]).out("mine.db").out("config.toml:2");

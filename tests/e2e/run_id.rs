@@ -13,7 +13,7 @@ fn with_counter(more: &str) -> TestEnv {
     let text = format!(
         "format = 1\n[runbook]\nname = \"counts\"\n[params.who]\ntype = \"string\"\ndefault = \"a\"\n\
          [targets.db]\nsql = \"sqlite:n.db\"\n[[step]]\nid = \"add\"\nuses = \"sql:execute\"\nbind.db = \"db\"\n\
-         irreversible = \"it counts\"\nwith = {{ statement = \"insert into n values ($1)\", params = [\"{{{{ params.who }}}}\"] }}\n{more}"
+         irreversible = \"it counts\"\nwith = {{ statement = \"insert into n values (?1)\", parameters = [\"{{{{ params.who }}}}\"] }}\n{more}"
     );
     env.file("n.toml", &text);
     env
