@@ -40,6 +40,7 @@ mod nested;
 mod no_answer;
 mod parameters;
 mod person;
+mod plan_file;
 mod plugins;
 mod program_log;
 mod project;

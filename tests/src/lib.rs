@@ -19,6 +19,15 @@ use std::process::Command;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
+/// How far apart the places are at which the longest tests kill a program: each third one, or what `RUNBOOK_TEST_EACH` says. What they
+/// would find at the others, a test of the same engine with a quicker journal finds at each.
+///
+/// # Panics
+/// If the variable is no number.
+pub fn each_so_many() -> usize {
+    std::env::var("RUNBOOK_TEST_EACH").map_or(3, |text| text.parse().expect("RUNBOOK_TEST_EACH is a number"))
+}
+
 /// The launcher as a program of its own, built beside the test that asks.
 ///
 /// # Panics

@@ -11,6 +11,8 @@ use std::path::Path;
 pub enum FileMode {
     /// Who may now.
     AsBefore,
+    /// Only who writes it.
+    Owner,
     /// Everybody: it is committed, or collected by a service.
     Everybody,
 }
@@ -22,6 +24,7 @@ pub fn replace(path: &Path, text: &str, rights: FileMode) -> Result<(), Failure>
     let folder = target.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let permissions = match rights {
         FileMode::AsBefore => fs::metadata(&target).map_err(failed)?.permissions(),
+        FileMode::Owner => Permissions::from_mode(0o600),
         FileMode::Everybody => Permissions::from_mode(0o644),
     };
     let mut file = tempfile::NamedTempFile::new_in(folder).map_err(failed)?;

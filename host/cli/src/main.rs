@@ -30,6 +30,7 @@ mod operator_words;
 mod other_files;
 mod outputs;
 mod parameters;
+mod plan_file;
 mod plugin_caller;
 mod plugins;
 mod prepare;

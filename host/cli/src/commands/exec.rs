@@ -2,6 +2,7 @@
 
 use super::begun;
 use crate::audit_log::Purpose;
+use crate::completion;
 use crate::context::{Context, Origin};
 use crate::execution::{self, CancelSignals, SystemClock};
 use crate::exit_status::ExitStatus;
@@ -9,25 +10,37 @@ use crate::failure::Failure;
 use crate::interactive::OperatorPrompt;
 use crate::live::Live;
 use crate::parameters;
+use crate::plan_file::{PlanFile, Planned};
 use crate::plugin_caller::PluginCaller;
 use crate::prepare::{self, Prepared};
+use crate::project;
 use crate::runbook_file::RunbookFile;
-use crate::shared_arguments::{OutputArgs, RunbookArgs};
+use crate::shared_arguments::{OutputArgs, ParamArgs};
 use crate::ui::{self, Agreed};
 use crate::value_parsers::run_id;
 use clap::Args as ClapArgs;
+use clap_complete::ArgValueCompleter;
 use runbook_engine::Section;
 use runbook_engine::model::{Risk, UndoDeclaration};
-use runbook_engine::{Changes, Holder, OutsideWindow, Params, Plan, RetryOf, RunError, RunHeader, RunId, Runbook};
+use runbook_engine::{Audience, Changes, Holder, OutsideWindow, Params, Plan, RetryOf, RunError, RunHeader, RunId, Runbook};
 use runbook_journal::JournalError;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// `runbook exec`
 #[derive(Debug, ClapArgs)]
 pub struct ExecArgs {
-    /// Which runbook.
+    /// The runbook: its file, or its name in this project (`runbook list`)
+    #[arg(value_name = "FILE|NAME", required_unless_present = "plan", add = ArgValueCompleter::new(completion::runbooks))]
+    pub file: Option<PathBuf>,
+    /// Its parameters.
     #[command(flatten)]
-    pub runbook: RunbookArgs,
+    pub params: ParamArgs,
+    /// Take targets from `targets.NAME.toml` beside the runbook
+    #[arg(long, value_name = "NAME", env = "RUNBOOK_ENV", add = ArgValueCompleter::new(completion::environments))]
+    pub env: Option<String>,
+    /// Run what `runbook plan --out` has written: once, and only if nothing differs from it
+    #[arg(long, value_name = "PLAN", conflicts_with_all = ["file", "set", "params_file", "dry_run", "run_id"], value_hint = clap::ValueHint::FilePath)]
+    pub plan: Option<PathBuf>,
     /// Show what would happen: probes look, steps say what they would do, and every effect is refused
     #[arg(long)]
     pub dry_run: bool,
@@ -48,10 +61,18 @@ pub struct ExecArgs {
 
 /// Runs a runbook.
 pub fn run(context: &Context, args: &ExecArgs) -> Result<ExitStatus, Failure> {
-    let environment = args.runbook.env.as_deref();
-    let file = args.runbook.found(context)?;
+    let planned = args.plan.as_deref().map(|path| PlanFile::read(path).map(|planned| (path, planned))).transpose()?;
+    let file = match (&args.file, &planned) {
+        (Some(written), _) => project::find(&context.project, written)?,
+        (None, Some((_, planned))) => planned.runbook.clone(),
+        (None, None) => return Err(Failure::usage("no runbook was named")),
+    };
+    let environment = environment(args, planned.as_ref().map(|(_, planned)| planned))?;
     let prepared = prepare::from_file(context, &file, environment)?;
-    let params = parameters::resolve(context, &prepared.runbook, &args.runbook.params)?;
+    let params = match &planned {
+        Some((_, planned)) => planned.parameters(&prepared.runbook)?,
+        None => parameters::resolve(context, &prepared.runbook, &args.params)?,
+    };
     let plan = plan(context, &prepared, &params, &file)?;
     if args.dry_run {
         return execution::block_on(async {
@@ -60,12 +81,16 @@ pub fn run(context: &Context, args: &ExecArgs) -> Result<ExitStatus, Failure> {
             super::dry_run::run(context, &plan, &operator, run, environment).await
         });
     }
-    if let Some(status) = begun_before(context, args, &plan)? {
+    let named = planned.as_ref().map(|(_, planned)| planned.run).or(args.run_id);
+    if let Some(status) = begun_before(context, args, named, environment, &plan)? {
         return Ok(status);
+    }
+    if let Some((path, planned)) = &planned {
+        compare(context, (path, planned), &file, &prepared, &plan)?;
     }
     confirm(context, &prepared.runbook, args.yes)?;
     let start = Start {
-        run: args.run_id,
+        run: named,
         environment,
         outside: execution::outside_window(args.outside_window),
         told: &args.told,
@@ -74,10 +99,46 @@ pub fn run(context: &Context, args: &ExecArgs) -> Result<ExitStatus, Failure> {
     begin(context, &prepared, &plan, start)
 }
 
+/// The environment: that of the plan, if there is one; another one that was named or set is a mistake.
+fn environment<'a>(args: &'a ExecArgs, planned: Option<&'a PlanFile>) -> Result<Option<&'a str>, Failure> {
+    let Some(planned) = planned else { return Ok(args.env.as_deref()) };
+    match (args.env.as_deref(), planned.environment.as_deref()) {
+        (Some(named), of_plan) if Some(named) != of_plan => {
+            let of_plan = of_plan.map_or("no environment".to_owned(), |name| format!("environment `{name}`"));
+            let message = format!("the plan was made with {of_plan}, and `--env` or `RUNBOOK_ENV` says `{named}`");
+            Err(Failure::usage(message).hint("leave it out, or plan again with it"))
+        }
+        (_, of_plan) => Ok(of_plan),
+    }
+}
+
+/// Asks the steps again what they would do, and refuses whatever was not planned so.
+fn compare(
+    context: &Context,
+    (path, planned): (&Path, &PlanFile),
+    file: &Path,
+    prepared: &Prepared,
+    plan: &Plan,
+) -> Result<(), Failure> {
+    let (run, operator) = (planned.run, planned.operator.as_str());
+    let found = execution::block_on(async {
+        let caller = PluginCaller::new(context, prepared, run, Purpose::Preview)?;
+        let environment = planned.environment.as_deref();
+        Ok(runbook_engine::dry_run(plan, &caller, run, operator, environment, Audience::Steps).await)
+    })?;
+    planned.compare(path, &Planned { run, operator, file, prepared, plan, found: &found })
+}
+
 /// How the run stands that the caller names, if it was begun before. Asked before anybody is asked anything.
-fn begun_before(context: &Context, args: &ExecArgs, plan: &Plan) -> Result<Option<ExitStatus>, Failure> {
-    let Some(run) = args.run_id.filter(|_| context.has_journal()) else { return Ok(None) };
-    let asked = header(context, run, plan, args.runbook.env.as_deref());
+fn begun_before(
+    context: &Context,
+    args: &ExecArgs,
+    named: Option<RunId>,
+    environment: Option<&str>,
+    plan: &Plan,
+) -> Result<Option<ExitStatus>, Failure> {
+    let Some(run) = named.filter(|_| context.has_journal()) else { return Ok(None) };
+    let asked = header(context, run, plan, environment);
     execution::block_on(async {
         let journal = execution::open_journal(context).await?;
         begun::tell(context, &journal, &asked, plan, &args.told).await
@@ -109,7 +170,7 @@ pub fn keep_names(plan: &mut Plan, file: &Path) -> Result<(), Failure> {
 
 /// How a new run is begun.
 pub struct Start<'a> {
-    /// `--run-id`
+    /// The run that its caller or its plan names.
     pub run: Option<RunId>,
     /// `--env`
     pub environment: Option<&'a str>,

@@ -6,6 +6,7 @@ use crate::execution;
 use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
 use crate::parameters;
+use crate::plan_file::{PlanFile, Planned};
 use crate::plugin_caller::PluginCaller;
 use crate::prepare::{self, Prepared};
 use crate::shared_arguments::RunbookArgs;
@@ -20,6 +21,7 @@ use runbook_engine::{
 use runbook_report::{push_line, value_text};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
+use std::path::PathBuf;
 
 /// `runbook plan`
 #[derive(Debug, ClapArgs)]
@@ -28,8 +30,11 @@ pub struct PlanArgs {
     #[command(flatten)]
     pub runbook: RunbookArgs,
     /// Contact nothing: show only what the file itself says
-    #[arg(long)]
+    #[arg(long, conflicts_with = "out")]
     pub offline: bool,
+    /// Write the plan into a file, which `runbook exec --plan` runs once, and only if nothing differs then
+    #[arg(long, value_name = "PLAN", value_hint = clap::ValueHint::FilePath)]
+    pub out: Option<PathBuf>,
 }
 
 /// Shows the plan.
@@ -39,8 +44,8 @@ pub fn run(context: &Context, args: &PlanArgs) -> Result<ExitStatus, Failure> {
     let params = parameters::resolve(context, &prepared.runbook, &args.runbook.params)?;
     let plan = super::exec::plan(context, &prepared, &params, &file)?;
     let audience = if args.offline { Audience::Nobody } else { Audience::Steps };
+    let run = RunId::generate();
     let found = execution::block_on(async {
-        let run = RunId::generate();
         let (environment, who) = (args.runbook.env.as_deref(), &context.operator);
         if audience == Audience::Nobody {
             return Ok(runbook_engine::dry_run(&plan, &OfflineOperate, run, who, environment, audience).await);
@@ -49,6 +54,12 @@ pub fn run(context: &Context, args: &PlanArgs) -> Result<ExitStatus, Failure> {
         Ok(runbook_engine::dry_run(&plan, &operator, run, who, environment, audience).await)
     })?;
     ui::text(&render(&prepared, &plan, &found, audience))?;
+    if let Some(path) = &args.out {
+        let planned = Planned { run, operator: &context.operator, file: &file, prepared: &prepared, plan: &plan, found: &found };
+        PlanFile::of(&planned)?.write(path)?;
+        let shown = path.display().to_string();
+        ui::note(&format!("written; to run exactly this, once: `runbook exec --plan {}`", runbook_text::file(&shown)));
+    }
     Ok(ExitStatus::Success)
 }
 
