@@ -9,6 +9,7 @@ const RUNBOOK: &str = r#"
 format = 1
 [runbook]
 name = "three"
+[defaults]
 on_failure = "stop"
 [params.word]
 type = "string"
@@ -78,6 +79,7 @@ const REFUND: &str = r#"
 format = 1
 [runbook]
 name = "refund"
+[defaults]
 on_failure = "stop"
 [targets.db]
 sql = "sqlite:work.db"
@@ -203,6 +205,7 @@ const STACKED: &str = r#"
 format = 1
 [runbook]
 name = "stacked"
+[defaults]
 on_failure = "stop"
 [targets.db]
 sql = "sqlite:work.db"
@@ -274,7 +277,7 @@ fn what_is_printed_after_an_unknown_outcome_can_be_typed() {
         env.file(
             "r.toml",
             &format!(
-                "format = 1\n[runbook]\nname = \"tells\"\non_failure = \"stop\"\n[targets.db]\nsql = \"sqlite:work.db\"\n\
+                "format = 1\n[runbook]\nname = \"tells\"\n[defaults]\non_failure = \"stop\"\n[targets.db]\nsql = \"sqlite:work.db\"\n\
                  [targets.api]\nhttp = \"http://127.0.0.1:{port}\"\n{}{tell}{}",
                 step("first", ""),
                 step("last", "needs = [\"tell\"]\n")

@@ -68,7 +68,7 @@ const ROWS: &[Row] = &[
 ];
 
 /// What only a runbook or a suite has at its top, beside `[runbook]`.
-const OF_A_RUNBOOK: &[&str] = &["params", "step", "check", "preflight", "verify", "finally", "guard", "notify"];
+const OF_A_RUNBOOK: &[&str] = &["params", "defaults", "step", "check", "preflight", "verify", "finally", "guard", "notify"];
 
 impl KindOfFile {
     /// The kind of a file. Keys at its top decide, then its name.

@@ -75,7 +75,7 @@ fn cases() -> impl Strategy<Value = Case> {
 
 /// The text of a file, and of those that it nests.
 fn write(entries: &[Entry], name: &str, on_failure: &str, files: &mut Vec<(String, String)>) -> String {
-    let mut text = format!("on_failure = \"{on_failure}\"\n");
+    let mut text = format!("[defaults]\non_failure = \"{on_failure}\"\n");
     for (number, entry) in entries.iter().enumerate() {
         let id = format!("s{number}");
         writeln!(text, "[[step]]\nid = \"{id}\"").unwrap();

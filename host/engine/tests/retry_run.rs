@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use support::*;
 
 /// Three steps; the last one sees what the first one produced. What fails stays as it is, for a person to look at.
-const THREE: &str = "on_failure = \"stop\"\n\
+const THREE: &str = "[defaults]\non_failure = \"stop\"\n\
     [[step]]\nid = \"a\"\nuses = \"test:do\"\nundo = \"auto\"\n\
     [[step]]\nid = \"b\"\nuses = \"test:do\"\nundo = \"auto\"\n\
     [[step]]\nid = \"c\"\nuses = \"test:do\"\nundo = \"auto\"\nwith.seen = \"{{ steps.a.output }}\"\n";
@@ -43,7 +43,7 @@ fn a_run_tried_again_undoes_its_own_steps_only() {
     let old = failed();
     let mut run = again(&old, "b");
     run.world.tell("c", [Reply::Fails(ErrorClass::Assertion)]);
-    run.plan = plan(&THREE.replacen("on_failure = \"stop\"\n", "", 1));
+    run.plan = plan(&THREE.replacen("[defaults]\non_failure = \"stop\"\n", "", 1));
     assert_eq!(end(run.execute()).0, RunEnd::Undone);
     assert_eq!(run.world.undone(), ["c", "b"], "`a` is of the other run");
 }
@@ -73,7 +73,7 @@ fn broken_at_each_record_nothing_of_the_other_run_is_done_again() {
 #[test]
 fn what_is_undone_is_not_taken_as_done() {
     let run = Run::new(
-        &THREE.replacen("on_failure = \"stop\"\n", "", 1),
+        &THREE.replacen("[defaults]\non_failure = \"stop\"\n", "", 1),
         World::default().with("b", [Reply::Refused(ErrorClass::Assertion)]),
     );
     assert_eq!(end(run.execute()).0, RunEnd::Undone);
@@ -96,7 +96,7 @@ fn a_run_can_be_tried_again_more_than_once() {
 
 #[test]
 fn a_branch_that_is_done_stays_done_and_one_that_is_not_is_done() {
-    let text = "on_failure = \"stop\"\n[[step]]\nid = \"a\"\nuses = \"test:do\"\nundo = \"auto\"\n\
+    let text = "[defaults]\non_failure = \"stop\"\n[[step]]\nid = \"a\"\nuses = \"test:do\"\nundo = \"auto\"\n\
         [[step]]\nid = \"left\"\nuses = \"test:do\"\nundo = \"auto\"\nneeds = [\"a\"]\n\
         [[step]]\nid = \"right\"\nuses = \"test:do\"\nundo = \"auto\"\nneeds = [\"a\"]\n\
         [[step]]\nid = \"last\"\nuses = \"test:do\"\nundo = \"auto\"\nneeds = [\"left\", \"right\"]\n";
@@ -120,7 +120,7 @@ fn what_cannot_be_tried_again_is_said() {
 }
 
 /// Four customers; the third one fails.
-const REFUND: &str = "on_failure = \"stop\"\n\
+const REFUND: &str = "[defaults]\non_failure = \"stop\"\n\
     [[step]]\nid = \"refund\"\nuses = \"test:move\"\nirreversible = \"money\"\nfor_each = [\"1\", \"2\", \"3\", \"4\"]\n";
 
 #[test]
@@ -165,8 +165,8 @@ fn what_may_have_happened_is_asked_about_and_not_done_twice() {
 
 #[test]
 fn a_step_of_a_nested_file_is_a_place_to_begin() {
-    let outer = "on_failure = \"stop\"\n[[step]]\nid = \"nest\"\nrunbook = \"inner.toml\"\n";
-    let inner = "on_failure = \"stop\"\n[[step]]\nid = \"one\"\nuses = \"test:do\"\nundo = \"auto\"\n\
+    let outer = "[defaults]\non_failure = \"stop\"\n[[step]]\nid = \"nest\"\nrunbook = \"inner.toml\"\n";
+    let inner = "[defaults]\non_failure = \"stop\"\n[[step]]\nid = \"one\"\nuses = \"test:do\"\nundo = \"auto\"\n\
         [[step]]\nid = \"two\"\nuses = \"test:do\"\nundo = \"auto\"\nwith.seen = \"{{ steps.one.output }}\"\n";
     let files = &[("inner.toml", inner)];
     let old = Run::nesting(outer, files, World::default().with("nest.two", [Reply::Refused(ErrorClass::Conflict)]));

@@ -199,12 +199,13 @@ fn a_run_is_not_resumed_with_another_plugin_unless_somebody_says_so() {
 #[test]
 fn what_follows_a_failure_is_said_once_for_all_steps_or_for_one() {
     let failing = || World::default().with("b", [Reply::Fails(ErrorClass::Assertion)]);
-    let ended = |whole: &str, one: &str| {
-        // What is given stands right below the name in `[runbook]`.
-        end(Run::new(&format!("{whole}{TWO}{one}"), failing()).execute()).0
-    };
+    let ended = |whole: &str, one: &str| end(Run::new(&format!("{whole}{TWO}{one}"), failing()).execute()).0;
     assert_eq!(ended("", ""), RunEnd::Undone);
-    assert_eq!(ended("on_failure = \"stop\"\n", ""), RunEnd::Dirty, "half done, as the runbook says");
-    assert_eq!(ended("on_failure = \"continue\"\n", ""), RunEnd::SucceededWithWarnings);
-    assert_eq!(ended("on_failure = \"continue\"\n", "on_failure = \"undo\"\n"), RunEnd::Undone, "the step says otherwise");
+    assert_eq!(ended("[defaults]\non_failure = \"stop\"\n", ""), RunEnd::Dirty, "half done, as the runbook says");
+    assert_eq!(ended("[defaults]\non_failure = \"continue\"\n", ""), RunEnd::SucceededWithWarnings);
+    assert_eq!(
+        ended("[defaults]\non_failure = \"continue\"\n", "on_failure = \"undo\"\n"),
+        RunEnd::Undone,
+        "the step says otherwise"
+    );
 }

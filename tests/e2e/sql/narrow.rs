@@ -35,7 +35,7 @@ pub(super) struct Asked {
 /// seconds.
 pub(super) fn statements(env: &TestEnv, asked: &[Asked]) -> Vec<(bool, String)> {
     let mut text =
-        "format = 1\n[runbook]\nname = \"n\"\non_failure = \"continue\"\n[secrets.word]\nsource = \"age:s.age#word\"\n"
+        "format = 1\n[runbook]\nname = \"n\"\n[defaults]\non_failure = \"continue\"\n[secrets.word]\nsource = \"age:s.age#word\"\n"
             .to_owned();
     for (number, Asked { target, operation, text: statement }) in asked.iter().enumerate() {
         let quoted = serde_json::to_string(statement).expect("text is JSON, and a TOML string");

@@ -2,6 +2,7 @@
 //!
 //! The parser opens no file: other files come through the [`Loader`] of the caller.
 
+mod defaults;
 mod guard;
 mod include;
 mod names;
@@ -107,8 +108,12 @@ fn read_file(
     let window = window::read(&mut reader);
     let guards = guard::read_all(&mut reader);
     let checks = suite::read_all(&mut reader);
-    let unless_said = about.as_ref().map(|about| about.on_failure).unwrap_or_default();
-    let steps = step::read_all(&mut reader, unless_said).into_iter().chain(checks).collect();
+    let defaults = defaults::Defaults::read(&mut reader);
+    if !checks.is_empty() {
+        defaults.check_suite(&mut reader);
+    }
+    let mut steps: Vec<_> = step::read_all(&mut reader, defaults.on_failure()).into_iter().chain(checks).collect();
+    steps.iter_mut().for_each(|step| defaults.fill(step));
     let notifies = step::read_notifies(&mut reader);
     if let Some(node) = reader.table().get("suite") {
         let span = node.span.clone();
@@ -150,7 +155,6 @@ struct About {
     description: Option<String>,
     risk: Option<Located<crate::model::Risk>>,
     timeout: Option<Duration>,
-    on_failure: crate::model::OnFailure,
 }
 
 /// Reads the `format` key; a format that this version does not know is refused, whatever else the file says.
@@ -170,9 +174,14 @@ fn read_about(reader: &mut Reader<'_>) -> Option<About> {
         description: reader.optional("description").map(|description| description.value),
         risk: names::choice(reader, "risk", crate::model::Risk::ALL),
         timeout: reader.optional("timeout").map(|timeout| timeout.value),
-        on_failure: names::choice(reader, "on_failure", crate::model::OnFailure::ALL).map(|word| word.value).unwrap_or_default(),
         name: name?,
     };
+    if let Some(node) = reader.table().get("on_failure") {
+        let span = node.span.clone();
+        reader.knows("on_failure");
+        let help = "write it into `[defaults]`, which holds for every step that does not say it";
+        reader.error_with_help("E0204", span, "unknown key `on_failure` in `[runbook]`", "unknown key", help);
+    }
     names::check_kebab(reader, &about.name.value, &about.name.span, "the name of a runbook");
     Some(about)
 }
