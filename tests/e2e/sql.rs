@@ -3,6 +3,7 @@
 mod answered;
 mod commit;
 mod earlier;
+mod foreseen;
 mod narrow;
 mod sqlite;
 mod wire;
@@ -12,9 +13,14 @@ use runbook_tests::env::TestEnv;
 use runbook_tests::mariadb::{self, MariaDb};
 use runbook_tests::postgres::{PASSWORD, Postgres};
 
+/// The text of a statement that nobody knows before its turn, so that what refuses it then is tried, and not what foresees it.
+fn at_its_turn(statement: &str) -> String {
+    format!("{{{{ '' }}}}{statement}")
+}
+
 /// A runbook with one step that queries, and one preflight for each statement, all of which are to fail.
 fn query(env: &TestEnv, target: &str, statement: &str) -> runbook_tests::env::Finished {
-    let quoted = serde_json::to_string(statement).expect("text is JSON, and a TOML string");
+    let quoted = serde_json::to_string(&at_its_turn(statement)).expect("text is JSON, and a TOML string");
     let text = format!(
         "format = 1\n[runbook]\nname = \"q\"\n[secrets.word]\nsource = \"age:s.age#word\"\n[targets.db]\n{target}\n\
          [[preflight]]\nid = \"q\"\nuses = \"sql:query\"\nbind.db = \"db\"\nwith = {{ statement = {quoted} }}\n"

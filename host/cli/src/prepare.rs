@@ -68,9 +68,14 @@ fn read(file: &RunbookFile) -> Result<Arc<Source>, Failure> {
     })
 }
 
-/// Prepares the runbook in a file, and compares it with its lock entry.
+/// Prepares the runbook in a file to be run, and compares it with its lock entry.
 pub fn from_file(context: &Context, path: &Path, environment: Option<&str>) -> Result<Prepared, Failure> {
-    let prepared = unlocked(context, path, environment, Scrutiny::Refuse)?;
+    as_locked(context, path, environment, Scrutiny::Refuse)
+}
+
+/// Prepares the runbook in a file, and compares it with its lock entry.
+pub fn as_locked(context: &Context, path: &Path, environment: Option<&str>, scrutiny: Scrutiny) -> Result<Prepared, Failure> {
+    let prepared = unlocked(context, path, environment, scrutiny)?;
     crate::lock::check(context, path, environment, &prepared)?;
     Ok(prepared)
 }
@@ -84,11 +89,11 @@ pub fn unlocked(context: &Context, path: &Path, environment: Option<&str>, scrut
         find_environment(&file, environment)?;
     }
     let limits = match scrutiny {
-        Scrutiny::Refuse => Limits::load(context)?,
+        Scrutiny::Refuse | Scrutiny::Reach => Limits::load(context)?,
         Scrutiny::Report => Limits::default(),
     };
-    let mut prepared =
-        prepare_within(limits, &source, file.folder(), environment, &mut includes(&file), Neighbors::Beside(&file))?;
+    let neighbors = Neighbors::Beside(&file);
+    let mut prepared = prepare_within((limits, scrutiny), &source, file.folder(), environment, &mut includes(&file), neighbors)?;
     if prepared.runbook.section(Section::Check).next().is_some() {
         prepared.waivers = waivers::source(&file)?;
     }
@@ -122,11 +127,14 @@ pub fn environments(folder: &Path) -> Vec<String> {
     names.filter_map(environment).collect()
 }
 
-/// What happens to a grant beyond the boundary.
+/// What happens to a runbook that goes beyond the boundary, or that could not be run to its end as it stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scrutiny {
-    /// The runbook is refused.
+    /// It is refused: it is to be run, or locked to be run.
     Refuse,
+    /// It is refused if it goes beyond the boundary: what was done of it is put back or decided about, and whether the rest of it could
+    /// be run does not matter then.
+    Reach,
     /// Whoever asked reports it.
     Report,
 }
@@ -148,13 +156,13 @@ pub fn includes(file: &RunbookFile) -> impl FnMut(&str) -> std::io::Result<Arc<S
 
 /// Prepares a runbook from the texts that the journal kept when the run started. Its folder is absolute and without links.
 pub fn prepare_with(
-    context: &Context,
+    (context, scrutiny): (&Context, Scrutiny),
     source: &Arc<Source>,
     folder: &Path,
     environment: Option<&str>,
     load: &mut runbook_engine::Loader<'_>,
 ) -> Result<Prepared, Failure> {
-    prepare_within(Limits::load(context)?, source, folder, environment, load, Neighbors::Unasked)
+    prepare_within((Limits::load(context)?, scrutiny), source, folder, environment, load, Neighbors::Unasked)
 }
 
 /// What holds for every runbook of this host.
@@ -172,7 +180,7 @@ impl Limits {
 }
 
 fn prepare_within(
-    limits: Limits,
+    (limits, scrutiny): (Limits, Scrutiny),
     source: &Arc<Source>,
     folder: &Path,
     environment: Option<&str>,
@@ -232,10 +240,16 @@ fn prepare_within(
     let reads = crate::outputs::wrong_reads(&runbook_engine::output_reads(&runbook), &sites);
     later.extend(reads.into_iter().filter(|found| !holds_a_mistake(found, &diagnostics)));
     drop(params_of);
-    if diagnostics.has_errors() || later.has_errors() {
+    let of_facts = runbook_engine::check_facts(&runbook, &facts);
+    let mut cannot_run = false;
+    if scrutiny == Scrutiny::Refuse {
+        later.extend(crate::statements::foreseen(&runbook, &sites));
+        cannot_run = of_facts.has_errors();
+    }
+    // Its warnings alone are told with the plan.
+    if cannot_run || diagnostics.has_errors() || later.has_errors() {
         // Why nothing is known of an operation was said above.
-        let of_facts = runbook_engine::check_facts(&runbook, &facts).into_iter();
-        later.extend(of_facts.filter(|found| found.code != runbook_engine::NOTHING_KNOWN));
+        later.extend(of_facts.into_iter().filter(|found| found.code != runbook_engine::NOTHING_KNOWN));
     }
     diagnostics.extend(unsaid(&diagnostics, later));
     if diagnostics.has_errors() {

@@ -1,20 +1,22 @@
-//! Statements that stand in a runbook, judged before anything runs by the gate that judges them when their turn comes.
+//! Statements that stand in a runbook, judged before anything runs by all that judges them when their turn comes and needs no database.
 
-use crate::prepare::{Prepared, Site, node_at, params_of_sites};
+use crate::prepare::{Site, node_at, params_of_sites};
 use runbook_authority::{Decision, Mode, Operation, TargetKind, Verb};
-use runbook_document::{Diagnostic, FromNode as _};
+use runbook_document::{Diagnostic, Diagnostics, FromNode as _, Node};
 use runbook_engine::model::Param;
-use runbook_engine::{Known, UseSite};
+use runbook_engine::{Known, Runbook, StepId, UseSite};
+use runbook_runtime::Foreseen;
+use std::collections::BTreeMap;
 
 /// The bundled plugin, whose inputs `statement` and `statements` are run as they stand.
 const PLUGIN: &str = "sql";
 
-/// Statements that their targets never allow. One with a template is not known yet.
-pub fn never_allowed(prepared: &Prepared) -> Vec<Diagnostic> {
-    let params_of = params_of_sites(&prepared.runbook);
-    let mut found = Vec::new();
-    for use_site in prepared.runbook.use_sites() {
-        if let Some(site) = prepared.sites.get(&use_site.step).filter(|site| site.reference == PLUGIN) {
+/// Statements that never run where they stand, and a warning of those that are not understood. One with a template is not known yet.
+pub fn foreseen(runbook: &Runbook, sites: &BTreeMap<StepId, Site>) -> Diagnostics {
+    let params_of = params_of_sites(runbook);
+    let mut found = Diagnostics::default();
+    for use_site in runbook.use_sites() {
+        if let Some(site) = sites.get(&use_site.step).filter(|site| site.reference == PLUGIN) {
             found.extend(of_site(&use_site, site, params_of(&use_site.step)));
         }
     }
@@ -27,28 +29,59 @@ fn of_site(use_site: &UseSite<'_>, site: &Site, params: &[Param]) -> Vec<Diagnos
     let is_known = |pointer: &String| !known.unknown.contains(pointer) && !known.sampled.contains(pointer);
     let count = known.value["statements"].as_array().map_or(0, Vec::len);
     let places = (0..count).map(|number| format!("/statements/{number}")).chain(["/statement".to_owned()]);
-    let mut found = Vec::new();
-    for pointer in places.filter(is_known) {
-        let Some(node) = node_at(with, &pointer) else { continue };
-        let Some((reason, place)) = String::from_node(node).and_then(|text| denial(site, &text)) else { continue };
-        let message = format!("`{}` never runs this statement: {reason}", use_site.uses.value);
-        let diagnostic =
-            Diagnostic::error("E0237", use_site.source, node.span.clone(), message).label("denied when its turn comes");
-        found.push(diagnostic.help(format!("write another statement, or allow it by the target ({place})")));
-    }
-    found
+    let judged = |pointer: String| {
+        let node = node_at(with, &pointer)?;
+        Some(told(use_site, node, judge(site, &String::from_node(node)?)?))
+    };
+    places.filter(is_known).filter_map(judged).collect()
 }
 
-/// Why the gate denies a statement, and where the target stands.
-fn denial(site: &Site, statement: &str) -> Option<(String, String)> {
+/// What is known of a statement before its turn comes.
+enum Judged {
+    /// The gate denies it.
+    Denied { reason: String, target: String },
+    /// The driver or the server refuses it.
+    Refused(String),
+    /// It may be none.
+    Doubtful(String),
+}
+
+fn judge(site: &Site, statement: &str) -> Option<Judged> {
     let of_sql = |verb: &&Verb| matches!(verb, Verb::SqlQuery | Verb::SqlExecute | Verb::SqlTransaction);
-    let grants = site.effective.iter().filter(|grant| matches!(grant.target.kind, TargetKind::Sql(_)));
-    let verbs = grants.flat_map(|grant| grant.verbs.iter().filter(of_sql).map(move |verb| (grant, *verb)));
-    verbs.into_iter().find_map(|(grant, verb)| {
+    let judge = |grant: &runbook_authority::Grant, verb: Verb| {
+        let TargetKind::Sql(target) = &grant.target.kind else { return None };
         let operation = Operation::Sql { slot: &grant.slot, verb, statement: Some(statement) };
-        match runbook_authority::gate::decide(&site.effective, Mode::Effects, &operation) {
-            Decision::Allow => None,
-            Decision::Deny(denial) => Some((denial.reason, denial.place)),
+        if let Decision::Deny(denial) = runbook_authority::gate::decide(&site.effective, Mode::Effects, &operation) {
+            return Some(Judged::Denied { reason: denial.reason, target: denial.place });
         }
-    })
+        Some(match runbook_runtime::foresee(target, verb, statement)? {
+            Foreseen::Refused(reason) => Judged::Refused(reason),
+            Foreseen::Doubtful(reason) => Judged::Doubtful(reason),
+        })
+    };
+    let verbs = site.effective.iter().flat_map(|grant| grant.verbs.iter().filter(of_sql).map(move |verb| (grant, *verb)));
+    verbs.into_iter().find_map(|(grant, verb)| judge(grant, verb))
+}
+
+fn told(use_site: &UseSite<'_>, node: &Node, judged: Judged) -> Diagnostic {
+    const CODE: &str = "E0237";
+    let (source, span, uses) = (use_site.source, node.span.clone(), &use_site.uses.value);
+    match judged {
+        Judged::Denied { reason, target } => {
+            Diagnostic::error(CODE, source, span, format!("`{uses}` never runs this statement: {reason}"))
+                .label("denied when its turn comes")
+                .help(format!("write another statement, or allow it by the target ({target})"))
+        }
+        Judged::Refused(reason) => Diagnostic::error(CODE, source, span, format!("`{uses}` never runs this statement: {reason}"))
+            .label("refused when its turn comes")
+            .help("write one statement that it runs: `sql:query` looks, `sql:execute` changes, `sql:transaction` takes several"),
+        Judged::Doubtful(reason) => Diagnostic::warning(
+            CODE,
+            source,
+            span,
+            format!("`{uses}` may not run this statement, which is not understood: {reason}"),
+        )
+        .label("is this what you mean?")
+        .help("try it by hand; if the server takes it, all is well"),
+    }
 }

@@ -36,6 +36,7 @@ mod verify;
 
 pub use cache::CacheProblem;
 pub use call::{Linked, Unfinished};
+pub use capabilities::{Foreseen, foresee};
 pub use code::TooMuchCode;
 pub use compile::bare_engine as engine;
 pub use compile::{CodeOrigin, OnCompile, PrepareError, Prepared, Runtime, RuntimeConfig, RuntimeError};

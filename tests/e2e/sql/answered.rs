@@ -2,7 +2,7 @@
 //! by one statement and by several. Nobody is told to look, and nothing is left.
 
 use super::narrow::{Asked, statements};
-use super::with_secret;
+use super::{at_its_turn, with_secret};
 use runbook_tests::env::{Finished, TestEnv};
 use runbook_tests::mariadb::{self, MariaDb};
 use runbook_tests::postgres::{PASSWORD, Postgres};
@@ -168,7 +168,7 @@ fn what_postgresql_said_that_it_did_not_do_did_not_happen() {
                 "sql = \"postgres://orders_admin@127.0.0.1:{}/orders?sslmode=disable\"\npassword = \"secret:word\"",
                 postgres.port
             );
-            let statement = serde_json::to_string(ended.statement).expect("text is JSON, and a TOML string");
+            let statement = serde_json::to_string(&at_its_turn(ended.statement)).expect("text is JSON, and a TOML string");
             file(&env, &address, ended.target, &with.replace("STATEMENT", &statement), uses);
             let mut other = postgres_session(&postgres, &postgres_helper(helper));
             did_not_happen(&env, &env.run(EXEC), ended, uses);
@@ -224,7 +224,7 @@ fn what_mariadb_said_that_it_did_not_do_did_not_happen() {
     for (uses, with) in VERBS {
         for ended in &cases {
             let address = format!("sql = \"mysql://shop@127.0.0.1:{}/shop\"\npassword = \"secret:word\"", server.port);
-            let statement = serde_json::to_string(ended.statement).expect("text is JSON, and a TOML string");
+            let statement = serde_json::to_string(&at_its_turn(ended.statement)).expect("text is JSON, and a TOML string");
             file(&env, &address, ended.target, &with.replace("STATEMENT", &statement), uses);
             let lock_wait = if ended.says.starts_with("Lock wait") { 1 } else { 50 };
             server.sql(&format!("set global innodb_lock_wait_timeout = {lock_wait}"));
@@ -445,7 +445,7 @@ fn what_sqlite_said_that_it_did_not_do_did_not_happen() {
     ];
     for (uses, with) in VERBS {
         for (other, ended) in &cases {
-            let statement = serde_json::to_string(ended.statement).expect("text is JSON, and a TOML string");
+            let statement = serde_json::to_string(&at_its_turn(ended.statement)).expect("text is JSON, and a TOML string");
             file(&env, "sql = \"sqlite:data.db\"", ended.target, &with.replace("STATEMENT", &statement), uses);
             let text = env.read("t.toml").replace("[secrets.word]\nsource = \"age:s.age#word\"\n", "");
             env.file("t.toml", &text);

@@ -1,6 +1,6 @@
 //! A target that names relations or classes holds for what a statement reaches by a view, a function, a trigger or a foreign key, too.
 
-use super::with_secret;
+use super::{at_its_turn, with_secret};
 use runbook_tests::env::TestEnv;
 use runbook_tests::mariadb::{self, MariaDb};
 use runbook_tests::postgres::{PASSWORD, Postgres};
@@ -10,7 +10,7 @@ const MARK: &str = "KEPT-FROM-CHECKS-77";
 
 /// Runs one statement by one operation and returns what was printed, with the report.
 fn statement(env: &TestEnv, target: &str, operation: &str, statement: &str) -> (bool, String) {
-    let quoted = serde_json::to_string(statement).expect("text is JSON, and a TOML string");
+    let quoted = serde_json::to_string(&at_its_turn(statement)).expect("text is JSON, and a TOML string");
     let input = if operation == "transaction" { format!("statements = [{quoted}]") } else { format!("statement = {quoted}") };
     let more = if operation == "query" { "" } else { "irreversible = \"it is a test\"\n" };
     env.file(
@@ -38,7 +38,7 @@ pub(super) fn statements(env: &TestEnv, asked: &[Asked]) -> Vec<(bool, String)> 
         "format = 1\n[runbook]\nname = \"n\"\n[defaults]\non_failure = \"continue\"\n[secrets.word]\nsource = \"age:s.age#word\"\n"
             .to_owned();
     for (number, Asked { target, operation, text: statement }) in asked.iter().enumerate() {
-        let quoted = serde_json::to_string(statement).expect("text is JSON, and a TOML string");
+        let quoted = serde_json::to_string(&at_its_turn(statement)).expect("text is JSON, and a TOML string");
         let input =
             if *operation == "transaction" { format!("statements = [{quoted}]") } else { format!("statement = {quoted}") };
         let more = if *operation == "query" { "" } else { "irreversible = \"it is a test\"\n" };

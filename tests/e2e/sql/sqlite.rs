@@ -1,6 +1,6 @@
 //! What a guest of one SQLite file reaches of the others: nothing, by any statement and any verb. The file system says so.
 
-use super::{query, with_secret};
+use super::{at_its_turn, query, with_secret};
 use runbook_tests::env::TestEnv;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -163,6 +163,7 @@ fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
 fn run(env: &TestEnv, verb: Verb, groups: &[(Vec<String>, Vec<String>)]) -> Vec<Value> {
     let mut text = "format = 1\n[runbook]\nname = \"q\"\n[targets.db]\nsql = \"sqlite:data.db\"\n".to_owned();
     for (index, (statements, parameters)) in groups.iter().enumerate() {
+        let statements: Vec<String> = statements.iter().map(|statement| at_its_turn(statement)).collect();
         let (operation, input) = match verb {
             Verb::Query => ("query", json!({ "statement": statements.last(), "parameters": parameters })),
             Verb::Execute => ("execute", json!({ "statement": statements[0], "parameters": parameters })),

@@ -7,6 +7,7 @@ use crate::context::Context;
 use crate::execution;
 use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
+use crate::prepare::Scrutiny;
 use crate::value_parsers::parameter;
 use clap::Args as ClapArgs;
 use clap::builder::NonEmptyStringValueParser;
@@ -57,7 +58,7 @@ pub fn run(context: &Context, args: &AnswerArgs) -> Result<ExitStatus, Failure> 
             };
             return Err(failure.hint(hint));
         }
-        let (_, plan) = rebuild(context, &stored, Changes::Refuse)?;
+        let (_, plan) = rebuild(context, &stored, Changes::Refuse, Scrutiny::Reach)?;
         let manual = plan.step(&step).and_then(|step| step.manual.clone());
         let manual = manual.ok_or_else(|| Failure::engine(format!("step `{step}` is no manual step")))?;
         let typed = Typed { values: &args.set, choice: args.choice.as_deref(), confirm: args.confirm.as_deref() };

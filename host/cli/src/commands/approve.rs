@@ -6,6 +6,7 @@ use crate::completion;
 use crate::context::Context;
 use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
+use crate::prepare::Scrutiny;
 use crate::{execution, interactive, ui};
 use clap::Args as ClapArgs;
 use clap::builder::NonEmptyStringValueParser;
@@ -138,7 +139,7 @@ fn rejection(given: &Given) -> Option<(&str, &str)> {
 
 /// What the runbook says about approval, if this operator may say anything about it.
 fn may_answer(context: &Context, stored: &StoredRun, step: &StepId) -> Result<Approval, Failure> {
-    let (_, plan) = rebuild(context, stored, Changes::Refuse)?;
+    let (_, plan) = rebuild(context, stored, Changes::Refuse, Scrutiny::Reach)?;
     let Some(approval) = plan.approval(step) else { return Err(Failure::engine(format!("step `{step}` asks for no approval"))) };
     let starter = &stored.header.operator;
     if !approval.counts(&context.operator, starter) {

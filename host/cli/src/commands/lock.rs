@@ -46,12 +46,8 @@ pub fn run(context: &Context, args: &LockArgs) -> Result<ExitStatus, Failure> {
 
 fn lock_one(context: &Context, file: &Path, args: &LockArgs) -> Result<ExitStatus, Failure> {
     let environment = args.env.as_deref();
-    let prepared = prepare::unlocked(context, file, environment, Scrutiny::Refuse)?;
     // What could not be run is not worth a review.
-    let findings = runbook_engine::check_facts(&prepared.runbook, &prepared.facts);
-    if findings.has_errors() {
-        return Err(Failure::findings(findings));
-    }
+    let prepared = prepare::unlocked(context, file, environment, Scrutiny::Refuse)?;
     let place = lock::place(file, environment)?;
     let locked = lock::read(&place)?.unwrap_or_default();
     let now = lock::snapshot(&prepared, file, &place.entry)?;

@@ -9,7 +9,7 @@ use crate::failure::Failure;
 use crate::interactive::OperatorPrompt;
 use crate::live::Live;
 use crate::plugin_caller::PluginCaller;
-use crate::prepare::{self, Prepared};
+use crate::prepare::{self, Prepared, Scrutiny};
 use crate::runbook_file::RunbookFile;
 use crate::shared_arguments::RunArgs;
 use crate::ui;
@@ -86,7 +86,10 @@ pub fn resume_run(context: &Context, args: &RunArgs, way: &Way) -> Result<ExitSt
         if way.signals == CancelBefore::Free {
             tell_lost_cancel(&journal, run, &stored.records).await?;
         }
-        let (prepared, plan) = rebuild(context, &stored, way.changes)?;
+        // What is only ended, or is being undone already, begins nothing that could not be run.
+        let goes_on = way.signals == CancelBefore::Free && !stored.records.iter().any(|record| ends_the_run(&record.event));
+        let scrutiny = if goes_on { Scrutiny::Refuse } else { Scrutiny::Reach };
+        let (prepared, plan) = rebuild(context, &stored, way.changes, scrutiny)?;
         let operator = PluginCaller::new(context, &prepared, run, Purpose::Run)?;
         let signals = CancelSignals::new()?;
         match way.signals {
@@ -137,15 +140,19 @@ async fn tell_lost_cancel(journal: &SqlJournal, run: RunId, records: &[Record]) 
 
 /// Whether what was asked for was begun: the run has ended since, or is being ended.
 fn was_heeded(records: &[Record], asked: jiff::Timestamp) -> bool {
-    let ends = |event: &RunEvent| match event {
+    // A run that had ended or was being undone before it was asked is ended too.
+    let ended = records.iter().any(|record| matches!(record.event.phase(), Some(runbook_engine::RunPhase::Ended(_))));
+    ended || records.iter().any(|record| record.at >= asked && ends_the_run(&record.event))
+}
+
+/// Whether no further step is begun after this.
+fn ends_the_run(event: &RunEvent) -> bool {
+    match event {
         RunEvent::Run(
             LifecycleEvent::Stopping { .. } | LifecycleEvent::UndoBegan { .. } | LifecycleEvent::FinallyBegan { .. },
         ) => true,
         other => matches!(other.phase(), Some(runbook_engine::RunPhase::Ended(_))),
-    };
-    // A run that had ended or was being undone before it was asked is ended too.
-    let ended = records.iter().any(|record| matches!(record.event.phase(), Some(runbook_engine::RunPhase::Ended(_))));
-    ended || records.iter().any(|record| record.at >= asked && ends(&record.event))
+    }
 }
 
 /// The run that an id, or a part of one, names.
@@ -155,7 +162,7 @@ pub async fn load(journal: &SqlJournal, id: &str) -> Result<(RunId, StoredRun), 
 }
 
 /// The plan of a run, made again from what the journal kept; with accepted changes, from the files as they are now.
-pub fn rebuild(context: &Context, stored: &StoredRun, changes: Changes) -> Result<(Prepared, Plan), Failure> {
+pub fn rebuild(context: &Context, stored: &StoredRun, changes: Changes, scrutiny: Scrutiny) -> Result<(Prepared, Plan), Failure> {
     let header = &stored.header;
     let mended = mended_sources(&stored.records).filter(|_| changes == Changes::Refuse);
     let sources = mended.unwrap_or(&header.sources);
@@ -163,10 +170,11 @@ pub fn rebuild(context: &Context, stored: &StoredRun, changes: Changes) -> Resul
     let file = RunbookFile::locate(Path::new(name))?;
     let environment = header.environment.as_deref();
     let prepared = match changes {
-        Changes::Accept => prepare::from_file(context, Path::new(name), environment)?,
+        Changes::Accept => prepare::as_locked(context, Path::new(name), environment, scrutiny)?,
         Changes::Refuse => {
             let mut load = |wanted: &str| kept(sources, wanted);
-            prepare::prepare_with(context, &Source::new(name.as_str(), text.as_str()), file.folder(), environment, &mut load)?
+            let source = Source::new(name.as_str(), text.as_str());
+            prepare::prepare_with((context, scrutiny), &source, file.folder(), environment, &mut load)?
         }
     };
     let mut plan = Plan::build(&prepared.runbook, &Params::from_journal(header.params.clone()), &prepared.facts)

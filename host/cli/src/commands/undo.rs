@@ -9,7 +9,7 @@ use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
 use crate::live::Live;
 use crate::plugin_caller::PluginCaller;
-use crate::prepare::{self, Prepared};
+use crate::prepare::{self, Prepared, Scrutiny};
 use crate::shared_arguments::RunArgs;
 use crate::ui::{self, Agreed};
 use crate::value_parsers::decision;
@@ -57,7 +57,7 @@ pub fn run(context: &Context, args: &UndoArgs) -> Result<ExitStatus, Failure> {
                 (prepared, plan, UndoText::Mended)
             }
             None => {
-                let (prepared, plan) = rebuild(context, &stored, Changes::Refuse)?;
+                let (prepared, plan) = rebuild(context, &stored, Changes::Refuse, Scrutiny::Reach)?;
                 (prepared, plan, UndoText::OfTheRun)
             }
         };
@@ -100,7 +100,7 @@ async fn stands_on_nothing(journal: &SqlJournal, run: RunId) -> Result<(), Failu
 
 /// The plan of a mended runbook, with the parameters of the run. Its grants, lock entry and boundary are judged as for a new run.
 fn mended(context: &Context, stored: &StoredRun, file: &Path) -> Result<(Prepared, Plan), Failure> {
-    let prepared = prepare::from_file(context, file, stored.header.environment.as_deref())?;
+    let prepared = prepare::as_locked(context, file, stored.header.environment.as_deref(), Scrutiny::Reach)?;
     let plan = super::exec::plan(context, &prepared, &Params::from_journal(stored.header.params.clone()), file)?;
     if plan.name != stored.header.name {
         let message = format!("`{}` is runbook `{}`, and the run is of `{}`", file.display(), plan.name, stored.header.name);

@@ -9,5 +9,7 @@ mod process;
 mod secrets;
 pub(crate) mod sql;
 pub(crate) mod wasi;
+
+pub use sql::{Foreseen, foresee};
 #[cfg(test)]
 mod without_effect;

@@ -12,11 +12,12 @@ mod walk;
 
 pub use acting::{acting_word, functions_of_arguments, types_of_catalog_names, words};
 pub use names::{Names, names};
+pub use plain::{Piece, statements_of};
 
 use plain::is_plain;
-use sqlparser::ast::{ObjectName, ObjectNamePart};
+use sqlparser::ast::{ObjectName, ObjectNamePart, Statement};
 use sqlparser::dialect::{MySqlDialect, PostgreSqlDialect, SQLiteDialect};
-use sqlparser::parser::Parser;
+use sqlparser::parser::{Parser, ParserError};
 use std::collections::BTreeSet;
 use walk::Walk;
 
@@ -94,12 +95,7 @@ pub fn classify(dialect: Dialect, statement: &str) -> Option<StatementFacts> {
     if let Some(facts) = maintenance::classify(dialect, statement) {
         return Some(facts);
     }
-    let parsed = match dialect {
-        Dialect::Postgres => Parser::parse_sql(&PostgreSqlDialect {}, statement),
-        Dialect::MySql => Parser::parse_sql(&MySqlDialect {}, statement),
-        Dialect::Sqlite => Parser::parse_sql(&SQLiteDialect {}, statement),
-    };
-    let mut statements = parsed.ok()?.into_iter();
+    let mut statements = parse(dialect, statement).ok()?.into_iter();
     let (Some(parsed), None) = (statements.next(), statements.next()) else { return None };
     let Walk { mut classes, mut relations, .. } = Walk::over(dialect, &parsed);
     if acting_word(dialect, statement).is_some() {
@@ -112,6 +108,26 @@ pub fn classify(dialect: Dialect, statement: &str) -> Option<StatementFacts> {
         relations.extend(names::called_after_a_blank(statement).into_iter().map(|name| format!("{FUNCTION}{name} (…)")));
     }
     Some(StatementFacts { classes, relations })
+}
+
+fn parse(dialect: Dialect, statement: &str) -> Result<Vec<Statement>, ParserError> {
+    match dialect {
+        Dialect::Postgres => Parser::parse_sql(&PostgreSqlDialect {}, statement),
+        Dialect::MySql => Parser::parse_sql(&MySqlDialect {}, statement),
+        Dialect::Sqlite => Parser::parse_sql(&SQLiteDialect {}, statement),
+    }
+}
+
+/// Why a text that every reader takes alike is not understood as a statement. The parser does not know every part of every language: a
+/// server may take it all the same.
+pub fn not_understood(dialect: Dialect, statement: &str) -> Option<String> {
+    if !is_plain(dialect, statement) {
+        return None;
+    }
+    match parse(dialect, statement).err()? {
+        ParserError::TokenizerError(reason) | ParserError::ParserError(reason) => Some(reason),
+        ParserError::RecursionLimitExceeded => None,
+    }
 }
 
 /// Stands before the name of a function that may read any relation. No relation is called so: a name with a space stands in quotes.

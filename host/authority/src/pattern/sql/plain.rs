@@ -5,26 +5,95 @@
 
 use super::Dialect;
 
-/// Whether strings, quoted names and comments of `text` begin and end in one place for every reader.
+/// Whether strings, quoted names and comments of `text` begin and end in one place for every reader, and it is one statement.
 pub(super) fn is_plain(dialect: Dialect, text: &str) -> bool {
-    Scanner { dialect, bytes: text.as_bytes(), at: 0, word: 0 }.run().is_some()
+    Scanner::over(dialect, text, Semicolons::AtTheEnd).run(|_| {}).is_some()
+}
+
+/// A part of a text between spaces and comments.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Piece<'a> {
+    /// A keyword, a name without quotes or a number.
+    Word(&'a str),
+    /// A string, a name in quotes or a placeholder.
+    Quoted,
+    /// Any other character.
+    Sign(char),
+}
+
+impl Piece<'_> {
+    /// Whether it is this keyword, which is given in lower case.
+    pub fn is(&self, keyword: &str) -> bool {
+        match self {
+            Self::Word(word) => word.eq_ignore_ascii_case(keyword),
+            Self::Quoted | Self::Sign(_) => false,
+        }
+    }
+}
+
+/// The statements of a text, each in its pieces and none without any; `None` if readers may differ about where strings, names and comments
+/// end. A semicolon within a body (`BEGIN … END`) is taken for an end, too.
+pub fn statements_of(dialect: Dialect, text: &str) -> Option<Vec<Vec<Piece<'_>>>> {
+    let mut statements = vec![Vec::new()];
+    Scanner::over(dialect, text, Semicolons::Anywhere).run(|part| {
+        let piece = match part.as_bytes() {
+            [b';'] => return statements.push(Vec::new()),
+            [b' ' | b'\n' | b'\t' | b'\r'] | [b'-', b'-', ..] | [b'/', b'*', ..] => return,
+            [b'\'' | b'"' | b'`' | b'[', _, ..] | [b'$', ..] => Piece::Quoted,
+            [first, ..] if is_of_word(*first) => Piece::Word(part),
+            _ => match part.chars().next() {
+                Some(sign) => Piece::Sign(sign),
+                None => return,
+            },
+        };
+        if let Some(statement) = statements.last_mut() {
+            statement.push(piece);
+        }
+    })?;
+    statements.retain(|statement| !statement.is_empty());
+    Some(statements)
+}
+
+fn is_of_word(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || byte == b'_'
+}
+
+/// Where a semicolon may stand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Semicolons {
+    /// Nothing but space follows.
+    AtTheEnd,
+    Anywhere,
 }
 
 struct Scanner<'a> {
     dialect: Dialect,
+    semicolons: Semicolons,
+    text: &'a str,
     bytes: &'a [u8],
     at: usize,
     /// Where the word that ends at `at` begins; `at` itself if none does.
     word: usize,
 }
 
-impl Scanner<'_> {
-    fn run(&mut self) -> Option<()> {
+impl<'a> Scanner<'a> {
+    fn over(dialect: Dialect, text: &'a str, semicolons: Semicolons) -> Self {
+        Self { dialect, semicolons, text, bytes: text.as_bytes(), at: 0, word: 0 }
+    }
+
+    /// Hands each word, and each part between words, to `found`; `None` as soon as readers may differ.
+    fn run(&mut self, mut found: impl FnMut(&'a str)) -> Option<()> {
         while let Some(byte) = self.peek(0) {
             let step = self.step(byte)?;
+            let begin = self.at;
             self.at += step;
-            let is_word = step == 1 && (byte.is_ascii_alphanumeric() || byte == b'_');
+            let is_word = step == 1 && is_of_word(byte);
+            let word_ends = is_word && !self.peek(0).is_some_and(is_of_word);
+            if word_ends {
+                found(self.text.get(self.word..self.at)?);
+            }
             if !is_word {
+                found(self.text.get(begin..self.at)?);
                 self.word = self.at;
             }
         }
@@ -43,6 +112,7 @@ impl Scanner<'_> {
             (b'#', Dialect::Postgres) => Some(1),
             (b'$', Dialect::Postgres) => self.placeholder(),
             (b':', Dialect::MySql) if self.peek(1) == Some(b'=') => None,
+            (b';', _) if self.semicolons == Semicolons::Anywhere => Some(1),
             (b';', _) => self.bytes[self.at + 1..].iter().all(|byte| matches!(byte, b' ' | b'\n' | b'\t' | b';')).then_some(1),
             (b'\r', _) => (self.peek(1) == Some(b'\n')).then_some(1),
             (b'[', Dialect::MySql) | (b'"' | b'`' | b'#' | b'$' | b'\\' | b'{' | b'}', _) => None,
@@ -133,6 +203,21 @@ mod tests {
         ] {
             assert!(is_plain(dialect, text), "{text}");
         }
+    }
+
+    #[test]
+    fn a_text_falls_into_statements_and_pieces() {
+        use Piece::{Quoted, Sign, Word};
+        assert_eq!(
+            statements_of(Dialect::Postgres, " -- a;\n select 'a;b', \"c\"/* ; */.d2 from $1 ;; drop table t;"),
+            Some(vec![
+                vec![Word("select"), Quoted, Sign(','), Quoted, Sign('.'), Word("d2"), Word("from"), Quoted],
+                vec![Word("drop"), Word("table"), Word("t")],
+            ])
+        );
+        assert_eq!(statements_of(Dialect::Sqlite, " ; /* nothing */ -- at all"), Some(Vec::new()));
+        assert_eq!(statements_of(Dialect::Postgres, "do $$ begin end $$"), None);
+        assert!(Word("SELECT").is("select") && !Quoted.is("select"));
     }
 
     #[test]

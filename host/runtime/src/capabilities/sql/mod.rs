@@ -4,11 +4,14 @@
 //! of a statement is never the wall: reads are read only by the way in which each driver runs them.
 
 mod failure;
+mod foreseen;
 mod mysql;
 mod postgres;
 mod sqlite;
 mod stream;
 mod words;
+
+pub use foreseen::{Foreseen, foresee};
 
 use crate::bindings::runbook::sql::types::{Artifact, Driver, Element, Rows, Statement, Value};
 use crate::bindings::runbook::sql::{reader, snapshot, types, writer};
@@ -245,6 +248,11 @@ impl Host {
         }
         for statement in statements {
             self.enter(&Operation::Sql { slot, verb, statement: Some(statement) })?;
+        }
+        // PostgreSQL calls it done, the others call it an error.
+        let dialect = sql_of(&*self.target(slot)?).dialect();
+        if statements.iter().any(|statement| foreseen::is_empty(dialect, statement)) {
+            return Err(Fault::new(FaultClass::Invalid, "sql.empty", "there is no statement"));
         }
         Ok(())
     }

@@ -51,7 +51,7 @@ pub(super) async fn query(access: &Access, statement: &str, parameters: &[Value]
 /// Words with which a SELECT writes a file or a variable.
 const INTO: &[&str] = &["dumpfile", "into", "outfile"];
 
-fn refuse_writes(statement: &str) -> Result<(), Fault> {
+pub(super) fn refuse_writes(statement: &str) -> Result<(), Fault> {
     let first = words::first(Dialect::MySql, statement);
     if !READING.contains(&first.as_str()) && !statement.trim_start().starts_with('(') {
         return Err(not_a_read("only a statement that returns rows and changes nothing can be queried"));
@@ -145,13 +145,14 @@ async fn outside(connection: &mut MySqlConnection, statement: &str, parameters: 
 /// Words of statements that a transaction holds; every other one ends it by itself.
 const TRANSACTIONAL: &[&str] = &["INSERT", "UPDATE", "DELETE", "REPLACE", "SELECT", "WITH"];
 
+/// Refuses what no transaction holds.
+pub(super) fn refuse_ends(statement: &str) -> Result<(), Fault> {
+    let first = words::first(Dialect::MySql, statement);
+    if TRANSACTIONAL.contains(&first.as_str()) { Ok(()) } else { Err(ends_transaction(&first)) }
+}
+
 pub(super) async fn transaction(access: &Access, statements: &[Statement], commit: &Commit) -> Result<Vec<u64>, Fault> {
-    for Statement { text, .. } in statements {
-        let first = words::first(Dialect::MySql, text);
-        if !TRANSACTIONAL.contains(&first.as_str()) {
-            return Err(ends_transaction(&first));
-        }
-    }
+    statements.iter().try_for_each(|statement| refuse_ends(&statement.text))?;
     within(access, async {
         let (mut connection, _wire) = connect(access, AfterCut::GoesOn).await?;
         earlier::claim(&mut connection, access).await?;

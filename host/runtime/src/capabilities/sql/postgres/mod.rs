@@ -64,7 +64,7 @@ async fn judged(watch: Option<&mut Watch<'_>>, connection: &mut PgConnection) ->
     }
 }
 
-fn refuse_acting(statement: &str) -> Result<(), Fault> {
+pub(super) fn refuse_acting(statement: &str) -> Result<(), Fault> {
     if let Some(word) = acting_word(Dialect::Postgres, statement) {
         let reason = format!("`{word}` does more than read, or hides what it does, so it is for `execute`, not for `query`");
         return Err(not_a_read(&reason));
@@ -205,13 +205,14 @@ async fn outside(connection: &mut PgConnection, statement: &str, parameters: &[V
     })
 }
 
+/// Refuses what begins or ends a transaction.
+pub(super) fn refuse_ends(statement: &str) -> Result<(), Fault> {
+    let word = words::first(Dialect::Postgres, statement);
+    if TRANSACTION.contains(&word.as_str()) { Err(ends_transaction(&word)) } else { Ok(()) }
+}
+
 pub(super) async fn transaction(access: &Access, statements: &[Statement], commit: &Commit) -> Result<Vec<u64>, Fault> {
-    for Statement { text, .. } in statements {
-        let word = words::first(Dialect::Postgres, text);
-        if TRANSACTION.contains(&word.as_str()) {
-            return Err(ends_transaction(&word));
-        }
-    }
+    statements.iter().try_for_each(|statement| refuse_ends(&statement.text))?;
     within(access, async {
         let (mut connection, _wire) = connect(access).await?;
         let counts = in_transaction(&mut connection, access, statements, commit).await;

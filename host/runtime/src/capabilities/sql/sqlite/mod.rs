@@ -16,6 +16,7 @@ use crate::blocking::{self, Stop};
 use crate::fault::{Fault, FaultClass};
 use crate::host::Commit;
 use authorizer::Scope;
+use runbook_authority::Verb;
 use runbook_authority::pattern::Dialect;
 use runbook_authority::targets::{SqlAddress, SqlTarget};
 use rusqlite::fallible_iterator::FallibleIterator as _;
@@ -281,6 +282,39 @@ fn single<'c>(connection: &'c Connection, text: &str) -> Result<rusqlite::Statem
             Err(Fault::new(FaultClass::Invalid, "sql.several-statements", "there is more than one statement"))
         }
     }
+}
+
+/// Why SQLite itself never compiles a statement for a verb, whatever is in the database: an empty one in memory is asked.
+pub(super) fn refused(target: &SqlTarget, verb: Verb, statement: &str) -> Option<String> {
+    let connection = Connection::open_in_memory().ok()?;
+    let scope = Scope::of(target);
+    let judge = move |context: AuthContext<'_>| match verb {
+        Verb::SqlQuery => authorizer::may_read(&scope, &context),
+        _ => authorizer::may_write(&scope, &context),
+    };
+    connection.authorizer(Some(judge)).ok()?;
+    let mut batch = Batch::new(&connection, statement);
+    let first = match batch.next() {
+        Ok(Some(first)) => first,
+        Ok(None) => return Some("there is no statement in it".to_owned()),
+        Err(error) => return of_the_text(&error),
+    };
+    if matches!(batch.next(), Ok(Some(_)) | Err(_)) {
+        return Some("there is more than one statement in it, and one is run at a time".to_owned());
+    }
+    (verb == Verb::SqlQuery && !first.readonly()).then(|| "the statement would write".to_owned())
+}
+
+/// The message of an error that every database would give: a table that is not there may be there elsewhere.
+fn of_the_text(error: &rusqlite::Error) -> Option<String> {
+    if error.sqlite_error_code() == Some(ErrorCode::AuthorizationForStatementDenied) {
+        return Some(fault(error).message);
+    }
+    let (rusqlite::Error::SqlInputError { msg, .. } | rusqlite::Error::SqliteFailure(_, Some(msg))) = error else { return None };
+    let is_syntax = msg.starts_with("near ") && msg.ends_with("syntax error");
+    let begins = ["unrecognized token", "no such function", "not authorized to use function"];
+    let is_of_the_text = is_syntax || msg == "incomplete input" || begins.iter().any(|words| msg.starts_with(words));
+    is_of_the_text.then(|| msg.clone())
 }
 
 fn bound(parameters: &[Value]) -> Result<Vec<ToSqlOutput<'static>>, Fault> {
