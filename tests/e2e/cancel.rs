@@ -125,6 +125,52 @@ fn a_cancel_that_died_with_its_process_is_told_to_whoever_resumes_the_run() {
     finished.status(130).err("ada@desk asked that this run be ended").err(&format!("runbook cancel {run}"));
 }
 
+/// A process that lives heeds what was asked of it: whoever resumes its run is told that it lives, and nothing of a death.
+#[test]
+fn who_resumes_a_run_that_lives_and_is_being_cancelled_is_not_told_that_its_process_died() {
+    let env = prepared();
+    let child = env.spawn(&["exec", "r.toml", "--yes"]);
+    wait_for_the_copy(&env);
+    let run = env.newest_run();
+    // As if it had not come to look for it yet: the request names another execution.
+    let journal = rusqlite::Connection::open(env.path().join(".local/state/runbook/journal.db")).expect("the journal is there");
+    journal.busy_timeout(std::time::Duration::from_secs(5)).expect("it can wait");
+    let asked = "insert into cancel_requests (run, executor, at_ns, operator) \
+                 select run, '0190aa11-22bb-7c3d-8e4f-5a6b7c8d9e0f', max(at_ns) + 1, 'ada@desk' from events group by run";
+    assert_eq!(journal.execute(asked, []).expect("it can be written"), 1);
+    env.run(&["resume", &run]).status(6).err("is executed by process").without("process died").without("goes on now");
+    interrupt(&child);
+    assert_eq!(child.wait_with_output().expect("it ends").status.code(), Some(130));
+}
+
+/// What always runs is slow, and all else is over.
+#[test]
+fn a_cancel_in_finally_is_too_late_and_says_so() {
+    let env = prepared();
+    let slow = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let port = slow.local_addr().expect("it is bound").port();
+    let copy = &RUNBOOK[..RUNBOOK.find("[[step]]\nid = \"wait\"").expect("it is there")];
+    let always = format!(
+        "[[finally]]\nid = \"tell\"\nuses = \"http:post\"\nbind.target = \"api\"\nwith = {{ path = \"/\", body = \"x\" }}\n\
+         [targets.api]\nhttp = \"http://127.0.0.1:{port}\"\n"
+    );
+    env.file("r.toml", &format!("{copy}{always}"));
+    let child = env.spawn(&["exec", "r.toml", "--yes"]);
+    let (mut request, _) = slow.accept().expect("it asks");
+    let run = env.newest_run();
+    env.run(&["cancel", &run]).status(0).err("too late").err(&format!("runbook undo {run}"));
+    wait_for("it is in the journal", || env.run(&["show", &run, "--format", "jsonl"]).stdout.contains("cancel-requested"));
+    std::io::Write::write_all(&mut request, b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").expect("it listens");
+    let finished = runbook_tests::env::finish(child.wait_with_output().expect("it ends"));
+    finished
+        .status(0)
+        .err("too late: its steps are over")
+        .out("Succeeded.")
+        .out(&format!("`runbook undo {run}` puts back `copy`"));
+    assert!(copied(&env), "nothing was undone");
+    env.run(&["show", &run]).status(0).out("cancelled it at").out("too late");
+}
+
 /// A run that waits for a person, and of which one step is undone by a server that never answers.
 fn whose_undo_hangs() -> (TestEnv, TcpListener, String) {
     let (env, silent) = (home(), TcpListener::bind("127.0.0.1:0").expect("a free port"));

@@ -104,10 +104,67 @@ fn items_that_were_done_are_not_done_again_and_an_item_is_a_place_to_begin() {
     env.run(&["exec", "r.toml", "--yes"]).status(7);
     let failed = env.newest_run();
     database.execute_batch("drop trigger broken").expect("good SQL");
-    env.run(&["retry", &failed, "--from", "refund[1]", "--yes"]).status(2).err("is done in that run").err("refund");
+    env.run(&["retry", &failed, "--from", "refund[1]", "--yes"]).status(2).err("is done in run").err("refund");
     env.run(&["retry", &failed, "--from", "refund[3]", "--decide", "refund[1]=done"]).status(2).err("nothing is to be decided");
     env.run(&["retry", &failed, "--from", "refund[3]", "--yes"]).status(0).out("4 of 4 items done");
     assert_eq!(effects(&env), ["1", "2", "3", "4"]);
+}
+
+/// As [`REFUND`], with an undo.
+fn repaid() -> String {
+    let undo = "undo = { uses = \"sql:transaction\", bind.db = \"db\", with.statements = \
+                [\"delete from effects where name = '{{ item }}'\"] }";
+    REFUND.replace("irreversible = \"money\"", undo)
+}
+
+#[test]
+fn items_of_an_earlier_run_are_not_done_again_when_those_of_a_later_one_were_undone_and_each_run_is_named() {
+    let env = home();
+    let database = rusqlite::Connection::open(env.path().join("work.db")).expect("a file");
+    let broken = "create trigger broken before insert on effects when new.name = '3' begin select raise(abort, 'no'); end";
+    let tables = "create table effects (name text); create table customers (name text); \
+                  insert into customers values ('1'), ('2'), ('3'), ('4');";
+    database.execute_batch(&format!("{tables}{broken}")).expect("good SQL");
+    env.file("r.toml", &repaid());
+    env.run(&["exec", "r.toml", "--yes"]).status(7);
+    let first = env.newest_run();
+    database.execute_batch("drop trigger broken").expect("good SQL");
+    let more = repaid().replace("\"4\"]", "\"4\", \"5\"]");
+    let more = format!(
+        "{more}\n[[step]]\nid = \"last\"\nuses = \"sql:query\"\nbind.db = \"db\"\nwith.statement = \"select 1 from gone\"\n"
+    );
+    env.file("r.toml", &more);
+    env.run(&["retry", &first, "--from", "refund[3]", "--yes"]).status(7);
+    let second = env.newest_run();
+    // What the first run did stays, and everybody is told where it stands and what undoes it.
+    let undone = env.run(&["undo", &second, "--yes"]).status(0);
+    undone
+        .out(&format!("What run {first} did stays: `refund[1]`, `refund[2]`"))
+        .out(&format!("`runbook undo {first}` puts back"));
+    env.run(&["undo", &second, "--yes"]).status(0).err("undone already").err(&format!("`runbook undo {first}`"));
+    for format in ["text", "json", "markdown"] {
+        env.run(&["show", &second, "--format", format]).status(0).out(&format!("runbook undo {first}"));
+    }
+    env.run(&["show", &first]).status(0).out(&format!("`runbook undo {first}` puts back `refund[1]`, `refund[2]`"));
+    assert_eq!(effects(&env), ["1", "2"]);
+    env.run(&["retry", &second, "--from", "refund[1]", "--yes"])
+        .status(2)
+        .err(&format!("is done in run {first}"))
+        .err(&format!("or undo it first: `runbook undo {first}`"));
+    // Nobody asks, and nothing is done twice.
+    env.file("r.toml", &more.replace("select 1 from gone", "select 1"));
+    let third = env.run(&["retry", &second, "--from", "refund", "--yes"]).status(0);
+    third.err(&format!("done in run {first}: refund[1], refund[2]")).out(&format!("done in run {first}")).out("Succeeded");
+    let mut found = effects(&env);
+    found.sort();
+    assert_eq!(found, ["1", "2", "3", "4"], "5 is no customer");
+    let newest = env.newest_run();
+    env.run(&["undo", &first, "--yes"]).status(2).err(&format!("run {newest} tried run {first} again"));
+    env.run(&["undo", &newest, "--yes"]).status(0);
+    env.run(&["undo", &first, "--yes"]).status(0);
+    assert!(effects(&env).is_empty());
+    let shown = env.run(&["show", &newest]).status(0);
+    assert!(!shown.stdout.contains("stays: "), "{}", shown.stdout);
 }
 
 /// `up` changes what `bad` then finds broken; the undo of `up` reads an output of its own that is not there.

@@ -9,7 +9,7 @@ use crate::live::Live;
 use crate::plugin_caller::PluginCaller;
 use crate::process;
 use crate::shared_arguments::OutputArgs;
-use crate::signals::{Asking, ORDERLY};
+use crate::signals::Asking;
 pub use crate::signals::{CancelSignals, SignalMode};
 use crate::telemetry;
 use crate::ui;
@@ -191,8 +191,7 @@ pub fn heed_cancel(journal: &SqlJournal, options: &Options<'_>, signals: &Cancel
             // A journal that cannot be read now stops the run elsewhere, if it must.
             if let Ok(Some(operator)) = journal.cancel_request(run, executor).await {
                 if !signals.is_cancelled() {
-                    ui::note(&format!("{operator} cancels the run: {ORDERLY}"));
-                    signals.cancel.cancel();
+                    signals.cancel.cancel_for(&operator);
                 }
                 return;
             }
@@ -383,7 +382,8 @@ pub fn status_of(stopped: &Stopped, by_signal: Option<ExitStatus>) -> ExitStatus
             (RunEnd::FailedClean, Some(Cause::LockBusy { .. } | Cause::OutsideWindow { .. })) => ExitStatus::Refused,
             (RunEnd::FailedClean, Some(Cause::Preflight { .. } | Cause::Verify { .. })) => ExitStatus::CheckFailed,
             (RunEnd::Cancelled | RunEnd::Undone, Some(Cause::Cancel)) => by_signal.unwrap_or(ExitStatus::Interrupted),
-            (RunEnd::FailedClean | RunEnd::Undone | RunEnd::Cancelled, _) => by_signal.unwrap_or(ExitStatus::Failed),
+            // A cancel that came when it had failed already changed nothing of how it ended.
+            (RunEnd::FailedClean | RunEnd::Undone | RunEnd::Cancelled, _) => ExitStatus::Failed,
         },
     }
 }

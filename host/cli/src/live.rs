@@ -8,10 +8,11 @@ use crate::screen::{Moving, MovingLine, Progress};
 use crate::shared_arguments::OutputArgs;
 use crate::ui;
 use runbook_engine::{
-    AttemptResult, LifecycleEvent, LogLine, NotifyEvent, Record, Reporter, RunEvent, RunHeader, RunId, Section, StepEvent,
-    StepId, Then,
+    AttemptResult, LifecycleEvent, LogLine, NotifyEvent, Record, Reporter, RunEvent, RunHeader, RunId, RunState, Section,
+    StepEvent, StepId, Then,
 };
 use runbook_report::{Format, StepSummary, Summary, Tone, lines};
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 /// Tells the operator.
@@ -25,6 +26,8 @@ pub struct Live {
     asked: bool,
     run: RunId,
     events: Option<Events>,
+    /// What is to be told once the run is taken by this process.
+    when_resumed: Option<String>,
 }
 
 /// What of the run the operator has been told.
@@ -73,7 +76,15 @@ impl Live {
             asked: false,
             run: header.run,
             events: None,
+            when_resumed: None,
         }
+    }
+
+    /// The same view, which knows what stands in the runs before this one.
+    #[must_use]
+    pub fn standing_on(mut self, earlier: &BTreeMap<RunId, RunState>) -> Self {
+        self.summary.stands_on(earlier);
+        self
     }
 
     /// The same view, which writes events for programs, too. Of a resumed run those that are new.
@@ -121,6 +132,11 @@ impl Live {
             events.write(self.run, record);
         }
         self.follow(&record.event);
+        if matches!(record.event, RunEvent::Run(LifecycleEvent::Resumed { .. }))
+            && let Some(warning) = self.when_resumed.take()
+        {
+            ui::warning(&warning);
+        }
         if self.told == Told::Here && matches!(record.event, RunEvent::Run(LifecycleEvent::RunEnded { .. })) {
             // `conclude` says it.
             return;
@@ -128,6 +144,11 @@ impl Live {
         for line in lines(&self.summary, record) {
             self.print(line.tone, &line.text);
         }
+    }
+
+    /// Warns of this once the run is taken by this process.
+    pub fn warn_when_resumed(&mut self, warning: Option<String>) {
+        self.when_resumed = warning;
     }
 
     /// Says that a person is asked from here on.

@@ -10,6 +10,7 @@ mod commands;
 mod completion;
 mod configuration;
 mod context;
+mod earlier_runs;
 mod environment_targets;
 mod events;
 mod execution;

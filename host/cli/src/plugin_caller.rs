@@ -145,7 +145,10 @@ impl PluginCaller {
         for (linked, is_own) in of_step.map(|linked| (linked, false)).into_iter().chain([(&self.linked[&call.site], true)]) {
             match linked.end_earlier(call).await {
                 Ok(said) => ended.extend(said),
-                Err(Unfinished::StillRuns(fault)) => return Err(Fault { code: STILL_RUNS.to_owned(), ..fault }),
+                // Of this call nothing was begun.
+                Err(Unfinished::StillRuns(fault)) => {
+                    return Err(Fault { code: STILL_RUNS.to_owned(), effect: FaultEffect::None, ..fault });
+                }
                 // What only looks at it is told, so that whoever decides by it knows; an undo elsewhere may go on.
                 Err(Unfinished::Unasked(fault)) if is_own && matches!(call.phase, Phase::Observe) => return Err(fault),
                 Err(Unfinished::Unasked(fault)) => ended.push(fault.message),

@@ -82,10 +82,6 @@ pub struct CancelSignals {
     run: Arc<OnceLock<String>>,
 }
 
-/// What an orderly end is.
-pub const ORDERLY: &str =
-    "what runs is stopped, unless its `on_cancel` is \"finish\"; then what was done is undone as the runbook says";
-
 /// How long a pause is cut into: the signals ends it at once.
 const SLICE: Duration = Duration::from_millis(100);
 
@@ -141,7 +137,8 @@ impl CancelSignals {
                 ui::note("\nleft open; the run waits");
             }
             (SignalMode::Run, CancelLevel::None | CancelLevel::Orderly) => {
-                ui::note(&format!("cancelling: {ORDERLY}; once more to stop at once"));
+                // What that means where the run stands is told when it is written down.
+                ui::note("cancelling: the run ends in order; once more to stop at once");
             }
             (SignalMode::Run, CancelLevel::Now) => {
                 ui::note(&format!(

@@ -1,8 +1,8 @@
 //! How an operator stops a run.
 
 use futures_util::task::AtomicWaker;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::Poll;
 
 /// What the operator has asked for. The order is from nothing to most.
@@ -23,6 +23,7 @@ pub struct CancelToken(Arc<Shared>);
 #[derive(Debug, Default)]
 struct Shared {
     level: AtomicU8,
+    by: OnceLock<String>,
     waker: AtomicWaker,
 }
 
@@ -38,6 +39,17 @@ impl CancelToken {
         // The closure always gives a level, so the update cannot fail.
         let _ = self.0.level.fetch_update(Ordering::SeqCst, Ordering::SeqCst, raise);
         self.0.waker.wake();
+    }
+
+    /// The same, asked for by somebody else than who executes the run. Who asked first is known.
+    pub fn cancel_for(&self, who: &str) {
+        let _ = self.0.by.set(who.to_owned());
+        self.cancel();
+    }
+
+    /// Who asked, if it is not who executes the run.
+    pub fn by(&self) -> Option<&str> {
+        self.0.by.get().map(String::as_str)
     }
 
     /// Asks for a stop now, in one step: nobody sees a request for an orderly end before it.

@@ -53,7 +53,7 @@ pub use params::{GivenParam, GivenValue, Params, check_param, resolve_params};
 pub use parse::{Loader, Shared, parse, parse_leniently, parse_shared};
 pub use plan::*;
 pub use range::Range;
-pub use retry_run::{RetryError, retry_of};
+pub use retry_run::{RetryError, retry_of, runs_stood_on};
 pub use runbook_contract::{
     Call, CallReturn, Case, Completion, Drift, Effect, ErrorClass, Fault, FaultEffect, Json, Kind, LogLevel, LogLine,
     Measurement, Mode, OperationFacts, Outcome, Phase, Proposal, Report, Response, RunId, StepId,

@@ -23,10 +23,12 @@ pub enum RetryError {
         known: Vec<String>,
     },
     /// It is done, and would be done twice.
-    #[error("step `{step}` is done in that run and not undone, so it is not done again")]
+    #[error("step `{step}` is done in run {} and not undone, so it is not done again", done_in.short())]
     Done {
         /// Where to begin.
         step: StepId,
+        /// The run that did it, and alone undoes it.
+        done_in: RunId,
         /// What is not done.
         open: Vec<String>,
     },
@@ -87,7 +89,8 @@ fn is_or_are(steps: &[StepId]) -> &'static str {
 /// What a new run takes as done that begins at `from`, which may be a step, a step of a nested file, or an item.
 ///
 /// Each effect that the old run has had and not undone is taken as done, wherever its step stands. What only looks is asked
-/// again from `from` on. `decisions` says of steps without a clear outcome whether they took effect.
+/// again from `from` on. `decisions` says of steps without a clear outcome whether they took effect. `earlier` are the runs whose
+/// effects the old run took as done: what one of them has undone since is not done.
 ///
 /// # Errors
 /// Every [`RetryError`].
@@ -95,18 +98,47 @@ pub fn retry_of(
     plan: &Plan,
     run: RunId,
     old: &RunState,
+    earlier: &BTreeMap<RunId, RunState>,
     from: &StepId,
     decisions: &BTreeMap<StepId, Decision>,
 ) -> Result<RetryOf, RetryError> {
     if old.end.is_none() {
         return Err(RetryError::NotEnded);
     }
-    let retry = Retry::new(plan, old, from, decisions)?;
+    let retry = Retry::new(plan, OldRun { run, state: old, earlier }, from, decisions)?;
     retry.check_decisions()?;
     retry.check_doubts()?;
     retry.check_from()?;
     retry.check_before()?;
     Ok(RetryOf { run, assumed: retry.assumed()? })
+}
+
+/// The runs whose effects this one takes as done, each of which undoes its own.
+pub fn runs_stood_on(state: &RunState) -> BTreeSet<RunId> {
+    let items = state.assumed_items.values().map(|assumed| assumed.done_in);
+    state.steps.values().filter_map(|step| step.done_in).chain(items).collect()
+}
+
+/// The run that is tried again.
+#[derive(Clone, Copy)]
+struct OldRun<'a> {
+    run: RunId,
+    state: &'a RunState,
+    /// The runs whose effects it took as done.
+    earlier: &'a BTreeMap<RunId, RunState>,
+}
+
+impl<'a> OldRun<'a> {
+    /// What the run knows of a step that had its effect, if it has begun to undo it since this one took it as done.
+    fn undone_since(&self, id: &StepId, done_in: Option<RunId>) -> Option<&'a StepState> {
+        let found = self.earlier.get(&done_in?)?.steps.get(id)?;
+        is_gone(found).then_some(found)
+    }
+}
+
+/// Whether its undo has begun, so that it is not surely there any more.
+fn is_gone(found: &StepState) -> bool {
+    matches!(found.phase, StepPhase::Undoing | StepPhase::Undone | StepPhase::UndoFailed) && !found.change.is_done()
 }
 
 /// Where a step of the old run stands.
@@ -123,6 +155,7 @@ enum Standing {
 
 struct Retry<'a> {
     plan: &'a Plan,
+    of: OldRun<'a>,
     old: &'a RunState,
     from: &'a StepId,
     /// The step as written that `from` is, or is an item of.
@@ -135,10 +168,11 @@ struct Retry<'a> {
 impl<'a> Retry<'a> {
     fn new(
         plan: &'a Plan,
-        old: &'a RunState,
+        of: OldRun<'a>,
         from: &'a StepId,
         decisions: &'a BTreeMap<StepId, Decision>,
     ) -> Result<Self, RetryError> {
+        let old = of.state;
         let is_place = |step: &&PlannedStep| matches!(step.section, Section::Step | Section::Verify);
         let as_item = || plan.step(&from.as_written()).filter(|step| step.for_each.is_some() && old.steps.contains_key(from));
         let Some(written) = plan.step(from).or_else(as_item).filter(is_place) else {
@@ -146,7 +180,7 @@ impl<'a> Retry<'a> {
             let known = places.map(|step| step.id.to_string()).collect();
             return Err(RetryError::NoStep { step: from.clone(), known });
         };
-        Ok(Self { plan, old, from, written, decisions, after: after(plan, written) })
+        Ok(Self { plan, of, old, from, written, decisions, after: after(plan, written) })
     }
 
     /// The steps as written, in file order, with what the old run knows of each.
@@ -161,7 +195,9 @@ impl<'a> Retry<'a> {
         items.iter().map(|item| of.id.item(&item.key)).filter_map(|id| Some((id.clone(), self.old.steps.get(&id)?)))
     }
 
-    fn standing(&self, id: &StepId, step: &PlannedStep, found: &StepState) -> Standing {
+    fn standing(&self, id: &StepId, step: &'a PlannedStep, found: &'a StepState) -> Standing {
+        // Who had the effect knows whether it is still there.
+        let found = self.of.undone_since(id, found.done_in).unwrap_or(found);
         let doubt = if self.decisions.contains_key(id) { Doubt::Some } else { doubt(step, found) };
         match (doubt, self.decisions.get(id)) {
             (Doubt::None, _) if found.phase == StepPhase::UndoFailed && found.change.is_done() => {
@@ -172,7 +208,8 @@ impl<'a> Retry<'a> {
             (Doubt::Some, Some(Decision::Fail) | None) => Standing::Doubtful,
             (Doubt::None, _) => match found.phase {
                 StepPhase::Succeeded | StepPhase::Skipped(SkipReason::Assumed | SkipReason::Operator) => {
-                    match self.undone_part(step) {
+                    // An item stands for itself: that another one is undone changes nothing of it.
+                    match if *id == step.id { self.undone_part(step) } else { None } {
                         Some(phase) => Standing::Open(phase),
                         None => Standing::Done(found.output.clone().unwrap_or_default()),
                     }
@@ -195,13 +232,42 @@ impl<'a> Retry<'a> {
 
     /// Where a part of a step stands that is not done any more: of the file that it stands for, or one of its items.
     fn undone_part(&self, step: &'a PlannedStep) -> Option<&'static str> {
-        let is_gone = |phase: StepPhase| matches!(phase, StepPhase::Undoing | StepPhase::Undone | StepPhase::UndoFailed);
-        let gone = |found: &StepState| (is_gone(found.phase) && !found.change.is_done()).then(|| found.phase.name());
+        let gone = |id: &StepId, found: &'a StepState| {
+            let found = self.of.undone_since(id, found.done_in).unwrap_or(found);
+            is_gone(found).then(|| found.phase.name())
+        };
         if step.for_each.is_some() {
-            return self.items(step).find_map(|(_, found)| gone(found));
+            let listed = self.items(step).find_map(|(id, found)| gone(&id, found));
+            let known = || self.known_items(step).find_map(|item| self.of.undone_since(&item.step, Some(item.done_in)));
+            return listed.or_else(|| known().map(|found| found.phase.name()));
         }
         self.plan.groups.get(&step.id)?;
-        self.old.steps.iter().filter(|(id, _)| id.is_inside(&step.id)).find_map(|(_, found)| gone(found))
+        let parts = self.old.steps.iter().filter(|(id, _)| id.is_inside(&step.id));
+        let items = self.old.assumed_items.iter().filter(|(id, _)| id.is_inside(&step.id));
+        let undone = |(id, item): (&StepId, &Assumed)| self.of.undone_since(id, Some(item.done_in));
+        parts
+            .clone()
+            .find_map(|(id, found)| gone(id, found))
+            .or_else(|| items.clone().find_map(undone).map(|found| found.phase.name()))
+    }
+
+    /// The items of a step that the old run took as done and never listed, because the step as a whole was done.
+    fn known_items(&self, of: &'a PlannedStep) -> impl Iterator<Item = &'a Assumed> {
+        let (items, steps) = (&self.old.assumed_items, &self.old.steps);
+        items.values().filter(|item| item.step.as_written() == of.id && !steps.contains_key(&item.step))
+    }
+
+    /// What is known of a step, by whoever knows it last.
+    fn found(&self, id: &StepId) -> Option<&'a StepState> {
+        let own = self.old.steps.get(id);
+        let known = || self.old.assumed_items.get(id).map(|item| item.done_in);
+        let done_in = own.map_or_else(known, |found| found.done_in);
+        self.of.undone_since(id, done_in).or(own)
+    }
+
+    /// The run that had the effect of a step of the old run.
+    fn done_in(&self, found: &StepState) -> RunId {
+        found.done_in.unwrap_or(self.of.run)
     }
 
     fn check_decisions(&self) -> Result<(), RetryError> {
@@ -211,7 +277,7 @@ impl<'a> Retry<'a> {
                 let known = self.plan.section(Section::Step).map(|step| step.id.to_string()).collect();
                 return Err(RetryError::NoStep { step: id.clone(), known });
             }
-            let found = step.zip(self.old.steps.get(id));
+            let found = step.zip(self.found(id));
             let may_be_asked = |(step, found): (&PlannedStep, &StepState)| {
                 doubt(step, found) == Doubt::Some || found.change.left() == Left::Perhaps
             };
@@ -234,6 +300,9 @@ impl<'a> Retry<'a> {
             }
             let doubtful = self.items(step).filter(|(id, found)| matches!(self.standing(id, step, found), Standing::Doubtful));
             steps.extend(doubtful.map(|(id, _)| id));
+            let known = self.known_items(step).filter_map(|item| Some((&item.step, self.found(&item.step)?)));
+            let doubtful = known.filter(|(id, found)| matches!(self.standing(id, step, found), Standing::Doubtful));
+            steps.extend(doubtful.map(|(id, _)| id.clone()));
         }
         if steps.is_empty() { Ok(()) } else { Err(self.in_doubt(steps)) }
     }
@@ -241,7 +310,7 @@ impl<'a> Retry<'a> {
     /// What is not known of the steps: whether they happened, or whether they are undone.
     fn in_doubt(&self, steps: Vec<StepId>) -> RetryError {
         let is_undo = |id: &&StepId| {
-            let phase = self.old.steps.get(*id).map(|found| found.phase);
+            let phase = self.found(id).map(|found| found.phase);
             matches!(phase, Some(StepPhase::Undoing | StepPhase::UndoFailed))
         };
         let effects: Vec<StepId> = steps.iter().filter(|id| !is_undo(id)).cloned().collect();
@@ -257,7 +326,8 @@ impl<'a> Retry<'a> {
             return Ok(());
         }
         let open = self.steps().filter(|(step, found)| matches!(self.standing(&step.id, step, found), Standing::Open(_)));
-        Err(RetryError::Done { step: self.from.clone(), open: open.map(|(step, _)| step.id.to_string()).collect() })
+        let done_in = self.done_in(found);
+        Err(RetryError::Done { step: self.from.clone(), done_in, open: open.map(|(step, _)| step.id.to_string()).collect() })
     }
 
     fn check_before(&self) -> Result<(), RetryError> {
@@ -282,7 +352,7 @@ impl<'a> Retry<'a> {
             let is_asked_again = self.after.contains(&step.id) && self.only_looks(step);
             if let (Standing::Done(output), false, false) = (self.standing(&step.id, step, found), is_open, is_asked_again) {
                 self.check_same(step)?;
-                assumed.push(Assumed { step: step.id.clone(), output });
+                assumed.push(Assumed { step: step.id.clone(), output, done_in: self.done_in(found) });
             }
             if !is_asked_again {
                 // Also of a step that is done as a whole: the next run that tries this one again may begin before it.
@@ -295,13 +365,15 @@ impl<'a> Retry<'a> {
     /// The items that the old run has done, or knew to be done.
     fn done_items(&self, step: &'a PlannedStep) -> Result<Vec<Assumed>, RetryError> {
         let done = self.items(step).filter_map(|(id, found)| match self.standing(&id, step, found) {
-            Standing::Done(output) => Some(Assumed { step: id, output }),
+            Standing::Done(output) => Some(Assumed { step: id, output, done_in: self.done_in(found) }),
             Standing::Skipped | Standing::Open(_) | Standing::Doubtful => None,
         });
-        let known =
-            self.old.assumed_items.iter().filter(|(id, _)| id.as_written() == step.id && !self.old.steps.contains_key(id));
-        let items: Vec<Assumed> =
-            done.chain(known.map(|(id, output)| Assumed { step: id.clone(), output: output.clone() })).collect();
+        let is_there = |item: &&Assumed| {
+            let undone = self.of.undone_since(&item.step, Some(item.done_in));
+            undone.is_none_or(|found| matches!(self.standing(&item.step, step, found), Standing::Done(_)))
+        };
+        let known = self.known_items(step).filter(is_there).cloned();
+        let items: Vec<Assumed> = done.chain(known).collect();
         if !items.is_empty() {
             self.check_same(step)?;
         }

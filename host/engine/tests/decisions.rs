@@ -219,6 +219,40 @@ fn whatever_is_decided_of_an_undo_in_doubt_it_is_never_made_twice_unless_somebod
 }
 
 #[test]
+fn an_undo_that_does_harm_and_may_have_happened_is_asked_about_whatever_it_was_answered_with() {
+    for class in ErrorClass::ALL.iter().copied() {
+        for (way, reply, happened) in WAYS.iter().flat_map(|way| {
+            let replies = [(Reply::Fails(class), false), (Reply::FailsLate(class), true), (Reply::Refused(class), false)];
+            replies.map(|(reply, happened)| (*way, reply, happened))
+        }) {
+            let is_open = way == Way::Explicit && !matches!(reply, Reply::Refused(_));
+            let said = format!("{way:?} {reply:?}");
+            let run = run(way, World::default().with("pay/undo", [reply]));
+            end(run.execute());
+            let (tries, account) = (run.state().step(&"pay".into()).undo_attempts, run.state().account());
+            assert_eq!(account.unclear.is_empty(), !is_open, "{said}: {account:?}");
+            if is_open {
+                assert_eq!(tries, 1, "{said}: it is not tried again");
+                assert_eq!((&account.changed, &account.perhaps), (&vec![], &vec!["pay".into()]), "{said}");
+                let (before, records) = (undos(&run), run.records().len());
+                assert!(matches!(run.undo(), Err(RunError::UndoUnclear { .. })), "{said}: nobody was asked");
+                assert_eq!((undos(&run), run.records().len()), (before, records), "{said}: something was done");
+            }
+            run.world.tell("pay/undo", []);
+            let decided = if is_open { saying(if happened { Decision::Done } else { Decision::Retry }) } else { BTreeMap::new() };
+            match run.undo_deciding(&decided) {
+                Ok(_) => assert!(run.state().account().is_clean(), "{said}: {:?}", run.state().account()),
+                Err(RunError::NothingToUndo { .. }) => assert!(run.state().account().is_clean(), "{said}"),
+                Err(error) => panic!("{said}: {error}"),
+            }
+            if way == Way::Explicit {
+                assert_eq!(undos(&run), 1, "{said}: it is made once");
+            }
+        }
+    }
+}
+
+#[test]
 fn a_decision_about_the_undo_of_a_step_that_there_is_not_says_so_with_what_is_asked() {
     let run = undo_in_doubt();
     let before = run.records().len();

@@ -22,12 +22,13 @@ fn failed() -> Run {
 
 fn again(old: &Run, from: &str) -> Run {
     let mut run = Run::new(THREE, World::default());
-    run.options.retry_of = Some(retry_of(&run.plan, old.options.run, &old.state(), &from.into(), &BTreeMap::new()).unwrap());
+    run.options.retry_of =
+        Some(retry_of(&run.plan, old.options.run, &old.state(), &BTreeMap::new(), &from.into(), &BTreeMap::new()).unwrap());
     run
 }
 
 fn refused(old: &Run, from: &str) -> RetryError {
-    retry_of(&old.plan, old.options.run, &old.state(), &from.into(), &BTreeMap::new()).unwrap_err()
+    retry_of(&old.plan, old.options.run, &old.state(), &BTreeMap::new(), &from.into(), &BTreeMap::new()).unwrap_err()
 }
 
 #[test]
@@ -103,7 +104,8 @@ fn a_branch_that_is_done_stays_done_and_one_that_is_not_is_done() {
     let old = Run::new(text, World::default().with("right", [Reply::Refused(ErrorClass::Assertion)]));
     end(old.execute());
     let mut run = Run::new(text, World::default());
-    run.options.retry_of = Some(retry_of(&run.plan, old.options.run, &old.state(), &"right".into(), &BTreeMap::new()).unwrap());
+    run.options.retry_of =
+        Some(retry_of(&run.plan, old.options.run, &old.state(), &BTreeMap::new(), &"right".into(), &BTreeMap::new()).unwrap());
     assert_eq!(end(run.execute()).0, RunEnd::Succeeded);
     assert_eq!(run.world.applied(), ["right", "last"]);
 }
@@ -129,7 +131,8 @@ fn no_customer_is_refunded_twice() {
     assert_eq!(end(old.execute()).0, RunEnd::Dirty);
     for from in ["refund", "refund[3]", "refund[4]"] {
         let mut run = Run::new(REFUND, World::default());
-        run.options.retry_of = Some(retry_of(&run.plan, old.options.run, &old.state(), &from.into(), &BTreeMap::new()).unwrap());
+        run.options.retry_of =
+            Some(retry_of(&run.plan, old.options.run, &old.state(), &BTreeMap::new(), &from.into(), &BTreeMap::new()).unwrap());
         assert_eq!(end(run.execute()).0, RunEnd::Succeeded);
         assert_eq!(run.world.applied(), ["refund[3]", "refund[4]"], "from {from}");
         let state = run.state();
@@ -149,7 +152,7 @@ fn what_may_have_happened_is_asked_about_and_not_done_twice() {
     assert_eq!(refused(&old, "refund"), RetryError::Doubtful { steps: vec!["refund[3]".into()] });
     let with = |step: &str, decision| {
         let decisions = BTreeMap::from([(StepId::from(step), decision)]);
-        retry_of(&old.plan, old.options.run, &old.state(), &"refund".into(), &decisions)
+        retry_of(&old.plan, old.options.run, &old.state(), &BTreeMap::new(), &"refund".into(), &decisions)
     };
     let applied = |decision| {
         let mut run = Run::new(REFUND, World::default());
@@ -173,13 +176,14 @@ fn a_step_of_a_nested_file_is_a_place_to_begin() {
     end(old.execute());
     for from in ["nest", "nest.two"] {
         let mut run = Run::nesting(outer, files, World::default());
-        run.options.retry_of = Some(retry_of(&run.plan, old.options.run, &old.state(), &from.into(), &BTreeMap::new()).unwrap());
+        run.options.retry_of =
+            Some(retry_of(&run.plan, old.options.run, &old.state(), &BTreeMap::new(), &from.into(), &BTreeMap::new()).unwrap());
         assert_eq!(end(run.execute()).0, RunEnd::Succeeded);
         assert_eq!(run.world.applied(), ["nest.two"], "from {from}");
     }
     assert_eq!(
         refused(&old, "nest.one"),
-        RetryError::Done { step: "nest.one".into(), open: vec!["nest".into(), "nest.two".into()] }
+        RetryError::Done { step: "nest.one".into(), done_in: old.options.run, open: vec!["nest".into(), "nest.two".into()] }
     );
 }
 
@@ -193,7 +197,7 @@ fn what_failed_half_way_is_asked_about_and_what_was_tolerated_is_no_obstacle() {
         assert_eq!(end(old.execute()).0, RunEnd::Dirty, "{class:?}");
         assert_eq!(old.state().account().perhaps, [StepId::from("again")], "{class:?}");
         let begin = |from: &str, decisions: &BTreeMap<StepId, Decision>| {
-            retry_of(&old.plan, old.options.run, &old.state(), &from.into(), decisions)
+            retry_of(&old.plan, old.options.run, &old.state(), &BTreeMap::new(), &from.into(), decisions)
         };
         for from in ["again", "raise"] {
             let refused = begin(from, &BTreeMap::new());
@@ -214,7 +218,8 @@ fn what_is_done_and_was_not_undone_is_not_asked_about() {
     let text = "[[step]]\nid = \"raise\"\nuses = \"test:do\"\nundo = { uses = \"test:move\" }\n\
                 [[step]]\nid = \"fail\"\nuses = \"test:do\"\nirreversible = \"a test\"\n";
     let world = || World::default().with("fail", [Reply::Refused(ErrorClass::Assertion)]);
-    let begin = |old: &Run| retry_of(&old.plan, old.options.run, &old.state(), &"fail".into(), &BTreeMap::new());
+    let begin =
+        |old: &Run| retry_of(&old.plan, old.options.run, &old.state(), &BTreeMap::new(), &"fail".into(), &BTreeMap::new());
     // The host knows that nothing of its undo happened: it is done.
     let old = Run::new(text, world().with("raise/undo", [Reply::Refused(ErrorClass::Timeout)]));
     assert_eq!(end(old.execute()).0, RunEnd::Dirty);

@@ -63,10 +63,10 @@ fn an_undo_that_may_have_happened_is_not_repeated() {
     // With an answer that it did not happen: again.
     let run = Run::new(
         REFUND,
-        failing().with("pay/undo", [Reply::Fails(ErrorClass::Transient), Reply::Found(Outcome::Pass, Json::Null)]),
+        failing().with("pay/undo", [Reply::Refused(ErrorClass::Transient), Reply::Found(Outcome::Pass, Json::Null)]),
     );
-    let _ = run.execute();
-    assert!(refunds(&run) <= 1);
+    assert_eq!(end(run.execute()).0, RunEnd::Undone);
+    assert_eq!(refunds(&run), 1);
     // Cut off anywhere: at most once, and where nobody can say, the run is dirty.
     let anew = || Run::new(REFUND, failing());
     let whole = anew();

@@ -5,8 +5,9 @@ use crate::summary::{StepSummary, Summary};
 use runbook_document::format_duration;
 use runbook_engine::{
     ApprovalVerdict, AttemptResult, GuardEvent, LifecycleEvent, LogLevel, Look, LookVerdict, NotifyEvent, Outcome, Proposal,
-    Record, Recovery, RunEvent, Section, StepEvent, StepId, Then, UndoFinding, UndoResult, describe_cause,
+    Record, Recovery, RetryOf, RunEvent, RunId, Section, StepEvent, StepId, Then, UndoFinding, UndoResult, describe_cause,
 };
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// How a line is coloured, where colour is used. The words alone say all.
@@ -55,10 +56,11 @@ fn lifecycle_lines(summary: &Summary, event: &LifecycleEvent) -> Vec<Line> {
         LifecycleEvent::RunStarted { title, retry_of, .. } => {
             let environment = summary.environment.as_ref().map(|name| format!(" · environment {name}")).unwrap_or_default();
             let mut lines = vec![line(Tone::Plain, format!("{title} · run {}{environment}", short(&summary.run)))];
-            lines.extend(retry_of.as_ref().map(|retry| {
-                let done: Vec<_> = retry.assumed.iter().map(|assumed| assumed.step.to_string()).collect();
-                line(Tone::Plain, format!("tries run {} again; done there: {}", retry.run.short(), none_or(&done)))
-            }));
+            lines.extend(
+                retry_of
+                    .as_ref()
+                    .map(|retry| line(Tone::Plain, format!("tries run {} again{}", retry.run.short(), done_before(retry)))),
+            );
             lines
         }
         LifecycleEvent::LockWaiting { name, holder } => {
@@ -74,6 +76,9 @@ fn lifecycle_lines(summary: &Summary, event: &LifecycleEvent) -> Vec<Line> {
                 line(Tone::Dim, format!("lock `{}` held (token {}){taken}", lock.name, lock.token))
             })
             .collect(),
+        LifecycleEvent::CancelRequested { .. } => {
+            summary.cancelled.iter().map(|cancelled| line(Tone::Bad, cancelled.line(short(&summary.run)))).collect()
+        }
         LifecycleEvent::Stopping { cause } => vec![line(Tone::Bad, format!("stopping: {}", describe_cause(cause)))],
         LifecycleEvent::UndoBegan { cause, order } => {
             let what =
@@ -126,7 +131,7 @@ fn step_lines(summary: &Summary, step: &StepId, event: &StepEvent) -> Vec<Line> 
         StepEvent::AttemptEnded { result, then, duration_ms, logs, .. } => {
             ended(summary, step, result, *then, *duration_ms, logs)
         }
-        StepEvent::Recovered { decision, attempt } => vec![recovered(step, *attempt, decision)],
+        StepEvent::Recovered { decision, attempt } => vec![recovered(summary, step, *attempt, decision)],
         StepEvent::UndoEnded { result, then, duration_ms, .. } => vec![undo_line(step, result, *then, *duration_ms)],
         StepEvent::UndoChecked { finding } => vec![undo_checked(step, finding)],
         StepEvent::AttemptStarted { .. } | StepEvent::UndoStarted { .. } => Vec::new(),
@@ -223,8 +228,17 @@ pub fn short(run: &str) -> &str {
     run.get(..13).unwrap_or(run)
 }
 
-fn none_or(names: &[String]) -> String {
-    if names.is_empty() { "nothing".to_owned() } else { names.join(", ") }
+/// What is taken as done, by the run that did it: `; done there: a, b; done in run 01…: c`.
+fn done_before(retry: &RetryOf) -> String {
+    let of = |run: RunId| {
+        let steps = retry.assumed.iter().filter(move |assumed| assumed.done_in == run);
+        steps.map(|assumed| assumed.step.to_string()).collect::<Vec<_>>().join(", ")
+    };
+    let own = of(retry.run);
+    let own = if own.is_empty() { "nothing" } else { own.as_str() };
+    let before: BTreeSet<RunId> = retry.assumed.iter().map(|assumed| assumed.done_in).filter(|run| *run != retry.run).collect();
+    let before: String = before.into_iter().map(|run| format!("; done in run {}: {}", run.short(), of(run))).collect();
+    format!("; done there: {own}{before}")
 }
 
 /// `1 error`, `2 errors`.
@@ -390,8 +404,10 @@ fn undo_line(step: &StepId, result: &UndoResult, then: Then, duration_ms: u64) -
     }
 }
 
-fn recovered(step: &StepId, attempt: u32, decision: &Recovery) -> Line {
+fn recovered(summary: &Summary, step: &StepId, attempt: u32, decision: &Recovery) -> Line {
+    let always_runs = summary.step(step).is_some_and(|step| step.section == Section::Finally);
     let text = match decision {
+        Recovery::Repeat if always_runs => "is done again, as all that always runs".to_owned(),
         Recovery::Repeat => "may be repeated without harm, and is".to_owned(),
         Recovery::DidNotHappen => "had no effect, as was observed".to_owned(),
         Recovery::OperatorRetry => "did not happen, says the operator, and is to be done again".to_owned(),

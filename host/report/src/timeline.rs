@@ -152,6 +152,7 @@ impl Timeline {
             | LifecycleEvent::WindowChecked { .. }
             | LifecycleEvent::StepsBegan { .. }
             | LifecycleEvent::LocksRetaken { .. }
+            | LifecycleEvent::CancelRequested { .. }
             | LifecycleEvent::Stopping { .. }
             | LifecycleEvent::VerifyBegan
             | LifecycleEvent::UndoBegan { .. }

@@ -11,9 +11,9 @@ use crate::ui;
 use crate::value_parsers::decision;
 use clap::Args as ClapArgs;
 use clap_complete::ArgValueCompleter;
-use runbook_engine::{Changes, Holder, RunEnd, RunId};
+use runbook_engine::{Changes, Holder, Journal as _, RunEnd, RunId};
 use runbook_journal::SqlJournal;
-use runbook_report::Summary;
+use runbook_report::{Reached, Summary};
 use std::time::Duration;
 
 /// `runbook cancel`
@@ -35,14 +35,15 @@ pub struct CancelArgs {
 /// undone as the runbook says.
 pub fn run(context: &Context, args: &CancelArgs) -> Result<ExitStatus, Failure> {
     let decisions = decisions(&args.decide)?;
-    let (run, executor) = execution::block_on(async {
+    let (run, executor, reached) = execution::block_on(async {
         let journal = execution::open_journal(context).await?;
         let (run, stored) = load(&journal, &args.run.run).await?;
-        if let Some(end) = Summary::of(&stored.header, &stored.records).end {
+        let summary = Summary::of(&stored.header, &stored.records);
+        if let Some(end) = summary.end {
             let message = format!("run {} has ended, so there is nothing to cancel: it is {}", run.short(), end.name());
             return Err(Failure::usage(message).hint(instead(end, &run.short())));
         }
-        Ok((run, execution::executor(context, &journal, run).await?))
+        Ok((run, execution::executor(context, &journal, run).await?, summary.reached()))
     })?;
     match &executor {
         Executor::Somebody { .. } if !decisions.is_empty() => {
@@ -64,7 +65,15 @@ pub fn run(context: &Context, args: &CancelArgs) -> Result<ExitStatus, Failure> 
                 }
                 Executor::Somebody { .. } | Executor::Nobody => format!("Nobody executes run {} now", run.short()),
             };
-            let question = format!("{who}. End it, and undo what it did as its runbook says?");
+            let question = match reached {
+                Reached::Steps => format!("{who}. End it, and undo what it did as its runbook says?"),
+                Reached::Undo => format!("{who}; it is being undone. Go on with that to its end?"),
+                Reached::Finally => {
+                    format!(
+                        "{who}; its steps are over, and it is too late to undo them so. Let what always runs go on to its end?"
+                    )
+                }
+            };
             if !ui::confirm(context, &question, ui::Agreed::by_flag(args.yes))? {
                 return Err(Failure::usage("not cancelled, as you answered"));
             }
@@ -103,9 +112,19 @@ pub async fn ask(
     }
     let asked = journal.request_cancel(run, holder.executor, &context.operator, jiff::Timestamp::now()).await;
     asked.map_err(Failure::engine)?;
+    let stored = journal.load(run).await.map_err(Failure::engine)?;
+    let summary = Summary::of(&stored.header, &stored.records);
     ui::note(&format!(
-        "process {pid} on {host} was asked to end run {id} in order; `runbook show {id} --follow` tells how it goes"
+        "process {pid} on {host} was asked to end run {id} in order{}; `runbook show {id} --follow` tells how it goes",
+        match summary.reached() {
+            Reached::Steps => "",
+            Reached::Undo => ", and undoes what it did already",
+            Reached::Finally => ", and it is too late: its steps are over, and nothing of them is undone so",
+        }
     ));
+    if summary.reached() == Reached::Finally && !summary.account().undoable.is_empty() {
+        ui::note(&format!("to put back what it did: `runbook undo {id}`, when it has ended"));
+    }
     let left = execution::in_seconds(left);
     ui::note(&format!("if that process is dead, its lease ends in {left}; then `runbook cancel {id}` ends the run from here"));
     Ok(ExitStatus::Success)

@@ -22,8 +22,9 @@ use clap::Args as ClapArgs;
 use clap_complete::ArgValueCompleter;
 use runbook_engine::Section;
 use runbook_engine::model::{Risk, UndoDeclaration};
-use runbook_engine::{Audience, Changes, Holder, OutsideWindow, Params, Plan, RetryOf, RunError, RunHeader, RunId, Runbook};
+use runbook_engine::{Audience, Changes, Holder, OutsideWindow, Params, Plan, RetryOf, RunError, RunHeader, RunId, RunState, Runbook};
 use runbook_journal::JournalError;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// `runbook exec`
@@ -95,6 +96,7 @@ pub fn run(context: &Context, args: &ExecArgs) -> Result<ExitStatus, Failure> {
         outside: execution::outside_window(args.outside_window),
         told: &args.told,
         retry_of: None,
+        earlier: BTreeMap::new(),
     };
     begin(context, &prepared, &plan, start)
 }
@@ -180,6 +182,8 @@ pub struct Start<'a> {
     pub told: &'a OutputArgs,
     /// The run that it tries again.
     pub retry_of: Option<RetryOf>,
+    /// That run and those before it.
+    pub earlier: BTreeMap<RunId, RunState>,
 }
 
 /// Begins a new run and stays with it until it ends or waits.
@@ -197,7 +201,7 @@ pub fn begin(context: &Context, prepared: &Prepared, plan: &Plan, start: Start<'
         execution::heed_cancel(&journal, &options, &signals);
         warn_of_own_journal(context, plan);
         let header = header(context, run, plan, environment);
-        let mut live = Live::new(context, &header, &[]).telling(start.told)?;
+        let mut live = Live::new(context, &header, &[]).standing_on(&start.earlier).telling(start.told)?;
         let clock = SystemClock::new();
         let outcome = runbook_engine::execute(plan, &operator, &journal, &clock, &mut live, &options).await;
         if start.run.is_some() && outcome.as_ref().is_err_and(is_taken) {

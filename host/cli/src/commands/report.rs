@@ -40,9 +40,7 @@ pub fn run(context: &Context, args: &ReportArgs) -> Result<ExitStatus, Failure> 
         let journal = execution::open_journal(context).await?;
         let (run, stored) = load(&journal, &args.run).await?;
         let mut summary = Summary::of(&stored.header, &stored.records);
-        if let Some(later) = journal.tried_again_by(run).await.map_err(Failure::engine)? {
-            summary.is_tried_again(later);
-        }
+        crate::earlier_runs::tell(&journal, run, &mut summary).await?;
         Ok::<_, Failure>(summary)
     })?;
     match &args.output {

@@ -12,7 +12,6 @@ use crate::plugin_caller::PluginCaller;
 use crate::prepare::{self, Prepared, Scrutiny};
 use crate::runbook_file::RunbookFile;
 use crate::shared_arguments::RunArgs;
-use crate::ui;
 use crate::value_parsers::decision;
 use clap::Args as ClapArgs;
 use clap_complete::ArgValueCompleter;
@@ -22,6 +21,7 @@ use runbook_engine::{
     RunOutcome, StepId, Stopped, StoredRun,
 };
 use runbook_journal::SqlJournal;
+use runbook_report::Summary;
 use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
 
@@ -83,9 +83,12 @@ pub fn resume_run(context: &Context, args: &RunArgs, way: &Way) -> Result<ExitSt
     execution::block_on(async {
         let journal = execution::open_journal(context).await?;
         let (run, stored) = load(&journal, &args.run).await?;
-        if way.signals == CancelBefore::Free {
-            tell_lost_cancel(&journal, run, &stored.records).await?;
-        }
+        let lost_cancel = match way.signals {
+            CancelBefore::Free => lost_cancel(&journal, run, &stored.records).await?,
+            CancelBefore::Pulled => None,
+        };
+        let before = Summary::of(&stored.header, &stored.records);
+        let earlier = crate::earlier_runs::of_runs(&journal, before.runs_stood_on()).await?;
         // What is only ended, or is being undone already, begins nothing that could not be run.
         let goes_on = way.signals == CancelBefore::Free && !stored.records.iter().any(|record| ends_the_run(&record.event));
         let scrutiny = if goes_on { Scrutiny::Refuse } else { Scrutiny::Reach };
@@ -94,12 +97,13 @@ pub fn resume_run(context: &Context, args: &RunArgs, way: &Way) -> Result<ExitSt
         let signals = CancelSignals::new()?;
         match way.signals {
             CancelBefore::Free => {}
-            CancelBefore::Pulled => signals.cancel.cancel(),
+            CancelBefore::Pulled => signals.cancel.cancel_for(&context.operator),
         }
         let dead = |holder: &Holder| execution::is_dead(context, holder);
         let options = execution::options(context, run, stored.header.environment.as_deref(), &signals, way.outside, &dead);
         execution::heed_cancel(&journal, &options, &signals);
-        let mut live = Live::new(context, &stored.header, &stored.records).telling(&args.told)?;
+        let mut live = Live::new(context, &stored.header, &stored.records).standing_on(&earlier).telling(&args.told)?;
+        live.warn_when_resumed(lost_cancel);
         let clock = SystemClock::new();
         let changes = way.changes;
         if way.signals == CancelBefore::Pulled {
@@ -122,20 +126,21 @@ pub fn resume_run(context: &Context, args: &RunArgs, way: &Way) -> Result<ExitSt
     })
 }
 
-/// Somebody asked the last execution of the run to end it, and it died before it could.
-async fn tell_lost_cancel(journal: &SqlJournal, run: RunId, records: &[Record]) -> Result<(), Failure> {
-    let Some((operator, at)) = journal.last_cancel_request(run).await.map_err(Failure::engine)? else { return Ok(()) };
+/// That somebody asked the last execution of the run to end it, and it died before it could. Told once the run is taken: a process that
+/// lives heeds the request itself.
+async fn lost_cancel(journal: &SqlJournal, run: RunId, records: &[Record]) -> Result<Option<String>, Failure> {
+    let Some((operator, at)) = journal.last_cancel_request(run).await.map_err(Failure::engine)? else { return Ok(None) };
     let begins = |record: &&Record| {
         matches!(record.event, RunEvent::Run(LifecycleEvent::RunStarted { .. } | LifecycleEvent::Resumed { .. }))
     };
     let begun = records.iter().rev().find(begins).map(|record| record.at);
-    if begun.is_none_or(|begun| begun < at) && !was_heeded(records, at) {
-        ui::warning(&format!(
+    let is_lost = begun.is_none_or(|begun| begun < at) && !was_heeded(records, at);
+    Ok(is_lost.then(|| {
+        format!(
             "{operator} asked that this run be ended, and nobody has ended it: its process died before; it goes on now, and `runbook cancel {}` ends it",
             run.short()
-        ));
-    }
-    Ok(())
+        )
+    }))
 }
 
 /// Whether what was asked for was begun: the run has ended since, or is being ended.

@@ -4,6 +4,7 @@ use super::exec::{self, Start};
 use super::resume::{decisions, load};
 use crate::completion;
 use crate::context::Context;
+use crate::earlier_runs;
 use crate::execution;
 use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
@@ -13,7 +14,7 @@ use crate::value_parsers::decision;
 use clap::Args as ClapArgs;
 use clap::builder::NonEmptyStringValueParser;
 use clap_complete::ArgValueCompleter;
-use runbook_engine::{Decision, Params, Plan, RetryError, RetryOf, RunId, StepId, StoredRun, fold, retry_of};
+use runbook_engine::{Decision, Params, Plan, RetryError, RetryOf, RunId, RunState, StepId, fold, retry_of};
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -39,13 +40,18 @@ pub struct RetryArgs {
 
 /// Begins a new run at a step of one that has ended, with the runbook as it is now and the parameters of then.
 pub fn run(context: &Context, args: &RetryArgs) -> Result<ExitStatus, Failure> {
-    let (run, stored) = execution::block_on(async {
+    let (run, stored, state, mut earlier) = execution::block_on(async {
         let journal = execution::open_journal(context).await?;
         let (run, stored) = load(&journal, &args.run.run).await?;
         // What that later run has done is not known to this one: it would be done twice.
         match journal.tried_again_by(run).await.map_err(Failure::engine)? {
             Some(later) => Err(tried_again(run, later, &args.from)),
-            None => Ok((run, stored)),
+            None => {
+                let state = fold(&stored.records).map_err(Failure::engine)?;
+                let state = state.ok_or_else(|| Failure::usage(format!("run {} never began", run.short())))?;
+                let earlier = earlier_runs::states(&journal, &state).await?;
+                Ok((run, stored, state, earlier))
+            }
         }
     })?;
     let header = &stored.header;
@@ -66,10 +72,12 @@ pub fn run(context: &Context, args: &RetryArgs) -> Result<ExitStatus, Failure> {
     }
     let plan = exec::plan(context, &prepared, &Params::from_journal(header.params.clone()), file)?;
     let from = StepId::new(args.from.as_str());
-    let retry = retry(&stored, run, &plan, &from, &decisions(&args.decide)?)?;
+    let retry = retry(&plan, run, &state, &earlier, &from, &decisions(&args.decide)?)?;
+    earlier.insert(run, state);
     exec::confirm(context, &prepared.runbook, args.yes)?;
     let outside = execution::outside_window(args.outside_window);
-    exec::begin(context, &prepared, &plan, Start { run: None, environment, outside, told: &args.run.told, retry_of: Some(retry) })
+    let told = &args.run.told;
+    exec::begin(context, &prepared, &plan, Start { run: None, environment, outside, told, retry_of: Some(retry), earlier })
 }
 
 fn tried_again(run: RunId, later: RunId, from: &str) -> Failure {
@@ -80,15 +88,14 @@ fn tried_again(run: RunId, later: RunId, from: &str) -> Failure {
 }
 
 fn retry(
-    stored: &StoredRun,
-    run: RunId,
     plan: &Plan,
+    run: RunId,
+    state: &RunState,
+    earlier: &BTreeMap<RunId, RunState>,
     from: &StepId,
     decisions: &BTreeMap<StepId, Decision>,
 ) -> Result<RetryOf, Failure> {
-    let state = fold(&stored.records).map_err(Failure::engine)?;
-    let state = state.ok_or_else(|| Failure::usage(format!("run {} never began", run.short())))?;
-    retry_of(plan, run, &state, from, decisions).map_err(|error| {
+    retry_of(plan, run, state, earlier, from, decisions).map_err(|error| {
         let hint = match &error {
             RetryError::NotEnded => format!("`runbook resume {}`", run.short()),
             RetryError::NoStep { .. } => "name one of them, or an item of one: `STEP[KEY]`".to_owned(),
@@ -96,8 +103,9 @@ fn retry(
             RetryError::Done { open, .. } if open.is_empty() => {
                 "all its steps are done; name a `[[verify]]` to look again, or begin anew with `runbook exec`".to_owned()
             }
-            RetryError::Done { open, .. } => {
-                format!("begin with what is not done: {}; or undo it first: `runbook undo {}`", open.join(", "), run.short())
+            RetryError::Done { open, done_in, .. } => {
+                let undo = undos(run, state, earlier, *done_in);
+                format!("begin with what is not done: {}{undo}", open.join(", "))
             }
             RetryError::Doubtful { steps } => {
                 let step = steps.first().map_or("STEP", StepId::as_str);
@@ -117,6 +125,16 @@ fn retry(
         };
         Failure::usage(error).hint(hint)
     })
+}
+
+/// How what one run did is undone, when later ones stand on it: the last one first.
+fn undos(run: RunId, state: &RunState, earlier: &BTreeMap<RunId, RunState>, done_in: RunId) -> String {
+    let since = earlier.get(&done_in).unwrap_or(state).started;
+    let chain = earlier.iter().map(|(run, state)| (*run, state)).chain([(run, state)]);
+    let mut chain: Vec<_> = chain.filter(|(_, state)| state.started >= since && !state.account().undoable.is_empty()).collect();
+    chain.sort_by_key(|(_, state)| std::cmp::Reverse(state.started));
+    let commands: Vec<String> = chain.iter().map(|(run, _)| format!("`runbook undo {}`", run.short())).collect();
+    if commands.is_empty() { String::new() } else { format!("; or undo it first: {}", commands.join(", then ")) }
 }
 
 /// `--decide STEP=DECISION`, for a shell.

@@ -93,9 +93,7 @@ pub async fn stand(
         Executor::Nobody => Execution::Nobody,
     };
     summary.is_executed(execution, seen);
-    if let Some(later) = journal.tried_again_by(run).await.map_err(Failure::engine)? {
-        summary.is_tried_again(later);
-    }
+    crate::earlier_runs::tell(journal, run, summary).await?;
     for lock in journal.locks_taken_from(run).await.map_err(Failure::engine)? {
         let at = lock.at.strftime("%Y-%m-%d %H:%M:%S UTC");
         let told = format!("{} took the lock `{}` from this run at {at}: {}", lock.operator, lock.name, lock.reason);

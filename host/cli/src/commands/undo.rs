@@ -4,6 +4,7 @@ use super::resume::{decisions, load, rebuild};
 use crate::audit_log::Purpose;
 use crate::completion;
 use crate::context::Context;
+use crate::earlier_runs;
 use crate::execution::{self, CancelSignals, SystemClock};
 use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
@@ -44,9 +45,15 @@ pub fn run(context: &Context, args: &UndoArgs) -> Result<ExitStatus, Failure> {
     execution::block_on(async {
         let journal = execution::open_journal(context).await?;
         let (run, stored) = load(&journal, &args.run.run).await?;
-        if let Some(RunEnd::Undone) = Summary::of(&stored.header, &stored.records).end {
+        let mut summary = Summary::of(&stored.header, &stored.records);
+        let earlier = earlier_runs::of_runs(&journal, summary.runs_stood_on()).await?;
+        if let Some(RunEnd::Undone) = summary.end {
             // What was asked for is so.
             ui::note(&format!("run {} is undone already; nothing of it is left to undo", run.short()));
+            summary.stands_on(&earlier);
+            if let Some(next) = &summary.to_continue {
+                ui::note(&format!("next: {next}"));
+            }
             return Ok(ExitStatus::Success);
         }
         stands_on_nothing(&journal, run).await?;
@@ -71,31 +78,35 @@ pub fn run(context: &Context, args: &UndoArgs) -> Result<ExitStatus, Failure> {
         let environment = stored.header.environment.as_deref();
         let options = execution::options(context, run, environment, &signals, OutsideWindow::AsWritten, &dead);
         execution::heed_cancel(&journal, &options, &signals);
-        let mut live = Live::new(context, &stored.header, &stored.records).telling(&args.run.told)?;
+        let mut live = Live::new(context, &stored.header, &stored.records).standing_on(&earlier).telling(&args.run.told)?;
         let clock = SystemClock::new();
         let outcome = runbook_engine::undo_run(&plan, &operator, &journal, &clock, &mut live, &options, text, &decided).await;
         execution::conclude(outcome, &live, &signals, &args.run.told).await
     })
 }
 
-/// Last done, first undone: a later run that tried this one again takes what it did as done, and is undone before it.
+/// Last done, first undone: a later run that tried this one again takes what it did as done, and so does one that tried that one again;
+/// they are undone before it.
 async fn stands_on_nothing(journal: &SqlJournal, run: RunId) -> Result<(), Failure> {
-    let Some(later) = journal.tried_again_by(run).await.map_err(Failure::engine)? else { return Ok(()) };
-    let stored = journal.load(later).await.map_err(Failure::engine)?;
-    let summary = Summary::of(&stored.header, &stored.records);
-    let (run, later) = (run.short(), later.short());
-    if summary.end.is_none() {
-        let message = format!("run {later}, which tries run {run} again, has not ended, and takes what that one did as done");
-        return Err(Failure::usage(message).hint(format!("end it first: `runbook cancel {later}`")));
+    for later in earlier_runs::later(journal, run).await?.into_iter().rev() {
+        let stored = journal.load(later).await.map_err(Failure::engine)?;
+        let summary = Summary::of(&stored.header, &stored.records);
+        let (run, later) = (run.short(), later.short());
+        if summary.end.is_none() {
+            let message = format!("run {later}, which tries run {run} again, has not ended, and takes what that one did as done");
+            return Err(Failure::usage(message).hint(format!("end it first: `runbook cancel {later}`")));
+        }
+        let undoable = summary.account().undoable;
+        if !undoable.is_empty() {
+            let names: Vec<String> = undoable.iter().map(|step| format!("`{step}`")).collect();
+            let message = format!(
+                "run {later} tried run {run} again and stands on what that one did: {} of it stays done",
+                names.join(", ")
+            );
+            return Err(Failure::usage(message).hint(format!("undo it first: `runbook undo {later}`; then `runbook undo {run}`")));
+        }
     }
-    let undoable = summary.account().undoable;
-    if undoable.is_empty() {
-        return Ok(());
-    }
-    let names: Vec<String> = undoable.iter().map(|step| format!("`{step}`")).collect();
-    let message =
-        format!("run {later} tried run {run} again and stands on what that one did: {} of it stays done", names.join(", "));
-    Err(Failure::usage(message).hint(format!("undo it first: `runbook undo {later}`; then `runbook undo {run}`")))
+    Ok(())
 }
 
 /// The plan of a mended runbook, with the parameters of the run. Its grants, lock entry and boundary are judged as for a new run.

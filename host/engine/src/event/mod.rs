@@ -98,6 +98,12 @@ pub enum LifecycleEvent {
         /// The locks that the run holds now.
         locks: Vec<HeldLock>,
     },
+    /// Somebody asked that the run be ended in order. What follows depends on how far it is: what was done is undone as the runbook
+    /// says, is being undone already, or stays, because all steps are over.
+    CancelRequested {
+        /// Who, for people.
+        by: String,
+    },
     /// What runs is stopped now, and the run will end: its time is over, or a guard was breached.
     Stopping {
         /// Why.
@@ -375,6 +381,7 @@ impl LifecycleEvent {
             Self::RunEnded { end, .. } => Some(RunPhase::Ended(*end)),
             Self::LocksRetaken { .. }
             | Self::WindowChecked { .. }
+            | Self::CancelRequested { .. }
             | Self::Stopping { .. }
             | Self::VerifyBegan
             | Self::UndoRequested { .. } => None,

@@ -124,6 +124,8 @@ pub struct Assumed {
     pub step: StepId,
     /// What it produced then.
     pub output: Json,
+    /// The run that had its effect, and alone undoes it: the one that is tried again, or one that that one tried again.
+    pub done_in: RunId,
 }
 
 /// The text of a runbook by which a run is undone, in place of the text with which it was run.
@@ -159,10 +161,22 @@ pub enum UndoPlan {
     NotNeeded,
     /// The plugin's own undo, with the `before` of the proposal.
     Auto,
-    /// The operation that the runbook names.
+    /// The operation that the runbook names, which does harm when it is made twice.
     Explicit,
+    /// The operation that the runbook names, and says that it may be made again.
+    Idempotent,
     /// Nothing can; the runbook says why.
     Irreversible,
+}
+
+impl UndoPlan {
+    /// Whether there is one to try.
+    pub fn can_be_tried(self) -> bool {
+        match self {
+            Self::Auto | Self::Explicit | Self::Idempotent => true,
+            Self::NotNeeded | Self::Irreversible => false,
+        }
+    }
 }
 
 /// What came of an attempt.

@@ -222,7 +222,9 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
             match phase {
                 LaunchPhase::One(phase) => bounded(operate, clock, call(phase), leases).await,
                 LaunchPhase::PlanAndApply => {
-                    let proposal = proposal_of(bounded(operate, clock, call(Phase::Plan), leases.clone()).await)?;
+                    let planned = bounded(operate, clock, call(Phase::Plan), leases.clone()).await;
+                    // It only looks, and nothing else was called.
+                    let proposal = proposal_of(planned).map_err(|fault| Fault { effect: FaultEffect::None, ..fault })?;
                     bounded(operate, clock, call(Phase::Apply { proposal, drift: Drift::Told }), leases).await
                 }
             }

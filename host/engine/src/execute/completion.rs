@@ -228,12 +228,11 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
         let (result, then) = match answer {
             Ok(answered) => (UndoResult::Done { summary: summary(answered.response) }, Then::Final),
             Err(fault) => {
-                // Without an answer it may have happened; what must not happen twice is then not tried again.
+                // Without an answer it may have happened, and also if it was answered with an error; what must not happen twice is
+                // then not tried again.
                 let repeatable = self.planned(id).undo.repeatable() == RetrySafety::Yes || fault.effect == FaultEffect::None;
-                let fault = if repeatable { fault } else { in_doubt(fault) };
                 let passing = match fault.class {
-                    ErrorClass::Transient => true,
-                    ErrorClass::Timeout => repeatable,
+                    ErrorClass::Transient | ErrorClass::Timeout => repeatable,
                     ErrorClass::Invalid
                     | ErrorClass::Denied
                     | ErrorClass::NotFound
@@ -270,11 +269,6 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
 /// Whether a call was stopped before anything of it was made final.
 fn did_not_happen(fault: &Fault) -> bool {
     fault.class == ErrorClass::Cancelled && fault.effect == FaultEffect::None
-}
-
-/// What must not happen twice and may have happened is in doubt, whatever kept its answer away.
-fn in_doubt(fault: Fault) -> Fault {
-    if is_ambiguous(fault.class) { Fault { class: ErrorClass::Unknown, ..fault } } else { fault }
 }
 
 fn failed(step: &PlannedStep, fault: Fault) -> AttemptResult {

@@ -2,7 +2,7 @@
 
 use super::calls::PendingCall;
 use super::leases::{Leases, Taken};
-use super::start::Decision;
+use super::start::{Decision, not_begun};
 use super::unwritten::Unwritten;
 use super::{Options, Reporter, Runner};
 use crate::cancel::CancelLevel;
@@ -484,7 +484,7 @@ impl<'a, O: Operate, J: Journal, C: Clock> Runner<'a, O, J, C> {
             Decision::Done => UndoResult::Done { summary: "the operator says that it is undone".to_owned() },
             Decision::NotDone => {
                 let message = "the operator says that it is not undone, and is left as it is";
-                UndoResult::Failed { fault: Fault::new(ErrorClass::Conflict, "engine.operator", message) }
+                UndoResult::Failed { fault: not_begun(Fault::new(ErrorClass::Conflict, "engine.operator", message)) }
             }
             // Nobody has said whether it happened, so it is asked again.
             Decision::Fail => {

@@ -277,6 +277,11 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
             self.seen_cancel = level;
             if level == CancelLevel::Orderly {
                 self.abort_steps();
+                let state = self.state();
+                if state.paused.is_none() && state.ended.is_none() {
+                    let by = self.options.cancel.by().unwrap_or(&self.options.operator).to_owned();
+                    self.record(LifecycleEvent::CancelRequested { by }).await?;
+                }
             }
         }
         if self.state().paused.is_none() {

@@ -173,7 +173,8 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
         let undo = match step.undo {
             PlannedUndo::NotNeeded => UndoPlan::NotNeeded,
             PlannedUndo::Auto => UndoPlan::Auto,
-            PlannedUndo::Explicit { .. } => UndoPlan::Explicit,
+            PlannedUndo::Explicit { idempotent: RetrySafety::No, .. } => UndoPlan::Explicit,
+            PlannedUndo::Explicit { idempotent: RetrySafety::Yes, .. } => UndoPlan::Idempotent,
             PlannedUndo::Irreversible { .. } => UndoPlan::Irreversible,
         };
         let input_digest = digest::of_json(&input);
@@ -332,17 +333,17 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
         }
         if let Some(later) = undo::kept_by(&self.plan, self.state(), step) {
             let message = format!("it is kept, because `{later}`, which stands on it, could not be undone");
-            let fault = Fault { effect: FaultEffect::None, ..Fault::new(ErrorClass::Conflict, "engine.still-needed", message) };
-            return self.fail_undo(id, attempt, fault).await;
+            let fault = Fault::new(ErrorClass::Conflict, "engine.still-needed", message);
+            return self.fail_undo(id, attempt, not_begun(fault)).await;
         }
         let Some(timeout) = self.cleanup_time(step) else {
-            return self.fail_undo(id, attempt, self.cleanup_fault()).await;
+            return self.fail_undo(id, attempt, not_begun(self.cleanup_fault())).await;
         };
         let (site, caller, phase, input) = match &step.undo {
             PlannedUndo::Explicit { id: site, facts, with, .. } => {
                 match self.with_scope_of(Some(step), "undo", |scope| template::render(with, scope)) {
                     Ok(input) => (site.clone(), id.undo(), LaunchPhase::whole(facts.kind), input),
-                    Err(error) => return self.fail_undo(id, attempt, template_fault("undo.with", &error)).await,
+                    Err(error) => return self.fail_undo(id, attempt, not_begun(template_fault("undo.with", &error))).await,
                 }
             }
             PlannedUndo::Auto | PlannedUndo::NotNeeded | PlannedUndo::Irreversible { .. } => {
@@ -461,6 +462,11 @@ fn rejection(step: &StepState) -> Option<Fault> {
 /// Of what was not begun, because somebody else may hold the lock by now.
 fn lease_fault() -> Fault {
     Fault::new(ErrorClass::Cancelled, LEASE_LOST, "the lease on a lock was lost before it began, so it did not happen")
+}
+
+/// Of what was never asked for.
+pub(super) fn not_begun(fault: Fault) -> Fault {
+    Fault { effect: FaultEffect::None, ..fault }
 }
 
 pub(super) fn template_fault(key: &str, error: &TemplateError) -> Fault {

@@ -3,7 +3,7 @@
 
 use super::{EffectState, is_ambiguous};
 use crate::event::{AttemptResult, Recovery, StepEvent, Then, UndoFinding, UndoPlan, UndoResult};
-use runbook_contract::{ErrorClass, Fault, FaultEffect, StepId};
+use runbook_contract::{FaultEffect, StepId};
 use serde::Serialize;
 
 /// What is known of the effect of one step.
@@ -85,7 +85,7 @@ impl Change {
 
     /// Whether an undo of it can be tried.
     pub fn is_undoable(&self) -> bool {
-        let has_undo = matches!(self.undo, UndoPlan::Auto | UndoPlan::Explicit);
+        let has_undo = self.undo.can_be_tried();
         has_undo && self.effect != EffectState::None && !matches!(self.undone, Undone::Done | Undone::Drifted)
     }
 
@@ -184,10 +184,10 @@ impl Change {
             (UndoResult::Failed { .. }, Then::Retry { .. } | Then::Poll { .. }) => {}
             // It surely did not happen: what is left is what was left before it was tried.
             (UndoResult::Failed { fault }, Then::Final | Then::Continue) if fault.effect == FaultEffect::None => {}
-            (UndoResult::Failed { fault }, Then::Final | Then::Continue) => {
-                // The plugin's own undo works from any state.
-                let is_unclear = self.undo == UndoPlan::Explicit && leaves_doubt(fault);
-                self.undone = if is_unclear { Undone::Unclear } else { Undone::Failed };
+            (UndoResult::Failed { .. }, Then::Final | Then::Continue) => {
+                // Whatever it was answered with: a server that answers with 503 may have done it, and a program that ends with 1
+                // half of it. A plugin's own undo works from any state.
+                self.undone = if self.undo == UndoPlan::Explicit { Undone::Unclear } else { Undone::Failed };
             }
         }
     }
@@ -202,11 +202,6 @@ impl Change {
             | (UndoFinding::Unknown { .. }, Undone::No | Undone::Failed | Undone::Unclear | Undone::Drifted) => {}
         }
     }
-}
-
-/// Whether it cannot be told of what failed so whether it happened.
-fn leaves_doubt(fault: &Fault) -> bool {
-    fault.class == ErrorClass::Unknown && fault.effect == FaultEffect::Possible
 }
 
 /// What a run has left, by step.

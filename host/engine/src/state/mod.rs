@@ -14,8 +14,8 @@ pub(crate) use step::is_ambiguous;
 pub use step::{Asked, EffectState, Given, StepPhase, StepState};
 
 use crate::event::{
-    Cause, GuardEvent, HeldLock, Item, LifecycleEvent, NotifyEvent, PauseReason, Record, RunEnd, RunEvent, RunPhase, Section,
-    StepEvent, StepListing, Trigger, WindowVerdict,
+    Assumed, Cause, GuardEvent, HeldLock, Item, LifecycleEvent, NotifyEvent, PauseReason, Record, RunEnd, RunEvent, RunPhase,
+    Section, StepEvent, StepListing, Trigger, WindowVerdict,
 };
 use crate::executed::Executed;
 use jiff::Timestamp;
@@ -78,8 +78,8 @@ pub struct RunState {
     pub steps: BTreeMap<StepId, StepState>,
     /// The items of steps with `for_each`, once they are known.
     pub items: BTreeMap<StepId, Vec<Item>>,
-    /// Items that the run which this one tries again has done, with their outputs.
-    pub assumed_items: BTreeMap<StepId, Json>,
+    /// Items that this run takes as done, as the run says that it tries again.
+    pub assumed_items: BTreeMap<StepId, Assumed>,
     /// The nested files that have begun, by the step that stands for them: what their steps see as `params`.
     pub groups: BTreeMap<StepId, serde_json::Map<String, Json>>,
     /// The parameters of nested files that come from an output which is not whole, with what they come from.
@@ -161,9 +161,9 @@ fn first(record: &Record) -> Result<RunState, IllegalEvent> {
     let mut assumed_items = BTreeMap::new();
     for assumed in retry_of.iter().flat_map(|retry| &retry.assumed) {
         if let Some(state) = states.get_mut(&assumed.step) {
-            state.assume(assumed.output.clone());
+            state.assume(assumed);
         } else if states.contains_key(&assumed.step.as_written()) {
-            assumed_items.insert(assumed.step.clone(), assumed.output.clone());
+            assumed_items.insert(assumed.step.clone(), assumed.clone());
         } else {
             let event = format!("step `{}` is taken as done", assumed.step);
             return Err(IllegalEvent { seq: record.seq, event, state: "the run has no such step".to_owned() });
@@ -215,9 +215,12 @@ impl RunState {
         self.steps.values().any(|step| step.effect != EffectState::None)
     }
 
-    /// What it has left.
+    /// What its steps have left. What always runs and what tells people is undone by nobody, and is no part of it.
     pub fn account(&self) -> Account {
-        Account::of(self.steps.iter().map(|(id, step)| (id, &step.change)))
+        let others = self.order.iter().filter(|listing| listing.section != Section::Step).map(|listing| &listing.id);
+        let others: BTreeSet<&StepId> = others.collect();
+        let steps = self.steps.iter().filter(|(id, _)| !others.contains(&id.as_written()));
+        Account::of(steps.map(|(id, step)| (id, &step.change)))
     }
 
     /// Whether the window forbids new effects.
@@ -268,6 +271,7 @@ impl RunState {
                 self.when(self.stage <= Stage::Verify)?;
                 self.window = Some(verdict.clone());
             }
+            LifecycleEvent::CancelRequested { .. } => self.when(self.stage != Stage::Ended)?,
             LifecycleEvent::Stopping { cause } => {
                 self.when(self.stage <= Stage::Verify && self.stopping.is_none())?;
                 self.stopping = Some(cause.clone());
@@ -323,8 +327,8 @@ impl RunState {
             // A key that is there twice would be one step done twice.
             let id = of.item(&item.key);
             let mut state = StepState::new();
-            if let Some(output) = self.assumed_items.get(&id) {
-                state.assume(output.clone());
+            if let Some(assumed) = self.assumed_items.get(&id) {
+                state.assume(assumed);
             }
             let known = self.steps.insert(id, state);
             self.when(known.is_none())?;

@@ -1,9 +1,11 @@
 //! What is known of one step, and which of its events may follow which.
 
 use super::Change;
-use crate::event::{ApprovalVerdict, AttemptResult, Recovery, SkipReason, StepEvent, Then, UndoFinding, UndoPlan, UndoResult};
+use crate::event::{
+    ApprovalVerdict, Assumed, AttemptResult, Recovery, SkipReason, StepEvent, Then, UndoFinding, UndoPlan, UndoResult,
+};
 use jiff::Timestamp;
-use runbook_contract::{Case, ErrorClass, Fault, FaultEffect, Json, Measurement, Outcome, Proposal};
+use runbook_contract::{Case, ErrorClass, Fault, FaultEffect, Json, Measurement, Outcome, Proposal, RunId};
 use serde::Serialize;
 
 /// The state of a step, as people see it.
@@ -108,6 +110,8 @@ pub struct StepState {
     pub summary: String,
     /// What later steps can refer to.
     pub output: Option<Json>,
+    /// The run that had its effect, if this one takes it as done.
+    pub done_in: Option<RunId>,
     /// Numbers.
     pub measurements: Vec<Measurement>,
     /// Cases of a smoke test.
@@ -190,6 +194,7 @@ impl StepState {
             outcome: None,
             summary: String::new(),
             output: None,
+            done_in: None,
             measurements: Vec::new(),
             cases: Vec::new(),
             fault: None,
@@ -213,14 +218,15 @@ impl StepState {
     }
 
     /// Another run has done it.
-    pub(super) fn assume(&mut self, output: Json) {
+    pub(super) fn assume(&mut self, assumed: &Assumed) {
         self.phase = StepPhase::Skipped(SkipReason::Assumed);
-        self.output = Some(output);
+        self.output = Some(assumed.output.clone());
+        self.done_in = Some(assumed.done_in);
     }
 
     /// Whether something would have to be undone, and can be.
     pub fn is_undoable(&self) -> bool {
-        self.effect != EffectState::None && matches!(self.undo, UndoPlan::Auto | UndoPlan::Explicit)
+        self.effect != EffectState::None && self.undo.can_be_tried()
     }
 
     /// Whether its undo may have happened and must not happen twice.

@@ -150,7 +150,10 @@ impl State {
             return Err(Fault { effect: FaultEffect::None, ..fault });
         }
         self.applied.push(step.to_owned());
-        self.done.insert(step.to_owned());
+        match step.strip_suffix("/undo") {
+            Some(undone) => drop(self.done.remove(undone)),
+            None => drop(self.done.insert(step.to_owned())),
+        }
         self.inputs.insert(step.to_owned(), input.clone());
         match reply {
             Some(Reply::FailsLate(class)) => Err(Fault::new(class, "test.late", "it took effect and nobody heard of it")),
@@ -204,7 +207,17 @@ impl Operate for World {
                 state.apply(step, &call.input)?
             }
             Phase::Undo { before } => {
-                state.undo(step, before);
+                let reply = state.reply(&format!("{step}/undo"));
+                let fault = |class| Fault::new(class, "test.undo-fails", "its undo failed");
+                match reply {
+                    Some(Reply::Fails(class)) => return Err(fault(class)),
+                    Some(Reply::Refused(class)) => return Err(Fault { effect: FaultEffect::None, ..fault(class) }),
+                    Some(Reply::FailsLate(class)) => {
+                        state.undo(step, before);
+                        return Err(fault(class));
+                    }
+                    Some(Reply::Found(..) | Reply::Cases(_) | Reply::Hangs) | None => state.undo(step, before),
+                }
                 completion("undone", json!({}))
             }
             Phase::Check => match state.reply(step) {

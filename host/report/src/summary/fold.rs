@@ -1,10 +1,12 @@
 //! The fold of a run: what each of its records changes of its summary.
 
-use super::wording::{pause_text, verdict_text, window_text};
-use super::{StepState, StepSummary, Summary};
+use super::cancelled::{Cancelled, Reached};
+use super::wording::{verdict_text, window_text};
+use super::{NotSent, StepState, StepSummary, Summary};
 use jiff::Timestamp;
 use runbook_engine::{
-    Cause, GuardEvent, Item, LifecycleEvent, PauseReason, Record, RetryOf, RunEnd, RunEvent, StepEvent, StepId, describe_cause,
+    Cause, Fault, GuardEvent, Item, LifecycleEvent, NotifyEvent, PauseReason, Record, RetryOf, RunEvent, StepEvent, StepId,
+    Trigger, describe_cause,
 };
 
 impl Summary {
@@ -32,8 +34,19 @@ impl Summary {
             RunEvent::Guard { guard, event: GuardEvent::GuardLooked { look } } => {
                 self.change_step(guard, |found| found.look(look));
             }
-            RunEvent::Notify { notify, on, event } => self.change_step(notify, |found| found.notify(*on, event)),
+            RunEvent::Notify { notify, on, event } => {
+                self.change_step(notify, |found| found.notify(*on, event));
+                self.note_sent(notify, *on, event);
+            }
         }
+    }
+
+    /// Sent at last, it is no more to be told.
+    fn note_sent(&mut self, notify: &StepId, on: Trigger, event: &NotifyEvent) {
+        let NotifyEvent::NotifyEnded { fault } = event else { return };
+        self.not_sent.retain(|not| not.notify != notify.as_str() || not.on != on);
+        let not_sent = |fault: &Fault| NotSent { notify: notify.to_string(), on, why: fault.message.clone() };
+        self.not_sent.extend(fault.as_ref().map(not_sent));
     }
 
     fn change_step(&mut self, step: &StepId, change: impl FnOnce(&mut StepSummary)) {
@@ -67,14 +80,24 @@ impl Summary {
                         step.left = step.change.left();
                     }
                     self.is_undoing = true;
+                    self.reached = Reached::Undo;
+                    self.cancelled = None;
+                } else if self.reached == Reached::Steps {
+                    // It goes on.
+                    self.cancelled = None;
                 }
             }
             LifecycleEvent::UndoBegan { cause, .. } => {
                 self.is_undoing = true;
+                self.reached = Reached::Undo;
                 self.set_cause(cause);
+            }
+            LifecycleEvent::CancelRequested { by } => {
+                self.cancelled = Some(Cancelled { by: by.clone(), at, while_it: self.reached });
             }
             LifecycleEvent::Stopping { cause } => self.set_cause(cause),
             LifecycleEvent::FinallyBegan { cause, .. } => {
+                self.reached = Reached::Finally;
                 if let Some(cause) = cause {
                     self.set_cause(cause);
                 }
@@ -82,7 +105,7 @@ impl Summary {
             LifecycleEvent::Paused { reason, .. } => {
                 self.not_asked_any_more();
                 self.steps.iter_mut().for_each(StepSummary::pause);
-                self.paused = Some(pause_text(reason));
+                self.paused = Some(self.why_paused(reason));
                 self.pause = Some(reason.clone());
                 self.to_continue = Some(self.next_command(reason));
             }
@@ -94,7 +117,7 @@ impl Summary {
                 if let Some(cause) = cause {
                     self.set_cause(cause);
                 }
-                self.to_continue = (*end == RunEnd::Dirty).then(|| self.way_out());
+                self.to_continue = self.after(*end);
                 self.fold_parts();
             }
             LifecycleEvent::WindowChecked { verdict } => self.window = window_text(verdict),
@@ -107,7 +130,7 @@ impl Summary {
         let Some(reason) = self.pause.clone() else { return };
         let open = self.still_asked(&reason);
         self.paused = Some(match open {
-            Some(open) => pause_text(&open),
+            Some(open) => self.why_paused(&open),
             None => "it was answered, and waits to be resumed".to_owned(),
         });
         self.to_continue = Some(self.next_command(&reason));
@@ -147,10 +170,12 @@ impl Summary {
         self.retry_of = Some(retry.run.to_string());
         for assumed in &retry.assumed {
             match self.place(&assumed.step).map(|place| &mut self.steps[place]) {
-                Some(step) => step.assume(&retry.run.short(), &assumed.output),
-                None => drop(self.assumed_items.insert(assumed.step.clone(), assumed.output.clone())),
+                Some(step) => step.assume(assumed),
+                None => drop(self.assumed_items.insert(assumed.step.clone(), assumed.clone())),
             }
         }
+        self.assumed.clone_from(&retry.assumed);
+        self.note_earlier();
     }
 
     /// Each item has a line of its own, after the step that it is an item of.
@@ -160,10 +185,9 @@ impl Summary {
         parent.state = StepState::Running;
         parent.summary = format!("{} to do", crate::event_lines::counted(items.len(), "item"));
         let mut new: Vec<StepSummary> = items.iter().map(|item| parent.item(of, item)).collect();
-        let retried = self.retry_of.as_deref().map(crate::event_lines::short).unwrap_or_default();
         for (item, step) in items.iter().zip(&mut new) {
-            if let Some(output) = self.assumed_items.get(&of.item(&item.key)) {
-                step.assume(retried, output);
+            if let Some(assumed) = self.assumed_items.get(&of.item(&item.key)) {
+                step.assume(assumed);
             }
         }
         self.steps.splice(position + 1..=position, new);
@@ -174,6 +198,7 @@ impl Summary {
         if let Cause::Step { step } = cause {
             self.stopped_by = Some(step.clone());
         }
+        self.note_cancelled(cause);
         self.cause = Some(describe_cause(cause));
         self.verdict = verdict_text(cause);
     }

@@ -1,5 +1,8 @@
 //! A run, folded from its events.
 
+mod beside;
+mod cancelled;
+mod earlier;
 mod fold;
 mod left;
 mod parts;
@@ -8,8 +11,11 @@ mod step_fold;
 mod wording;
 
 use crate::timeline::Timeline;
+pub use beside::NotSent;
+pub use cancelled::{Cancelled, Reached};
+pub use earlier::EarlierRun;
 use jiff::Timestamp;
-use runbook_engine::{Account, Executed, PauseReason, Record, RunEnd, RunHeader, RunPhase, StepId};
+use runbook_engine::{Account, Assumed, Executed, PauseReason, Record, RunEnd, RunHeader, RunId, RunPhase, Section, StepId};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -62,6 +68,14 @@ pub struct Summary {
     pub tried_again_by: Option<String>,
     /// What the operator does then, with the commands to type.
     pub to_continue: Option<String>,
+    /// That somebody asked for its end, in this execution or before what it did was undone.
+    pub cancelled: Option<Cancelled>,
+    /// How far it is.
+    #[serde(skip)]
+    reached: Reached,
+    /// Whether it ends because somebody asked for it.
+    #[serde(skip)]
+    is_cancelled: bool,
     /// Whether its undo has begun.
     #[serde(skip)]
     is_undoing: bool,
@@ -74,9 +88,19 @@ pub struct Summary {
     places: BTreeMap<String, usize>,
     /// The run that it tries again.
     pub retry_of: Option<String>,
-    /// Items that the other run has done, with their outputs.
+    /// Items that other runs have done.
     #[serde(skip)]
-    assumed_items: BTreeMap<StepId, serde_json::Value>,
+    assumed_items: BTreeMap<StepId, Assumed>,
+    /// All that other runs have done and this one takes as done.
+    #[serde(skip)]
+    assumed: Vec<Assumed>,
+    /// Of the runs before it the steps of which something is left, each with whether an undo of it can be tried.
+    #[serde(skip)]
+    earlier_states: BTreeMap<RunId, BTreeMap<StepId, bool>>,
+    /// What other runs have done that this one takes as done, as far as it is still there.
+    pub stands_on: Vec<EarlierRun>,
+    /// Notifications that could not be sent.
+    pub not_sent: Vec<NotSent>,
     /// That it runs outside its maintenance window.
     pub window: Option<String>,
     /// Locks that it held.
@@ -102,6 +126,15 @@ pub enum Execution {
     },
     /// Its process died.
     Nobody,
+}
+
+/// Whether anything is left of what the runs did that tried one again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LaterRun {
+    /// They go on, or something of them stays.
+    Stands,
+    /// Nothing.
+    IsUndone,
 }
 
 /// Whether a run is a success, for whoever reads no more than that.
@@ -139,6 +172,9 @@ impl Summary {
             verdict: "Failed.",
             paused: None,
             pause: None,
+            cancelled: None,
+            reached: Reached::Steps,
+            is_cancelled: false,
             is_undoing: false,
             tried_again_by: None,
             to_continue: None,
@@ -147,6 +183,10 @@ impl Summary {
             places: BTreeMap::new(),
             retry_of: None,
             assumed_items: BTreeMap::new(),
+            assumed: Vec::new(),
+            earlier_states: BTreeMap::new(),
+            stands_on: Vec::new(),
+            not_sent: Vec::new(),
             window: None,
             locks: Vec::new(),
             timeline: Timeline::default(),
@@ -196,12 +236,25 @@ impl Summary {
         Duration::from_millis(self.duration_ms)
     }
 
-    /// Says that another run tries it again.
-    pub fn is_tried_again(&mut self, by: runbook_engine::RunId) {
-        let by = by.to_string();
+    /// How far it is.
+    pub fn reached(&self) -> Reached {
+        self.reached
+    }
+
+    /// Says that another run tries it again, and whether anything is left of what that one and those after it did.
+    pub fn is_tried_again(&mut self, by: RunId, later: LaterRun) {
+        let (by, own) = (by.to_string(), crate::event_lines::short(&self.run));
         let short = crate::event_lines::short(&by);
-        self.to_continue =
-            Some(format!("run {short} tries it again and knows what both have done: `runbook show {short}` says how it stands"));
+        let undoable = self.account().undoable;
+        self.to_continue = Some(match later {
+            LaterRun::IsUndone if !undoable.is_empty() => format!(
+                "run {short} tried it again, and nothing is left of what that one did; `runbook undo {own}` puts back {}",
+                wording::quoted(&undoable)
+            ),
+            LaterRun::Stands | LaterRun::IsUndone => {
+                format!("run {short} tries it again and knows what both have done: `runbook show {short}` says how it stands")
+            }
+        });
         self.tried_again_by = Some(by);
     }
 
@@ -229,8 +282,9 @@ impl Summary {
 
     /// What it has left.
     pub fn account(&self) -> Account {
-        let ids: Vec<StepId> = self.steps.iter().map(|step| StepId::new(step.id.as_str())).collect();
-        Account::of(ids.iter().zip(self.steps.iter().map(|step| &step.change)))
+        let steps: Vec<_> = self.steps.iter().filter(|step| step.section == Section::Step).collect();
+        let ids: Vec<StepId> = steps.iter().map(|step| StepId::new(step.id.as_str())).collect();
+        Account::of(ids.iter().zip(steps.iter().map(|step| &step.change)))
     }
 
     /// Where the step with this id stands: a run of ten thousand steps is not searched for each record.

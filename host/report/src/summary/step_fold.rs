@@ -6,8 +6,8 @@ use super::{StepState, StepSummary};
 use jiff::Timestamp;
 use runbook_engine::model::person_of;
 use runbook_engine::{
-    ApprovalVerdict, AttemptResult, Change, EffectState, Fault, Item, Left, Look, LookVerdict, NotifyEvent, Outcome, Recovery,
-    StepEvent, StepId, Then, Trigger, UndoFinding, UndoResult,
+    ApprovalVerdict, Assumed, AttemptResult, Change, EffectState, Fault, Item, Left, Look, LookVerdict, NotifyEvent, Outcome,
+    Recovery, Section, StepEvent, StepId, Then, Trigger, UndoFinding, UndoResult,
 };
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -57,10 +57,10 @@ impl StepSummary {
     }
 
     /// Another run has done it.
-    pub(super) fn assume(&mut self, run: &str, output: &serde_json::Value) {
+    pub(super) fn assume(&mut self, assumed: &Assumed) {
         self.state = StepState::Skipped;
-        self.summary = format!("done in run {run}");
-        self.output = output.clone();
+        self.summary = format!("done in run {}", assumed.done_in.short());
+        self.output = assumed.output.clone();
     }
 
     pub(super) fn fold(&mut self, event: &StepEvent, at: Timestamp) {
@@ -311,7 +311,12 @@ impl StepSummary {
     pub(super) fn pause(&mut self) {
         if self.state == StepState::Running && self.fault.is_none() && self.change.effect() == EffectState::Ambiguous {
             self.state = StepState::UnknownOutcome;
-            "it was cut off; `resume` looks what came of it, and asks if that cannot be seen".clone_into(&mut self.summary);
+            let text = if self.section == Section::Finally {
+                "it was cut off; `resume` does it again, as all that always runs"
+            } else {
+                "it was cut off; `resume` looks what came of it, and asks if that cannot be seen"
+            };
+            text.clone_into(&mut self.summary);
         } else if self.state == StepState::Undoing {
             "its undo was cut off, and whether it happened is not known".clone_into(&mut self.summary);
         }

@@ -21,12 +21,15 @@ impl Summary {
     /// How it ended, in one sentence that can be trusted at 3 a.m.: verified is said only of what was observed again, and changed
     /// only of what certainly was.
     pub fn end_text(&self, end: RunEnd) -> String {
-        match end {
+        let text = match end {
             RunEnd::Succeeded => "Succeeded. Everything was done.".to_owned(),
             RunEnd::SucceededWithWarnings => "Succeeded, with warnings that somebody should look at.".to_owned(),
-            RunEnd::Dirty => format!("DIRTY. {}: a person must look now.", self.dirt()),
-            RunEnd::FailedClean | RunEnd::Cancelled | RunEnd::Undone => format!("{} {}", self.verdict, self.undone_text(end)),
-        }
+            RunEnd::Dirty => format!("DIRTY. {}: a person must look now.{}", self.dirt(), self.earlier_text()),
+            RunEnd::FailedClean | RunEnd::Cancelled | RunEnd::Undone => {
+                format!("{} {}{}", self.verdict, self.undone_text(end), self.earlier_text())
+            }
+        };
+        text + &self.beside_text()
     }
 
     /// What makes a run dirty.
@@ -63,14 +66,16 @@ impl Summary {
                     .iter()
                     .filter(|(decision, ..)| can_be_said(*decision))
                     .enumerate()
-                    .map(|(place, (_, word, meaning))| {
+                    .map(|(place, (decision, word, meaning))| {
+                        let meaning = self.meaning(*decision, steps.first(), meaning);
                         let command = if place == 0 { format!("runbook resume {run} ") } else { String::new() };
                         format!("`{command}{}` ({meaning})", decided(word))
                     })
                     .collect();
                 let (last, first) =
                     answers.split_last().map_or((String::new(), String::new()), |(last, first)| (last.clone(), first.join(", ")));
-                format!("look whether it happened, then say so: {first} or {last}{each}")
+                let rest = if self.is_undoing { "; what else was done is undone whatever you say" } else { "" };
+                format!("look whether it happened, then say so: {first} or {last}{each}{rest}")
             }
             PauseReason::Approval { steps } => {
                 let step = first_of(steps);

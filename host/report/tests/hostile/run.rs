@@ -63,10 +63,11 @@ fn events() -> Vec<Value> {
     let attempt = |step: &str, result: Value, then: Value| json!({ "of": "step", "type": "attempt-ended", "step": step, "attempt": 1, "result": result, "then": then, "duration_ms": 5, "logs": logs });
     let started = |step: &str| json!({ "of": "step", "type": "attempt-started", "step": step, "attempt": 1, "input": { "i": "i" }, "input_digest": "d", "proposal": proposal(), "undo": "auto" });
     let mut events = vec![
-        json!({ "of": "run", "type": "run-started", "runbook": "r", "title": "t", "steps": steps, "params": { "p": "v" }, "retry_of": { "run": RUN, "assumed": [{ "step": "e", "output": { "o": "o" } }] } }),
+        json!({ "of": "run", "type": "run-started", "runbook": "r", "title": "t", "steps": steps, "params": { "p": "v" }, "retry_of": { "run": RUN, "assumed": [{ "step": "e", "output": { "o": "o" }, "done_in": RUN }] } }),
         json!({ "of": "run", "type": "lock-waiting", "name": "n", "holder": "h" }),
         json!({ "of": "run", "type": "window-checked", "verdict": { "type": "overridden", "by": "b", "opens": AT } }),
         json!({ "of": "run", "type": "steps-began", "locks": [{ "name": "n", "token": 1, "taken_from": "f" }] }),
+        json!({ "of": "run", "type": "cancel-requested", "by": "b" }),
         json!({ "of": "run", "type": "locks-retaken", "locks": [{ "name": "n", "token": 2, "taken_from": "f" }] }),
         json!({ "of": "guard", "type": "guard-looked", "guard": "s-guard", "look": { "verdict": "blind", "summary": "s" } }),
         json!({ "of": "step", "type": "step-skipped", "step": "e", "reason": "assumed" }),
@@ -216,7 +217,7 @@ fn no_text_of_a_run_leaves_its_place_in_any_report() {
     // What no text can stand in: words of vocabularies, times and ids of runs.
     let words = [
         "of", "type", "run", "started", "section", "reason", "outcome", "class", "level", "undo", "on", "end", "opens",
-        "verdict", "call", "then",
+        "verdict", "call", "then", "done_in",
     ];
     let unknown: Vec<_> = closed.iter().filter(|at| !words.contains(&at.rsplit('/').next().unwrap())).collect();
     assert!(unknown.is_empty(), "no text was tried in {unknown:?}");

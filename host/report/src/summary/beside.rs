@@ -1,0 +1,45 @@
+//! What happened beside the steps of a run: what always runs, and what tells people. It is undone by nobody, so it is told in every end.
+
+use super::Summary;
+use super::wording::quoted;
+use runbook_engine::{Left, Section, StepId, Trigger};
+use serde::Serialize;
+
+/// A notification that could not be sent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, schemars::JsonSchema)]
+pub struct NotSent {
+    /// The notification, `notify/N`.
+    pub notify: String,
+    /// For what it was to be sent.
+    pub on: Trigger,
+    /// Why it could not be.
+    pub why: String,
+}
+
+impl Summary {
+    /// What always ran and changed something, what could not be told to people, and a cancel that came too late: a sentence for each,
+    /// empty if there is none.
+    pub(super) fn beside_text(&self) -> String {
+        let of = |left: Left| -> Vec<StepId> {
+            let finally = self.steps.iter().filter(|step| step.section == Section::Finally && step.change.left() == left);
+            finally.map(|step| StepId::new(step.id.as_str())).collect()
+        };
+        let (done, perhaps) = (of(Left::Surely), of(Left::Perhaps));
+        let mut text = String::new();
+        if !done.is_empty() {
+            text += &format!(" What always runs was done, and stays: {}.", quoted(&done));
+        }
+        if !perhaps.is_empty() {
+            text += &format!(" What always runs may have been done: {}.", quoted(&perhaps));
+        }
+        for NotSent { notify, on, why } in &self.not_sent {
+            text += &format!(" `{notify}` ({}) was not sent: {why}.", word(*on));
+        }
+        text + &self.too_late()
+    }
+}
+
+/// The word of a runbook for what something is sent for.
+fn word(on: Trigger) -> &'static str {
+    Trigger::ALL.iter().find(|(trigger, _)| *trigger == on).map_or("", |(_, name)| name)
+}
