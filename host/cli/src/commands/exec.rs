@@ -22,7 +22,9 @@ use clap::Args as ClapArgs;
 use clap_complete::ArgValueCompleter;
 use runbook_engine::Section;
 use runbook_engine::model::{Risk, UndoDeclaration};
-use runbook_engine::{Audience, Changes, Holder, OutsideWindow, Params, Plan, RetryOf, RunError, RunHeader, RunId, RunState, Runbook};
+use runbook_engine::{
+    Audience, Changes, Holder, OutsideWindow, Params, Plan, RetryOf, RunError, RunHeader, RunId, RunState, Runbook,
+};
 use runbook_journal::JournalError;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
