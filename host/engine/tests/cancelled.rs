@@ -25,10 +25,8 @@ fn cancelled_at(run: &Run, record: u64) -> Result<RunOutcome, RunError> {
 #[test]
 fn a_cancel_is_in_the_journal_wherever_it_comes_and_once_the_steps_are_over_it_undoes_nothing() {
     for fails in [false, true] {
-        let world = || match fails {
-            true => World::default().with("sound", [Reply::Fails(ErrorClass::Assertion)]),
-            false => World::default(),
-        };
+        let sound: &[Reply] = if fails { &[Reply::Fails(ErrorClass::Assertion)] } else { &[] };
+        let world = || World::default().with("sound", sound.iter().cloned());
         let whole = Run::new(RUNBOOK, world());
         let (usual, cause) = end(whole.execute());
         let records = whole.records();

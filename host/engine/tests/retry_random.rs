@@ -276,8 +276,8 @@ impl Chain {
         let old = self.runs.last().unwrap();
         let earlier = self.runs.iter().map(|run| (run.options.run, run.state())).collect();
         let places: Vec<StepId> = old.state().steps.keys().cloned().collect();
-        let turned = (0..places.len()).map(|place| &places[(first + place) % places.len()]);
-        let Some(retry) = turned.filter_map(|from| begin(old, &earlier, from, &self.done)).next() else { return };
+        let mut turned = (0..places.len()).map(|place| &places[(first + place) % places.len()]);
+        let Some(retry) = turned.find_map(|from| begin(old, &earlier, from, &self.done)) else { return };
         for assumed in retry.assumed.iter().filter(|assumed| effects(&case.entries, "").contains(&assumed.step.to_string())) {
             let by = self.runs.iter().find(|run| run.options.run == assumed.done_in).expect("it is one of them");
             let (step, found) = (assumed.step.as_str(), by.world.applied());

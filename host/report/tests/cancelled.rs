@@ -85,7 +85,8 @@ fn a_cancel_says_what_it_means_where_the_run_is() {
     let summary = summary(&events);
     for (format, text) in everywhere(&summary) {
         if format != "junit" {
-            assert!(text.contains("too late") && text.contains("ada"), "{format}: {text}");
+            let late = if format == "json" { "\"while_it\": \"finally\"" } else { "too late" };
+            assert!(text.contains(late) && text.contains("ada@desk"), "{format}: {text}");
             assert!(text.contains("runbook undo 0190aa11-22bb"), "{format}: {text}");
         }
     }
@@ -131,6 +132,11 @@ fn what_always_runs_is_no_part_of_the_account_and_every_end_names_it_and_who_was
         assert!(!summary.account().changed.contains(&"tell".into()), "{end}");
         for (format, text) in everywhere(&summary) {
             if format == "junit" && end == "succeeded-with-warnings" {
+                continue;
+            }
+            if format == "json" {
+                // Fields and no sentence.
+                assert!(text.contains("\"notify\": \"notify/1\"") && text.contains("\"why\": \"no answer\""), "{end}: {text}");
                 continue;
             }
             assert!(text.contains("What always runs was done, and stays: `tell`"), "{end} {format}: {text}");
