@@ -7,6 +7,7 @@ mod approved;
 mod canonical;
 
 pub use approved::{Approved, ApprovedEffect, shown_arguments, shown_creation, shown_statement};
+pub use canonical::Clean;
 
 use crate::capability::{Effect, Verb};
 use crate::grant::{Effective, Grant};

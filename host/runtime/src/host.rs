@@ -290,9 +290,10 @@ impl Host {
         self.services.scrubber.current()
     }
 
-    /// A fault as a guest sees it: a server may quote what it was sent.
+    /// A fault as a guest sees it: a server may quote what it was sent. Its message is that of the server until then: what was made
+    /// one line before would not be recognised.
     pub(crate) fn shown_fault(&self, fault: Fault) -> Fault {
-        Fault { message: self.scrubber().text(&fault.message).into_owned(), ..fault }
+        shown_fault(fault, &self.scrubber())
     }
 
     /// The time that is left, at most `cap`. A host function that can take long ends by itself within it, with a fault that says
@@ -350,12 +351,13 @@ impl Host {
             | TargetKind::Process(_)
             | TargetKind::Secret(_) => None,
         });
-        let canonical = operation.canonical(dialect);
         let scrubber = self.services.scrubber.current();
         let outgoing = Outgoing::new(&scrubber);
-        // The slot is a guest's word until the gate has found it.
+        let canonical = operation.canonical(dialect, &|text| scrubber.text(text));
+        // Slots are a guest's words until the gate has found them.
         let (named, clean) = (outgoing.line(slot), outgoing.line(&canonical));
-        let secrets = operation.secret_slots();
+        let secrets: Vec<_> = operation.secret_slots().into_iter().map(|slot| outgoing.line(slot)).collect();
+        let secrets: Vec<_> = secrets.iter().map(String::as_str).collect();
         let target_secrets = if is_second_look(operation) { Vec::new() } else { self.target_secrets(slot) };
         let event = AuditEvent::Judged {
             slot: &named,
@@ -440,6 +442,11 @@ impl Host {
             self.calls.push(HostCalls { slot, verb, allowed, denied, without_effect: 0 });
         }
     }
+}
+
+/// A fault as a guest sees it.
+pub(crate) fn shown_fault(fault: Fault, scrubber: &Scrubber) -> Fault {
+    Fault { message: Outgoing::new(scrubber).line(&fault.message), ..fault }
 }
 
 /// Whether the gate was asked about the same host call before, when less was known.

@@ -15,6 +15,9 @@ const NAME: usize = 256;
 /// Bytes of one line of text.
 const LINE: usize = 4 << 10;
 
+/// Bytes that a line of log may have beside those that were written.
+const MARKS: usize = 256;
+
 /// Cleans what leaves one call.
 pub(crate) struct Outgoing<'a> {
     scrubber: &'a Scrubber,
@@ -38,14 +41,16 @@ impl<'a> Outgoing<'a> {
         shortened(&line(&self.scrubber.text(text)), cap).into_owned()
     }
 
-    /// The lines of what was logged at once.
-    pub(crate) fn log(&self, level: LogLevel, message: &str, kept: Kept) -> Vec<LogLine> {
+    /// The lines of what was logged at once, each of at most about `cap` bytes.
+    pub(crate) fn log(&self, level: LogLevel, message: &str, kept: Kept, cap: usize) -> Vec<LogLine> {
         let clean = match kept {
             Kept::Whole => self.scrubber.text(message).into_owned(),
             Kept::Beginning => format!("{}…", self.scrubber.cut_text(message)),
         };
         let lines = clean.lines().filter(|text| !text.trim().is_empty());
-        lines.map(|text| LogLine { level, message: line(text).into_owned() }).collect()
+        // What is cut already ends in a sign of that, and a marker is longer than the secret.
+        let most = cap.saturating_add(MARKS);
+        lines.map(|text| LogLine { level, message: shortened(&line(text), most).into_owned() }).collect()
     }
 
     pub(crate) fn denial(&self, denial: Denial) -> Denial {
@@ -117,4 +122,4 @@ impl<'a> Outgoing<'a> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -87,6 +87,12 @@ impl SharedScrubber {
         known.scrubber = Scrubber::new(known.secrets.iter().map(|(name, secret)| (name.as_str(), secret)));
     }
 
+    /// One that knows this from the beginning.
+    #[cfg(test)]
+    pub(crate) fn knowing(scrubber: Scrubber) -> Self {
+        Self(Arc::new(RwLock::new(Known { secrets: BTreeMap::new(), scrubber })))
+    }
+
     /// The scrubber of all that is known now.
     pub fn current(&self) -> Scrubber {
         self.0.read().unwrap_or_else(PoisonError::into_inner).scrubber.clone()

@@ -1,15 +1,17 @@
 //! The host side of a call without a guest, for tests of capabilities.
 
 use crate::host::{CallId, Host};
-use crate::{BoxFuture, Launcher, Limits, SecretFacts, SecretSource, SecretUnavailable, Services};
+use crate::{
+    AuditEvent, AuditSink, BoxFuture, Launcher, Limits, SecretFacts, SecretSource, SecretUnavailable, Services, SharedScrubber,
+};
 use runbook_authority::grant::{self, UseSite};
 use runbook_authority::targets::Folder;
 use runbook_authority::{Binding, Effective, Manifest, Targets};
 use runbook_contract::Mode;
 use runbook_document::{Diagnostics, Located, Source, Value};
-use runbook_secrets::Secret;
+use runbook_secrets::{Scrubber, Secret};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -84,4 +86,23 @@ pub(crate) fn host_within(effective: Effective, mode: Mode, timeout: Duration, l
     let services = Services { secrets, launcher: Some(launcher), ..Services::none() };
     let id = CallId { run: "run".to_owned(), step: "step".to_owned(), attempt: 1, plugin: "test".into(), digest: "none".into() };
     Host::new(Arc::new(effective), mode, Arc::new(services), Arc::new(limits), id, Instant::now() + timeout)
+}
+
+/// A host that grants nothing, knows these secrets, and writes down what the audit is told.
+pub(crate) fn host_auditing(scrubber: Scrubber, told: Arc<Mutex<String>>) -> Host {
+    let audit: AuditSink = Arc::new(move |record| {
+        match record.event {
+            AuditEvent::Judged { slot, operation, secrets, target_secrets, .. } => {
+                let mut told = told.lock().unwrap();
+                told.push_str(&format!("{slot}\n{operation}\n{}\n{}", secrets.join("\n"), target_secrets.join("\n")));
+            }
+            AuditEvent::Returned { slot, .. } => told.lock().unwrap().push_str(slot),
+        }
+        Ok(())
+    });
+    let services = Services { audit: Some(audit), scrubber: SharedScrubber::knowing(scrubber), ..Services::none() };
+    let id = CallId { run: "run".to_owned(), step: "step".to_owned(), attempt: 1, plugin: "test".into(), digest: "none".into() };
+    let limits = Arc::new(Limits::default());
+    let deadline = Instant::now() + Duration::from_secs(20);
+    Host::new(Arc::new(Effective::none()), Mode::Effects, Arc::new(services), limits, id, deadline)
 }

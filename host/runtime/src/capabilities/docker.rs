@@ -8,7 +8,7 @@ use crate::bindings::runbook::docker::types::{
 };
 use crate::bindings::runbook::docker::{control, exec, lifecycle, reader, types};
 use crate::fault::{Fault, FaultClass};
-use crate::host::{Commit, Host, HostCall};
+use crate::host::{Commit, Host, HostCall, shown_fault};
 use bollard::Docker;
 use bollard::container::LogOutput;
 use bollard::errors::Error;
@@ -42,12 +42,12 @@ impl types::Host for HostCall<'_> {}
 impl reader::Host for HostCall<'_> {
     async fn list(&mut self, slot: String) -> Result<Vec<Container>, Fault> {
         let commit = self.docker(&slot, Verb::DockerList)?;
-        let engine = Engine::connect(self.target(&slot)?, commit).await?;
+        let engine = Engine::connect(self.target(&slot)?, commit, self.scrubber()).await?;
         let mut found = Vec::new();
         for inspected in engine.all().await? {
             let (name, labels) = facts(&inspected);
             if engine.docker_target().filter.matches(ContainerFacts { name: &name, labels: &labels }) {
-                found.push(container(inspected));
+                found.push(container(inspected, &self.scrubber()));
             }
         }
         Ok(found)
@@ -55,13 +55,14 @@ impl reader::Host for HostCall<'_> {
 
     async fn inspect(&mut self, slot: String, name: String) -> Result<Container, Fault> {
         let (_, inspected) = self.container(&slot, Verb::DockerInspect, &name).await?;
-        Ok(container(inspected))
+        Ok(container(inspected, &self.scrubber()))
     }
 
     async fn logs(&mut self, slot: String, name: String, tail: u32) -> Result<LogTail, Fault> {
         let (engine, inspected) = self.container(&slot, Verb::DockerLogs, &name).await?;
-        // One more than may be kept, to see whether there are more.
-        let asked = tail.min(MAX_LINES + 1).to_string();
+        // One more than may be kept, to see whether there are more, and those in which a secret may begin that ends in what is shown.
+        let before = u32::try_from(self.scrubber().lines()).unwrap_or(u32::MAX);
+        let asked = tail.min(MAX_LINES + 1).saturating_add(before).to_string();
         let options = LogsOptionsBuilder::default().stdout(true).stderr(true).tail(&asked).build();
         let mut stream = engine.docker.logs(&id_of(&inspected), Some(options));
         let mut newest = Newest::default();
@@ -70,7 +71,7 @@ impl reader::Host for HostCall<'_> {
             let stderr = matches!(output, LogOutput::StdErr { .. });
             newest.add(stderr, &output.into_bytes());
         }
-        Ok(newest.into_tail(&self.scrubber()))
+        Ok(newest.into_tail(&self.scrubber(), tail))
     }
 
     async fn stats(&mut self, slot: String, name: String) -> Result<Usage, Fault> {
@@ -123,14 +124,15 @@ impl Newest {
         }
     }
 
-    /// The newest lines, without secrets.
-    fn into_tail(self, scrubber: &Scrubber) -> LogTail {
+    /// The newest lines, without secrets, and no more than were asked for.
+    fn into_tail(self, scrubber: &Scrubber, asked: u32) -> LogTail {
         let mut lines = Vec::new();
         for (stderr, piece) in &self.pieces {
             let clean = scrubber.bytes(piece);
             let text = String::from_utf8_lossy(&clean);
             lines.extend(text.lines().map(|line| LogLine { stderr: *stderr, text: line.trim_end().to_owned() }));
         }
+        lines.drain(..lines.len().saturating_sub(asked as usize));
         let mut left = MAX_OUTPUT;
         let fits = lines.iter().rev().take(MAX_LINES as usize).take_while(|line| {
             let rest = left.checked_sub(line.text.len());
@@ -171,7 +173,7 @@ impl lifecycle::Host for HostCall<'_> {
         let commit = self.docker(&slot, Verb::DockerPull)?;
         self.enter(&Operation::Image { slot: &slot, verb: Verb::DockerPull, image: &image })?;
         check_image(&image)?;
-        let engine = Engine::connect(self.target(&slot)?, commit).await?;
+        let engine = Engine::connect(self.target(&slot)?, commit, self.scrubber()).await?;
         // Without a tag the engine would fetch every tag there is.
         let has_digest = image.contains('@');
         let (repository, tag) = if has_digest { (image.as_str(), "") } else { repository_and_tag(&image) };
@@ -191,7 +193,7 @@ impl lifecycle::Host for HostCall<'_> {
             self.enter(&Operation::Image { slot: &slot, verb: Verb::DockerTag, image: name })?;
             check_image(name)?;
         }
-        let engine = Engine::connect(self.target(&slot)?, commit).await?;
+        let engine = Engine::connect(self.target(&slot)?, commit, self.scrubber()).await?;
         let (repository, tag) = repository_and_tag(&target);
         let options = TagImageOptionsBuilder::default().repo(repository).tag(tag).build();
         engine.commit.send()?;
@@ -207,7 +209,7 @@ impl lifecycle::Host for HostCall<'_> {
             environment: &spec.environment,
         };
         self.enter(&Operation::Create { slot: &slot, verb: Verb::DockerCreate, creation })?;
-        let engine = Engine::connect(self.target(&slot)?, commit).await?;
+        let engine = Engine::connect(self.target(&slot)?, commit, self.scrubber()).await?;
         let body = ContainerCreateBody {
             host_config: Some(confined(engine.docker_target())),
             image: Some(spec.image),
@@ -230,7 +232,7 @@ impl lifecycle::Host for HostCall<'_> {
 
     async fn prune(&mut self, slot: String) -> Result<Vec<String>, Fault> {
         let commit = self.docker(&slot, Verb::DockerPrune)?;
-        let engine = Engine::connect(self.target(&slot)?, commit).await?;
+        let engine = Engine::connect(self.target(&slot)?, commit, self.scrubber()).await?;
         let mut removed = Vec::new();
         for inspected in engine.all().await? {
             let (name, labels) = facts(&inspected);
@@ -278,12 +280,14 @@ impl exec::Host for HostCall<'_> {
         let ended = engine.docker.inspect_exec(&made.id).await.map_err(|error| engine.fault(&error))?;
         output.exit_code = ended.exit_code.unwrap_or(-1);
         output.truncated |= output.stdout.len() > MAX_OUTPUT || output.stderr.len() > MAX_OUTPUT;
-        let scrubber = self.scrubber();
-        for sink in [&mut output.stdout, &mut output.stderr] {
-            *sink = scrubber.first_bytes(sink, MAX_OUTPUT).into_owned();
-        }
-        Ok(output)
+        Ok(shown_output(output, MAX_OUTPUT, &self.scrubber()))
     }
+}
+
+/// What the guest sees of a command: `most` bytes of each stream, of which more was kept to see the secrets that lie across the cut.
+fn shown_output(output: ExecOutput, most: usize, scrubber: &Scrubber) -> ExecOutput {
+    let [stdout, stderr] = [&output.stdout, &output.stderr].map(|stream| scrubber.first_bytes(stream, most).into_owned());
+    ExecOutput { stdout, stderr, ..output }
 }
 
 impl Host {
@@ -300,7 +304,7 @@ impl Host {
             Verb::DockerExec => self.provisional(slot, verb, 1),
             _ => self.docker(slot, verb)?,
         };
-        let engine = Engine::connect(self.target(slot)?, commit).await?;
+        let engine = Engine::connect(self.target(slot)?, commit, self.scrubber()).await?;
         let wanted = match (name, engine.docker_target().filter.single()) {
             ("", Some(single)) => single.to_owned(),
             ("", None) => {
@@ -322,10 +326,11 @@ struct Engine {
     docker: Docker,
     commit: Commit,
     target: Arc<Target>,
+    scrubber: Scrubber,
 }
 
 impl Engine {
-    async fn connect(target: Arc<Target>, commit: Commit) -> Result<Self, Fault> {
+    async fn connect(target: Arc<Target>, commit: Commit, scrubber: Scrubber) -> Result<Self, Fault> {
         let socket = docker_of(&target).socket.clone();
         let away = |error: &Error| {
             let message =
@@ -334,7 +339,7 @@ impl Engine {
         };
         let docker = Docker::connect_with_unix(&socket, ANSWER_S, bollard::API_DEFAULT_VERSION).map_err(|error| away(&error))?;
         let docker = docker.negotiate_version().await.map_err(|error| away(&error))?;
-        Ok(Self { docker, commit, target })
+        Ok(Self { docker, commit, target, scrubber })
     }
 
     fn docker_target(&self) -> &DockerTarget {
@@ -375,22 +380,29 @@ impl Engine {
     }
 
     fn fault(&self, error: &Error) -> Fault {
-        match error {
-            Error::DockerResponseServerError { status_code, message } => {
-                let (class, code) = match status_code {
-                    404 => (FaultClass::NotFound, "docker.not-found"),
-                    409 => (FaultClass::Conflict, "docker.conflict"),
-                    400 => (FaultClass::Invalid, "docker.invalid"),
-                    _ => (FaultClass::Transient, "docker.engine"),
-                };
-                Fault::new(class, code, message.to_lowercase())
-            }
-            other => {
-                let message = format!("the Docker engine at `{}` does not answer: {other}", self.docker_target().socket);
-                Fault::new(FaultClass::Transient, "docker.engine-away", message)
-            }
-        }
+        engine_fault(error, &self.docker_target().socket, &self.scrubber)
     }
+}
+
+/// What an error of the engine is, as a guest sees it.
+fn engine_fault(error: &Error, socket: &str, scrubber: &Scrubber) -> Fault {
+    let fault = match error {
+        Error::DockerResponseServerError { status_code, message } => {
+            let (class, code) = match status_code {
+                404 => (FaultClass::NotFound, "docker.not-found"),
+                409 => (FaultClass::Conflict, "docker.conflict"),
+                400 => (FaultClass::Invalid, "docker.invalid"),
+                _ => (FaultClass::Transient, "docker.engine"),
+            };
+            // In other letters a secret would not be recognised.
+            Fault::new(class, code, scrubber.text(message).to_lowercase())
+        }
+        other => {
+            let message = format!("the Docker engine at `{socket}` does not answer: {other}");
+            Fault::new(FaultClass::Transient, "docker.engine-away", message)
+        }
+    };
+    shown_fault(fault, scrubber)
 }
 
 /// What a container that a plugin creates may use. Everything that the plugin cannot say is said here, so that no default of the
@@ -485,14 +497,17 @@ fn state_of(inspected: &ContainerInspectResponse) -> ContainerState {
     }
 }
 
-fn container(inspected: ContainerInspectResponse) -> Container {
+/// What a guest sees of a container.
+fn container(inspected: ContainerInspectResponse, scrubber: &Scrubber) -> Container {
+    let clean = |text: String| scrubber.text(&text).into_owned();
     let (name, labels) = facts(&inspected);
+    let labels = labels.into_iter().map(|(name, value)| (clean(name), clean(value))).collect();
     let state = state_of(&inspected);
     let details = inspected.state.unwrap_or_default();
     Container {
         id: inspected.id.unwrap_or_default(),
         name,
-        image: inspected.config.and_then(|config| config.image).unwrap_or_default(),
+        image: clean(inspected.config.and_then(|config| config.image).unwrap_or_default()),
         image_id: inspected.image.unwrap_or_default(),
         state,
         health: match details.health.and_then(|health| health.status) {
@@ -544,4 +559,4 @@ fn usage(stats: &ContainerStatsResponse) -> Usage {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -44,12 +44,8 @@ impl Log {
         }
     }
 
-    pub(crate) fn add(&mut self, level: LogLevel, text: String) {
-        self.add_kept(level, text, Kept::Whole);
-    }
-
-    /// Adds a text that may be a part of what was written.
-    pub(crate) fn add_kept(&mut self, level: LogLevel, mut text: String, mut kept: Kept) {
+    pub(crate) fn add(&mut self, level: LogLevel, mut text: String) {
+        let mut kept = Kept::Whole;
         if text.len() > self.line_cap {
             text.truncate(text.floor_char_boundary(self.line_cap));
             text.shrink_to_fit();
@@ -63,12 +59,28 @@ impl Log {
         self.messages.push(Message { level, text, kept });
     }
 
+    /// Adds what a guest printed, line by line and perhaps cut at the end. It is kept in one piece, because a secret may have several
+    /// lines.
+    pub(crate) fn add_printed(&mut self, level: LogLevel, mut text: String, mut kept: Kept) {
+        if text.len() > self.bytes_left {
+            let rest = text.split_off(text.floor_char_boundary(self.bytes_left));
+            self.dropped += rest.lines().count();
+            kept = Kept::Beginning;
+        }
+        if self.messages.len() == self.lines {
+            self.dropped += text.lines().count();
+        } else if !text.is_empty() {
+            self.bytes_left -= text.len();
+            self.messages.push(Message { level, text, kept });
+        }
+    }
+
     /// The lines, with a note of how many were dropped.
     pub(crate) fn into_lines(self, outgoing: &Outgoing<'_>) -> Vec<LogLine> {
         let mut lines = Vec::new();
         let mut dropped = self.dropped;
         for Message { level, text, kept } in self.messages {
-            let mut more = outgoing.log(level, &text, kept);
+            let mut more = outgoing.log(level, &text, kept, self.line_cap);
             // A message of many lines counts as many.
             dropped += more.len().saturating_sub(self.lines - lines.len());
             more.truncate(self.lines - lines.len());

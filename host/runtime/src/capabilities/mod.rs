@@ -1,6 +1,8 @@
 //! The capabilities: one file each. Every host function asks [`Host::enter`](crate::host::Host::enter) before it touches anything.
 
 pub(crate) mod clock;
+#[cfg(test)]
+mod cuts;
 mod docker;
 pub(crate) mod files;
 mod http;

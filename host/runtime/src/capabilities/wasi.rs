@@ -59,11 +59,7 @@ impl Wasi {
             // The last character may have been cut in two.
             let text = String::from_utf8_lossy(&bytes);
             let text = if full { text.trim_end_matches(char::REPLACEMENT_CHARACTER) } else { &text };
-            let mut lines = text.lines().peekable();
-            while let Some(line) = lines.next() {
-                let kept = if full && lines.peek().is_none() { Kept::Beginning } else { Kept::Whole };
-                log.add_kept(level, line.to_owned(), kept);
-            }
+            log.add_printed(level, text.to_owned(), if full { Kept::Beginning } else { Kept::Whole });
         }
     }
 }

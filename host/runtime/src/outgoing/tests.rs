@@ -14,7 +14,7 @@ fn measurement(text: &str, value: f64) -> Measurement {
 }
 
 /// Every kind of answer, with `text` in every field that is text.
-fn answers(text: &str) -> Vec<Response> {
+pub(crate) fn answers(text: &str) -> Vec<Response> {
     let owned = || text.to_owned();
     let json = || serde_json::json!({ text: [text] });
     let effect = Effect { verb: owned(), target: owned(), summary: owned() };
@@ -73,7 +73,7 @@ fn no_text_of_a_plugin_leaves_as_more_than_a_line_of_text() {
         let Fault { class: _, code, message, logs: _, effect: _ } =
             outgoing.fault(&Fault::new(ErrorClass::Invalid, hostile.clone(), hostile.clone()));
         for kept in [Kept::Whole, Kept::Beginning] {
-            let logged = outgoing.log(LogLevel::Info, &hostile, kept);
+            let logged = outgoing.log(LogLevel::Info, &hostile, kept, LINE);
             for LogLine { level: _, message } in logged {
                 assert_eq!(runbook_text::first_not_in_line(&message), None, "{hostile:?} left as {message:?}");
             }

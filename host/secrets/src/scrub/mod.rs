@@ -1,7 +1,8 @@
 //! Removes known secrets from text before anybody sees it.
 //!
 //! A secret is found plain, in hexadecimal, in base64 (standard and URL-safe, padded or not, at any offset inside of
-//! longer encoded data, wrapped or not), percent-encoded and JSON-escaped, and in one of these within another; letters of ASCII
+//! longer encoded data, wrapped or not), percent-encoded, escaped as in JSON, Rust,
+//! Python or C (`\n`, `\u00e9`, `\u{e9}`, `\xc3\xa9`) and as an entity of HTML, and in one of these within another; letters of ASCII
 //! may be large or small, because names of headers and some messages are. It is a net under the other measures, not a wall: a
 //! guest that may reveal a secret can always transform it in a way that nobody foresees.
 //!
@@ -45,6 +46,8 @@ struct Machine {
     patterns: Vec<Pattern>,
     /// How far windows overlap, so that what lies across the end of one is whole in the next.
     overlap: usize,
+    /// Lines of the secret that has the most.
+    lines: usize,
     markers: Vec<String>,
     too_short: Vec<String>,
 }
@@ -59,11 +62,13 @@ impl Scrubber {
     /// A scrubber for these secrets (name, value). Values of less than 4 bytes are left out, see [`too_short`](Self::too_short).
     pub fn new<'a>(secrets: impl IntoIterator<Item = (&'a str, &'a Secret)>) -> Self {
         let (mut patterns, mut markers, mut too_short) = (Vec::new(), Vec::new(), Vec::new());
+        let mut lines = 0;
         for (name, secret) in secrets {
             if secret.len() < MIN_LEN {
                 too_short.push(name.to_owned());
                 continue;
             }
+            lines = lines.max(secret.expose().split(|byte| *byte == b'\n').count());
             patterns.extend(pattern::of_secret(secret.expose(), markers.len()));
             markers.push(format!("[secret {name}]"));
         }
@@ -77,7 +82,7 @@ impl Scrubber {
             .build(patterns.iter().map(|pattern| pattern.bytes.as_slice()))
             .expect("secrets are far smaller than the 2 GiB that the automaton can hold");
         let overlap = MAX_EXPANSION * patterns.iter().map(|pattern| pattern.bytes.len()).max().unwrap_or(0);
-        Self(Some(Arc::new(Machine { search, patterns, overlap, markers, too_short })))
+        Self(Some(Arc::new(Machine { search, patterns, overlap, lines, markers, too_short })))
     }
 
     /// Whether nothing is ever replaced.
@@ -121,6 +126,11 @@ impl Scrubber {
     /// How many bytes behind a cut must be known for [`first_bytes`](Self::first_bytes); 0 if nothing is ever replaced.
     pub fn lookahead(&self) -> usize {
         self.0.as_ref().map_or(0, |machine| machine.overlap)
+    }
+
+    /// How many lines a secret has at most: so many before a cut must be known, where a text is cut at lines and its end is shown.
+    pub fn lines(&self) -> usize {
+        self.0.as_ref().map_or(0, |machine| machine.lines)
     }
 
     /// The first `cap` bytes of what `bytes` begins with, without secrets; of one that lies across the cut nothing is left.

@@ -154,10 +154,27 @@ fn json_escape(text: &[u8]) -> Escape {
         b'b' => 0x08,
         b'f' => 0x0c,
         b'"' | b'\\' | b'/' | b'\'' => *letter,
+        b'0' if !text.get(2).is_some_and(u8::is_ascii_digit) => 0,
+        b'x' => return byte_escape(text),
+        b'u' if text.get(2) == Some(&b'{') => return braced_escape(text),
         b'u' => return unicode_escape(text),
         _ => return None,
     };
     Some((Piece::byte(simple), 2))
+}
+
+/// `\xc3`, as Python and C write a byte.
+fn byte_escape(text: &[u8]) -> Escape {
+    let [b'\\', b'x', high, low, ..] = text else { return None };
+    Some((Piece::byte(hex_digit(*high)? << 4 | hex_digit(*low)?), 4))
+}
+
+/// `\u{e9}`, as Rust and JavaScript write a character.
+fn braced_escape(text: &[u8]) -> Escape {
+    let digits = text.strip_prefix(b"\\u{")?;
+    let len = digits.iter().take(7).position(|byte| *byte == b'}').filter(|len| *len > 0)?;
+    let number = digits[..len].iter().try_fold(0, |number, digit| Some(number << 4 | u32::from(hex_digit(*digit)?)))?;
+    Some((Piece::of(char::from_u32(number)?), len + 4))
 }
 
 fn unicode_escape(text: &[u8]) -> Escape {

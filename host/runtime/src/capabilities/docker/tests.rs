@@ -5,6 +5,7 @@ use crate::bindings::runbook::docker::control::Host as _;
 use crate::bindings::runbook::docker::exec::Host as _;
 use crate::bindings::runbook::docker::lifecycle::Host as _;
 use crate::bindings::runbook::docker::reader::Host as _;
+use crate::capabilities::cuts::{CAP, Channel, From};
 use crate::host::HostCall;
 use crate::testing::host;
 use runbook_tests::docker::{IMAGE, docker, engine};
@@ -429,4 +430,47 @@ async fn an_engine_that_is_away_is_said_to_be() {
     let fault = HostCall::new(&mut host).inspect(slot(), String::new()).await.unwrap_err();
     assert_eq!((fault.class, fault.code.as_str()), (FaultClass::Transient, "docker.engine-away"));
     assert!(fault.message.contains("start it, or set `socket`"), "{}", fault.message);
+}
+
+/// What a container prints, and what the engine says, as a guest sees it.
+pub(in crate::capabilities) fn channels() -> Vec<Channel> {
+    let executed = |scrubber: &Scrubber, text: &[u8]| {
+        let kept = &text[..text.len().min(CAP + scrubber.lookahead())];
+        let output = ExecOutput { exit_code: 0, stdout: kept.to_vec(), stderr: kept.to_vec(), truncated: false };
+        shown_output(output, CAP, scrubber)
+    };
+    let tail = |scrubber: &Scrubber, text: &[u8]| {
+        // As an engine does it: the last lines, in parts of its own choosing.
+        let (asked, before) = (2, scrubber.lines());
+        let mut starts = text.iter().enumerate().rev().filter(|(_, byte)| **byte == b'\n').map(|(at, _)| at + 1);
+        let from = starts.nth(asked + before - 1).unwrap_or(0);
+        let mut newest = Newest::default();
+        text[from..].chunks(7).for_each(|part| newest.add(false, part));
+        let lines = newest.into_tail(scrubber, u32::try_from(asked).unwrap()).lines;
+        lines.into_iter().map(|line| line.text).collect::<Vec<_>>().join("\n").into_bytes()
+    };
+    let described = |text: &str| ContainerInspectResponse {
+        name: Some(format!("/{text}")),
+        config: Some(bollard::models::ContainerConfig {
+            image: Some(text.to_owned()),
+            labels: Some(HashMap::from([(text.to_owned(), text.to_owned())])),
+            ..Default::default()
+        }),
+        ..Default::default()
+    };
+    vec![
+        Channel::bytes("stdout of a command in a container", CAP, move |scrubber, text| executed(scrubber, text).stdout),
+        Channel::bytes("stderr of a command in a container", CAP, move |scrubber, text| executed(scrubber, text).stderr),
+        Channel { from: From::End, ..Channel::bytes("log of a container", 20, tail) },
+        Channel::text("what is known of a container", CAP, move |scrubber, text| {
+            // By its name it is acted on.
+            let Container { image, labels, .. } = container(described(text), scrubber);
+            let labels = labels.into_iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>();
+            format!("{image}\n{}", labels.join("\n"))
+        }),
+        Channel::text("error of the engine", 4 << 10, |scrubber, text| {
+            let error = Error::DockerResponseServerError { status_code: 409, message: text.to_owned() };
+            engine_fault(&error, "/run/docker.sock", scrubber).message
+        }),
+    ]
 }

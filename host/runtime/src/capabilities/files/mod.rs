@@ -46,8 +46,10 @@ impl reader::Host for HostCall<'_> {
 
     async fn list(&mut self, slot: String, path: String) -> Result<Vec<FileInfo>, Fault> {
         let slot = self.files(&slot, Verb::FilesRead, &path)?;
-        slot.run(path, |slot, path| {
+        let scrubber = self.scrubber();
+        slot.run(path, move |slot, path| {
             let entries = slot.open()?.list(path, MAX_ENTRIES)?;
+            entries.iter().try_for_each(|entry| secret::refuse(entry.name.as_bytes(), &scrubber))?;
             let prefix = if path.is_empty() { String::new() } else { format!("{path}/") };
             Ok(entries.into_iter().map(|Entry { name, stat }| info(format!("{prefix}{name}"), &stat)).collect())
         })
@@ -242,4 +244,4 @@ fn is_shown_secret(error: &(dyn std::error::Error + Send + Sync + 'static)) -> b
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

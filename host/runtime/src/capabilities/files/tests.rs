@@ -2,10 +2,12 @@ use super::directory::{Directory, Existing};
 use crate::bindings::runbook::files::reader::{self, Host as _};
 use crate::bindings::runbook::files::types::FileKind;
 use crate::bindings::runbook::files::writer::Host as _;
+use crate::capabilities::cuts::{CAP, Channel};
 use crate::fault::FaultClass;
 use crate::host::HostCall;
 use crate::testing::{Slot, effective, host, host_within};
 use runbook_contract::Mode;
+use runbook_secrets::Scrubber;
 use std::io::{Read as _, Write as _};
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::time::Duration;
@@ -201,4 +203,29 @@ async fn a_plugin_that_goes_on_writing_is_stopped_before_the_disk_is_full() {
     let fault = HostCall::new(&mut host).write("f".to_owned(), "y".to_owned(), vec![0; 1]).await.unwrap_err();
     assert_eq!((fault.class, fault.code.as_str()), (FaultClass::Limit, "limit.files-written"));
     assert!(!folder.path().join("y").exists());
+}
+
+/// The content and the names of files: what shows a secret is not shown at all.
+pub(in crate::capabilities) fn channels() -> Vec<Channel> {
+    let content = |scrubber: &Scrubber, text: &[u8]| super::secret::refuse(text, scrubber).map(|()| text.to_vec()).unwrap_or_default();
+    vec![
+        Channel::bytes("content of a file", CAP, content),
+        Channel::bytes("content of a compressed file", CAP, move |scrubber, text| {
+            let packed = zstd::encode_all(text, 1).unwrap();
+            if content(scrubber, &packed).is_empty() { Vec::new() } else { text.to_vec() }
+        }),
+    ]
+}
+
+#[tokio::test]
+async fn a_name_of_a_file_that_shows_a_secret_is_not_listed() {
+    let folder = tempfile::tempdir().unwrap();
+    let targets = "[targets.files]\nfiles = \".\"\n[targets.key]\nsecret = \"token\"\n";
+    let slots: &[Slot] = &[("files", &["files.read"], "files"), ("key", &["secrets.reveal"], "key")];
+    std::fs::write(folder.path().join("s3cr3t-t0ken.txt"), "").unwrap();
+    let mut host = host(slots, targets, folder.path());
+    host.secret("token").await.unwrap();
+    let fault = HostCall::new(&mut host).list("files".to_owned(), String::new()).await.unwrap_err();
+    assert_eq!((fault.class, fault.code.as_str()), (FaultClass::Denied, "files.secret"), "{}", fault.message);
+    assert!(!fault.message.contains("s3"), "{}", fault.message);
 }

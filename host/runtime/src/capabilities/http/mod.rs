@@ -314,4 +314,4 @@ fn response(answered: Answered, http: &HttpTarget, scrubber: &Scrubber, total: D
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

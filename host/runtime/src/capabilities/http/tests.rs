@@ -1,9 +1,14 @@
 use crate::bindings::runbook::http::types::{BodyPlace, BodySecret, Header, HeaderValue, Response};
 use crate::bindings::runbook::http::{reader::Host as _, writer::Host as _};
 use crate::fault::{Fault, FaultClass};
+use super::exchange::{Answered, Body, BodyEnd};
+use super::{http_target, response};
+use crate::capabilities::cuts::{CAP, Channel, Left, Takes};
 use crate::host::HostCall;
 use crate::testing::{Slot, effective, host, host_with};
+use hyper::header::{HeaderMap, HeaderName, HeaderValue as Value};
 use runbook_contract::Mode;
+use runbook_secrets::Scrubber;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -393,4 +398,48 @@ async fn a_certificate_is_trusted_by_the_authority_of_the_target_alone() {
     }
     let without = format!("[targets.api]\nhttp = \"https://localhost:{port}\"\n");
     assert_eq!(get(&without, "/").await.unwrap_err().code, "http.certificate");
+}
+
+/// Bodies, heads and faults, as a guest sees them.
+pub(in crate::capabilities) fn channels() -> Vec<Channel> {
+    fn answered(body: &[u8], end: BodyEnd, header: &[u8]) -> Answered {
+        let mut headers = HeaderMap::new();
+        headers.insert("x-value", Value::from_bytes(header).unwrap());
+        if let Ok(name) = HeaderName::from_bytes(header) {
+            headers.insert(name, Value::from_static("1"));
+        }
+        let none = Duration::ZERO;
+        let peer = SocketAddr::from(([127, 0, 0, 1], 1));
+        let body = Body { bytes: body.to_vec(), end };
+        Answered { status: 200, headers, body, peer, dns: none, connect: none, tls: none, first_byte: none }
+    }
+    fn seen(answered: Answered, scrubber: &Scrubber) -> Response {
+        let more = format!("max_body = \"{CAP}B\"");
+        let granted = effective(API, &target(SocketAddr::from(([127, 0, 0, 1], 1)), &more), Path::new("/"));
+        let target = granted.get("api").unwrap();
+        response(answered, http_target(&target.target).unwrap(), scrubber, Duration::ZERO)
+    }
+    vec![
+        Channel::bytes("body", CAP, |scrubber, text| seen(answered(text, BodyEnd::Known, b""), scrubber).body),
+        Channel {
+            left: Left::Beginning,
+            ..Channel::bytes("body of a server that falls silent", CAP, |scrubber, text| {
+                seen(answered(text, BodyEnd::Silent, b""), scrubber).body
+            })
+        },
+        Channel {
+            takes: Takes::Visible,
+            ..Channel::bytes("header", CAP, |scrubber, text| {
+                format!("{:?}", seen(answered(b"", BodyEnd::Known, text), scrubber).headers).into_bytes()
+            })
+        },
+        Channel {
+            takes: Takes::Name,
+            ..Channel::bytes("name of a header", CAP, |scrubber, text| {
+                assert!(HeaderName::from_bytes(text).is_ok(), "{}", String::from_utf8_lossy(text));
+                let Response { headers, .. } = seen(answered(b"", BodyEnd::Known, text), scrubber);
+                headers.into_iter().map(|(name, _)| name).collect::<Vec<_>>().join("\n").into_bytes()
+            })
+        },
+    ]
 }

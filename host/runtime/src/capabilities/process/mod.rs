@@ -225,4 +225,4 @@ fn fault(failure: &Failure, target: &Target, file: Option<&(FilesSlot, String)>,
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

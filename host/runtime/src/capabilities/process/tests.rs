@@ -1,11 +1,15 @@
+use super::child::{Captured, Ended};
+use super::output;
 use crate::bindings::runbook::files::reader::Host as _;
 use crate::bindings::runbook::process::runner::Host as _;
 use crate::bindings::runbook::process::types::{File, Input, Output, Sink};
+use crate::capabilities::cuts::{CAP, Channel};
 use crate::fault::{Fault, FaultClass};
 use crate::host::HostCall;
 use crate::testing::{Slot, effective, host, host_with};
 use runbook_authority::Digest;
 use runbook_contract::Mode;
+use runbook_secrets::Scrubber;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -441,4 +445,21 @@ async fn a_file_outside_of_the_slot_is_no_place_for_output() {
         assert!(matches!(fault.class, FaultClass::Denied | FaultClass::Invalid), "{path}: {}", fault.code);
     }
     assert!(!bench.folder.path().join("x").exists() && Path::new("/etc").exists());
+}
+
+/// What a program prints, as a guest sees it.
+pub(in crate::capabilities) fn channels() -> Vec<Channel> {
+    let seen = |scrubber: &Scrubber, text: &[u8]| {
+        let keep = CAP + scrubber.lookahead();
+        let captured = || Captured {
+            kept: text[..text.len().min(keep)].to_vec(),
+            produced: text.len() as u64,
+            truncated: text.len() > keep,
+        };
+        output(Ended { exit_code: 0, stdout: captured(), stderr: captured(), file: None }, CAP, scrubber)
+    };
+    vec![
+        Channel::bytes("stdout of a program", CAP, move |scrubber, text| seen(scrubber, text).stdout),
+        Channel::bytes("stderr of a program", CAP, move |scrubber, text| seen(scrubber, text).stderr),
+    ]
 }

@@ -1,4 +1,7 @@
 //! What an error of a database is: its class decides whether the same call may work in a moment.
+//!
+//! Messages are those of the server, with its line breaks: [`shown_fault`](crate::host::shown_fault) takes out secrets, then makes one
+//! line of them.
 
 use super::Access;
 use crate::fault::{Fault, FaultClass};
@@ -56,12 +59,12 @@ pub(super) fn fault_of(error: &sqlx::Error) -> Fault {
     match error {
         sqlx::Error::Database(database) => fault_of_server(&**database),
         sqlx::Error::Io(_) => {
-            Fault::new(FaultClass::Transient, "sql.connect", format!("the database cannot be reached: {}", one_line(error)))
+            Fault::new(FaultClass::Transient, "sql.connect", format!("the database cannot be reached: {error}"))
         }
         // A certificate that is not good now will not be in a moment.
-        sqlx::Error::Tls(_) => Fault::new(FaultClass::Invalid, "sql.tls", one_line(error)),
-        sqlx::Error::Protocol(_) => Fault::new(FaultClass::Transient, "sql.protocol", one_line(error)),
-        other => Fault::new(FaultClass::Invalid, "sql.driver", one_line(other)),
+        sqlx::Error::Tls(_) => Fault::new(FaultClass::Invalid, "sql.tls", error.to_string()),
+        sqlx::Error::Protocol(_) => Fault::new(FaultClass::Transient, "sql.protocol", error.to_string()),
+        other => Fault::new(FaultClass::Invalid, "sql.driver", other.to_string()),
     }
 }
 
@@ -70,7 +73,7 @@ pub(super) fn fault_of_write(error: &sqlx::Error) -> Fault {
     match error {
         sqlx::Error::Io(_) | sqlx::Error::Protocol(_) | sqlx::Error::Tls(_) => {
             let message = format!("the connection was lost before the server answered, so the change may have happened: {error}");
-            Fault::new(FaultClass::Unknown, "sql.lost", one_line(&message))
+            Fault::new(FaultClass::Unknown, "sql.lost", message)
         }
         other => fault_of(other),
     }
@@ -82,7 +85,7 @@ pub(super) fn fault_before_commit(error: &sqlx::Error) -> Fault {
         // The server was reached, so it is no matter of the network alone: somebody may have ended the session.
         sqlx::Error::Io(_) | sqlx::Error::Protocol(_) => {
             let message = format!("the connection was lost before COMMIT, so it did not happen: {error}");
-            Fault::new(FaultClass::Transient, "sql.disconnected", one_line(&message))
+            Fault::new(FaultClass::Transient, "sql.disconnected", message)
         }
         other => fault_of(other),
     }
@@ -97,7 +100,7 @@ fn fault_of_server(database: &dyn DatabaseError) -> Fault {
     // In the server's language; where it is another one, the time that it took must do.
     let is_asked_for = state == "57014" && database.message().contains("user request");
     let (class, code) = if is_asked_for { (FaultClass::Conflict, "sql.cancelled") } else { (class, code) };
-    Fault::new(class, code, format!("{} (SQLSTATE {state})", one_line(database.message())))
+    Fault::new(class, code, format!("{} (SQLSTATE {state})", database.message()))
 }
 
 /// A parameter of a type that has no value of the contract.
@@ -124,7 +127,7 @@ pub(super) fn as_good_as_superuser(reason: &str) -> Fault {
 
 /// A `query` that would do more than read.
 pub(super) fn not_a_read(reason: &str) -> Fault {
-    Fault::new(FaultClass::Denied, "sql.read-only", one_line(reason))
+    Fault::new(FaultClass::Denied, "sql.read-only", reason)
 }
 
 /// A statement of `transaction` that would end the transaction.
@@ -143,8 +146,4 @@ pub(super) async fn within<T>(access: &Access, work: impl Future<Output = Result
         let message = format!("the database did not answer within {} ms", access.timeout.as_millis());
         Err(Fault::new(FaultClass::Timeout, "sql.timeout", message))
     })
-}
-
-fn one_line(text: impl ToString) -> String {
-    text.to_string().replace(['\n', '\r', '\t'], " ")
 }

@@ -85,7 +85,7 @@ impl snapshot::Host for HostCall<'_> {
         let access = self.sql(&slot, Verb::SqlBackup, &[]).await?;
         let files = self.files(&directory, Verb::FilesWrite, &path)?;
         only_sqlite(access.sql())?;
-        let artifact = sqlite::backup(access, files, path).await?;
+        let artifact = sqlite::backup(access, files, path).await.map_err(|fault| self.shown_fault(fault))?;
         self.moved(usize::try_from(artifact.size_bytes).unwrap_or(usize::MAX));
         Ok(artifact)
     }
@@ -95,7 +95,7 @@ impl snapshot::Host for HostCall<'_> {
         let commit = self.provisional(&slot, Verb::SqlRestore, 1);
         let files = self.files(&directory, Verb::FilesRead, &path)?;
         only_sqlite(access.sql())?;
-        sqlite::restore(access, files, path, commit).await
+        sqlite::restore(access, files, path, commit).await.map_err(|fault| self.shown_fault(fault))
     }
 }
 
@@ -109,7 +109,10 @@ fn shown(mut rows: Rows, scrubber: &Scrubber) -> Rows {
             *text = clean;
         }
     };
-    rows.columns.iter_mut().for_each(|column| clean(&mut column.name));
+    for column in &mut rows.columns {
+        clean(&mut column.name);
+        clean(&mut column.type_name);
+    }
     for value in rows.rows.iter_mut().flatten() {
         match value {
             Value::Null | Value::Boolean(_) | Value::Integer(_) | Value::Float(_) => {}
@@ -119,8 +122,11 @@ fn shown(mut rows: Rows, scrubber: &Scrubber) -> Rows {
             | Value::Date(text)
             | Value::Time(text)
             | Value::Uuid(text)
-            | Value::Json(text)
-            | Value::Other((_, text)) => clean(text),
+            | Value::Json(text) => clean(text),
+            Value::Other((name, text)) => {
+                clean(name);
+                clean(text);
+            }
             Value::Bytes(bytes) => {
                 if let Cow::Owned(clean) = scrubber.bytes(bytes) {
                     *bytes = clean;
@@ -330,4 +336,34 @@ impl Budget {
         self.bytes -= size;
         true
     }
+}
+
+/// Rows and errors, as a guest sees them.
+#[cfg(test)]
+pub(super) fn channels() -> Vec<super::cuts::Channel> {
+    use super::cuts::{CAP, Channel};
+    use crate::bindings::runbook::sql::types::Column;
+    let seen = |scrubber: &Scrubber, values: Vec<Value>| {
+        let column = Column { name: "n".to_owned(), type_name: "t".to_owned() };
+        format!("{:?}", shown(Rows { columns: vec![column], rows: vec![values], truncated: true }, scrubber))
+    };
+    vec![
+        Channel::text("cells", CAP, move |scrubber, text| {
+            let text = || text.to_owned();
+            let sequence = Value::Sequence(vec![Element::Text(text())]);
+            let texts = [Value::Decimal, Value::Text, Value::Timestamp, Value::Date, Value::Time, Value::Uuid, Value::Json];
+            let mut values: Vec<_> = texts.into_iter().map(|value| value(text())).collect();
+            values.extend([Value::Other((text(), text())), sequence]);
+            seen(scrubber, values)
+        }),
+        Channel::bytes("bytes of a cell", CAP, |scrubber, text| {
+            let rows = Rows { columns: Vec::new(), rows: vec![vec![Value::Bytes(text.to_vec())]], truncated: false };
+            let Value::Bytes(bytes) = shown(rows, scrubber).rows.remove(0).remove(0) else { unreachable!("it is bytes") };
+            bytes
+        }),
+        Channel::text("names of columns", CAP, |scrubber, text| {
+            let column = Column { name: text.to_owned(), type_name: text.to_owned() };
+            format!("{:?}", shown(Rows { columns: vec![column], rows: Vec::new(), truncated: false }, scrubber))
+        }),
+    ]
 }
