@@ -1,5 +1,7 @@
 //! One file for a browser: no script, nothing fetched, whatever the texts in it hold.
 
+use std::fmt::Write as _;
+
 /// What both pages look like.
 const STYLE: &str = "body{font:15px/1.45 system-ui,sans-serif;margin:2rem auto;max-width:75rem;padding:0 1rem;color:#1b1f24;background:#fff}\
 table{border-collapse:collapse;width:100%;margin:.5rem 0 1rem}td,th{text-align:left;vertical-align:top;padding:.25rem .6rem;border-bottom:1px solid #d8dee4}\
@@ -24,8 +26,12 @@ pub(crate) const END: &str = "</body></html>\n";
 pub(crate) fn escape(text: &str) -> String {
     let text = runbook_text::lines(text);
     let mut escaped = String::with_capacity(text.len());
-    for c in text.chars() {
+    for (at, c) in text.char_indices() {
         match c {
+            // The log of a CI service is read for commands: `::error::`, `##[error]`, `##vso[…]`.
+            '#' | ':' if text[at + 1..].starts_with(c) => {
+                let _ = write!(escaped, "&#{};", u32::from(c));
+            }
             '&' => escaped.push_str("&amp;"),
             '<' => escaped.push_str("&lt;"),
             '>' => escaped.push_str("&gt;"),

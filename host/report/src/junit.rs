@@ -79,7 +79,10 @@ pub(crate) fn document(name: &str, at: jiff::Timestamp, duration_ms: Option<u64>
     }
     let mut report = Report::new("runbook");
     report.add_test_suite(suite);
-    report.to_string().expect("what is written into a string is always written, and every text of it is one line of text")
+    let text =
+        report.to_string().expect("what is written into a string is always written, and every text of it is one line of text");
+    // The log of a CI service is read for commands: `::error::`, `##[error]`, `##vso[…]`. To a reader of XML these are the same.
+    text.replace("##", "&#35;&#35;").replace("::", "&#58;:")
 }
 
 /// The report of a run: a test suite whose test cases are the run itself, its steps, and the cases of its smoke tests.

@@ -69,7 +69,7 @@ fn escape_line(text: &str) -> String {
 
 /// Text as code: a backtick in it cannot end it.
 fn code(text: &str) -> String {
-    let text = one_line(text);
+    let text = runbook_text::printed(&one_line(text)).into_owned();
     let ticks = "`".repeat(longest_run(&text) + 1);
     let space = if text.starts_with('`') || text.ends_with('`') || text.trim().is_empty() { " " } else { "" };
     format!("{ticks}{space}{text}{space}{ticks}")
@@ -86,6 +86,16 @@ fn longest_run(text: &str) -> usize {
     text.split(|c| c != '`').map(str::len).max().unwrap_or(0)
 }
 
+/// Whether a sign of a reference is followed by what it may refer to.
+fn names_something(rest: &str) -> bool {
+    rest.starts_with(|c: char| c.is_alphanumeric() || matches!(c, '"' | '_'))
+}
+
+/// Whether a dash stands in the name of an issue: `GH-12`, `OPS-7`.
+fn is_issue(before: &str, rest: &str) -> bool {
+    before.ends_with(|c: char| c.is_ascii_alphabetic()) && rest.starts_with(|c: char| c.is_ascii_digit())
+}
+
 /// Text as text: nothing in it becomes a link, an image, a tag, a mention, emphasis, or another cell of a table.
 pub(crate) fn escape(text: &str) -> String {
     let text = one_line(text);
@@ -93,11 +103,24 @@ pub(crate) fn escape(text: &str) -> String {
     for (at, c) in text.char_indices() {
         let rest = &text[at..];
         match c {
+            // A mention, an address of mail, an issue, a merge request and the like, of GitHub or GitLab; an empty comment parts it
+            // and is not seen.
+            '@' | '#' | '!' | '$' | '%' | '&' | '~' if names_something(&rest[1..]) => {
+                escaped.push_str(match c {
+                    '@' => "@",
+                    '%' => "%",
+                    '&' => "&amp;",
+                    '#' => "\\#",
+                    '!' => "\\!",
+                    '$' => "\\$",
+                    _ => "\\~",
+                });
+                escaped.push_str("<!-- -->");
+            }
+            '-' if is_issue(&text[..at], &rest[1..]) => escaped.push_str("<!-- -->-"),
             '&' => escaped.push_str("&amp;"),
             '<' => escaped.push_str("&lt;"),
             '>' => escaped.push_str("&gt;"),
-            // A mention, or an address of mail; an empty comment parts it and is not seen.
-            '@' => escaped.push_str("@<!-- -->"),
             // An address is a link wherever it stands.
             ':' if rest.starts_with("://") => escaped.push_str(":<!-- -->"),
             'w' | 'W' if rest.get(..4).is_some_and(|word| word.eq_ignore_ascii_case("www.")) => {

@@ -192,7 +192,7 @@ impl CheckFormat {
             Self::JsonLines => jsonl::render(checks),
             Self::Junit => junit::render(checks),
             Self::Tap => tap::render(checks),
-            Self::Prometheus => prometheus::render(checks),
+            Self::Prometheus => runbook_text::printed(&prometheus::render(checks)).into_owned(),
             Self::Nagios => nagios::render(checks),
             Self::Markdown => markdown::render(checks),
             Self::Github => github::render(checks),

@@ -17,7 +17,7 @@ pub(super) fn render(checks: &Checks) -> String {
         let said = format!("{} {}: {}", result.health.row().3, result.check, result.summary).replace('|', " ");
         push_line(&mut text, format_args!("{said}"));
     }
-    text
+    runbook_text::printed(&text).into_owned()
 }
 
 /// `'check/label'=value unit;warn;crit`. What the grammar has no place for is left out: a unit that is none, a threshold that is none.

@@ -59,6 +59,12 @@ pub fn of(grammar: Grammar, text: &str) -> Vec<String> {
         let from = text.floor_char_boundary(found.offset.saturating_sub(100));
         panic!("{grammar:?} has {}: {:?}", runbook_text::describe(found.character), &text[from..=found.offset]);
     }
+    if grammar == Grammar::Github {
+        // Its own lines are commands.
+        assert!(!text.contains("##[") && !text.contains("##vso[") && !text.contains("##teamcity["), "{text}");
+    } else {
+        assert_no_command(text);
+    }
     match grammar {
         Grammar::Lines => lines(text),
         Grammar::Json => shape(&serde_json::from_str(text).unwrap()),
@@ -148,10 +154,29 @@ fn markdown(text: &str) -> Vec<String> {
     // What is taken for markup of HTML shows as a tag.
     options.render.r#unsafe = true;
     let page = comrak::markdown_to_html(text, &options);
+    assert_no_reference(&page);
     let page = page.replace("<!-- -->", "");
     // A text of several lines may stay one, where it is quoted.
     let tags = page.split('<').skip(1).map(|part| part.split('>').next().unwrap_or_default().to_owned());
     tags.filter(|tag| tag != "br /").collect()
+}
+
+/// What GitHub and GitLab make of a page once it is one: mentions and references become links in each stretch of text, but in code.
+fn assert_no_reference(page: &str) {
+    let mut is_code = false;
+    for part in page.split('<') {
+        let (tag, text) = part.split_once('>').unwrap_or(("", part));
+        is_code = if tag == "code" { true } else { is_code && tag != "/code" };
+        let characters: Vec<char> = text.replace("&amp;", "&").replace("&quot;", "\"").chars().collect();
+        for pair in characters.windows(2).filter(|_| !is_code) {
+            let refers = matches!(pair[0], '@' | '#' | '!' | '$' | '%' | '~') && (pair[1].is_alphanumeric() || pair[1] == '"');
+            assert!(!refers, "{text:?} refers to something");
+        }
+        for triple in characters.windows(3).filter(|_| !is_code) {
+            let is_issue = triple[0].is_ascii_alphabetic() && triple[1] == '-' && triple[2].is_ascii_digit();
+            assert!(!is_issue, "{text:?} refers to something");
+        }
+    }
 }
 
 fn tap(line: &str) -> String {
