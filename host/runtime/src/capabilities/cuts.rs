@@ -202,7 +202,8 @@ fn audited() -> Vec<Channel> {
             let mut host = host_auditing(scrubber.clone(), Arc::clone(&told));
             ask(&mut host, text);
             let outgoing = Outgoing::new(scrubber);
-            let denials: Vec<_> = host.into_trace().denials.into_iter().map(|denial| outgoing.denial(denial).to_string()).collect();
+            let denials: Vec<_> =
+                host.into_trace().denials.into_iter().map(|denial| outgoing.denial(denial).to_string()).collect();
             let told = told.lock().unwrap().clone();
             assert!(!told.is_empty());
             format!("{told}\n{}", denials.join("\n"))
@@ -387,13 +388,21 @@ use Why::{NoText, Seen};
 /// Each file with lines that cut, how many those are, and why that is right.
 const PLACES: &[(&str, usize, Why)] = &[
     ("runtime/src/cache.rs", 2, NoText("compiled code and its digest")),
-    ("runtime/src/capabilities/docker.rs", 9, Seen(&["log of a container", "stdout of a command in a container", "error of the engine"])),
+    (
+        "runtime/src/capabilities/docker.rs",
+        9,
+        Seen(&["log of a container", "stdout of a command in a container", "error of the engine"]),
+    ),
     ("runtime/src/capabilities/files/database.rs", 1, NoText("the first bytes of a file are compared and not shown")),
     ("runtime/src/capabilities/files/mod.rs", 2, Seen(&["content of a file"])),
     ("runtime/src/capabilities/files/secret.rs", 1, Seen(&["content of a compressed file"])),
     ("runtime/src/capabilities/files/stream.rs", 2, NoText("what goes into a file, and the name of a temporary one")),
     ("runtime/src/capabilities/http/exchange.rs", 1, Seen(&["body", "body of a server that falls silent"])),
-    ("runtime/src/capabilities/http/mod.rs", 3, Seen(&["body", "body of a server that falls silent", "audit: place of a secret"])),
+    (
+        "runtime/src/capabilities/http/mod.rs",
+        3,
+        Seen(&["body", "body of a server that falls silent", "audit: place of a secret"]),
+    ),
     ("runtime/src/capabilities/http/placed.rs", 1, NoText("the name of a member of the body that is sent")),
     ("runtime/src/capabilities/log.rs", 5, Seen(&["log line", "printed text", "printed line"])),
     ("runtime/src/capabilities/process/child.rs", 3, Seen(&["stdout of a program", "stderr of a program"])),
@@ -461,10 +470,19 @@ fn every_place_that_cuts_a_text_is_in_the_table_with_the_channels_that_pass_thro
             .collect();
         let listed = PLACES.iter().find(|(listed, ..)| listed == path).map_or(0, |(_, count, _)| *count);
         if cuts.len() != listed {
-            wrong.push(format!("{path} has {} lines that cut, and {listed} are listed:\n    {}", cuts.len(), cuts.join("\n    ")));
+            wrong.push(format!(
+                "{path} has {} lines that cut, and {listed} are listed:\n    {}",
+                cuts.len(),
+                cuts.join("\n    ")
+            ));
         }
     }
-    wrong.extend(PLACES.iter().filter(|(listed, ..)| !all.iter().any(|(path, _)| path == listed)).map(|(listed, ..)| format!("{listed} is gone")));
+    wrong.extend(
+        PLACES
+            .iter()
+            .filter(|(listed, ..)| !all.iter().any(|(path, _)| path == listed))
+            .map(|(listed, ..)| format!("{listed} is gone")),
+    );
     assert!(wrong.is_empty(), "give a new cut a channel, or say why it needs none:\n{}", wrong.join("\n"));
     let known: Vec<_> = channels().iter().map(|channel| channel.name).collect();
     for (path, _, why) in PLACES {

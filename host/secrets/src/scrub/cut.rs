@@ -37,6 +37,7 @@ impl Machine {
 
 /// Where the text may end for one who decodes it: at its end, or before an escape that was cut in two.
 fn ends(text: &[u8]) -> impl Iterator<Item = usize> + '_ {
-    let before_escape = (text.len().saturating_sub(LONGEST_ESCAPE)..text.len()).filter(|at| matches!(text[*at], b'%' | b'\\' | b'&'));
+    let before_escape =
+        (text.len().saturating_sub(LONGEST_ESCAPE)..text.len()).filter(|at| matches!(text[*at], b'%' | b'\\' | b'&'));
     std::iter::once(text.len()).chain(before_escape)
 }

@@ -207,7 +207,8 @@ async fn a_plugin_that_goes_on_writing_is_stopped_before_the_disk_is_full() {
 
 /// The content and the names of files: what shows a secret is not shown at all.
 pub(in crate::capabilities) fn channels() -> Vec<Channel> {
-    let content = |scrubber: &Scrubber, text: &[u8]| super::secret::refuse(text, scrubber).map(|()| text.to_vec()).unwrap_or_default();
+    let content =
+        |scrubber: &Scrubber, text: &[u8]| super::secret::refuse(text, scrubber).map(|()| text.to_vec()).unwrap_or_default();
     vec![
         Channel::bytes("content of a file", CAP, content),
         Channel::bytes("content of a compressed file", CAP, move |scrubber, text| {

@@ -1,9 +1,9 @@
-use crate::bindings::runbook::http::types::{BodyPlace, BodySecret, Header, HeaderValue, Response};
-use crate::bindings::runbook::http::{reader::Host as _, writer::Host as _};
-use crate::fault::{Fault, FaultClass};
 use super::exchange::{Answered, Body, BodyEnd};
 use super::{http_target, response};
+use crate::bindings::runbook::http::types::{BodyPlace, BodySecret, Header, HeaderValue, Response};
+use crate::bindings::runbook::http::{reader::Host as _, writer::Host as _};
 use crate::capabilities::cuts::{CAP, Channel, Left, Takes};
+use crate::fault::{Fault, FaultClass};
 use crate::host::HostCall;
 use crate::testing::{Slot, effective, host, host_with};
 use hyper::header::{HeaderMap, HeaderName, HeaderValue as Value};
