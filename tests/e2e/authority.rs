@@ -223,3 +223,73 @@ fn revisions_of_git_are_compared() {
     env.run(&["audit", "--diff", "HEAD:r.toml", "r.toml"]).status(1).out("step `write` of r.toml");
     env.run(&["audit", "--diff", "nobody:r.toml", "r.toml"]).status(2).err("git:");
 }
+
+/// A runbook in which the name `a` stands for this secret.
+fn naming_a_secret(source: &str) -> String {
+    format!(
+        "format = 1\n[runbook]\nname = \"t\"\n[secrets.a]\nsource = \"{source}\"\n\
+         [targets.api]\nhttp = \"https://api.example\"\nheaders = {{ Authorization = \"Bearer secret:a\" }}\n\
+         [[preflight]]\nid = \"look\"\nuses = \"http:get\"\nbind.target = \"api\"\nwith = {{ path = \"/\" }}\n"
+    )
+}
+
+#[test]
+fn which_secret_a_name_stands_for_is_reviewed_compared_locked_and_bounded() {
+    let env = home();
+    let folder = env.path().canonicalize().expect("it is there");
+    let (good, other) = (format!("age:{}/s.age#a", folder.display()), format!("age:{}/s.age#root-password", folder.display()));
+    env.file("r.toml", &naming_a_secret("age:s.age#a"));
+    env.file("other.toml", &naming_a_secret("age:s.age#root-password"));
+    let review = env.run(&["audit", "r.toml"]).status(0).stdout;
+    let row = review.lines().find(|line| line.contains("http.get") && line.contains("https://api.example")).expect("a row");
+    assert!(row.contains(&format!("secret:a is {good}")), "{row}");
+    assert!(review.contains(&format!("the value of secret `a` ({good}) is sent")), "{review}");
+    // A difference, by itself and against the lockfile, in every checkout.
+    env.run(&["audit", "--diff", "r.toml", "other.toml"]).status(1).out("widened").out(&other);
+    env.run(&["lock", "r.toml"]).status(0);
+    assert!(env.read("runbook.lock").contains("secrets = [\"age:./s.age#a\"]"), "{}", env.read("runbook.lock"));
+    env.run(&["validate", "--locked", "r.toml"]).status(0);
+    env.file("r.toml", &naming_a_secret("age:s.age#root-password"));
+    env.run(&["validate", "--locked", "r.toml"]).status(6).err("root-password");
+    env.file("r.toml", &naming_a_secret("age:s.age#a"));
+    // A store is what its path leads to.
+    std::os::unix::fs::symlink("s.age", env.path().join("link.age")).expect("a link");
+    env.file("s.age", "");
+    env.file("linked.toml", &naming_a_secret("age:link.age#a"));
+    env.run(&["audit", "linked.toml"]).status(0).out(&format!("secret:a is {good}"));
+    // A boundary names the secret and not what somebody calls it.
+    let boundary = |secrets: &str| {
+        format!(
+            "format = 1\n[[allow]]\ncapability = \"http\"\nhosts = [\"api.example\"]\nheaders = [\"authorization\"]\nsecrets = [\"{secrets}\"]\n"
+        )
+    };
+    for (pattern, file, status) in [
+        (good.clone(), "r.toml", 0),
+        (good.clone(), "linked.toml", 0),
+        (good, "other.toml", 6),
+        (format!("age:{}/*#a", folder.display()), "r.toml", 0),
+        (format!("age:{}/link.age#*", folder.display()), "r.toml", 0),
+        ("*#root-*".to_owned(), "r.toml", 6),
+        ("*#root-*".to_owned(), "other.toml", 0),
+    ] {
+        env.file("boundary.toml", &boundary(&pattern));
+        let done = env.run(&["audit", "--boundary", "boundary.toml", file]);
+        assert_eq!(done.status, status, "{pattern} {file}: {}{}", done.stdout, done.stderr);
+    }
+    env.file("boundary.toml", &boundary("a"));
+    env.run(&["validate", "boundary.toml"]).status(2).err("`a` is not the source of a secret").err("age:/srv/checks");
+}
+
+#[test]
+fn one_name_for_two_secrets_in_what_is_reviewed_together_is_a_finding() {
+    let env = home();
+    env.file("checks/one.toml", &naming_a_secret("age:s.age#a"));
+    env.file("checks/two.toml", &naming_a_secret("age:s.age#a"));
+    assert!(!env.run(&["audit", "checks"]).status(0).stdout.contains("RB023"));
+    env.file("checks/two.toml", &naming_a_secret("age:s.age#b"));
+    env.run(&["audit", "checks"])
+        .status(0)
+        .out("RB023 two-sources  secret `a`")
+        .out("s.age#a in checks/one.toml")
+        .out("s.age#b in checks/two.toml");
+}

@@ -47,6 +47,7 @@ mod project;
 mod prune;
 mod quickstart;
 mod retry;
+mod review_keys;
 mod revisions;
 mod run_id;
 mod schema;

@@ -249,3 +249,69 @@ fn a_smoke_test_logs_in_with_a_password_that_is_seen_by_the_server_alone() {
         assert!(server.received().iter().skip(before).all(|request| request.line != "POST /session"));
     }
 }
+
+#[test]
+fn a_secret_that_lies_across_a_cut_is_in_no_output_of_a_run() {
+    // Its parts are plain, so that each is found wherever a part is left.
+    const SECRET: &str = "qzjkvwx\"7 %ünïcode\\ wxvkjzq";
+    for straddles in [1, 5, 9, 20] {
+        let body: &'static str = format!("{}{SECRET} and more of it{}", "x".repeat(512 - straddles), "y".repeat(4_000)).leak();
+        let server = Receiver::answering("200 OK", body);
+        let env = home();
+        env.run(&["secret", "keygen"]).status(0);
+        env.run_with_input(&["secret", "set", "s.age#key"], SECRET).status(0);
+        // A program that prints its secret where its output is cut, and fails.
+        let filled = "x".repeat(512 - straddles);
+        let program =
+            env.file("df.sh", &format!("#!/bin/sh\nprintf '%s%s, and more\\n' '{filled}' \"$KEY\" | tee /dev/stderr\nexit 1\n"));
+        std::fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("a file of our own");
+        // Elsewhere, because the text of that runbook holds it.
+        let elsewhere = home();
+        let cell = format!("{filled}{SECRET}").bytes().map(|byte| format!("{byte:02x}")).collect::<String>();
+        elsewhere.file(
+            "fill.toml",
+            &format!(
+                "format = 1\n[runbook]\nname = \"fill\"\n[targets.shop]\nsql = \"sqlite:{}/shop.db\"\ncreate = true\n\
+                 [[step]]\nid = \"fill\"\nuses = \"sql:transaction\"\nbind.db = \"shop\"\nirreversible = \"new\"\n\
+                 with = {{ statements = [\"create table t (a text)\", \"insert into t values (cast(x'{cell}' as text)), ('more')\"] }}\n",
+                env.path().display()
+            ),
+        );
+        elsewhere.run(&["exec", "fill.toml", "--yes"]).status(0);
+        env.file(
+            "r.toml",
+            &format!(
+                "format = 1\n[runbook]\nname = \"cut\"\n[secrets.key]\nsource = \"age:s.age#key\"\n\
+                 [targets.api]\nhttp = \"http://127.0.0.1:{}\"\nheaders = {{ x-key = \"secret:key\" }}\nmax_body = \"512B\"\n\
+                 [targets.df]\nprocess = \"./df.sh\"\nread_only = true\nmax_output = \"512B\"\n\
+                 arguments = [{{ repeat = {{ regex = \".*\" }} }}]\nenvironment = {{ KEY = \"secret:key\", PATH = \"/usr/bin:/bin\" }}\n\
+                 [targets.shop]\nsql = \"sqlite:shop.db\"\nmax_bytes = \"700B\"\n\
+                 [[step]]\nid = \"page\"\nuses = \"http:get\"\nbind.target = \"api\"\nwith = {{ body_equals = \"nothing\" }}\non_failure = \"continue\"\n\
+                 [[step]]\nid = \"disk\"\nuses = \"disk:space\"\nbind.program = \"df\"\nwith = {{ paths = [\"/\"] }}\non_failure = \"continue\"\nif_needs_failed = \"run\"\n\
+                 [[step]]\nid = \"rows\"\nuses = \"sql:query\"\nbind.db = \"shop\"\nwith = {{ statement = \"select a from t\" }}\nif_needs_failed = \"run\"\n",
+                server.port
+            ),
+        );
+        let reports = ["json=r.json", "junit=r.xml", "markdown=r.md", "html=r.html"];
+        let mut arguments = vec!["exec", "r.toml", "-v", "--yes", "--events", "events.jsonl"];
+        reports.iter().for_each(|report| arguments.extend(["--report", report]));
+        let done = env.run(&arguments);
+        assert!(
+            server.received().iter().any(|request| request.headers.iter().any(|header| header.contains("qzjkvwx"))),
+            "{}",
+            done.stderr
+        );
+        for part in ["qzjk", "kjzq", "vkjz"] {
+            let run = env.newest_run();
+            assert!(!done.stdout.contains(part) && !done.stderr.contains(part), "{}{}", done.stdout, done.stderr);
+            for command in [&["show", &run][..], &["show", &run, "--format", "json"], &["audit", "log"]] {
+                env.run(command).status(0).without(part);
+            }
+            let mut found = Vec::new();
+            files_with(env.path(), part, &mut found);
+            found.retain(|file| !file.ends_with("shop.db"));
+            assert_eq!(found, [""; 0], "`{part}` of the secret, {straddles} bytes before the cut");
+        }
+        assert!(env.read("r.json").contains("[secret key]"), "{}", env.read("r.json"));
+    }
+}

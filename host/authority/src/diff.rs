@@ -7,6 +7,7 @@ use crate::boundary::{Rule, uncovered};
 use crate::capability::{Risk, Verb};
 use crate::scope::{AccessScope, Call, Dimension};
 use crate::snapshot::{GrantFacts, PluginFacts, SlotFacts, Snapshot};
+use crate::written::{self, Rewritten};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// In which direction authority changed.
@@ -19,10 +20,16 @@ pub enum Direction {
     Moved,
     /// Something is no longer possible, and nothing new is.
     Narrowed,
+    /// A key of a file has another value, and nothing else is possible by that.
+    Changed,
 }
 
-const DIRECTIONS: &[(Direction, &str)] =
-    &[(Direction::Widened, "widened"), (Direction::Moved, "moved"), (Direction::Narrowed, "narrowed")];
+const DIRECTIONS: &[(Direction, &str)] = &[
+    (Direction::Widened, "widened"),
+    (Direction::Moved, "moved"),
+    (Direction::Narrowed, "narrowed"),
+    (Direction::Changed, "changed"),
+];
 
 impl Direction {
     /// Its name in reports.
@@ -60,6 +67,41 @@ pub fn diff(old: &Snapshot, new: &Snapshot) -> Vec<Change> {
         }
     }
     changes.sort_by(|a, b| (a.direction, b.risk).cmp(&(b.direction, a.risk)));
+    changes
+}
+
+/// Every key of the runbooks' files that has another value: what decides what a run does and is no authority. Of a runbook whose texts
+/// nobody kept, nothing is told.
+pub fn changed_keys(old: &Snapshot, new: &Snapshot) -> Vec<Change> {
+    let change =
+        |subject: String, what: String| Change { direction: Direction::Changed, risk: Risk::Info, subject, what, witness: None };
+    let mut changes = Vec::new();
+    for (runbook, pair) in pairs(&old.runbooks, &new.runbooks) {
+        let (old, new) = match pair {
+            (Some(old), Some(new)) => (old, new),
+            (None, Some(_)) => {
+                changes.push(change(format!("runbook {runbook}"), "is new".to_owned()));
+                continue;
+            }
+            (Some(_), None) => {
+                changes.push(change(format!("runbook {runbook}"), "is gone".to_owned()));
+                continue;
+            }
+            (None, None) => continue,
+        };
+        if old.texts.is_empty() || new.texts.is_empty() {
+            continue;
+        }
+        for Rewritten { file, key, old, new } in written::difference(&old.texts, &new.texts) {
+            let what = match (old, new) {
+                (Some(old), Some(new)) => format!("is {new}, and was {old}"),
+                (None, Some(new)) => format!("is new: {new}"),
+                (Some(old), None) => format!("is gone; it was {old}"),
+                (None, None) => continue,
+            };
+            changes.push(change(format!("`{key}` of {file} in {runbook}"), what));
+        }
+    }
     changes
 }
 

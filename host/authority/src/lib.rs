@@ -20,6 +20,7 @@ pub mod scope;
 pub mod snapshot;
 pub mod targets;
 pub mod trust;
+pub mod written;
 
 pub use boundary::Boundary;
 pub use capability::{Capability, Effect, FUNCTIONS, Risk, VERBS, Verb};

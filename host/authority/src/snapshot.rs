@@ -24,7 +24,7 @@ impl Snapshot {
     pub fn rebased(mut self, root: &str) -> Self {
         for grant in self.runbooks.values_mut().flat_map(|runbook| runbook.grants.values_mut()) {
             for (dimension, values) in &mut grant.extent.values {
-                if matches!(dimension, Dimension::Files | Dimension::Directories | Dimension::Programs) {
+                if matches!(dimension, Dimension::Files | Dimension::Directories | Dimension::Programs | Dimension::Secrets) {
                     *values = values.rebased(root);
                 }
             }

@@ -13,10 +13,10 @@ use crate::signatures::TrustFiles;
 use crate::{text_file, waivers};
 use runbook_authority::grant::{self, Refusal, RefusalRule, UseSite as GrantSite};
 use runbook_authority::host_places::HostPlace;
-use runbook_authority::targets::Folder;
+use runbook_authority::targets::{Folder, StoredSecret};
 use runbook_authority::{Binding, Boundary, Effective, Manifest, Targets};
 use runbook_document::{Diagnostic, Diagnostics, FromNode as _, Node, Severity, Source, Value};
-use runbook_engine::model::{Bind, Param, ParamType, TargetEntry};
+use runbook_engine::model::{Bind, Param, ParamType, SecretEntry, TargetEntry};
 use runbook_engine::{Known, Misfit, OperationFacts, Runbook, Section, Shared, StepId, UseSite};
 use runbook_runtime::Verified;
 use std::collections::{BTreeMap, BTreeSet};
@@ -307,7 +307,13 @@ fn is_bound_to(site: &UseSite<'_>, targets: &BTreeSet<&str>) -> bool {
 
 /// The targets, and the names of those with mistakes.
 fn read_targets<'a>(runbook: &'a Runbook, folder: Folder<'_>, diagnostics: &mut Diagnostics) -> (Targets, BTreeSet<&'a str>) {
-    let (targets, wrong) = read_each(&runbook.targets, folder, diagnostics);
+    let (mut targets, wrong) = read_each(&runbook.targets, folder, diagnostics);
+    // A source with a mistake is told elsewhere.
+    let stored = |secret: &SecretEntry| {
+        let source = crate::plugin_caller::source_of(secret).ok()?;
+        Some((secret.name.name.clone(), StoredSecret::locate(&source.path().to_string_lossy(), source.name(), folder)))
+    };
+    targets.name_secrets(runbook.secrets.iter().filter_map(stored).collect());
     let secrets: Vec<_> = runbook.secrets.iter().map(|secret| secret.name.name.as_str()).collect();
     targets.check_references(&secrets, &wrong, diagnostics);
     (targets, wrong)

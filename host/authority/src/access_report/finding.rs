@@ -7,7 +7,7 @@ use crate::capability::{Risk, VERBS, Verb};
 use crate::host_places;
 use crate::pattern::AddressClass;
 use crate::scope::Dimension;
-use crate::targets::{HttpBase, Target, TargetKind, TlsMode, is_here};
+use crate::targets::{HttpBase, PathView, Target, TargetKind, TlsMode, is_here};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -55,6 +55,8 @@ pub enum FindingRule {
     WronglySigned,
     /// Targets of an environment that this review was made without.
     OtherEnvironment,
+    /// One name of a secret stands for different secrets in what is reviewed together.
+    TwoSources,
     /// A file or folder that was to be reviewed and is not in the review.
     NotReviewed,
     /// A step may reach what decides over the runbook: its lockfile, itself, what it includes, a place of the host.
@@ -108,6 +110,7 @@ rules! {
     UnverifiedServer "RB019" "unverified-server" Medium "A secret is sent over a network to a server that is not verified: whoever stands between can take its place." "Write `?sslmode=verify-full` behind the address of a database, and `https` in that of a service.";
     WronglySigned "RB020" "wrongly-signed" High "A plugin file bears a signature that is not one of its bytes: the file was changed after it was signed, or the signature was." "Put back the file that was signed; or, if the change is right, have it reviewed and signed again.";
     OtherEnvironment "RB022" "other-environment" High "Targets of an environment stand beside the runbooks, and this review was made without them: what a run with `--env` may reach is not in it." "Review again with `--env NAME`, once for each environment.";
+    TwoSources "RB023" "two-sources" Medium "One name stands for different secrets in runbooks that are reviewed together: what is meant by it cannot be told from the name." "Give one of them another name, or let both files `include` the same `[secrets]`.";
     NotReviewed "RB021" "not-reviewed" Critical "A file that was to be reviewed cannot be read, or a folder is a link that is not followed: nobody knows from this review what is in it." "Mend the file, or name the folder that the link leads to, and review again.";
     Unsigned "RB015" "unsigned-plugin" Medium "A plugin file bears no signature of a key that the trust file accepts." "Have it reviewed and signed: `runbook plugin sign FILE --key KEY`.";
 }
@@ -165,9 +168,36 @@ impl std::fmt::Display for Location {
 /// All findings, the riskiest first.
 pub(super) fn find(plugins: &[PluginEntry], runbooks: &[RunbookEntry]) -> Vec<Finding> {
     let mut findings: Vec<Finding> = plugins.iter().flat_map(of_plugin).chain(runbooks.iter().flat_map(of_runbook)).collect();
+    findings.extend(of_secret_names(runbooks));
     findings.sort_by(|a, b| (b.risk, a.rule, &a.subject, &a.message).cmp(&(a.risk, b.rule, &b.subject, &b.message)));
     findings.dedup();
     findings
+}
+
+/// One finding for each name of a secret that stands for several, where the last of them is used.
+fn of_secret_names(runbooks: &[RunbookEntry]) -> Vec<Finding> {
+    let mut known: BTreeMap<&str, BTreeMap<String, (&str, Place)>> = BTreeMap::new();
+    for runbook in runbooks {
+        for target in runbook.steps.iter().flat_map(|step| &step.rows).flat_map(|row| row.target.iter().chain(&row.lent)) {
+            for name in target.secrets() {
+                let Some((name, stored)) = target.stored.get_key_value(name) else { continue };
+                known
+                    .entry(name)
+                    .or_default()
+                    .entry(stored.shown(PathView::Opened))
+                    .or_insert_with(|| (&runbook.file, Place::of(target)));
+            }
+        }
+    }
+    let several = known.into_iter().filter(|(_, sources)| sources.len() > 1);
+    several
+        .filter_map(|(name, sources)| {
+            let each: Vec<_> = sources.iter().map(|(source, (file, _))| format!("{source} in {file}")).collect();
+            let (_, place) = sources.values().next_back()?;
+            let message = format!("it stands for {}", each.join(" and for "));
+            Some(finding(FindingRule::TwoSources, &format!("secret `{name}`"), message, Location::Line(place.clone())))
+        })
+        .collect()
 }
 
 fn finding(rule: FindingRule, subject: &str, message: String, location: Location) -> Finding {

@@ -10,6 +10,7 @@ use crate::targets::{HttpBase, Target, TargetKind};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
+use std::sync::Arc;
 
 /// What kind of data flows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -313,7 +314,17 @@ fn sink(grant: &Grant, verb: Verb) -> Option<End<SinkKind>> {
         | Verb::StateRead
         | Verb::StateWrite => return None,
     };
-    Some(End { kind, what: grant.target.describe(), place: Some(Place::of(&grant.target)) })
+    Some(End { kind, what: described(&grant.target), place: Some(Place::of(&grant.target)) })
+}
+
+/// What a target is; of a secret, which one.
+fn described(target: &Target) -> String {
+    match &target.kind {
+        TargetKind::Secret(secret) => target.describe_secret(&secret.secret),
+        TargetKind::Http(_) | TargetKind::Sql(_) | TargetKind::Docker(_) | TargetKind::Files(_) | TargetKind::Process(_) => {
+            target.describe()
+        }
+    }
 }
 
 /// Secrets that the host itself puts where the target says.
@@ -326,13 +337,17 @@ fn placed(grant: &Grant, step: &FlowStep<'_>) -> Vec<(End<SourceKind>, End<SinkK
     };
     let place = Some(Place::of(&grant.target));
     let connection = step.effective.lent(grant);
-    let secrets = grant.target.secrets().into_iter().chain(connection.map(|target| target.secrets()).unwrap_or_default());
+    let of = |target: &'_ Arc<Target>| target.secrets().into_iter().map(str::to_owned).collect::<Vec<_>>();
+    let secrets = of(&grant.target).into_iter().chain(connection.map(of).unwrap_or_default());
     // An address that is itself a secret is known to the host alone; that it is sent there says nothing.
     let is_address =
         |secret: &str| matches!(&grant.target.kind, TargetKind::Http(http) if http.base == HttpBase::Secret(secret.to_owned()));
     secrets
         .filter(|secret| !is_address(secret))
-        .map(|secret| flow_of_secret(secret, End { kind, what: grant.target.describe(), place: place.clone() }))
+        .map(|secret| {
+            let what = grant.target.describe_secret(&secret);
+            flow_of_secret(what, End { kind, what: grant.target.describe(), place: place.clone() })
+        })
         .collect()
 }
 
@@ -343,11 +358,11 @@ fn of_positions(grant: &Grant, step: &FlowStep<'_>) -> Vec<(End<SourceKind>, End
     reached
         .map(|http| {
             let sink = End { kind: SinkKind::Network, what: http.target.describe(), place: Some(Place::of(&http.target)) };
-            flow_of_secret(&secret.secret, sink)
+            flow_of_secret(grant.target.describe_secret(&secret.secret), sink)
         })
         .collect()
 }
 
-fn flow_of_secret(secret: &str, sink: End<SinkKind>) -> (End<SourceKind>, End<SinkKind>) {
-    (End { kind: SourceKind::Placed, what: format!("secret `{secret}`"), place: None }, sink)
+fn flow_of_secret(what: String, sink: End<SinkKind>) -> (End<SourceKind>, End<SinkKind>) {
+    (End { kind: SourceKind::Placed, what, place: None }, sink)
 }

@@ -111,6 +111,8 @@ pub struct RunbookEntry {
     pub steps: Vec<StepEntry>,
     /// What can reach what.
     pub flows: Vec<Flow>,
+    /// Every key of its files, under its way through the file: `step.restart.retry.attempts`.
+    pub written: Vec<Detail>,
     /// The files that decide what it does, absolute and without links: its texts, its plugins, its lockfile. For findings only.
     #[serde(skip)]
     pub decided_by: Vec<PathBuf>,

@@ -11,15 +11,27 @@ use crate::targets::{
 
 /// The sentence of one verb.
 pub(super) fn of(grant: &Grant, verb: Verb, effective: &Effective, extent: &AccessScope) -> String {
-    let further = match &grant.target.kind {
+    let mut further = match &grant.target.kind {
         TargetKind::Http(http) => of_http(http),
         TargetKind::Sql(sql) => of_sql(sql),
         TargetKind::Docker(docker) => of_docker(docker, verb),
         TargetKind::Process(process) => of_process(process, effective.lent(grant).map(AsRef::as_ref)),
         TargetKind::Files(_) | TargetKind::Secret(_) => Vec::new(),
     };
+    further.extend(of_secrets(grant, effective));
     let further: String = further.iter().map(|part| format!("; {part}")).collect();
     verb.row().sentence.replace("{}", &grant.target.describe()) + &narrowed(extent, verb) + &variables(extent, verb) + &further
+}
+
+/// Which secrets stand behind the names.
+fn of_secrets(grant: &Grant, effective: &Effective) -> Vec<String> {
+    let lent = effective.lent(grant).into_iter();
+    let of = |target: &std::sync::Arc<Target>| -> Vec<(String, String)> {
+        let named = |name: &str| Some((name.to_owned(), target.source_of(name, crate::targets::PathView::Opened)?));
+        target.secrets().into_iter().filter_map(named).collect()
+    };
+    let named: std::collections::BTreeMap<_, _> = std::iter::once(&grant.target).chain(lent).flat_map(of).collect();
+    named.into_iter().map(|(name, source)| format!("secret:{name} is {source}")).collect()
 }
 
 fn of_http(target: &HttpTarget) -> Vec<String> {

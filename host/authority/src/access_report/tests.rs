@@ -43,6 +43,7 @@ fn entry_of(effective: &Effective, boundary: Option<&str>) -> RunbookEntry {
         details: Vec::new(),
         steps: vec![step],
         flows: flows(&steps),
+        written: Vec::new(),
         decided_by: vec!["/base/r.toml".into(), "/base/runbook.lock".into()],
     }
 }
@@ -275,7 +276,7 @@ fn a_placed_secret_goes_where_the_target_says_and_nowhere_else() {
     let found = sentences(&[("one", &effective, &[])]);
     assert!(
         found.iter().any(|sentence| sentence
-            == "low the value of secret `token` is sent, unseen by the plugin, to https://api.internal by `one`"),
+            == "low the value of secret `token` (age:/base/s.age#token) is sent, unseen by the plugin, to https://api.internal by `one`"),
         "{found:#?}"
     );
     assert!(!found.iter().any(|sentence| sentence.contains("plain text")), "{found:#?}");
@@ -326,7 +327,8 @@ fn every_variable_of_a_program_is_shown_with_its_value_and_a_secret_by_its_name(
     let target = "process = \"/opt/x\"\nenvironment = { LANG = \"C\", TOKEN = \"secret:token\", LD_PRELOAD = \"/tmp/x.so\" }";
     let ledger = AccessReport::new(Vec::new(), vec![entry("process", &["run"], target, None)]);
     let row = ledger.runbooks[0].steps[0].rows.iter().find(|row| row.slot == "s" && row.verb == "process.run").expect("granted");
-    assert!(row.sentence.ends_with("; with environment LANG=C, LD_PRELOAD=/tmp/x.so, TOKEN=secret:token"), "{}", row.sentence);
+    let variables = "; with environment LANG=C, LD_PRELOAD=/tmp/x.so, TOKEN=secret:token; secret:token is age:/base/s.age#token";
+    assert!(row.sentence.ends_with(variables), "{}", row.sentence);
     let reach = &row.granted.as_ref().expect("granted").reach["environment"];
     assert_eq!(reach, &["LANG=C", "LD_PRELOAD=/tmp/x.so", "TOKEN=secret:token"]);
     let found: Vec<_> = ledger.findings.iter().filter(|finding| finding.rule == FindingRule::SteeringVariable).collect();

@@ -54,12 +54,12 @@ pub const DEFAULTS: &[(Capability, Dimension, &str)] = &[
 ];
 
 impl Boundary {
-    /// The boundary as it holds on one host, whose links `follow` follows. A directory or file means what its path leads to. A
+    /// The boundary as it holds on one host, whose links `follow` follows. A directory, a file or the store of a secret means what its path leads to. A
     /// program means its name and what that leads to: a program may look at the name by which it is started.
     #[must_use]
     pub fn on_this_host(mut self, follow: &dyn Fn(&Path) -> PathBuf) -> Self {
         for (dimension, values) in self.rules.iter_mut().flat_map(|rule| &mut rule.values) {
-            if matches!(dimension, Dimension::Directories | Dimension::Files) {
+            if matches!(dimension, Dimension::Directories | Dimension::Files | Dimension::Secrets) {
                 *values = values.followed(follow);
             }
             if *dimension == Dimension::Programs {

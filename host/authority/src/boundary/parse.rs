@@ -4,6 +4,7 @@ use super::{Boundary, FORMAT, Rule};
 use crate::capability::Capability;
 use crate::pattern::{AddressClass, PathPattern};
 use crate::scope::{Dimension, DimensionRow, Shape, Text, Values};
+use crate::targets::is_source_pattern;
 use runbook_document::{ByteSize, Diagnostics, FromNode, Located, Node, Reader, Source, Value};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -145,6 +146,12 @@ fn read_text(reader: &mut Reader<'_>, capability: Capability, row: &DimensionRow
             let help =
                 "a host stands without scheme, port and path: ports are `ports = [8080]`, networks `addresses = [\"loopback\"]`";
             reader.error_with_help("E0121", text.span, message, "such as \"*.internal\" or \"10.0.0.1\"", help);
+            None
+        }
+        _ if row.dimension == Dimension::Secrets && !is_source_pattern(&text.value) => {
+            let message = format!("`{}` is not the source of a secret", text.value);
+            let help = "a runbook may give any secret any name, so a secret is allowed by its store, with an absolute path, and its name there";
+            reader.error_with_help("E0121", text.span, message, "such as \"age:/srv/checks/secrets/prod.age#orders-*\"", help);
             None
         }
         // Hosts and names of headers are one in any letters, in patterns too.

@@ -48,6 +48,9 @@ fn effective_beside(capability: &str, verbs: &[&str], toml: &str, others: &str) 
     let mut targets = Targets::default();
     let folder = Folder::without_links(Path::new("/base")).expect("absolute");
     targets.read(&source, &table, folder, &mut diagnostics);
+    let stored = |name: &str| (name.to_owned(), crate::targets::StoredSecret::locate("s.age", name, folder));
+    let names: Vec<String> = targets.iter().flat_map(|target| target.secrets()).map(str::to_owned).collect();
+    targets.name_secrets(names.iter().map(|name| stored(name)).collect());
     assert!(!diagnostics.has_errors(), "{diagnostics:?}");
     let located = |text: &str| Located { value: text.to_owned(), span: 0..0 };
     let bindings = [Binding { slot: located("s"), target: located("t") }, Binding { slot: located("k"), target: located("key") }];

@@ -6,6 +6,7 @@ use crate::capability::{Capability, Verb};
 use crate::digest::Digest;
 use crate::scope::{AccessScope, Dimension, DimensionRow, Shape, Text, Values};
 use crate::snapshot::{GrantFacts, PluginFacts, RunbookFacts, SlotFacts, Snapshot};
+use crate::targets::with_path;
 use runbook_document::{Diagnostics, Located, Reader, Source};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -176,10 +177,10 @@ fn read_dimension(reader: &mut Reader<'_>, capability: Capability, row: &Dimensi
     }
     let written = reader.optional::<Vec<String>>(row.key)?.value;
     let text = |path: String| {
-        let path = match path.strip_prefix('.') {
+        let path = with_path(&path, |path| match path.strip_prefix('.') {
             Some(rest) if rest.is_empty() || rest.starts_with('/') => format!("{folder}{rest}"),
-            Some(_) | None => path,
-        };
+            Some(_) | None => path.to_owned(),
+        });
         match row.shape {
             Shape::Directory if row.dimension == Dimension::Directories => Text::Directory(path),
             _ if path == "*" => Text::Any,
@@ -193,7 +194,7 @@ fn is_unlimited(node: &runbook_document::Node) -> bool {
     matches!(&node.value, runbook_document::Value::String(text) if text == "unlimited")
 }
 
-/// Whether the values of a dimension are paths of this host.
+/// Whether the values of a dimension are paths of this host, or hold one.
 pub(super) fn is_path(dimension: Dimension) -> bool {
-    matches!(dimension, Dimension::Files | Dimension::Directories | Dimension::Programs)
+    matches!(dimension, Dimension::Files | Dimension::Directories | Dimension::Programs | Dimension::Secrets)
 }

@@ -5,6 +5,7 @@ use crate::capability::Verb;
 use crate::digest::Digest;
 use crate::scope::{Dimension, Shape, Text, Values};
 use crate::snapshot::{GrantFacts, PluginFacts, Snapshot};
+use crate::targets::with_path;
 use std::fmt::Write as _;
 
 /// The text of the lockfile. `folder` is the absolute path of its folder.
@@ -113,8 +114,8 @@ fn relative(dimension: Dimension, text: &Text, folder: &str) -> String {
     if !super::parse::is_path(dimension) {
         return written;
     }
-    match written.strip_prefix(folder).filter(|rest| rest.is_empty() || rest.starts_with('/')) {
+    with_path(&written, |path| match path.strip_prefix(folder).filter(|rest| rest.is_empty() || rest.starts_with('/')) {
         Some(rest) => format!(".{rest}"),
-        None => written,
-    }
+        None => path.to_owned(),
+    })
 }

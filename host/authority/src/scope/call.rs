@@ -69,7 +69,7 @@ impl Call {
                 let with = if variable.is_empty() { String::new() } else { format!(" with {variable}") };
                 format!("run {} {}{with}", get(Dimension::Programs), get(Dimension::Arguments))
             }
-            Capability::Secrets => format!("{verb} secret `{}`", get(Dimension::Secrets)),
+            Capability::Secrets => format!("{verb} secret {}", get(Dimension::Secrets)),
             Capability::Net | Capability::System | Capability::State => format!("{verb} of `{}`", self.capability),
         }
     }

@@ -99,7 +99,7 @@ dimensions! {
     Arguments "arguments" Arguments [Process] [] "Arguments of a program, by position";
     Environment "environment" Glob [Docker Process] ["ANY=value"] "Environment variables that a program gets, or a container that is created: `NAME` with any value, or `NAME=value`";
     Connections "connections" Glob [Process] ["any database"] "Databases whose connection a program gets";
-    Secrets "secrets" Glob [Http Sql Process Secrets] ["any-secret"] "Names of secrets that the target uses or hands on";
+    Secrets "secrets" Glob [Http Sql Process Secrets] ["age:/any.age#secret"] "Secrets that the target uses or hands on, by their source: `age:/path/of/store.age#name`";
     Positions "positions" Glob [Secrets] ["anywhere"] "Where a plugin may put a secret";
     MaxBody "max_body" Size [Http] [] "Bytes of a body";
     MaxRows "max_rows" Count [Sql] [] "Rows of a result";

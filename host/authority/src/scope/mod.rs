@@ -16,8 +16,8 @@ use crate::capability::{Capability, Verb};
 use crate::grant::{Effective, Grant};
 use crate::pattern::{AddressClass, Dialect, StatementClass};
 use crate::targets::{
-    ContainerFilter, DockerTarget, EnvironmentValue, FilesTarget, HttpBase, HttpTarget, PathView, ProcessTarget, SecretTarget,
-    SqlAddress, SqlTarget, Target, TargetKind, TlsMode,
+    ContainerFilter, DockerTarget, FilesTarget, HttpBase, HttpTarget, PathView, ProcessTarget, SecretTarget, SqlAddress,
+    SqlTarget, Target, TargetKind, TlsMode,
 };
 use runbook_document::ByteSize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -47,9 +47,12 @@ impl AccessScope {
             TargetKind::Process(process) => of_process(process, effective, view),
             TargetKind::Secret(secret) => of_secret(secret),
         };
+        let mut secrets = grant.target.secret_sources(view);
+        if let Some(lent) = effective.lent(grant) {
+            secrets.extend(lent.secret_sources(view));
+        }
         values.insert(Dimension::Plugins, Values::exact([plugin]));
         values.insert(Dimension::Verbs, Values::exact(grant.verbs.iter().map(Verb::to_string)));
-        let secrets = grant.target.secrets();
         if !secrets.is_empty() {
             values.insert(Dimension::Secrets, Values::exact(secrets));
         }
@@ -248,18 +251,6 @@ fn of_process(target: &ProcessTarget, effective: &Effective, view: PathView) -> 
     }
     // Without a limit of its own a program may run as long as its call.
     values.insert(Dimension::Timeout, target.timeout.map_or(Values::AtMost(u64::MAX), at_most));
-    let secret_names: Vec<&str> = target
-        .environment
-        .values()
-        .filter_map(|value| match value {
-            EnvironmentValue::Secret(name) => Some(name.as_str()),
-            EnvironmentValue::Plain(_) => None,
-        })
-        .chain(connection.map(|connection| connection.secrets()).unwrap_or_default())
-        .collect();
-    if !secret_names.is_empty() {
-        values.insert(Dimension::Secrets, Values::exact(secret_names));
-    }
     values
 }
 

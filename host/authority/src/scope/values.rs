@@ -4,6 +4,7 @@ use super::call::CallValue;
 use super::dimension::{Dimension, Shape};
 use crate::pattern::{AddressClass, ArgumentPattern, Language, TooComplex, argument_difference, difference};
 use crate::pattern_matches;
+use crate::targets::with_path;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -78,14 +79,15 @@ impl Values {
     /// Paths with their links followed. Of a pattern, the directories before its first `*` are.
     pub(crate) fn followed(&self, follow: &dyn Fn(&Path) -> PathBuf) -> Self {
         let real = |path: &str| follow(Path::new(path)).to_string_lossy().into_owned();
+        let is_path = |text: &str| text.starts_with('/') || text.starts_with("age:/");
         let one = |text: &Text| match text {
-            Text::Exact(path) if path.starts_with('/') => Text::Exact(real(path)),
+            Text::Exact(path) if is_path(path) => Text::Exact(with_path(path, real)),
             Text::Directory(path) if path.starts_with('/') => Text::Directory(real(path)),
-            Text::Glob(pattern) if pattern.starts_with('/') => {
-                let fixed = pattern.find('*').and_then(|star| pattern[..star].rfind('/')).unwrap_or(0);
-                let (directory, rest) = pattern.split_at(fixed);
-                Text::Glob(if directory.is_empty() { pattern.clone() } else { format!("{}{rest}", real(directory)) })
-            }
+            Text::Glob(pattern) if is_path(pattern) => Text::Glob(with_path(pattern, |pattern| {
+                let Some(star) = pattern.find('*') else { return real(pattern) };
+                let (directory, rest) = pattern.split_at(pattern[..star].rfind('/').unwrap_or(0));
+                if directory.is_empty() { pattern.to_owned() } else { format!("{}{rest}", real(directory)) }
+            })),
             Text::Exact(_) | Text::Directory(_) | Text::Glob(_) | Text::Path { .. } | Text::PlainVariable | Text::Any => {
                 text.clone()
             }
@@ -106,17 +108,17 @@ impl Values {
 
     /// Paths as if `root` were the root of the file system.
     pub(crate) fn rebased(&self, root: &str) -> Self {
-        let below = |path: &String| match path.strip_prefix(root) {
+        let below = |path: &str| match path.strip_prefix(root) {
             Some("") => "/".to_owned(),
             Some(rest) if rest.starts_with('/') => rest.to_owned(),
-            Some(_) | None => path.clone(),
+            Some(_) | None => path.to_owned(),
         };
         match self {
             Self::Texts(texts) => Self::Texts(
                 texts
                     .iter()
                     .map(|text| match text {
-                        Text::Exact(path) => Text::Exact(below(path)),
+                        Text::Exact(text) => Text::Exact(with_path(text, below)),
                         Text::Directory(path) => Text::Directory(below(path)),
                         Text::Glob(_) | Text::Path { .. } | Text::PlainVariable | Text::Any => text.clone(),
                     })

@@ -14,6 +14,7 @@ mod literal;
 mod process;
 mod secret;
 mod sql;
+mod stored_secret;
 mod variable;
 
 pub use ca_file::{CaContent, CaFile};
@@ -30,6 +31,8 @@ pub use process::{EnvironmentValue, ProcessTarget};
 pub use secret::{SecretFormat, SecretPlace, SecretPosition, SecretTarget};
 pub(crate) use sql::is_here;
 pub use sql::{SqlAddress, SqlTarget, TlsMode};
+pub use stored_secret::StoredSecret;
+pub(crate) use stored_secret::{is_source_pattern, with_path};
 pub(crate) use variable::{HARMLESS_IN_WORDS, is_harmless, is_name};
 pub use variable::{Steers, steers};
 
@@ -52,6 +55,8 @@ pub struct Target {
     pub verbs: Option<Located<Vec<Verb>>>,
     /// What it is.
     pub kind: TargetKind,
+    /// What the names of secrets stand for in its runbook.
+    pub stored: Arc<BTreeMap<String, StoredSecret>>,
 }
 
 /// What a target is.
@@ -121,6 +126,25 @@ impl Target {
             TargetKind::Secret(secret) => vec![&secret.secret],
         }
     }
+
+    /// Which secrets those are: the source of each name. A name that stands for nothing that is known is itself.
+    pub fn secret_sources(&self, view: PathView) -> Vec<String> {
+        let source = |name: &str| self.source_of(name, view).unwrap_or_else(|| name.to_owned());
+        self.secrets().into_iter().map(source).collect()
+    }
+
+    /// Which secret one name of its runbook stands for: `age:/srv/checks/secrets/prod.age#orders-db`.
+    pub fn source_of(&self, name: &str, view: PathView) -> Option<String> {
+        self.stored.get(name).map(|stored| stored.shown(view))
+    }
+
+    /// A secret by the name that its runbook gives it, and which one that is.
+    pub fn describe_secret(&self, name: &str) -> String {
+        match self.source_of(name, PathView::Opened) {
+            Some(source) => format!("secret `{name}` ({source})"),
+            None => format!("secret `{name}`"),
+        }
+    }
 }
 
 /// All targets of a runbook, by name.
@@ -176,6 +200,14 @@ impl Targets {
     /// The targets, sorted by name.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Target>> {
         self.0.values()
+    }
+
+    /// Says what the names of secrets stand for.
+    pub fn name_secrets(&mut self, stored: BTreeMap<String, StoredSecret>) {
+        let stored = Arc::new(stored);
+        for target in self.0.values_mut() {
+            Arc::make_mut(target).stored = Arc::clone(&stored);
+        }
     }
 
     /// Reports what one target says about another or about secrets that does not hold: unknown secrets, unknown connections. Of a
@@ -235,7 +267,8 @@ fn read_target(key: &Key, reader: &mut Reader<'_>, folder: Folder<'_>) -> Option
     let verbs = read_verb_list(reader, *capability);
     let kind = kind?;
     let verbs = verbs.or_else(|| implied_verbs(&kind, key));
-    Some(Target { name: key.name.clone(), source: Arc::clone(reader.source()), span: key.span.clone(), verbs, kind })
+    let source = Arc::clone(reader.source());
+    Some(Target { name: key.name.clone(), source, span: key.span.clone(), verbs, kind, stored: Arc::default() })
 }
 
 /// Keys of targets of any kind.

@@ -15,7 +15,7 @@ pub use guard::{Guard, OnBreach};
 pub use manual::{FieldType, Manual, Typed};
 pub use param::{Param, ParamType};
 pub use policy::{Limits, Locks, OnBusy, Risk, UndoCause, UndoCauses, UndoPolicy, VerifyUndo};
-pub(crate) use step::section_noun;
+pub use step::section_noun;
 pub use step::{
     Bind, Expectation, ForEach, IfNeedsFailed, Items, Notify, OnCancel, OnFailure, Poll, Retry, Step, UndoDeclaration,
 };

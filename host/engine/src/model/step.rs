@@ -115,7 +115,7 @@ impl Step {
 }
 
 /// The TOML name of a section.
-pub(crate) fn section_noun(section: Section) -> &'static str {
+pub fn section_noun(section: Section) -> &'static str {
     match section {
         Section::Preflight => "preflight",
         Section::Step => "step",

@@ -72,6 +72,11 @@ fn push_runbook(page: &mut String, runbook: &RunbookEntry) {
         }
         page.push_str("</table></details>\n");
     }
+    if !runbook.written.is_empty() {
+        page.push_str("<details><summary>Every key of its files</summary>\n");
+        push_details(page, &runbook.written);
+        page.push_str("</details>\n");
+    }
 }
 
 /// What the runbook's text says.

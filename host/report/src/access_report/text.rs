@@ -50,6 +50,10 @@ fn push_runbook(text: &mut String, runbook: &RunbookEntry) {
         let rows: Vec<_> = runbook.flows.iter().map(|flow| vec![flow.risk.name().to_owned(), flow.sentence()]).collect();
         push_indented(text, &table(&rows));
     }
+    if !runbook.written.is_empty() {
+        text.push_str("  Every key of its files\n");
+        push_details(text, "    ", &runbook.written);
+    }
     text.push('\n');
 }
 

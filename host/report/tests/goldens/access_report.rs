@@ -85,6 +85,7 @@ fn access_report() -> AccessReport {
         details,
         steps: vec![step],
         flows: vec![flow],
+        written: vec![Detail { name: "step.send.timeout".to_owned(), text: "\"5m\"".to_owned() }],
         decided_by: Vec::new(),
     };
     let finding = |rule, risk, location| Finding {

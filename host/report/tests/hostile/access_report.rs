@@ -80,6 +80,7 @@ fn ledger(text: &str) -> AccessReport {
         details: detail(),
         steps: vec![step],
         flows: vec![flow],
+        written: detail(),
     };
     let locations = [Location::Line(place(text)), Location::File(text.to_owned()), Location::Bundled(text.to_owned())];
     let finding = |location| Finding {

@@ -1,12 +1,35 @@
 //! What a runbook's text says about each call, so that a reviewer need not open the file: inputs with their SQL and arguments,
 //! conditions, approvals, undo, limits.
 
-use runbook_authority::access_report::Detail;
+use crate::prepare::Prepared;
+use runbook_authority::access_report::{Detail, StepEntry};
+use runbook_authority::written::{self, Written};
 use runbook_document::{Table, format_duration};
+use runbook_engine::model::section_noun;
 use runbook_engine::model::{Approval, Items, OnFailure, Risk, SelfApproval, Step, UndoDeclaration};
 use runbook_engine::{Runbook, UseSite};
 use serde_json::Value;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+/// Every key of the files that a runbook is made of, each under its way through the file. What one call is given stands beside the call.
+pub(super) fn of_texts(prepared: &Prepared) -> Vec<Detail> {
+    let own = prepared.runbook.source().name();
+    let texts = prepared.runbook.sources.iter().chain(&prepared.waivers);
+    texts
+        .flat_map(|source| {
+            let file =
+                if source.name() == own { String::new() } else { format!("{}: ", beside(source.name(), &prepared.folder)) };
+            written::of(source.text()).into_iter().map(move |Written { key, value }| detail(&format!("{file}{key}"), value))
+        })
+        .collect()
+}
+
+/// A file as it is called in the folder of the runbook, so that a review says the same in every checkout.
+fn beside(name: &str, folder: &Path) -> String {
+    let real = Path::new(name).canonicalize().unwrap_or_else(|_| PathBuf::from(name));
+    real.strip_prefix(folder).unwrap_or(&real).display().to_string()
+}
 
 /// What holds for the whole runbook.
 pub(super) fn of_runbook(runbook: &Runbook) -> Vec<Detail> {
@@ -31,7 +54,7 @@ pub(super) fn of_runbook(runbook: &Runbook) -> Vec<Detail> {
 
 /// What the text says about one call. The conditions of a step hold for the step's own call; its undo is a call of its own.
 pub(super) fn of_call(call: &UseSite<'_>) -> Vec<Detail> {
-    let mut details = Vec::new();
+    let mut details = vec![detail("part", section_noun(call.section).to_owned())];
     if let Some(step) = call.of {
         push_conditions(&mut details, step);
     }
@@ -42,6 +65,19 @@ pub(super) fn of_call(call: &UseSite<'_>) -> Vec<Detail> {
         push_consequences(&mut details, step);
     }
     details
+}
+
+/// The steps that a person does: they call nothing.
+pub(super) fn manual_steps(runbook: &Runbook) -> Vec<StepEntry> {
+    let manual = runbook.steps.iter().filter(|step| step.manual.is_some());
+    manual
+        .map(|step| {
+            let mut details = vec![detail("part", format!("{}, done by a person", section_noun(step.section)))];
+            push_conditions(&mut details, step);
+            push_consequences(&mut details, step);
+            StepEntry { step: step.id.value.as_str().to_owned(), uses: "manual".to_owned(), details, rows: Vec::new() }
+        })
+        .collect()
 }
 
 fn push_conditions(details: &mut Vec<Detail>, step: &Step) {

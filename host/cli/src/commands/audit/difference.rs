@@ -11,7 +11,7 @@ use crate::prepare::{self, Scrutiny};
 use crate::runbook_file::RunbookFile;
 use crate::ui;
 use runbook_authority::Snapshot;
-use runbook_authority::diff::{Change, Direction, diff};
+use runbook_authority::diff::{Change, Direction, changed_keys, diff};
 use runbook_authority::lockfile::FILE_NAME;
 use runbook_authority::targets::lexical;
 use runbook_report::access_report::LedgerFormat;
@@ -39,15 +39,16 @@ struct Checkout {
 pub(super) fn run(context: &Context, old: &str, new: &str, args: &AuditArgs) -> Result<ExitStatus, Failure> {
     let (mut old, mut new) = (side(context, (old, new), args)?, side(context, (new, old), args)?);
     same_names(&mut old, &mut new);
-    let changes = diff(&old, &new);
+    let mut changes = diff(&old, &new);
+    changes.extend(changed_keys(&old, &new));
     super::deliver(args, &render(args.format, &changes)?)?;
-    let wider = changes.iter().any(|change| change.direction != Direction::Narrowed);
+    let wider = changes.iter().any(|change| matches!(change.direction, Direction::Widened | Direction::Moved));
     Ok(if wider { ExitStatus::Failed } else { ExitStatus::Success })
 }
 
 fn render(format: LedgerFormat, changes: &[Change]) -> Result<String, Failure> {
     match format {
-        LedgerFormat::Text if changes.is_empty() => Ok("no difference in authority".to_owned()),
+        LedgerFormat::Text if changes.is_empty() => Ok("no difference in authority, nor in any key".to_owned()),
         LedgerFormat::Text => Ok(lock::render(changes)),
         LedgerFormat::Json => {
             Ok(runbook_text::json(&serde_json::to_string_pretty(changes).map_err(Failure::engine)?).into_owned())

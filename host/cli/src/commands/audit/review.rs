@@ -281,8 +281,9 @@ fn runbook_entry(path: &Path, prepared: &Prepared, lens: &SentenceContext<'_>) -
         name: prepared.runbook.name.value.clone(),
         environment: prepared.environment.clone(),
         details: details::of_runbook(&prepared.runbook),
-        steps: steps.collect(),
+        steps: steps.chain(details::manual_steps(&prepared.runbook)).collect(),
         flows: flows(&flow_steps),
+        written: details::of_texts(prepared),
         decided_by: decided_by(path, prepared),
     }
 }
