@@ -260,7 +260,7 @@ fn which_secret_a_name_stands_for_is_reviewed_compared_locked_and_bounded() {
     // A boundary names the secret and not what somebody calls it.
     let boundary = |secrets: &str| {
         format!(
-            "format = 1\n[[allow]]\ncapability = \"http\"\nhosts = [\"api.example\"]\nheaders = [\"authorization\"]\nsecrets = [\"{secrets}\"]\n"
+            "format = 1\n[[allow]]\ncapability = \"http\"\nverbs = [\"get\"]\nhosts = [\"api.example\"]\nheaders = [\"authorization\"]\nsecrets = [\"{secrets}\"]\n"
         )
     };
     for (pattern, file, status) in [

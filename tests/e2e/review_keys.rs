@@ -115,7 +115,8 @@ fn a_key_of_any_file_that_has_another_value_changes_the_review_and_is_told_as_a_
         let (now, keys) = changed(text);
         env.file(name, &now);
         let after = lines(env.run(&["audit", file]).status(0).stdout);
-        let other: Vec<&String> = after.iter().filter(|line| !before.contains(line)).collect();
+        let gone = before.iter().filter(|line| !after.contains(line));
+        let other: Vec<&String> = after.iter().filter(|line| !before.contains(line)).chain(gone).collect();
         let told = env.run(&["audit", "--diff", &old, file]).stdout;
         let told: Vec<&str> = told.lines().filter(|line| line.contains("changed")).collect();
         for key in &keys {
@@ -159,10 +160,10 @@ fn every_key_of_the_schemas_is_in_the_files_of_this_test() {
         let schema = schema(name);
         let mut keys = BTreeSet::new();
         keys_of(&schema, &schema, "", 0, &mut keys);
-        assert!(keys.len() > 5, "{name} has {} keys", keys.len());
+        assert!(keys.len() > 4, "{name} has {} keys", keys.len());
         for key in keys {
             let last = key.split('.').filter(|part| *part != "*").next_back().unwrap_or_default();
-            if !written.contains(last) {
+            if !last.is_empty() && !written.contains(last) {
                 missing.insert(format!("{name}: {key}"));
             }
         }

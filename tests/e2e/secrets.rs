@@ -283,13 +283,14 @@ fn a_secret_that_lies_across_a_cut_is_in_no_output_of_a_run() {
             &format!(
                 "format = 1\n[runbook]\nname = \"cut\"\n[secrets.key]\nsource = \"age:s.age#key\"\n\
                  [targets.api]\nhttp = \"http://127.0.0.1:{}\"\nheaders = {{ x-key = \"secret:key\" }}\nmax_body = \"512B\"\n\
-                 [targets.df]\nprocess = \"./df.sh\"\nread_only = true\nmax_output = \"512B\"\n\
+                 [targets.df]\nprocess = \"{}\"\nread_only = true\nmax_output = \"512B\"\n\
                  arguments = [{{ repeat = {{ regex = \".*\" }} }}]\nenvironment = {{ KEY = \"secret:key\", PATH = \"/usr/bin:/bin\" }}\n\
                  [targets.shop]\nsql = \"sqlite:shop.db\"\nmax_bytes = \"700B\"\n\
                  [[step]]\nid = \"page\"\nuses = \"http:get\"\nbind.target = \"api\"\nwith = {{ body_equals = \"nothing\" }}\non_failure = \"continue\"\n\
-                 [[step]]\nid = \"disk\"\nuses = \"disk:space\"\nbind.program = \"df\"\nwith = {{ paths = [\"/\"] }}\non_failure = \"continue\"\nif_needs_failed = \"run\"\n\
-                 [[step]]\nid = \"rows\"\nuses = \"sql:query\"\nbind.db = \"shop\"\nwith = {{ statement = \"select a from t\" }}\nif_needs_failed = \"run\"\n",
-                server.port
+                 [[step]]\nid = \"disk\"\nuses = \"disk:space\"\nbind.program = \"df\"\nwith = {{ paths = [\"/\"] }}\non_failure = \"continue\"\n\
+                 [[step]]\nid = \"rows\"\nuses = \"sql:query\"\nbind.db = \"shop\"\nwith = {{ statement = \"select a from t\" }}\n",
+                server.port,
+                program.display()
             ),
         );
         let reports = ["json=r.json", "junit=r.xml", "markdown=r.md", "html=r.html"];
