@@ -293,10 +293,10 @@ fn is_taken(takes: Takes, form: &Form) -> bool {
 /// The form with so many bytes before it, and enough behind it to be cut.
 fn text_around(channel: &Channel, form: &Form, straddles: usize) -> Vec<u8> {
     let filler: &[u8] = if channel.takes == Takes::Name { b"." } else { b". " };
-    let filled = |len: usize| filler.repeat(len)[..len].to_vec();
+    let fill = |len: usize| filler.repeat(len)[..len].to_vec();
     // Of the form, `straddles` bytes stand on this side of the cut.
-    let near = filled(channel.cut.saturating_sub(straddles + 1));
-    let far = filled(2 * channel.cut + 2_000);
+    let near = fill(channel.cut.saturating_sub(straddles + 1));
+    let far = fill(2 * channel.cut + 2_000);
     match channel.from {
         From::Beginning => [&near[..], b"|", &form.written, b"|", &far].concat(),
         From::End => [&far[..], b"|", &form.written, b"|", &near].concat(),
