@@ -344,3 +344,23 @@ fn runs_are_listed_by_state_runbook_and_age() {
     env.run(&["runs", "--state", "dirty"]).status(0).err("there is no such run");
     env.run(&["runs", "--state", "broken"]).status(2).err("succeeded-with-warnings").err("interrupted");
 }
+
+/// Whatever is a list is one line of JSON an entry for programs, and nothing else is on stdout.
+#[test]
+fn every_list_is_lines_of_json_for_programs() {
+    let env = home();
+    env.file("r.toml", "format = 1\n[runbook]\nname = \"r\"\n[[step]]\nid = \"look\"\nmanual = { instructions = \"look\" }\n");
+    env.run(&["exec", "r.toml"]).status(5);
+    env.run(&["secret", "keygen"]).status(0);
+    env.run_with_input(&["secret", "set", "s.age#word"], "a value").status(0);
+    let lists: &[&[&str]] = &[&["list"], &["runs"], &["locks"], &["doctor"], &["plugin", "list"], &["secret", "list", "s.age"]];
+    for list in lists {
+        let printed = env.run(&[list, &["--format", "json"][..]].concat()).status(0).stdout;
+        let entries: Vec<serde_json::Value> = printed
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{list:?}: {error}: {line}")))
+            .collect();
+        assert!(entries.iter().all(serde_json::Value::is_object), "{list:?}");
+        assert!(!entries.is_empty() || *list == ["locks"], "{list:?} is empty");
+    }
+}

@@ -117,7 +117,7 @@ pub enum Command {
         output: Option<PathBuf>,
     },
     /// Check what is needed, and show every setting
-    Doctor,
+    Doctor(commands::doctor::DoctorArgs),
     /// List the locks of runs that are held, or break one
     Locks(commands::locks::LocksArgs),
     /// Explain a command, or a topic: exit-codes, options

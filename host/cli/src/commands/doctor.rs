@@ -5,7 +5,10 @@ use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
 use crate::plugins::BUNDLED;
 use crate::program_log::LogFormat;
+use crate::shared_arguments::ListFormat;
 use crate::{execution, secret_store, ui};
+use clap::Args as ClapArgs;
+use serde_json::json;
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::io::{Read as _, Write as _};
@@ -22,9 +25,24 @@ const DOCKER: &str = "/var/run/docker.sock";
 /// Variables whose last part is a name that somebody else chose: parameters, and what the tests of this program set.
 const OPEN_FAMILIES: &[&str] = &["RUNBOOK_PARAM_", "RUNBOOK_TEST_"];
 
+/// `runbook doctor`
+#[derive(Debug, ClapArgs)]
+pub struct DoctorArgs {
+    /// text, or json: each setting and each check as a line
+    #[arg(long, value_enum, default_value = "text")]
+    pub format: ListFormat,
+}
+
 /// Shows every setting with its origin, and tries what runs need.
-pub fn run(context: &Context) -> Result<ExitStatus, Failure> {
+pub fn run(context: &Context, args: &DoctorArgs) -> Result<ExitStatus, Failure> {
     let (checks, status) = checks(context);
+    if args.format == ListFormat::Json {
+        let settings = settings(context);
+        let settings = settings.iter().map(|row| json!({ "setting": row[0], "value": row[1], "origin": row[2] }));
+        let checks = checks.iter().map(|row| json!({ "check": row[0], "verdict": row[1], "detail": row[2] }));
+        settings.chain(checks).try_for_each(|line| ui::json(&line))?;
+        return Ok(status);
+    }
     let mut text =
         format!("runbook {}, {} bundled\n\nSettings\n", env!("CARGO_PKG_VERSION"), ui::counted(BUNDLED.len(), "plugin"));
     text.push_str(&runbook_report::table(&settings(context)));

@@ -64,7 +64,7 @@ pub fn run(context: &Context, command: Command) -> Result<ExitStatus, Failure> {
         Command::Schema { file } => schema::run(file),
         Command::Man { output } => man::run(output.as_deref()),
         Command::Completions { shell } => completions::run(shell),
-        Command::Doctor => doctor::run(context),
+        Command::Doctor(args) => doctor::run(context, &args),
         Command::Locks(args) => locks::run(context, &args),
         Command::Help { topic } => help::run(&topic),
     }

@@ -6,6 +6,7 @@ use crate::context::Context;
 use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
 use crate::plugins::{self, BUNDLED, Origin, is_file, load};
+use crate::shared_arguments::ListFormat;
 use crate::{signatures, ui};
 use clap::Subcommand;
 use runbook_authority::manifest::Operation;
@@ -15,6 +16,7 @@ use runbook_pack::PackError;
 use runbook_pack::cargo::{BuildError, Profile, TargetDir};
 use runbook_report::push_line;
 use runbook_runtime::{Inspected, inspect, verify};
+use serde_json::json;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
@@ -22,7 +24,11 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, Subcommand)]
 pub enum PluginCommand {
     /// List the bundled plugins and their operations
-    List,
+    List {
+        /// text, or json: each operation as a line
+        #[arg(long, value_enum, default_value = "text")]
+        format: ListFormat,
+    },
     /// Show what a plugin is, offers and may ask for; it is not run
     Inspect {
         /// A bundled plugin's name, or a component file; with `:OPERATION`, as under `uses`, that operation only
@@ -71,7 +77,7 @@ pub enum PluginCommand {
 /// Runs `runbook plugin`.
 pub fn run(context: &Context, command: PluginCommand) -> Result<ExitStatus, Failure> {
     match command {
-        PluginCommand::List => list(),
+        PluginCommand::List { format } => list(format),
         PluginCommand::Inspect { plugin } => show(context, &plugin),
         PluginCommand::Export { plugin, output } => export(&plugin, output),
         PluginCommand::Keygen { output } => signatures::keygen(&output),
@@ -81,16 +87,24 @@ pub fn run(context: &Context, command: PluginCommand) -> Result<ExitStatus, Fail
     }
 }
 
-fn list() -> Result<ExitStatus, Failure> {
+fn list(format: ListFormat) -> Result<ExitStatus, Failure> {
     let mut rows = Vec::new();
     for bundled in BUNDLED {
         let inspected = inspect(bundled.component).map_err(Failure::engine)?;
         for (name, operation) in &inspected.manifest.operations {
-            rows.push(vec![format!("{}:{name}", bundled.name), operation.kind.name().to_owned(), operation.summary.clone()]);
+            let uses = format!("{}:{name}", bundled.name);
+            match format {
+                ListFormat::Text => rows.push(vec![uses, operation.kind.name().to_owned(), operation.summary.clone()]),
+                ListFormat::Json => {
+                    ui::json(&json!({ "uses": uses, "kind": operation.kind.name(), "summary": operation.summary }))?;
+                }
+            }
         }
     }
-    ui::text(&runbook_report::table(&rows))?;
-    ui::note("how one is used: `runbook plugin inspect NAME:OPERATION`");
+    if format == ListFormat::Text {
+        ui::text(&runbook_report::table(&rows))?;
+        ui::note("how one is used: `runbook plugin inspect NAME:OPERATION`");
+    }
     Ok(ExitStatus::Success)
 }
 

@@ -3,10 +3,12 @@
 use crate::context::Context;
 use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
+use crate::shared_arguments::ListFormat;
 use crate::{secret_store, ui};
 use clap::Subcommand;
 use jiff::Timestamp;
 use runbook_secrets::{Recipients, Secret, Source, files, keygen};
+use serde_json::json;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
@@ -63,6 +65,9 @@ pub enum SecretCommand {
         /// End with status 1 if a secret was not changed for so long: `90d`
         #[arg(long, value_name = "DURATION", value_parser = duration)]
         max_age: Option<std::time::Duration>,
+        /// text, or json: each secret as a line
+        #[arg(long, value_enum, default_value = "text")]
+        format: ListFormat,
     },
 }
 
@@ -79,7 +84,7 @@ pub fn run(context: &Context, command: SecretCommand) -> Result<ExitStatus, Fail
         SecretCommand::Rotate { secret } => rotate(context, &secret),
         SecretCommand::Rekey { store } => rekey(context, &store),
         SecretCommand::Recipients { store, add, remove } => recipients(context, &store, &add, &remove),
-        SecretCommand::List { store, max_age } => list(context, &store, max_age),
+        SecretCommand::List { store, max_age, format } => list(context, &store, max_age, format),
     }
 }
 
@@ -236,7 +241,7 @@ fn days(now: Timestamp, then: Timestamp) -> usize {
     usize::try_from(now.duration_since(then).as_secs() / 86_400).unwrap_or(0)
 }
 
-fn list(context: &Context, path: &Path, max_age: Option<std::time::Duration>) -> Result<ExitStatus, Failure> {
+fn list(context: &Context, path: &Path, max_age: Option<std::time::Duration>, format: ListFormat) -> Result<ExitStatus, Failure> {
     let store = existing(context, path)?;
     let now = Timestamp::now();
     let mut status = ExitStatus::Success;
@@ -247,12 +252,19 @@ fn list(context: &Context, path: &Path, max_age: Option<std::time::Duration>) ->
         if is_old {
             status = ExitStatus::Failed;
         }
+        if format == ListFormat::Json {
+            let days = days(now, changed);
+            ui::json(&json!({ "name": name, "changed": changed, "days": days, "too_old": is_old, "note": store.note(name) }))?;
+            continue;
+        }
         let age = ui::counted(days(now, changed), "day");
         let verdict = if is_old { "TOO OLD: rotate it" } else { "" };
         let note = store.note(name).unwrap_or_default().to_owned();
         rows.push(vec![name.to_owned(), changed.strftime("%Y-%m-%d").to_string(), age, verdict.to_owned(), note]);
     }
-    ui::text(&runbook_report::table(&rows))?;
+    if format == ListFormat::Text {
+        ui::text(&runbook_report::table(&rows))?;
+    }
     Ok(status)
 }
 
