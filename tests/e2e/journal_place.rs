@@ -268,3 +268,33 @@ fn no_variable_leads_the_journal_elsewhere_than_its_url_says() {
     runs(&owned, ("PGPASSWORD", "another")).without("another");
     assert_ne!(runs(&owned, ("PGPASSWORD", "another")).status, 0);
 }
+
+/// A run with a journal of its own that waits for a person, and each format in which what comes next is told.
+#[test]
+fn each_command_that_is_printed_names_the_journal_of_the_run_and_works_from_any_folder() {
+    let env = crate::home();
+    std::fs::create_dir(env.path().join("my runs")).expect("a folder can be made");
+    env.file(
+        "r.toml",
+        "format = 1\n[runbook]\nname = \"r\"\n[[step]]\nid = \"look\"\nmanual = { instructions = \"look\", confirm = \"I looked\" }\n",
+    );
+    let journal = env.path().join("my runs/j.db").display().to_string();
+    let named = format!("--journal '{journal}'");
+    let own = ["--journal", "my runs/j.db"];
+    let paused = env.run(&[&["exec", "r.toml", "--report", "markdown=r.md"][..], &own].concat()).status(5);
+    paused.err(&format!("{named}`"));
+    assert!(env.read("r.md").contains(&named), "{}", env.read("r.md"));
+    let runs = env.run(&[&["runs", "--format", "json"][..], &own].concat()).status(0).stdout;
+    let run = runs.split("\"run\":\"").nth(1).and_then(|rest| rest.get(..13)).expect("it is listed").to_owned();
+    for format in ["text", "json", "markdown", "html"] {
+        let shown = env.run(&[&["show", &run, "--format", format][..], &own].concat()).status(0).stdout;
+        let plain = shown.replace("&#39;", "'").replace("&#x27;", "'").replace("&apos;", "'");
+        assert!(plain.contains(&named), "{format}: {plain}");
+    }
+    // Elsewhere it is said where was looked.
+    env.run(&["show", &run]).status(2).err("looked in the journal of this account").err("`--journal`");
+    env.run(&[&["show", "0000"][..], &own].concat()).status(2).err("looked in the journal").err("my runs/j.db");
+    // Typed as it stands.
+    env.run(&["answer", &run, "look", "--confirm", "I looked", "--journal", &journal]).status(0);
+    env.run(&["resume", &run, "--journal", &journal]).status(0).out("Succeeded.");
+}

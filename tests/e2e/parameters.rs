@@ -111,3 +111,19 @@ fn a_required_parameter_is_asked_for_on_a_terminal_until_it_fits() {
     // Where nobody can be asked it is an error, as before.
     run(&env, &[], &[]).status(2).err("parameter `incident` is required");
 }
+
+#[test]
+fn a_variable_that_names_no_parameter_is_warned_of_with_the_one_that_was_meant() {
+    let env = crate::home();
+    env.file(
+        "r.toml",
+        "format = 1\n[runbook]\nname = \"r\"\n[params.ids]\ntype = \"list\"\ndefault = [\"1\"]\n\
+         [[step]]\nid = \"look\"\nmanual = { instructions = \"look\", confirm = \"I looked\" }\n",
+    );
+    let mut command = env.command(&["exec", "r.toml", "--dry-run"]);
+    command.env("RUNBOOK_PARAM_ID", "2").env("RUNBOOK_PARAM_OTHER", "x");
+    let finished = runbook_tests::env::finish(command.output().expect("the program runs"));
+    finished
+        .err("RUNBOOK_PARAM_ID names no parameter of `r`; did you mean RUNBOOK_PARAM_IDS?")
+        .err("RUNBOOK_PARAM_OTHER names no");
+}

@@ -316,3 +316,84 @@ fn a_secret_that_lies_across_a_cut_is_in_no_output_of_a_run() {
         assert!(env.read("r.json").contains("[secret key]"), "{}", env.read("r.json"));
     }
 }
+
+/// `one` changes the database; `two`, after a person has looked, needs the secret.
+const NEEDS: &str = r#"
+format = 1
+[runbook]
+name = "needs"
+[defaults]
+on_failure = "stop"
+[secrets.tok]
+source = "age:prod.age#token"
+[targets.db]
+sql = "sqlite:work.db"
+create = true
+[targets.api]
+http = "http://127.0.0.1:1"
+headers = { Authorization = "Bearer secret:tok" }
+[[step]]
+id = "one"
+uses = "sql:transaction"
+bind.db = "db"
+with.statements = ["create table t (a)"]
+undo = { uses = "sql:transaction", bind.db = "db", with.statements = ["drop table t"] }
+[[step]]
+id = "look"
+manual = { instructions = "look", confirm = "I looked" }
+[[step]]
+id = "two"
+uses = "webhook:post"
+bind.webhook = "api"
+with = { json = { text = "x" } }
+irreversible = "a message"
+"#;
+
+/// What is said, and what is done before to a folder in which the secret can be had.
+type Loss = (&'static str, fn(&runbook_tests::env::TestEnv));
+
+/// Each way in which a secret cannot be had.
+fn ways_to_lack_it() -> [Loss; 3] {
+    [
+        ("there is no secret store", |env| std::fs::remove_file(env.path().join("prod.age")).expect("it is there")),
+        ("has no secret `token`", |env| {
+            std::fs::remove_file(env.path().join("prod.age")).expect("it is there");
+            env.run_with_input(&with_key(&["secret", "set", "prod.age#other"]), "abc").status(0);
+        }),
+        ("prod.age", |env| {
+            std::fs::remove_file(env.path().join("key.txt")).expect("it is there");
+            env.run(&["secret", "keygen", "--output", "key.txt"]).status(0);
+        }),
+    ]
+}
+
+#[test]
+fn a_secret_that_cannot_be_had_is_told_before_the_first_effect_of_a_run_and_of_what_is_left_of_it() {
+    let keyed = || {
+        let env = home();
+        env.run(&["secret", "keygen", "--output", "key.txt"]).status(0);
+        env.run_with_input(&with_key(&["secret", "set", "prod.age#token"]), "abc").status(0);
+        env.file("r.toml", NEEDS);
+        env
+    };
+    for (why, lack) in ways_to_lack_it() {
+        let env = keyed();
+        lack(&env);
+        env.run(&with_key(&["exec", "r.toml", "--yes"])).status(3).err(why).err("nothing was begun").err("`two`");
+        assert!(!env.path().join("work.db").exists(), "{why}: the first effect happened");
+        // What is left of a run is looked at when it goes on, and the run stays as it is.
+        let env = keyed();
+        env.run(&with_key(&["exec", "r.toml", "--yes"])).status(5);
+        let run = env.newest_run();
+        env.run(&["answer", &run, "look", "--confirm", "I looked"]).status(0);
+        lack(&env);
+        env.run(&with_key(&["resume", &run])).status(3).err(why).err("the run is as it was");
+        env.run(&["runs"]).status(0).out("paused");
+        // A cancel needs it no more.
+        env.run(&with_key(&["cancel", &run, "--yes"])).status(0).out("Cancelled.");
+    }
+    let env = home();
+    env.file("r.toml", NEEDS);
+    env.run(&["validate", "r.toml"]).status(0).err("there is no secret store").err("target `api`");
+    env.run(&["exec", "r.toml", "--dry-run"]).status(0).out("cannot say").out("there is no secret store");
+}

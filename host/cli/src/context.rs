@@ -148,6 +148,18 @@ impl Context {
         self.journal.file().is_none_or(Path::exists)
     }
 
+    /// The journal as a command names it from any folder, if it is not the default.
+    pub fn named_journal(&self) -> Option<String> {
+        match (self.journal_origin, &self.journal) {
+            (Origin::Default, _) => None,
+            (Origin::Given, Location::File(path)) => {
+                let path = std::path::absolute(path).unwrap_or_else(|_| path.clone());
+                Some(path.display().to_string())
+            }
+            (Origin::Given, server @ Location::Server(_)) => Some(server.to_string()),
+        }
+    }
+
     /// Reads the environment, once. `args` are those of the command line, completed by the configuration.
     ///
     /// # Errors

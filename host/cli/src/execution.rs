@@ -202,7 +202,7 @@ pub fn heed_cancel(journal: &SqlJournal, options: &Options<'_>, signals: &Cancel
 /// Writes the reports that were asked for: each is tried, whatever happens to another.
 pub fn write_reports(summary: &Summary, reports: &[(Format, PathBuf)]) {
     for (format, path) in reports {
-        let text = runbook_report::render(*format, summary);
+        let text = ui::render_report(*format, summary);
         if path == Path::new("-") {
             ui::not_told(ui::data(&text), REPORT);
         } else if let Err(error) = std::fs::write(path, text) {

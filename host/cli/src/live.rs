@@ -170,7 +170,7 @@ impl Live {
             Tone::Bad => "31",
         };
         let mut painted = ui::Painted::default();
-        painted.push(&ui::wrapped(text), code, self.color);
+        painted.push(&ui::wrapped(&ui::typed(text)), code, self.color);
         ui::note_painted(&painted);
     }
 

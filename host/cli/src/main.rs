@@ -43,6 +43,7 @@ mod schema_words;
 mod schemas;
 mod screen;
 mod secret_store;
+mod secrets_before;
 mod shared_arguments;
 mod signals;
 mod signatures;
@@ -98,6 +99,9 @@ fn run() -> u8 {
             return failure.status().code_in(family);
         }
     };
+    if let Some(journal) = context.named_journal() {
+        ui::name_journal(journal);
+    }
     match commands::run(&context, args.command) {
         Ok(status) => status.code(),
         Err(failure) => {

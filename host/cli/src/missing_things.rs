@@ -2,6 +2,7 @@
 
 use runbook_authority::grant::Effective;
 use runbook_authority::targets::{SqlAddress, Target, TargetKind};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 
@@ -25,9 +26,21 @@ impl fmt::Display for Missing {
     }
 }
 
-/// What is missing of all that a call is granted.
+/// What is missing of all that a call is granted, but for secrets.
 pub fn of(effective: &Effective) -> Vec<Missing> {
     effective.iter().filter_map(|grant| missing(&grant.target)).collect()
+}
+
+/// The stores of secrets that a call may need and that are not there. `stores` says where the store of each secret would be.
+pub fn stores(effective: &Effective, stores: &BTreeMap<String, PathBuf>) -> Vec<Missing> {
+    let of_target = |target: &Target| {
+        let paths = target.secrets().into_iter().filter_map(|secret| stores.get(secret)).filter(|path| !path.exists());
+        let (name, place) = (target.name.clone(), target.place());
+        let missing =
+            paths.map(|path| Missing { target: name.clone(), place: place.clone(), what: "secret store", path: path.clone() });
+        missing.collect::<Vec<_>>()
+    };
+    effective.iter().flat_map(|grant| of_target(&grant.target)).collect()
 }
 
 fn missing(target: &Target) -> Option<Missing> {

@@ -24,6 +24,7 @@ const TRIES: u32 = 3;
 /// # Errors
 /// Every unknown, missing and wrong parameter; a file that cannot be read.
 pub fn resolve(context: &Context, runbook: &Runbook, args: &ParamArgs) -> Result<Params, Failure> {
+    warn_of_unknown_variables(runbook);
     let set: Vec<GivenParam> = args.set.iter().map(|(name, text)| GivenParam::set(name, text)).collect();
     let file = args.params_file.as_deref().map_or_else(|| Ok(Vec::new()), from_file)?;
     let mut given = set;
@@ -37,6 +38,22 @@ pub fn resolve(context: &Context, runbook: &Runbook, args: &ParamArgs) -> Result
         given.extend(asked);
     }
     resolve_params(runbook, &given).map_err(Failure::findings)
+}
+
+/// A variable that gives no parameter of this runbook may be meant for another one, so it is no error; mistyped it is one that nobody
+/// would be told of.
+fn warn_of_unknown_variables(runbook: &Runbook) {
+    let known: Vec<String> = runbook.params.iter().map(|param| param.name.name.to_ascii_uppercase()).collect();
+    let mut unknown: Vec<String> = std::env::vars_os()
+        .filter_map(|(name, _)| name.to_str()?.strip_prefix(VARIABLE).map(str::to_owned))
+        .filter(|name| !known.contains(name))
+        .collect();
+    unknown.sort_unstable();
+    for name in unknown {
+        let near = runbook_document::nearest(&name, known.iter().map(String::as_str));
+        let near = near.map_or_else(String::new, |near| format!("; did you mean {VARIABLE}{near}?"));
+        ui::warning(&format!("the variable {VARIABLE}{name} names no parameter of `{}`{near}", runbook.name.value));
+    }
 }
 
 /// `RUNBOOK_PARAM_INCIDENT` gives `incident`.

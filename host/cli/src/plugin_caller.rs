@@ -36,6 +36,18 @@ pub struct PluginCaller {
     effective: BTreeMap<StepId, Effective>,
     purpose: Purpose,
     audit: Arc<AuditWriter>,
+    secrets: Arc<AgeSecretSource>,
+    /// Where the store of each secret is.
+    stores: BTreeMap<String, PathBuf>,
+}
+
+/// A secret that a call site needs and that cannot be had.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unavailable {
+    /// The call site.
+    pub site: StepId,
+    /// The secret, and why.
+    pub why: SecretUnavailable,
 }
 
 impl PluginCaller {
@@ -46,9 +58,9 @@ impl PluginCaller {
         let usual = RuntimeConfig::with_cache(Some(context.cache.clone()));
         let config = RuntimeConfig { on_compile, compiler: Compiler::this_program(), ..usual };
         let runtime = Runtime::new(config).map_err(Failure::engine)?;
-        let vault = AgeSecretSource::new(context, prepared)?;
+        let secrets = Arc::new(AgeSecretSource::new(context, prepared)?);
         let services = Services {
-            secrets: Arc::new(vault),
+            secrets: Arc::clone(&secrets) as Arc<dyn SecretSource>,
             scrubber: SharedScrubber::default(),
             audit: Some(audit.sink()),
             launcher: Some(Launcher::this_program()),
@@ -70,14 +82,36 @@ impl PluginCaller {
         let of_site = |(step, site): (&StepId, &Site)| (step.clone(), (Arc::clone(&site.plugin), site.operation.clone()));
         let operations = prepared.sites.iter().map(of_site).collect();
         let effective = prepared.sites.iter().map(|(step, site)| (step.clone(), site.effective.clone())).collect();
-        Ok(Self { linked, operations, effective, purpose, audit })
+        let stores = secret_stores(&prepared.runbook, &prepared.folder)?;
+        Ok(Self { linked, operations, effective, purpose, audit, secrets, stores })
+    }
+
+    /// The secrets that these call sites may need and that cannot be had: there is no store, nobody can open it, or it has no such
+    /// entry. Opens each store, and warns of a secret that is too old or expires. No value is kept.
+    pub fn unavailable_secrets(&self, is_needed: impl Fn(&StepId) -> bool) -> Vec<Unavailable> {
+        let mut looked = BTreeSet::new();
+        let mut found = Vec::new();
+        for (site, effective) in self.effective.iter().filter(|(site, _)| is_needed(site)) {
+            for name in effective.secrets() {
+                if looked.insert(name)
+                    && let Err(why) = self.secrets.look(name)
+                {
+                    found.push(Unavailable { site: site.clone(), why });
+                }
+            }
+        }
+        found
     }
 
     /// What a call would need and this machine does not have, before it is made. A run makes the call all the same: an earlier step may
     /// have made what was missing, and what a plugin does without it is its own to say.
     fn missing(&self, site: &StepId) -> Option<Missing> {
         match self.purpose {
-            Purpose::Preview => missing_things::of(self.effective.get(site)?).into_iter().next(),
+            Purpose::Preview => {
+                let effective = self.effective.get(site)?;
+                let stores = || missing_things::stores(effective, &self.stores).into_iter().next();
+                missing_things::of(effective).into_iter().next().or_else(stores)
+            }
             Purpose::Run => None,
         }
     }
@@ -228,6 +262,14 @@ impl AgeSecretSource {
         Ok(store)
     }
 
+    /// Whether it can be had.
+    fn look(&self, name: &str) -> Result<(), SecretUnavailable> {
+        self.with(name, |entry, store| {
+            self.warn_if_old(name, entry, store);
+            store.get(entry.source.name()).map(drop)
+        })
+    }
+
     fn with<T>(&self, name: &str, use_it: impl FnOnce(&Entry, &Store) -> Option<T>) -> Result<T, SecretUnavailable> {
         let unavailable = |reason: String| SecretUnavailable { name: name.to_owned(), reason };
         let entry = self.entries.get(name).ok_or_else(|| unavailable("`[secrets]` does not have it".to_owned()))?;
@@ -304,6 +346,11 @@ pub fn source_of(secret: &runbook_engine::model::SecretEntry) -> Result<Source, 
     value.parse().map_err(|error: runbook_secrets::SourceError| {
         Diagnostic::error("E0106", &secret.source, span.clone(), error.to_string()).label("no source")
     })
+}
+
+/// Where the store of each secret of a runbook is.
+pub fn secret_stores(runbook: &Runbook, folder: &std::path::Path) -> Result<BTreeMap<String, PathBuf>, Failure> {
+    Ok(entries(runbook, folder)?.into_iter().map(|(name, entry)| (name, entry.path)).collect())
 }
 
 fn entries(runbook: &Runbook, folder: &std::path::Path) -> Result<HashMap<String, Entry>, Failure> {

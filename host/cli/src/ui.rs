@@ -15,13 +15,46 @@ use runbook_secrets::SecretString;
 use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::io::{IsTerminal as _, Write as _};
-use std::sync::{LazyLock, Mutex, PoisonError};
+use std::sync::{LazyLock, Mutex, OnceLock, PoisonError};
 
 /// Stderr of the program.
 static SCREEN: LazyLock<Screen> = LazyLock::new(|| Screen::new(Stderr));
 
 /// What paths are called in all that is written, the longest first: a folder that this program made is no name for people.
 static NAMES: Mutex<Vec<(String, String)>> = Mutex::new(Vec::new());
+
+/// The journal that every command which is printed names, if it is not where one is looked for.
+static JOURNAL: OnceLock<String> = OnceLock::new();
+
+/// From now on every command that is printed names this journal.
+pub fn name_journal(journal: String) {
+    // A program has one.
+    let _ = JOURNAL.set(journal);
+}
+
+/// Whether every command that is printed names the journal.
+pub fn has_named_journal() -> bool {
+    JOURNAL.get().is_some()
+}
+
+/// A text of this program, whose commands can be typed as they stand.
+pub fn typed(text: &str) -> Cow<'_, str> {
+    runbook_report::naming_journal(text, JOURNAL.get().map(String::as_str))
+}
+
+/// A report of a run, whose commands can be typed as they stand.
+pub fn render_report(format: Format, summary: &Summary) -> String {
+    if JOURNAL.get().is_none() {
+        return runbook_report::render(format, summary);
+    }
+    let mut summary = summary.clone();
+    summary.to_continue = summary.to_continue.as_deref().map(|next| typed(next).into_owned());
+    let report = runbook_report::render(format, &summary);
+    match format {
+        Format::Text => typed(&report).into_owned(),
+        Format::Json | Format::Junit | Format::Markdown | Format::Html => report,
+    }
+}
 
 /// From now on `path` is `name` wherever it would be written.
 pub fn call(path: &str, name: &str) {
@@ -77,6 +110,7 @@ pub fn not_told(told: Result<(), Failure>, what: &str) {
 
 /// Writes text for people to stdout: on a terminal, no line is wider than it.
 pub fn text(text: &str) -> Result<(), Failure> {
+    let text = &*typed(text);
     match columns(std::io::stdout()) {
         Some(columns) => data(&runbook_text::printed(&runbook_report::wrap_to_width(text, columns))),
         None => data(&runbook_text::printed(text)),
@@ -102,7 +136,7 @@ pub fn is_shown() -> bool {
 
 /// Writes a report to stdout.
 pub fn report(format: Format, summary: &Summary) -> Result<(), Failure> {
-    let report = runbook_report::render(format, summary);
+    let report = render_report(format, summary);
     match format {
         Format::Text => text(&report),
         Format::Json | Format::Junit | Format::Markdown | Format::Html => data(&report),
@@ -179,7 +213,7 @@ impl Painted {
 
 /// Writes a line for the operator to stderr. Nothing can be done if that fails, and a run must neither stop nor wait for it.
 pub fn note(text: &str) {
-    SCREEN.print(&runbook_text::printed(&by_name(text)));
+    SCREEN.print(&runbook_text::printed(&by_name(&typed(text))));
 }
 
 /// Warns the operator, in one line whatever the names in it are.
@@ -238,15 +272,15 @@ pub fn failure(context: Option<&Context>, failure: &Failure) {
             let mut text = Painted::default();
             let code = Failure::code(error.as_ref()).map_or_else(String::new, |code| format!("[{code}]"));
             text.push(&format!("error{code}:"), "1;31", color);
-            text.push_quoted(&format!(" {error}"));
+            text.push_quoted(&typed(&format!(" {error}")));
             for cause in Failure::causes(error.as_ref()) {
                 text.push("\n  because ", "", color);
-                text.push_quoted(&cause.clone());
+                text.push_quoted(&typed(&cause));
             }
             for hint in hints {
                 text.push("\n", "", color);
                 text.push("help:", "1;36", color);
-                text.push_quoted(&format!(" {hint}"));
+                text.push_quoted(&typed(&format!(" {hint}")));
             }
             note_painted(&Painted(wrapped(&text.0)));
         }

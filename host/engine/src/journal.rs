@@ -1,6 +1,6 @@
 //! Where runs are kept. `runbook-journal` implements it over a database, tests in memory.
 
-use crate::event::{Record, RunPhase};
+use crate::event::{Record, RunPhase, TakenBy};
 use jiff::Timestamp;
 use runbook_contract::{Json, RunId};
 use serde::{Deserialize, Serialize};
@@ -237,6 +237,11 @@ pub trait Journal: Sync {
     /// Takes a lease that is free, expired, held by the same `executor`, or (for names other than `run:…`) held for the same
     /// run, or whose token is `steal`. Atomic.
     fn acquire(&self, request: &LeaseRequest) -> impl Future<Output = Result<Acquired, Self::Error>> + Send;
+
+    /// Who took a lock from a run by hand last, if anybody did.
+    fn taken_by(&self, _run: RunId, _lock: &str) -> impl Future<Output = Result<Option<TakenBy>, Self::Error>> + Send {
+        async { Ok(None) }
+    }
 
     /// Extends a lease to `now + ttl` if its token is still current.
     fn renew(&self, lease: &Lease, now: Timestamp, ttl: Duration) -> impl Future<Output = Result<Renewed, Self::Error>> + Send;

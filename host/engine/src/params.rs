@@ -99,7 +99,7 @@ fn value_of(runbook: &Runbook, param: &Param, given: &[GivenParam]) -> Result<Op
         let diagnostic = Diagnostic::error("E0216", runbook.source(), param.name.span.clone(), message);
         Box::new(diagnostic.label("declared here").help(help))
     };
-    let help = || param.help.clone().unwrap_or_else(|| format!("give a {}", param.kind.name()));
+    let help = || param.help.clone().unwrap_or_else(|| format!("give {} {}", param.kind.article(), param.kind.name()));
     let texts: Option<Vec<&str>> = given.iter().map(|one| one.value.as_text()).collect();
     match (given.as_slice(), texts) {
         ([], _) => {}

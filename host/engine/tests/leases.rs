@@ -84,7 +84,7 @@ fn whichever_lock_is_taken_at_whichever_record_no_effect_begins_after_it() {
             let late = records.iter().filter(|record| record.seq >= at && record.event.begins_effect()).count();
             assert_eq!(late, 0, "{lock} at {at}: {records:#?}");
             match outcome.unwrap().stopped {
-                Stopped::Paused { reason: PauseReason::LeaseLost { name } } => assert_eq!(format!("lock:{name}"), lock),
+                Stopped::Paused { reason: PauseReason::LeaseLost { name, .. } } => assert_eq!(format!("lock:{name}"), lock),
                 // It was taken when nothing was left to do.
                 Stopped::Ended { .. } => assert_eq!(intents(&records), intents(&whole.records()), "{lock} at {at}"),
                 Stopped::Paused { reason } => panic!("{lock} at {at}: {reason:?}"),

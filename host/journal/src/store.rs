@@ -5,11 +5,12 @@ use crate::error::JournalError;
 use crate::journal_file::{self, Reserve};
 use crate::lease::{self, Decision, Stored, Takeover, TakeoverReason, decide};
 use crate::location::Location;
+use crate::lock::BrokenLock;
 use crate::sql;
 use jiff::{SignedDuration, Timestamp};
 use runbook_engine::{
     Acquired, Appended, Fence, Holder, Journal, Lease, LeaseRequest, LifecycleEvent, Record, Renewed, RunEnd, RunEvent,
-    RunHeader, RunId, RunPhase, RunSummary, StoredRun,
+    RunHeader, RunId, RunPhase, RunSummary, StoredRun, TakenBy,
 };
 use sqlx::{Any, AnyConnection, AnyPool, Transaction};
 use std::pin::pin;
@@ -499,6 +500,11 @@ impl Journal for SqlJournal {
 
     async fn renew(&self, lease: &Lease, now: Timestamp, ttl: Duration) -> Result<Renewed, JournalError> {
         self.patiently(async |_| self.try_renew(lease, now, ttl).await).await
+    }
+
+    async fn taken_by(&self, run: RunId, lock: &str) -> Result<Option<TakenBy>, JournalError> {
+        let broken = self.locks_taken_from(run).await?.into_iter().rev().find(|broken| broken.name == lock);
+        Ok(broken.map(|BrokenLock { at, operator, reason, .. }| TakenBy { by: operator, at, reason }))
     }
 
     async fn release(&self, lease: &Lease) -> Result<(), JournalError> {

@@ -73,7 +73,14 @@ fn lifecycle_lines(summary: &Summary, event: &LifecycleEvent) -> Vec<Line> {
             .iter()
             .map(|lock| {
                 let taken = lock.taken_from.as_ref().map(|from| format!(", taken over from {from}")).unwrap_or_default();
-                line(Tone::Dim, format!("lock `{}` held (token {}){taken}", lock.name, lock.token))
+                let between = summary.held_between.get(&lock.name).map(|times| {
+                    let times = counted(usize::try_from(*times).unwrap_or(usize::MAX), "time");
+                    format!("; it was taken {times} since this run gave it back: `runbook runs` lists who was at work")
+                });
+                line(
+                    if between.is_some() { Tone::Warning } else { Tone::Dim },
+                    format!("lock `{}` held (token {}){taken}{}", lock.name, lock.token, between.unwrap_or_default()),
+                )
             })
             .collect(),
         LifecycleEvent::CancelRequested { .. } => {
@@ -88,10 +95,12 @@ fn lifecycle_lines(summary: &Summary, event: &LifecycleEvent) -> Vec<Line> {
         LifecycleEvent::VerifyBegan | LifecycleEvent::FinallyBegan { .. } => Vec::new(),
         LifecycleEvent::Paused { .. } => {
             let why = summary.paused.clone().unwrap_or_default();
-            vec![
-                line(Tone::Warning, format!("paused: {why}")),
-                line(Tone::Plain, format!("next: {}", summary.to_continue.as_deref().unwrap_or_default())),
-            ]
+            let free = (!summary.locks.is_empty()).then(|| {
+                let locks: Vec<String> = summary.locks.iter().map(|lock| format!("`{lock}`")).collect();
+                line(Tone::Plain, format!("it holds no lock while it waits: others may take {}", locks.join(", ")))
+            });
+            let next = line(Tone::Plain, format!("next: {}", summary.to_continue.as_deref().unwrap_or_default()));
+            std::iter::once(line(Tone::Warning, format!("paused: {why}"))).chain(free).chain([next]).collect()
         }
         LifecycleEvent::Resumed { by, .. } => {
             vec![line(Tone::Plain, format!("{} · run {} resumed by {by}", summary.title, short(&summary.run)))]

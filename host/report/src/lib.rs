@@ -20,6 +20,7 @@ mod table;
 mod text;
 mod timeline;
 pub mod trace;
+mod typed;
 mod wrap;
 
 pub use event_lines::{Line, Tone, counted, lines, short};
@@ -31,4 +32,5 @@ pub use summary::{Cancelled, EarlierRun, Execution, LaterRun, NotSent, Reached, 
 pub use table::table;
 pub use text::{closing, plan_table};
 pub use timeline::{Activity, Span, SpanEnd, Timeline};
+pub use typed::naming_journal;
 pub use wrap::{cut, wrap_to_width};

@@ -281,7 +281,8 @@ fn pause(reason: &PauseReason) -> &'static str {
         PauseReason::Approval { .. } => "waits for approval",
         PauseReason::Manual { .. } => "waits for a person",
         PauseReason::Guard { .. } => "a guard paused it",
-        PauseReason::LeaseLost { .. } => "a lock was lost",
+        PauseReason::LeaseLost { taken_by: None, .. } => "a lock was lost",
+        PauseReason::LeaseLost { taken_by: Some(_), .. } => "somebody took a lock from it",
         PauseReason::OutsideWindow { .. } => "the window closed",
         PauseReason::Interrupted => "interrupted",
     }

@@ -15,6 +15,7 @@ use crate::plugin_caller::PluginCaller;
 use crate::prepare::{self, Prepared};
 use crate::project;
 use crate::runbook_file::RunbookFile;
+use crate::secrets_before;
 use crate::shared_arguments::{OutputArgs, ParamArgs};
 use crate::ui::{self, Agreed};
 use crate::value_parsers::run_id;
@@ -194,6 +195,7 @@ pub fn begin(context: &Context, prepared: &Prepared, plan: &Plan, start: Start<'
     execution::block_on(async {
         let run = start.run.unwrap_or_else(RunId::generate);
         let operator = PluginCaller::new(context, prepared, run, Purpose::Run)?;
+        secrets_before::of_new_run(&operator)?;
         let journal = execution::open_journal(context).await?;
         let signals = CancelSignals::new()?;
         let dead = |holder: &Holder| execution::is_dead(context, holder);

@@ -45,7 +45,7 @@ pub fn run(context: &Context, args: &ReportArgs) -> Result<ExitStatus, Failure> 
     })?;
     match &args.output {
         None => ui::report(format, &summary)?,
-        Some(path) => std::fs::write(path, runbook_report::render(format, &summary)).map_err(|error| {
+        Some(path) => std::fs::write(path, ui::render_report(format, &summary)).map_err(|error| {
             Failure::engine(format!("the report cannot be written to `{}`: {error}", path.display())).hint("name another file")
         })?,
     }

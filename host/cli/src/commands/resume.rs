@@ -11,16 +11,18 @@ use crate::live::Live;
 use crate::plugin_caller::PluginCaller;
 use crate::prepare::{self, Prepared, Scrutiny};
 use crate::runbook_file::RunbookFile;
+use crate::secrets_before;
 use crate::shared_arguments::RunArgs;
+use crate::ui;
 use crate::value_parsers::decision;
 use clap::Args as ClapArgs;
 use clap_complete::ArgValueCompleter;
 use runbook_document::Source;
 use runbook_engine::{
     Changes, Decision, Holder, Journal as _, LifecycleEvent, OutsideWindow, Params, Plan, Record, RunError, RunEvent, RunId,
-    RunOutcome, StepId, Stopped, StoredRun,
+    RunOutcome, StepId, Stopped, StoredRun, fold,
 };
-use runbook_journal::SqlJournal;
+use runbook_journal::{JournalError, SqlJournal};
 use runbook_report::Summary;
 use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
@@ -94,6 +96,12 @@ pub fn resume_run(context: &Context, args: &RunArgs, way: &Way) -> Result<ExitSt
         let scrutiny = if goes_on { Scrutiny::Refuse } else { Scrutiny::Reach };
         let (prepared, plan) = rebuild(context, &stored, way.changes, scrutiny)?;
         let operator = PluginCaller::new(context, &prepared, run, Purpose::Run)?;
+        let state = fold(&stored.records).map_err(Failure::engine)?;
+        match (way.signals, &state) {
+            (CancelBefore::Free, Some(state)) => secrets_before::of_resumed_run(&operator, state)?,
+            (CancelBefore::Pulled, Some(state)) => secrets_before::of_undo(&operator, state),
+            (CancelBefore::Free | CancelBefore::Pulled, None) => {}
+        }
         let signals = CancelSignals::new()?;
         match way.signals {
             CancelBefore::Free => {}
@@ -162,7 +170,17 @@ fn ends_the_run(event: &RunEvent) -> bool {
 
 /// The run that an id, or a part of one, names.
 pub async fn load(journal: &SqlJournal, id: &str) -> Result<(RunId, StoredRun), Failure> {
-    let run = journal.find(id).await.map_err(|error| Failure::usage(error).hint("see `runbook runs`"))?;
+    let run = journal.find(id).await.map_err(|error| {
+        let is_absent = matches!(error, JournalError::NoRun { .. });
+        let failure = Failure::usage(error).hint("see `runbook runs`");
+        match ui::has_named_journal() {
+            _ if !is_absent => failure,
+            false => {
+                failure.hint("looked in the journal of this account; a run that was made with another one needs `--journal`")
+            }
+            true => failure.hint(format!("looked in the journal {}", journal.location())),
+        }
+    })?;
     Ok((run, journal.load(run).await.map_err(Failure::engine)?))
 }
 

@@ -11,12 +11,13 @@ use crate::failure::Failure;
 use crate::live::Live;
 use crate::plugin_caller::PluginCaller;
 use crate::prepare::{self, Prepared, Scrutiny};
+use crate::secrets_before;
 use crate::shared_arguments::RunArgs;
 use crate::ui::{self, Agreed};
 use crate::value_parsers::decision;
 use clap::Args as ClapArgs;
 use clap_complete::ArgValueCompleter;
-use runbook_engine::{Changes, Holder, Journal as _, OutsideWindow, Params, Plan, RunEnd, RunId, StoredRun, UndoText};
+use runbook_engine::{Changes, Holder, Journal as _, OutsideWindow, Params, Plan, RunEnd, RunId, StoredRun, UndoText, fold};
 use runbook_journal::SqlJournal;
 use runbook_report::Summary;
 use std::path::Path;
@@ -68,11 +69,14 @@ pub fn run(context: &Context, args: &UndoArgs) -> Result<ExitStatus, Failure> {
                 (prepared, plan, UndoText::OfTheRun)
             }
         };
+        let operator = PluginCaller::new(context, &prepared, run, Purpose::Run)?;
+        if let Some(state) = fold(&stored.records).map_err(Failure::engine)? {
+            secrets_before::of_undo(&operator, &state);
+        }
         let question = format!("Undo run {} of `{}`?", run.short(), plan.title);
         if !ui::confirm(context, &question, Agreed::by_flag(args.yes))? {
             return Err(Failure::usage("not undone, as you answered"));
         }
-        let operator = PluginCaller::new(context, &prepared, run, Purpose::Run)?;
         let signals = CancelSignals::new()?;
         let dead = |holder: &Holder| execution::is_dead(context, holder);
         let environment = stored.header.environment.as_deref();

@@ -4,7 +4,8 @@ use crate::completion;
 use crate::context::Context;
 use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
-use crate::prepare::{self, Prepared};
+use crate::plugin_caller::secret_stores;
+use crate::prepare::{self, Prepared, Site};
 use crate::{missing_things, other_files, project, ui};
 use clap::Args as ClapArgs;
 use clap_complete::ArgValueCompleter;
@@ -51,7 +52,7 @@ fn check(context: &Context, file: &Path, environment: Option<&str>) -> Result<St
     if !warnings.is_empty() {
         ui::note_painted(&ui::render_diagnostics(&warnings, context.color_stderr.into()));
     }
-    for missing in missing_here(&prepared) {
+    for missing in missing_here(&prepared)? {
         ui::warning(&missing);
     }
     let counted = |section, noun| ui::counted(prepared.runbook.section(section).count(), noun);
@@ -60,7 +61,11 @@ fn check(context: &Context, file: &Path, environment: Option<&str>) -> Result<St
 }
 
 /// What targets name and this machine does not have. It may be there on the one where the runbook runs, so it is no mistake.
-fn missing_here(prepared: &Prepared) -> BTreeSet<String> {
-    let missing = prepared.sites.values().flat_map(|site| missing_things::of(&site.effective));
-    missing.map(|missing| missing.to_string()).collect()
+fn missing_here(prepared: &Prepared) -> Result<BTreeSet<String>, Failure> {
+    let stores = secret_stores(&prepared.runbook, &prepared.folder)?;
+    let of = |site: &Site| {
+        let things = missing_things::of(&site.effective);
+        things.into_iter().chain(missing_things::stores(&site.effective, &stores)).collect::<Vec<_>>()
+    };
+    Ok(prepared.sites.values().flat_map(of).map(|missing| missing.to_string()).collect())
 }

@@ -393,6 +393,17 @@ pub enum Cause {
     Requested,
 }
 
+/// Who took a lock from a run that held it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct TakenBy {
+    /// Who, for people.
+    pub by: String,
+    /// When.
+    pub at: Timestamp,
+    /// Why, in their words.
+    pub reason: String,
+}
+
 /// Why a run stopped without an end.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case", tag = "type")]
@@ -423,6 +434,9 @@ pub enum PauseReason {
     LeaseLost {
         /// The lock.
         name: String,
+        /// Who took it, if it was taken by hand.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        taken_by: Option<TakenBy>,
     },
     /// The window closed while the run was stopped, and steps are left to do.
     OutsideWindow {

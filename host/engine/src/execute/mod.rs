@@ -288,8 +288,10 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
             if self.seen_cancel == CancelLevel::Now && self.state().ended.is_none() {
                 return self.stop_now(PauseReason::Interrupted).await.map(Flow::Stop);
             }
-            if let (Some(name), true) = (self.leases.lost(), self.is_idle()) {
-                let reason = PauseReason::LeaseLost { name: name.to_owned() };
+            if let (Some(name), true) = (self.leases.lost().map(str::to_owned), self.is_idle()) {
+                // That it is lost is known without this.
+                let taken_by = self.journal.taken_by(self.options.run, &name).await.ok().flatten();
+                let reason = PauseReason::LeaseLost { name, taken_by };
                 return self.stop_now(reason).await.map(Flow::Stop);
             }
         }

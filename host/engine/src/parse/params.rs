@@ -192,8 +192,16 @@ pub(crate) fn parse_json(kind: ParamType, value: &Json) -> Result<Json, String> 
             let items: Vec<_> = text.split(',').map(|item| format!("\"{}\"", item.trim())).collect();
             Err(format!("`{text}` is a text and not a list; write `[{}]`", items.join(", ")))
         }
+        (ParamType::List, Json::Array(items)) => Err(not_a_text(items).unwrap_or_else(|| mismatch(kind, &plain(value)))),
         _ => Err(mismatch(kind, &plain(value))),
     }
+}
+
+/// The first item of a list that is no text.
+fn not_a_text(items: &[Json]) -> Option<String> {
+    let (place, item) = items.iter().enumerate().find(|(_, item)| !item.is_string())?;
+    let quoted: String = item.to_string().replace('"', "'");
+    Some(format!("item {} of the list, `{quoted}`, is not a text; write `\"{quoted}\"`", place + 1))
 }
 
 fn mismatch(kind: ParamType, found: &str) -> String {
@@ -297,6 +305,15 @@ mod tests {
                     proptest::prop_assert!(check_value(&param, Json::String(wrong.clone())).is_err(), "{flags}{pattern} {wrong:?}");
                 }
             }
+        }
+    }
+
+    #[test]
+    fn of_a_list_the_item_that_is_not_a_text_is_named() {
+        let wrong = parse_json(ParamType::List, &serde_json::json!(["a", 2, 3])).expect_err("2 is a number");
+        assert_eq!(wrong, "item 2 of the list, `2`, is not a text; write `\"2\"`");
+        for (kind, name, _) in ParamType::ALL {
+            assert_eq!(kind.article() == "an", name.starts_with(['a', 'e', 'i', 'o', 'u']), "{name}");
         }
     }
 

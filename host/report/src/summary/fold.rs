@@ -5,8 +5,8 @@ use super::wording::{verdict_text, window_text};
 use super::{NotSent, StepState, StepSummary, Summary};
 use jiff::Timestamp;
 use runbook_engine::{
-    Cause, Fault, GuardEvent, Item, LifecycleEvent, NotifyEvent, PauseReason, Record, RetryOf, RunEvent, StepEvent, StepId,
-    Trigger, describe_cause,
+    Cause, Fault, GuardEvent, HeldLock, Item, LifecycleEvent, NotifyEvent, PauseReason, Record, RetryOf, RunEvent, StepEvent,
+    StepId, Trigger, describe_cause,
 };
 
 impl Summary {
@@ -41,6 +41,17 @@ impl Summary {
         }
     }
 
+    /// Each time that a lock is taken it has the next token: those between are of others.
+    fn hold(&mut self, locks: &[HeldLock]) {
+        self.held_between.clear();
+        for HeldLock { name, token, .. } in locks {
+            let own = self.tokens.insert(name.clone(), *token);
+            let others = own.map_or(0, |own| token.saturating_sub(own + 1));
+            self.held_between.extend((others > 0).then(|| (name.clone(), others)));
+        }
+        self.locks = locks.iter().map(|lock| lock.name.clone()).collect();
+    }
+
     /// Sent at last, it is no more to be told.
     fn note_sent(&mut self, notify: &StepId, on: Trigger, event: &NotifyEvent) {
         let NotifyEvent::NotifyEnded { fault } = event else { return };
@@ -65,7 +76,7 @@ impl Summary {
                 }
             }
             LifecycleEvent::StepsBegan { locks } | LifecycleEvent::LocksRetaken { locks } => {
-                self.locks = locks.iter().map(|lock| lock.name.clone()).collect();
+                self.hold(locks);
             }
             LifecycleEvent::Resumed { .. } | LifecycleEvent::UndoRequested { .. } => {
                 self.not_asked_any_more();

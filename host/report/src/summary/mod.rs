@@ -105,6 +105,12 @@ pub struct Summary {
     pub window: Option<String>,
     /// Locks that it held.
     pub locks: Vec<String>,
+    /// The token with which it held each of them last.
+    #[serde(skip)]
+    tokens: BTreeMap<String, u64>,
+    /// How often others held one of them since it gave it back, if it took it again.
+    #[serde(skip)]
+    pub(crate) held_between: BTreeMap<String, u64>,
     /// What went on when.
     pub timeline: Timeline,
 }
@@ -189,6 +195,8 @@ impl Summary {
             not_sent: Vec::new(),
             window: None,
             locks: Vec::new(),
+            tokens: BTreeMap::new(),
+            held_between: BTreeMap::new(),
             timeline: Timeline::default(),
         };
         for record in records {

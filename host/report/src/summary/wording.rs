@@ -93,7 +93,9 @@ impl Summary {
                     "{when}: {resume}; now, if you may: `runbook resume {run} --outside-window`; or end it: `runbook cancel {run}`"
                 )
             }
-            PauseReason::Guard { .. } | PauseReason::LeaseLost { .. } | PauseReason::Interrupted => {
+            // Who it was stands in the reason, in a place for texts of others; here stand commands.
+            PauseReason::LeaseLost { taken_by: Some(_), .. } => format!("ask who took it whether you may go on, then {resume}"),
+            PauseReason::Guard { .. } | PauseReason::LeaseLost { taken_by: None, .. } | PauseReason::Interrupted => {
                 format!("continue with {resume}")
             }
         }
@@ -225,7 +227,13 @@ pub(super) fn pause_text(reason: &PauseReason) -> String {
         PauseReason::Approval { steps } => format!("it waits for approval of {}", quoted(steps)),
         PauseReason::Manual { steps } => format!("it waits for a person to do {}", quoted(steps)),
         PauseReason::Guard { guard, why } => format!("guard `{guard}`: {why}"),
-        PauseReason::LeaseLost { name } => format!("the lease on lock `{name}` was lost"),
+        PauseReason::LeaseLost { name, taken_by: None } => format!("the lease on lock `{name}` was lost"),
+        PauseReason::LeaseLost { name, taken_by: Some(taken) } => format!(
+            "{} took the lock `{name}` from it at {}: {}",
+            taken.by,
+            taken.at.strftime("%Y-%m-%d %H:%M:%S UTC"),
+            taken.reason
+        ),
         PauseReason::OutsideWindow { opens } => describe_closed(*opens),
         PauseReason::Interrupted => "interrupted by the operator".to_owned(),
     }

@@ -105,6 +105,7 @@ fn events() -> Vec<Value> {
         json!({ "type": "manual", "steps": ["a"] }),
         json!({ "type": "guard", "guard": "s-guard", "why": "w" }),
         json!({ "type": "lease-lost", "name": "n" }),
+        json!({ "type": "lease-lost", "name": "n", "taken_by": { "by": "b", "at": AT, "reason": "r" } }),
         json!({ "type": "outside-window", "opens": AT }),
         json!({ "type": "interrupted" }),
     ] {
@@ -217,7 +218,7 @@ fn no_text_of_a_run_leaves_its_place_in_any_report() {
     // What no text can stand in: words of vocabularies, times and ids of runs.
     let words = [
         "of", "type", "run", "started", "section", "reason", "outcome", "class", "level", "undo", "on", "end", "opens",
-        "verdict", "call", "then", "done_in",
+        "verdict", "call", "then", "done_in", "at",
     ];
     let unknown: Vec<_> = closed.iter().filter(|at| !words.contains(&at.rsplit('/').next().unwrap())).collect();
     assert!(unknown.is_empty(), "no text was tried in {unknown:?}");
