@@ -277,3 +277,22 @@ fn what_is_rejected_cannot_be_approved_any_more() {
     }
     assert_eq!(rows(&env), 1);
 }
+
+/// What a person does calls no plugin, so a dry run asks nobody about it: in the runbook, in a nested one, and under a condition.
+#[test]
+fn a_dry_run_and_a_plan_pass_over_what_a_person_does() {
+    let env = home();
+    let manual = "[[step]]\nid = \"look\"\nmanual = { instructions = \"look\" }\n";
+    env.file("inner.toml", &format!("format = 1\n[runbook]\nname = \"inner\"\n{manual}"));
+    env.file(
+        "r.toml",
+        &format!(
+            "format = 1\n[runbook]\nname = \"r\"\n[params.go]\ntype = \"bool\"\ndefault = false\n{manual}[[step]]\nid = \"in\"\nrunbook = \"inner.toml\"\n\
+             [[step]]\nid = \"never\"\nwhen = \"params.go\"\nmanual = {{ instructions = \"look\" }}\n"
+        ),
+    );
+    let dry = env.run(&["exec", "r.toml", "--dry-run"]).status(0);
+    assert_eq!(dry.stdout.matches("a person does it and says what they found").count(), 2, "{}", dry.stdout);
+    env.run(&["plan", "r.toml", "--out", "p.json"]).status(0);
+    env.run(&["exec", "--plan", "p.json"]).status(5).out("look");
+}

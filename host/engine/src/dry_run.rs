@@ -239,6 +239,9 @@ impl<O: Operate> Dry<'_, O> {
             }
             (Audience::Everybody, _) | (Audience::Steps, Kind::Step) => {}
         }
+        if step.manual.is_some() {
+            return at_run_time("a person does it and says what they found".to_owned());
+        }
         let phase = match (step.facts.kind, after_effects) {
             (Kind::Step, _) => Phase::Plan,
             (Kind::SmokeTest, _) => return at_run_time("a smoke test tries things out".to_owned()),
