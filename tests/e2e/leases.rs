@@ -104,7 +104,7 @@ fn an_operator_in_another_pid_namespace_takes_no_lock_and_no_run_from_one_who_li
             .status(6)
             .err("is executed by process")
             .err("its lease ends in")
-            .err(&format!("`runbook resume {id}`"))
+            .err(&format!("then `runbook resume {id} --journal "))
             .without("kill");
         // Not from the same namespace as the test either, and whoever lives is asked to end through the journal.
         run(&env, &journal, &["resume", &id]).status(6);

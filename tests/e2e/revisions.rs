@@ -147,3 +147,44 @@ fn a_revision_hides_no_file_from_a_review() {
     repository.commit("hiding");
     repository.diff(".", ["main:.", "hiding:."], &[]).status(1).out("sub/other.toml");
 }
+
+const PROD: &str = "format = 1\n[targets.beside]\nsql = \"sqlite:prod.db\"\n";
+
+/// What `--env NAME` would reach is a part of what a folder can do, also where nobody asks for it.
+#[test]
+fn a_difference_tells_of_every_environment_beside_a_runbook() {
+    let repository = Repository::new();
+    let diff = |old: &str| repository.0.run_in("repo", &["audit", "--diff", &format!("{old}:sub"), "sub"]);
+    diff("main").status(0).out("no difference");
+    repository.0.file("repo/sub/targets.prod.toml", PROD);
+    diff("main").status(1).out("sub/r.toml@prod").out("prod.db");
+    repository.commit("with-prod");
+    diff("with-prod").status(0).out("no difference");
+    repository.0.file("repo/sub/targets.prod.toml", &PROD.replace("prod.db", "other.db"));
+    diff("with-prod").status(1).out("sub/r.toml@prod").out("other.db");
+    std::fs::remove_file(repository.0.path().join("repo/sub/targets.prod.toml")).expect("it is there");
+    diff("with-prod").status(0).out("sub/r.toml@prod");
+}
+
+/// What lies in a hidden folder can be run as well, so a review and a difference look there.
+#[test]
+fn a_runbook_in_a_hidden_folder_is_reviewed_and_compared() {
+    let repository = Repository::new();
+    repository.0.file("repo/sub/.hidden/h.toml", &with_steps(&["absolute"]));
+    repository.0.run_in("repo", &["audit", "sub"]).out(".hidden/h.toml");
+    repository.0.run_in("repo", &["audit", "--diff", "main:sub", "sub"]).status(1).out(".hidden/h.toml");
+}
+
+#[test]
+fn validate_holds_the_targets_of_an_environment_against_the_lockfile() {
+    let repository = Repository::new();
+    let env = &repository.0;
+    let validate = || env.run_in("repo/sub", &["validate", "--locked", "r.toml", "targets.prod.toml"]);
+    env.file("repo/sub/targets.prod.toml", PROD);
+    env.run_in("repo/sub", &["lock", "r.toml"]).status(0);
+    validate().status(0).err("no runbook is locked in environment `prod`");
+    env.run_in("repo/sub", &["lock", "--env", "prod", "r.toml"]).status(0);
+    validate().status(0).without("no runbook is locked");
+    env.file("repo/sub/targets.prod.toml", &PROD.replace("prod.db", "other.db"));
+    validate().status(6).err("other.db");
+}

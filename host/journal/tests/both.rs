@@ -407,6 +407,9 @@ async fn a_cancel_is_asked_of_one_execution_of_a_run(place: Location) {
     );
 }
 
+/// Events that no program wrote before events said to what they happened.
+const LATER_EVENTS: &[&str] = &["cancel-requested"];
+
 /// As the first version of the program left it: its tables, its runs, and nothing of what came later.
 async fn a_journal_of_the_first_version_is_brought_up_to_date(place: Location) {
     let journal = open(&place).await;
@@ -418,6 +421,7 @@ async fn a_journal_of_the_first_version_is_brought_up_to_date(place: Location) {
     // Events did not say to what they happened.
     let all: Vec<(&str, String)> =
         kinds().into_iter().flat_map(|(of, types)| types.into_iter().map(move |kind| (of, kind))).collect();
+    let all: Vec<_> = all.into_iter().filter(|(_, kind)| !LATER_EVENTS.contains(&kind.as_str())).collect();
     assert!(all.len() > 30, "{all:?}");
     let was: Vec<String> = all.iter().map(|(_, kind)| format!(r#"{{"type":"{kind}","x":1}}"#)).collect();
     let first = serde_json::to_string(&plain(0).event).unwrap().replacen(r#""of":"run","#, "", 1);

@@ -1,12 +1,14 @@
 //! `runbook validate`
 
 use crate::completion;
-use crate::context::Context;
+use crate::context::{Context, LockPolicy};
 use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
+use crate::kind_of_file::KindOfFile;
 use crate::plugin_caller::secret_stores;
 use crate::prepare::{self, Prepared, Site};
-use crate::{missing_things, other_files, project, ui};
+use crate::runbook_file::RunbookFile;
+use crate::{lock, missing_things, other_files, project, ui};
 use clap::Args as ClapArgs;
 use clap_complete::ArgValueCompleter;
 use runbook_engine::Section;
@@ -43,7 +45,11 @@ pub fn run(context: &Context, args: &ValidateArgs) -> Result<ExitStatus, Failure
 fn check(context: &Context, file: &Path, environment: Option<&str>) -> Result<String, Failure> {
     let kind = other_files::kind(file);
     if let Some(noun) = kind.other_than_a_runbook() {
-        return other_files::validate(file, kind).map(|()| noun.to_owned());
+        other_files::validate(file, kind)?;
+        if kind == KindOfFile::Targets && context.lock_policy == LockPolicy::Required {
+            check_environment(context, file)?;
+        }
+        return Ok(noun.to_owned());
     }
     let prepared = prepare::from_file(context, file, environment)?;
     // What is wrong was refused there, as it is for all who run it.
@@ -58,6 +64,27 @@ fn check(context: &Context, file: &Path, environment: Option<&str>) -> Result<St
     let counted = |section, noun| ui::counted(prepared.runbook.section(section).count(), noun);
     let is_suite = prepared.runbook.section(Section::Check).next().is_some();
     Ok(if is_suite { counted(Section::Check, "check") } else { counted(Section::Step, "step") })
+}
+
+/// Holds the targets of an environment against the lockfile: each runbook that is locked in this environment is compared with its entry.
+/// Where none is, that is told, because no runbook will be run in it.
+fn check_environment(context: &Context, targets: &Path) -> Result<(), Failure> {
+    let file = RunbookFile::locate(targets)?;
+    let name = file.name();
+    let Some(environment) = name.strip_prefix("targets.").and_then(|rest| rest.strip_suffix(".toml")) else { return Ok(()) };
+    let locked = lock::read(&lock::place(targets, None)?)?.unwrap_or_default();
+    let suffix = format!("@{environment}");
+    let runbooks: Vec<&str> = locked.runbooks.keys().filter_map(|entry| entry.strip_suffix(suffix.as_str())).collect();
+    if runbooks.is_empty() {
+        let (shown, argument) = (file.shown(&name).display().to_string(), runbook_text::argument(environment));
+        ui::warning(&format!(
+            "`{shown}`: no runbook is locked in environment `{environment}`, so none runs in it; after a review: `runbook lock --env {argument} FILE`"
+        ));
+    }
+    for runbook in runbooks {
+        prepare::from_file(context, &file.shown(runbook), Some(environment))?;
+    }
+    Ok(())
 }
 
 /// What targets name and this machine does not have. It may be there on the one where the runbook runs, so it is no mistake.

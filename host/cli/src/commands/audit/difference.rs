@@ -211,20 +211,39 @@ fn snapshot(context: &Context, path: &Path, tree: &Tree, args: &AuditArgs) -> Re
                 all.plugins.insert(tree.shown(&reference), lock::plugin_facts(&plugin));
             }
             Subject::Runbook(file) => {
-                let prepared = prepare::unlocked(context, &file, args.env.as_deref(), Scrutiny::Report)?;
-                let entry = match tree {
-                    Tree::Here => lock::place(&file, args.env.as_deref())?.entry,
-                    Tree::Working(_) | Tree::Revision(_) => tree.shown(&file.display().to_string()),
-                };
-                let one = tree.rebased(lock::snapshot(&prepared, &file, &entry)?)?;
-                all.plugins.extend(one.plugins);
-                all.runbooks.extend(one.runbooks);
+                for environment in environments(&file, args.env.as_deref())? {
+                    let one = one_of(context, &file, environment.as_deref(), tree)?;
+                    all.plugins.extend(one.plugins);
+                    all.runbooks.extend(one.runbooks);
+                }
             }
             Subject::Unreadable(_, failure) => return Err(failure),
             Subject::Link(link) => ui::warning(&format!("{}: not compared, because it is a link to a folder", link.display())),
         }
     }
     Ok(all)
+}
+
+/// In which environments a runbook is compared: in the one that was asked for, else in none and in each that lies beside it. What
+/// `exec --env NAME` would reach is a part of what a folder can do, whoever thinks of asking for it.
+fn environments(runbook: &Path, asked: Option<&str>) -> Result<Vec<Option<String>>, Failure> {
+    if let Some(asked) = asked {
+        return Ok(vec![Some(asked.to_owned())]);
+    }
+    let mut beside = prepare::environments(RunbookFile::locate(runbook)?.folder());
+    beside.sort();
+    Ok(std::iter::once(None).chain(beside.into_iter().map(Some)).collect())
+}
+
+/// What one runbook says in one environment.
+fn one_of(context: &Context, file: &Path, environment: Option<&str>, tree: &Tree) -> Result<Snapshot, Failure> {
+    let prepared = prepare::unlocked(context, file, environment, Scrutiny::Report)?;
+    let entry = match (tree, environment) {
+        (Tree::Here, _) => lock::place(file, environment)?.entry,
+        (Tree::Working(_) | Tree::Revision(_), None) => tree.shown(&file.display().to_string()),
+        (Tree::Working(_) | Tree::Revision(_), Some(name)) => format!("{}@{name}", tree.shown(&file.display().to_string())),
+    };
+    tree.rebased(lock::snapshot(&prepared, file, &entry)?)
 }
 
 impl Tree {

@@ -166,11 +166,12 @@ fn walk(folder: &Path, subjects: &mut Vec<Subject>) -> Result<(), Failure> {
         std::fs::read_dir(folder).map_err(unreadable)?.map(|entry| entry.map(|entry| entry.path())).collect::<Result<_, _>>()?;
     paths.sort();
     for path in paths {
-        let hidden = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
-        // `target` is what cargo makes: copies of what is reviewed elsewhere.
-        if path.is_dir() && !path.is_symlink() && !hidden && path.file_name().is_some_and(|name| name != "target") {
+        // `target` is what cargo makes, copies of what is reviewed elsewhere; in `.git` nothing lies as a file of its own. Other hidden
+        // folders are looked into: what lies there can be run.
+        let is_made = path.file_name().is_some_and(|name| name == "target" || name == ".git");
+        if path.is_dir() && !path.is_symlink() && !is_made {
             walk(&path, subjects)?;
-        } else if path.is_dir() && path.is_symlink() && !hidden {
+        } else if path.is_dir() && path.is_symlink() {
             subjects.push(Subject::Link(plain(&path)));
         } else if path.extension().is_some_and(|extension| extension == "wasm") {
             subjects.push(Subject::Plugin(Path::new(".").join(plain(&path)).display().to_string()));
