@@ -50,9 +50,21 @@ impl MariaDb {
         let ids = server_user();
         chown(folder.path(), Some(ids.0), Some(ids.1)).expect("root can give a folder away");
         let data = format!("--datadir={}/data", folder.path().display());
+        // A server that starts removes what it finds of temporary tables, also those of a server beside it.
+        let temporary = folder.path().join("tmp");
+        fs::create_dir(&temporary).expect("a folder can be made");
+        chown(&temporary, Some(ids.0), Some(ids.1)).expect("root can give a folder away");
+        let temporary = format!("--tmpdir={}", temporary.display());
         let install = program(&["/usr/bin/mariadb-install-db", "/usr/bin/mysql_install_db"], "mariadb-server");
         let made = Command::new(install)
-            .args(["--no-defaults", "--auth-root-authentication-method=normal", "--skip-test-db", "--skip-name-resolve", &data])
+            .args([
+                "--no-defaults",
+                "--auth-root-authentication-method=normal",
+                "--skip-test-db",
+                "--skip-name-resolve",
+                &data,
+                &temporary,
+            ])
             .current_dir("/")
             .uid(ids.0)
             .gid(ids.1)
@@ -62,7 +74,7 @@ impl MariaDb {
         let port = free_port();
         let log = fs::File::create(folder.path().join("log")).expect("a log can be made");
         let server = Command::new(program(&["/usr/sbin/mariadbd", "/usr/sbin/mysqld"], "mariadb-server"))
-            .args(["--no-defaults", &data, "--bind-address=127.0.0.1", &format!("--port={port}"), "--skip-log-bin"])
+            .args(["--no-defaults", &data, &temporary, "--bind-address=127.0.0.1", &format!("--port={port}"), "--skip-log-bin"])
             .args([format!("--socket={}/sock", folder.path().display()), format!("--pid-file={}/pid", folder.path().display())])
             .args(arguments(folder.path()))
             .current_dir("/")

@@ -195,6 +195,10 @@ fn what_mariadb_said_that_it_did_not_do_did_not_happen() {
          create table big (id int primary key, n int) engine = innodb; insert into big select seq, 0 from seq_1_to_500; \
          set global innodb_lock_wait_timeout = 50",
     );
+    server.sql(
+        "delimiter //\ncreate procedure shop.until_waited_for() begin while not exists (select 1 from information_schema.innodb_trx \
+         where trx_state = 'LOCK WAIT') do do sleep(0.2); end while; end//\ndelimiter ;",
+    );
     let waiting = "select coalesce(max(trx_mysql_thread_id), 0) from information_schema.innodb_trx where trx_state = 'LOCK WAIT'";
     let cases = [
         Ended {
@@ -230,7 +234,7 @@ fn what_mariadb_said_that_it_did_not_do_did_not_happen() {
             server.sql(&format!("set global innodb_lock_wait_timeout = {lock_wait}"));
             // A larger transaction is not the one that is chosen to end a deadlock.
             let then = if ended.says.starts_with("Deadlock") {
-                "do sleep(1); update t set n = 7 where id = 2; do sleep(600)"
+                "call until_waited_for(); update t set n = 7 where id = 2; do sleep(600)"
             } else {
                 "do sleep(600)"
             };
