@@ -7,6 +7,7 @@ use crate::context::Context;
 use crate::execution;
 use crate::failure::Failure;
 use crate::plugins::BUNDLED;
+use crate::project::{self, Project};
 use crate::runbook_file::RunbookFile;
 use crate::schemas::{FileKind, find, schema};
 use clap::{ArgMatches, CommandFactory as _, FromArgMatches as _};
@@ -76,11 +77,7 @@ pub fn runbooks(current: &OsStr) -> Vec<Candidate> {
     let files = clap_complete::PathCompleter::file()
         .filter(|path| path.is_dir() || path.extension().is_some_and(|extension| extension == "toml"));
     let files = clap_complete::engine::ValueCompleter::complete(&files, current);
-    let Ok(working_directory) = std::env::current_dir() else { return files };
-    let project = crate::project::Project::of(&working_directory);
-    let Ok((listed, _)) = project.and_then(|project| crate::project::runbooks(&project, &working_directory)) else {
-        return files;
-    };
+    let Ok((listed, _)) = Project::here().and_then(|project| project::runbooks(&project)) else { return files };
     let mut offered = begin_with(typed, listed.into_iter().map(|one| (one.name, one.title)));
     offered.extend(files);
     offered
@@ -187,8 +184,7 @@ fn runbook_file() -> Option<PathBuf> {
     let (_, words) = words.subcommand()?;
     let one = words.try_get_one::<PathBuf>("file").ok().flatten().cloned();
     let written = one.or_else(|| words.try_get_many::<PathBuf>("files").ok().flatten()?.next().cloned())?;
-    let project = crate::project::Project::of(&std::env::current_dir().ok()?).ok()?;
-    crate::project::find(&project, &written).ok()
+    project::find(&Project::here().ok()?, &written).ok()
 }
 
 fn runbook() -> Option<serde_json::Value> {

@@ -4,7 +4,7 @@
 use crate::context::{Color, GlobalArgs, config_directory};
 use crate::failure::Failure;
 use crate::program_log::LogFormat;
-use crate::text_file;
+use crate::{file_format, text_file};
 use clap::parser::ValueSource;
 use clap::{ArgMatches, ValueEnum};
 use runbook_document::{Diagnostics, FromNode, Located, Reader, Source};
@@ -121,7 +121,7 @@ pub fn deepest(matches: &ArgMatches) -> &ArgMatches {
 pub fn parse(source: &Arc<Source>, diagnostics: &mut Diagnostics) -> Configuration {
     let Some(table) = runbook_document::parse(source, diagnostics) else { return Configuration::default() };
     let mut keys = Keys { reader: Reader::new(source, &table, "the configuration", diagnostics), places: BTreeMap::new() };
-    keys.format();
+    file_format::check(&mut keys.reader, "E0125", "a configuration");
     let read = Configuration {
         color: keys.word("color", "color"),
         no_input: keys.value("no_input", "no-input"),
@@ -149,13 +149,6 @@ struct Keys<'a> {
 }
 
 impl Keys<'_> {
-    fn format(&mut self) {
-        if let Some(format) = self.reader.required::<u32>("format").filter(|format| format.value != 1) {
-            let message = format!("format {} of a configuration is not known; this host reads format 1", format.value);
-            self.reader.error("E0125", format.span, message, "unknown format");
-        }
-    }
-
     fn located<T: FromNode>(&mut self, key: &'static str, option: &'static str) -> Option<Located<T>> {
         let read = self.reader.optional::<T>(key)?;
         self.places.insert(option, self.reader.source().place(&read.span));

@@ -165,8 +165,7 @@ impl Context {
     /// # Errors
     /// What the host, the project or the environment sets cannot be used.
     pub fn new(args: &GlobalArgs, configuration: &Configuration, matches: &ArgMatches) -> Result<Self, Failure> {
-        let working_directory = std::env::current_dir().unwrap_or_default();
-        let project = Project::of(&working_directory)?;
+        let project = Project::here()?;
         let stderr_terminal = std::io::stderr().is_terminal();
         let moves = std::env::var("TERM").is_ok_and(|term| !term.is_empty() && term != "dumb");
         let is_coloured = |is_terminal: bool| match args.color {

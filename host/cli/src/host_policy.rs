@@ -2,6 +2,7 @@
 //! operator can only add a limit to it.
 
 use crate::failure::Failure;
+use crate::file_format;
 use runbook_document::{Diagnostics, Reader, Source};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -52,10 +53,7 @@ fn audit_log() -> Result<Option<PathBuf>, Failure> {
 pub fn parse(source: &std::sync::Arc<Source>, diagnostics: &mut Diagnostics) -> Option<PathBuf> {
     let table = runbook_document::parse(source, diagnostics)?;
     let mut reader = Reader::new(source, &table, "the settings of this host", diagnostics);
-    if let Some(format) = reader.required::<u32>("format").filter(|format| format.value != 1) {
-        let message = format!("format {} of settings is not known; this host reads format 1", format.value);
-        reader.error("E0124", format.span, message, "unknown format");
-    }
+    file_format::check(&mut reader, "E0124", "settings");
     let written = reader.optional::<String>("audit_log");
     let audit_log = written.and_then(|text| {
         let path = PathBuf::from(&text.value);

@@ -18,6 +18,7 @@ mod exit_status;
 mod failpoints;
 mod failure;
 mod fault_codes;
+mod file_format;
 mod host_places;
 mod host_policy;
 mod input;

@@ -152,25 +152,23 @@ impl PlanFile {
     /// # Errors
     /// Each difference: in the texts, the plugins, what they may do, the parameters, and what the steps say.
     pub fn compare(&self, path: &Path, planned: &Planned<'_>) -> Result<(), Failure> {
-        let now = Self::of(planned)?;
         let mut differences = String::new();
         self.compare_reviewed(path, planned, &mut differences)?;
-        for name in self.params.keys().chain(now.params.keys().filter(|name| !self.params.contains_key(*name))) {
+        let params = &planned.plan.params;
+        for name in self.params.keys().chain(params.keys().filter(|name| !self.params.contains_key(*name))) {
             let shown = |params: &serde_json::Map<String, Json>| params.get(name).map_or("nothing".to_owned(), Json::to_string);
-            if self.params.get(name) != now.params.get(name) {
-                push_line(
-                    &mut differences,
-                    format_args!("  {name}: planned {}, now {}", shown(&self.params), shown(&now.params)),
-                );
+            if self.params.get(name) != params.get(name) {
+                push_line(&mut differences, format_args!("  {name}: planned {}, now {}", shown(&self.params), shown(params)));
             }
         }
-        for step in &now.steps {
+        let steps: Vec<PlannedText> = planned.found.iter().map(PlannedText::of).collect();
+        for step in &steps {
             match self.steps.iter().find(|planned| planned.id == step.id) {
                 None => push_line(&mut differences, format_args!("  {}: not in the plan", step.id)),
                 Some(planned) => compare_step(planned, step, &mut differences),
             }
         }
-        for gone in self.steps.iter().filter(|planned| now.steps.iter().all(|step| step.id != planned.id)) {
+        for gone in self.steps.iter().filter(|planned| steps.iter().all(|step| step.id != planned.id)) {
             push_line(&mut differences, format_args!("  {}: in the plan, and no more", gone.id));
         }
         if differences.is_empty() {

@@ -123,8 +123,12 @@ fn find_environment(file: &RunbookFile, environment: &str) -> Result<(), Failure
 /// The environments of the runbooks in a folder, by the names of their files.
 pub fn environments(folder: &Path) -> Vec<String> {
     let names = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.file_name());
-    let environment = |name: std::ffi::OsString| Some(name.to_str()?.strip_prefix("targets.")?.strip_suffix(".toml")?.to_owned());
-    names.filter_map(environment).collect()
+    names.filter_map(|name| Some(environment_of(name.to_str()?)?.to_owned())).collect()
+}
+
+/// The environment whose targets a file of this name has.
+pub fn environment_of(name: &str) -> Option<&str> {
+    name.strip_prefix("targets.")?.strip_suffix(".toml")
 }
 
 /// What happens to a runbook that goes beyond the boundary, or that could not be run to its end as it stands.

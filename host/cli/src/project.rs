@@ -6,7 +6,7 @@
 use crate::failure::Failure;
 use crate::kind_of_file::KindOfFile;
 use crate::text_file;
-use crate::{account, configuration};
+use crate::{account, configuration, file_format};
 use runbook_document::{Diagnostics, Reader, Source, Value};
 use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt as _;
@@ -38,11 +38,19 @@ pub struct Project {
 }
 
 impl Project {
+    /// The project of the working directory.
+    ///
+    /// # Errors
+    /// As [`Self::of`].
+    pub fn here() -> Result<Self, Failure> {
+        Self::of(&std::env::current_dir().unwrap_or_default())
+    }
+
     /// The project of a folder: that of the nearest `.runbook.toml`, in it or above it.
     ///
     /// # Errors
     /// The file cannot be read, something in it is wrong, or another account has put it there.
-    pub fn of(folder: &Path) -> Result<Self, Failure> {
+    fn of(folder: &Path) -> Result<Self, Failure> {
         for above in folder.ancestors() {
             let path = above.join(NAME);
             match text_file::read(&path) {
@@ -82,10 +90,7 @@ pub fn parse(source: &Arc<Source>, diagnostics: &mut Diagnostics) -> Project {
     let Some(table) = runbook_document::parse(source, diagnostics) else { return Project::default() };
     let file = PathBuf::from(source.name());
     let mut reader = Reader::new(source, &table, "the project", diagnostics);
-    if let Some(format) = reader.required::<u32>("format").filter(|format| format.value != 1) {
-        let message = format!("format {} of a project is not known; this host reads format 1", format.value);
-        reader.error("E0125", format.span, message, "unknown format");
-    }
+    file_format::check(&mut reader, "E0125", "a project");
     let folders = reader.optional::<Vec<String>>("runbooks").map(|folders| folders.value);
     let mut path = |key| reader.optional::<String>(key).map(|written| beside(&file, &written.value));
     let (boundary, trust) = (path("boundary"), path("trust"));
@@ -148,7 +153,8 @@ pub struct Unreadable {
 ///
 /// # Errors
 /// A folder that the project names is not there.
-pub fn runbooks(project: &Project, working_directory: &Path) -> Result<(Vec<Listed>, Vec<Unreadable>), Failure> {
+pub fn runbooks(project: &Project) -> Result<(Vec<Listed>, Vec<Unreadable>), Failure> {
+    let working_directory = std::env::current_dir().unwrap_or_default();
     let (mut listed, mut unreadable) = (Vec::new(), Vec::new());
     for folder in &project.folders {
         let entries = match std::fs::read_dir(folder) {
@@ -161,7 +167,7 @@ pub fn runbooks(project: &Project, working_directory: &Path) -> Result<(Vec<List
             }
         };
         for path in entries.flatten().map(|entry| entry.path()).filter(|path| path.extension().is_some_and(|end| end == "toml")) {
-            let shown = path.strip_prefix(working_directory).map_or_else(|_| path.clone(), Path::to_owned);
+            let shown = path.strip_prefix(&working_directory).map_or_else(|_| path.clone(), Path::to_owned);
             let Ok(text) = text_file::read(&path) else { continue };
             match look(&Source::new(shown.display().to_string(), text), &shown) {
                 Look::Runbook(found) => listed.push(found),
@@ -226,8 +232,7 @@ fn look(source: &Arc<Source>, file: &Path) -> Look {
 /// Neither is there, or two runbooks have the name.
 pub fn find(project: &Project, written: &Path) -> Result<PathBuf, Failure> {
     let Some(name) = bare_name(written) else { return Ok(written.to_owned()) };
-    let working_directory = std::env::current_dir().map_err(|error| Failure::usage(format!("the working directory: {error}")))?;
-    let (listed, unreadable) = runbooks(project, &working_directory)?;
+    let (listed, unreadable) = runbooks(project)?;
     let found: Vec<&Listed> = listed.iter().filter(|one| one.name == name).collect();
     match found.as_slice() {
         [one] => Ok(one.file.clone()),

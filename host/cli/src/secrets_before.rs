@@ -39,7 +39,7 @@ pub fn of_undo(operator: &PluginCaller, state: &RunState) {
 
 /// Whether something of a call site may still be called: its undo, what always runs, who is told.
 fn may_be_called(state: &RunState, site: &StepId) -> bool {
-    let written = StepId::new(site.as_str().trim_end_matches("/undo"));
+    let written = site.undoes().unwrap_or_else(|| site.clone());
     let section = state.order.iter().find(|listing| listing.id == written).map(|listing| listing.section);
     match section {
         Some(Section::Step) => state.steps.iter().any(|(id, step)| id.as_written() == written && step.is_undoable()),

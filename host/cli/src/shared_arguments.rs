@@ -1,10 +1,8 @@
 //! Arguments that several commands take.
 
 use crate::completion;
-use crate::context::Context;
 use crate::events::Events;
 use crate::failure::Failure;
-use crate::project;
 use crate::value_parsers::{parameter, report};
 use clap::Args as ClapArgs;
 use clap::builder::NonEmptyStringValueParser;
@@ -12,28 +10,15 @@ use clap_complete::ArgValueCompleter;
 use std::path::Path;
 use std::path::PathBuf;
 
-/// How a runbook is found and filled in.
+/// How a runbook is filled in.
 #[derive(Debug, ClapArgs)]
 pub struct RunbookArgs {
-    /// The runbook: its file, or its name in this project (`runbook list`)
-    #[arg(value_name = "FILE|NAME", add = ArgValueCompleter::new(completion::runbooks))]
-    pub file: PathBuf,
     /// Its parameters.
     #[command(flatten)]
     pub params: ParamArgs,
     /// Take targets from `targets.NAME.toml` beside the runbook
     #[arg(long, value_name = "NAME", env = "RUNBOOK_ENV", add = ArgValueCompleter::new(completion::environments))]
     pub env: Option<String>,
-}
-
-impl RunbookArgs {
-    /// The file that is meant.
-    ///
-    /// # Errors
-    /// It is a name that no runbook of the project has, or several have.
-    pub fn found(&self, context: &Context) -> Result<PathBuf, Failure> {
-        project::find(&context.project, &self.file)
-    }
 }
 
 /// The parameters of a runbook or suite.

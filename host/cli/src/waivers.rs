@@ -1,6 +1,7 @@
 //! `waivers.toml` beside a suite: checks that are not made for a while, why, and until when.
 
 use crate::failure::Failure;
+use crate::file_format;
 use crate::runbook_file::RunbookFile;
 use crate::{text_file, writable};
 use runbook_document::{Diagnostic, Diagnostics, Located, Node, Reader, Source, suggestion};
@@ -53,10 +54,7 @@ impl Waivers {
     pub fn entries(source: &Arc<Source>, diagnostics: &mut Diagnostics) -> Vec<Entry> {
         let Some(table) = runbook_document::parse(source, diagnostics) else { return Vec::new() };
         let mut reader = Reader::new(source, &table, "the waivers", diagnostics);
-        if let Some(format) = reader.required::<u32>("format").filter(|format| format.value != 1) {
-            let message = format!("format {} of waivers is not known; this host reads format 1", format.value);
-            reader.error("E0236", format.span, message, "unknown format");
-        }
+        file_format::check(&mut reader, "E0236", "waivers");
         let found = reader.each("waiver", "waiver", read_one);
         reader.finish();
         found

@@ -16,7 +16,7 @@ use crate::prepare::{self, Prepared};
 use crate::project;
 use crate::runbook_file::RunbookFile;
 use crate::secrets_before;
-use crate::shared_arguments::{OutputArgs, ParamArgs};
+use crate::shared_arguments::{OutputArgs, RunbookArgs};
 use crate::ui::{self, Agreed};
 use crate::value_parsers::run_id;
 use clap::Args as ClapArgs;
@@ -36,12 +36,9 @@ pub struct ExecArgs {
     /// The runbook: its file, or its name in this project (`runbook list`)
     #[arg(value_name = "FILE|NAME", required_unless_present = "plan", add = ArgValueCompleter::new(completion::runbooks))]
     pub file: Option<PathBuf>,
-    /// Its parameters.
+    /// How it is filled in.
     #[command(flatten)]
-    pub params: ParamArgs,
-    /// Take targets from `targets.NAME.toml` beside the runbook
-    #[arg(long, value_name = "NAME", env = "RUNBOOK_ENV", add = ArgValueCompleter::new(completion::environments))]
-    pub env: Option<String>,
+    pub runbook: RunbookArgs,
     /// Run what `runbook plan --out` has written: once, and only if nothing differs from it
     #[arg(long, value_name = "PLAN", conflicts_with_all = ["file", "set", "params_file", "dry_run", "run_id"], value_hint = clap::ValueHint::FilePath)]
     pub plan: Option<PathBuf>,
@@ -75,7 +72,7 @@ pub fn run(context: &Context, args: &ExecArgs) -> Result<ExitStatus, Failure> {
     let prepared = prepare::from_file(context, &file, environment)?;
     let params = match &planned {
         Some((_, planned)) => planned.parameters(&prepared.runbook)?,
-        None => parameters::resolve(context, &prepared.runbook, &args.params)?,
+        None => parameters::resolve(context, &prepared.runbook, &args.runbook.params)?,
     };
     let plan = plan(context, &prepared, &params, &file)?;
     if args.dry_run {
@@ -106,8 +103,8 @@ pub fn run(context: &Context, args: &ExecArgs) -> Result<ExitStatus, Failure> {
 
 /// The environment: that of the plan, if there is one; another one that was named or set is a mistake.
 fn environment<'a>(args: &'a ExecArgs, planned: Option<&'a PlanFile>) -> Result<Option<&'a str>, Failure> {
-    let Some(planned) = planned else { return Ok(args.env.as_deref()) };
-    match (args.env.as_deref(), planned.environment.as_deref()) {
+    let Some(planned) = planned else { return Ok(args.runbook.env.as_deref()) };
+    match (args.runbook.env.as_deref(), planned.environment.as_deref()) {
         (Some(named), of_plan) if Some(named) != of_plan => {
             let of_plan = of_plan.map_or("no environment".to_owned(), |name| format!("environment `{name}`"));
             let message = format!("the plan was made with {of_plan}, and `--env` or `RUNBOOK_ENV` says `{named}`");

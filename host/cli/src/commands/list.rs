@@ -20,8 +20,7 @@ pub struct ListArgs {
 /// Lists the runbooks and suites of the project, by the names that commands take. A file that cannot be read is told, and the others are
 /// listed.
 pub fn run(context: &Context, args: &ListArgs) -> Result<ExitStatus, Failure> {
-    let working_directory = std::env::current_dir().unwrap_or_default();
-    let (listed, unreadable) = project::runbooks(&context.project, &working_directory)?;
+    let (listed, unreadable) = project::runbooks(&context.project)?;
     for one in &unreadable {
         let file = runbook_text::line(&one.file.display().to_string()).into_owned();
         ui::warning(&format!("`{file}` is not listed, because it cannot be read: {}", runbook_text::line(&one.reason)));

@@ -1,6 +1,7 @@
 //! `runbook plan`: what a runbook would do. Steps are asked for their plans, in which every effect is denied; probes are not asked.
 
 use crate::audit_log::Purpose;
+use crate::completion;
 use crate::context::Context;
 use crate::execution;
 use crate::exit_status::ExitStatus;
@@ -9,9 +10,11 @@ use crate::parameters;
 use crate::plan_file::{PlanFile, Planned};
 use crate::plugin_caller::PluginCaller;
 use crate::prepare::{self, Prepared};
+use crate::project;
 use crate::shared_arguments::RunbookArgs;
 use crate::ui;
 use clap::Args as ClapArgs;
+use clap_complete::ArgValueCompleter;
 use runbook_authority::{Effect, Target, TargetKind};
 use runbook_engine::model::{OnBreach, Outside, SecretEntry, Step};
 use runbook_engine::{
@@ -26,7 +29,10 @@ use std::path::PathBuf;
 /// `runbook plan`
 #[derive(Debug, ClapArgs)]
 pub struct PlanArgs {
-    /// Which runbook.
+    /// The runbook: its file, or its name in this project (`runbook list`)
+    #[arg(value_name = "FILE|NAME", add = ArgValueCompleter::new(completion::runbooks))]
+    pub file: PathBuf,
+    /// How it is filled in.
     #[command(flatten)]
     pub runbook: RunbookArgs,
     /// Contact nothing: show only what the file itself says
@@ -39,7 +45,7 @@ pub struct PlanArgs {
 
 /// Shows the plan.
 pub fn run(context: &Context, args: &PlanArgs) -> Result<ExitStatus, Failure> {
-    let file = args.runbook.found(context)?;
+    let file = project::find(&context.project, &args.file)?;
     let prepared = prepare::from_file(context, &file, args.runbook.env.as_deref())?;
     let params = parameters::resolve(context, &prepared.runbook, &args.runbook.params)?;
     let plan = super::exec::plan(context, &prepared, &params, &file)?;

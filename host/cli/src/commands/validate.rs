@@ -71,7 +71,7 @@ fn check(context: &Context, file: &Path, environment: Option<&str>) -> Result<St
 fn check_environment(context: &Context, targets: &Path) -> Result<(), Failure> {
     let file = RunbookFile::locate(targets)?;
     let name = file.name();
-    let Some(environment) = name.strip_prefix("targets.").and_then(|rest| rest.strip_suffix(".toml")) else { return Ok(()) };
+    let Some(environment) = prepare::environment_of(&name) else { return Ok(()) };
     let locked = lock::read(&lock::place(targets, None)?)?.unwrap_or_default();
     let suffix = format!("@{environment}");
     let runbooks: Vec<&str> = locked.runbooks.keys().filter_map(|entry| entry.strip_suffix(suffix.as_str())).collect();

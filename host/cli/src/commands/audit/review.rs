@@ -87,8 +87,9 @@ fn other_environments(subjects: &[Subject], reviewed: Option<&str>, read: &BTree
         let here = if folder.as_os_str().is_empty() { Path::new(".") } else { &folder };
         for entry in std::fs::read_dir(here).into_iter().flatten().flatten() {
             let name = entry.file_name().to_string_lossy().into_owned();
-            let environment = name.strip_prefix("targets.").and_then(|rest| rest.strip_suffix(".toml"));
-            let Some(environment) = environment.filter(|environment| Some(*environment) != reviewed) else { continue };
+            let Some(environment) = prepare::environment_of(&name).filter(|environment| Some(*environment) != reviewed) else {
+                continue;
+            };
             let file = folder.join(&name);
             if file.canonicalize().is_ok_and(|file| read.contains(&file)) {
                 continue;
