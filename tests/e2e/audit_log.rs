@@ -27,7 +27,7 @@ fn a_run_leaves_a_whole_log_and_every_change_of_it_is_found() {
     let env = quickstart();
     env.run(&["exec", "quickstart.toml"]).status(0);
     env.run(&["audit", "verify"]).status(0).out("The audit log is whole").out("1 chain of runs");
-    env.run(&["audit", "log"]).status(0).out("sql.transaction on `db`").out("statement delete [customers,orders]");
+    env.run(&["audit", "show"]).status(0).out("sql.transaction on `db`").out("statement delete [customers,orders]");
     let file = run_files(&env).remove(0);
     let text = std::fs::read_to_string(&file).expect("readable");
     std::fs::write(&file, text.replacen("sql.transaction", "sql.query", 1)).expect("writable");
@@ -88,7 +88,7 @@ fn a_denied_call_is_in_the_log_with_its_rule_and_no_secret_ever_is() {
         ),
     );
     env.run(&["exec", "r.toml"]).status(4);
-    env.run(&["audit", "log"])
+    env.run(&["audit", "show"])
         .status(0)
         .out("GET /allowed?…")
         .out("DENIED by rule `path` of target `api`, key `paths`, `r.toml:6`: GET /denied");
@@ -98,7 +98,7 @@ fn a_denied_call_is_in_the_log_with_its_rule_and_no_secret_ever_is() {
         assert!(!text.contains("hunter2"), "{}: {text}", file.display());
     }
     assert!(receiver.received().iter().all(|request| !request.line.contains("/denied")), "the denied request was sent");
-    env.run(&["audit", "--used", "r.toml"]).status(0).out("used once");
+    env.run(&["review", "--used", "r.toml"]).status(0).out("used once");
 }
 
 #[test]
@@ -114,7 +114,7 @@ fn what_tighten_proposes_is_enough_and_is_narrower() {
     let env = quickstart();
     env.run(&["exec", "quickstart.toml"]).status(0);
     let proposal = env
-        .run(&["audit", "tighten", "quickstart.toml"])
+        .run(&["review", "suggest", "quickstart.toml"])
         .status(0)
         .out("statements = [\"define\", \"delete\", \"insert\", \"select\"]")
         .stdout;
@@ -123,9 +123,9 @@ fn what_tighten_proposes_is_enough_and_is_narrower() {
     let narrowed =
         env.read("quickstart.toml").replacen("[targets.shop]\n", &format!("[targets.shop]\n{}\n", lines.join("\n")), 1);
     env.file("narrow.toml", &narrowed);
-    env.run(&["audit", "--diff", "quickstart.toml", "narrow.toml"]).status(0).out("narrowed").without("widened");
+    env.run(&["review", "--diff", "quickstart.toml", "narrow.toml"]).status(0).out("narrowed").without("widened");
     env.run(&["exec", "narrow.toml"]).status(0);
-    env.run(&["audit", "tighten", "narrow.toml"]).status(0).out("nothing can be narrower");
+    env.run(&["review", "suggest", "narrow.toml"]).status(0).out("nothing can be narrower");
 }
 
 /// Killed at each host call; then each number of records is cut off the end, before the seal and after it.

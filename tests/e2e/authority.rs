@@ -130,14 +130,14 @@ fn validate(schema: &str, text: &str) -> serde_json::Value {
 }
 
 #[test]
-fn the_ledger_is_json_by_its_published_schema() {
+fn the_access_report_is_json_by_its_published_schema() {
     let env = home();
     env.file("boundary.toml", BOUNDARY);
-    let schema = std::fs::read_to_string(repository().join("schema/audit.v1.json")).expect("the schema is published");
-    let plain = env.run(&["audit", "--format", "json", &shipped(), "http", "docker"]).status(0);
-    let ledger = validate(&schema, &plain.stdout);
-    assert!(ledger["runbooks"].as_array().is_some_and(|runbooks| runbooks.len() >= 2));
-    let beyond = env.run(&["audit", "--format", "json", "--boundary", "boundary.toml", &shipped()]).status(6);
+    let schema = std::fs::read_to_string(repository().join("schema/review.v1.json")).expect("the schema is published");
+    let plain = env.run(&["review", "--format", "json", &shipped(), "http", "docker"]).status(0);
+    let report = validate(&schema, &plain.stdout);
+    assert!(report["runbooks"].as_array().is_some_and(|runbooks| runbooks.len() >= 2));
+    let beyond = env.run(&["review", "--format", "json", "--boundary", "boundary.toml", &shipped()]).status(6);
     assert!(beyond.stdout.contains("\"exceeded\"") && beyond.stdout.contains("RB001"));
     validate(&schema, &beyond.stdout);
 }
@@ -145,7 +145,7 @@ fn the_ledger_is_json_by_its_published_schema() {
 #[test]
 fn the_findings_are_sarif() {
     let env = home();
-    let sarif = env.run(&["audit", "--format", "sarif", &shipped()]).status(0).stdout;
+    let sarif = env.run(&["review", "--format", "sarif", &shipped()]).status(0).stdout;
     // The schema of OASIS, with the regular expression of `language` closed where theirs is not.
     let sarif = validate(include_str!("sarif-2.1.0.json"), &sarif);
     let results = sarif["runs"][0]["results"].as_array().expect("results");
@@ -164,42 +164,42 @@ fn the_page_has_no_script_and_takes_texts_for_texts() {
             .replace("name = \"check\"", "name = \"check\"\ntitle = \"<script>alert(1)</script>\"")
             .replace("shop.db", "<img src=x>.db"),
     );
-    let page = env.run(&["audit", "--format", "html", "r.toml"]).status(0).stdout;
+    let page = env.run(&["review", "--format", "html", "r.toml"]).status(0).stdout;
     assert!(page.contains("&lt;img src=x&gt;") && !page.contains("<script") && !page.contains("<img"), "{page}");
     assert!(page.contains("default-src 'none'") && !page.contains("http-equiv=\"refresh\""));
 }
 
 #[test]
-fn the_ledger_is_the_same_every_time() {
+fn the_access_report_is_the_same_every_time() {
     let env = home();
-    let first = env.run(&["audit", &shipped(), "sql"]).status(0).stdout;
-    assert_eq!(env.run(&["audit", "sql", &shipped()]).status(0).stdout, first);
+    let first = env.run(&["review", &shipped(), "sql"]).status(0).stdout;
+    assert_eq!(env.run(&["review", "sql", &shipped()]).status(0).stdout, first);
     assert!(first.contains("stops container orders-api"), "{first}");
 }
 
 #[test]
 fn ci_can_fail_on_a_risk() {
     let env = home();
-    env.run(&["audit", "--fail-on", "critical", &shipped()]).status(0);
-    env.run(&["audit", "--fail-on", "high", &shipped()]).status(1);
-    env.run(&["audit", "nobody.toml"]).status(2).err("nobody.toml");
+    env.run(&["review", "--fail-on", "critical", &shipped()]).status(0);
+    env.run(&["review", "--fail-on", "high", &shipped()]).status(1);
+    env.run(&["review", "nobody.toml"]).status(2).err("nobody.toml");
 }
 
 #[test]
 fn a_difference_names_what_is_possible_now() {
     let env = env_with(RUNBOOK);
     env.file("wider.toml", &format!("{RUNBOOK}{WIDER}"));
-    env.run(&["audit", "--diff", "r.toml", "wider.toml"])
+    env.run(&["review", "--diff", "r.toml", "wider.toml"])
         .status(1)
         .out("widened")
         .out("now possible: transaction with a `define`");
-    env.run(&["audit", "--diff", "wider.toml", "r.toml"]).status(0).out("narrowed");
-    env.run(&["audit", "--diff", "r.toml", "r.toml"]).status(0).out("no difference in authority");
+    env.run(&["review", "--diff", "wider.toml", "r.toml"]).status(0).out("narrowed");
+    env.run(&["review", "--diff", "r.toml", "r.toml"]).status(0).out("no difference in authority");
     env.run(&["lock", "r.toml"]).status(0);
-    env.run(&["audit", "--diff", "runbook.lock", "wider.toml"]).status(1).out("is granted, which it was not");
+    env.run(&["review", "--diff", "runbook.lock", "wider.toml"]).status(1).out("is granted, which it was not");
     std::fs::write(env.path().join("a.wasm"), bundled("sql")).expect("written");
     std::fs::write(env.path().join("b.wasm"), bundled("sqlite")).expect("written");
-    env.run(&["audit", "--diff", "./a.wasm", "./b.wasm"]).status(1).out("declares `sql.backup` on slot `db`, which it did not");
+    env.run(&["review", "--diff", "./a.wasm", "./b.wasm"]).status(1).out("declares `sql.backup` on slot `db`, which it did not");
 }
 
 #[test]
@@ -218,10 +218,10 @@ fn revisions_of_git_are_compared() {
     git(&["init", "-q"]);
     git(&["add", "r.toml"]);
     git(&["commit", "-q", "-m", "one"]);
-    env.run(&["audit", "--diff", "HEAD:r.toml", "r.toml"]).status(0).out("no difference in authority");
+    env.run(&["review", "--diff", "HEAD:r.toml", "r.toml"]).status(0).out("no difference in authority");
     env.file("r.toml", &format!("{RUNBOOK}{WIDER}"));
-    env.run(&["audit", "--diff", "HEAD:r.toml", "r.toml"]).status(1).out("step `write` of r.toml");
-    env.run(&["audit", "--diff", "nobody:r.toml", "r.toml"]).status(2).err("git:");
+    env.run(&["review", "--diff", "HEAD:r.toml", "r.toml"]).status(1).out("step `write` of r.toml");
+    env.run(&["review", "--diff", "nobody:r.toml", "r.toml"]).status(2).err("git:");
 }
 
 /// A runbook in which the name `a` stands for this secret.
@@ -240,12 +240,12 @@ fn which_secret_a_name_stands_for_is_reviewed_compared_locked_and_bounded() {
     let (good, other) = (format!("age:{}/s.age#a", folder.display()), format!("age:{}/s.age#root-password", folder.display()));
     env.file("r.toml", &naming_a_secret("age:s.age#a"));
     env.file("other.toml", &naming_a_secret("age:s.age#root-password"));
-    let review = env.run(&["audit", "r.toml"]).status(0).stdout;
+    let review = env.run(&["review", "r.toml"]).status(0).stdout;
     let row = review.lines().find(|line| line.contains("http.get") && line.contains("https://api.example")).expect("a row");
     assert!(row.contains(&format!("secret:a is {good}")), "{row}");
     assert!(review.contains(&format!("the value of secret `a` ({good}) is sent")), "{review}");
     // A difference, by itself and against the lockfile, in every checkout.
-    env.run(&["audit", "--diff", "r.toml", "other.toml"]).status(1).out("widened").out(&other);
+    env.run(&["review", "--diff", "r.toml", "other.toml"]).status(1).out("widened").out(&other);
     env.run(&["lock", "r.toml"]).status(0);
     assert!(env.read("runbook.lock").contains("secrets = [\"age:./s.age#a\"]"), "{}", env.read("runbook.lock"));
     env.run(&["validate", "--locked", "r.toml"]).status(0);
@@ -256,7 +256,7 @@ fn which_secret_a_name_stands_for_is_reviewed_compared_locked_and_bounded() {
     std::os::unix::fs::symlink("s.age", env.path().join("link.age")).expect("a link");
     env.file("s.age", "");
     env.file("linked.toml", &naming_a_secret("age:link.age#a"));
-    env.run(&["audit", "linked.toml"]).status(0).out(&format!("secret:a is {good}"));
+    env.run(&["review", "linked.toml"]).status(0).out(&format!("secret:a is {good}"));
     // A boundary names the secret and not what somebody calls it.
     let boundary = |secrets: &str| {
         format!(
@@ -273,7 +273,7 @@ fn which_secret_a_name_stands_for_is_reviewed_compared_locked_and_bounded() {
         ("*#root-*".to_owned(), "other.toml", 0),
     ] {
         env.file("boundary.toml", &boundary(&pattern));
-        let done = env.run(&["audit", "--boundary", "boundary.toml", file]);
+        let done = env.run(&["review", "--boundary", "boundary.toml", file]);
         assert_eq!(done.status, status, "{pattern} {file}: {}{}", done.stdout, done.stderr);
     }
     env.file("boundary.toml", &boundary("a"));
@@ -285,9 +285,9 @@ fn one_name_for_two_secrets_in_what_is_reviewed_together_is_a_finding() {
     let env = home();
     env.file("checks/one.toml", &naming_a_secret("age:s.age#a"));
     env.file("checks/two.toml", &naming_a_secret("age:s.age#a"));
-    assert!(!env.run(&["audit", "checks"]).status(0).stdout.contains("RB023"));
+    assert!(!env.run(&["review", "checks"]).status(0).stdout.contains("RB023"));
     env.file("checks/two.toml", &naming_a_secret("age:s.age#b"));
-    env.run(&["audit", "checks"])
+    env.run(&["review", "checks"])
         .status(0)
         .out("RB023 two-sources  secret `a`")
         .out("s.age#a in checks/one.toml")

@@ -198,7 +198,7 @@ fn other_names_of_commands_do_the_same() {
 #[test]
 fn an_empty_run_is_no_run() {
     let env = home();
-    for line in [&["show", ""][..], &["audit", "log", ""], &["resume", ""], &["approve", "x", ""]] {
+    for line in [&["show", ""][..], &["audit", "show", ""], &["resume", ""], &["approve", "x", ""]] {
         env.run(line).status(2).err("a value is required");
     }
 }
@@ -277,15 +277,15 @@ fn what_help_says_of_a_command_is_what_it_does() {
 #[test]
 fn an_unknown_run_of_the_audit_log_comes_with_the_newest_and_an_ambiguous_one_with_all() {
     let env = home();
-    env.run(&["audit", "log", "zz"]).status(2).err("has no run `zz`").err("it has no run yet");
+    env.run(&["audit", "show", "zz"]).status(2).err("has no run `zz`").err("it has no run yet");
     env.file("r.toml", &DESTRUCTIVE.replace("create table", "create table if not exists"));
     for _ in 0..2 {
         env.run(&["exec", "r.toml", "--yes"]).status(0);
     }
     let run = env.newest_run();
-    env.run(&["audit", "log", "zz"]).status(2).err("has no run `zz`").err(&run);
-    env.run(&["audit", "log", &run[..2]]).status(2).err("2 runs of the audit log").err(&run);
-    env.run(&["audit", "log", &run]).status(0).out("sql");
+    env.run(&["audit", "show", "zz"]).status(2).err("has no run `zz`").err(&run);
+    env.run(&["audit", "show", &run[..2]]).status(2).err("2 runs of the audit log").err(&run);
+    env.run(&["audit", "show", &run]).status(0).out("sql");
 }
 
 #[test]

@@ -92,7 +92,7 @@ fn a_hostile_file_name_is_one_argument_of_every_command_that_is_printed() {
         let boundary = format!("{stem}.limit");
         env.file(&boundary, "format = 1\n[[allow]]\ncapability = \"sql\"\nverbs = [\"query\"]\n");
         std::fs::set_permissions(env.path().join(&boundary), std::fs::Permissions::from_mode(0o666)).expect("set");
-        told(&env, &boundary, &[&format!("--boundary={boundary}"), "audit", "--", &name]);
+        told(&env, &boundary, &[&format!("--boundary={boundary}"), "review", "--", &name]);
     }
 }
 
@@ -100,7 +100,7 @@ fn a_hostile_file_name_is_one_argument_of_every_command_that_is_printed() {
 #[test]
 fn no_command_in_a_message_holds_a_path_as_it_is() {
     let mut looked_at = 0;
-    let folders = ["host/cli/src", "host/cli/src/commands", "host/cli/src/commands/audit", "host/cli/src/commands/plugin"];
+    let folders = ["host/cli/src", "host/cli/src/commands", "host/cli/src/commands/review", "host/cli/src/commands/plugin"];
     for folder in folders {
         for entry in std::fs::read_dir(repository().join(folder)).expect("sources").flatten() {
             let path = entry.path();

@@ -53,7 +53,7 @@ fn a_denied_call_says_which_call_slot_target_key_and_line_wherever_it_is_told() 
                 format!("{}{}", found.stdout, found.stderr).replace('\\', "").split_whitespace().collect::<Vec<_>>().join(" ");
             assert!(text.contains("target `queue`") && text.contains("r.toml:"), "{uses} {command:?}: {text}");
         }
-        env.run(&["audit", "log", &id]).status(0).out("DENIED by rule `").out("of target `queue`, key `").out("r.toml:4`");
+        env.run(&["audit", "show", &id]).status(0).out("DENIED by rule `").out("of target `queue`, key `").out("r.toml:4`");
     }
 }
 

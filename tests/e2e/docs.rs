@@ -93,11 +93,11 @@ fn the_review_guide_shows_what_comes_out() {
     let blocks: Vec<&str> = text.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
     env.file("boundary.toml", blocks[0]);
     let runbook = repository().join("runbooks/emergency-db.toml").display().to_string();
-    let found = env.run(&["audit", "--boundary", "boundary.toml", &runbook]).status(6).stdout;
+    let found = env.run(&["review", "--boundary", "boundary.toml", &runbook]).status(6).stdout;
     assert!(found.contains("RB016 system-program") && found.contains("BEYOND THE BOUNDARY"), "{found}");
     let shown = text.split("```\nFindings\n").nth(1).and_then(|rest| rest.split("```").next()).expect("an example");
     let folder = repository().join("runbooks").display().to_string();
-    let plain = env.run(&["audit", &runbook]).status(0).stdout.replace(&runbook, "emergency-db.toml");
+    let plain = env.run(&["review", &runbook]).status(0).stdout.replace(&runbook, "emergency-db.toml");
     let plain = plain.replace(&folder, "/srv/runbooks");
     for line in shown.lines().filter(|line| !line.trim().is_empty()) {
         assert!(plain.contains(line.trim()), "the guide shows `{}`, which does not come out:\n{plain}", line.trim());

@@ -20,7 +20,7 @@ struct Reading {
 
 const READINGS: &[Reading] = &[
     Reading { file: "plain.toml", command: &["validate", "plain.toml"], is_part: false },
-    Reading { file: "plain.toml", command: &["audit", "plain.toml"], is_part: false },
+    Reading { file: "plain.toml", command: &["review", "plain.toml"], is_part: false },
     Reading { file: "plain.toml", command: &["fmt", "--check", "plain.toml"], is_part: false },
     Reading { file: "part.toml", command: &["validate", "including.toml"], is_part: true },
     Reading { file: "part.toml", command: &["exec", "--yes", "including.toml"], is_part: true },
@@ -49,7 +49,7 @@ fn prepared() -> TestEnv {
 fn what_is_no_regular_file_is_neither_waited_for_nor_read() {
     for reading in READINGS {
         for kind in ["pipe", "device", "folder", "huge"] {
-            if kind == "folder" && reading.command[0] == "audit" {
+            if kind == "folder" && reading.command[0] == "review" {
                 // A folder is asked for what lies in it.
                 continue;
             }

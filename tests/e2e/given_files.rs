@@ -79,7 +79,7 @@ fn line<'a>(command: &[&'a str], files: &'a [String]) -> Vec<&'a str> {
 #[test]
 fn a_whole_folder_is_locked_checked_and_audited_and_what_is_no_runbook_is_told_and_skipped() {
     let (env, files) = folder();
-    for command in [&["lock"][..], &["lock"], &["check"], &["check", "--locked"], &["audit"]] {
+    for command in [&["lock"][..], &["lock"], &["check"], &["check", "--locked"], &["review"]] {
         let mut finished = env.run(&line(command, &files)).status(0);
         for (name, noun, ..) in OTHERS {
             finished = finished.err(&format!("checks/{name}: skipped, because it is {noun} and not a runbook"));
@@ -143,7 +143,7 @@ fn each_runbook_is_locked_whatever_is_wrong_with_another_and_none_that_could_not
 #[test]
 fn an_environment_that_is_not_there_comes_with_those_that_are() {
     let (env, _) = folder();
-    for command in ["validate", "exec", "plan", "lock", "audit"] {
+    for command in ["validate", "exec", "plan", "lock", "review"] {
         env.run(&[command, "--env", "prdo", "checks/checks.toml"])
             .err("`--env prdo`: there is no `checks/targets.prdo.toml`")
             .err("did you mean `--env prod`?");
@@ -166,13 +166,13 @@ fn a_tag_that_no_check_has_is_said_where_it_was_given() {
 fn a_folder_that_is_not_there_comes_with_the_nearest_one() {
     let (env, _) = folder();
     for word in ["chekcs", "chekcs/"] {
-        env.run(&["audit", word])
+        env.run(&["review", word])
             .status(2)
             .err("there is no folder, no file and no bundled plugin")
             .err("did you mean `checks`?");
     }
-    env.run(&["audit", "dokcer"]).status(2).err("did you mean `docker`?");
-    env.run(&["audit", "checks/chekcs.toml"]).status(2).err("checks/chekcs.toml");
+    env.run(&["review", "dokcer"]).status(2).err("did you mean `docker`?");
+    env.run(&["review", "checks/chekcs.toml"]).status(2).err("checks/chekcs.toml");
 }
 
 #[test]

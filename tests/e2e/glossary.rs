@@ -1,4 +1,4 @@
-//! Each word of the glossary is in use, and each name that is to be renamed is still there.
+//! Each word of the glossary is in use.
 
 use crate::repository;
 use std::collections::BTreeSet;
@@ -8,14 +8,12 @@ use std::fs;
 fn rows(text: &str) -> Vec<Vec<String>> {
     let is_row = |line: &&str| line.starts_with("| ") && !line.starts_with("| ---");
     let rows = text.lines().filter(is_row).map(|line| line.trim_matches('|').split(" | ").map(|cell| cell.trim().to_owned()));
-    rows.map(Iterator::collect::<Vec<_>>).filter(|row| row[0] != "word" && row[0] != "now").collect()
+    rows.map(Iterator::collect::<Vec<_>>).filter(|row| row[0] != "word").collect()
 }
 
-/// The words of the glossary, and the rows of what is to be renamed.
-fn glossary() -> (Vec<Vec<String>>, Vec<Vec<String>>) {
-    let text = fs::read_to_string(repository().join("GLOSSARY.md")).expect("it is there");
-    let (words, renames) = text.split_once("## To be renamed").unwrap_or((&text, ""));
-    (rows(words), rows(renames))
+/// The words of the glossary.
+fn glossary() -> Vec<Vec<String>> {
+    rows(&fs::read_to_string(repository().join("GLOSSARY.md")).expect("it is there"))
 }
 
 fn is_word_in(text: &str, word: &str) -> bool {
@@ -35,7 +33,7 @@ fn every_word_of_the_glossary_is_in_use() {
         crate::docs::files(&root.join(folder), ending, &mut documents);
     }
     let text: String = documents.iter().map(|path| fs::read_to_string(path).expect("readable").to_lowercase()).collect();
-    let (words, _) = glossary();
+    let words = glossary();
     assert!(words.len() > 70, "{} words", words.len());
     let mut seen = BTreeSet::new();
     for row in &words {
@@ -44,19 +42,5 @@ fn every_word_of_the_glossary_is_in_use() {
             assert!(is_word_in(&text, &word.to_lowercase()), "`{word}` is in no document, schema or source");
             assert!(seen.insert(word.to_owned()), "`{word}` is there twice");
         }
-    }
-}
-
-#[test]
-fn what_is_to_be_renamed_is_still_there() {
-    let mut files = Vec::new();
-    crate::docs::files(&repository().join("host"), "rs", &mut files);
-    let text: String = files.iter().map(|path| fs::read_to_string(path).expect("readable")).collect();
-    let (_, renames) = glossary();
-    for row in renames {
-        let [now, place, becomes] = row.as_slice() else { panic!("three cells: {row:?}") };
-        assert!(place.starts_with("`host/") && becomes.len() > 2, "{now}");
-        let name = now.trim_matches('`');
-        assert!(is_word_in(&text, name), "{now} is gone: take it out of the list of what is to be renamed");
     }
 }

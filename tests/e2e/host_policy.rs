@@ -60,7 +60,7 @@ fn on_host(env: &TestEnv, variables: &[(&str, &str)], arguments: &[&str]) -> Fin
 }
 
 /// Variables and flags.
-type Way = (&'static [(&'static str, &'static str)], &'static [&'static str]);
+type Override = (&'static [(&'static str, &'static str)], &'static [&'static str]);
 
 fn env() -> TestEnv {
     let env = home();
@@ -74,7 +74,7 @@ fn env() -> TestEnv {
 fn no_flag_and_no_variable_replaces_the_boundary_of_the_host() {
     let env = env();
     env.file("policy/boundary.toml", NARROW);
-    let ways: [Way; 5] = [
+    let ways: [Override; 5] = [
         (&[], &[]),
         (&[], &["--boundary", "wide.toml"]),
         (&[("RUNBOOK_BOUNDARY", "wide.toml")], &[]),
@@ -86,7 +86,7 @@ fn no_flag_and_no_variable_replaces_the_boundary_of_the_host() {
             let refused = on_host(&env, variables, &[flags, &[command, "r.toml"]].concat());
             refused.status(6).err("/etc/runbook/boundary.toml").without("Succeeded");
         }
-        on_host(&env, variables, &[flags, &["audit", "r.toml"]].concat()).status(6);
+        on_host(&env, variables, &[flags, &["review", "r.toml"]].concat()).status(6);
     }
     assert!(!env.path().join("shop.db").exists(), "something was done");
 }

@@ -114,7 +114,7 @@ fn no_text_of_a_runbook_reaches_the_terminal_of_who_reviews_it_as_more_than_text
         for command in [
             &["validate", "r.toml"][..],
             &["plan", "--offline", "r.toml"],
-            &["audit", "r.toml"],
+            &["review", "r.toml"],
             &["exec", "--no-input", "r.toml"],
         ] {
             assert_is_text(&env.run(command), &format!("{place:?} {command:?}"));
@@ -128,7 +128,7 @@ fn a_file_with_what_is_not_seen_is_refused_and_quoted_as_text() {
     for hidden in ["\u{1b}[2J", "\u{202e}", "\u{200b}", "\u{9b}1A", "\u{e0041}", "\u{2028}"] {
         env.file("r.toml", &RUNBOOK.replace("Tidy up", &format!("Tidy{hidden} up")));
         for command in
-            [&["validate", "r.toml"][..], &["plan", "r.toml"], &["exec", "r.toml"], &["check", "r.toml"], &["audit", "r.toml"]]
+            [&["validate", "r.toml"][..], &["plan", "r.toml"], &["exec", "r.toml"], &["check", "r.toml"], &["review", "r.toml"]]
         {
             let finished = env.run(command).err("E0290").err("r.toml:4:");
             assert_is_text(&finished, &format!("{hidden:?} {command:?}"));
@@ -141,7 +141,7 @@ fn the_name_of_a_file_is_one_line_of_text() {
     let env = home();
     for name in ["a\u{1b}[2J.toml", "::error::x\nFORGED.toml", "a\u{202e}b.toml", "-\u{1b}[2J\nFORGED"] {
         env.file(name, RUNBOOK);
-        for command in ["validate", "plan", "audit", "lock", "exec", "check", "fmt"] {
+        for command in ["validate", "plan", "review", "lock", "exec", "check", "fmt"] {
             assert_is_text(&env.run(&[command, name]), &format!("{command} {name:?}"));
             assert_is_text(&env.run(&[command, &format!("./{name}")]), &format!("{command} ./{name:?}"));
         }
@@ -194,7 +194,7 @@ fn no_text_of_a_manifest_reaches_the_terminal_of_who_inspects_the_plugin_as_more
             bad[place..place + IN_JSON.len()].copy_from_slice(IN_JSON.as_bytes());
             std::fs::write(env.path().join("bad.wasm"), &bad).expect("it can be written");
             for command in
-                [&["plugin", "inspect", "bad.wasm"][..], &["plugin", "inspect", "./bad.wasm:run"], &["audit", "./bad.wasm"]]
+                [&["plugin", "inspect", "bad.wasm"][..], &["plugin", "inspect", "./bad.wasm:run"], &["review", "./bad.wasm"]]
             {
                 assert_is_text(&env.run(command), &format!("{name} at {place}: {command:?}"));
             }
@@ -244,8 +244,8 @@ fn no_text_of_a_run_reaches_the_terminal_of_who_looks_at_it_as_more_than_text() 
         &["show", &run, "--follow"],
         &["runs"],
         &["runs", "--format", "json"],
-        &["audit", "log"],
-        &["audit", "log", "--json"],
+        &["audit", "show"],
+        &["audit", "show", "--json"],
         &["audit", "verify"],
         &["report", &run],
         &["cancel", &run, "--yes"],
@@ -253,7 +253,7 @@ fn no_text_of_a_run_reaches_the_terminal_of_who_looks_at_it_as_more_than_text() 
         &["retry", &run, "--from", HOSTILE],
         &["answer", &run, HOSTILE],
         &["approve", &run, HOSTILE],
-        &["audit", "log", HOSTILE],
+        &["audit", "show", HOSTILE],
         &["show", HOSTILE],
     ] {
         assert_is_text(&line(words), &format!("{words:?}"));

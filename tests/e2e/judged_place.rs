@@ -130,8 +130,8 @@ fn a_boundary_judges_the_path_that_is_opened_however_the_runbook_is_named() {
         run(&env, way, &["--boundary", &right, "exec", "RUNBOOK"]).status(0);
         assert_eq!(copies(&out), number + 1, "{way:?}: it wrote elsewhere");
         assert!(env.path().join("site/app/data/shop.db").exists());
-        run(&env, way, &["--boundary", &right, "audit", "RUNBOOK"]).status(0);
-        run(&env, way, &["--boundary", &wrong, "audit", "RUNBOOK"]).status(6);
+        run(&env, way, &["--boundary", &right, "review", "RUNBOOK"]).status(0);
+        run(&env, way, &["--boundary", &wrong, "review", "RUNBOOK"]).status(6);
     }
 }
 

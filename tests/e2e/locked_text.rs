@@ -356,7 +356,7 @@ fn another_file_of_authorities_is_a_difference_and_is_not_believed() {
         } else {
             after.status(0);
         }
-        let row = env.run(&["audit", "app/r.toml"]).stdout;
+        let row = env.run(&["review", "app/r.toml"]).stdout;
         assert!(row.contains("believing the authorities of ") && row.contains("sha256:"), "{row}");
     }
 }

@@ -2,7 +2,6 @@
 
 mod approval;
 mod audit_log;
-mod audit_review;
 mod authority;
 mod bad_input;
 mod begun_runs;
@@ -47,6 +46,7 @@ mod project;
 mod prune;
 mod quickstart;
 mod retry;
+mod review;
 mod review_keys;
 mod revisions;
 mod run_id;

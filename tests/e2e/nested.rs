@@ -158,9 +158,9 @@ fn a_dry_run_asks_every_nested_step_and_changes_nothing() {
 }
 
 #[test]
-fn what_a_nested_runbook_may_do_stands_in_the_ledger() {
+fn what_a_nested_runbook_may_do_stands_in_the_access_report() {
     let env = prepared();
-    env.run(&["audit", "day.toml"]).out("archive.copy").out("files.write").out("before.orders").out("calm");
+    env.run(&["review", "day.toml"]).out("archive.copy").out("files.write").out("before.orders").out("calm");
 }
 
 #[test]

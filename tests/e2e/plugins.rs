@@ -109,7 +109,7 @@ fn the_name_of_a_bundled_plugin_is_borne_by_nothing_else() {
         for command in [&["validate", "r.toml"][..], &["plan", "r.toml"], &["exec", "r.toml"], &["lock", "r.toml"]] {
             env.run(command).status(6).err(&format!("calls itself `{name}`")).err("needs a name of its");
         }
-        env.run(&["audit", "./checks/other.wasm"]).status(6).err(&format!("calls itself `{name}`"));
+        env.run(&["review", "./checks/other.wasm"]).status(6).err(&format!("calls itself `{name}`"));
         let shown = env.run(&["plugin", "inspect", "./checks/other.wasm"]).status(6).err(&format!("calls itself `{name}`"));
         assert!(shown.stdout.contains(&format!("NOT the bundled `{name}`")), "{}", shown.stdout);
         // The same bytes are the bundled plugin, wherever they are.

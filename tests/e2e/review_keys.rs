@@ -72,7 +72,7 @@ fn keys_of(schema: &serde_json::Value, at: &serde_json::Value, path: &str, depth
 fn every_key_of_every_file_of_a_runbook_stands_in_its_review() {
     let env = env();
     for (file, beside) in [("r.toml", "shared.toml"), ("s.toml", "waivers.toml")] {
-        let review = env.run(&["audit", file]).status(0).stdout;
+        let review = env.run(&["review", file]).status(0).stdout;
         let keys: Vec<&str> = review.lines().skip_while(|line| *line != "  Every key of its files").map(way_of).collect();
         for (name, text) in FILES.iter().filter(|(name, _)| [file, beside].contains(name)) {
             for leaf in leaves_of(text) {
@@ -109,15 +109,15 @@ fn a_key_of_any_file_that_has_another_value_changes_the_review_and_is_told_as_a_
         let lines = |review: String| -> Vec<String> {
             review.lines().skip_while(|line| *line != "  Every key of its files").map(str::to_owned).collect()
         };
-        let before = lines(env.run(&["audit", file]).status(0).stdout);
+        let before = lines(env.run(&["review", file]).status(0).stdout);
         let old = format!("old/{file}");
-        env.run(&["audit", "--diff", &old, &old]).status(0).out("no difference");
+        env.run(&["review", "--diff", &old, &old]).status(0).out("no difference");
         let (now, keys) = changed(text);
         env.file(name, &now);
-        let after = lines(env.run(&["audit", file]).status(0).stdout);
+        let after = lines(env.run(&["review", file]).status(0).stdout);
         let gone = before.iter().filter(|line| !after.contains(line));
         let other: Vec<&String> = after.iter().filter(|line| !before.contains(line)).chain(gone).collect();
-        let told = env.run(&["audit", "--diff", &old, file]).stdout;
+        let told = env.run(&["review", "--diff", &old, file]).stdout;
         let told: Vec<&str> = told.lines().filter(|line| line.contains("changed")).collect();
         for key in &keys {
             // What is changed may be one of the keys in a table.

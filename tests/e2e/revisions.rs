@@ -60,7 +60,7 @@ impl Repository {
 
     /// The difference, asked for in a folder of the repository. Whatever is said, it names no temporary place.
     fn diff(&self, folder: &str, sides: [&str; 2], more: &[&str]) -> Finished {
-        let mut command = self.0.command(&[&["audit", "--diff", sides[0], sides[1]], more].concat());
+        let mut command = self.0.command(&[&["review", "--diff", sides[0], sides[1]], more].concat());
         command.current_dir(self.0.path().join("repo").join(folder)).env("TMPDIR", self.0.path().join("temporary-place"));
         finish(command.output().expect("it runs")).without("temporary-place").without(".tmp/")
     }
@@ -154,7 +154,7 @@ const PROD: &str = "format = 1\n[targets.beside]\nsql = \"sqlite:prod.db\"\n";
 #[test]
 fn a_difference_tells_of_every_environment_beside_a_runbook() {
     let repository = Repository::new();
-    let diff = |old: &str| repository.0.run_in("repo", &["audit", "--diff", &format!("{old}:sub"), "sub"]);
+    let diff = |old: &str| repository.0.run_in("repo", &["review", "--diff", &format!("{old}:sub"), "sub"]);
     diff("main").status(0).out("no difference");
     repository.0.file("repo/sub/targets.prod.toml", PROD);
     diff("main").status(1).out("sub/r.toml@prod").out("prod.db");
@@ -171,8 +171,8 @@ fn a_difference_tells_of_every_environment_beside_a_runbook() {
 fn a_runbook_in_a_hidden_folder_is_reviewed_and_compared() {
     let repository = Repository::new();
     repository.0.file("repo/sub/.hidden/h.toml", &with_steps(&["absolute"]));
-    repository.0.run_in("repo", &["audit", "sub"]).out(".hidden/h.toml");
-    repository.0.run_in("repo", &["audit", "--diff", "main:sub", "sub"]).status(1).out(".hidden/h.toml");
+    repository.0.run_in("repo", &["review", "sub"]).out(".hidden/h.toml");
+    repository.0.run_in("repo", &["review", "--diff", "main:sub", "sub"]).status(1).out(".hidden/h.toml");
 }
 
 #[test]

@@ -78,7 +78,7 @@ fn what_is_published_is_what_the_program_prints() {
         "settings",
         "configuration",
         "project",
-        "audit",
+        "review",
         "report",
         "events",
     ] {
@@ -86,7 +86,8 @@ fn what_is_published_is_what_the_program_prints() {
         let path = repository().join("schema").join(format!("{name}.v1.json"));
         let read = |text: &str| serde_json::from_str::<Value>(text).expect("a schema is JSON");
         let published = fs::read_to_string(&path).expect("it is published");
-        assert_eq!(read(&printed), read(&published), "write it again: `runbook schema {name} > schema/{name}.v1.json`");
+        let is_current = read(&printed) == read(&published);
+        assert!(is_current, "write it again: `runbook schema {name} > schema/{name}.v1.json`");
     }
 }
 

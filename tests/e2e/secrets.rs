@@ -234,11 +234,11 @@ fn a_smoke_test_logs_in_with_a_password_that_is_seen_by_the_server_alone() {
         done.status(7).without("hunter2");
         let run = env.newest_run();
         for command in
-            [&["show", &run][..], &["show", &run, "--format", "json"], &["audit", "log"], &["audit", "--used", "r.toml"]]
+            [&["show", &run][..], &["show", &run, "--format", "json"], &["audit", "show"], &["review", "--used", "r.toml"]]
         {
             env.run(command).status(0).without("hunter2");
         }
-        env.run(&["audit", "log"]).out("+secret:");
+        env.run(&["audit", "show"]).out("+secret:");
         let mut found = Vec::new();
         assert!(files_with(env.path(), "hunter2", &mut found) > 5);
         assert_eq!(found, [""; 0], "the password is in files");
@@ -305,7 +305,7 @@ fn a_secret_that_lies_across_a_cut_is_in_no_output_of_a_run() {
         for part in ["qzjk", "kjzq", "vkjz"] {
             let run = env.newest_run();
             assert!(!done.stdout.contains(part) && !done.stderr.contains(part), "{}{}", done.stdout, done.stderr);
-            for command in [&["show", &run][..], &["show", &run, "--format", "json"], &["audit", "log"]] {
+            for command in [&["show", &run][..], &["show", &run, "--format", "json"], &["audit", "show"]] {
                 env.run(command).status(0).without(part);
             }
             let mut found = Vec::new();

@@ -41,7 +41,7 @@ fn a_plugin_runs_when_an_accepted_key_has_signed_it() {
 fn a_signature_that_is_wrong_is_a_finding_wherever_it_is_reviewed() {
     let (env, public) = env();
     trust(&env, &public, "[\"our\"]", "");
-    let audit = |more: &[&str]| env.run(&[more, &["audit", "--fail-on", "high", "r.toml"]].concat());
+    let audit = |more: &[&str]| env.run(&[more, &["review", "--fail-on", "high", "r.toml"]].concat());
     let (good, signature) = (renamed("sql", "our"), "mine.wasm.sig");
     audit(&[]).status(0).without("RB020");
     env.run(&["plugin", "sign", "mine.wasm", "--key", "team.key"]).status(0);

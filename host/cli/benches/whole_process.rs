@@ -72,7 +72,7 @@ fn plan(env: &TestEnv) {
     report("runbook plan --offline, 25 steps, 6 plugins, median of 100", &milliseconds(found), "20 ms");
 }
 
-/// The ledger of 40 runbooks and 15 plugins, within a boundary.
+/// The access report of 40 runbooks and 15 plugins, within a boundary.
 fn audit(env: &TestEnv) {
     let text = std::fs::read_to_string(env.path().join("plan.toml")).expect("`plan` wrote it");
     for index in 0..40 {
@@ -97,8 +97,8 @@ fn audit(env: &TestEnv) {
         format!("[[allow]]\ncapability = \"{capability}\"\nverbs = [{verbs}]\n")
     });
     env.file("boundary.toml", &format!("format = 1\n{}", rules.concat()));
-    let found = measure(env, &["audit", "--boundary", "boundary.toml", "all"], 20);
-    report("runbook audit, 40 runbooks, 15 plugins, median of 20", &milliseconds(found), "1 s");
+    let found = measure(env, &["review", "--boundary", "boundary.toml", "all"], 20);
+    report("runbook review, 40 runbooks, 15 plugins, median of 20", &milliseconds(found), "1 s");
 }
 
 /// A plugin inside the program.

@@ -80,7 +80,13 @@ pub enum Command {
     /// Show what plugins and runbooks may do
     ///
     /// And what somebody should look at.
-    Audit(commands::audit::AuditArgs),
+    Review(commands::review::ReviewArgs),
+    /// Show or verify the audit log: what runs did, host call by host call
+    Audit {
+        /// What to do with it.
+        #[command(subcommand)]
+        command: commands::audit::AuditCommand,
+    },
     /// Keep secrets in age-encrypted files
     Secret {
         /// What to do with them.
@@ -132,7 +138,7 @@ const GROUPS: &[(&str, &[&str])] = &[
     ("Run", &["exec", "resume", "undo", "retry", "cancel", "answer", "approve", "reject"]),
     ("Check", &["check", "validate", "plan"]),
     ("Look", &["list", "runs", "show", "report", "locks", "prune"]),
-    ("Review", &["audit", "lock"]),
+    ("Review", &["review", "lock", "audit"]),
     ("Author", &["plugin", "fmt", "explain", "schema"]),
     ("Set up", &["doctor", "secret", "completions", "man", "help"]),
 ];

@@ -9,7 +9,6 @@ use crate::live::Live;
 use crate::plugin_caller::PluginCaller;
 use crate::process;
 use crate::shared_arguments::OutputArgs;
-use crate::signals::Asking;
 pub use crate::signals::{CancelSignals, SignalMode};
 use crate::telemetry;
 use crate::ui;
@@ -221,9 +220,7 @@ pub async fn with_person(
     changes: Changes,
 ) -> Result<Result<RunOutcome, RunError>, Failure> {
     while let Ok(RunOutcome { stopped: Stopped::Paused { .. }, state }) = &outcome {
-        person.signals.ask(Asking::Yes);
-        let next = person.ask(live, state.clone()).await;
-        person.signals.ask(Asking::No);
+        let next = person.signals.while_prompting(Box::pin(person.ask(live, state.clone()))).await;
         let Next::GoOn(decisions) = next? else { break };
         let (plan, journal, clock) = (person.plan, person.journal, SystemClock::new());
         outcome = runbook_engine::resume(plan, operator, journal, &clock, live, options, &decisions, changes).await;

@@ -10,8 +10,8 @@ use crate::signals::CancelSignals;
 use crate::ui;
 use runbook_engine::model::{Approval, Manual, SelfApproval, Typed};
 use runbook_engine::{
-    ApprovalVerdict, Asked, CancelLevel, Decision, Journal as _, Json, PauseReason, Plan, Recovery, RunEvent, RunId, RunState,
-    Stage, StepEvent, StepId, fold,
+    ApprovalRequest, ApprovalVerdict, CancelLevel, Decision, Journal as _, Json, PauseReason, Plan, Recovery, RunEvent, RunId,
+    RunState, Stage, StepEvent, StepId, fold,
 };
 use runbook_journal::SqlJournal;
 use runbook_report::push_line;
@@ -146,7 +146,7 @@ impl OperatorPrompt<'_> {
     }
 
     /// What the person says of a step. `None` if they leave it open.
-    async fn judge(&self, step: &StepId, asked: &Asked) -> Option<ApprovalVerdict> {
+    async fn judge(&self, step: &StepId, asked: &ApprovalRequest) -> Option<ApprovalVerdict> {
         ui::note(&ui::wrapped(&format!("\n{}", shown(step, self.run, asked))));
         let approve = format!("approve {step}");
         loop {
@@ -244,8 +244,8 @@ fn left(manual: &Manual, asked: Option<jiff::Timestamp>) -> Duration {
 }
 
 /// What would be done, in full: this is what is approved, and nothing else.
-pub fn shown(step: &StepId, run: RunId, asked: &Asked) -> String {
-    let Asked { digest, input, proposal, places } = asked;
+pub fn shown(step: &StepId, run: RunId, asked: &ApprovalRequest) -> String {
+    let ApprovalRequest { digest, input, proposal, places } = asked;
     let mut text = String::new();
     push_line(&mut text, format_args!("step `{step}` of run {} would: {}", run.short(), proposal.summary));
     for effect in &proposal.effects {

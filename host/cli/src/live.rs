@@ -8,8 +8,8 @@ use crate::screen::{Moving, MovingLine, Progress};
 use crate::shared_arguments::OutputArgs;
 use crate::ui;
 use runbook_engine::{
-    AttemptResult, LifecycleEvent, LogLine, NotifyEvent, Record, Reporter, RunEvent, RunHeader, RunId, RunState, Section,
-    StepEvent, StepId, Then,
+    AfterAttempt, AttemptResult, LifecycleEvent, LogLine, NotifyEvent, Record, Reporter, RunEvent, RunHeader, RunId, RunState,
+    Section, StepEvent, StepId,
 };
 use runbook_report::{Format, StepSummary, Summary, Tone, lines};
 use std::collections::BTreeMap;
@@ -195,10 +195,10 @@ impl Live {
                 self.start(step, format!("{step}{again}  {}", what.join(": ")));
             }
             StepEvent::UndoStarted { .. } => self.start(step, format!("undo of {step}")),
-            StepEvent::AttemptEnded { result, then: Then::Retry { .. } | Then::Poll { .. }, logs, .. } => {
+            StepEvent::AttemptEnded { result, then: AfterAttempt::Retry { .. } | AfterAttempt::Poll { .. }, logs, .. } => {
                 self.wait(step, result, logs);
             }
-            StepEvent::AttemptEnded { then: Then::Final | Then::Continue, .. }
+            StepEvent::AttemptEnded { then: AfterAttempt::Final | AfterAttempt::Continue, .. }
             | StepEvent::AttemptRefused { .. }
             | StepEvent::UndoEnded { .. } => self.stop(step),
             StepEvent::StepSkipped { .. }

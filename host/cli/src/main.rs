@@ -25,7 +25,7 @@ mod input;
 mod interactive;
 mod kind_of_file;
 mod live;
-mod lock;
+mod lockfile;
 mod misfits;
 mod missing_things;
 mod operator_words;

@@ -2,12 +2,12 @@
 
 use crate::atomic_write::{self, FileMode};
 use crate::failure::Failure;
-use crate::lock::{self, Difference};
+use crate::lockfile::{self, Difference};
 use crate::prepare::Prepared;
 use crate::runbook_file::RunbookFile;
 use crate::text_file;
 use jiff::Timestamp;
-use runbook_authority::lockfile;
+use runbook_authority::lockfile as format_of_lockfile;
 use runbook_document::{Diagnostics, Source};
 use runbook_engine::{DryFinding, DryStep, GivenParam, GivenValue, Json, Params, Plan, RunId, Runbook, resolve_params};
 use runbook_report::push_line;
@@ -90,7 +90,7 @@ impl PlanFile {
     /// Two files of the runbook have one name.
     pub fn of(planned: &Planned<'_>) -> Result<Self, Failure> {
         let file = RunbookFile::locate(planned.file)?;
-        let snapshot = lock::snapshot(planned.prepared, planned.file, ENTRY)?;
+        let snapshot = lockfile::snapshot(planned.prepared, planned.file, ENTRY)?;
         Ok(Self {
             format: 1,
             run: planned.run,
@@ -99,7 +99,7 @@ impl PlanFile {
             runbook: file.real().to_owned(),
             environment: planned.prepared.environment.clone(),
             params: planned.plan.params.clone(),
-            reviewed: lockfile::render(&snapshot, &file.folder().to_string_lossy()),
+            reviewed: format_of_lockfile::render(&snapshot, &file.folder().to_string_lossy()),
             steps: planned.found.iter().map(PlannedText::of).collect(),
         })
     }
@@ -182,11 +182,11 @@ impl PlanFile {
         let folder = RunbookFile::locate(planned.file)?.folder().to_string_lossy().into_owned();
         let source = Source::new(path.display().to_string(), self.reviewed.as_str());
         let mut diagnostics = Diagnostics::default();
-        let Some(then) = lockfile::parse(&source, &folder, &mut diagnostics) else {
+        let Some(then) = format_of_lockfile::parse(&source, &folder, &mut diagnostics) else {
             return Err(Failure::usage(format!("`{}` was changed: what was reviewed cannot be read", path.display()))
                 .hint("make one with `runbook plan FILE --out PLAN`"));
         };
-        let now = lock::snapshot(planned.prepared, planned.file, ENTRY)?;
+        let now = lockfile::snapshot(planned.prepared, planned.file, ENTRY)?;
         let difference = Difference::between(&then, ENTRY, &now);
         if !difference.is_empty() || difference.lacks_text {
             push_line(differences, format_args!("{}", difference.render()));

@@ -76,7 +76,7 @@ pub fn from_file(context: &Context, path: &Path, environment: Option<&str>) -> R
 /// Prepares the runbook in a file, and compares it with its lock entry.
 pub fn as_locked(context: &Context, path: &Path, environment: Option<&str>, scrutiny: Scrutiny) -> Result<Prepared, Failure> {
     let prepared = unlocked(context, path, environment, scrutiny)?;
-    crate::lock::check(context, path, environment, &prepared)?;
+    crate::lockfile::check(context, path, environment, &prepared)?;
     Ok(prepared)
 }
 

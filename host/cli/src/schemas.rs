@@ -25,8 +25,8 @@ pub enum FileKind {
     Configuration,
     /// .runbook.toml: where the runbooks of a project lie, and what holds for them
     Project,
-    /// What `runbook audit --format json` prints
-    Audit,
+    /// What `runbook review --format json` prints
+    Review,
     /// What `runbook report --format json` prints
     Report,
     /// One line of what `--events` and `runbook show --format jsonl` write
@@ -43,7 +43,7 @@ pub fn schema(file: FileKind) -> Json {
         FileKind::Settings => published(include_str!("../../../schema/settings.v1.json")),
         FileKind::Configuration => published(include_str!("../../../schema/configuration.v1.json")),
         FileKind::Project => published(include_str!("../../../schema/project.v1.json")),
-        FileKind::Audit => published(include_str!("../../../schema/audit.v1.json")),
+        FileKind::Review => published(include_str!("../../../schema/review.v1.json")),
         FileKind::Plugin => runbook_authority::schema::plugin(),
         FileKind::Boundary => runbook_authority::schema::boundary(),
         FileKind::Trust => runbook_authority::schema::trust(),

@@ -49,15 +49,6 @@ pub const SIGNALS: &[(Signal, &str, Demand)] = &[
 /// The numbers of signals for real time that a C library may leave to programs.
 const REAL_TIME: std::ops::RangeInclusive<i32> = 34..=64;
 
-/// Whether a person is asked, and nothing is under way.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Asking {
-    /// Ctrl-C leaves the question open.
-    Yes,
-    /// Ctrl-C stops what is under way.
-    No,
-}
-
 /// What is under way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SignalMode {
@@ -67,14 +58,14 @@ pub enum SignalMode {
     Checks,
 }
 
-/// The signals, and which signal pulled it.
+/// What signals ask of a run, and which signal ended it.
 #[derive(Debug, Clone)]
 pub struct CancelSignals {
     /// What the engine looks at.
     pub cancel: CancelToken,
     terminated: Arc<AtomicBool>,
     /// Nothing is under way: a person is asked.
-    asking: Arc<AtomicBool>,
+    prompting: Arc<AtomicBool>,
     /// All is done but for what is still to be written to a terminal or a pipe that nobody may be reading.
     over: Arc<AtomicBool>,
     hung_up: watch::Sender<bool>,
@@ -97,7 +88,7 @@ impl CancelSignals {
         let signals = Self {
             cancel: CancelToken::new(),
             terminated: flag(),
-            asking: flag(),
+            prompting: flag(),
             over: flag(),
             hung_up: watch::Sender::new(false),
             run: Arc::new(OnceLock::new()),
@@ -133,7 +124,7 @@ impl CancelSignals {
         }
         match (under_way, self.cancel.level()) {
             (SignalMode::Checks, _) => {}
-            (SignalMode::Run, CancelLevel::None | CancelLevel::Orderly) if self.asking.load(Ordering::SeqCst) => {
+            (SignalMode::Run, CancelLevel::None | CancelLevel::Orderly) if self.prompting.load(Ordering::SeqCst) => {
                 ui::note("\nleft open; the run waits");
             }
             (SignalMode::Run, CancelLevel::None | CancelLevel::Orderly) => {
@@ -181,9 +172,12 @@ impl CancelSignals {
         !*self.hung_up.borrow() && ui::is_read()
     }
 
-    /// Says whether a person is asked now, while nothing is under way.
-    pub fn ask(&self, asking: Asking) {
-        self.asking.store(asking == Asking::Yes, Ordering::SeqCst);
+    /// Asks a person something while nothing is under way: Ctrl-C leaves the question open then.
+    pub async fn while_prompting<T>(&self, question: impl Future<Output = T>) -> T {
+        self.prompting.store(true, Ordering::SeqCst);
+        let answer = question.await;
+        self.prompting.store(false, Ordering::SeqCst);
+        answer
     }
 
     /// Says that nothing is left to do but to write: a signal then ends the program.

@@ -27,7 +27,7 @@ pub struct Waiver {
 
 /// Whether a check is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Standing<'a> {
+pub enum WaiverStatus<'a> {
     /// Nobody waived it.
     Made,
     /// It is not made.
@@ -61,12 +61,12 @@ impl Waivers {
     }
 
     /// Whether a check is made on a day (`2026-11-21`).
-    pub fn standing(&self, check: &str, today: &str) -> Standing<'_> {
+    pub fn status_of(&self, check: &str, today: &str) -> WaiverStatus<'_> {
         match self.0.get(check) {
-            None => Standing::Made,
+            None => WaiverStatus::Made,
             // Dates of this form are in order as texts.
-            Some(waiver) if today <= waiver.expires.as_str() => Standing::Waived(waiver),
-            Some(waiver) => Standing::Expired(waiver),
+            Some(waiver) if today <= waiver.expires.as_str() => WaiverStatus::Waived(waiver),
+            Some(waiver) => WaiverStatus::Expired(waiver),
         }
     }
 }

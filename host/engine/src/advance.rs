@@ -90,8 +90,8 @@ pub enum Action {
     },
 }
 
-/// What the pure decision needs to know of the moment.
-pub struct Moment<'a> {
+/// What the pure decision needs to know of the world outside the journal, as it is now.
+pub struct Observed<'a> {
     /// Calls that are under way.
     pub pending: &'a BTreeSet<StepId>,
     /// Guards whose look is under way.
@@ -102,55 +102,28 @@ pub struct Moment<'a> {
     pub is_overdue: &'a dyn Fn(&PlannedStep) -> bool,
     /// The operator cancelled, or the run's time is over.
     pub stop: Option<Cause>,
-    /// Whether the time for undo and finally is over.
-    pub cleanup: Cleanup,
+    /// Whether the time for undo and finally is over: what is left is recorded as failed or skipped.
+    pub cleanup_expired: bool,
     /// Whether the run waits for a lock.
-    pub lock: LockWait,
-    /// Whether it takes longer than usual.
-    pub pace: Pace,
-}
-
-/// Whether a run takes longer than usual.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Pace {
-    /// It does not, or nobody knows what is usual.
-    Usual,
-    /// It does.
-    Slow,
-}
-
-/// Whether the time for undo and finally is over.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Cleanup {
-    /// There is time.
-    Time,
-    /// It is over: what is left is recorded as failed or skipped.
-    Over,
-}
-
-/// Whether the run waits for a lock.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LockWait {
-    /// It does not.
-    No,
-    /// It does.
-    Yes,
+    pub waiting_for_lock: bool,
+    /// Whether the run takes longer than usual; not if nobody knows what is usual.
+    pub is_slow: bool,
 }
 
 /// What to do now; empty means to wait for what is under way.
-pub(crate) fn advance(plan: &Plan, state: &RunState, frontier: &Frontier, moment: &Moment<'_>) -> Vec<Action> {
+pub(crate) fn advance(plan: &Plan, state: &RunState, frontier: &Frontier, observed: &Observed<'_>) -> Vec<Action> {
     let view = View { plan, state, frontier };
-    let lost = view.steps(frontier.running()).filter(|step| !moment.pending.contains(&step.id));
+    let lost = view.steps(frontier.running()).filter(|step| !observed.pending.contains(&step.id));
     let recover: Vec<Action> = lost.map(|step| Action::Recover { step: step.id.clone() }).collect();
     if !recover.is_empty() {
         return recover;
     }
     let mut actions = match state.stage {
-        Stage::Preflight => preflight(&view, moment),
-        Stage::Steps => steps(&view, moment),
-        Stage::Verify => verify(&view, moment),
-        Stage::Undo => undo_stage(&view, moment),
-        Stage::Finally => finally(&view, moment),
+        Stage::Preflight => preflight(&view, observed),
+        Stage::Steps => steps(&view, observed),
+        Stage::Verify => verify(&view, observed),
+        Stage::Undo => undo_stage(&view, observed),
+        Stage::Finally => finally(&view, observed),
         Stage::Ended => Vec::new(),
     };
     for action in &mut actions {
@@ -183,23 +156,23 @@ impl<'a> View<'a> {
     }
 }
 
-fn preflight(view: &View<'_>, moment: &Moment<'_>) -> Vec<Action> {
+fn preflight(view: &View<'_>, observed: &Observed<'_>) -> Vec<Action> {
     let (plan, state) = (view.plan, view.state);
-    if !moment.pending.is_empty() {
+    if !observed.pending.is_empty() {
         return Vec::new();
     }
     if plan.window.is_some() && state.window.is_none() {
         return vec![Action::CheckWindow];
     }
     let failed = view.first_failed(Section::Preflight).map(|step| Cause::Preflight { step: step.id.clone() });
-    if let Some(cause) = moment.stop.clone().or_else(|| closed_window(state)).or(failed) {
+    if let Some(cause) = observed.stop.clone().or_else(|| closed_window(state)).or(failed) {
         let end = if cause == Cause::Cancel { RunEnd::Cancelled } else { RunEnd::FailedClean };
         return vec![Action::BeginFinally { end, cause: Some(cause) }];
     }
     if !view.all_settled(Section::Preflight) {
-        return attempts(view, moment, Section::Preflight);
+        return attempts(view, observed, Section::Preflight);
     }
-    if moment.lock == LockWait::Yes {
+    if observed.waiting_for_lock {
         let notify = pending_notify(plan, state, Trigger::Waiting);
         return notify.map_or_else(|| vec![Action::TakeLocks], |notify| vec![notify]);
     }
@@ -213,15 +186,15 @@ fn closed_window(state: &RunState) -> Option<Cause> {
     }
 }
 
-fn steps(view: &View<'_>, moment: &Moment<'_>) -> Vec<Action> {
+fn steps(view: &View<'_>, observed: &Observed<'_>) -> Vec<Action> {
     let (plan, state) = (view.plan, view.state);
     let failed = failed_step(view).map(|step| step_cause(state, step));
     let breached = breach(plan, state);
     // Before the failures: steps that run are stopped by a breach, and that is no failure of theirs.
-    let stop = moment.stop.clone().or_else(|| breached.as_ref().and_then(Breach::cause));
+    let stop = observed.stop.clone().or_else(|| breached.as_ref().and_then(Breach::cause));
     if let Some(cause) = stop.or(failed) {
         // Parallel branches that run already are waited for: an effect is never left half observed.
-        if !moment.pending.is_empty() {
+        if !observed.pending.is_empty() {
             return Vec::new();
         }
         let open = ends(view, view.frontier.repeating());
@@ -238,20 +211,20 @@ fn steps(view: &View<'_>, moment: &Moment<'_>) -> Vec<Action> {
     let unknown: Vec<StepId> = view.steps(view.frontier.unknown()).map(|step| step.id.clone()).collect();
     if !unknown.is_empty() {
         let pause = || pausing(view, PauseReason::UnknownOutcome { steps: unknown });
-        return if moment.pending.is_empty() { pause() } else { Vec::new() };
+        return if observed.pending.is_empty() { pause() } else { Vec::new() };
     }
     if let Some(reason) = breached.and_then(Breach::pause) {
-        return if moment.pending.is_empty() { pausing(view, reason) } else { Vec::new() };
+        return if observed.pending.is_empty() { pausing(view, reason) } else { Vec::new() };
     }
     // While steps run: one that hangs is what it is for.
-    if let Some(notify) = slow_notify(plan, state, moment) {
+    if let Some(notify) = slow_notify(plan, state, observed) {
         return vec![notify];
     }
     if let Some(notify) = pending_notify(plan, state, Trigger::Start) {
-        return if moment.pending.is_empty() { vec![notify] } else { Vec::new() };
+        return if observed.pending.is_empty() { vec![notify] } else { Vec::new() };
     }
     if !view.all_settled(Section::Step) {
-        let looks = looks(plan, state, moment);
+        let looks = looks(plan, state, observed);
         if is_held_back(plan, state) {
             // Nothing begins on what nobody has looked at, or on what looked bad a moment ago.
             return looks;
@@ -260,8 +233,8 @@ fn steps(view: &View<'_>, moment: &Moment<'_>) -> Vec<Action> {
         return match &state.window {
             Some(WindowVerdict::Refused { opens }) => pausing(view, PauseReason::OutsideWindow { opens: *opens }),
             Some(WindowVerdict::Open | WindowVerdict::Warned { .. } | WindowVerdict::Overridden { .. }) | None => {
-                let attempts = attempts(view, moment, Section::Step);
-                let idle = attempts.is_empty() && moment.pending.is_empty();
+                let attempts = attempts(view, observed, Section::Step);
+                let idle = attempts.is_empty() && observed.pending.is_empty();
                 let pause = if idle { waiting_for_approval(view) } else { Vec::new() };
                 if pause.is_empty() { attempts.into_iter().chain(looks).collect() } else { pause }
             }
@@ -273,17 +246,17 @@ fn steps(view: &View<'_>, moment: &Moment<'_>) -> Vec<Action> {
     vec![Action::BeginFinally { end: undo::success(plan, state), cause: None }]
 }
 
-fn verify(view: &View<'_>, moment: &Moment<'_>) -> Vec<Action> {
+fn verify(view: &View<'_>, observed: &Observed<'_>) -> Vec<Action> {
     let (plan, state) = (view.plan, view.state);
-    if let Some(notify) = slow_notify(plan, state, moment) {
+    if let Some(notify) = slow_notify(plan, state, observed) {
         return vec![notify];
     }
-    if !moment.pending.is_empty() {
+    if !observed.pending.is_empty() {
         return Vec::new();
     }
     let failed = view.first_failed(Section::Verify).map(|step| Cause::Verify { step: step.id.clone() });
     let breached = breach(plan, state);
-    let stop = moment.stop.clone().or_else(|| breached.as_ref().and_then(Breach::cause));
+    let stop = observed.stop.clone().or_else(|| breached.as_ref().and_then(Breach::cause));
     if let Some(cause) = stop.or(failed) {
         return vec![ending(view, cause)];
     }
@@ -293,7 +266,7 @@ fn verify(view: &View<'_>, moment: &Moment<'_>) -> Vec<Action> {
     if view.all_settled(Section::Verify) {
         return vec![Action::BeginFinally { end: undo::success(plan, state), cause: None }];
     }
-    attempts(view, moment, Section::Verify).into_iter().chain(looks(plan, state, moment)).collect()
+    attempts(view, observed, Section::Verify).into_iter().chain(looks(plan, state, observed)).collect()
 }
 
 /// A guard that has seen enough.
@@ -357,8 +330,8 @@ pub(crate) fn is_watching(guard: &PlannedGuard, state: &RunState) -> bool {
 }
 
 /// The guards that are to be looked at now.
-fn looks(plan: &Plan, state: &RunState, moment: &Moment<'_>) -> Vec<Action> {
-    let due = |guard: &&PlannedGuard| !moment.looking.contains(guard.id()) && (moment.is_due)(guard.id());
+fn looks(plan: &Plan, state: &RunState, observed: &Observed<'_>) -> Vec<Action> {
+    let due = |guard: &&PlannedGuard| !observed.looking.contains(guard.id()) && (observed.is_due)(guard.id());
     plan.guards
         .iter()
         .filter(|guard| is_watching(guard, state))
@@ -383,11 +356,11 @@ fn waiting_for_approval(view: &View<'_>) -> Vec<Action> {
 }
 
 /// Whether what was said about a step is enough to go on, one way or the other.
-fn is_answered(step: &PlannedStep, state: &RunState, moment: &Moment<'_>) -> bool {
+fn is_answered(step: &PlannedStep, state: &RunState, observed: &Observed<'_>) -> bool {
     let found = state.step(&step.id);
     match &step.manual {
         // What came of it is looked at when it is begun again: an answer, or that the time is over.
-        Some(_) => found.manual_answer.is_some() || (moment.is_overdue)(step),
+        Some(_) => found.manual_answer.is_some() || (observed.is_overdue)(step),
         None => step.approval.as_ref().is_none_or(|approval| approval.is_answered(found)),
     }
 }
@@ -426,9 +399,9 @@ fn ending(view: &View<'_>, cause: Cause) -> Action {
     Action::BeginUndo { cause, order }
 }
 
-fn undo_stage(view: &View<'_>, moment: &Moment<'_>) -> Vec<Action> {
+fn undo_stage(view: &View<'_>, observed: &Observed<'_>) -> Vec<Action> {
     let (state, frontier) = (view.state, view.frontier);
-    if !moment.pending.is_empty() {
+    if !observed.pending.is_empty() {
         return Vec::new();
     }
     let Some(run) = &state.undo else {
@@ -448,7 +421,7 @@ fn undo_stage(view: &View<'_>, moment: &Moment<'_>) -> Vec<Action> {
             return ask_before_undo(view, frontier.to_undo().filter(is_unclear).map(id).collect());
         }
         let step = id(first);
-        let due = (moment.is_due)(&step) || moment.cleanup == Cleanup::Over;
+        let due = (observed.is_due)(&step) || observed.cleanup_expired;
         return if due { vec![Action::Undo { step }] } else { Vec::new() };
     }
     if let Some(position) = frontier.unchecked().next() {
@@ -470,9 +443,9 @@ fn pausing(view: &View<'_>, reason: PauseReason) -> Vec<Action> {
     vec![pending_notify(view.plan, view.state, Trigger::Waiting).unwrap_or(Action::Pause { reason })]
 }
 
-fn finally(view: &View<'_>, moment: &Moment<'_>) -> Vec<Action> {
+fn finally(view: &View<'_>, observed: &Observed<'_>) -> Vec<Action> {
     let (plan, state) = (view.plan, view.state);
-    if !moment.pending.is_empty() {
+    if !observed.pending.is_empty() {
         return Vec::new();
     }
     let out_of_reach = out_of_reach(view, Section::Finally);
@@ -480,10 +453,7 @@ fn finally(view: &View<'_>, moment: &Moment<'_>) -> Vec<Action> {
         return out_of_reach;
     }
     if !view.all_settled(Section::Finally) {
-        return match moment.cleanup {
-            Cleanup::Time => attempts(view, moment, Section::Finally),
-            Cleanup::Over => skip_rest(view),
-        };
+        return if observed.cleanup_expired { skip_rest(view) } else { attempts(view, observed, Section::Finally) };
     }
     let provisional = state.end.unwrap_or(RunEnd::Dirty);
     let end = undo::final_end(plan, state, provisional);
@@ -531,20 +501,20 @@ fn failed_step<'a>(view: &View<'a>) -> Option<&'a PlannedStep> {
 
 /// The steps of a section that can start: all that they need is settled, their delay is over, and they are not under way. Of the
 /// items of a step as many as it says, of all together as many as the run may make at once.
-fn attempts(view: &View<'_>, moment: &Moment<'_>, section: Section) -> Vec<Action> {
+fn attempts(view: &View<'_>, observed: &Observed<'_>, section: Section) -> Vec<Action> {
     let (plan, state, frontier) = (view.plan, view.state, view.frontier);
-    let budget = plan.limits.max_parallel.saturating_sub(moment.pending.len());
+    let budget = plan.limits.max_parallel.saturating_sub(observed.pending.len());
     let can = |position: &usize| {
         let step = &plan.steps[*position];
-        let answered = frontier.phase(*position) != StepPhase::Asking || is_answered(step, state, moment);
-        answered && !moment.pending.contains(&step.id) && (moment.is_due)(&step.id)
+        let answered = frontier.phase(*position) != StepPhase::Asking || is_answered(step, state, observed);
+        answered && !observed.pending.contains(&step.id) && (observed.is_due)(&step.id)
     };
     let mut found: Vec<usize> = frontier.ready(section).filter(can).take(budget).collect();
     for (owner, pending) in frontier.items().filter(|(owner, _)| plan.steps[*owner].section == section) {
         let places = plan.steps[owner].for_each.as_ref().map_or(0, |for_each| for_each.max_parallel);
         let places = usize::try_from(places).unwrap_or(usize::MAX);
         // One that waits for its next attempt keeps its place, and so does one that is asked what it would do.
-        let asked = moment
+        let asked = observed
             .pending
             .iter()
             .filter_map(|id| plan.index().position(id))
@@ -557,15 +527,12 @@ fn attempts(view: &View<'_>, moment: &Moment<'_>, section: Section) -> Vec<Actio
     view.steps(found.into_iter()).map(|step| Action::Attempt { step: step.id.clone() }).collect()
 }
 
-fn slow_notify(plan: &Plan, state: &RunState, moment: &Moment<'_>) -> Option<Action> {
-    match moment.pace {
-        Pace::Slow => pending_notify(plan, state, Trigger::Slow).filter(|notify| !is_under_way(notify, moment)),
-        Pace::Usual => None,
-    }
+fn slow_notify(plan: &Plan, state: &RunState, observed: &Observed<'_>) -> Option<Action> {
+    observed.is_slow.then(|| pending_notify(plan, state, Trigger::Slow).filter(|notify| !is_under_way(notify, observed)))?
 }
 
-fn is_under_way(action: &Action, moment: &Moment<'_>) -> bool {
-    matches!(action, Action::Notify { notify, .. } if moment.pending.contains(notify))
+fn is_under_way(action: &Action, observed: &Observed<'_>) -> bool {
+    matches!(action, Action::Notify { notify, .. } if observed.pending.contains(notify))
 }
 
 fn pending_notify(plan: &Plan, state: &RunState, on: Trigger) -> Option<Action> {

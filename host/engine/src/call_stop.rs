@@ -5,10 +5,10 @@ use std::task::{Poll, Waker};
 
 /// Shared by the loop, which asks, with a call, which ends soon after it and says whether anything became final.
 #[derive(Debug, Clone, Default)]
-pub struct CallStop(Arc<Mutex<Asked>>);
+pub struct CallStop(Arc<Mutex<StopRequest>>);
 
 #[derive(Debug, Default)]
-struct Asked {
+struct StopRequest {
     is_asked: bool,
     waiting: Vec<Waker>,
 }

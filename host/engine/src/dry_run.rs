@@ -155,7 +155,7 @@ enum Opened {
 }
 
 /// What a dry run says of a step, and what later templates see of it.
-type Said = (DryFinding, StepView);
+type DryAnswer = (DryFinding, StepView);
 
 impl<O: Operate> Dry<'_, O> {
     fn said(&self, step: &PlannedStep, finding: DryFinding, views: &BTreeMap<StepId, StepView>) -> DryStep {
@@ -201,7 +201,7 @@ impl<O: Operate> Dry<'_, O> {
     }
 
     /// What there is to say of a step of a nested file that is not opened.
-    fn out_of_reach(&self, step: &PlannedStep) -> Option<Said> {
+    fn out_of_reach(&self, step: &PlannedStep) -> Option<DryAnswer> {
         match self.opened.get(step.group.as_ref()?)? {
             Opened::Params { .. } => None,
             Opened::AtRunTime { reason } => Some(at_run_time(reason.clone())),
@@ -210,7 +210,7 @@ impl<O: Operate> Dry<'_, O> {
     }
 
     /// The items of a step that has some; or what there is to say instead, if they are not known or there are none.
-    fn items(&self, step: &PlannedStep, views: &BTreeMap<StepId, StepView>) -> Option<Result<Vec<Arc<PlannedStep>>, Said>> {
+    fn items(&self, step: &PlannedStep, views: &BTreeMap<StepId, StepView>) -> Option<Result<Vec<Arc<PlannedStep>>, DryAnswer>> {
         let for_each = step.for_each.as_ref()?;
         let listed = self.with_scope(step, views, |scope| match step.when.as_ref().filter(|when| !for_each.is_named_in(when)) {
             Some(when) if !template::holds(when, scope)? => Ok(None),

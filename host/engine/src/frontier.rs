@@ -45,7 +45,7 @@ pub(crate) struct Frontier {
     unchecked: Positions,
     /// How often a step was looked at, for tests of growth.
     #[cfg(test)]
-    pub(crate) looks: Looks,
+    pub(crate) looks: LookCount,
 }
 
 /// How the steps hang together; as long as the plan is the same, so is this.
@@ -65,10 +65,10 @@ struct Shape {
 /// A number that does not count when two frontiers are compared.
 #[cfg(test)]
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Looks(pub(crate) usize);
+pub(crate) struct LookCount(pub(crate) usize);
 
 #[cfg(test)]
-impl PartialEq for Looks {
+impl PartialEq for LookCount {
     fn eq(&self, _other: &Self) -> bool {
         true
     }

@@ -1,7 +1,7 @@
 //! What follows an attempt: nothing, another one after a delay, or the next look of a poll. Pure.
 
 use crate::digest;
-use crate::event::Then;
+use crate::event::AfterAttempt;
 use crate::model::{OnFailure, Retry};
 use crate::plan::{PlannedStep, RetrySafety};
 use runbook_contract::{ErrorClass, Kind, RunId};
@@ -27,10 +27,10 @@ pub(crate) struct Failure {
 }
 
 /// What follows a failure.
-pub(crate) fn after_failure(step: &PlannedStep, run: RunId, failure: &Failure) -> Then {
+pub(crate) fn after_failure(step: &PlannedStep, run: RunId, failure: &Failure) -> AfterAttempt {
     let end = match step.on_failure {
-        OnFailure::Continue => Then::Continue,
-        OnFailure::Undo | OnFailure::Stop => Then::Final,
+        OnFailure::Continue => AfterAttempt::Continue,
+        OnFailure::Undo | OnFailure::Stop => AfterAttempt::Final,
     };
     let retry = &step.retry;
     if failure.failures >= retry.attempts || !retry.on.contains(&failure.class) || failure.class == ErrorClass::Cancelled {
@@ -45,7 +45,7 @@ pub(crate) fn after_failure(step: &PlannedStep, run: RunId, failure: &Failure) -
     if step.total_timeout.is_some_and(|total| failure.elapsed + delay >= total) {
         return end;
     }
-    Then::Retry { delay_ms: u64::try_from(delay.as_millis()).unwrap_or(u64::MAX) }
+    AfterAttempt::Retry { delay_ms: u64::try_from(delay.as_millis()).unwrap_or(u64::MAX) }
 }
 
 /// The delay after `failures` failures in a row. `seed` is from 0 to 1 and stands for chance.

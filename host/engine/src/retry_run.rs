@@ -142,7 +142,7 @@ fn is_gone(found: &StepState) -> bool {
 }
 
 /// Where a step of the old run stands.
-enum Standing {
+enum Reuse {
     /// It is done, with this output.
     Done(Json),
     /// Its `when` was false, and is asked again.
@@ -195,26 +195,26 @@ impl<'a> Retry<'a> {
         items.iter().map(|item| of.id.item(&item.key)).filter_map(|id| Some((id.clone(), self.old.steps.get(&id)?)))
     }
 
-    fn standing(&self, id: &StepId, step: &'a PlannedStep, found: &'a StepState) -> Standing {
+    fn reuse(&self, id: &StepId, step: &'a PlannedStep, found: &'a StepState) -> Reuse {
         // Who had the effect knows whether it is still there.
         let found = self.of.undone_since(id, found.done_in).unwrap_or(found);
         let doubt = if self.decisions.contains_key(id) { Doubt::Some } else { doubt(step, found) };
         match (doubt, self.decisions.get(id)) {
             (Doubt::None, _) if found.phase == StepPhase::UndoFailed && found.change.is_done() => {
-                Standing::Done(found.output.clone().unwrap_or_default())
+                Reuse::Done(found.output.clone().unwrap_or_default())
             }
-            (Doubt::Some, Some(Decision::Done)) => Standing::Done(found.output.clone().unwrap_or_default()),
-            (Doubt::Some, Some(Decision::Retry | Decision::NotDone)) => Standing::Open(found.phase.name()),
-            (Doubt::Some, Some(Decision::Fail) | None) => Standing::Doubtful,
+            (Doubt::Some, Some(Decision::Done)) => Reuse::Done(found.output.clone().unwrap_or_default()),
+            (Doubt::Some, Some(Decision::Retry | Decision::NotDone)) => Reuse::Open(found.phase.name()),
+            (Doubt::Some, Some(Decision::Fail) | None) => Reuse::Doubtful,
             (Doubt::None, _) => match found.phase {
                 StepPhase::Succeeded | StepPhase::Skipped(SkipReason::Assumed | SkipReason::Operator) => {
                     // An item stands for itself: that another one is undone changes nothing of it.
                     match if *id == step.id { self.undone_part(step) } else { None } {
-                        Some(phase) => Standing::Open(phase),
-                        None => Standing::Done(found.output.clone().unwrap_or_default()),
+                        Some(phase) => Reuse::Open(phase),
+                        None => Reuse::Done(found.output.clone().unwrap_or_default()),
                     }
                 }
-                StepPhase::Skipped(SkipReason::Condition) => Standing::Skipped,
+                StepPhase::Skipped(SkipReason::Condition) => Reuse::Skipped,
                 StepPhase::Pending
                 | StepPhase::Skipped(SkipReason::Dependency | SkipReason::TimeIsUp)
                 | StepPhase::Repeating
@@ -225,7 +225,7 @@ impl<'a> Retry<'a> {
                 | StepPhase::Unknown
                 | StepPhase::Undoing
                 | StepPhase::Undone
-                | StepPhase::UndoFailed => Standing::Open(found.phase.name()),
+                | StepPhase::UndoFailed => Reuse::Open(found.phase.name()),
             },
         }
     }
@@ -295,13 +295,13 @@ impl<'a> Retry<'a> {
     fn check_doubts(&self) -> Result<(), RetryError> {
         let mut steps = Vec::new();
         for (step, found) in self.steps() {
-            if matches!(self.standing(&step.id, step, found), Standing::Doubtful) {
+            if matches!(self.reuse(&step.id, step, found), Reuse::Doubtful) {
                 steps.push(step.id.clone());
             }
-            let doubtful = self.items(step).filter(|(id, found)| matches!(self.standing(id, step, found), Standing::Doubtful));
+            let doubtful = self.items(step).filter(|(id, found)| matches!(self.reuse(id, step, found), Reuse::Doubtful));
             steps.extend(doubtful.map(|(id, _)| id));
             let known = self.known_items(step).filter_map(|item| Some((&item.step, self.found(&item.step)?)));
-            let doubtful = known.filter(|(id, found)| matches!(self.standing(id, step, found), Standing::Doubtful));
+            let doubtful = known.filter(|(id, found)| matches!(self.reuse(id, step, found), Reuse::Doubtful));
             steps.extend(doubtful.map(|(id, _)| id.clone()));
         }
         if steps.is_empty() { Ok(()) } else { Err(self.in_doubt(steps)) }
@@ -320,12 +320,12 @@ impl<'a> Retry<'a> {
     /// What is done cannot be where a run begins, unless it only looks.
     fn check_from(&self) -> Result<(), RetryError> {
         let Some(found) = self.old.steps.get(self.from).filter(|_| self.written.section == Section::Step) else { return Ok(()) };
-        let done = matches!(self.standing(self.from, self.written, found), Standing::Done(_));
+        let done = matches!(self.reuse(self.from, self.written, found), Reuse::Done(_));
         // Who says that it happened begins after it.
         if !done || self.only_looks(self.written) || self.decisions.contains_key(self.from) {
             return Ok(());
         }
-        let open = self.steps().filter(|(step, found)| matches!(self.standing(&step.id, step, found), Standing::Open(_)));
+        let open = self.steps().filter(|(step, found)| matches!(self.reuse(&step.id, step, found), Reuse::Open(_)));
         let done_in = self.done_in(found);
         Err(RetryError::Done { step: self.from.clone(), done_in, open: open.map(|(step, _)| step.id.to_string()).collect() })
     }
@@ -334,12 +334,12 @@ impl<'a> Retry<'a> {
         let not_done = |needed: &StepId, phase| RetryError::NotDone { step: self.from.clone(), needed: needed.clone(), phase };
         for needed in before(self.plan, self.written) {
             let Some(found) = self.old.steps.get(&needed.id) else { return Err(not_done(&needed.id, "no part of that run")) };
-            match self.standing(&needed.id, needed, found) {
-                Standing::Done(_) | Standing::Skipped => {}
+            match self.reuse(&needed.id, needed, found) {
+                Reuse::Done(_) | Reuse::Skipped => {}
                 // The run went on without it, as the runbook says, and so does this one.
-                Standing::Open(_) if found.tolerated => {}
-                Standing::Open(phase) => return Err(not_done(&needed.id, phase)),
-                Standing::Doubtful => return Err(self.in_doubt(vec![needed.id.clone()])),
+                Reuse::Open(_) if found.tolerated => {}
+                Reuse::Open(phase) => return Err(not_done(&needed.id, phase)),
+                Reuse::Doubtful => return Err(self.in_doubt(vec![needed.id.clone()])),
             }
         }
         Ok(())
@@ -350,7 +350,7 @@ impl<'a> Retry<'a> {
         for (step, found) in self.steps() {
             let is_open = self.is_around_from(step) || (self.after.contains(&step.id) && self.has_parts(step));
             let is_asked_again = self.after.contains(&step.id) && self.only_looks(step);
-            if let (Standing::Done(output), false, false) = (self.standing(&step.id, step, found), is_open, is_asked_again) {
+            if let (Reuse::Done(output), false, false) = (self.reuse(&step.id, step, found), is_open, is_asked_again) {
                 self.check_same(step)?;
                 assumed.push(Assumed { step: step.id.clone(), output, done_in: self.done_in(found) });
             }
@@ -364,13 +364,13 @@ impl<'a> Retry<'a> {
 
     /// The items that the old run has done, or knew to be done.
     fn done_items(&self, step: &'a PlannedStep) -> Result<Vec<Assumed>, RetryError> {
-        let done = self.items(step).filter_map(|(id, found)| match self.standing(&id, step, found) {
-            Standing::Done(output) => Some(Assumed { step: id, output, done_in: self.done_in(found) }),
-            Standing::Skipped | Standing::Open(_) | Standing::Doubtful => None,
+        let done = self.items(step).filter_map(|(id, found)| match self.reuse(&id, step, found) {
+            Reuse::Done(output) => Some(Assumed { step: id, output, done_in: self.done_in(found) }),
+            Reuse::Skipped | Reuse::Open(_) | Reuse::Doubtful => None,
         });
         let is_there = |item: &&Assumed| {
             let undone = self.of.undone_since(&item.step, Some(item.done_in));
-            undone.is_none_or(|found| matches!(self.standing(&item.step, step, found), Standing::Done(_)))
+            undone.is_none_or(|found| matches!(self.reuse(&item.step, step, found), Reuse::Done(_)))
         };
         let known = self.known_items(step).filter(is_there).cloned();
         let items: Vec<Assumed> = done.chain(known).collect();

@@ -10,7 +10,7 @@ use support::*;
 
 /// What undoes the step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Way {
+enum UndoKind {
     /// Its plugin, from any state.
     Auto,
     /// Another operation, which must not happen twice, nor for nothing.
@@ -19,14 +19,14 @@ enum Way {
     Idempotent,
 }
 
-const WAYS: [Way; 3] = [Way::Auto, Way::Explicit, Way::Idempotent];
+const UNDO_KINDS: [UndoKind; 3] = [UndoKind::Auto, UndoKind::Explicit, UndoKind::Idempotent];
 
 /// One step that acts, and a look that fails: whatever was done is undone.
-fn run(way: Way, world: World) -> Run {
-    let undo = match way {
-        Way::Auto => "\"auto\"",
-        Way::Explicit => "{ uses = \"test:move\" }",
-        Way::Idempotent => "{ uses = \"test:move\", idempotent = true }",
+fn run(undo_kind: UndoKind, world: World) -> Run {
+    let undo = match undo_kind {
+        UndoKind::Auto => "\"auto\"",
+        UndoKind::Explicit => "{ uses = \"test:move\" }",
+        UndoKind::Idempotent => "{ uses = \"test:move\", idempotent = true }",
     };
     let text =
         format!("[[step]]\nid = \"pay\"\nuses = \"test:do\"\nundo = {undo}\n[[step]]\nid = \"fail\"\nuses = \"test:look\"\n");
@@ -54,8 +54,8 @@ fn is_asked(outcome: &Result<RunOutcome, RunError>) -> bool {
 }
 
 /// A run that was killed in the attempt, and asks about it.
-fn cut_off(way: Way) -> Run {
-    let run = run(way, blind());
+fn cut_off(undo_kind: UndoKind) -> Run {
+    let run = run(undo_kind, blind());
     *run.journal.breaks_at.lock().unwrap() = Some(3);
     assert!(run.execute().is_err());
     *run.journal.breaks_at.lock().unwrap() = None;
@@ -75,34 +75,36 @@ enum Next {
 
 #[test]
 fn what_a_person_decided_is_what_is_undone_whatever_the_next_attempt_does() {
-    for way in WAYS {
+    for undo_kind in UNDO_KINDS {
         for (decision, undone) in [(Decision::Done, 1), (Decision::NotDone, 0), (Decision::Fail, 1)] {
-            let run = cut_off(way);
+            let run = cut_off(undo_kind);
             let outcome = run.decide(&saying(decision));
-            assert!(!is_asked(&outcome), "{way:?} {decision:?}");
-            assert_eq!(undos(&run), undone, "{way:?} {decision:?}");
+            assert!(!is_asked(&outcome), "{undo_kind:?} {decision:?}");
+            assert_eq!(undos(&run), undone, "{undo_kind:?} {decision:?}");
             let effect = run.state().step(&"pay".into()).effect;
             match decision {
-                Decision::NotDone => assert_eq!(end(outcome).0, RunEnd::FailedClean, "{way:?}"),
-                Decision::Done => assert_eq!(effect, EffectState::Done, "{way:?}"),
-                Decision::Fail | Decision::Retry => assert_eq!(effect, EffectState::Ambiguous, "{way:?}"),
+                Decision::NotDone => assert_eq!(end(outcome).0, RunEnd::FailedClean, "{undo_kind:?}"),
+                Decision::Done => assert_eq!(effect, EffectState::Done, "{undo_kind:?}"),
+                Decision::Fail | Decision::Retry => assert_eq!(effect, EffectState::Ambiguous, "{undo_kind:?}"),
             }
         }
         for next in [Next::Succeeds, Next::IsRefused, Next::FailsInPart, Next::IsNotAnswered] {
-            let run = cut_off(way);
+            let run = cut_off(undo_kind);
             let (reply, undone) = match next {
                 Next::Succeeds => (None, 1),
                 Next::IsRefused => (Some(Reply::Refused(ErrorClass::Timeout)), 0),
                 Next::FailsInPart => (Some(Reply::Fails(ErrorClass::Conflict)), 1),
-                Next::IsNotAnswered => (Some(Reply::FailsLate(ErrorClass::Timeout)), usize::from(way != Way::Explicit)),
+                Next::IsNotAnswered => {
+                    (Some(Reply::FailsLate(ErrorClass::Timeout)), usize::from(undo_kind != UndoKind::Explicit))
+                }
             };
             run.world.tell("pay", reply);
             let outcome = run.decide(&saying(Decision::Retry));
-            let asks = matches!((next, way), (Next::IsNotAnswered, Way::Explicit));
-            assert_eq!(is_asked(&outcome), asks, "{way:?} {next:?}");
-            assert_eq!(undos(&run), undone, "{way:?} {next:?}: {:?}", run.world.applied());
+            let asks = matches!((next, undo_kind), (Next::IsNotAnswered, UndoKind::Explicit));
+            assert_eq!(is_asked(&outcome), asks, "{undo_kind:?} {next:?}");
+            assert_eq!(undos(&run), undone, "{undo_kind:?} {next:?}: {:?}", run.world.applied());
             if matches!(next, Next::IsRefused) {
-                assert_eq!(end(outcome).0, RunEnd::FailedClean, "{way:?}: it never happened");
+                assert_eq!(end(outcome).0, RunEnd::FailedClean, "{undo_kind:?}: it never happened");
             }
         }
     }
@@ -111,7 +113,7 @@ fn what_a_person_decided_is_what_is_undone_whatever_the_next_attempt_does() {
 #[test]
 fn an_undo_that_does_harm_is_not_made_on_a_guess() {
     let asking = || {
-        let run = run(Way::Explicit, blind().with("pay", [Reply::FailsLate(ErrorClass::Unknown)]));
+        let run = run(UndoKind::Explicit, blind().with("pay", [Reply::FailsLate(ErrorClass::Unknown)]));
         assert!(is_asked(&run.execute()));
         assert_eq!(undos(&run), 0);
         run
@@ -133,14 +135,14 @@ fn an_undo_that_does_harm_is_not_made_on_a_guess() {
 
 #[test]
 fn what_is_seen_not_to_have_happened_is_not_asked_about_and_not_undone() {
-    let run = run(Way::Explicit, World::default().with("pay", [Reply::Fails(ErrorClass::Unknown)]));
+    let run = run(UndoKind::Explicit, World::default().with("pay", [Reply::Fails(ErrorClass::Unknown)]));
     assert_eq!(end(run.execute()).0, RunEnd::FailedClean);
     assert_eq!(undos(&run), 0);
 }
 
 #[test]
 fn a_cancel_answers_no_question() {
-    let mut run = cut_off(Way::Explicit);
+    let mut run = cut_off(UndoKind::Explicit);
     run.options.cancel.cancel();
     assert!(is_asked(&run.resume()));
     assert_eq!(undos(&run), 0);
@@ -151,7 +153,7 @@ fn a_cancel_answers_no_question() {
 
 #[test]
 fn broken_at_each_record_no_undo_is_a_guess() {
-    let anew = || run(Way::Explicit, blind().with("pay", [Reply::FailsLate(ErrorClass::Unknown)]));
+    let anew = || run(UndoKind::Explicit, blind().with("pay", [Reply::FailsLate(ErrorClass::Unknown)]));
     let whole = anew();
     assert!(is_asked(&whole.execute()));
     broken_at_each_record(&whole, anew, |run, breaks_at| {
@@ -165,7 +167,7 @@ fn broken_at_each_record_no_undo_is_a_guess() {
 
 #[test]
 fn a_decision_about_what_is_not_asked_about_is_refused_before_anything_is_done() {
-    let run = cut_off(Way::Explicit);
+    let run = cut_off(UndoKind::Explicit);
     let before = run.records().len();
     for (step, decision) in [("nosuch", Decision::Retry), ("fail", Decision::Done)] {
         let decisions = BTreeMap::from([("pay".into(), Decision::NotDone), (step.into(), decision)]);
@@ -181,7 +183,7 @@ fn a_decision_about_what_is_not_asked_about_is_refused_before_anything_is_done()
 
 /// A run whose undo, another operation, got no answer: a refund that may have been paid.
 fn undo_in_doubt() -> Run {
-    let run = run(Way::Explicit, World::default().with("pay/undo", [Reply::FailsLate(ErrorClass::Timeout)]));
+    let run = run(UndoKind::Explicit, World::default().with("pay/undo", [Reply::FailsLate(ErrorClass::Timeout)]));
     assert_eq!(end(run.execute()).0, RunEnd::Dirty);
     assert_eq!((undos(&run), run.state().account().unclear), (1, vec![StepId::from("pay")]));
     run
@@ -221,13 +223,13 @@ fn whatever_is_decided_of_an_undo_in_doubt_it_is_never_made_twice_unless_somebod
 #[test]
 fn an_undo_that_does_harm_and_may_have_happened_is_asked_about_whatever_it_was_answered_with() {
     for class in ErrorClass::ALL.iter().copied() {
-        for (way, reply, happened) in WAYS.iter().flat_map(|way| {
+        for (undo_kind, reply, happened) in UNDO_KINDS.iter().flat_map(|undo_kind| {
             let replies = [(Reply::Fails(class), false), (Reply::FailsLate(class), true), (Reply::Refused(class), false)];
-            replies.map(|(reply, happened)| (*way, reply, happened))
+            replies.map(|(reply, happened)| (*undo_kind, reply, happened))
         }) {
-            let is_open = way == Way::Explicit && !matches!(reply, Reply::Refused(_));
-            let said = format!("{way:?} {reply:?}");
-            let run = run(way, World::default().with("pay/undo", [reply]));
+            let is_open = undo_kind == UndoKind::Explicit && !matches!(reply, Reply::Refused(_));
+            let said = format!("{undo_kind:?} {reply:?}");
+            let run = run(undo_kind, World::default().with("pay/undo", [reply]));
             end(run.execute());
             let (tries, account) = (run.state().step(&"pay".into()).undo_attempts, run.state().account());
             assert_eq!(account.unclear.is_empty(), !is_open, "{said}: {account:?}");
@@ -245,7 +247,7 @@ fn an_undo_that_does_harm_and_may_have_happened_is_asked_about_whatever_it_was_a
                 Err(RunError::NothingToUndo { .. }) => assert!(run.state().account().is_clean(), "{said}"),
                 Err(error) => panic!("{said}: {error}"),
             }
-            if way == Way::Explicit {
+            if undo_kind == UndoKind::Explicit {
                 assert_eq!(undos(&run), 1, "{said}: it is made once");
             }
         }
@@ -266,16 +268,16 @@ fn a_decision_about_the_undo_of_a_step_that_there_is_not_says_so_with_what_is_as
 #[test]
 fn an_undo_and_a_look_after_an_attempt_without_an_answer_are_told_how_long_ago_it_began() {
     let hour = std::time::Duration::from_hours(1);
-    let answered = run(Way::Auto, World::default());
+    let answered = run(UndoKind::Auto, World::default());
     end(answered.execute());
     assert_eq!(answered.world.unanswered("pay", "undo"), [None]);
-    let late = run(Way::Auto, World::default().with("pay", [Reply::FailsLate(ErrorClass::Timeout)]));
+    let late = run(UndoKind::Auto, World::default().with("pay", [Reply::FailsLate(ErrorClass::Timeout)]));
     end(late.execute());
     assert!(matches!(late.world.unanswered("pay", "undo")[..], [Some(ago)] if ago < hour));
     // What is undone has ended, whatever it was.
     assert!(late.world.unanswered("pay", "observe").iter().all(Option::is_none));
     // Killed, and gone on with later, by another process.
-    let killed = cut_off(Way::Auto);
+    let killed = cut_off(UndoKind::Auto);
     assert!(matches!(killed.world.unanswered("pay", "observe")[..], [Some(ago)] if ago < hour));
     killed.clock.pass(hour);
     end(killed.decide(&saying(Decision::Fail)));

@@ -4,8 +4,8 @@ use crate::printed::one_line;
 use crate::summary::{StepSummary, Summary};
 use runbook_document::format_duration;
 use runbook_engine::{
-    ApprovalVerdict, AttemptResult, GuardEvent, LifecycleEvent, LogLevel, Look, LookVerdict, NotifyEvent, Outcome, Proposal,
-    Record, Recovery, RetryOf, RunEvent, RunId, Section, StepEvent, StepId, Then, UndoFinding, UndoResult, describe_cause,
+    AfterAttempt, ApprovalVerdict, AttemptResult, GuardEvent, LifecycleEvent, LogLevel, Look, LookVerdict, NotifyEvent, Outcome,
+    Proposal, Record, Recovery, RetryOf, RunEvent, RunId, Section, StepEvent, StepId, UndoFinding, UndoResult, describe_cause,
 };
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -259,7 +259,7 @@ fn ended(
     summary: &Summary,
     step: &StepId,
     result: &AttemptResult,
-    then: Then,
+    then: AfterAttempt,
     duration_ms: u64,
     logs: &[runbook_engine::LogLine],
 ) -> Vec<Line> {
@@ -270,7 +270,7 @@ fn ended(
                 Outcome::Pass => (Tone::Good, "done"),
                 Outcome::Warn | Outcome::Unknown | Outcome::Fail => (Tone::Warning, "warning"),
             };
-            if let Then::Poll { delay_ms } = then {
+            if let AfterAttempt::Poll { delay_ms } = then {
                 return not_yet(summary, step, text, delay_ms);
             }
             let mut lines = vec![step_line(summary, step, tone, word, took)];
@@ -318,17 +318,17 @@ fn failed(
     step: &StepId,
     message: &str,
     class: &str,
-    then: Then,
+    then: AfterAttempt,
     logs: &[runbook_engine::LogLine],
     took: Option<Duration>,
 ) -> Vec<Line> {
     let again = |delay_ms| format_duration(Duration::from_millis(delay_ms));
     match then {
-        Then::Poll { delay_ms } => not_yet(summary, step, message, delay_ms),
-        Then::Retry { delay_ms } => {
+        AfterAttempt::Poll { delay_ms } => not_yet(summary, step, message, delay_ms),
+        AfterAttempt::Retry { delay_ms } => {
             vec![line(Tone::Warning, format!("  ! {step}: {message} ({class}); next attempt in {}", again(delay_ms)))]
         }
-        Then::Final | Then::Continue => {
+        AfterAttempt::Final | AfterAttempt::Continue => {
             let mut lines = vec![step_line(summary, step, Tone::Bad, "failed", took)];
             lines.push(line(Tone::Bad, format!("      {message} ({class})")));
             lines.extend(logs.iter().map(|log| line(log_tone(log.level), format!("      | {}", log.message))));
@@ -399,15 +399,15 @@ fn is_shown(section: Section) -> bool {
     }
 }
 
-fn undo_line(step: &StepId, result: &UndoResult, then: Then, duration_ms: u64) -> Line {
+fn undo_line(step: &StepId, result: &UndoResult, then: AfterAttempt, duration_ms: u64) -> Line {
     let took = format_duration(Duration::from_millis(duration_ms));
     match (result, then) {
         (UndoResult::Done { summary }, _) => line(Tone::Good, format!("  ↩ {step}: undone in {took}: {summary}")),
-        (UndoResult::Failed { fault }, Then::Retry { delay_ms } | Then::Poll { delay_ms }) => {
+        (UndoResult::Failed { fault }, AfterAttempt::Retry { delay_ms } | AfterAttempt::Poll { delay_ms }) => {
             let again = format_duration(Duration::from_millis(delay_ms));
             line(Tone::Warning, format!("  ! {step}: undo failed: {}; again in {again}", fault.message))
         }
-        (UndoResult::Failed { fault }, Then::Final | Then::Continue) => {
+        (UndoResult::Failed { fault }, AfterAttempt::Final | AfterAttempt::Continue) => {
             line(Tone::Bad, format!("  ✗ {step}: undo failed: {} ({})", fault.message, fault.class.name()))
         }
     }

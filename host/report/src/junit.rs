@@ -1,7 +1,7 @@
 //! The report for CI: JUnit XML as Jenkins and GitLab read it. One writer and one mapping, for runs and for checks.
 
 use crate::printed::one_line;
-use crate::summary::{Standing, StepState, StepSummary, Summary};
+use crate::summary::{RunVerdict, StepState, StepSummary, Summary};
 use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 use runbook_engine::{Case as SmokeCase, Outcome};
 use std::time::Duration;
@@ -96,11 +96,11 @@ pub(crate) fn render(summary: &Summary) -> String {
 fn run_case(summary: &Summary) -> Case {
     let cause = summary.cause.as_ref().map(|cause| format!(" Because {cause}.")).unwrap_or_default();
     let why = format!("{}{cause}", summary.standing_text());
-    let ended = match summary.standing() {
-        Standing::Good => Ended::Good,
-        Standing::Waiting => Ended::Skipped(why),
-        Standing::Open => Ended::Unknown(why),
-        Standing::Bad => Ended::Failed(why),
+    let ended = match summary.verdict() {
+        RunVerdict::Good => Ended::Good,
+        RunVerdict::Waiting => Ended::Skipped(why),
+        RunVerdict::Open => Ended::Unknown(why),
+        RunVerdict::Bad => Ended::Failed(why),
     };
     Case { class: "runbook".to_owned(), name: format!("run {}", summary.name), duration_ms: summary.duration_ms, ended }
 }

@@ -28,7 +28,7 @@ pub use events::{event_line, event_schema};
 pub use format::{FORMATS, Format, render};
 pub use json::schema as report_schema;
 pub use printed::{push_line, value_text};
-pub use summary::{Cancelled, EarlierRun, Execution, LaterRun, NotSent, Reached, Standing, StepState, StepSummary, Summary};
+pub use summary::{Cancelled, EarlierRun, Execution, LaterRun, NotSent, Reached, RunVerdict, StepState, StepSummary, Summary};
 pub use table::table;
 pub use text::{closing, plan_table};
 pub use timeline::{Activity, Span, SpanEnd, Timeline};

@@ -2,8 +2,8 @@
 
 use jiff::Timestamp;
 use runbook_engine::{
-    ApprovalVerdict, AttemptResult, LifecycleEvent, NotifyEvent, Outcome, PauseReason, Record, RunEvent, StepEvent, StepId, Then,
-    UndoFinding, UndoResult,
+    AfterAttempt, ApprovalVerdict, AttemptResult, LifecycleEvent, NotifyEvent, Outcome, PauseReason, Record, RunEvent, StepEvent,
+    StepId, UndoFinding, UndoResult,
 };
 use serde::Serialize;
 
@@ -170,7 +170,7 @@ impl Timeline {
             StepEvent::AttemptEnded { result, then, .. } | StepEvent::ItemsEnded { result, then } => {
                 let (end, summary) = outcome(result);
                 // Not yet as it should be is no failure.
-                let end = if matches!(then, Then::Poll { .. }) { SpanEnd::Warned } else { end };
+                let end = if matches!(then, AfterAttempt::Poll { .. }) { SpanEnd::Warned } else { end };
                 self.end(Some(step), at, end, summary);
             }
             StepEvent::GroupBegan { .. } | StepEvent::ItemsListed { .. } => self.begin(Some(step), Activity::Group, at),

@@ -1,7 +1,7 @@
 //! What the server said that it did not do did not happen: each way in which a server ends a change with an error, on each server,
 //! by one statement and by several. Nobody is told to look, and nothing is left.
 
-use super::narrow::{Asked, statements};
+use super::narrow::{Statement, statements};
 use super::{at_its_turn, with_secret};
 use runbook_tests::env::{Finished, TestEnv};
 use runbook_tests::mariadb::{self, MariaDb};
@@ -294,8 +294,8 @@ fn what_mariadb_refused_to_define_did_not_happen_and_what_it_did_in_part_may_hav
     server.sql_each("delimiter //\nuse shop//\ncreate definer = shop@'127.0.0.1' procedure half() begin insert into log values (1); insert into nosuch values (1); end//\n");
     let env = with_secret(mariadb::PASSWORD);
     let target = format!("sql = \"mysql://shop@127.0.0.1:{}/shop\"\npassword = \"secret:word\"\n", server.port);
-    let asked = |texts: &[&str]| -> Vec<Asked> {
-        texts.iter().map(|text| Asked { target: target.clone(), operation: "execute", text: (*text).to_owned() }).collect()
+    let asked = |texts: &[&str]| -> Vec<Statement> {
+        texts.iter().map(|text| Statement { target: target.clone(), operation: "execute", text: (*text).to_owned() }).collect()
     };
     let state = "select md5(group_concat(x order by x)) from (select concat_ws('/', table_schema, table_name, column_name, column_type) as x from information_schema.columns \
                  where table_schema in ('shop', 'other') union all select concat_ws('/', table_name, index_name) from information_schema.statistics where table_schema = 'shop' \
@@ -350,12 +350,12 @@ fn what_mariadb_refused_to_define_did_not_happen_and_what_it_did_in_part_may_hav
         "truncate nosuch",
         "truncate table other.x",
     ]);
-    for (Asked { text, .. }, (done, told)) in refused.iter().zip(statements(&env, &refused)) {
+    for (Statement { text, .. }, (done, told)) in refused.iter().zip(statements(&env, &refused)) {
         assert!(!done && told.contains("\"effect\":\"none\""), "`{text}`: {told}");
     }
     assert_eq!(server.sql(state), before);
     let in_part = asked(&["drop table kept, nosuch", "call half()"]);
-    for (Asked { text, .. }, (done, told)) in in_part.iter().zip(statements(&env, &in_part)) {
+    for (Statement { text, .. }, (done, told)) in in_part.iter().zip(statements(&env, &in_part)) {
         assert!(!done && !told.contains("\"effect\":\"none\""), "`{text}`: {told}");
     }
     assert_eq!(server.sql("select count(*) from shop.log"), "1");

@@ -1,7 +1,7 @@
 //! What `validate` says of a statement is what its turn would say: asked of each server, by each operation. And what `validate` refuses,
 //! nobody runs.
 
-use super::narrow::{Asked, statements};
+use super::narrow::{Statement, statements};
 use super::{HONEST_READS, MARIADB_WRITES, POSTGRES_WRITES, SQLITE_WRITES, with_secret};
 use crate::home;
 use runbook_tests::env::TestEnv;
@@ -76,10 +76,10 @@ const TEXTS: &[&str] = &[
 ];
 
 /// The steps of `n.toml` that `validate` refuses, by their numbers; and those that it only warns of.
-fn foreseen(env: &TestEnv, asked: &[Asked]) -> (BTreeSet<usize>, BTreeSet<usize>) {
+fn foreseen(env: &TestEnv, asked: &[Statement]) -> (BTreeSet<usize>, BTreeSet<usize>) {
     let mut text = "format = 1\n[runbook]\nname = \"n\"\n[secrets.word]\nsource = \"age:s.age#word\"\n".to_owned();
     let mut steps = BTreeMap::new();
-    for (number, Asked { target, operation, text: statement }) in asked.iter().enumerate() {
+    for (number, Statement { target, operation, text: statement }) in asked.iter().enumerate() {
         let quoted = serde_json::to_string(statement).expect("text is JSON, and a TOML string");
         let key = if *operation == "transaction" { format!("statements = [{quoted}]") } else { format!("statement = {quoted}") };
         let more = if *operation == "query" { "" } else { "irreversible = \"it is a test\"\n" };
@@ -114,10 +114,10 @@ fn foreseen(env: &TestEnv, asked: &[Asked]) -> (BTreeSet<usize>, BTreeSet<usize>
     (refused, doubted)
 }
 
-fn asked(target: &str, texts: &[String]) -> Vec<Asked> {
+fn asked(target: &str, texts: &[String]) -> Vec<Statement> {
     let by = |text: &String| {
         let (target, text) = (target.to_owned(), text.clone());
-        OPERATIONS.iter().map(move |operation| Asked { target: target.clone(), operation, text: text.clone() })
+        OPERATIONS.iter().map(move |operation| Statement { target: target.clone(), operation, text: text.clone() })
     };
     texts.iter().flat_map(by).collect()
 }
@@ -164,7 +164,7 @@ fn texts() -> Vec<String> {
 
 /// Of the statements that write, by `query`, those that `validate` does not refuse; reads it must all let through.
 fn writes_unforeseen(env: &TestEnv, target: &str, writes: &[&str], reads: &[&str]) -> Vec<String> {
-    let query = |text: &&str| Asked { target: target.to_owned(), operation: "query", text: (*text).to_owned() };
+    let query = |text: &&str| Statement { target: target.to_owned(), operation: "query", text: (*text).to_owned() };
     let reads: Vec<_> = reads.iter().map(query).collect();
     let (refused, doubted) = foreseen(env, &reads);
     assert!(refused.is_empty() && doubted.is_empty(), "reads are refused: {refused:?}, {doubted:?}");

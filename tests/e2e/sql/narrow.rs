@@ -25,7 +25,7 @@ fn statement(env: &TestEnv, target: &str, operation: &str, statement: &str) -> (
 }
 
 /// One statement of many, by one operation on a target of its own.
-pub(super) struct Asked {
+pub(super) struct Statement {
     pub(super) target: String,
     pub(super) operation: &'static str,
     pub(super) text: String,
@@ -33,11 +33,11 @@ pub(super) struct Asked {
 
 /// Runs many statements by one process, each as a step that fails alone, and returns what [`statement`] does for each: so hundreds take
 /// seconds.
-pub(super) fn statements(env: &TestEnv, asked: &[Asked]) -> Vec<(bool, String)> {
+pub(super) fn statements(env: &TestEnv, asked: &[Statement]) -> Vec<(bool, String)> {
     let mut text =
         "format = 1\n[runbook]\nname = \"n\"\n[defaults]\non_failure = \"continue\"\n[secrets.word]\nsource = \"age:s.age#word\"\n"
             .to_owned();
-    for (number, Asked { target, operation, text: statement }) in asked.iter().enumerate() {
+    for (number, Statement { target, operation, text: statement }) in asked.iter().enumerate() {
         let quoted = serde_json::to_string(&at_its_turn(statement)).expect("text is JSON, and a TOML string");
         let input =
             if *operation == "transaction" { format!("statements = [{quoted}]") } else { format!("statement = {quoted}") };
@@ -341,11 +341,11 @@ fn a_function_that_hides_what_it_reads_is_reached_by_no_way() {
         let (Ok(shown) | Err(shown)) = postgres.try_psql(database, &text);
         assert!(shown.contains(MARK), "`{text}` does not reach `{made}`: {shown}");
         if number % 8 == 0 {
-            asked.push(Asked { target: target(database), operation: "transaction", text: text.clone() });
+            asked.push(Statement { target: target(database), operation: "transaction", text: text.clone() });
         }
-        asked.push(Asked { target: target(database), operation: "query", text });
+        asked.push(Statement { target: target(database), operation: "query", text });
     }
-    for (Asked { text, operation, .. }, (done, told)) in asked.iter().zip(statements(&env, &asked)) {
+    for (Statement { text, operation, .. }, (done, told)) in asked.iter().zip(statements(&env, &asked)) {
         assert!(!done && told.contains("\"class\":\"denied\"") && !told.contains(MARK), "`{text}` by {operation}: {told}");
     }
     let expressions = [
@@ -373,8 +373,8 @@ fn a_function_that_hides_what_it_reads_is_reached_by_no_way() {
         ),
     );
     let text = |expression| format!("select {expression} from orders o");
-    let asked = expressions.map(|expression| Asked { target: target("orders"), operation: "query", text: text(expression) });
-    for (Asked { text, .. }, (done, told)) in asked.iter().zip(statements(&env, &asked)) {
+    let asked = expressions.map(|expression| Statement { target: target("orders"), operation: "query", text: text(expression) });
+    for (Statement { text, .. }, (done, told)) in asked.iter().zip(statements(&env, &asked)) {
         assert!(done, "`{text}`: {told}");
     }
 }
@@ -414,11 +414,11 @@ fn no_type_shows_what_another_relation_is_called_or_made_of() {
     }
     refused.push("select to_json(secrets '(1,x)')".to_owned());
     refused.push("select to_json(x.a) from json_to_record('{\"a\": {\"id\": 1}}') as x(a secrets)".to_owned());
-    let queries = |texts: Vec<String>| -> Vec<Asked> {
-        texts.into_iter().map(|text| Asked { target: target.clone(), operation: "query", text }).collect()
+    let queries = |texts: Vec<String>| -> Vec<Statement> {
+        texts.into_iter().map(|text| Statement { target: target.clone(), operation: "query", text }).collect()
     };
     let asked = queries(refused);
-    for (Asked { text, .. }, (done, told)) in asked.iter().zip(statements(&env, &asked)) {
+    for (Statement { text, .. }, (done, told)) in asked.iter().zip(statements(&env, &asked)) {
         assert!(!done && !told.contains("hidden_column"), "`{text}`: {told}");
     }
     postgres.psql("orders", "drop domain of_types, of_rows; drop type span, of_names");
@@ -427,7 +427,7 @@ fn no_type_shows_what_another_relation_is_called_or_made_of() {
         "select id::alias from orders".to_owned(),
         "select json_populate_record(null::orders, '{}')::text".to_owned(),
     ]);
-    for (Asked { text, .. }, (done, told)) in asked.iter().zip(statements(&env, &asked)) {
+    for (Statement { text, .. }, (done, told)) in asked.iter().zip(statements(&env, &asked)) {
         assert!(done, "`{text}`: {told}");
     }
 }
@@ -493,7 +493,7 @@ fn what_a_function_defines_or_empties_is_held_to_the_classes_on_postgresql() {
     for number in 0..effects.len() {
         for (call, operation) in [("act", "execute"), ("quietly", "transaction")] {
             let text = format!("insert into log select {call}_{number}()");
-            asked.push(Asked { target: target("\"insert\", \"select\", \"update\", \"delete\""), operation, text });
+            asked.push(Statement { target: target("\"insert\", \"select\", \"update\", \"delete\""), operation, text });
         }
     }
     for (number, (done, told)) in statements(&env, &asked).into_iter().enumerate() {
@@ -513,8 +513,8 @@ fn what_a_function_defines_or_empties_is_held_to_the_classes_on_postgresql() {
         ("\"define\", \"insert\", \"select\"", "execute", "insert into log select act_0()"),
         ("\"select\", \"other\"", "execute", "select lo_from_bytea(0, 'x')"),
     ]
-    .map(|(classes, operation, text)| Asked { target: target(classes), operation, text: text.to_owned() });
-    for (Asked { text, operation, .. }, (done, told)) in asked.iter().zip(statements(&env, &asked)) {
+    .map(|(classes, operation, text)| Statement { target: target(classes), operation, text: text.to_owned() });
+    for (Statement { text, operation, .. }, (done, told)) in asked.iter().zip(statements(&env, &asked)) {
         assert!(done, "`{text}` by {operation}: {told}");
     }
 }
@@ -559,14 +559,14 @@ fn a_stored_function_with_the_name_of_a_built_in_one_is_not_called_on_mariadb() 
         told.lines().filter_map(|line| spellings.get(line.strip_suffix(MARK)?.trim().parse::<usize>().ok()?)).collect();
     assert!(reached.len() > 100, "{} of {} spellings lead to a stored function", reached.len(), spellings.len());
     let query =
-        |call: &str| Asked { target: target.clone(), operation: "query", text: text(call).replace("shop.orders", "orders") };
-    let asked: Vec<Asked> = reached.iter().map(|call| query(call)).collect();
-    for (Asked { text, .. }, (done, told)) in asked.iter().zip(statements(&env, &asked)) {
+        |call: &str| Statement { target: target.clone(), operation: "query", text: text(call).replace("shop.orders", "orders") };
+    let asked: Vec<Statement> = reached.iter().map(|call| query(call)).collect();
+    for (Statement { text, .. }, (done, told)) in asked.iter().zip(statements(&env, &asked)) {
         assert!(!done && !told.contains(MARK), "`{text}`: {told}");
     }
     server.sql(&names.iter().map(|name| format!("drop function if exists shop.`{name}`;")).collect::<String>());
     let asked = ["count(*)", "max(id)", "concat(id, 'x')", "if(id = 1, 2, 3)", "left('abc', 2)"].map(query);
-    for (Asked { text, .. }, (done, told)) in asked.iter().zip(statements(&env, &asked)) {
+    for (Statement { text, .. }, (done, told)) in asked.iter().zip(statements(&env, &asked)) {
         assert!(done, "`{text}`: {told}");
     }
 }

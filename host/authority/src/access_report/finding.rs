@@ -1,7 +1,7 @@
 //! What somebody should look at: one table of rules, one finding for each place where a rule holds.
 
 use super::open_grant::OpenGrant;
-use super::{Origin, Place, PluginEntry, Row, RunbookEntry, Standing, program_text};
+use super::{BoundaryStatus, Origin, PluginEntry, Row, RunbookEntry, SourceLocation, program_text};
 use crate::access_report::flow::{SinkKind, SourceKind};
 use crate::capability::{Risk, VERBS, Verb};
 use crate::host_places;
@@ -148,7 +148,7 @@ pub struct Finding {
 #[serde(rename_all = "kebab-case")]
 pub enum Location {
     /// A line of a file.
-    Line(Place),
+    Line(SourceLocation),
     /// A component file as a whole.
     File(String),
     /// A plugin inside this program, by its name.
@@ -176,7 +176,7 @@ pub(super) fn find(plugins: &[PluginEntry], runbooks: &[RunbookEntry]) -> Vec<Fi
 
 /// One finding for each name of a secret that stands for several, where the last of them is used.
 fn of_secret_names(runbooks: &[RunbookEntry]) -> Vec<Finding> {
-    let mut known: BTreeMap<&str, BTreeMap<String, (&str, Place)>> = BTreeMap::new();
+    let mut known: BTreeMap<&str, BTreeMap<String, (&str, SourceLocation)>> = BTreeMap::new();
     for runbook in runbooks {
         for target in runbook.steps.iter().flat_map(|step| &step.rows).flat_map(|row| row.target.iter().chain(&row.lent)) {
             for name in target.secrets() {
@@ -185,7 +185,7 @@ fn of_secret_names(runbooks: &[RunbookEntry]) -> Vec<Finding> {
                     .entry(name)
                     .or_default()
                     .entry(stored.shown(PathView::Opened))
-                    .or_insert_with(|| (&runbook.file, Place::of(target)));
+                    .or_insert_with(|| (&runbook.file, SourceLocation::of(target)));
             }
         }
     }
@@ -307,7 +307,7 @@ fn of_row(subject: &str, row: &Row) -> Vec<Finding> {
     let Some(granted) = &row.granted else { return Vec::new() };
     let place = || Location::Line(granted.place.clone());
     let mut findings = Vec::new();
-    if let Some(Standing::Exceeded { witness }) = &row.boundary {
+    if let Some(BoundaryStatus::Exceeded { witness }) = &row.boundary {
         let message = if witness.is_empty() {
             format!("`{}` on slot `{}` cannot be compared with the boundary", row.verb, row.slot)
         } else {

@@ -3,7 +3,7 @@
 //! A plugin can send whatever it reads wherever it may write, so inside one call everything readable flows to everything
 //! writable. What a step puts out flows on to every step whose input refers to it. This says what is possible, not what happens.
 
-use super::Place;
+use super::SourceLocation;
 use crate::capability::{Risk, Verb};
 use crate::grant::{Effective, Grant};
 use crate::targets::{HttpBase, Target, TargetKind};
@@ -56,7 +56,7 @@ pub struct End<K> {
     /// What it is, in a few words.
     pub what: String,
     /// The target, where there is one.
-    pub place: Option<Place>,
+    pub place: Option<SourceLocation>,
 }
 
 /// One thing that can reach another.
@@ -129,13 +129,13 @@ fn in_order<'s, 'a>(steps: &'s [FlowStep<'a>]) -> Vec<&'s FlowStep<'a>> {
 
 /// By which steps a source came; a step that hands it on adds one to the way of the step before it, and copies nothing.
 #[derive(Debug)]
-struct Way<'a> {
+struct StepTrail<'a> {
     step: &'a str,
     before: Option<Rc<Self>>,
     steps: usize,
 }
 
-impl<'a> Way<'a> {
+impl<'a> StepTrail<'a> {
     fn begin(step: &'a str) -> Rc<Self> {
         Rc::new(Self { step, before: None, steps: 1 })
     }
@@ -152,7 +152,7 @@ impl<'a> Way<'a> {
     }
 }
 
-impl Drop for Way<'_> {
+impl Drop for StepTrail<'_> {
     /// Step by step: a way may be as long as a runbook, and the stack is not.
     fn drop(&mut self) {
         let mut before = self.before.take();
@@ -165,21 +165,21 @@ impl Drop for Way<'_> {
 /// Every flow of a runbook, the riskiest first.
 pub fn flows<'a>(steps: &[FlowStep<'a>]) -> Vec<Flow> {
     // What each step's output may hold, and by which steps it came.
-    let mut outputs: BTreeMap<&str, BTreeMap<End<SourceKind>, Rc<Way<'a>>>> = BTreeMap::new();
-    let mut shortest: BTreeMap<(End<SourceKind>, End<SinkKind>), Rc<Way<'a>>> = BTreeMap::new();
+    let mut outputs: BTreeMap<&str, BTreeMap<End<SourceKind>, Rc<StepTrail<'a>>>> = BTreeMap::new();
+    let mut shortest: BTreeMap<(End<SourceKind>, End<SinkKind>), Rc<StepTrail<'a>>> = BTreeMap::new();
     // The shortest way stands for all: that there is one is what matters.
-    let mut add = |source: &End<SourceKind>, sink: &End<SinkKind>, way: &Rc<Way<'a>>| {
+    let mut add = |source: &End<SourceKind>, sink: &End<SinkKind>, way: &Rc<StepTrail<'a>>| {
         let known = shortest.entry((source.clone(), sink.clone())).or_insert_with(|| Rc::clone(way));
         if way.steps < known.steps {
             *known = Rc::clone(way);
         }
     };
     for step in in_order(steps) {
-        let own = Way::begin(step.step);
+        let own = StepTrail::begin(step.step);
         let mut readable: BTreeMap<_, _> = sources(step.effective).into_iter().map(|source| (source, Rc::clone(&own))).collect();
         for earlier in step.inputs_from {
             for (source, way) in outputs.get(earlier.as_str()).into_iter().flatten() {
-                readable.entry(source.clone()).or_insert_with(|| Way::on(way, step.step));
+                readable.entry(source.clone()).or_insert_with(|| StepTrail::on(way, step.step));
             }
         }
         let sinks = sinks(step.effective);
@@ -196,7 +196,7 @@ pub fn flows<'a>(steps: &[FlowStep<'a>]) -> Vec<Flow> {
         }
         outputs.insert(step.step, readable);
     }
-    let flow = |((source, sink), way): ((End<SourceKind>, End<SinkKind>), Rc<Way<'a>>)| Flow {
+    let flow = |((source, sink), way): ((End<SourceKind>, End<SinkKind>), Rc<StepTrail<'a>>)| Flow {
         risk: risk(source.kind, sink.kind),
         source,
         sink,
@@ -220,8 +220,11 @@ fn risk(source: SourceKind, sink: SinkKind) -> Risk {
 }
 
 fn sources(effective: &Effective) -> BTreeSet<End<SourceKind>> {
-    let lent =
-        lent(effective).map(|target| End { kind: SourceKind::Rows, what: target.describe(), place: Some(Place::of(target)) });
+    let lent = lent(effective).map(|target| End {
+        kind: SourceKind::Rows,
+        what: target.describe(),
+        place: Some(SourceLocation::of(target)),
+    });
     effective.iter().flat_map(|grant| grant.verbs.iter().filter_map(|verb| source(grant, *verb))).chain(lent).collect()
 }
 
@@ -264,14 +267,17 @@ fn source(grant: &Grant, verb: Verb) -> Option<End<SourceKind>> {
         | Verb::StateRead
         | Verb::StateWrite => return None,
     };
-    Some(End { kind, what: grant.target.describe(), place: Some(Place::of(&grant.target)) })
+    Some(End { kind, what: grant.target.describe(), place: Some(SourceLocation::of(&grant.target)) })
 }
 
 fn sinks(effective: &Effective) -> BTreeSet<End<SinkKind>> {
     let log = End { kind: SinkKind::Log, what: "the run's log, journal and reports".to_owned(), place: None };
     let granted = effective.iter().flat_map(|grant| grant.verbs.iter().filter_map(|verb| sink(grant, *verb)));
-    let lent =
-        lent(effective).map(|target| End { kind: SinkKind::Database, what: target.describe(), place: Some(Place::of(target)) });
+    let lent = lent(effective).map(|target| End {
+        kind: SinkKind::Database,
+        what: target.describe(),
+        place: Some(SourceLocation::of(target)),
+    });
     granted.chain(lent).chain(std::iter::once(log)).collect()
 }
 
@@ -314,7 +320,7 @@ fn sink(grant: &Grant, verb: Verb) -> Option<End<SinkKind>> {
         | Verb::StateRead
         | Verb::StateWrite => return None,
     };
-    Some(End { kind, what: described(&grant.target), place: Some(Place::of(&grant.target)) })
+    Some(End { kind, what: described(&grant.target), place: Some(SourceLocation::of(&grant.target)) })
 }
 
 /// What a target is; of a secret, which one.
@@ -335,7 +341,7 @@ fn placed(grant: &Grant, step: &FlowStep<'_>) -> Vec<(End<SourceKind>, End<SinkK
         TargetKind::Process(_) => SinkKind::Program,
         TargetKind::Docker(_) | TargetKind::Files(_) | TargetKind::Secret(_) => return of_positions(grant, step),
     };
-    let place = Some(Place::of(&grant.target));
+    let place = Some(SourceLocation::of(&grant.target));
     let connection = step.effective.lent(grant);
     let of = |target: &'_ Arc<Target>| target.secrets().into_iter().map(str::to_owned).collect::<Vec<_>>();
     let secrets = of(&grant.target).into_iter().chain(connection.map(of).unwrap_or_default());
@@ -357,7 +363,8 @@ fn of_positions(grant: &Grant, step: &FlowStep<'_>) -> Vec<(End<SourceKind>, End
     let reached = secret.positions.iter().filter_map(|position| step.effective.get(&position.slot));
     reached
         .map(|http| {
-            let sink = End { kind: SinkKind::Network, what: http.target.describe(), place: Some(Place::of(&http.target)) };
+            let sink =
+                End { kind: SinkKind::Network, what: http.target.describe(), place: Some(SourceLocation::of(&http.target)) };
             flow_of_secret(grant.target.describe_secret(&secret.secret), sink)
         })
         .collect()

@@ -1,4 +1,4 @@
-//! The ledger: what plugins and runbooks may do, in five sets (imported, declared, granted, boundary, used), one plain sentence for
+//! The access report: what plugins and runbooks may do, in five sets (imported, declared, granted, boundary, used), one plain sentence for
 //! each capability, in an order that never changes, so that the difference of two reports is the review.
 //!
 //! Everything here is a pure function of what was read; renderers are in `host/report`.
@@ -148,10 +148,10 @@ pub struct Row {
     pub imported: Vec<String>,
     /// Whether the manifest declares it. What is granted always is.
     pub declared: bool,
-    /// What it is granted on; `None` in the ledger of a plugin alone.
+    /// What it is granted on; `None` in the access report of a plugin alone.
     pub granted: Option<Granted>,
     /// Where it stands to the boundary; `None` if none is in force or nothing is granted.
-    pub boundary: Option<Standing>,
+    pub boundary: Option<BoundaryStatus>,
     /// How often the audit log saw it used here; `None` if no log was asked.
     pub used: Option<u64>,
     /// How often the target put each of its own secrets into it, by the audit log.
@@ -178,12 +178,12 @@ pub struct Granted {
     /// How far it reaches in each dimension.
     pub reach: BTreeMap<&'static str, Vec<String>>,
     /// Where the target stands.
-    pub place: Place,
+    pub place: SourceLocation,
 }
 
 /// A place in a file.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-pub struct Place {
+pub struct SourceLocation {
     /// The file, as it was given.
     pub file: String,
     /// Counted from 1.
@@ -192,7 +192,7 @@ pub struct Place {
     pub column: usize,
 }
 
-impl Place {
+impl SourceLocation {
     /// The place of a target.
     pub fn of(target: &Target) -> Self {
         let position = target.source.position(target.span.start);
@@ -203,7 +203,7 @@ impl Place {
 /// Where a grant stands to the boundary.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Standing {
+pub enum BoundaryStatus {
     /// Every call that it allows is covered.
     Within,
     /// This call, for one, is not.
@@ -213,7 +213,7 @@ pub enum Standing {
     },
 }
 
-/// What a ledger is made with.
+/// What an access report is made with.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SentenceContext<'a> {
     /// The boundaries in force; a grant is within if it is within each of them.
@@ -241,7 +241,7 @@ pub struct Component<'a> {
     pub origin: &'a Origin,
 }
 
-/// One call of a runbook, as the ledger names it.
+/// One call of a runbook, as the access report names it.
 #[derive(Debug, Clone)]
 pub struct CallSite<'a> {
     /// The step's id.
@@ -313,8 +313,12 @@ fn rows_of(
     let extent = AccessScope::of(plugin, grant, effective, PathView::Opened);
     let reach: BTreeMap<_, _> =
         extent.values.iter().map(|(dimension, values)| (dimension.key(), values.words(dimension.row().shape))).collect();
-    let granted =
-        Granted { target: grant.target.name.clone(), what: grant.target.describe(), reach, place: Place::of(&grant.target) };
+    let granted = Granted {
+        target: grant.target.name.clone(),
+        what: grant.target.describe(),
+        reach,
+        place: SourceLocation::of(&grant.target),
+    };
     let reason = component.manifest.slots.get(&grant.slot).map(|slot| slot.reason.clone()).unwrap_or_default();
     let row = |verb: Verb| Row {
         slot: grant.slot.clone(),
@@ -325,7 +329,7 @@ fn rows_of(
         imported: imported(verb, component.imports),
         declared: true,
         granted: Some(granted.clone()),
-        boundary: standing(lens.boundaries, plugin, grant, effective, verb),
+        boundary: boundary_status(lens.boundaries, plugin, grant, effective, verb),
         used: lens.used.map(|used| used.by_step(call.used_at, call.step, &grant.slot, verb)),
         used_secrets: lens.used.map(|used| used.secrets_of(call.used_at, call.step, &grant.slot, verb)).unwrap_or_default(),
         open: open_grant::of(&grant.target.kind, verb),
@@ -336,13 +340,19 @@ fn rows_of(
 }
 
 /// Where one verb of a grant stands; `None` if no boundary is in force.
-fn standing(boundaries: &[Boundary], plugin: &str, grant: &Grant, effective: &Effective, verb: Verb) -> Option<Standing> {
+fn boundary_status(
+    boundaries: &[Boundary],
+    plugin: &str,
+    grant: &Grant,
+    effective: &Effective,
+    verb: Verb,
+) -> Option<BoundaryStatus> {
     let one = Grant { verbs: vec![verb], ..grant.clone() };
     let exceeded = boundaries
         .iter()
         .find_map(|boundary| boundary.check_grant(plugin, &one, effective).err())
-        .map(|exceeded| Standing::Exceeded { witness: exceeded.witness.map(|call| call.sentence()).unwrap_or_default() });
-    (!boundaries.is_empty()).then(|| exceeded.unwrap_or(Standing::Within))
+        .map(|exceeded| BoundaryStatus::Exceeded { witness: exceeded.witness.map(|call| call.sentence()).unwrap_or_default() });
+    (!boundaries.is_empty()).then(|| exceeded.unwrap_or(BoundaryStatus::Within))
 }
 
 /// Something that was to be reviewed and is not in the review.
@@ -357,7 +367,7 @@ pub struct Gap {
 }
 
 impl AccessReport {
-    /// A ledger with everything that somebody should look at.
+    /// An access report with everything that somebody should look at.
     pub fn new(mut plugins: Vec<PluginEntry>, mut runbooks: Vec<RunbookEntry>) -> Self {
         plugins.sort_by(|a, b| a.reference.cmp(&b.reference));
         plugins.dedup_by(|a, b| a.reference == b.reference && a.digest == b.digest);
@@ -396,7 +406,7 @@ impl AccessReport {
     /// Whether anything reaches beyond the boundary.
     pub fn exceeds_boundary(&self) -> bool {
         let steps = self.runbooks.iter().flat_map(|runbook| &runbook.steps);
-        steps.flat_map(|step| &step.rows).any(|row| matches!(row.boundary, Some(Standing::Exceeded { .. })))
+        steps.flat_map(|step| &step.rows).any(|row| matches!(row.boundary, Some(BoundaryStatus::Exceeded { .. })))
     }
 }
 

@@ -49,8 +49,8 @@ fn entry_of(effective: &Effective, boundary: Option<&str>) -> RunbookEntry {
 }
 
 fn rules(capability: &str, verbs: &[&str], target: &str, boundary: Option<&str>) -> Vec<&'static str> {
-    let ledger = AccessReport::new(Vec::new(), vec![entry(capability, verbs, target, boundary)]);
-    ledger.findings.iter().map(|finding| finding.rule.row().name).collect()
+    let report = AccessReport::new(Vec::new(), vec![entry(capability, verbs, target, boundary)]);
+    report.findings.iter().map(|finding| finding.rule.row().name).collect()
 }
 
 #[test]
@@ -203,16 +203,16 @@ fn a_grant_that_reaches_a_place_of_any_host_is_found() {
 fn what_is_beyond_the_boundary_is_the_first_finding() {
     let boundary =
         "[[allow]]\ncapability = \"http\"\nverbs = [\"get\"]\n[[allow]]\ncapability = \"secrets\"\nverbs = [\"use\"]\n";
-    let ledger = AccessReport::new(
+    let report = AccessReport::new(
         Vec::new(),
         vec![entry("http", &["get", "post"], "http = \"https://h\"\npaths = [\"/a\"]", Some(boundary))],
     );
-    assert!(ledger.exceeds_boundary());
-    assert_eq!(ledger.findings[0].message, "`http.post` on slot `s` would allow: POST https://h:443/a");
-    let standing =
-        |verb: &str| ledger.runbooks[0].steps[0].rows.iter().find(|row| row.verb == verb).and_then(|row| row.boundary.clone());
-    assert_eq!(standing("http.get"), Some(Standing::Within));
-    assert_eq!(standing("http.post"), Some(Standing::Exceeded { witness: "POST https://h:443/a".to_owned() }));
+    assert!(report.exceeds_boundary());
+    assert_eq!(report.findings[0].message, "`http.post` on slot `s` would allow: POST https://h:443/a");
+    let boundary_status =
+        |verb: &str| report.runbooks[0].steps[0].rows.iter().find(|row| row.verb == verb).and_then(|row| row.boundary.clone());
+    assert_eq!(boundary_status("http.get"), Some(BoundaryStatus::Within));
+    assert_eq!(boundary_status("http.post"), Some(BoundaryStatus::Exceeded { witness: "POST https://h:443/a".to_owned() }));
 }
 
 #[test]
@@ -231,8 +231,8 @@ fn a_declared_verb_without_an_import_is_found() {
         needs_inert_wasi: true,
         origin: &Origin::Bundled,
     };
-    let ledger = AccessReport::new(vec![PluginEntry::new(&component, &SentenceContext::default())], Vec::new());
-    let found: Vec<_> = ledger.findings.iter().map(|finding| finding.message.as_str()).collect();
+    let report = AccessReport::new(vec![PluginEntry::new(&component, &SentenceContext::default())], Vec::new());
+    let found: Vec<_> = report.findings.iter().map(|finding| finding.message.as_str()).collect();
     assert_eq!(found, ["declares `http.post` on slot `s` and imports no function for it", "needs inert WASI"]);
     let facts = PluginFacts::of(&manifest, &digest, imports.clone(), &[]);
     assert_eq!(facts.imports, imports);
@@ -286,8 +286,8 @@ fn a_placed_secret_goes_where_the_target_says_and_nowhere_else() {
 fn written_then_run(files: &str, process: &str) -> Vec<String> {
     let mut runbook = entry("files", &["write"], &format!("files = \"{files}\"\naccess = \"write\""), None);
     runbook.steps.extend(entry("process", &["run"], process, None).steps);
-    let ledger = AccessReport::new(Vec::new(), vec![runbook]);
-    let found = ledger.findings.iter().filter(|finding| finding.rule == FindingRule::OpenInterpreter);
+    let report = AccessReport::new(Vec::new(), vec![runbook]);
+    let found = report.findings.iter().filter(|finding| finding.rule == FindingRule::OpenInterpreter);
     found.map(|finding| finding.message.clone()).collect()
 }
 
@@ -325,13 +325,13 @@ fn a_text_that_a_program_runs_and_that_a_step_may_write_is_found() {
 #[test]
 fn every_variable_of_a_program_is_shown_with_its_value_and_a_secret_by_its_name() {
     let target = "process = \"/opt/x\"\nenvironment = { LANG = \"C\", TOKEN = \"secret:token\", LD_PRELOAD = \"/tmp/x.so\" }";
-    let ledger = AccessReport::new(Vec::new(), vec![entry("process", &["run"], target, None)]);
-    let row = ledger.runbooks[0].steps[0].rows.iter().find(|row| row.slot == "s" && row.verb == "process.run").expect("granted");
+    let report = AccessReport::new(Vec::new(), vec![entry("process", &["run"], target, None)]);
+    let row = report.runbooks[0].steps[0].rows.iter().find(|row| row.slot == "s" && row.verb == "process.run").expect("granted");
     let variables = "; with environment LANG=C, LD_PRELOAD=/tmp/x.so, TOKEN=secret:token; secret:token is age:/base/s.age#token";
     assert!(row.sentence.ends_with(variables), "{}", row.sentence);
     let reach = &row.granted.as_ref().expect("granted").reach["environment"];
     assert_eq!(reach, &["LANG=C", "LD_PRELOAD=/tmp/x.so", "TOKEN=secret:token"]);
-    let found: Vec<_> = ledger.findings.iter().filter(|finding| finding.rule == FindingRule::SteeringVariable).collect();
+    let found: Vec<_> = report.findings.iter().filter(|finding| finding.rule == FindingRule::SteeringVariable).collect();
     assert_eq!(found.len(), 1);
     assert_eq!(found[0].message, "slot `s` sets LD_PRELOAD=/tmp/x.so, which can make the program run other code");
 }
@@ -341,14 +341,14 @@ const LENT: &str = "[targets.lent]\nsql = \"postgres://root@forbidden.internal/p
 #[test]
 fn a_database_that_is_lent_to_a_program_stands_in_the_row_the_findings_and_both_ends_of_flows() {
     let effective = effective_with("process = \"/usr/bin/pg_dump\"\nconnection = \"lent\"", LENT);
-    let ledger = AccessReport::new(Vec::new(), vec![entry_of(&effective, None)]);
+    let report = AccessReport::new(Vec::new(), vec![entry_of(&effective, None)]);
     let database = "database payroll on forbidden.internal:5432 as root";
-    let row = ledger.runbooks[0].steps[0].rows.iter().find(|row| row.verb == "process.run").expect("granted");
+    let row = report.runbooks[0].steps[0].rows.iter().find(|row| row.verb == "process.run").expect("granted");
     assert!(row.sentence.contains(&format!("connected to {database}")), "{}", row.sentence);
-    let message = |rule: FindingRule| ledger.findings.iter().find(|found| found.rule == rule).map(|found| found.message.clone());
+    let message = |rule: FindingRule| report.findings.iter().find(|found| found.rule == rule).map(|found| found.message.clone());
     assert!(message(FindingRule::SystemProgram).is_some_and(|said| said.contains(database)));
     assert!(message(FindingRule::UnverifiedServer).is_some_and(|said| said.contains(database)));
-    let flows = &ledger.runbooks[0].flows;
+    let flows = &report.runbooks[0].flows;
     assert!(flows.iter().any(|flow| flow.source.kind == SourceKind::Rows && flow.source.what == database), "{flows:#?}");
     assert!(flows.iter().any(|flow| flow.sink.kind == SinkKind::Database && flow.sink.what == database), "{flows:#?}");
 }
@@ -377,8 +377,8 @@ fn the_rules_for_databases_hold_for_one_that_is_lent_to_a_program() {
         (naming("database orders *"), false),
     ] {
         let effective = effective_with("process = \"/usr/bin/pg_dump\"\nconnection = \"lent\"", LENT);
-        let ledger = AccessReport::new(Vec::new(), vec![entry_of(&effective, Some(&rules))]);
-        assert_eq!(!ledger.exceeds_boundary(), is_within, "{rules}");
+        let report = AccessReport::new(Vec::new(), vec![entry_of(&effective, Some(&rules))]);
+        assert_eq!(!report.exceeds_boundary(), is_within, "{rules}");
     }
 }
 
@@ -436,9 +436,9 @@ fn a_directory_that_many_steps_may_write_is_one_finding_of_a_program_that_runs_w
         for number in 0..writers {
             runbook.steps.push(StepEntry { step: format!("w{number}"), ..writer.clone() });
         }
-        let ledger = AccessReport::new(Vec::new(), vec![runbook]);
+        let report = AccessReport::new(Vec::new(), vec![runbook]);
         let about = |finding: &Finding| finding.rule == FindingRule::OpenInterpreter && finding.message.contains("may write");
-        ledger.findings.into_iter().filter(about).map(|finding| finding.message).collect::<Vec<_>>()
+        report.findings.into_iter().filter(about).map(|finding| finding.message).collect::<Vec<_>>()
     };
     assert!(findings(1)[0].contains("slot `s` of step `w0` may write"), "{:?}", findings(1));
     let many = findings(1_000);

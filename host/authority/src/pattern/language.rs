@@ -34,7 +34,7 @@ pub struct Language {
 }
 
 /// Where a walk through one language is. `None` is nowhere: nothing that begins like this is in it.
-type Place = Option<(usize, StateID)>;
+type AutomatonState = Option<(usize, StateID)>;
 
 impl Language {
     /// The texts that a regular expression matches from start to end.
@@ -56,13 +56,13 @@ impl Language {
         self.parts.get(index).or(self.repeat.as_ref()).map(|dfa| &**dfa)
     }
 
-    fn enter(&self, index: usize) -> Place {
+    fn enter(&self, index: usize) -> AutomatonState {
         let dfa = self.part(index)?;
         let state = dfa.start_state(&start::Config::new().anchored(Anchored::Yes)).ok()?;
         Some((index.min(self.parts.len()), state))
     }
 
-    fn step(&self, place: Place, byte: u8) -> Place {
+    fn step(&self, place: AutomatonState, byte: u8) -> AutomatonState {
         let (index, state) = place?;
         let dfa = self.part(index)?;
         let next = dfa.next_state(state, byte);
@@ -70,7 +70,7 @@ impl Language {
     }
 
     /// Whether what was read so far is a whole text.
-    fn is_whole(&self, place: Place) -> bool {
+    fn is_whole(&self, place: AutomatonState) -> bool {
         let Some((index, state)) = place else { return false };
         self.part(index).is_some_and(|dfa| dfa.is_match_state(dfa.next_eoi_state(state)))
     }
@@ -171,13 +171,13 @@ struct Walk<'a> {
     languages: Vec<&'a Language>,
     /// How many of them, from the first, must accept; the others must not.
     wanted: usize,
-    seen: Trail<Vec<Place>>,
-    queue: VecDeque<Vec<Place>>,
+    seen: Trail<Vec<AutomatonState>>,
+    queue: VecDeque<Vec<AutomatonState>>,
 }
 
 impl Walk<'_> {
     fn run(mut self) -> Result<Option<String>, TooComplex> {
-        let first: Vec<Place> = self.languages.iter().map(|language| language.enter(0)).collect();
+        let first: Vec<AutomatonState> = self.languages.iter().map(|language| language.enter(0)).collect();
         self.seen.insert(first.clone(), None);
         self.queue.push_back(first);
         while let Some(places) = self.queue.pop_front() {
@@ -191,13 +191,14 @@ impl Walk<'_> {
         Ok(None)
     }
 
-    fn is_found(&self, places: &[Place]) -> bool {
+    fn is_found(&self, places: &[AutomatonState]) -> bool {
         let mut whole = self.languages.iter().zip(places).map(|(language, place)| language.is_whole(*place));
         whole.by_ref().take(self.wanted).all(|whole| whole) && !whole.any(|whole| whole)
     }
 
-    fn follow(&mut self, places: &[Place], byte: u8) -> Result<(), TooComplex> {
-        let next: Vec<Place> = self.languages.iter().zip(places).map(|(language, place)| language.step(*place, byte)).collect();
+    fn follow(&mut self, places: &[AutomatonState], byte: u8) -> Result<(), TooComplex> {
+        let next: Vec<AutomatonState> =
+            self.languages.iter().zip(places).map(|(language, place)| language.step(*place, byte)).collect();
         if next[..self.wanted].iter().any(Option::is_none) || self.seen.contains_key(&next) {
             return Ok(());
         }

@@ -1,4 +1,4 @@
-//! The table of dimensions: in which respects a grant can be wide or narrow. Boundaries, lockfiles, differences and ledgers speak
+//! The table of dimensions: in which respects a grant can be wide or narrow. Boundaries, lockfiles, differences and access reports speak
 //! of nothing else.
 
 use crate::capability::Capability;

@@ -1,6 +1,6 @@
 //! `runbook answer`: a person has done a step, and says what they found.
 
-use super::record_decision::{self, Said};
+use super::record_decision::{self, WrittenDecision};
 use super::resume::{load, rebuild};
 use crate::completion;
 use crate::context::Context;
@@ -67,7 +67,7 @@ pub fn run(context: &Context, args: &AnswerArgs) -> Result<ExitStatus, Failure> 
             wrong.into_iter().fold(failure, Failure::hint)
         })?;
         let event = StepEvent::ManualAnswered { by: context.operator.clone(), values }.of(step.clone());
-        record_decision::write(context, &journal, run, state, Said { verb: "answered", event }).await?;
+        record_decision::write(context, &journal, run, state, WrittenDecision { verb: "answered", event }).await?;
         Ok(ExitStatus::Success)
     })
 }

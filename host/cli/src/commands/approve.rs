@@ -1,6 +1,6 @@
 //! `runbook approve` and `runbook reject`: a second pair of eyes, by one more record in the journal of a run that waits.
 
-use super::record_decision::{self, Said};
+use super::record_decision::{self, WrittenDecision};
 use super::resume::{load, rebuild};
 use crate::completion;
 use crate::context::Context;
@@ -12,7 +12,9 @@ use clap::Args as ClapArgs;
 use clap::builder::NonEmptyStringValueParser;
 use clap_complete::ArgValueCompleter;
 use runbook_engine::model::{Approval, person_of};
-use runbook_engine::{ApprovalVerdict, Asked, Changes, Given, PauseReason, RunId, RunState, StepEvent, StepId, StoredRun, fold};
+use runbook_engine::{
+    ApprovalRecord, ApprovalRequest, ApprovalVerdict, Changes, PauseReason, RunId, RunState, StepEvent, StepId, StoredRun, fold,
+};
 use runbook_journal::SqlJournal;
 use std::time::Duration;
 
@@ -76,7 +78,7 @@ pub fn reject(context: &Context, args: &RejectArgs) -> Result<ExitStatus, Failur
 struct Question {
     run: RunId,
     step: StepId,
-    asked: Asked,
+    asked: ApprovalRequest,
     expires: Option<Duration>,
     state: RunState,
 }
@@ -124,13 +126,13 @@ impl Question {
         };
         let (digest, by) = (self.asked.digest.clone(), context.operator.clone());
         let event = StepEvent::ApprovalGiven { digest, by, verdict }.of(self.step.clone());
-        record_decision::write(context, journal, self.run, self.state, Said { verb: said, event }).await?;
+        record_decision::write(context, journal, self.run, self.state, WrittenDecision { verb: said, event }).await?;
         Ok(ExitStatus::Success)
     }
 }
 
 /// Who has rejected it, and why.
-fn rejection(given: &Given) -> Option<(&str, &str)> {
+fn rejection(given: &ApprovalRecord) -> Option<(&str, &str)> {
     match &given.verdict {
         ApprovalVerdict::Rejected { reason } => Some((&given.by, reason)),
         ApprovalVerdict::Approved => None,

@@ -1,6 +1,6 @@
 //! `runbook cancel`
 
-use super::resume::{self, CancelBefore, Way, decisions, load};
+use super::resume::{self, ResumeOptions, decisions, load};
 use crate::completion;
 use crate::context::Context;
 use crate::execution::{self, Executor};
@@ -77,8 +77,8 @@ pub fn run(context: &Context, args: &CancelArgs) -> Result<ExitStatus, Failure> 
             if !ui::confirm(context, &question, ui::Agreed::by_flag(args.yes))? {
                 return Err(Failure::usage("not cancelled, as you answered"));
             }
-            let way = Way { decisions, signals: CancelBefore::Pulled, ..Way::new(Changes::Refuse) };
-            resume::resume_run(context, &args.run, &way)
+            let ended_in_order = ResumeOptions { decisions, start_cancelled: true, ..ResumeOptions::new(Changes::Refuse) };
+            resume::resume_run(context, &args.run, &ended_in_order)
         }
     }
 }

@@ -15,7 +15,7 @@ use crate::prepare::{self, Prepared};
 use crate::shared_arguments::ParamArgs;
 use crate::unkept::Unkept;
 use crate::value_parsers::{check_format, duration};
-use crate::waivers::{Standing, Waivers};
+use crate::waivers::{WaiverStatus, Waivers};
 use crate::{other_files, project, ui};
 use clap::Args as ClapArgs;
 use clap_complete::ArgValueCompleter;
@@ -217,7 +217,7 @@ async fn make(
     let today = jiff::Timestamp::now().strftime("%Y-%m-%d").to_string();
     let resting = earlier.resting(file, &suite, args.watch);
     let is_left_out =
-        |check: &StepId| resting.contains(check) || matches!(waivers.standing(check.as_str(), &today), Standing::Waived(_));
+        |check: &StepId| resting.contains(check) || matches!(waivers.status_of(check.as_str(), &today), WaiverStatus::Waived(_));
     let runbook = suite.as_run(&args.tag, args.timeout, is_left_out);
     let plan = Plan::build(&runbook, &params, &facts).map_err(Failure::findings)?;
     let environment_name = environment.map(str::to_owned);
@@ -262,18 +262,18 @@ fn results(suite: &Runbook, summary: &Summary, waivers: &Waivers, today: &str, t
         let check = step.check.as_ref();
         let criticality = check.map_or(Criticality::Critical, |check| check.weight);
         let found = summary.step(&step.id.value);
-        match (waivers.standing(id, today), found) {
-            (Standing::Waived(waiver), _) => {
+        match (waivers.status_of(id, today), found) {
+            (WaiverStatus::Waived(waiver), _) => {
                 let is_selected = tags.is_empty() || check.is_some_and(|check| check.tags.iter().any(|tag| tags.contains(tag)));
                 is_selected.then(|| CheckResult::waived(name, id, &waiver.reason, &waiver.expires))
             }
-            (Standing::Expired(waiver), Some(found)) => {
+            (WaiverStatus::Expired(waiver), Some(found)) => {
                 let mut result = CheckResult::of(name, id, found, criticality);
                 result.summary = format!("{} (its waiver expired on {})", result.summary, waiver.expires);
                 Some(result)
             }
-            (Standing::Made, Some(found)) => Some(CheckResult::of(name, id, found, criticality)),
-            (Standing::Made | Standing::Expired(_), None) => None,
+            (WaiverStatus::Made, Some(found)) => Some(CheckResult::of(name, id, found, criticality)),
+            (WaiverStatus::Made | WaiverStatus::Expired(_), None) => None,
         }
     };
     suite.section(Section::Check).filter_map(result).collect()

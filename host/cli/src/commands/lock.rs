@@ -4,7 +4,7 @@ use crate::completion;
 use crate::context::Context;
 use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
-use crate::lock::{self, Difference};
+use crate::lockfile::{self, Difference};
 use crate::prepare::{self, Scrutiny};
 use crate::{other_files, project, ui};
 use clap::Args as ClapArgs;
@@ -48,17 +48,17 @@ fn lock_one(context: &Context, file: &Path, args: &LockArgs) -> Result<ExitStatu
     let environment = args.env.as_deref();
     // What could not be run is not worth a review.
     let prepared = prepare::unlocked(context, file, environment, Scrutiny::Refuse)?;
-    let place = lock::place(file, environment)?;
-    let locked = lock::read(&place)?.unwrap_or_default();
-    let now = lock::snapshot(&prepared, file, &place.entry)?;
+    let place = lockfile::place(file, environment)?;
+    let locked = lockfile::read(&place)?.unwrap_or_default();
+    let now = lockfile::snapshot(&prepared, file, &place.entry)?;
     if !locked.runbooks.contains_key(&place.entry) {
-        let digest = lock::write(&place, &merged(locked, now))?;
+        let digest = lockfile::write(&place, &merged(locked, now))?;
         ui::said_line(&format!("{}: locked for the first time in {} ({})", file.display(), place.file.display(), digest.short()));
         return Ok(ExitStatus::Success);
     }
     let difference = Difference::between(&locked, &place.entry, &now);
     if difference.is_empty() && difference.lacks_text {
-        let digest = lock::write(&place, &merged(locked, now))?;
+        let digest = lockfile::write(&place, &merged(locked, now))?;
         let (file, lockfile) = (file.display(), place.file.display());
         ui::said_line(&format!("{file}: its text is held from now on, too, in {lockfile} ({})", digest.short()));
         return Ok(ExitStatus::Success);
@@ -73,11 +73,11 @@ fn lock_one(context: &Context, file: &Path, args: &LockArgs) -> Result<ExitStatu
     if needs_acceptance && !args.accept {
         ui::line(&format!("{}: differs from {}", file.display(), place.file.display()))?;
         ui::text(&shown)?;
-        let again = lock::command_arguments(file, environment);
+        let again = lockfile::command_arguments(file, environment);
         ui::note(&format!("not written; if this is right: `runbook lock --accept {again}`"));
         return Ok(ExitStatus::Refused);
     }
-    lock::write(&place, &merged(locked, now))?;
+    lockfile::write(&place, &merged(locked, now))?;
     ui::said_line(&format!("{}: locked anew in {}", file.display(), place.file.display()));
     ui::not_told(ui::text(&shown), "the difference, which is locked now");
     Ok(ExitStatus::Success)

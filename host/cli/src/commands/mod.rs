@@ -24,6 +24,7 @@ pub mod record_decision;
 pub mod report;
 pub mod resume;
 pub mod retry;
+pub mod review;
 pub mod runs;
 pub mod schema;
 pub mod secret;
@@ -55,7 +56,8 @@ pub fn run(context: &Context, command: Command) -> Result<ExitStatus, Failure> {
         Command::Show(args) => show::run(context, &args),
         Command::Report(args) => report::run(context, &args),
         Command::Prune(args) => prune::run(context, &args),
-        Command::Audit(args) => audit::run(context, &args),
+        Command::Review(args) => review::run(context, &args),
+        Command::Audit { command } => audit::run(context, &command),
         Command::Lock(args) => lock::run(context, &args),
         Command::Secret { command } => secret::run(context, command),
         Command::Plugin { command } => plugin::run(context, command),

@@ -83,15 +83,21 @@ fn meanwhile(before: &RunState, now: &RunState, event: &RunEvent) -> Meanwhile {
 }
 
 /// The same, and says how the run goes on.
-pub async fn write(context: &Context, journal: &SqlJournal, run: RunId, state: RunState, said: Said) -> Result<(), Failure> {
-    let Said { verb, event } = said;
+pub async fn write(
+    context: &Context,
+    journal: &SqlJournal,
+    run: RunId,
+    state: RunState,
+    said: WrittenDecision,
+) -> Result<(), Failure> {
+    let WrittenDecision { verb, event } = said;
     append(journal, run, state, event).await?;
     ui::said(&format!("{verb} by {}; continue with `runbook resume {}`", context.operator, run.short()));
     Ok(())
 }
 
 /// The word itself, and what is said to have happened once it is written.
-pub struct Said {
+pub struct WrittenDecision {
     /// `approved`, `answered`.
     pub verb: &'static str,
     /// The record's event.

@@ -45,31 +45,22 @@ pub struct ResumeArgs {
     pub accept_changes: bool,
 }
 
-/// Whether the signals is pulled before a run is continued.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CancelBefore {
-    /// It goes on.
-    Free,
-    /// It is only ended, in order.
-    Pulled,
-}
-
 /// How a run is continued.
-pub struct Way {
+pub struct ResumeOptions {
     /// What is decided about steps whose outcome is unknown.
     pub decisions: BTreeMap<StepId, Decision>,
     /// Whether it may go on with another text or other plugins.
     pub changes: Changes,
     /// Whether it may go on outside its window.
     pub outside: OutsideWindow,
-    /// Whether it is only ended.
-    pub signals: CancelBefore,
+    /// Whether it is only ended, in order, and not continued.
+    pub start_cancelled: bool,
 }
 
-impl Way {
+impl ResumeOptions {
     /// With nothing decided, inside the window.
     pub fn new(changes: Changes) -> Self {
-        Self { decisions: BTreeMap::new(), changes, outside: OutsideWindow::AsWritten, signals: CancelBefore::Free }
+        Self { decisions: BTreeMap::new(), changes, outside: OutsideWindow::AsWritten, start_cancelled: false }
     }
 }
 
@@ -77,51 +68,47 @@ impl Way {
 pub fn run(context: &Context, args: &ResumeArgs) -> Result<ExitStatus, Failure> {
     let changes = if args.accept_changes { Changes::Accept } else { Changes::Refuse };
     let (decisions, outside) = (decisions(&args.decide)?, execution::outside_window(args.outside_window));
-    resume_run(context, &args.run, &Way { decisions, outside, ..Way::new(changes) })
+    resume_run(context, &args.run, &ResumeOptions { decisions, outside, ..ResumeOptions::new(changes) })
 }
 
 /// Continues a run in some way.
-pub fn resume_run(context: &Context, args: &RunArgs, way: &Way) -> Result<ExitStatus, Failure> {
+pub fn resume_run(context: &Context, args: &RunArgs, asked: &ResumeOptions) -> Result<ExitStatus, Failure> {
     execution::block_on(async {
         let journal = execution::open_journal(context).await?;
         let (run, stored) = load(&journal, &args.run).await?;
-        let lost_cancel = match way.signals {
-            CancelBefore::Free => lost_cancel(&journal, run, &stored.records).await?,
-            CancelBefore::Pulled => None,
-        };
+        let lost_cancel = if asked.start_cancelled { None } else { lost_cancel(&journal, run, &stored.records).await? };
         let before = Summary::of(&stored.header, &stored.records);
         let earlier = crate::earlier_runs::of_runs(&journal, before.runs_stood_on()).await?;
         // What is only ended, or is being undone already, begins nothing that could not be run.
-        let goes_on = way.signals == CancelBefore::Free && !stored.records.iter().any(|record| ends_the_run(&record.event));
+        let goes_on = !asked.start_cancelled && !stored.records.iter().any(|record| ends_the_run(&record.event));
         let scrutiny = if goes_on { Scrutiny::Refuse } else { Scrutiny::Reach };
-        let (prepared, plan) = rebuild(context, &stored, way.changes, scrutiny)?;
+        let (prepared, plan) = rebuild(context, &stored, asked.changes, scrutiny)?;
         let operator = PluginCaller::new(context, &prepared, run, Purpose::Run)?;
         let state = fold(&stored.records).map_err(Failure::engine)?;
-        match (way.signals, &state) {
-            (CancelBefore::Free, Some(state)) => secrets_before::of_resumed_run(&operator, state)?,
-            (CancelBefore::Pulled, Some(state)) => secrets_before::of_undo(&operator, state),
-            (CancelBefore::Free | CancelBefore::Pulled, None) => {}
+        match &state {
+            Some(state) if asked.start_cancelled => secrets_before::of_undo(&operator, state),
+            Some(state) => secrets_before::of_resumed_run(&operator, state)?,
+            None => {}
         }
         let signals = CancelSignals::new()?;
-        match way.signals {
-            CancelBefore::Free => {}
-            CancelBefore::Pulled => signals.cancel.cancel_for(&context.operator),
+        if asked.start_cancelled {
+            signals.cancel.cancel_for(&context.operator);
         }
         let dead = |holder: &Holder| execution::is_dead(context, holder);
-        let options = execution::options(context, run, stored.header.environment.as_deref(), &signals, way.outside, &dead);
+        let options = execution::options(context, run, stored.header.environment.as_deref(), &signals, asked.outside, &dead);
         execution::heed_cancel(&journal, &options, &signals);
         let mut live = Live::new(context, &stored.header, &stored.records).standing_on(&earlier).telling(&args.told)?;
         live.warn_when_resumed(lost_cancel);
         let clock = SystemClock::new();
-        let changes = way.changes;
-        if way.signals == CancelBefore::Pulled {
+        let changes = asked.changes;
+        if asked.start_cancelled {
             // Whoever cancels it at the same moment is told who does already.
-            let asked = journal.request_cancel(run, options.executor, &context.operator, jiff::Timestamp::now()).await;
-            asked.map_err(Failure::engine)?;
+            let requested = journal.request_cancel(run, options.executor, &context.operator, jiff::Timestamp::now()).await;
+            requested.map_err(Failure::engine)?;
         }
         let outcome =
-            runbook_engine::resume(&plan, &operator, &journal, &clock, &mut live, &options, &way.decisions, changes).await;
-        if let (CancelBefore::Pulled, Err(RunError::Busy { holder, left, .. })) = (way.signals, &outcome) {
+            runbook_engine::resume(&plan, &operator, &journal, &clock, &mut live, &options, &asked.decisions, changes).await;
+        if let (true, Err(RunError::Busy { holder, left, .. })) = (asked.start_cancelled, &outcome) {
             return super::cancel::ask(context, &journal, run, holder, *left).await;
         }
         let person = OperatorPrompt { context, journal: &journal, run, plan: &plan, signals: &signals };
@@ -129,7 +116,7 @@ pub fn resume_run(context: &Context, args: &RunArgs, way: &Way) -> Result<ExitSt
         let has_ended = matches!(&outcome, Ok(RunOutcome { stopped: Stopped::Ended { .. }, .. }));
         let status = execution::conclude(outcome, &live, &signals, &args.told).await?;
         // It ended as was asked for, by nobody's Ctrl-C. One that was stopped half way has not ended.
-        let is_as_asked = way.signals == CancelBefore::Pulled && has_ended && status == ExitStatus::Interrupted;
+        let is_as_asked = asked.start_cancelled && has_ended && status == ExitStatus::Interrupted;
         Ok(if is_as_asked { ExitStatus::Success } else { status })
     })
 }
@@ -209,7 +196,7 @@ pub fn rebuild(context: &Context, stored: &StoredRun, changes: Changes, scrutiny
             return Err(Failure::engine("the texts of the run in the journal are not those that its runbook names"));
         }
         plan.digest.clone_from(&header.digest);
-        crate::lock::check_reach(file.real(), environment, &prepared)?;
+        crate::lockfile::check_reach(file.real(), environment, &prepared)?;
     }
     Ok((prepared, plan))
 }

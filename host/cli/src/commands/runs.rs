@@ -41,7 +41,7 @@ const FIRST_LIST: usize = 200;
 const INTERRUPTED: &str = "interrupted";
 
 /// How runs are called whose process lives and was stopped.
-const STANDING_STILL: &str = "standing-still";
+const STANDING_STILL: &str = "liveness-still";
 
 impl RunsArgs {
     fn is_filtered(&self) -> bool {
@@ -54,16 +54,16 @@ impl RunsArgs {
         is_named && self.since.is_none_or(|since| now.duration_since(run.started).unsigned_abs() <= since || run.started > now)
     }
 
-    fn wants_state(&self, run: &RunSummary, standing: Standing) -> bool {
-        self.state.is_empty() || self.state.contains(&state_of(run, standing))
+    fn wants_state(&self, run: &RunSummary, liveness: Liveness) -> bool {
+        self.state.is_empty() || self.state.contains(&state_of(run, liveness))
     }
 }
 
-fn state_of(run: &RunSummary, standing: Standing) -> &'static str {
-    match standing {
-        Standing::AsRecorded => run.phase.name(),
-        Standing::StandsStill => STANDING_STILL,
-        Standing::Interrupted => INTERRUPTED,
+fn state_of(run: &RunSummary, liveness: Liveness) -> &'static str {
+    match liveness {
+        Liveness::AsRecorded => run.phase.name(),
+        Liveness::StandsStill => STANDING_STILL,
+        Liveness::Interrupted => INTERRUPTED,
     }
 }
 
@@ -94,9 +94,9 @@ pub fn run(context: &Context, args: &RunsArgs) -> Result<ExitStatus, Failure> {
                     break;
                 }
                 // Who executes it is asked of the journal and the system, for each run that has not ended.
-                let standing = standing(context, &journal, &run).await?;
-                if args.wants_state(&run, standing) {
-                    listed.push((run, standing));
+                let liveness = liveness(context, &journal, &run).await?;
+                if args.wants_state(&run, liveness) {
+                    listed.push((run, liveness));
                 }
             }
             if listed.len() == args.limit || n_runs < length {
@@ -111,10 +111,10 @@ pub fn run(context: &Context, args: &RunsArgs) -> Result<ExitStatus, Failure> {
         return Ok(ExitStatus::Success);
     }
     if args.format == ListFormat::Json {
-        for (run, standing) in &runs {
+        for (run, liveness) in &runs {
             let mut run = serde_json::to_value(run).expect("a run has string keys only");
-            run["interrupted"] = (*standing == Standing::Interrupted).into();
-            run["stands_still"] = (*standing == Standing::StandsStill).into();
+            run["interrupted"] = (*liveness == Liveness::Interrupted).into();
+            run["stands_still"] = (*liveness == Liveness::StandsStill).into();
             ui::json(&run)?;
         }
         return Ok(ExitStatus::Success);
@@ -123,13 +123,13 @@ pub fn run(context: &Context, args: &RunsArgs) -> Result<ExitStatus, Failure> {
     // Where a program reads them, each line is a run.
     let rows: Vec<_> = ui::is_shown().then_some(headings).into_iter().chain(runs.iter().map(row)).collect();
     ui::text(&runbook_report::table(&rows))?;
-    for (run, _) in runs.iter().filter(|(_, standing)| *standing == Standing::Interrupted) {
+    for (run, _) in runs.iter().filter(|(_, liveness)| *liveness == Liveness::Interrupted) {
         let id = run.run.short();
         ui::note(&format!(
             "nobody executes run {id} any more: `runbook resume {id}` continues it, `runbook cancel {id}` ends it"
         ));
     }
-    for (run, _) in runs.iter().filter(|(_, standing)| *standing == Standing::StandsStill) {
+    for (run, _) in runs.iter().filter(|(_, liveness)| *liveness == Liveness::StandsStill) {
         let id = run.run.short();
         ui::note(&format!("the process of run {id} lives and stands still: `runbook show {id}` says which, and what to do"));
     }
@@ -138,7 +138,7 @@ pub fn run(context: &Context, args: &RunsArgs) -> Result<ExitStatus, Failure> {
 
 /// Where a run stands, by its journal and its lease.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Standing {
+enum Liveness {
     /// As its last record says.
     AsRecorded,
     /// Its process lives, and was stopped for longer than its lease.
@@ -147,25 +147,25 @@ enum Standing {
     Interrupted,
 }
 
-async fn standing(context: &Context, journal: &SqlJournal, run: &RunSummary) -> Result<Standing, Failure> {
+async fn liveness(context: &Context, journal: &SqlJournal, run: &RunSummary) -> Result<Liveness, Failure> {
     match run.phase {
-        RunPhase::Paused | RunPhase::Ended(_) => Ok(Standing::AsRecorded),
+        RunPhase::Paused | RunPhase::Ended(_) => Ok(Liveness::AsRecorded),
         RunPhase::Waiting | RunPhase::Running | RunPhase::Undoing => {
             Ok(match execution::executor(context, journal, run.run).await? {
-                Executor::Somebody { .. } => Standing::AsRecorded,
-                Executor::StandsStill(_) => Standing::StandsStill,
-                Executor::Nobody => Standing::Interrupted,
+                Executor::Somebody { .. } => Liveness::AsRecorded,
+                Executor::StandsStill(_) => Liveness::StandsStill,
+                Executor::Nobody => Liveness::Interrupted,
             })
         }
     }
 }
 
-fn row((run, standing): &(RunSummary, Standing)) -> Vec<String> {
+fn row((run, liveness): &(RunSummary, Liveness)) -> Vec<String> {
     let took = run.ended.map(|_| run.took_ms);
     vec![
         run.run.short(),
         run.started.strftime("%Y-%m-%d %H:%M:%S UTC").to_string(),
-        state_of(run, *standing).to_owned(),
+        state_of(run, *liveness).to_owned(),
         took.map(|ms| format_duration(Duration::from_millis(ms))).unwrap_or_default(),
         run.operator.clone(),
         run.name.clone(),

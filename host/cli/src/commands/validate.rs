@@ -8,7 +8,7 @@ use crate::kind_of_file::KindOfFile;
 use crate::plugin_caller::secret_stores;
 use crate::prepare::{self, Prepared, Site};
 use crate::runbook_file::RunbookFile;
-use crate::{lock, missing_things, other_files, project, ui};
+use crate::{lockfile, missing_things, other_files, project, ui};
 use clap::Args as ClapArgs;
 use clap_complete::ArgValueCompleter;
 use runbook_engine::Section;
@@ -72,7 +72,7 @@ fn check_environment(context: &Context, targets: &Path) -> Result<(), Failure> {
     let file = RunbookFile::locate(targets)?;
     let name = file.name();
     let Some(environment) = prepare::environment_of(&name) else { return Ok(()) };
-    let locked = lock::read(&lock::place(targets, None)?)?.unwrap_or_default();
+    let locked = lockfile::read(&lockfile::place(targets, None)?)?.unwrap_or_default();
     let suffix = format!("@{environment}");
     let runbooks: Vec<&str> = locked.runbooks.keys().filter_map(|entry| entry.strip_suffix(suffix.as_str())).collect();
     if runbooks.is_empty() {

@@ -188,7 +188,7 @@ pub enum StepEvent {
         /// What came of all of them; the output is a map of the items' outputs by key.
         result: AttemptResult,
         /// What follows.
-        then: Then,
+        then: AfterAttempt,
     },
     /// A step has said what it would do, and waits until somebody else says that it may.
     ApprovalAsked {
@@ -249,7 +249,7 @@ pub enum StepEvent {
         /// Why.
         fault: Fault,
         /// What follows.
-        then: Then,
+        then: AfterAttempt,
     },
     /// A call that is not in the journal by itself takes long, or the run would pause and waits for a call.
     StillWaiting {
@@ -269,7 +269,7 @@ pub enum StepEvent {
         /// What came of it.
         result: AttemptResult,
         /// What follows.
-        then: Then,
+        then: AfterAttempt,
         /// Time from intent to result by the monotonic clock, in milliseconds.
         duration_ms: u64,
         /// What the plugin logged.
@@ -295,7 +295,7 @@ pub enum StepEvent {
         /// What came of it.
         result: UndoResult,
         /// What follows.
-        then: Then,
+        then: AfterAttempt,
         /// Time from intent to result, in milliseconds.
         duration_ms: u64,
     },

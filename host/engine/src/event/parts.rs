@@ -249,7 +249,7 @@ pub enum AfterWait {
 /// What follows an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case", tag = "type")]
-pub enum Then {
+pub enum AfterAttempt {
     /// Nothing: the result stands.
     Final,
     /// The result stands, it is a failure, and the run goes on: `on_failure = "continue"`.

@@ -71,16 +71,16 @@ pub(super) struct PendingCall {
 }
 
 impl PendingCall {
-    /// Whether it is a guard's.
-    pub(super) fn looks(&self) -> Looks {
+    /// Whether it belongs to a guard, for which nothing ever waits.
+    pub(super) fn is_guard(&self) -> bool {
         match self.purpose {
-            Purpose::Look => Looks::AgainAndAgain,
+            Purpose::Look => true,
             Purpose::Plan { .. }
             | Purpose::Attempt
             | Purpose::Recover
             | Purpose::Undo
             | Purpose::ObserveAfterUndo
-            | Purpose::Notify { .. } => Looks::Once,
+            | Purpose::Notify { .. } => false,
         }
     }
 
@@ -141,15 +141,6 @@ impl PendingCall {
     pub(super) fn abort(&self) {
         self.stop.ask();
     }
-}
-
-/// Whether a call belongs to a guard, for which nothing ever waits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Looks {
-    /// It does not.
-    Once,
-    /// It does.
-    AgainAndAgain,
 }
 
 /// Whether the journal says by itself that a call was made.

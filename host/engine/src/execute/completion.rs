@@ -6,7 +6,7 @@ use super::start::{Decision, template_fault};
 use super::{RunError, Runner};
 use crate::clock::Clock;
 use crate::evaluate::{self, Finding};
-use crate::event::{AttemptResult, NotifyEvent, Recovery, RunEvent, StepEvent, Then, UndoFinding, UndoPlan, UndoResult};
+use crate::event::{AfterAttempt, AttemptResult, NotifyEvent, Recovery, RunEvent, StepEvent, UndoFinding, UndoPlan, UndoResult};
 use crate::journal::Journal;
 use crate::operate::{LEASE_LOST, Operate, STILL_RUNS};
 use crate::plan::{PlannedPoll, PlannedStep, RetrySafety};
@@ -61,7 +61,7 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
             (Purpose::Undo, Err(fault)) if did_not_happen(fault) => {
                 let attempt = self.state().step(&step).undo_attempts;
                 let duration_ms = u64::try_from(completed.duration.as_millis()).unwrap_or(u64::MAX);
-                let (result, then) = (UndoResult::Failed { fault: fault.clone() }, Then::Retry { delay_ms: 0 });
+                let (result, then) = (UndoResult::Failed { fault: fault.clone() }, AfterAttempt::Retry { delay_ms: 0 });
                 self.record(StepEvent::UndoEnded { attempt, result, then, duration_ms }.of(step)).await
             }
             (_, Err(fault)) if is_ambiguous(fault.class) => Ok(()),
@@ -133,10 +133,10 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
         self.record(StepEvent::AttemptEnded { attempt, result, then, duration_ms, logs }.of(id.clone())).await
     }
 
-    fn evaluate_attempt(&self, step: &PlannedStep, finding: Result<Finding, Fault>) -> (AttemptResult, Then) {
+    fn evaluate_attempt(&self, step: &PlannedStep, finding: Result<Finding, Fault>) -> (AttemptResult, AfterAttempt) {
         let result = finding.map_or_else(|fault| failed(step, fault), Finding::into_result);
         let then = match &result {
-            AttemptResult::Succeeded { .. } => Then::Final,
+            AttemptResult::Succeeded { .. } => AfterAttempt::Final,
             AttemptResult::Failed { fault, .. } => {
                 let reach = match fault.effect {
                     FaultEffect::None => Reach::Refused,
@@ -149,13 +149,18 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
     }
 
     /// A look of a poll. What may pass by itself is one more reason to look again.
-    fn judge_poll(&self, step: &PlannedStep, poll: &PlannedPoll, finding: Result<Finding, Fault>) -> (AttemptResult, Then) {
+    fn judge_poll(
+        &self,
+        step: &PlannedStep,
+        poll: &PlannedPoll,
+        finding: Result<Finding, Fault>,
+    ) -> (AttemptResult, AfterAttempt) {
         let again = self.elapsed(&step.id) + poll.every < poll.within;
         let delay_ms = u64::try_from(poll.every.as_millis()).unwrap_or(u64::MAX);
         let finding = match finding {
             Ok(finding) => finding,
             Err(fault) if again && matches!(fault.class, ErrorClass::Transient | ErrorClass::Timeout | ErrorClass::Assertion) => {
-                return (failed(step, fault), Then::Poll { delay_ms });
+                return (failed(step, fault), AfterAttempt::Poll { delay_ms });
             }
             Err(fault) => return self.evaluate_attempt(step, Err(fault)),
         };
@@ -167,7 +172,7 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
         });
         match holds {
             Ok(true) => self.evaluate_attempt(step, Ok(finding)),
-            Ok(false) if again => (finding.into_result(), Then::Poll { delay_ms }),
+            Ok(false) if again => (finding.into_result(), AfterAttempt::Poll { delay_ms }),
             Ok(false) => {
                 let within = runbook_document::format_duration(poll.within);
                 let last = if finding.misses.is_empty() { finding.summary } else { finding.misses.join("; ") };
@@ -226,7 +231,7 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
         let attempt = self.state().step(id).undo_attempts;
         let duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
         let (result, then) = match answer {
-            Ok(answered) => (UndoResult::Done { summary: summary(answered.response) }, Then::Final),
+            Ok(answered) => (UndoResult::Done { summary: summary(answered.response) }, AfterAttempt::Final),
             Err(fault) => {
                 // Without an answer it may have happened, and also if it was answered with an error; what must not happen twice is
                 // then not tried again.
@@ -244,7 +249,8 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
                     | ErrorClass::Unknown => false,
                 };
                 let delay_ms = UNDO_DELAY_MS << attempt.min(10).saturating_sub(1);
-                let then = if passing && attempt < UNDO_ATTEMPTS { Then::Retry { delay_ms } } else { Then::Final };
+                let then =
+                    if passing && attempt < UNDO_ATTEMPTS { AfterAttempt::Retry { delay_ms } } else { AfterAttempt::Final };
                 (UndoResult::Failed { fault }, then)
             }
         };

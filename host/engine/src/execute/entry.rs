@@ -7,7 +7,7 @@ use super::unwritten::Unwritten;
 use super::{Options, Reporter, Runner};
 use crate::cancel::CancelLevel;
 use crate::clock::Clock;
-use crate::event::{Cause, LifecycleEvent, Mended, PauseReason, RunEnd, StepEvent, StepListing, Then, UndoResult};
+use crate::event::{AfterAttempt, Cause, LifecycleEvent, Mended, PauseReason, RunEnd, StepEvent, StepListing, UndoResult};
 use crate::frontier::Frontier;
 use crate::journal::{Holder, Journal, RunHeader};
 use crate::operate::Operate;
@@ -494,7 +494,7 @@ impl<'a, O: Operate, J: Journal, C: Clock> Runner<'a, O, J, C> {
         };
         let attempt = self.state().step(step).undo_attempts + 1;
         self.record(StepEvent::UndoStarted { attempt }.of(step.clone())).await?;
-        let ended = StepEvent::UndoEnded { attempt, result, then: Then::Final, duration_ms: 0 }.of(step.clone());
+        let ended = StepEvent::UndoEnded { attempt, result, then: AfterAttempt::Final, duration_ms: 0 }.of(step.clone());
         self.record(ended).await
     }
 

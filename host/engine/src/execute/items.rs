@@ -2,7 +2,7 @@
 
 use super::{RunError, Runner, scope};
 use crate::clock::Clock;
-use crate::event::{AttemptResult, Item, Section, SkipReason, StepEvent, Then};
+use crate::event::{AfterAttempt, AttemptResult, Item, Section, SkipReason, StepEvent};
 use crate::journal::Journal;
 use crate::model::{Criticality, NestedKind, OnFailure};
 use crate::operate::Operate;
@@ -51,9 +51,9 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
             None => result(self.state(), id),
         };
         let then = match (&result, self.planned(id).on_failure) {
-            (AttemptResult::Failed { .. }, OnFailure::Continue) => Then::Continue,
+            (AttemptResult::Failed { .. }, OnFailure::Continue) => AfterAttempt::Continue,
             (AttemptResult::Failed { .. }, OnFailure::Undo | OnFailure::Stop) | (AttemptResult::Succeeded { .. }, _) => {
-                Then::Final
+                AfterAttempt::Final
             }
         };
         self.record(StepEvent::ItemsEnded { result, then }.of(id.clone())).await

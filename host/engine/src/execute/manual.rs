@@ -3,7 +3,7 @@
 use super::{RunError, Runner, scope};
 use crate::clock::Clock;
 use crate::digest;
-use crate::event::{AttemptResult, StepEvent, Then, UndoPlan};
+use crate::event::{AfterAttempt, AttemptResult, StepEvent, UndoPlan};
 use crate::journal::Journal;
 use crate::model::Manual;
 use crate::operate::Operate;
@@ -53,7 +53,9 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
             measurements: Vec::new(),
             cases: Vec::new(),
         };
-        self.record(StepEvent::AttemptEnded { attempt, result, then: Then::Final, duration_ms: 0, logs: Vec::new() }.of(id()))
-            .await
+        self.record(
+            StepEvent::AttemptEnded { attempt, result, then: AfterAttempt::Final, duration_ms: 0, logs: Vec::new() }.of(id()),
+        )
+        .await
     }
 }

@@ -24,16 +24,16 @@ pub use start::Decision;
 pub use unwritten::Unwritten;
 pub use window::OutsideWindow;
 
-use crate::advance::{Action, Cleanup, LockWait, Moment, Pace, advance};
+use crate::advance::{Action, Observed, advance};
 use crate::cancel::{CancelLevel, CancelToken};
 use crate::clock::Clock;
-use crate::event::{Cause, LifecycleEvent, PauseReason, Record, RetryOf, RunEnd, RunEvent, StepEvent, Then};
+use crate::event::{AfterAttempt, Cause, LifecycleEvent, PauseReason, Record, RetryOf, RunEnd, RunEvent, StepEvent};
 use crate::frontier::Frontier;
 use crate::journal::{Holder, Journal, ProcessIdentity};
 use crate::operate::Operate;
 use crate::plan::{Plan, PlannedStep};
 use crate::state::{RunState, Stage, next};
-use calls::{CallFuture, Looks, PendingCall};
+use calls::{CallFuture, PendingCall};
 use futures_util::future::{Either, select};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use leases::Leases;
@@ -195,27 +195,28 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
             return Vec::new();
         }
         let state = self.state();
-        let looks = |purpose: Looks| self.pending.iter().filter(move |(_, pending_call)| pending_call.looks() == purpose);
-        let ids = |purpose| looks(purpose).map(|(id, _)| id.clone()).collect::<BTreeSet<StepId>>();
-        let (pending, looking) = (ids(Looks::Once), ids(Looks::AgainAndAgain));
+        let of_guards = |(id, call): (&StepId, &PendingCall)| (id.clone(), call.is_guard());
+        let (looking, pending): (Vec<_>, Vec<_>) = self.pending.iter().map(of_guards).partition(|(_, is_guard)| *is_guard);
+        let ids = |calls: Vec<(StepId, bool)>| calls.into_iter().map(|(id, _)| id).collect::<BTreeSet<StepId>>();
+        let (pending, looking) = (ids(pending), ids(looking));
         let now = self.clock.monotonic();
         let is_due = |step: &StepId| self.due.get(step).is_none_or(|due| *due <= now);
         let is_overdue = |step: &PlannedStep| self.is_overdue(step);
-        let moment = Moment {
+        let observed = Observed {
             pending: &pending,
             looking: &looking,
             is_due: &is_due,
             is_overdue: &is_overdue,
             stop: self.stop_cause(now),
-            cleanup: if self.cleanup_deadline.is_some_and(|deadline| deadline <= now) { Cleanup::Over } else { Cleanup::Time },
-            pace: if self.slow_at().is_some_and(|at| at <= now) { Pace::Slow } else { Pace::Usual },
-            lock: if self.leases.is_waiting() { LockWait::Yes } else { LockWait::No },
+            cleanup_expired: self.cleanup_deadline.is_some_and(|deadline| deadline <= now),
+            is_slow: self.slow_at().is_some_and(|at| at <= now),
+            waiting_for_lock: self.leases.is_waiting(),
         };
         debug_assert!(
             self.plan.steps.len() > 64 || self.frontier == Frontier::new(&self.plan, state),
             "what can go on is what plan and state say"
         );
-        advance(&self.plan, state, &self.frontier, &moment)
+        advance(&self.plan, state, &self.frontier, &observed)
     }
 
     /// How long the run has been executed until now, in milliseconds: before this execution as its records say, here by a clock that
@@ -301,7 +302,7 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
 
     /// Whether nothing is under way but looks of guards, for which nothing waits.
     fn is_idle(&self) -> bool {
-        self.pending.values().all(|pending_call| pending_call.looks() == Looks::AgainAndAgain)
+        self.pending.values().all(PendingCall::is_guard)
     }
 
     /// Stops every call under way. What is known of it by then is written down; the other attempts that had started have an unknown
@@ -415,10 +416,10 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
             | StepEvent::AttemptRefused { then, .. }
             | StepEvent::ItemsEnded { then, .. }
             | StepEvent::UndoEnded { then, .. } => match then {
-                Then::Retry { delay_ms } | Then::Poll { delay_ms } => {
+                AfterAttempt::Retry { delay_ms } | AfterAttempt::Poll { delay_ms } => {
                     self.due.insert(step.clone(), now + Duration::from_millis(*delay_ms));
                 }
-                Then::Final | Then::Continue => {
+                AfterAttempt::Final | AfterAttempt::Continue => {
                     self.due.remove(step);
                 }
             },

@@ -7,8 +7,8 @@ use crate::advance::Action;
 use crate::clock::Clock;
 use crate::digest;
 use crate::event::{
-    ApprovalVerdict, LifecycleEvent, NotifyEvent, Recovery, RunEvent, Section, StepEvent, Then, Trigger, UndoFinding, UndoPlan,
-    UndoResult,
+    AfterAttempt, ApprovalVerdict, LifecycleEvent, NotifyEvent, Recovery, RunEvent, Section, StepEvent, Trigger, UndoFinding,
+    UndoPlan, UndoResult,
 };
 use crate::journal::Journal;
 use crate::operate::{LEASE_LOST, Operate};
@@ -43,9 +43,8 @@ impl Decision {
         (Self::Fail, "fail", "treat it as failed: its undo runs"),
     ];
 
-    /// The decision that a word stands for. `skip` is what `done` was once called.
+    /// The decision that a word stands for.
     pub fn named(word: &str) -> Option<Self> {
-        let word = if word == "skip" { "done" } else { word };
         Self::ALL.iter().find(|(_, name, _)| *name == word).map(|(decision, ..)| *decision)
     }
 
@@ -256,10 +255,10 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
     }
 
     /// A rejection is never tried again.
-    fn after_rejection(&self, step: &PlannedStep) -> Then {
+    fn after_rejection(&self, step: &PlannedStep) -> AfterAttempt {
         match self.after_failure(step, ErrorClass::Denied, Reach::Refused) {
-            Then::Continue => Then::Continue,
-            Then::Final | Then::Retry { .. } | Then::Poll { .. } => Then::Final,
+            AfterAttempt::Continue => AfterAttempt::Continue,
+            AfterAttempt::Final | AfterAttempt::Retry { .. } | AfterAttempt::Poll { .. } => AfterAttempt::Final,
         }
     }
 
@@ -269,7 +268,7 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
         self.record(StepEvent::AttemptRefused { attempt, fault, then }.of(step.id.clone())).await
     }
 
-    pub(super) fn after_failure(&self, step: &PlannedStep, class: ErrorClass, reach: Reach) -> Then {
+    pub(super) fn after_failure(&self, step: &PlannedStep, class: ErrorClass, reach: Reach) -> AfterAttempt {
         let failures = self.state().step(&step.id).failures + 1;
         let failure = Failure { class, reach, failures, elapsed: self.elapsed(&step.id) };
         retry::after_failure(step, self.options.run, &failure)
@@ -328,7 +327,7 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
         self.record(StepEvent::UndoStarted { attempt }.of(id.clone())).await?;
         if !self.may_begin().await? {
             let result = UndoResult::Failed { fault: lease_fault() };
-            let then = Then::Retry { delay_ms: 0 };
+            let then = AfterAttempt::Retry { delay_ms: 0 };
             return self.record(StepEvent::UndoEnded { attempt, result, then, duration_ms: 0 }.of(id.clone())).await;
         }
         if let Some(later) = undo::kept_by(&self.plan, self.state(), step) {
@@ -357,7 +356,7 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
 
     async fn fail_undo(&mut self, id: &StepId, attempt: u32, fault: Fault) -> Result<(), RunError> {
         let result = UndoResult::Failed { fault };
-        self.record(StepEvent::UndoEnded { attempt, result, then: Then::Final, duration_ms: 0 }.of(id.clone())).await
+        self.record(StepEvent::UndoEnded { attempt, result, then: AfterAttempt::Final, duration_ms: 0 }.of(id.clone())).await
     }
 
     fn cleanup_fault(&self) -> Fault {

@@ -1,7 +1,7 @@
 //! How much is looked at in a run of many steps, counted and not timed.
 
-use crate::advance::{Action, Cleanup, LockWait, Moment, Pace, advance};
-use crate::event::{AttemptResult, Item, LifecycleEvent, Record, RunEvent, StepEvent, Then, UndoPlan};
+use crate::advance::{Action, Observed, advance};
+use crate::event::{AfterAttempt, AttemptResult, Item, LifecycleEvent, Record, RunEvent, StepEvent, UndoPlan};
 use crate::frontier::Frontier;
 use crate::plan::Plan;
 use crate::state::{RunState, next};
@@ -71,17 +71,17 @@ impl Played {
             asked.set(asked.get() + 1);
             true
         };
-        let moment = Moment {
+        let observed = Observed {
             pending: &none,
             looking: &none,
             is_due: &is_due,
             is_overdue: &|_| false,
             stop: None,
-            cleanup: Cleanup::Time,
-            lock: LockWait::No,
-            pace: Pace::Usual,
+            cleanup_expired: false,
+            waiting_for_lock: false,
+            is_slow: false,
         };
-        let first = advance(&self.plan, self.state(), &self.frontier, &moment).into_iter().next();
+        let first = advance(&self.plan, self.state(), &self.frontier, &observed).into_iter().next();
         self.looks += asked.get();
         first.expect("there is something to do until the end")
     }
@@ -108,7 +108,7 @@ impl Played {
             .of(step.clone()),
         );
         self.record(
-            StepEvent::AttemptEnded { attempt: 1, result: passed(), then: Then::Final, duration_ms: 1, logs: Vec::new() }
+            StepEvent::AttemptEnded { attempt: 1, result: passed(), then: AfterAttempt::Final, duration_ms: 1, logs: Vec::new() }
                 .of(step),
         );
     }
@@ -119,7 +119,7 @@ impl Played {
             match self.decide() {
                 Action::Attempt { step } => self.attempt(step),
                 Action::EndItems { step } => {
-                    self.record(StepEvent::ItemsEnded { result: passed(), then: Then::Final }.of(step));
+                    self.record(StepEvent::ItemsEnded { result: passed(), then: AfterAttempt::Final }.of(step));
                 }
                 Action::TakeLocks => self.record(LifecycleEvent::StepsBegan { locks: Vec::new() }),
                 Action::BeginFinally { end, cause } => self.record(LifecycleEvent::FinallyBegan { end, cause }),

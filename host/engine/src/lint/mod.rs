@@ -167,7 +167,7 @@ fn with_nearest(diagnostic: Diagnostic, typed: &str, names: &[&str]) -> Diagnost
 
 /// A place for findings about one text.
 #[derive(Clone)]
-struct Place<'a> {
+struct Position<'a> {
     source: &'a Arc<Source>,
     span: Span,
 }

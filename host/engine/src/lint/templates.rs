@@ -1,6 +1,6 @@
 //! Every template and expression is read once before anything runs: its syntax, and every name in it.
 
-use super::{Place, graph_section, with_nearest};
+use super::{Position, graph_section, with_nearest};
 use crate::event::Section;
 use crate::graph::{Ancestry, Graph};
 use crate::model::{Expectation, Items, Runbook, Step, UndoDeclaration};
@@ -123,12 +123,12 @@ struct Names<'a> {
 
 impl Names<'_> {
     /// Notes what is read of the output of a step. The steps of a nested file know each other by their own ids.
-    fn note_output(&self, path: &[String], wanted: Wanted, place: &Place<'_>) {
+    fn note_output(&self, path: &[String], wanted: Wanted, place: &Position<'_>) {
         if let (Some(asker), [root, rest @ ..]) = (&self.asker, path)
             && root == "output"
             && !rest.is_empty()
         {
-            let place = &Place { source: place.source, span: narrow_to(place, path) };
+            let place = &Position { source: place.source, span: narrow_to(place, path) };
             return self.note(asker, rest, wanted, place);
         }
         let [root, key, word, rest @ ..] = path else { return };
@@ -146,12 +146,12 @@ impl Names<'_> {
         // The output of a step with items has those of its items, by key; an item itself knows its own.
         let rest = if step.for_each.is_some() && !is_itself { rest.get(1..).unwrap_or_default() } else { rest };
         if !rest.is_empty() {
-            let place = &Place { source: place.source, span: narrow_to(place, path) };
+            let place = &Position { source: place.source, span: narrow_to(place, path) };
             self.note(&step.id.value, rest, wanted, place);
         }
     }
 
-    fn note(&self, step: &StepId, path: &[String], wanted: Wanted, place: &Place<'_>) {
+    fn note(&self, step: &StepId, path: &[String], wanted: Wanted, place: &Position<'_>) {
         let source = Arc::clone(place.source);
         let span = place.span.clone();
         self.catalog.outputs.borrow_mut().push(OutputRead { source, span, step: step.clone(), path: path.to_vec(), wanted });
@@ -201,21 +201,21 @@ fn check_step<'a>(step: &'a Step, mut names: Names<'a>, diagnostics: &mut Diagno
     if let Some(for_each) = &step.for_each {
         match &for_each.items {
             Items::Expression(items) => {
-                let place = Place { source, span: items.span.clone() };
+                let place = Position { source, span: items.span.clone() };
                 text(&items.value, Form::Expression, &place, &names, diagnostics);
             }
             Items::Literal(items) => node(&items.value, source, &names, diagnostics),
         }
         names.locals.push(&for_each.name);
         if let Some(key) = &for_each.key {
-            text(&key.value, Form::Template, &Place { source, span: key.span.clone() }, &names, diagnostics);
+            text(&key.value, Form::Template, &Position { source, span: key.span.clone() }, &names, diagnostics);
         }
     }
     if let Some(when) = &step.when {
-        text(&when.value, Form::Expression, &Place { source, span: when.span.clone() }, &names, diagnostics);
+        text(&when.value, Form::Expression, &Position { source, span: when.span.clone() }, &names, diagnostics);
     }
     if let Some(manual) = &step.manual {
-        let place = Place { source, span: manual.instructions.span.clone() };
+        let place = Position { source, span: manual.instructions.span.clone() };
         text(&manual.instructions.value, Form::Template, &place, &names, diagnostics);
     }
     table(step.with.as_ref(), source, &names, diagnostics);
@@ -224,10 +224,10 @@ fn check_step<'a>(step: &'a Step, mut names: Names<'a>, diagnostics: &mut Diagno
             Expectation::Equals { path, at, value } => {
                 node(value, source, &names, diagnostics);
                 let wanted = if holds_template(value) { Wanted::Anything } else { Wanted::Value(value.to_json()) };
-                names.note(&step.id.value, path, wanted, &Place { source, span: at.clone() });
+                names.note(&step.id.value, path, wanted, &Position { source, span: at.clone() });
             }
             Expectation::Within { path, at, .. } if !path.is_empty() => {
-                names.note(&step.id.value, path, Wanted::Number, &Place { source, span: at.clone() });
+                names.note(&step.id.value, path, Wanted::Number, &Position { source, span: at.clone() });
             }
             Expectation::Within { .. } => {}
         }
@@ -235,7 +235,7 @@ fn check_step<'a>(step: &'a Step, mut names: Names<'a>, diagnostics: &mut Diagno
     if let Some(poll) = &step.poll {
         names.locals.extend(["outcome", "output"]);
         names.asker = Some(&step.id.value);
-        text(&poll.until.value, Form::Expression, &Place { source, span: poll.until.span.clone() }, &names, diagnostics);
+        text(&poll.until.value, Form::Expression, &Position { source, span: poll.until.span.clone() }, &names, diagnostics);
         names.locals.truncate(names.locals.len() - 2);
         names.asker = None;
     }
@@ -259,7 +259,7 @@ fn table(
 fn node(value: &Node, source: &std::sync::Arc<runbook_document::Source>, names: &Names<'_>, diagnostics: &mut Diagnostics) {
     match &value.value {
         Value::String(string) => {
-            let place = Place { source, span: value.span.clone() };
+            let place = Position { source, span: value.span.clone() };
             match sole_expression(string) {
                 Some(inner) => text(inner, Form::Expression, &place, names, diagnostics),
                 None if has_markers(string) => text(string, Form::Template, &place, names, diagnostics),
@@ -272,7 +272,7 @@ fn node(value: &Node, source: &std::sync::Arc<runbook_document::Source>, names: 
     }
 }
 
-fn text(text: &str, form: Form, place: &Place<'_>, names: &Names<'_>, diagnostics: &mut Diagnostics) {
+fn text(text: &str, form: Form, place: &Position<'_>, names: &Names<'_>, diagnostics: &mut Diagnostics) {
     let found = match references(text, form) {
         Ok(found) => found,
         Err(TemplateError::Syntax { message } | TemplateError::Compute { message }) => {
@@ -338,7 +338,7 @@ fn instead(text: &str, form: Form) -> Option<&'static str> {
 }
 
 /// What is wrong with one reference.
-fn judge(parts: &[&str], place: &Place<'_>, names: &Names<'_>) -> Option<Diagnostic> {
+fn judge(parts: &[&str], place: &Position<'_>, names: &Names<'_>) -> Option<Diagnostic> {
     let error = |message: String| Diagnostic::error("E0212", place.source, narrow(place, parts), message).label("not known");
     match (parts[0], parts.get(1)) {
         ("params", Some(name)) => (!names.catalog.params.contains(name))
@@ -385,7 +385,7 @@ fn judge_step(key: &str, names: &Names<'_>, error: impl Fn(String) -> Diagnostic
 }
 
 /// A comparison of an outcome with what no outcome is called. Where an output is a number and so on, its schema says.
-fn judge_outcome(path: &[String], value: &Json, place: &Place<'_>, names: &Names<'_>) -> Option<Diagnostic> {
+fn judge_outcome(path: &[String], value: &Json, place: &Position<'_>, names: &Names<'_>) -> Option<Diagnostic> {
     let words: Vec<&str> = path.iter().map(String::as_str).collect();
     let is_outcome = match words.as_slice() {
         ["outcome"] => names.asker.is_some(),
@@ -411,7 +411,7 @@ fn holds_template(value: &Node) -> bool {
 }
 
 /// A name with all of its keys within the text, if it stands there literally; otherwise the whole text.
-fn narrow_to(place: &Place<'_>, path: &[String]) -> Span {
+fn narrow_to(place: &Position<'_>, path: &[String]) -> Span {
     let Some(text) = place.source.text().get(place.span.clone()) else { return place.span.clone() };
     let plain = path.join(".");
     let is_end = |rest: &str| !rest.starts_with(|c: char| c.is_alphanumeric() || c == '_' || c == '-');
@@ -427,7 +427,7 @@ fn narrow_to(place: &Place<'_>, path: &[String]) -> Span {
 }
 
 /// The name itself within the text, if it stands there literally; otherwise the whole text.
-fn narrow(place: &Place<'_>, parts: &[&str]) -> Span {
+fn narrow(place: &Position<'_>, parts: &[&str]) -> Span {
     let Some(text) = place.source.text().get(place.span.clone()) else { return place.span.clone() };
     let plain = parts.iter().take(2).copied().collect::<Vec<_>>().join(".");
     let dashed = plain.replace('_', "-");

@@ -1,7 +1,7 @@
 //! `approval`: who must say that an effect may happen, before it does.
 
 use crate::event::ApprovalVerdict;
-use crate::state::{Given, StepState};
+use crate::state::{ApprovalRecord, StepState};
 use jiff::Timestamp;
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -55,7 +55,7 @@ impl Approval {
 
     /// Whether enough people have approved what has this digest, in a run that `starter` started, and their word is still good.
     pub fn is_approved(&self, step: &StepState, digest: &str, starter: &str, now: Timestamp) -> bool {
-        let is_good = |given: &&Given| {
+        let is_good = |given: &&ApprovalRecord| {
             let age = now.duration_since(given.at).unsigned_abs();
             given.digest == digest
                 && given.verdict == ApprovalVerdict::Approved

@@ -2,7 +2,7 @@
 //! advice to the operator take it.
 
 use super::{EffectState, is_ambiguous};
-use crate::event::{AttemptResult, Recovery, StepEvent, Then, UndoFinding, UndoPlan, UndoResult};
+use crate::event::{AfterAttempt, AttemptResult, Recovery, StepEvent, UndoFinding, UndoPlan, UndoResult};
 use runbook_contract::{FaultEffect, StepId};
 use serde::Serialize;
 
@@ -178,13 +178,14 @@ impl Change {
         self.acts = false;
     }
 
-    fn end_undo(&mut self, result: &UndoResult, then: Then) {
+    fn end_undo(&mut self, result: &UndoResult, then: AfterAttempt) {
         match (result, then) {
             (UndoResult::Done { .. }, _) => self.undone = Undone::Done,
-            (UndoResult::Failed { .. }, Then::Retry { .. } | Then::Poll { .. }) => {}
+            (UndoResult::Failed { .. }, AfterAttempt::Retry { .. } | AfterAttempt::Poll { .. }) => {}
             // It surely did not happen: what is left is what was left before it was tried.
-            (UndoResult::Failed { fault }, Then::Final | Then::Continue) if fault.effect == FaultEffect::None => {}
-            (UndoResult::Failed { .. }, Then::Final | Then::Continue) => {
+            (UndoResult::Failed { fault }, AfterAttempt::Final | AfterAttempt::Continue) if fault.effect == FaultEffect::None => {
+            }
+            (UndoResult::Failed { .. }, AfterAttempt::Final | AfterAttempt::Continue) => {
                 // Whatever it was answered with: a server that answers with 503 may have done it, and a program that ends with 1
                 // half of it. A plugin's own undo works from any state.
                 self.undone = if self.undo == UndoPlan::Explicit { Undone::Unclear } else { Undone::Failed };

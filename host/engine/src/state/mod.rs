@@ -11,7 +11,7 @@ pub use change::{Account, Change, Left};
 use guard::After;
 pub use guard::GuardState;
 pub(crate) use step::is_ambiguous;
-pub use step::{Asked, EffectState, Given, StepPhase, StepState};
+pub use step::{ApprovalRecord, ApprovalRequest, EffectState, StepPhase, StepState};
 
 use crate::event::{
     Assumed, Cause, GuardEvent, HeldLock, Item, LifecycleEvent, NotifyEvent, PauseReason, Record, RunEnd, RunEvent, RunPhase,

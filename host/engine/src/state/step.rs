@@ -2,7 +2,7 @@
 
 use super::Change;
 use crate::event::{
-    ApprovalVerdict, Assumed, AttemptResult, Recovery, SkipReason, StepEvent, Then, UndoFinding, UndoPlan, UndoResult,
+    AfterAttempt, ApprovalVerdict, Assumed, AttemptResult, Recovery, SkipReason, StepEvent, UndoFinding, UndoPlan, UndoResult,
 };
 use jiff::Timestamp;
 use runbook_contract::{Case, ErrorClass, Fault, FaultEffect, Json, Measurement, Outcome, Proposal, RunId};
@@ -137,9 +137,9 @@ pub struct StepState {
     /// What is asked of the operator.
     pub question: Option<Recovery>,
     /// What approval is asked for, until it is done.
-    pub asked: Option<Asked>,
+    pub asked: Option<ApprovalRequest>,
     /// What was said about it, or about what was asked before.
-    pub answers: Vec<Given>,
+    pub answers: Vec<ApprovalRecord>,
     /// Whether it is a smoke test of which an attempt wrote, and did not show that it removed what it made.
     pub may_have_left: bool,
     /// Whether an attempt that only checks was cut off, so that nobody knows how far it came.
@@ -154,7 +154,7 @@ pub struct StepState {
 
 /// What approval is asked for.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Asked {
+pub struct ApprovalRequest {
     /// Of what would be done.
     pub digest: String,
     /// The rendered input.
@@ -167,7 +167,7 @@ pub struct Asked {
 
 /// What somebody said about a step that asks for approval.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Given {
+pub struct ApprovalRecord {
     /// What was looked at.
     pub digest: String,
     /// Who.
@@ -261,7 +261,7 @@ impl StepState {
                 // What was said before was about something else, or is too old.
                 self.answers.clear();
                 let (digest, input) = (digest.clone(), input.clone());
-                self.asked = Some(Asked { digest, input, proposal: proposal.clone(), places: places.clone() });
+                self.asked = Some(ApprovalRequest { digest, input, proposal: proposal.clone(), places: places.clone() });
             }
             StepEvent::ManualAsked { .. } => {
                 ready.then_some(())?;
@@ -279,7 +279,7 @@ impl StepState {
                 let is_asked =
                     self.phase == StepPhase::Asking && self.asked.as_ref().is_some_and(|asked| asked.digest == *digest);
                 is_asked.then_some(())?;
-                self.answers.push(Given { digest: digest.clone(), by: by.clone(), at, verdict: verdict.clone() });
+                self.answers.push(ApprovalRecord { digest: digest.clone(), by: by.clone(), at, verdict: verdict.clone() });
             }
             StepEvent::AttemptStarted { attempt, input, proposal, undo, .. } => {
                 (ready && *attempt == self.attempts + 1).then_some(())?;
@@ -345,7 +345,7 @@ impl StepState {
         }
     }
 
-    fn finish(&mut self, result: &AttemptResult, then: Then, at: Timestamp) {
+    fn finish(&mut self, result: &AttemptResult, then: AfterAttempt, at: Timestamp) {
         match result {
             AttemptResult::Succeeded { outcome, summary, output, changed: _, measurements, cases } => {
                 self.outcome = Some(*outcome);
@@ -369,24 +369,24 @@ impl StepState {
         }
     }
 
-    fn fail(&mut self, fault: &Fault, then: Then, at: Timestamp) {
+    fn fail(&mut self, fault: &Fault, then: AfterAttempt, at: Timestamp) {
         self.fault = Some(fault.clone());
         self.failures += 1;
         self.settle(StepPhase::Failed(fault.class), then, at);
     }
 
-    fn settle(&mut self, phase: StepPhase, then: Then, at: Timestamp) {
+    fn settle(&mut self, phase: StepPhase, then: AfterAttempt, at: Timestamp) {
         match then {
-            Then::Final => self.phase = phase,
-            Then::Continue => {
+            AfterAttempt::Final => self.phase = phase,
+            AfterAttempt::Continue => {
                 self.phase = phase;
                 self.tolerated = true;
             }
-            Then::Retry { delay_ms } => {
+            AfterAttempt::Retry { delay_ms } => {
                 self.phase = StepPhase::Waiting;
                 self.resting = Some((at, delay_ms));
             }
-            Then::Poll { delay_ms } => {
+            AfterAttempt::Poll { delay_ms } => {
                 self.phase = StepPhase::Waiting;
                 self.failures = 0;
                 self.resting = Some((at, delay_ms));
@@ -419,18 +419,18 @@ impl StepState {
         self.resting = (self.phase == StepPhase::Waiting).then_some((at, 0));
     }
 
-    fn finish_undo(&mut self, result: &UndoResult, then: Then, at: Timestamp) {
+    fn finish_undo(&mut self, result: &UndoResult, then: AfterAttempt, at: Timestamp) {
         match (result, then) {
             (UndoResult::Done { .. }, _) => {
                 self.unanswered = None;
                 self.phase = StepPhase::Undone;
                 self.undo_fault = None;
             }
-            (UndoResult::Failed { fault }, Then::Retry { delay_ms } | Then::Poll { delay_ms }) => {
+            (UndoResult::Failed { fault }, AfterAttempt::Retry { delay_ms } | AfterAttempt::Poll { delay_ms }) => {
                 self.undo_fault = Some(fault.clone());
                 self.undo_resting = Some((at, delay_ms));
             }
-            (UndoResult::Failed { fault }, Then::Final | Then::Continue) => {
+            (UndoResult::Failed { fault }, AfterAttempt::Final | AfterAttempt::Continue) => {
                 self.undo_fault = Some(fault.clone());
                 self.phase = StepPhase::UndoFailed;
             }

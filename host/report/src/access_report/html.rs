@@ -1,43 +1,43 @@
-//! The ledger as one file for a browser.
+//! The access report as one file for a browser.
 
 use crate::event_lines::counted;
 use crate::html_page::{self, escape};
-use runbook_authority::access_report::{AccessReport, Detail, Origin, PluginEntry, Row, RunbookEntry, Standing};
+use runbook_authority::access_report::{AccessReport, BoundaryStatus, Detail, Origin, PluginEntry, Row, RunbookEntry};
 use std::fmt::Write as _;
 
 const STYLE: &str = ".r{font-weight:600;white-space:nowrap}.critical{color:#a40e26}.high{color:#bc4c00}.medium{color:#7d4e00}.low,.info{color:#57606a}.why{color:#57606a}\
 @media(prefers-color-scheme:dark){.critical{color:#ff7b72}.high{color:#ffa657}.medium{color:#e3b341}.low,.info,.why{color:#8b949e}}";
 
 /// The whole page.
-pub(super) fn render(ledger: &AccessReport) -> String {
+pub(super) fn render(report: &AccessReport) -> String {
     let mut page = html_page::begin("What may run here", STYLE);
     page.push_str("<h1>What may run here</h1>\n");
     let _ = writeln!(
         page,
         "<p>{}, {}, {}.</p>",
-        counted(ledger.runbooks.len(), "runbook"),
-        counted(ledger.plugins.len(), "plugin"),
-        super::verdict(ledger),
+        counted(report.runbooks.len(), "runbook"),
+        counted(report.plugins.len(), "plugin"),
+        super::verdict(report),
     );
-    push_findings(&mut page, ledger);
-    if !ledger.runbooks.is_empty() {
+    push_findings(&mut page, report);
+    if !report.runbooks.is_empty() {
         page.push_str("<h2>Runbooks</h2>\n");
-        ledger.runbooks.iter().for_each(|runbook| push_runbook(&mut page, runbook));
+        report.runbooks.iter().for_each(|runbook| push_runbook(&mut page, runbook));
     }
-    if !ledger.plugins.is_empty() {
+    if !report.plugins.is_empty() {
         page.push_str("<h2>Plugins</h2>\n");
-        ledger.plugins.iter().for_each(|plugin| push_plugin(&mut page, plugin));
+        report.plugins.iter().for_each(|plugin| push_plugin(&mut page, plugin));
     }
     page.push_str(html_page::END);
     page
 }
 
-fn push_findings(page: &mut String, ledger: &AccessReport) {
-    if ledger.findings.is_empty() {
+fn push_findings(page: &mut String, report: &AccessReport) {
+    if report.findings.is_empty() {
         return;
     }
     page.push_str("<h2>Findings</h2>\n<table><tr><th>Risk<th>Rule<th>Where<th>What<th>What to do</tr>\n");
-    for finding in &ledger.findings {
+    for finding in &report.findings {
         let row = finding.rule.row();
         let location = format!("<br><code>{}</code>", escape(&finding.location.to_string()));
         let _ = writeln!(
@@ -121,8 +121,10 @@ fn push_rows(page: &mut String, rows: &[Row]) {
             row.granted.as_ref().map(|granted| format!("<code>{}:{}</code>", escape(&granted.place.file), granted.place.line));
         let boundary = match &row.boundary {
             None => String::new(),
-            Some(Standing::Within) => "<td>within".to_owned(),
-            Some(Standing::Exceeded { witness }) => format!("<td><span class=\"r critical\">beyond</span> {}", escape(witness)),
+            Some(BoundaryStatus::Within) => "<td>within".to_owned(),
+            Some(BoundaryStatus::Exceeded { witness }) => {
+                format!("<td><span class=\"r critical\">beyond</span> {}", escape(witness))
+            }
         };
         let imported = if row.imported.is_empty() { "no" } else { "yes" };
         let sent: String = row.used_secrets.iter().map(|(secret, n)| format!("<br>secret {}: {n}", escape(secret))).collect();

@@ -1,8 +1,8 @@
-//! The ledger for programs.
+//! The access report for programs.
 
 use runbook_authority::access_report::AccessReport;
 
-/// The ledger as JSON, in the order in which it was made.
-pub(super) fn render(ledger: &AccessReport) -> String {
-    crate::printed::json(ledger)
+/// The access report as JSON, in the order in which it was made.
+pub(super) fn render(report: &AccessReport) -> String {
+    crate::printed::json(report)
 }

@@ -6,9 +6,9 @@ use serde_json::{Value, json};
 use std::fmt::Write as _;
 
 /// One run of one tool, with every rule and every finding.
-pub(super) fn render(ledger: &AccessReport) -> String {
+pub(super) fn render(report: &AccessReport) -> String {
     let rules: Vec<Value> = FINDING_RULES.iter().map(rule).collect();
-    let results: Vec<Value> = ledger.findings.iter().map(result).collect();
+    let results: Vec<Value> = report.findings.iter().map(result).collect();
     let sarif = json!({
         "version": "2.1.0",
         "runs": [{

@@ -1,27 +1,27 @@
-//! The ledger for a terminal, and for `git diff`: one line a fact, always in the same order.
+//! The access report for a terminal, and for `git diff`: one line a fact, always in the same order.
 
 use crate::event_lines::counted;
 use crate::printed::push_line;
 use crate::table::table;
-use runbook_authority::access_report::{AccessReport, Detail, Finding, Origin, PluginEntry, Row, RunbookEntry, Standing};
+use runbook_authority::access_report::{AccessReport, BoundaryStatus, Detail, Finding, Origin, PluginEntry, Row, RunbookEntry};
 use std::fmt::Write as _;
 
 /// Findings, then runbooks, then plugins.
-pub(super) fn render(ledger: &AccessReport) -> String {
+pub(super) fn render(report: &AccessReport) -> String {
     let mut text = String::new();
-    if !ledger.findings.is_empty() {
+    if !report.findings.is_empty() {
         text.push_str("Findings\n");
-        ledger.findings.iter().for_each(|finding| push_finding(&mut text, finding));
+        report.findings.iter().for_each(|finding| push_finding(&mut text, finding));
         text.push('\n');
     }
-    ledger.runbooks.iter().for_each(|runbook| push_runbook(&mut text, runbook));
-    ledger.plugins.iter().for_each(|plugin| push_plugin(&mut text, plugin));
+    report.runbooks.iter().for_each(|runbook| push_runbook(&mut text, runbook));
+    report.plugins.iter().for_each(|plugin| push_plugin(&mut text, plugin));
     let _ = write!(
         text,
         "{}, {}, {}.",
-        counted(ledger.runbooks.len(), "runbook"),
-        counted(ledger.plugins.len(), "plugin"),
-        super::verdict(ledger)
+        counted(report.runbooks.len(), "runbook"),
+        counted(report.plugins.len(), "plugin"),
+        super::verdict(report)
     );
     runbook_text::printed(&text).into_owned()
 }
@@ -99,9 +99,9 @@ fn cells(row: &Row) -> Vec<String> {
         notes.push("not imported".to_owned());
     }
     match &row.boundary {
-        Some(Standing::Exceeded { witness }) if witness.is_empty() => notes.push("BEYOND THE BOUNDARY".to_owned()),
-        Some(Standing::Exceeded { witness }) => notes.push(format!("BEYOND THE BOUNDARY: {witness}")),
-        Some(Standing::Within) => notes.push("within the boundary".to_owned()),
+        Some(BoundaryStatus::Exceeded { witness }) if witness.is_empty() => notes.push("BEYOND THE BOUNDARY".to_owned()),
+        Some(BoundaryStatus::Exceeded { witness }) => notes.push(format!("BEYOND THE BOUNDARY: {witness}")),
+        Some(BoundaryStatus::Within) => notes.push("within the boundary".to_owned()),
         None => {}
     }
     match row.used {

@@ -145,7 +145,7 @@ pub enum LaterRun {
 
 /// Whether a run is a success, for whoever reads no more than that.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Standing {
+pub enum RunVerdict {
     /// It succeeded, with or without warnings.
     Good,
     /// It waits for something, and nothing is wrong.
@@ -267,14 +267,14 @@ impl Summary {
     }
 
     /// Whether it is a success.
-    pub fn standing(&self) -> Standing {
+    pub fn verdict(&self) -> RunVerdict {
         match (self.end, &self.pause) {
-            (Some(RunEnd::Succeeded | RunEnd::SucceededWithWarnings), _) => Standing::Good,
-            (Some(RunEnd::FailedClean | RunEnd::Undone | RunEnd::Dirty | RunEnd::Cancelled), _) => Standing::Bad,
+            (Some(RunEnd::Succeeded | RunEnd::SucceededWithWarnings), _) => RunVerdict::Good,
+            (Some(RunEnd::FailedClean | RunEnd::Undone | RunEnd::Dirty | RunEnd::Cancelled), _) => RunVerdict::Bad,
             (None, Some(PauseReason::Approval { .. } | PauseReason::Manual { .. } | PauseReason::OutsideWindow { .. })) => {
-                Standing::Waiting
+                RunVerdict::Waiting
             }
-            (None, None) if self.state == RunPhase::Waiting.name() => Standing::Waiting,
+            (None, None) if self.state == RunPhase::Waiting.name() => RunVerdict::Waiting,
             (
                 None,
                 Some(
@@ -284,7 +284,7 @@ impl Summary {
                     | PauseReason::Interrupted,
                 )
                 | None,
-            ) => Standing::Open,
+            ) => RunVerdict::Open,
         }
     }
 

@@ -6,8 +6,8 @@ use super::{StepState, StepSummary};
 use jiff::Timestamp;
 use runbook_engine::model::person_of;
 use runbook_engine::{
-    ApprovalVerdict, Assumed, AttemptResult, Change, EffectState, Fault, Item, Left, Look, LookVerdict, NotifyEvent, Outcome,
-    Recovery, Section, StepEvent, StepId, Then, Trigger, UndoFinding, UndoResult,
+    AfterAttempt, ApprovalVerdict, Assumed, AttemptResult, Change, EffectState, Fault, Item, Left, Look, LookVerdict,
+    NotifyEvent, Outcome, Recovery, Section, StepEvent, StepId, Trigger, UndoFinding, UndoResult,
 };
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -174,7 +174,7 @@ impl StepSummary {
                 self.state = StepState::Succeeded;
                 self.summary = format!("sent ({on})");
             }
-            NotifyEvent::NotifyEnded { fault: Some(fault) } => self.fail(fault, Then::Final),
+            NotifyEvent::NotifyEnded { fault: Some(fault) } => self.fail(fault, AfterAttempt::Final),
         }
     }
 
@@ -225,21 +225,23 @@ impl StepSummary {
         self.summary.clone_from(&look.summary);
     }
 
-    fn end_attempt(&mut self, result: &AttemptResult, then: Then) {
+    fn end_attempt(&mut self, result: &AttemptResult, then: AfterAttempt) {
         let said = match result {
             AttemptResult::Succeeded { summary, .. } => summary,
             AttemptResult::Failed { fault, .. } => &fault.message,
         };
-        let again = matches!(then, Then::Poll { .. }) && *said == self.summary;
+        let again = matches!(then, AfterAttempt::Poll { .. }) && *said == self.summary;
         self.repeated = if again { self.repeated + 1 } else { 0 };
         match result {
             AttemptResult::Succeeded { outcome, summary, output, changed, cases, measurements } => {
                 self.outcome = Some(*outcome);
                 self.measurements.clone_from(measurements);
                 self.state = match (then, outcome) {
-                    (Then::Poll { .. } | Then::Retry { .. }, _) => StepState::Running,
-                    (Then::Final | Then::Continue, Outcome::Pass) => StepState::Succeeded,
-                    (Then::Final | Then::Continue, Outcome::Warn | Outcome::Unknown | Outcome::Fail) => StepState::Warned,
+                    (AfterAttempt::Poll { .. } | AfterAttempt::Retry { .. }, _) => StepState::Running,
+                    (AfterAttempt::Final | AfterAttempt::Continue, Outcome::Pass) => StepState::Succeeded,
+                    (AfterAttempt::Final | AfterAttempt::Continue, Outcome::Warn | Outcome::Unknown | Outcome::Fail) => {
+                        StepState::Warned
+                    }
                 };
                 self.fault = None;
                 self.summary.clone_from(summary);
@@ -258,10 +260,10 @@ impl StepSummary {
         }
     }
 
-    fn fail(&mut self, fault: &Fault, then: Then) {
+    fn fail(&mut self, fault: &Fault, then: AfterAttempt) {
         self.state = match then {
-            Then::Retry { .. } | Then::Poll { .. } => StepState::Running,
-            Then::Final | Then::Continue => StepState::Failed,
+            AfterAttempt::Retry { .. } | AfterAttempt::Poll { .. } => StepState::Running,
+            AfterAttempt::Final | AfterAttempt::Continue => StepState::Failed,
         };
         self.summary.clone_from(&fault.message);
         self.fault = Some(fault.clone());

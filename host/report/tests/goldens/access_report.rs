@@ -3,15 +3,15 @@
 use crate::{assert_golden, assert_on_terminals};
 use runbook_authority::access_report::flow::End;
 use runbook_authority::access_report::{
-    AccessReport, Component, Detail, Finding, FindingRule, Flow, Granted, Location, Origin, Place, PluginEntry, RunbookEntry,
-    SentenceContext, SinkKind, SourceKind, Standing, StepEntry,
+    AccessReport, BoundaryStatus, Component, Detail, Finding, FindingRule, Flow, Granted, Location, Origin, PluginEntry,
+    RunbookEntry, SentenceContext, SinkKind, SourceKind, SourceLocation, StepEntry,
 };
 use runbook_authority::{Digest, Manifest, Risk};
 use runbook_document::{Diagnostics, Source};
-use runbook_report::access_report::{LEDGER_FORMATS, LedgerFormat, render};
+use runbook_report::access_report::{REVIEW_FORMATS, ReviewFormat, render};
 
-fn place(file: &str, line: usize) -> Place {
-    Place { file: file.to_owned(), line, column: 1 }
+fn place(file: &str, line: usize) -> SourceLocation {
+    SourceLocation { file: file.to_owned(), line, column: 1 }
 }
 
 const MANIFEST: &str = r#"
@@ -63,11 +63,11 @@ fn access_report() -> AccessReport {
     let mut rows = of_file.rows.clone();
     for row in &mut rows {
         row.granted = Some(granted("api"));
-        row.boundary = Some(Standing::Within);
+        row.boundary = Some(BoundaryStatus::Within);
         row.used = Some(3);
     }
     rows[0].used_secrets = [("token".to_owned(), 3)].into();
-    rows[1].boundary = Some(Standing::Exceeded { witness: "POST https://api.example.com/v1/x".to_owned() });
+    rows[1].boundary = Some(BoundaryStatus::Exceeded { witness: "POST https://api.example.com/v1/x".to_owned() });
     rows[1].used = Some(0);
     rows[1].imported = vec!["runbook:http/write".to_owned()];
     let details = vec![Detail { name: "input".to_owned(), text: "to = \"ops & friends\"\nretries = 3".to_owned() }];
@@ -107,11 +107,11 @@ fn access_report() -> AccessReport {
 #[test]
 fn the_access_report_in_every_format_is_exactly_what_it_was() {
     let report = access_report();
-    for (format, name, _) in LEDGER_FORMATS {
+    for (format, name, _) in REVIEW_FORMATS {
         let text = render(*format, &report);
         match format {
-            LedgerFormat::Text => assert_on_terminals(&format!("access-report.{name}"), &text),
-            LedgerFormat::Json | LedgerFormat::Sarif | LedgerFormat::Html => {
+            ReviewFormat::Text => assert_on_terminals(&format!("access-report.{name}"), &text),
+            ReviewFormat::Json | ReviewFormat::Sarif | ReviewFormat::Html => {
                 assert_golden(&format!("access-report.{name}"), &text);
             }
         }
@@ -127,5 +127,5 @@ fn what_nobody_asked_for_is_in_no_column() {
         row.boundary = None;
         row.used = None;
     }
-    assert_golden("access-report.plain.html", &render(LedgerFormat::Html, &report));
+    assert_golden("access-report.plain.html", &render(ReviewFormat::Html, &report));
 }

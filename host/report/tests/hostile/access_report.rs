@@ -1,23 +1,23 @@
-//! The ledger of authority in every format.
+//! The access report of authority in every format.
 
 use crate::structure::{self, Grammar, Shown};
 use crate::{HARMLESS, each};
 use runbook_authority::access_report::flow::End;
 use runbook_authority::access_report::{
-    AccessReport, Component, Detail, Finding, FindingRule, Flow, Granted, Location, Origin, Place, PluginEntry, Row,
-    RunbookEntry, SentenceContext, SinkKind, SourceKind, Standing, StepEntry,
+    AccessReport, BoundaryStatus, Component, Detail, Finding, FindingRule, Flow, Granted, Location, Origin, PluginEntry, Row,
+    RunbookEntry, SentenceContext, SinkKind, SourceKind, SourceLocation, StepEntry,
 };
 use runbook_authority::{Digest, Manifest, Risk};
 use runbook_document::{Diagnostics, Source};
-use runbook_report::access_report::{LEDGER_FORMATS, LedgerFormat, render};
+use runbook_report::access_report::{REVIEW_FORMATS, ReviewFormat, render};
 use serde_json::Value;
 use std::collections::BTreeSet;
 
-fn grammar(format: LedgerFormat) -> Grammar {
+fn grammar(format: ReviewFormat) -> Grammar {
     match format {
-        LedgerFormat::Text => Grammar::Lines,
-        LedgerFormat::Json | LedgerFormat::Sarif => Grammar::Json,
-        LedgerFormat::Html => Grammar::Html,
+        ReviewFormat::Text => Grammar::Lines,
+        ReviewFormat::Json | ReviewFormat::Sarif => Grammar::Json,
+        ReviewFormat::Html => Grammar::Html,
     }
 }
 
@@ -38,12 +38,12 @@ summary = "s"
 slots = { api = ["get"] }
 "#;
 
-fn place(text: &str) -> Place {
-    Place { file: text.to_owned(), line: 3, column: 4 }
+fn place(text: &str) -> SourceLocation {
+    SourceLocation { file: text.to_owned(), line: 3, column: 4 }
 }
 
-/// A ledger whose every text is this one.
-fn ledger(text: &str) -> AccessReport {
+/// An access report whose every text is this one.
+fn report(text: &str) -> AccessReport {
     let mut diagnostics = Diagnostics::default();
     let manifest = Manifest::parse(&Source::new("plugin.toml", MANIFEST), &mut diagnostics);
     let manifest = manifest.unwrap_or_else(|| panic!("{:?}", diagnostics.iter().map(|found| &found.message).collect::<Vec<_>>()));
@@ -104,7 +104,7 @@ fn fill(row: &mut Row, text: &str) {
         reach: [("hosts", vec![text.to_owned()])].into(),
         place: place(text),
     });
-    row.boundary = Some(Standing::Exceeded { witness: text.to_owned() });
+    row.boundary = Some(BoundaryStatus::Exceeded { witness: text.to_owned() });
     row.used = Some(1);
 }
 
@@ -120,20 +120,20 @@ fn words(value: &Value, key: &str, found: &mut BTreeSet<(String, String)>) {
 }
 
 #[test]
-fn every_text_of_the_ledger_is_tried() {
+fn every_text_of_the_access_report_is_tried() {
     let mut found = BTreeSet::new();
-    words(&serde_json::to_value(ledger(HARMLESS)).unwrap(), "", &mut found);
+    words(&serde_json::to_value(report(HARMLESS)).unwrap(), "", &mut found);
     let others: Vec<_> = found.iter().filter(|(_, text)| text != HARMLESS).map(|(key, _)| key.as_str()).collect();
     assert!(others.iter().all(|key| ["risk", "kind", "rule"].contains(key)), "no text was tried in {others:?}");
 }
 
 #[test]
-fn no_text_of_the_ledger_leaves_its_place_in_any_format() {
+fn no_text_of_the_access_report_leaves_its_place_in_any_format() {
     for text in each() {
-        structure::compare(&structures(&ledger(HARMLESS)), &structures(&ledger(&text)), &text);
+        structure::compare(&structures(&report(HARMLESS)), &structures(&report(&text)), &text);
     }
 }
 
-fn structures(ledger: &AccessReport) -> Vec<Shown> {
-    LEDGER_FORMATS.iter().map(|(format, name, _)| Shown::new(name, grammar(*format), render(*format, ledger))).collect()
+fn structures(report: &AccessReport) -> Vec<Shown> {
+    REVIEW_FORMATS.iter().map(|(format, name, _)| Shown::new(name, grammar(*format), render(*format, report))).collect()
 }

@@ -1,44 +1,25 @@
-//! `runbook audit`: what plugins and runbooks may do. Nothing is run and nothing is contacted.
+//! `runbook review`: what plugins and runbooks may do. Nothing is run and nothing is contacted.
 
 mod details;
 mod difference;
-mod records;
-mod review;
-mod tighten;
+mod entries;
+mod suggest;
+mod usage;
 
 use crate::context::Context;
 use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
 use crate::ui;
 use crate::value_parsers::one_of;
-use records::Unsealed;
 use runbook_authority::Risk;
-use runbook_report::access_report::{LEDGER_FORMATS, LedgerFormat};
+use runbook_report::access_report::{REVIEW_FORMATS, ReviewFormat};
 use std::path::PathBuf;
 
-/// What to do with the audit log.
+/// What else a review can do.
 #[derive(Debug, clap::Subcommand)]
-pub enum AuditCommand {
-    /// Check that no record of the audit log was changed, removed or moved
-    Verify {
-        /// The head that an earlier `verify` printed: what came before it must still be there
-        #[arg(long, value_name = "HASH")]
-        head: Option<String>,
-        /// Fail as well if a run was killed and nobody has sealed its records yet: the next run on this host does
-        #[arg(long)]
-        strict: bool,
-    },
-    /// Show what a run did, host call by host call
-    Log {
-        /// The run's id, or as much of it as is unambiguous [default: the newest]
-        #[arg(value_parser = clap::builder::NonEmptyStringValueParser::new())]
-        run: Option<String>,
-        /// As JSON lines
-        #[arg(long)]
-        json: bool,
-    },
-    /// Propose the least grant that covers what a runbook's runs used
-    Tighten {
+pub enum ReviewCommand {
+    /// Suggest the least grant that covers what a runbook's runs used
+    Suggest {
         /// The runbook
         file: PathBuf,
         /// Take targets from `targets.NAME.toml` beside it
@@ -47,13 +28,13 @@ pub enum AuditCommand {
     },
 }
 
-/// `runbook audit`
+/// `runbook review`
 #[derive(Debug, clap::Args)]
 #[command(args_conflicts_with_subcommands = true)]
-pub struct AuditArgs {
-    /// What to do with the audit log.
+pub struct ReviewArgs {
+    /// What else to do.
     #[command(subcommand)]
-    pub command: Option<AuditCommand>,
+    pub command: Option<ReviewCommand>,
     /// Runbooks, component files, bundled plugins by name, or folders of them [default: the folder]
     pub paths: Vec<String>,
     /// Take targets from `targets.NAME.toml` beside each runbook
@@ -61,7 +42,7 @@ pub struct AuditArgs {
     pub env: Option<String>,
     /// text, json, sarif or html
     #[arg(long, default_value = "text", value_parser = format)]
-    pub format: LedgerFormat,
+    pub format: ReviewFormat,
     /// Write to a file instead of stdout
     #[arg(long, short, value_name = "FILE")]
     pub output: Option<PathBuf>,
@@ -76,28 +57,23 @@ pub struct AuditArgs {
     pub diff: Option<Vec<String>>,
 }
 
-/// Runs `runbook audit`.
-pub fn run(context: &Context, args: &AuditArgs) -> Result<ExitStatus, Failure> {
-    match &args.command {
-        Some(AuditCommand::Verify { head, strict }) => {
-            return records::verify(context, head.as_deref(), if *strict { Unsealed::Fail } else { Unsealed::Told });
-        }
-        Some(AuditCommand::Log { run, json }) => return records::log(context, run.as_deref(), (*json).into()),
-        Some(AuditCommand::Tighten { file, env }) => return tighten::run(context, file, env.as_deref()),
-        None => {}
+/// Runs `runbook review`.
+pub fn run(context: &Context, args: &ReviewArgs) -> Result<ExitStatus, Failure> {
+    if let Some(ReviewCommand::Suggest { file, env }) = &args.command {
+        return suggest::run(context, file, env.as_deref());
     }
     if let Some([old, new]) = args.diff.as_deref() {
         return difference::run(context, old, new, args);
     }
-    review::run(context, args)
+    entries::run(context, args)
 }
 
 /// Writes data where it was asked for.
-fn deliver(args: &AuditArgs, text: &str) -> Result<(), Failure> {
+fn deliver(args: &ReviewArgs, text: &str) -> Result<(), Failure> {
     let Some(path) = &args.output else {
         return match args.format {
-            LedgerFormat::Text => ui::text(text),
-            LedgerFormat::Json | LedgerFormat::Sarif | LedgerFormat::Html => ui::data(text),
+            ReviewFormat::Text => ui::text(text),
+            ReviewFormat::Json | ReviewFormat::Sarif | ReviewFormat::Html => ui::data(text),
         };
     };
     let text = ui::by_name(text);
@@ -105,9 +81,9 @@ fn deliver(args: &AuditArgs, text: &str) -> Result<(), Failure> {
     std::fs::write(path, ended).map_err(|error| Failure::usage(format!("`{}` cannot be written: {error}", path.display())))
 }
 
-fn format(text: &str) -> Result<LedgerFormat, String> {
-    let known: Vec<_> = LEDGER_FORMATS.iter().map(|(_, name, _)| *name).collect();
-    one_of(LedgerFormat::find(text), text, &known)
+fn format(text: &str) -> Result<ReviewFormat, String> {
+    let known: Vec<_> = REVIEW_FORMATS.iter().map(|(_, name, _)| *name).collect();
+    one_of(ReviewFormat::find(text), text, &known)
 }
 
 fn risk(text: &str) -> Result<Risk, String> {

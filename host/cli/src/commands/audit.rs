@@ -1,23 +1,53 @@
-//! `runbook audit verify` and `runbook audit log`: the audit log of this host.
+//! `runbook audit show` and `runbook audit verify`: the audit log of this host.
 
-use crate::audit_log::Purpose;
 use crate::context::Context;
 use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
 use crate::ui;
-use runbook_authority::access_report::{Used, UsedAt};
-use runbook_authority::{VERBS, Verb};
 use runbook_journal::audit::{self, Record};
 use runbook_report::push_line;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 /// How many runs are named where an id means several.
 const SHOWN_IDS: usize = 5;
 
+/// `runbook audit`
+#[derive(Debug, clap::Subcommand)]
+pub enum AuditCommand {
+    /// Show what a run did, host call by host call
+    Show {
+        /// The run's id, or as much of it as is unambiguous [default: the newest]
+        #[arg(value_parser = clap::builder::NonEmptyStringValueParser::new())]
+        run: Option<String>,
+        /// As JSON lines
+        #[arg(long)]
+        json: bool,
+    },
+    /// Check that no record was changed, removed or moved
+    Verify {
+        /// The head that an earlier `verify` printed: what came before it must still be there
+        #[arg(long, value_name = "HASH")]
+        head: Option<String>,
+        /// Fail as well if a run was killed and nobody has sealed its records yet: the next run on this host does
+        #[arg(long)]
+        strict: bool,
+    },
+}
+
+/// Runs `runbook audit`.
+pub fn run(context: &Context, command: &AuditCommand) -> Result<ExitStatus, Failure> {
+    match command {
+        AuditCommand::Show { run, json } => show(context, run.as_deref(), (*json).into()),
+        AuditCommand::Verify { head, strict } => {
+            verify(context, head.as_deref(), if *strict { Unsealed::Fail } else { Unsealed::Told })
+        }
+    }
+}
+
 /// In which form records are shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Form {
+enum Form {
     /// One line a record, for people.
     Lines,
     /// One JSON object a line.
@@ -32,7 +62,7 @@ impl From<bool> for Form {
 
 /// What a chain means whose process was killed, and that nobody has sealed yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Unsealed {
+enum Unsealed {
     /// It is told.
     Told,
     /// The log is not whole.
@@ -40,7 +70,7 @@ pub(super) enum Unsealed {
 }
 
 /// Verifies the chains; status 1 if anything is wrong.
-pub(super) fn verify(context: &Context, head: Option<&str>, unsealed: Unsealed) -> Result<ExitStatus, Failure> {
+fn verify(context: &Context, head: Option<&str>, unsealed: Unsealed) -> Result<ExitStatus, Failure> {
     let verified = audit::verify(&context.audit_log).map_err(Failure::usage)?;
     let mut text = String::new();
     for problem in &verified.problems {
@@ -79,7 +109,7 @@ fn knows(context: &Context, head: &str) -> bool {
 }
 
 /// Shows the records of one run.
-pub(super) fn log(context: &Context, run: Option<&str>, form: Form) -> Result<ExitStatus, Failure> {
+fn show(context: &Context, run: Option<&str>, form: Form) -> Result<ExitStatus, Failure> {
     let all = audit::records_of(&context.audit_log).map_err(Failure::usage)?;
     // Ids of runs begin with their time, so the greatest is the newest.
     let newest = || all.iter().map(|(name, _)| id_of(name)).max().map(str::to_owned);
@@ -127,11 +157,11 @@ fn in_order_of_time<'a>(chains: &[&'a (String, Vec<Record>)]) -> Vec<&'a Record>
 }
 
 /// The run's id: a resumed run has a number behind it.
-fn id_of(name: &str) -> &str {
+pub fn id_of(name: &str) -> &str {
     name.get(..36).unwrap_or(name)
 }
 
-fn text<'a>(record: &'a Record, key: &str) -> &'a str {
+pub fn text<'a>(record: &'a Record, key: &str) -> &'a str {
     record.body.get(key).and_then(|value| value.as_str()).unwrap_or_default()
 }
 
@@ -170,125 +200,9 @@ fn line(record: &Record) -> Vec<String> {
     vec![time.to_owned(), format!("{}#{}", text(record, "step"), number(record, "attempt")), kind.to_owned(), what, detail]
 }
 
-/// What the gate allowed once, with the place that the runbook's text gives it.
-pub(super) struct UsedCall {
-    /// The runbook that ran.
-    pub at: UsedAt,
-    /// The step as the runbook's file names it; an item of a step is the step.
-    pub step: String,
-    /// The digest of the plugin.
-    pub digest: String,
-    /// The slot.
-    pub slot: String,
-    /// The verb.
-    pub verb: Verb,
-    /// The call in one line.
-    pub operation: String,
-    /// The secrets slots whose values the host put into it.
-    pub secrets: Vec<String>,
-    /// The names of the secrets that the target put into it by itself.
-    pub target_secrets: Vec<String>,
-    /// Whether the gate was asked for the first time about this call, or again when more was known of it.
-    pub look: Look,
-}
-
-/// Which question to the gate a record is about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Look {
-    /// The call itself.
-    First,
-    /// An address, a redirect, a container or an image that the call led to.
-    Later,
-}
-
-/// What the gate allowed to every run of this host. What was only planned, or run dry, uses nothing.
-pub(super) fn used_calls(context: &Context) -> Result<Vec<UsedCall>, Failure> {
-    let opened = audit::host_records(&context.audit_log).map_err(Failure::usage)?;
-    let runs: BTreeMap<&str, (UsedAt, &str)> = opened
-        .iter()
-        .filter(|record| text(record, "kind") == "run-opened" && text(record, "purpose") == Purpose::Run.name())
-        .map(|record| {
-            let environment = record.body.get("environment").and_then(|value| value.as_str()).map(str::to_owned);
-            (text(record, "run"), (UsedAt { file: text(record, "path").to_owned(), environment }, text(record, "prefix")))
-        })
-        .collect();
-    let mut calls = Vec::new();
-    for (file, records) in &audit::records_of(&context.audit_log).map_err(Failure::usage)? {
-        let Some((at, prefix)) = runs.get(id_of(file)) else { continue };
-        calls.extend(records.iter().filter_map(|record| used_call(record, at, prefix)));
-    }
-    Ok(calls)
-}
-
-fn used_call(record: &Record, at: &UsedAt, prefix: &str) -> Option<UsedCall> {
-    let operation = text(record, "operation");
-    if text(record, "kind") != "judged" || text(record, "decision") != "allow" {
-        return None;
-    }
-    let verb = VERBS.iter().find(|row| row.verb.full_name() == text(record, "function"))?.verb;
-    let step = site_of(text(record, "step"));
-    let names = |key: &str| -> Vec<String> {
-        let names = record.body.get(key).and_then(|names| names.as_array()).into_iter().flatten();
-        names.filter_map(|name| name.as_str()).map(str::to_owned).collect()
-    };
-    Some(UsedCall {
-        at: at.clone(),
-        step: step.strip_prefix(prefix).unwrap_or(&step).to_owned(),
-        digest: text(record, "digest").to_owned(),
-        slot: text(record, "slot").to_owned(),
-        verb,
-        operation: operation.to_owned(),
-        secrets: names("secrets"),
-        target_secrets: names("target_secrets"),
-        look: look(operation),
-    })
-}
-
-/// The step that an item belongs to: `vacuum` of `vacuum[orders]`, `vacuum/undo` of `vacuum[orders]/undo`.
-fn site_of(step: &str) -> String {
-    match (step.find('['), step.rfind(']')) {
-        (Some(open), Some(close)) if open < close => format!("{}{}", &step[..open], &step[close + 1..]),
-        (Some(_) | None, _) => step.to_owned(),
-    }
-}
-
-/// How often each verb was used, by step and by plugin.
-pub(super) fn used(context: &Context) -> Result<Used, Failure> {
-    let mut used = Used::default();
-    for call in used_calls(context)?.iter().filter(|call| call.look == Look::First) {
-        used.count(&call.at, &call.step, &call.digest, &call.slot, call.verb);
-        for slot in &call.secrets {
-            used.count(&call.at, &call.step, &call.digest, slot, Verb::SecretsUse);
-        }
-        for secret in &call.target_secrets {
-            used.count_secret(&call.at, &call.step, &call.slot, call.verb, secret);
-        }
-    }
-    Ok(used)
-}
-
-fn look(operation: &str) -> Look {
-    let is_later = ["connect ", "redirect ", "container ", "image "].iter().any(|prefix| operation.starts_with(prefix));
-    if is_later { Look::Later } else { Look::First }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_call_of_an_item_counts_for_its_step() {
-        for (step, site) in [
-            ("vacuum", "vacuum"),
-            ("vacuum[orders]", "vacuum"),
-            ("vacuum[a]b[c]", "vacuum"),
-            ("vacuum[orders]/undo", "vacuum/undo"),
-            ("night.vacuum[orders]", "night.vacuum"),
-            ("notify/2", "notify/2"),
-        ] {
-            assert_eq!(site_of(step), site, "{step}");
-        }
-    }
 
     #[test]
     fn the_records_of_a_resumed_run_are_in_the_order_in_which_they_happened() {

@@ -1,6 +1,6 @@
 //! The ledger of plugins and runbooks.
 
-use super::{AuditArgs, details};
+use super::{ReviewArgs, details};
 use crate::context::Context;
 use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
@@ -9,7 +9,7 @@ use crate::other_files::kind;
 use crate::plugins::{self, Plugins};
 use crate::prepare::{self, Prepared, Scrutiny, Site};
 use crate::signatures::TrustFiles;
-use crate::{audited, boundary, lock, signatures, text_file, ui};
+use crate::{audited, boundary, lockfile, signatures, text_file, ui};
 use runbook_authority::TargetKind;
 use runbook_authority::access_report::{
     AccessReport, CallSite, Component, FindingRule, FlowStep, Gap, Origin, PluginEntry, RunbookEntry, SentenceContext, StepEntry,
@@ -22,10 +22,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Shows the ledger. What cannot be read is said, and the rest is shown all the same.
-pub(super) fn run(context: &Context, args: &AuditArgs) -> Result<ExitStatus, Failure> {
+pub(super) fn run(context: &Context, args: &ReviewArgs) -> Result<ExitStatus, Failure> {
     let subjects = subjects(&args.paths)?;
     let boundaries = boundary::load(context)?;
-    let used = if args.used { Some(super::records::used(context)?) } else { None };
+    let used = if args.used { Some(super::usage::used(context)?) } else { None };
     let lens = SentenceContext { boundaries: &boundaries, used: used.as_ref() };
     let trust = TrustFiles::load(context)?;
     let mut plugins = Vec::new();
@@ -102,7 +102,7 @@ fn other_environments(subjects: &[Subject], reviewed: Option<&str>, read: &BTree
     gaps.into_values().collect()
 }
 
-fn status(ledger: &AccessReport, args: &AuditArgs) -> ExitStatus {
+fn status(ledger: &AccessReport, args: &ReviewArgs) -> ExitStatus {
     if ledger.exceeds_boundary() {
         return ExitStatus::Refused;
     }
@@ -142,7 +142,7 @@ pub(super) fn subjects(paths: &[String]) -> Result<Vec<Subject>, Failure> {
         }
     }
     if subjects.is_empty() {
-        return Err(Failure::usage("there is no runbook and no plugin here").hint("name one: `runbook audit FILE`"));
+        return Err(Failure::usage("there is no runbook and no plugin here").hint("name one: `runbook review FILE`"));
     }
     Ok(subjects)
 }
@@ -192,7 +192,7 @@ fn walk(folder: &Path, subjects: &mut Vec<Subject>) -> Result<(), Failure> {
 
 /// A component's imports as ledgers write them.
 pub(super) fn imports(plugin: &Verified) -> BTreeSet<String> {
-    lock::plugin_facts(plugin).imports
+    lockfile::plugin_facts(plugin).imports
 }
 
 fn component<'a>(reference: &'a str, plugin: &'a Verified, imports: &'a BTreeSet<String>, origin: &'a Origin) -> Component<'a> {

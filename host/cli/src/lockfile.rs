@@ -22,7 +22,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 /// The lockfile for a runbook, and the runbook's name in it.
-pub struct Place {
+pub struct LockfileEntry {
     /// The lockfile.
     pub file: PathBuf,
     /// Its folder, absolute and without links.
@@ -32,11 +32,11 @@ pub struct Place {
 }
 
 /// Where a runbook is locked: beside it.
-pub fn place(runbook: &Path, environment: Option<&str>) -> Result<Place, Failure> {
+pub fn place(runbook: &Path, environment: Option<&str>) -> Result<LockfileEntry, Failure> {
     let file = RunbookFile::locate(runbook)?;
     let (folder, name) = (file.folder().to_owned(), file.name());
     let entry = environment.map_or_else(|| name.clone(), |environment| format!("{name}@{environment}"));
-    Ok(Place { file: folder.join(FILE_NAME), folder, entry })
+    Ok(LockfileEntry { file: folder.join(FILE_NAME), folder, entry })
 }
 
 /// What one prepared runbook is made of, and what its plugins may do. Its entry gets the name `entry`.
@@ -86,7 +86,7 @@ pub fn plugin_facts(plugin: &Verified) -> PluginFacts {
 }
 
 /// The lockfile as it is; `None` if there is none.
-pub fn read(place: &Place) -> Result<Option<Snapshot>, Failure> {
+pub fn read(place: &LockfileEntry) -> Result<Option<Snapshot>, Failure> {
     let text = match text_file::read(&place.file) {
         Ok(text) => text,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
@@ -102,7 +102,7 @@ pub fn read(place: &Place) -> Result<Option<Snapshot>, Failure> {
 }
 
 /// Writes the lockfile, whole or not at all.
-pub fn write(place: &Place, snapshot: &Snapshot) -> Result<Digest, Failure> {
+pub fn write(place: &LockfileEntry, snapshot: &Snapshot) -> Result<Digest, Failure> {
     let text = lockfile::render(snapshot, &place.folder.to_string_lossy());
     atomic_write::replace(&place.file, &text, FileMode::Everybody)?;
     Ok(Digest::of(text.as_bytes()))

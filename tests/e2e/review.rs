@@ -33,9 +33,9 @@ fn uses_count_for_the_runbook_that_ran_wherever_it_is_reviewed_from() {
     let env = twins();
     env.run(&["exec", "a/r.toml"]).status(0);
     for (folder, arguments, used, unused) in [
-        (".", vec!["audit", "--used", "a/r.toml", "b/r.toml"], "a/r.toml", "b/r.toml"),
-        ("a", vec!["audit", "--used", "r.toml", "../b/r.toml"], "r.toml", "../b/r.toml"),
-        ("b", vec!["audit", "--used", "../a/r.toml", "r.toml"], "../a/r.toml", "r.toml"),
+        (".", vec!["review", "--used", "a/r.toml", "b/r.toml"], "a/r.toml", "b/r.toml"),
+        ("a", vec!["review", "--used", "r.toml", "../b/r.toml"], "r.toml", "../b/r.toml"),
+        ("b", vec!["review", "--used", "../a/r.toml", "r.toml"], "../a/r.toml", "r.toml"),
     ] {
         let review = env.run_in(folder, &arguments).status(0).stdout;
         let (used, unused) = (part(&review, used), part(&review, unused));
@@ -43,8 +43,8 @@ fn uses_count_for_the_runbook_that_ran_wherever_it_is_reviewed_from() {
         assert!(!unused.contains("used once") && !unused.contains(" times"), "it never ran:\n{unused}");
         assert!(unused.contains("never used"), "{unused}");
     }
-    env.run(&["audit", "tighten", "b/r.toml"]).status(2).err("no run of `b/r.toml` is in the audit log");
-    env.run(&["audit", "tighten", "a/r.toml"]).status(0).out("statements = [");
+    env.run(&["review", "suggest", "b/r.toml"]).status(2).err("no run of `b/r.toml` is in the audit log");
+    env.run(&["review", "suggest", "a/r.toml"]).status(0).out("statements = [");
 }
 
 #[test]
@@ -57,7 +57,7 @@ fn uses_of_a_suite_count_for_the_suite() {
     );
     env.file("work.db", "");
     env.run(&["check", "s.toml"]).status(0);
-    let review = env.run(&["audit", "--used", "s.toml"]).status(0).stdout;
+    let review = env.run(&["review", "--used", "s.toml"]).status(0).stdout;
     assert!(part(&review, "s.toml").contains("used "), "{review}");
     assert!(!part(&review, "s.toml").contains("never used"), "{review}");
 }
@@ -84,12 +84,12 @@ fn a_secret_that_the_host_puts_into_a_request_is_used_and_a_made_id_is_no_path()
     );
     env.run(&["plan", "r.toml"]).status(0);
     env.run(&["exec", "--dry-run", "r.toml"]).status(0);
-    let never = env.run(&["audit", "tighten", "r.toml"]).status(2);
+    let never = env.run(&["review", "suggest", "r.toml"]).status(2);
     assert!(never.stderr.contains("plans and dry runs do not count"), "{}", never.stderr);
-    let review = env.run(&["audit", "--used", "r.toml"]).status(0).stdout;
+    let review = env.run(&["review", "--used", "r.toml"]).status(0).stdout;
     assert!(part(&review, "r.toml").contains("never used") && !review.contains("used once"), "{review}");
     env.run(&["exec", "r.toml"]).status(0);
-    let review = env.run(&["audit", "--used", "r.toml"]).status(0).stdout;
+    let review = env.run(&["review", "--used", "r.toml"]).status(0).stdout;
     let token = part(&review, "r.toml").lines().find(|line| line.contains("secrets.use")).expect("a row").to_owned();
     assert!(token.contains("used 2 times"), "{token}");
     assert!(token.contains("\"Bearer {}\" with the secret for {}"), "{token}");
@@ -98,10 +98,10 @@ fn a_secret_that_the_host_puts_into_a_request_is_used_and_a_made_id_is_no_path()
         let row = part(&review, "r.toml").lines().find(|line| line.contains(verb)).expect("a row").to_owned();
         assert!(row.contains("sent secret `key` once"), "{row}");
     }
-    let log = env.run(&["audit", "log", "--json"]).status(0).stdout;
+    let log = env.run(&["audit", "show", "--json"]).status(0).stdout;
     assert_eq!(log.matches("\"target_secrets\":[\"key\"]").count(), 2, "{log}");
     assert!(!log.contains("key-of-the-service"), "{log}");
-    let proposal = env.run(&["audit", "tighten", "r.toml"]).status(0).stdout;
+    let proposal = env.run(&["review", "suggest", "r.toml"]).status(0).stdout;
     assert!(proposal.contains("paths = [\"/things\", \"/things/*\"]"), "{proposal}");
     assert!(!proposal.contains("never used") && !proposal.contains("062bd806"), "{proposal}");
 }
@@ -118,7 +118,7 @@ fn what_a_call_is_given_and_what_follows_stands_beside_it() {
          [[step]]\nid = \"make\"\nuses = \"sql:execute\"\nbind.db = \"db\"\nwith = { statement = \"create table t (n int)\" }\n\
          undo = { uses = \"sql:execute\", bind.db = \"db\", with = { statement = \"drop table t\" } }\n",
     );
-    let review = env.run(&["audit", "r.toml"]).status(0).stdout;
+    let review = env.run(&["review", "r.toml"]).status(0).stdout;
     for line in [
         "  owner: dba",
         "    with.statement: drop table",
@@ -132,7 +132,7 @@ fn what_a_call_is_given_and_what_follows_stands_beside_it() {
     ] {
         assert!(review.lines().any(|found| found == line), "no line `{line}` in\n{review}");
     }
-    let page = env.run(&["audit", "--format", "html", "r.toml"]).status(0).stdout;
+    let page = env.run(&["review", "--format", "html", "r.toml"]).status(0).stdout;
     assert!(page.contains("<pre>drop table\n  old_orders</pre>"), "{page}");
 }
 
@@ -147,7 +147,7 @@ fn a_plugin_is_listed_once_with_where_it_comes_from_and_who_signed_it() {
     );
     std::fs::create_dir_all(env.path().join("plugins")).expect("a folder");
     std::fs::write(env.path().join("plugins/mine.wasm"), renamed("sql", "our")).expect("written");
-    let review = env.run(&["audit", "."]).status(0).stdout;
+    let review = env.run(&["review", "."]).status(0).stdout;
     let plugins: Vec<&str> = review.lines().filter(|line| line.starts_with("Plugin ")).collect();
     assert_eq!(plugins.len(), 2, "{plugins:#?}");
     assert!(plugins[0].starts_with("Plugin plugins/mine.wasm (our "), "{plugins:#?}");
@@ -157,7 +157,7 @@ fn a_plugin_is_listed_once_with_where_it_comes_from_and_who_signed_it() {
     // With a trust file in force, that nobody signed it is a finding; without one nobody asked for it.
     assert!(!review.contains("RB015"), "{review}");
     env.file("trust.toml", "format = 1\n");
-    let review = env.run(&["audit", "--trust", "trust.toml", "."]).stdout;
+    let review = env.run(&["review", "--trust", "trust.toml", "."]).stdout;
     assert!(review.contains("RB015 unsigned-plugin  plugin `plugins/mine.wasm`"), "{review}");
 }
 
@@ -167,7 +167,7 @@ fn every_finding_in_sarif_has_a_location() {
     std::fs::write(env.path().join("mine.wasm"), renamed("smoke", "smock")).expect("written");
     let shipped = repository().join("runbooks").display().to_string();
     let all: Vec<&str> = crate::BUNDLED.iter().map(|plugin| plugin.name).collect();
-    let arguments = [&["audit", "--format", "sarif", &shipped, "./mine.wasm"], all.as_slice()].concat();
+    let arguments = [&["review", "--format", "sarif", &shipped, "./mine.wasm"], all.as_slice()].concat();
     let sarif: serde_json::Value = serde_json::from_str(&env.run(&arguments).stdout).expect("JSON");
     let results = sarif["runs"][0]["results"].as_array().expect("results");
     assert!(!results.is_empty());
@@ -188,17 +188,17 @@ fn what_could_not_be_reviewed_is_the_first_finding_in_every_format() {
     std::os::unix::fs::symlink("../b", env.path().join("a/elsewhere")).expect("a link");
     let gaps = ["a/broken.toml", "a/not-toml.toml", "a/no-plugin.wasm", "a/latin.toml", "a/elsewhere"];
     for format in ["text", "json", "sarif", "html"] {
-        let found = env.run(&["audit", "--format", format, "a"]);
+        let found = env.run(&["review", "--format", format, "a"]);
         assert_ne!(found.status, 0, "{format}");
         for gap in gaps {
             assert!(found.stdout.contains(gap), "{format} has no {gap}: {}", found.stdout);
         }
     }
-    let json: serde_json::Value = serde_json::from_str(&env.run(&["audit", "--format", "json", "a"]).stdout).expect("JSON");
+    let json: serde_json::Value = serde_json::from_str(&env.run(&["review", "--format", "json", "a"]).stdout).expect("JSON");
     let findings = json["findings"].as_array().expect("findings");
     let rules: Vec<_> = findings.iter().map(|finding| finding["rule"].as_str().expect("a rule")).collect();
     assert_eq!(rules[..gaps.len()], ["RB021"; 5], "{rules:?}");
-    env.run(&["audit", "b"]).status(0).without("RB021");
+    env.run(&["review", "b"]).status(0).without("RB021");
 }
 
 #[test]
@@ -208,7 +208,7 @@ fn targets_of_an_environment_that_was_not_asked_for_are_told_first() {
         env.file(&format!("a/targets.{name}.toml"), "format = 1\n[targets.db]\nsql = \"sqlite:other.db\"\ncreate = true\n");
     }
     let told = |more: &[&str]| {
-        let found = env.run(&[&["audit", "--format", "json", "a"], more].concat()).status(0);
+        let found = env.run(&[&["review", "--format", "json", "a"], more].concat()).status(0);
         let json: serde_json::Value = serde_json::from_str(&found.stdout).expect("JSON");
         let findings = json["findings"].as_array().expect("findings").clone();
         let rules: Vec<bool> = findings.iter().map(|finding| finding["rule"] == "RB022").collect();
@@ -220,7 +220,7 @@ fn targets_of_an_environment_that_was_not_asked_for_are_told_first() {
     assert_eq!(told(&[]), [prod.clone(), stage.clone()]);
     assert_eq!(told(&["--env", "prod"]), [stage]);
     // A runbook that is named alone is one whose folder is looked at as well.
-    env.run(&["audit", "a/r.toml", "--env", "stage"])
+    env.run(&["review", "a/r.toml", "--env", "stage"])
         .status(0)
         .out("RB022")
         .out("targets.prod.toml")

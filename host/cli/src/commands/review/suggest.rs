@@ -1,6 +1,6 @@
-//! `runbook audit tighten`: the least grant that covers what was used, to be reviewed and written into the runbook.
+//! `runbook review suggest`: the least grant that covers what was used, to be reviewed and written into the runbook.
 
-use super::records::{self, UsedCall};
+use super::usage::{self, UsedCall};
 use crate::audited;
 use crate::context::Context;
 use crate::exit_status::ExitStatus;
@@ -26,7 +26,7 @@ struct UseOfTarget {
 pub(super) fn run(context: &Context, file: &Path, environment: Option<&str>) -> Result<ExitStatus, Failure> {
     let prepared = prepare::unlocked(context, file, environment, Scrutiny::Report)?;
     let at = audited::of(&prepared).at;
-    let calls: Vec<UsedCall> = records::used_calls(context)?.into_iter().filter(|call| call.at == at).collect();
+    let calls: Vec<UsedCall> = usage::used_calls(context)?.into_iter().filter(|call| call.at == at).collect();
     if calls.is_empty() {
         return Err(Failure::usage(format!("no run of `{}` is in the audit log: nothing to propose", file.display()))
             .hint("plans and dry runs do not count; run it first, in all the ways in which it is meant to run"));

@@ -1,11 +1,11 @@
-//! `runbook audit --diff OLD NEW`: what is wider, narrower or moved between two files, folders, lockfiles or git revisions.
+//! `runbook review --diff OLD NEW`: what is wider, narrower or moved between two files, folders, lockfiles or git revisions.
 
-use super::AuditArgs;
-use super::review::{Subject, subjects};
+use super::ReviewArgs;
+use super::entries::{Subject, subjects};
 use crate::context::Context;
 use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
-use crate::lock::{self, Place};
+use crate::lockfile::{self, LockfileEntry};
 use crate::plugins::Plugins;
 use crate::prepare::{self, Scrutiny};
 use crate::runbook_file::RunbookFile;
@@ -14,7 +14,7 @@ use runbook_authority::Snapshot;
 use runbook_authority::diff::{Change, Direction, changed_keys, diff};
 use runbook_authority::lockfile::FILE_NAME;
 use runbook_authority::targets::lexical;
-use runbook_report::access_report::LedgerFormat;
+use runbook_report::access_report::ReviewFormat;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -36,7 +36,7 @@ struct Checkout {
 }
 
 /// Shows the differences; status 1 if anything is wider or moved.
-pub(super) fn run(context: &Context, old: &str, new: &str, args: &AuditArgs) -> Result<ExitStatus, Failure> {
+pub(super) fn run(context: &Context, old: &str, new: &str, args: &ReviewArgs) -> Result<ExitStatus, Failure> {
     let (mut old, mut new) = (side(context, (old, new), args)?, side(context, (new, old), args)?);
     same_names(&mut old, &mut new);
     let mut changes = diff(&old, &new);
@@ -46,14 +46,14 @@ pub(super) fn run(context: &Context, old: &str, new: &str, args: &AuditArgs) -> 
     Ok(if wider { ExitStatus::Failed } else { ExitStatus::Success })
 }
 
-fn render(format: LedgerFormat, changes: &[Change]) -> Result<String, Failure> {
+fn render(format: ReviewFormat, changes: &[Change]) -> Result<String, Failure> {
     match format {
-        LedgerFormat::Text if changes.is_empty() => Ok("no difference in authority, nor in any key".to_owned()),
-        LedgerFormat::Text => Ok(lock::render(changes)),
-        LedgerFormat::Json => {
+        ReviewFormat::Text if changes.is_empty() => Ok("no difference in authority, nor in any key".to_owned()),
+        ReviewFormat::Text => Ok(lockfile::render(changes)),
+        ReviewFormat::Json => {
             Ok(runbook_text::json(&serde_json::to_string_pretty(changes).map_err(Failure::engine)?).into_owned())
         }
-        LedgerFormat::Sarif | LedgerFormat::Html => Err(Failure::usage("a difference is shown as text or json")),
+        ReviewFormat::Sarif | ReviewFormat::Html => Err(Failure::usage("a difference is shown as text or json")),
     }
 }
 
@@ -77,7 +77,7 @@ fn revision(text: &str) -> Option<(&str, &str)> {
 }
 
 /// One of the two, with the other one, which may be a revision.
-fn side(context: &Context, (text, other): (&str, &str), args: &AuditArgs) -> Result<Snapshot, Failure> {
+fn side(context: &Context, (text, other): (&str, &str), args: &ReviewArgs) -> Result<Snapshot, Failure> {
     if let Some((revision, path)) = revision(text) {
         let checkout = Checkout::of(revision)?;
         let found = checkout.find(revision, path)?;
@@ -196,11 +196,12 @@ fn git(arguments: &[&str], index: Option<&Path>) -> Result<Vec<u8>, Failure> {
 }
 
 /// What a file, a folder or a lockfile says.
-fn snapshot(context: &Context, path: &Path, tree: &Tree, args: &AuditArgs) -> Result<Snapshot, Failure> {
+fn snapshot(context: &Context, path: &Path, tree: &Tree, args: &ReviewArgs) -> Result<Snapshot, Failure> {
     if path.file_name().is_some_and(|name| name == FILE_NAME) {
         let folder = RunbookFile::locate(path)?.folder().to_owned();
-        let place = Place { file: path.to_owned(), folder, entry: String::new() };
-        let locked = lock::read(&place)?.ok_or_else(|| Failure::usage(format!("there is no lockfile `{}`", path.display())))?;
+        let place = LockfileEntry { file: path.to_owned(), folder, entry: String::new() };
+        let locked =
+            lockfile::read(&place)?.ok_or_else(|| Failure::usage(format!("there is no lockfile `{}`", path.display())))?;
         return tree.rebased(locked);
     }
     let mut all = Snapshot::default();
@@ -208,7 +209,7 @@ fn snapshot(context: &Context, path: &Path, tree: &Tree, args: &AuditArgs) -> Re
         match subject {
             Subject::Plugin(reference) => {
                 let plugin = Plugins::default().get(&reference, Path::new("."))?;
-                all.plugins.insert(tree.shown(&reference), lock::plugin_facts(&plugin));
+                all.plugins.insert(tree.shown(&reference), lockfile::plugin_facts(&plugin));
             }
             Subject::Runbook(file) => {
                 for environment in environments(&file, args.env.as_deref())? {
@@ -239,11 +240,11 @@ fn environments(runbook: &Path, asked: Option<&str>) -> Result<Vec<Option<String
 fn one_of(context: &Context, file: &Path, environment: Option<&str>, tree: &Tree) -> Result<Snapshot, Failure> {
     let prepared = prepare::unlocked(context, file, environment, Scrutiny::Report)?;
     let entry = match (tree, environment) {
-        (Tree::Here, _) => lock::place(file, environment)?.entry,
+        (Tree::Here, _) => lockfile::place(file, environment)?.entry,
         (Tree::Working(_) | Tree::Revision(_), None) => tree.shown(&file.display().to_string()),
         (Tree::Working(_) | Tree::Revision(_), Some(name)) => format!("{}@{name}", tree.shown(&file.display().to_string())),
     };
-    tree.rebased(lock::snapshot(&prepared, file, &entry)?)
+    tree.rebased(lockfile::snapshot(&prepared, file, &entry)?)
 }
 
 impl Tree {

@@ -4,7 +4,7 @@
 use runbook_engine::model::Criticality;
 use runbook_engine::{Record, RunEnd, RunEvent, RunHeader};
 use runbook_report::checks::{CHECK_FORMATS, CheckFormat, CheckResult, Checks, Health, Warnings};
-use runbook_report::{Execution, FORMATS, Format, Standing, StepState, Summary, render};
+use runbook_report::{Execution, FORMATS, Format, RunVerdict, StepState, Summary, render};
 use serde_json::{Value, json};
 
 const AT: &str = "2026-01-01T10:00:00Z";
@@ -114,7 +114,7 @@ fn says_success(format: Format, text: &str) -> bool {
 #[test]
 fn no_report_says_success_unless_the_run_succeeded() {
     for (name, summary, good) in runs() {
-        assert_eq!(summary.standing() == Standing::Good, good, "{name}");
+        assert_eq!(summary.verdict() == RunVerdict::Good, good, "{name}");
         for (format, format_name, ..) in FORMATS {
             let text = render(*format, &summary);
             assert_eq!(says_success(*format, &text), good, "{name} as {format_name}:\n{text}");
@@ -127,11 +127,11 @@ fn a_report_for_ci_is_red_for_what_failed_and_skipped_for_what_waits_with_the_re
     for (name, summary, _) in runs() {
         let junit = render(Format::Junit, &summary);
         let (failed, unknown) = (!junit.contains("failures=\"0\""), !junit.contains("errors=\"0\""));
-        match summary.standing() {
-            Standing::Good => assert!(!failed && !unknown, "{name}: {junit}"),
-            Standing::Bad => assert!(failed, "{name}: {junit}"),
-            Standing::Open => assert!(unknown, "{name}: {junit}"),
-            Standing::Waiting => assert!(!failed && !unknown && junit.contains("<skipped message="), "{name}: {junit}"),
+        match summary.verdict() {
+            RunVerdict::Good => assert!(!failed && !unknown, "{name}: {junit}"),
+            RunVerdict::Bad => assert!(failed, "{name}: {junit}"),
+            RunVerdict::Open => assert!(unknown, "{name}: {junit}"),
+            RunVerdict::Waiting => assert!(!failed && !unknown && junit.contains("<skipped message="), "{name}: {junit}"),
         }
     }
 }

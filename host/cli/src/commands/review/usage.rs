@@ -1,0 +1,131 @@
+//! What the runs of this host used, as its audit log tells: what the gate allowed, counted by runbook, step, plugin and verb.
+
+use crate::audit_log::Purpose;
+use crate::commands::audit::{id_of, text};
+use crate::context::Context;
+use crate::failure::Failure;
+use runbook_authority::access_report::{Used, UsedAt};
+use runbook_authority::{VERBS, Verb};
+use runbook_journal::audit::{self, Record};
+use std::collections::BTreeMap;
+
+/// What the gate allowed once, with the place that the runbook's text gives it.
+pub(super) struct UsedCall {
+    /// The runbook that ran.
+    pub at: UsedAt,
+    /// The step as the runbook's file names it; an item of a step is the step.
+    pub step: String,
+    /// The digest of the plugin.
+    pub digest: String,
+    /// The slot.
+    pub slot: String,
+    /// The verb.
+    pub verb: Verb,
+    /// The call in one line.
+    pub operation: String,
+    /// The secrets slots whose values the host put into it.
+    pub secrets: Vec<String>,
+    /// The names of the secrets that the target put into it by itself.
+    pub target_secrets: Vec<String>,
+    /// Whether the gate was asked for the first time about this call, or again when more was known of it.
+    pub look: Look,
+}
+
+/// Which question to the gate a record is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Look {
+    /// The call itself.
+    First,
+    /// An address, a redirect, a container or an image that the call led to.
+    Later,
+}
+
+/// What the gate allowed to every run of this host. What was only planned, or run dry, uses nothing.
+pub(super) fn used_calls(context: &Context) -> Result<Vec<UsedCall>, Failure> {
+    let opened = audit::host_records(&context.audit_log).map_err(Failure::usage)?;
+    let runs: BTreeMap<&str, (UsedAt, &str)> = opened
+        .iter()
+        .filter(|record| text(record, "kind") == "run-opened" && text(record, "purpose") == Purpose::Run.name())
+        .map(|record| {
+            let environment = record.body.get("environment").and_then(|value| value.as_str()).map(str::to_owned);
+            (text(record, "run"), (UsedAt { file: text(record, "path").to_owned(), environment }, text(record, "prefix")))
+        })
+        .collect();
+    let mut calls = Vec::new();
+    for (file, records) in &audit::records_of(&context.audit_log).map_err(Failure::usage)? {
+        let Some((at, prefix)) = runs.get(id_of(file)) else { continue };
+        calls.extend(records.iter().filter_map(|record| used_call(record, at, prefix)));
+    }
+    Ok(calls)
+}
+
+fn used_call(record: &Record, at: &UsedAt, prefix: &str) -> Option<UsedCall> {
+    let operation = text(record, "operation");
+    if text(record, "kind") != "judged" || text(record, "decision") != "allow" {
+        return None;
+    }
+    let verb = VERBS.iter().find(|row| row.verb.full_name() == text(record, "function"))?.verb;
+    let step = site_of(text(record, "step"));
+    let names = |key: &str| -> Vec<String> {
+        let names = record.body.get(key).and_then(|names| names.as_array()).into_iter().flatten();
+        names.filter_map(|name| name.as_str()).map(str::to_owned).collect()
+    };
+    Some(UsedCall {
+        at: at.clone(),
+        step: step.strip_prefix(prefix).unwrap_or(&step).to_owned(),
+        digest: text(record, "digest").to_owned(),
+        slot: text(record, "slot").to_owned(),
+        verb,
+        operation: operation.to_owned(),
+        secrets: names("secrets"),
+        target_secrets: names("target_secrets"),
+        look: look(operation),
+    })
+}
+
+/// The step that an item belongs to: `vacuum` of `vacuum[orders]`, `vacuum/undo` of `vacuum[orders]/undo`.
+fn site_of(step: &str) -> String {
+    match (step.find('['), step.rfind(']')) {
+        (Some(open), Some(close)) if open < close => format!("{}{}", &step[..open], &step[close + 1..]),
+        (Some(_) | None, _) => step.to_owned(),
+    }
+}
+
+/// How often each verb was used, by step and by plugin.
+pub(super) fn used(context: &Context) -> Result<Used, Failure> {
+    let mut used = Used::default();
+    for call in used_calls(context)?.iter().filter(|call| call.look == Look::First) {
+        used.count(&call.at, &call.step, &call.digest, &call.slot, call.verb);
+        for slot in &call.secrets {
+            used.count(&call.at, &call.step, &call.digest, slot, Verb::SecretsUse);
+        }
+        for secret in &call.target_secrets {
+            used.count_secret(&call.at, &call.step, &call.slot, call.verb, secret);
+        }
+    }
+    Ok(used)
+}
+
+fn look(operation: &str) -> Look {
+    let is_later = ["connect ", "redirect ", "container ", "image "].iter().any(|prefix| operation.starts_with(prefix));
+    if is_later { Look::Later } else { Look::First }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_of_an_item_counts_for_its_step() {
+        for (step, site) in [
+            ("vacuum", "vacuum"),
+            ("vacuum[orders]", "vacuum"),
+            ("vacuum[a]b[c]", "vacuum"),
+            ("vacuum[orders]/undo", "vacuum/undo"),
+            ("night.vacuum[orders]", "night.vacuum"),
+            ("notify/2", "notify/2"),
+        ] {
+            assert_eq!(site_of(step), site, "{step}");
+        }
+    }
+}
