@@ -190,7 +190,31 @@ const DOORS: &[(&str, &str, &str)] = &[
         "pass",
     ),
     ("[[check]]\nid = \"q\"\nQUERYexpect = { FIELD = 1 }\n", "row_count", "row_cont"),
+    // What a person answers has the fields of its form, and the choice.
+    ("ASKED[[step]]\nid = \"r\"\nwhen = \"steps.ask.output.FIELD\"\nQUERY", "yes", "form.yes"),
+    ("ASKED[[step]]\nid = \"r\"\nwhen = \"steps.ask.output.choice == FIELD\"\nQUERY", "'stop'", "'stopp'"),
+    ("ASKED[[step]]\nid = \"r\"\nwhen = \"steps.ask.output.yes == FIELD\"\nQUERY", "true", "'yes'"),
+    ("ASKED[[step]]\nid = \"r\"\nwhen = \"steps.ask.output.FIELD > 1\"\nQUERY", "whole", "confirm"),
+    (
+        "ASKED[[step]]\nid = \"r\"\nuses = \"sql:query\"\nbind.db = \"db\"\nwith = { statement = \"select '{{ steps.ask.output.FIELD }}'\" }\n",
+        "text",
+        "txt",
+    ),
+    (
+        "ASKED[[step]]\nid = \"r\"\nQUERY[[notify]]\non = [\"failed\"]\nuses = \"webhook:post\"\nbind.webhook = \"api\"\nwith = { json = { text = \"{{ steps.ask.output.FIELD }}\" } }\n",
+        "part",
+        "text.x",
+    ),
+    ("ASKED[[step]]\nid = \"t\"\nmanual = { instructions = \"see {{ steps.ask.output.FIELD }}\" }\n", "choice", "choices"),
+    (
+        "[[step]]\nid = \"t\"\nmanual = { instructions = \"look\", confirm = \"yes\" }\n[[step]]\nid = \"r\"\nwhen = \"steps.t.FIELD\"\nQUERY",
+        "output",
+        "output.confirm",
+    ),
 ];
+
+/// A step that asks for one value of each type.
+const ASKED: &str = "[[step]]\nid = \"ask\"\nmanual = { instructions = \"look\", form = { yes = \"bool\", whole = \"int\", part = \"float\", text = \"string\" }, choices = [\"go\", \"stop\"] }\n";
 
 #[test]
 fn a_field_or_value_that_an_output_never_has_is_found_at_every_door() {
@@ -199,7 +223,9 @@ fn a_field_or_value_that_an_output_never_has_is_found_at_every_door() {
     let query = "uses = \"sql:query\"\nbind.db = \"db\"\nwith = { statement = \"select 1\" }\n";
     for (door, good, bad) in DOORS {
         let guarded = if door.starts_with("[[guard]]") { "[[step]]\nid = \"x\"\nQUERY" } else { "" };
-        let text = |field: &str| format!("{head}{door}{guarded}").replace("QUERY", query).replace("FIELD", field);
+        let text = |field: &str| {
+            format!("{head}{door}{guarded}").replace("QUERY", query).replace("ASKED", ASKED).replace("FIELD", field)
+        };
         if !good.contains("crit") {
             env.file("r.toml", &text(good));
             let finished = env.run(&["validate", "r.toml"]);

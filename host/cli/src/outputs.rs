@@ -1,39 +1,91 @@
-//! What templates read of outputs and what `expect` names in them, compared with the schemas that the plugins declare for them.
+//! What templates read of outputs and what `expect` names in them, compared with the schemas that the plugins declare for them, and
+//! with what a person is asked for.
 
 use crate::prepare::Site;
 use crate::schema_words;
 use runbook_authority::manifest::Operation;
 use runbook_contract::Kind;
 use runbook_document::{Diagnostic, suggestion};
+use runbook_engine::model::{Manual, Step};
 use runbook_engine::{OutputRead, StepId, Wanted};
 use serde_json::Value;
 use std::cell::Cell;
 use std::collections::BTreeMap;
 
-/// What of an output is read that its plugin declares nowhere: it would be missing when it is needed, perhaps for an undo.
-pub fn wrong_reads(reads: &[OutputRead], sites: &BTreeMap<StepId, Site>) -> Vec<Diagnostic> {
-    reads.iter().filter_map(|read| wrong_read(read, sites.get(&read.step)?)).collect()
+/// What of an output is read that is declared nowhere: it would be missing when it is needed, perhaps for an undo.
+pub fn wrong_reads(reads: &[OutputRead], steps: &[Step], sites: &BTreeMap<StepId, Site>) -> Vec<Diagnostic> {
+    let manuals: BTreeMap<&StepId, &Manual> =
+        steps.iter().filter_map(|step| Some((&step.id.value, step.manual.as_ref()?))).collect();
+    let declared = |step| match (sites.get(step), manuals.get(step)) {
+        (Some(site), _) => Declared::by_plugin(site),
+        (None, Some(manual)) => Some(Declared::by_question(manual)),
+        (None, None) => None,
+    };
+    reads.iter().filter_map(|read| wrong_read(read, &declared(&read.step)?)).collect()
 }
 
-fn wrong_read(read: &OutputRead, site: &Site) -> Option<Diagnostic> {
-    let operation = site.plugin.manifest().operations.get(&site.operation)?;
-    let schema = schema_of(operation);
-    let uses = format!("{}:{}", site.plugin.manifest().name, site.operation);
-    let of = format!("the output of `{}` (`{uses}`)", read.step);
+/// What is known of the output of a step before it has one.
+struct Declared {
+    schema: Value,
+    /// What makes it.
+    maker: String,
+    /// Who says that it is so.
+    authority: &'static str,
+    measurements: Measurements,
+    /// What is said of an output that has no field at all.
+    without_fields: &'static str,
+}
+
+/// Whether a step reports numbers beside its output. Their names are declared nowhere.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Measurements {
+    Possible,
+    None,
+}
+
+impl Declared {
+    fn by_plugin(site: &Site) -> Option<Self> {
+        let operation = site.plugin.manifest().operations.get(&site.operation)?;
+        Some(Self {
+            schema: schema_of(operation),
+            maker: format!("{}:{}", site.plugin.manifest().name, site.operation),
+            authority: "as its plugin declares it",
+            measurements: Measurements::Possible,
+            without_fields: "it is a plain value there",
+        })
+    }
+
+    fn by_question(manual: &Manual) -> Self {
+        Self {
+            schema: manual.output_schema(),
+            maker: "manual".to_owned(),
+            authority: "as its `form` and `choices` ask for it",
+            measurements: Measurements::None,
+            without_fields: "nothing is asked for there; a person gives values by `form = { NAME = \"TYPE\" }`, and one of `choices`",
+        }
+    }
+}
+
+fn wrong_read(read: &OutputRead, declared: &Declared) -> Option<Diagnostic> {
+    let Declared { schema, maker, authority, measurements, without_fields } = declared;
+    let of = format!("the output of `{}` (`{maker}`)", read.step);
     let error = |message: String| Diagnostic::error("E0234", &read.source, read.span.clone(), message);
-    match Schema::new(&schema).reach(&schema, &read.path, 0) {
+    match Schema::new(schema).reach(schema, &read.path, 0) {
         Reached::Perhaps => None,
         Reached::At(found) => {
-            let kind = schema_words::kind(found, &schema, schema_words::DEEPEST);
+            let kind = schema_words::kind(found, schema, schema_words::DEEPEST);
             let path = read.path.join(".");
             match &read.wanted {
-                Wanted::Value(value) if Schema::new(&schema).is_never(found, value) => {
-                    let message = format!("`{path}` in {of} is never {value}, as its plugin declares it");
+                Wanted::Value(value) if Schema::new(schema).is_never(found, value) => {
+                    let message = format!("`{path}` in {of} is never {value}, {authority}");
                     Some(error(message).label("never so").help(format!("it is: {kind}")))
                 }
                 // A measurement may have this name; only what is further inside can be nothing else.
-                Wanted::Number if read.path.len() > 1 && Schema::new(&schema).is_never_number(found) => {
-                    let message = format!("`{path}` in {of} is never a number, as its plugin declares it");
+                Wanted::Number
+                    if (read.path.len() > 1 || *measurements == Measurements::None)
+                        && Schema::new(schema).is_never_number(found) =>
+                {
+                    let message = format!("`{path}` in {of} is never a number, {authority}");
                     Some(error(message).label("has no range").help(format!("it is: {kind}")))
                 }
                 Wanted::Anything | Wanted::Value(_) | Wanted::Number => None,
@@ -44,14 +96,21 @@ fn wrong_read(read: &OutputRead, site: &Site) -> Option<Diagnostic> {
             let known: Vec<&str> = known.iter().map(String::as_str).collect();
             let near = runbook_document::nearest(key, known.iter().copied());
             let place = if at == 0 { "output".to_owned() } else { format!("output.{}", read.path[..at].join(".")) };
-            let message = format!("{of} has no `{key}` in `{place}`, as its plugin declares it");
+            let message = format!("{of} has no `{key}` in `{place}`, {authority}");
             let diagnostic = match (&read.wanted, read.path.as_slice(), near) {
                 // A measurement may have this name, and measurements are not declared.
-                (Wanted::Number, [_], None) => return None,
-                (Wanted::Number, [_], Some(_)) => Diagnostic::warning("E0234", &read.source, read.span.clone(), message),
+                (Wanted::Number, [_], None) if *measurements == Measurements::Possible => return None,
+                (Wanted::Number, [_], Some(_)) if *measurements == Measurements::Possible => {
+                    Diagnostic::warning("E0234", &read.source, read.span.clone(), message)
+                }
                 (Wanted::Anything | Wanted::Value(_) | Wanted::Number, _, _) => error(message),
             };
-            let help = if known.is_empty() { "it is a plain value there".to_owned() } else { suggestion(key, &known) };
+            let is_top = at == 0;
+            let help = match known.as_slice() {
+                [] if is_top => (*without_fields).to_owned(),
+                [] => "it is a plain value there".to_owned(),
+                known => suggestion(key, known),
+            };
             Some(diagnostic.label("never there").help(help))
         }
     }

@@ -241,7 +241,7 @@ fn prepare_within(
             }
         }
     }
-    let reads = crate::outputs::wrong_reads(&runbook_engine::output_reads(&runbook), &sites);
+    let reads = crate::outputs::wrong_reads(&runbook_engine::output_reads(&runbook), &runbook.steps, &sites);
     later.extend(reads.into_iter().filter(|found| !holds_a_mistake(found, &diagnostics)));
     drop(params_of);
     let of_facts = runbook_engine::check_facts(&runbook, &facts);

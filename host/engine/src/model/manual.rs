@@ -50,6 +50,16 @@ impl FieldType {
         }
     }
 
+    /// The name of the type in a JSON Schema.
+    fn schema_name(self) -> &'static str {
+        match self {
+            Self::Bool => "boolean",
+            Self::Int => "integer",
+            Self::Float => "number",
+            Self::String => "string",
+        }
+    }
+
     /// The name in TOML.
     pub fn name(self) -> &'static str {
         Self::ALL.iter().find(|(known, _)| *known == self).map_or("", |(_, name)| *name)
@@ -78,6 +88,14 @@ impl Manual {
 
     /// The name of what was chosen, in the output of the step.
     pub const CHOICE: &'static str = "choice";
+
+    /// What the output of the step is, as a JSON Schema: what [`read`](Self::read) makes of an answer.
+    pub fn output_schema(&self) -> Json {
+        let form = self.form.iter().map(|(name, kind)| (name.clone(), serde_json::json!({ "type": kind.schema_name() })));
+        let choice = (!self.choices.is_empty()).then(|| (Self::CHOICE.to_owned(), serde_json::json!({ "enum": self.choices })));
+        let properties: serde_json::Map<_, _> = form.chain(choice).collect();
+        serde_json::json!({ "type": "object", "properties": properties, "additionalProperties": false })
+    }
 
     /// One value of the form, so that a wrong one can be refused before the next is asked for.
     ///
