@@ -99,6 +99,55 @@ fn who_approves_is_who_the_system_says_and_not_what_the_environment_says() {
     with(&mut command).status(0).out("approved by daemon@");
 }
 
+/// Two steps that wait at one moment, of which one wants two people.
+const TWO_BRANCHES: &str = r#"format = 1
+[runbook]
+name = "two"
+[targets.shop]
+sql = "sqlite:shop.db"
+create = true
+[[step]]
+id = "one"
+needs = []
+uses = "sql:transaction"
+bind.db = "shop"
+with = { statements = ["create table a (a)"] }
+irreversible = "an example"
+approval = { quorum = 2 }
+[[step]]
+id = "other"
+needs = []
+uses = "sql:transaction"
+bind.db = "shop"
+with = { statements = ["create table b (a)"] }
+irreversible = "an example"
+approval = {}
+"#;
+
+#[test]
+fn whoever_approves_is_told_who_must_approve_besides_and_to_resume_only_when_that_goes_on() {
+    let env = home();
+    env.file("r.toml", TWO_BRANCHES);
+    env.run(&["exec", "r.toml"]).status(5);
+    let run = env.newest_run();
+    let approve = |step| ["approve", run.as_str(), step, "--yes"];
+    let first = env.run(&approve("one")).status(0);
+    first
+        .out("the run waits for 1 more person to approve `one` (1 of 2): `runbook approve")
+        .out("and for 1 more person to approve `other` (0 of 1)")
+        .without("runbook resume");
+    env.run(&approve("one"))
+        .status(0)
+        .out("approved by you already, and a person counts once")
+        .out("(1 of 2)")
+        .without("runbook resume");
+    env.run(&approve("other")).status(0).out("goes on with it; the run also waits for 1 more person to approve `one` (1 of 2)");
+    // Followed as it stands, it goes on.
+    env.run(&["resume", &run]).status(5).err("✓ other").err("`one`");
+    as_daemon(&env, &approve("one")).status(0).out("continue with `runbook resume");
+    env.run(&["resume", &run]).status(0).out("Succeeded");
+}
+
 #[test]
 fn a_rejected_step_never_happens() {
     let (env, run) = waiting();

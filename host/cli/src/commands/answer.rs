@@ -67,7 +67,7 @@ pub fn run(context: &Context, args: &AnswerArgs) -> Result<ExitStatus, Failure> 
             wrong.into_iter().fold(failure, Failure::hint)
         })?;
         let event = StepEvent::ManualAnswered { by: context.operator.clone(), values }.of(step.clone());
-        record_decision::write(context, &journal, run, state, WrittenDecision { verb: "answered", event }).await?;
+        record_decision::write(context, &journal, &plan, (run, state), WrittenDecision { verb: "answered", event }).await?;
         Ok(ExitStatus::Success)
     })
 }

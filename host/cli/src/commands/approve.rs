@@ -13,7 +13,8 @@ use clap::builder::NonEmptyStringValueParser;
 use clap_complete::ArgValueCompleter;
 use runbook_engine::model::{Approval, person_of};
 use runbook_engine::{
-    ApprovalRecord, ApprovalRequest, ApprovalVerdict, Changes, PauseReason, RunId, RunState, StepEvent, StepId, StoredRun, fold,
+    ApprovalRecord, ApprovalRequest, ApprovalVerdict, Changes, PauseReason, Plan, RunId, RunState, StepEvent, StepId, StoredRun,
+    fold,
 };
 use runbook_journal::SqlJournal;
 use std::time::Duration;
@@ -52,8 +53,8 @@ pub fn approve(context: &Context, args: &ApproveArgs) -> Result<ExitStatus, Fail
         let journal = execution::open_journal(context).await?;
         let question = Question::find(context, &journal, &args.run, &args.step).await?;
         if question.is_approved_by(&context.operator) {
-            let (step, run) = (&question.step, question.run.short());
-            ui::said(&format!("step `{step}` is approved by you already; continue with `runbook resume {run}`"));
+            let onward = record_decision::onward(&question.plan, question.run, &question.state);
+            ui::said(&format!("step `{}` is approved by you already, and a person counts once; {onward}", question.step));
             return Ok(ExitStatus::Success);
         }
         ui::note(&interactive::shown(&question.step, question.run, &question.asked));
@@ -81,6 +82,7 @@ struct Question {
     asked: ApprovalRequest,
     expires: Option<Duration>,
     state: RunState,
+    plan: Plan,
 }
 
 impl Question {
@@ -96,7 +98,7 @@ impl Question {
             let waiting: Vec<_> = steps.iter().map(|step| format!("`{step}`")).collect();
             return Err(Failure::usage(format!("step `{step}` does not wait for approval; these do: {}", waiting.join(", "))));
         };
-        let approval = may_answer(context, &stored, &step)?;
+        let (approval, plan) = may_answer(context, &stored, &step)?;
         let expires = approval.expires;
         let mut given = state.step(&step).answers.iter().filter(|given| given.digest == asked.digest);
         if let Some((by, reason)) = given.find_map(rejection) {
@@ -105,7 +107,7 @@ impl Question {
                 "`runbook resume {run}` goes on without it, as the runbook says; `runbook cancel {run}` ends the run"
             )));
         }
-        Ok(Self { run, step, asked, expires, state })
+        Ok(Self { run, step, asked, expires, state, plan })
     }
 
     /// Whether this person has approved it, and may still be counted.
@@ -126,7 +128,8 @@ impl Question {
         };
         let (digest, by) = (self.asked.digest.clone(), context.operator.clone());
         let event = StepEvent::ApprovalGiven { digest, by, verdict }.of(self.step.clone());
-        record_decision::write(context, journal, self.run, self.state, WrittenDecision { verb: said, event }).await?;
+        record_decision::write(context, journal, &self.plan, (self.run, self.state), WrittenDecision { verb: said, event })
+            .await?;
         Ok(ExitStatus::Success)
     }
 }
@@ -140,9 +143,11 @@ fn rejection(given: &ApprovalRecord) -> Option<(&str, &str)> {
 }
 
 /// What the runbook says about approval, if this operator may say anything about it.
-fn may_answer(context: &Context, stored: &StoredRun, step: &StepId) -> Result<Approval, Failure> {
+fn may_answer(context: &Context, stored: &StoredRun, step: &StepId) -> Result<(Approval, Plan), Failure> {
     let (_, plan) = rebuild(context, stored, Changes::Refuse, Scrutiny::Reach)?;
-    let Some(approval) = plan.approval(step) else { return Err(Failure::engine(format!("step `{step}` asks for no approval"))) };
+    let Some(approval) = plan.approval(step).cloned() else {
+        return Err(Failure::engine(format!("step `{step}` asks for no approval")));
+    };
     let starter = &stored.header.operator;
     if !approval.counts(&context.operator, starter) {
         let (own, person) = (&context.operator, person_of(starter));
@@ -152,5 +157,5 @@ fn may_answer(context: &Context, stored: &StoredRun, step: &StepId) -> Result<Ap
         let names = approval.approvers.join(", ");
         return Err(Failure::refused(format!("{} is none of the approvers: {names}", context.operator)));
     }
-    Ok(approval.clone())
+    Ok((approval, plan))
 }

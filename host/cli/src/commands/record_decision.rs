@@ -3,7 +3,9 @@
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::ui;
-use runbook_engine::{ApprovalVerdict, Journal as _, Record, RunEvent, RunId, RunState, StepEvent, fold, next};
+use runbook_engine::{
+    ApprovalVerdict, Journal as _, PauseReason, Plan, Record, RunEvent, RunId, RunState, StepEvent, StepId, fold, next,
+};
 use runbook_journal::{JournalError, SqlJournal};
 
 /// Writes the word down, if it may follow what the journal says: a record that may not would end the run for good.
@@ -86,14 +88,50 @@ fn meanwhile(before: &RunState, now: &RunState, event: &RunEvent) -> Meanwhile {
 pub async fn write(
     context: &Context,
     journal: &SqlJournal,
-    run: RunId,
-    state: RunState,
+    plan: &Plan,
+    (run, state): (RunId, RunState),
     said: WrittenDecision,
 ) -> Result<(), Failure> {
     let WrittenDecision { verb, event } = said;
-    append(journal, run, state, event).await?;
-    ui::said(&format!("{verb} by {}; continue with `runbook resume {}`", context.operator, run.short()));
+    let (state, _) = append(journal, run, state, event).await?;
+    ui::said(&format!("{verb} by {}; {}", context.operator, onward(plan, run, &state)));
     Ok(())
+}
+
+/// How a run goes on that waits for people: by what others must say, or by `resume` when all that it waits for was said.
+pub fn onward(plan: &Plan, run: RunId, state: &RunState) -> String {
+    let run = run.short();
+    let asked: &[StepId] = match &state.paused {
+        Some(PauseReason::Approval { steps } | PauseReason::Manual { steps }) => steps,
+        Some(
+            PauseReason::UnknownOutcome { .. }
+            | PauseReason::Guard { .. }
+            | PauseReason::LeaseLost { .. }
+            | PauseReason::OutsideWindow { .. }
+            | PauseReason::Interrupted,
+        )
+        | None => &[],
+    };
+    let open: Vec<String> = asked.iter().filter_map(|step| open_question(plan, &run, state, step)).collect();
+    match open.len() {
+        0 => format!("continue with `runbook resume {run}`"),
+        all if all == asked.len() => format!("the run waits for {}", open.join(", and for ")),
+        _ => format!("`runbook resume {run}` goes on with it; the run also waits for {}", open.join(", and for ")),
+    }
+}
+
+/// What must still be said about a step, and the command that says it.
+fn open_question(plan: &Plan, run: &str, state: &RunState, step: &StepId) -> Option<String> {
+    let (of_state, name) = (state.step(step), runbook_text::argument(step.as_str()));
+    let Some(approval) = plan.approval(step) else {
+        return of_state.manual_answer.is_none().then(|| format!("an answer: `runbook answer {run} {name}`"));
+    };
+    let missing = approval.missing(of_state);
+    (!approval.is_answered(of_state)).then(|| {
+        let people = if missing == 1 { "1 more person" } else { &format!("{missing} more people") };
+        let given = usize::try_from(approval.quorum).unwrap_or(usize::MAX).saturating_sub(missing);
+        format!("{people} to approve `{step}` ({given} of {}): `runbook approve {run} {name}`", approval.quorum)
+    })
 }
 
 /// The word itself, and what is said to have happened once it is written.

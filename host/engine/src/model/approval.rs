@@ -70,12 +70,21 @@ impl Approval {
     /// Whether what was said about what is asked now is enough to go on: enough approvals, whatever their age, or a rejection.
     /// A step that goes on says again what it would do, and asks again if that, or the time, has changed.
     pub fn is_answered(&self, step: &StepState) -> bool {
-        let Some(asked) = &step.asked else { return true };
-        let about_this = || step.answers.iter().filter(|given| given.digest == asked.digest && self.may_answer(&given.by));
-        let people: BTreeSet<&str> =
-            about_this().filter(|given| given.verdict == ApprovalVerdict::Approved).map(|given| person_of(&given.by)).collect();
-        let is_rejected = about_this().any(|given| given.verdict != ApprovalVerdict::Approved);
-        is_rejected || people.len() >= usize::try_from(self.quorum).unwrap_or(usize::MAX)
+        let is_rejected = step.asked.as_ref().is_none_or(|asked| {
+            let about_this = |given: &&ApprovalRecord| given.digest == asked.digest && self.may_answer(&given.by);
+            step.answers.iter().filter(about_this).any(|given| given.verdict != ApprovalVerdict::Approved)
+        });
+        is_rejected || self.missing(step) == 0
+    }
+
+    /// How many people must still approve what is asked now, whatever the age of what the others said.
+    pub fn missing(&self, step: &StepState) -> usize {
+        let Some(asked) = &step.asked else { return 0 };
+        let approve = |given: &&ApprovalRecord| {
+            given.digest == asked.digest && self.may_answer(&given.by) && given.verdict == ApprovalVerdict::Approved
+        };
+        let people: BTreeSet<&str> = step.answers.iter().filter(approve).map(|given| person_of(&given.by)).collect();
+        usize::try_from(self.quorum).unwrap_or(usize::MAX).saturating_sub(people.len())
     }
 }
 
