@@ -182,7 +182,12 @@ set +e
 "$1" --journal small/j.db exec r.toml --yes > exec.out 2> exec.err & pid=$!
 until_there fill; dd if=/dev/zero of=small/junk bs=4k 2> /dev/null; : > filled
 wait $pid; echo $? > exec.status
-until_there free; rm small/junk
+dd if=/dev/zero of=small/junk2 bs=4k 2> /dev/null
+for command in runs locks "show $("$1" --journal small/j.db runs | cut -d' ' -f1)"; do
+"$1" --journal small/j.db $command >> look.out 2>> look.err; echo $? >> look.status
+done
+"$1" --journal small/j.db exec r.toml --yes > again.out 2> again.err; echo $? > again.status
+until_there free; rm small/junk small/junk2
 run=$("$1" --journal small/j.db runs | cut -d' ' -f1)
 "$1" --journal small/j.db resume "$run" > resume.out 2> resume.err; echo $? > resume.status
 "#;
@@ -207,8 +212,62 @@ fn a_full_disk_stops_a_run_before_its_next_effect_and_it_is_resumed_when_there_i
     assert_eq!(effects(&env), ["first"], "no effect happens that the journal does not know of");
     env.file("free", "");
     assert!(child.wait().expect("it ends").success());
+    // On the full disk, people can look, and nothing is begun.
+    assert_eq!(env.read("look.status"), "0\n0\n0\n", "{}{}", env.read("look.out"), env.read("look.err"));
+    assert!(env.read("look.out").contains("✓ first"), "{}", env.read("look.out"));
+    assert_eq!(env.read("again.status").trim(), "3", "{}{}", env.read("again.out"), env.read("again.err"));
+    assert!(env.read("again.err").contains("E0501"), "{}", env.read("again.err"));
     assert_eq!(env.read("resume.status").trim(), "0", "{}", env.read("resume.err"));
     assert_eq!(effects(&env), ["first", "second", "third"]);
+}
+
+/// What takes a file away from a run that has it open, and leaves its name to others.
+const WAYS_TO_LOSE_A_JOURNAL: &[(&str, &str)] = &[
+    ("the folder is emptied", "rm -rf state/*"),
+    ("the folder is removed", "rm -rf state"),
+    ("the folder is moved away, and a new one is made", "mv state elsewhere; mkdir state"),
+    ("the file alone is removed", "rm state/j.db"),
+    ("another file takes its place", "cp state/j.db state/other; mv state/other state/j.db"),
+    ("a link takes its place", "mv state/j.db state/moved; ln -s /dev/null state/j.db"),
+    ("its newest records are removed", "rm state/j.db-wal"),
+    ("what tells who writes is removed", "rm state/j.db-shm"),
+];
+
+#[test]
+fn a_run_whose_journal_is_taken_away_stops_before_its_next_effect_and_goes_on_from_a_copy() {
+    for (way, script) in WAYS_TO_LOSE_A_JOURNAL {
+        let env = prepared();
+        std::fs::create_dir(env.path().join("state")).expect("a folder can be made");
+        let child = begun(&env, "state/j.db");
+        let run_id = newest(&env, "state/j.db");
+        let done = std::process::Command::new("sh").args(["-ec", script]).current_dir(env.path()).status().expect("sh");
+        assert!(done.success(), "{way}");
+        say_go(&env);
+        let ended = end(child);
+        assert_eq!(effects(&env), ["first"], "{way}: an effect that no journal knows of: {}", ended.stderr);
+        assert_eq!(ended.status, 5, "{way}: {}", ended.stderr);
+        for said in [
+            "E0515",
+            "while it was in use",
+            "so the run stopped before its next effect",
+            "changed so far, and not put back: `first`",
+        ] {
+            assert!(ended.stderr.contains(said), "{way}: `{said}` is not said: {}", ended.stderr);
+        }
+        // Typed as it stands.
+        let printed =
+            ended.stderr.split("`runbook resume ").nth(1).and_then(|rest| rest.split('`').next()).expect("it is printed");
+        let typed: Vec<&str> = printed.split(' ').map(|word| word.trim_matches('\'')).collect();
+        assert_eq!(typed.len(), 3, "{printed}");
+        let mode =
+            std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(typed[2]).expect("the copy is there").permissions());
+        assert_eq!(mode & 0o077, 0, "{way}: the copy is for its owner alone");
+        // The lease of the process that ended is in the copy, and it is known to be dead.
+        let resumed = env.run(&["resume", typed[0], typed[1], typed[2]]);
+        assert_eq!(resumed.status, 0, "{way}: {}{}", resumed.stdout, resumed.stderr);
+        assert!(run_id.starts_with(typed[0]), "{way}: {run_id} {printed}");
+        assert_eq!(effects(&env), ["first", "second", "third"], "{way}");
+    }
 }
 
 #[test]

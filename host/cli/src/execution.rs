@@ -1,18 +1,26 @@
-//! What executions of runs need: the journal, the clock, who executes a run, the reports, and how the program ends.
+//! Runs a plan: the clock, the signals, the journal and the reports of one execution, and how the program ends after it.
 
 use crate::context::Context;
 use crate::exit_status::ExitStatus;
+use crate::failpoints;
 use crate::failure::Failure;
+use crate::interactive::{Next, OperatorPrompt};
+use crate::live::Live;
+use crate::plugin_caller::PluginCaller;
 use crate::process;
-use crate::session;
+use crate::shared_arguments::OutputArgs;
+pub use crate::signals::{CancelSignals, SignalMode};
+use crate::telemetry;
 use crate::ui;
 use runbook_engine::{
-    Account, Cause, Clock, Holder, OutsideWindow, PauseReason, RunEnd, RunError, RunId, Section, StepId, Stopped, Unwritten,
+    Account, Cause, Changes, Clock, Holder, LEASE_TTL, Options, OutsideWindow, PauseReason, Plan, RunEnd, RunError, RunId,
+    RunOutcome, Section, StepId, Stopped, Trigger, Unwritten,
 };
 use runbook_journal::{Away, JournalError, Location, SqlJournal};
 use runbook_report::{Format, Summary};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use uuid::Uuid;
 
 /// Runs a future on a runtime of its own.
 pub fn block_on<T>(future: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
@@ -75,6 +83,54 @@ impl Clock for SystemClock {
     }
 }
 
+/// Who executes a run.
+pub fn options<'a>(
+    context: &Context,
+    run: RunId,
+    environment: Option<&str>,
+    signals: &CancelSignals,
+    outside_window: OutsideWindow,
+    is_dead: &'a (dyn Fn(&Holder) -> bool + Sync),
+) -> Options<'a> {
+    signals.is_of(&run.short());
+    Options {
+        run,
+        operator: context.operator.clone(),
+        environment: environment.map(str::to_owned),
+        executor: Uuid::now_v7(),
+        host: context.host.clone(),
+        pid: std::process::id(),
+        process: context.process.clone(),
+        lease_ttl: lease_ttl(),
+        cancel: signals.cancel.clone(),
+        usual: None,
+        retry_of: None,
+        outside_window,
+        is_dead,
+    }
+}
+
+/// How long a lease lives without a heartbeat.
+fn lease_ttl() -> Duration {
+    failpoints::lease_ttl().unwrap_or(LEASE_TTL)
+}
+
+/// How many runs must have succeeded before it is known what is usual.
+const ENOUGH_RUNS: usize = 3;
+
+/// How many of the last runs are looked at for it.
+const LOOKED_AT: usize = 21;
+
+/// How long runs of a runbook take as a rule: the middle one of those that succeeded. Asked only if somebody is told of slow ones.
+pub async fn usual(journal: &SqlJournal, plan: &Plan) -> Result<Option<Duration>, Failure> {
+    if !plan.notifies.iter().any(|notify| notify.on.contains(&Trigger::Slow)) {
+        return Ok(None);
+    }
+    let mut took = journal.durations(&plan.name, LOOKED_AT).await.map_err(Failure::engine)?;
+    took.sort_unstable();
+    Ok((took.len() >= ENOUGH_RUNS).then(|| took[took.len() / 2]))
+}
+
 /// What `--outside-window` means to the engine.
 pub fn outside_window(given: bool) -> OutsideWindow {
     if given { OutsideWindow::Override } else { OutsideWindow::AsWritten }
@@ -118,10 +174,28 @@ pub async fn executor(context: &Context, journal: &SqlJournal, run: RunId) -> Re
 pub async fn last_seen(journal: &SqlJournal, run: RunId, executor: &Executor) -> Result<Option<jiff::Timestamp>, Failure> {
     match executor {
         Executor::Somebody { .. } => Ok(Some(jiff::Timestamp::now())),
-        Executor::StandsStill(_) | Executor::Nobody => {
-            journal.last_seen(run, session::lease_ttl()).await.map_err(Failure::engine)
-        }
+        Executor::StandsStill(_) | Executor::Nobody => journal.last_seen(run, lease_ttl()).await.map_err(Failure::engine),
     }
+}
+
+/// How often it is looked whether somebody asks that the run be ended.
+const CANCEL_LOOK: Duration = Duration::from_millis(500);
+
+/// Pulls the signals when somebody asks, by `runbook cancel`, that this execution of a run be ended.
+pub fn heed_cancel(journal: &SqlJournal, options: &Options<'_>, signals: &CancelSignals) {
+    let (journal, signals, run, executor) = (journal.clone(), signals.clone(), options.run, options.executor);
+    tokio::spawn(async move {
+        loop {
+            tokio::time::sleep(CANCEL_LOOK).await;
+            // A journal that cannot be read now stops the run elsewhere, if it must.
+            if let Ok(Some(operator)) = journal.cancel_request(run, executor).await {
+                if !signals.is_cancelled() {
+                    signals.cancel.cancel_for(&operator);
+                }
+                return;
+            }
+        }
+    });
 }
 
 /// Writes the reports that were asked for: each is tried, whatever happens to another.
@@ -136,11 +210,86 @@ pub fn write_reports(summary: &Summary, reports: &[(Format, PathBuf)]) {
     }
 }
 
+/// Goes on with a run as long as it waits for something that a person at the terminal can say.
+pub async fn with_person(
+    person: &OperatorPrompt<'_>,
+    operator: &PluginCaller,
+    options: &Options<'_>,
+    live: &mut Live,
+    mut outcome: Result<RunOutcome, RunError>,
+    changes: Changes,
+) -> Result<Result<RunOutcome, RunError>, Failure> {
+    while let Ok(RunOutcome { stopped: Stopped::Paused { .. }, state }) = &outcome {
+        let next = person.signals.while_prompting(Box::pin(person.ask(live, state.clone()))).await;
+        let Next::GoOn(decisions) = next? else { break };
+        let (plan, journal, clock) = (person.plan, person.journal, SystemClock::new());
+        outcome = runbook_engine::resume(plan, operator, journal, &clock, live, options, &decisions, changes).await;
+    }
+    Ok(outcome)
+}
+
+/// Shows the end of a run and says how the program ends.
+pub async fn conclude(
+    outcome: Result<RunOutcome, RunError>,
+    live: &Live,
+    signals: &CancelSignals,
+    told: &OutputArgs,
+) -> Result<ExitStatus, Failure> {
+    let outcome = outcome.map_err(|error| run_failure(error, live.summary()))?;
+    let status = status_of(&outcome.stopped, signals.status());
+    let summary = live.summary();
+    telemetry::send(summary).await;
+    // From here on a signal ends the program: nothing is left but to say how it was.
+    signals.release();
+    live.flush();
+    if !told.has_stdout() {
+        ui::not_told(live.conclude(), REPORT);
+    }
+    write_reports(summary, &told.report);
+    ui::flush();
+    Ok(status)
+}
+
 /// What could not be told; the run is as it is, and the journal has it.
-pub const REPORT: &str = "the report of the run (`runbook show` shows it again)";
+const REPORT: &str = "the report of the run (`runbook show` shows it again)";
+
+/// Where a run goes on whose journal failed.
+enum Onward {
+    /// In its journal, when that can be written again.
+    There,
+    /// In a copy of it.
+    Copy(PathBuf),
+    /// Nowhere.
+    Lost,
+}
+
+impl Onward {
+    fn after(error: &JournalError) -> Self {
+        match error {
+            JournalError::Gone { rescued: Some(copy), .. } => Self::Copy(copy.clone()),
+            JournalError::Gone { rescued: None, .. } => Self::Lost,
+            _ => Self::There,
+        }
+    }
+
+    fn hint(&self, run: &str, decided: &str) -> String {
+        match self {
+            Self::There => format!("when the journal can be written again: `runbook resume {run}{decided}`"),
+            Self::Copy(copy) => {
+                let copy = copy.display().to_string();
+                let copy = runbook_text::argument(&copy);
+                format!(
+                    "its locks are free where the file was: see with `runbook runs` that nobody has begun the same; \
+                     then `runbook resume {run} --journal {copy}{decided}`"
+                )
+            }
+            Self::Lost => "it cannot be resumed: put back by hand what is to be put back".to_owned(),
+        }
+    }
+}
 
 /// What this process knows and the journal does not, what is changed as far as the journal knows, and what is typed then.
-fn after_the_journal(run: &str, known: &[(StepId, Unwritten)], account: &Account) -> Vec<String> {
+fn after_the_journal(run: &str, known: &[(StepId, Unwritten)], account: &Account, onward: &Onward) -> Vec<String> {
     let mut hints = Vec::new();
     let mut decided = String::new();
     for (step, what) in known {
@@ -163,12 +312,11 @@ fn after_the_journal(run: &str, known: &[(StepId, Unwritten)], account: &Account
     if !changed.is_empty() {
         hints.push(format!("changed so far, and not put back: {}", changed.join(", ")));
     }
-    hints.push(format!("when the journal can be written again: `runbook resume {run}{decided}`"));
+    hints.push(onward.hint(run, &decided));
     hints
 }
 
-/// Why a run could not be executed, with what to do then.
-pub fn run_failure(error: RunError, summary: &Summary) -> Failure {
+fn run_failure(error: RunError, summary: &Summary) -> Failure {
     match &error {
         RunError::Busy { run, left, .. } => {
             let (id, left) = (run.short(), in_seconds(*left));
@@ -220,13 +368,18 @@ pub fn run_failure(error: RunError, summary: &Summary) -> Failure {
             Failure::usage(error).hint("give a copy of the runbook in which nothing but an `undo` differs")
         }
         RunError::Changed { .. } => Failure::refused(error).hint("look at the difference, then continue with `--accept-changes`"),
-        RunError::Journal { unwritten, .. } => {
+        RunError::Journal { unwritten, source } => {
             let known = unwritten.clone();
+            let onward = source.downcast_ref().map_or(Onward::There, Onward::after);
             let run = runbook_report::short(&summary.run);
             // An error of the engine says that nothing was changed; this run is half done.
             let begun = summary.steps.iter().any(|step| step.section == Section::Step && step.attempts > 0);
-            let status = if begun { ExitStatus::Waiting } else { ExitStatus::Engine };
-            let hints = after_the_journal(run, &known, &summary.account());
+            let status = match onward {
+                Onward::There | Onward::Copy(_) if begun => ExitStatus::Waiting,
+                Onward::Lost if begun => ExitStatus::Dirty,
+                Onward::There | Onward::Copy(_) | Onward::Lost => ExitStatus::Engine,
+            };
+            let hints = after_the_journal(run, &known, &summary.account(), &onward);
             Failure::Error { status, error: error.into(), hints }
         }
         RunError::NotEnded { run } => {

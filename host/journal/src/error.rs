@@ -1,9 +1,11 @@
 //! What can go wrong with the journal, each with what to do.
 
+use crate::journal_file;
 use crate::location::Location;
+use crate::opened_files::FileChange;
 use runbook_engine::{RunId, RunSummary};
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// A journal that cannot be used, or has not what was asked for.
 #[derive(Debug, thiserror::Error)]
@@ -25,6 +27,16 @@ pub enum JournalError {
         /// What the database says.
         #[source]
         source: sqlx::Error,
+    },
+    /// The name of its file leads elsewhere while it is open: what is written from then on is found by nobody.
+    #[error("the file `{}` of the journal {change} while it was in use; {}", file.display(), kept(rescued.as_deref()))]
+    Gone {
+        /// The file.
+        file: PathBuf,
+        /// What happened to it.
+        change: FileChange,
+        /// Where all that it held was copied to, if that could be done.
+        rescued: Option<PathBuf>,
     },
     /// Another process held the journal for longer than the wait (10 s).
     #[error("the journal `{place}` is locked by another process; see what it does, then try again")]
@@ -161,6 +173,13 @@ fn list(candidates: &[RunSummary]) -> String {
     candidates.iter().flat_map(|run| ["\n  ".to_owned(), run.run.to_string(), "  ".to_owned(), run.name.clone()]).collect()
 }
 
+fn kept(rescued: Option<&Path>) -> String {
+    match rescued {
+        Some(copy) => format!("all that it held was copied to `{}`", copy.display()),
+        None => "what it held is lost but for a backup".to_owned(),
+    }
+}
+
 impl JournalError {
     /// The stable code, `E05xx`.
     pub fn code(&self) -> &'static str {
@@ -179,6 +198,7 @@ impl JournalError {
             Self::Unreachable { .. } => "E0512",
             Self::Refused { .. } => "E0513",
             Self::TriedAgain { .. } => "E0514",
+            Self::Gone { .. } => "E0515",
         }
     }
 
@@ -194,6 +214,7 @@ impl JournalError {
     fn of_file(place: Location, source: sqlx::Error) -> Self {
         match primary_code(&source) {
             Some(13) => Self::Full { place, source },
+            Some(10 | 14) if place.file().is_some_and(journal_file::is_full) => Self::Full { place, source },
             Some(10) => Self::Disk { place, source },
             Some(5 | 6) => Self::Locked { place, source },
             Some(11 | 26) => Self::Damaged { place, source },
@@ -241,6 +262,11 @@ impl JournalError {
             other => Self::Schema { place: place.clone(), source: other },
         }
     }
+}
+
+/// Whether SQLite says that somebody else is in the way.
+pub(crate) fn is_busy(error: &sqlx::Error) -> bool {
+    matches!(primary_code(error), Some(5 | 6))
 }
 
 /// The result code of SQLite without its extension.

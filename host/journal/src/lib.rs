@@ -18,6 +18,7 @@ mod lease;
 mod location;
 mod lock;
 mod measure;
+mod opened_files;
 mod sql;
 mod store;
 
@@ -26,4 +27,5 @@ pub use lease::{Takeover, TakeoverReason};
 pub use location::{Location, LocationError, ServerUrl};
 pub use lock::{BrokenLock, LockOfRun};
 pub use measure::{bare_commits, lookups};
+pub use opened_files::FileChange;
 pub use store::{Away, DirtyRuns, Pruning, SqlJournal};

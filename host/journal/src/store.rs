@@ -1,6 +1,6 @@
 //! The journal in one SQLite file or one PostgreSQL database: the same statements, the same judgements.
 
-use crate::connect::{self, Pools};
+use crate::connect::{self, Pools, Sharing};
 use crate::error::JournalError;
 use crate::journal_file::{self, Reserve};
 use crate::lease::{self, Decision, Stored, Takeover, TakeoverReason, decide};
@@ -13,10 +13,12 @@ use runbook_engine::{
     RunHeader, RunId, RunPhase, RunSummary, StoredRun, TakenBy,
 };
 use sqlx::{Any, AnyConnection, AnyPool, Transaction};
+use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
+use tokio::sync::OnceCell;
 use uuid::Uuid;
 
 /// How long a write waits for another process. Writes take milliseconds; who waits longer than this waits for something stuck.
@@ -45,6 +47,8 @@ pub struct SqlJournal {
     /// Only of a file: whoever runs a server watches its disk.
     reserve: Option<Arc<Reserve>>,
     away: Arc<AwayFlag>,
+    /// The copy that was made when its file had lost its name, if one could be.
+    rescued: Arc<OnceCell<Option<PathBuf>>>,
 }
 
 /// That the server of a journal is away, for whoever waits for it.
@@ -86,9 +90,24 @@ impl SqlJournal {
                 .await
                 .expect("preparing does not panic and is never aborted")?;
         }
-        let pools = Arc::new(Pools::open(location, wait).await?);
-        let reserve = location.file().map(|path| Arc::new(Reserve::keep(path)));
-        Ok(Self { location: location.clone(), pools, reserve, away: Arc::default() })
+        let reserve = location.file().map(Reserve::of);
+        let open = |sharing| Pools::open(location, wait, sharing);
+        let pools = match (open(Sharing::Shared).await, &reserve) {
+            // Whoever only looks needs a little room too, for what SQLite keeps beside the file, or has the file alone.
+            (Err(JournalError::Full { .. }), Some(reserve)) => {
+                let again = if reserve.give_back() { open(Sharing::Shared).await.ok() } else { None };
+                match again {
+                    Some(pools) => pools,
+                    None => open(Sharing::Alone).await?,
+                }
+            }
+            (pools, _) => pools?,
+        };
+        if let Some(reserve) = &reserve {
+            reserve.keep();
+        }
+        let (pools, reserve) = (Arc::new(pools), reserve.map(Arc::new));
+        Ok(Self { location: location.clone(), pools, reserve, away: Arc::default(), rescued: Arc::default() })
     }
 
     /// Who is told, once each time, that its server is away and that it is back. The first who asks is.
@@ -269,6 +288,7 @@ impl SqlJournal {
         let since = Instant::now();
         let mut this = Try::First;
         loop {
+            self.has_its_files().await?;
             let mut work = pin!(attempt(this));
             let result = match tokio::time::timeout(TELL_AFTER, &mut work).await {
                 Ok(result) => result,
@@ -277,6 +297,8 @@ impl SqlJournal {
                     work.await
                 }
             };
+            // What was written into a file without a name is written nowhere.
+            self.has_its_files().await?;
             match result {
                 Err(JournalError::Unreachable { .. }) if since.elapsed() < PATIENCE => {
                     self.tell_away(Away::Gone { since: since.elapsed(), patience: PATIENCE });
@@ -289,6 +311,27 @@ impl SqlJournal {
                 }
             }
             this = Try::Again;
+        }
+    }
+
+    /// Refuses to go on with a file that nobody else can open by its name any more.
+    async fn has_its_files(&self) -> Result<(), JournalError> {
+        let Some((file, change)) = self.pools.files.as_ref().and_then(|files| files.changed()) else { return Ok(()) };
+        let rescued = self.rescued.get_or_init(|| self.rescue()).await.clone();
+        Err(JournalError::Gone { file, change, rescued })
+    }
+
+    /// Copies all records out of the open files to a new one, from which the run can be resumed; `None` if that cannot be.
+    async fn rescue(&self) -> Option<PathBuf> {
+        let path = self.location.file().filter(|_| self.pools.files.as_ref().is_some_and(|files| files.is_written()))?;
+        let copy = journal_file::place_of_copy(path)?;
+        let name = copy.to_str()?.to_owned();
+        match sqlx::query("VACUUM INTO $1").bind(name).execute(&self.pools.writer).await {
+            Ok(_) => Some(copy),
+            Err(_) => {
+                drop(std::fs::remove_file(&copy));
+                None
+            }
         }
     }
 
@@ -333,6 +376,12 @@ impl SqlJournal {
     }
 
     async fn insert_run(&self, header: &RunHeader) -> Result<(), JournalError> {
+        // What begins without room for its last records stops in the middle, with its locks held.
+        let has_no_room = self.reserve.as_ref().is_some_and(|reserve| !reserve.keep());
+        if has_no_room || self.location.file().is_some_and(journal_file::is_full) {
+            let source = sqlx::Error::Io(std::io::ErrorKind::StorageFull.into());
+            return Err(JournalError::Full { place: self.location.clone(), source });
+        }
         let inserted = sqlx::query(sql::INSERT_RUN)
             .bind(header.run.to_string())
             .bind(&header.name)

@@ -27,6 +27,10 @@ const CHECKS: &[(&str, Check)] = &[
     ("a_second_process_that_executes_the_same_run_is_noticed", same_run),
     ("a_lease_excludes_other_processes_and_its_tokens_only_grow", lease_excludes),
     ("a_full_disk_stops_the_append_loses_nothing_and_still_releases_the_lock", full_disk),
+    (
+        "with_any_amount_of_room_left_one_can_look_and_what_cannot_be_written_is_called_full",
+        with_any_amount_of_room_left_one_can_look_and_what_cannot_be_written_is_called_full,
+    ),
     ("a_disk_that_cannot_be_written_is_refused", read_only_disk),
 ];
 
@@ -64,6 +68,7 @@ fn child(name: &str, arguments: &[String]) {
         "open" => drop(wait(open(&path))),
         "count" => count_under_lease(&path, &arguments[1]),
         "full" => on_full_disk(&path),
+        "nearly-full" => on_nearly_full_disk(&path),
         "read-only" => on_read_only_disk(&path),
         other => panic!("no child `{other}`"),
     }
@@ -266,6 +271,57 @@ fn on_full_disk(path: &Path) {
         let journal = open(path).await;
         assert_eq!(journal.load(run).await.unwrap().records.len() as u64, n_kept + 1);
         assert!(path.with_file_name("journal.db-reserve").exists(), "and there is a reserve again");
+        println!("done");
+    });
+}
+
+fn with_any_amount_of_room_left_one_can_look_and_what_cannot_be_written_is_called_full(folder: &Path) {
+    in_tmpfs(folder, "shift; exec \"$@\"", "nearly-full");
+}
+
+/// In a file system of 1 MiB: with each number of free pages, opened anew or before, with and without its reserve.
+fn on_nearly_full_disk(path: &Path) {
+    let junk = path.with_file_name("junk");
+    let leave = |n_pages: u64| {
+        drop(std::fs::remove_file(&junk));
+        let free = rustix::fs::statvfs(path.parent().unwrap()).unwrap();
+        assert_eq!(free.f_bsize, 4096, "a page of a tmpfs");
+        let full = std::fs::write(&junk, vec![1; usize::try_from((free.f_bavail - n_pages) * 4096).unwrap()]);
+        full.unwrap();
+    };
+    let is_full = |error: &JournalError| assert!(matches!(error, JournalError::Full { .. }), "{error:?}");
+    wait(async {
+        let run = RunId::generate();
+        let journal = open(path).await;
+        journal.create(&header(run, 0)).await.unwrap();
+        journal.close().await;
+        let (mut n_begun, mut n_refused, mut n_kept) = (0, 0, 0);
+        for n_pages in 0..48 {
+            for with_reserve in [true, false] {
+                drop(std::fs::remove_file(&junk));
+                open(path).await.close().await;
+                if !with_reserve {
+                    std::fs::remove_file(path.with_file_name("journal.db-reserve")).unwrap();
+                }
+                leave(n_pages);
+                // One can always look.
+                let journal = open(path).await;
+                assert_eq!(journal.load(run).await.unwrap().records.len() as u64, n_kept, "{n_pages}");
+                match journal.create(&header(RunId::generate(), 0)).await {
+                    Ok(()) => n_begun += 1,
+                    Err(error) => {
+                        is_full(&error);
+                        n_refused += 1;
+                    }
+                }
+                match journal.append(run, &plain(n_kept)).await {
+                    Ok(()) => n_kept += 1,
+                    Err(error) => is_full(&error),
+                }
+                journal.close().await;
+            }
+        }
+        assert!(n_begun > 0 && n_refused > 0 && n_kept > 0, "{n_begun} {n_refused} {n_kept}");
         println!("done");
     });
 }
