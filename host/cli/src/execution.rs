@@ -1,26 +1,18 @@
-//! Runs a plan: the clock, the signals, the journal and the reports of one execution, and how the program ends after it.
+//! What executions of runs need: the journal, the clock, who executes a run, the reports, and how the program ends.
 
 use crate::context::Context;
 use crate::exit_status::ExitStatus;
-use crate::failpoints;
 use crate::failure::Failure;
-use crate::interactive::{Next, OperatorPrompt};
-use crate::live::Live;
-use crate::plugin_caller::PluginCaller;
 use crate::process;
-use crate::shared_arguments::OutputArgs;
-pub use crate::signals::{CancelSignals, SignalMode};
-use crate::telemetry;
+use crate::session;
 use crate::ui;
 use runbook_engine::{
-    Account, Cause, Changes, Clock, Holder, LEASE_TTL, Options, OutsideWindow, PauseReason, Plan, RunEnd, RunError, RunId,
-    RunOutcome, Section, StepId, Stopped, Trigger, Unwritten,
+    Account, Cause, Clock, Holder, OutsideWindow, PauseReason, RunEnd, RunError, RunId, Section, StepId, Stopped, Unwritten,
 };
 use runbook_journal::{Away, JournalError, Location, SqlJournal};
 use runbook_report::{Format, Summary};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use uuid::Uuid;
 
 /// Runs a future on a runtime of its own.
 pub fn block_on<T>(future: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
@@ -83,54 +75,6 @@ impl Clock for SystemClock {
     }
 }
 
-/// Who executes a run.
-pub fn options<'a>(
-    context: &Context,
-    run: RunId,
-    environment: Option<&str>,
-    signals: &CancelSignals,
-    outside_window: OutsideWindow,
-    is_dead: &'a (dyn Fn(&Holder) -> bool + Sync),
-) -> Options<'a> {
-    signals.is_of(&run.short());
-    Options {
-        run,
-        operator: context.operator.clone(),
-        environment: environment.map(str::to_owned),
-        executor: Uuid::now_v7(),
-        host: context.host.clone(),
-        pid: std::process::id(),
-        process: context.process.clone(),
-        lease_ttl: lease_ttl(),
-        cancel: signals.cancel.clone(),
-        usual: None,
-        retry_of: None,
-        outside_window,
-        is_dead,
-    }
-}
-
-/// How long a lease lives without a heartbeat.
-fn lease_ttl() -> Duration {
-    failpoints::lease_ttl().unwrap_or(LEASE_TTL)
-}
-
-/// How many runs must have succeeded before it is known what is usual.
-const ENOUGH_RUNS: usize = 3;
-
-/// How many of the last runs are looked at for it.
-const LOOKED_AT: usize = 21;
-
-/// How long runs of a runbook take as a rule: the middle one of those that succeeded. Asked only if somebody is told of slow ones.
-pub async fn usual(journal: &SqlJournal, plan: &Plan) -> Result<Option<Duration>, Failure> {
-    if !plan.notifies.iter().any(|notify| notify.on.contains(&Trigger::Slow)) {
-        return Ok(None);
-    }
-    let mut took = journal.durations(&plan.name, LOOKED_AT).await.map_err(Failure::engine)?;
-    took.sort_unstable();
-    Ok((took.len() >= ENOUGH_RUNS).then(|| took[took.len() / 2]))
-}
-
 /// What `--outside-window` means to the engine.
 pub fn outside_window(given: bool) -> OutsideWindow {
     if given { OutsideWindow::Override } else { OutsideWindow::AsWritten }
@@ -174,28 +118,10 @@ pub async fn executor(context: &Context, journal: &SqlJournal, run: RunId) -> Re
 pub async fn last_seen(journal: &SqlJournal, run: RunId, executor: &Executor) -> Result<Option<jiff::Timestamp>, Failure> {
     match executor {
         Executor::Somebody { .. } => Ok(Some(jiff::Timestamp::now())),
-        Executor::StandsStill(_) | Executor::Nobody => journal.last_seen(run, lease_ttl()).await.map_err(Failure::engine),
-    }
-}
-
-/// How often it is looked whether somebody asks that the run be ended.
-const CANCEL_LOOK: Duration = Duration::from_millis(500);
-
-/// Pulls the signals when somebody asks, by `runbook cancel`, that this execution of a run be ended.
-pub fn heed_cancel(journal: &SqlJournal, options: &Options<'_>, signals: &CancelSignals) {
-    let (journal, signals, run, executor) = (journal.clone(), signals.clone(), options.run, options.executor);
-    tokio::spawn(async move {
-        loop {
-            tokio::time::sleep(CANCEL_LOOK).await;
-            // A journal that cannot be read now stops the run elsewhere, if it must.
-            if let Ok(Some(operator)) = journal.cancel_request(run, executor).await {
-                if !signals.is_cancelled() {
-                    signals.cancel.cancel_for(&operator);
-                }
-                return;
-            }
+        Executor::StandsStill(_) | Executor::Nobody => {
+            journal.last_seen(run, session::lease_ttl()).await.map_err(Failure::engine)
         }
-    });
+    }
 }
 
 /// Writes the reports that were asked for: each is tried, whatever happens to another.
@@ -210,48 +136,8 @@ pub fn write_reports(summary: &Summary, reports: &[(Format, PathBuf)]) {
     }
 }
 
-/// Goes on with a run as long as it waits for something that a person at the terminal can say.
-pub async fn with_person(
-    person: &OperatorPrompt<'_>,
-    operator: &PluginCaller,
-    options: &Options<'_>,
-    live: &mut Live,
-    mut outcome: Result<RunOutcome, RunError>,
-    changes: Changes,
-) -> Result<Result<RunOutcome, RunError>, Failure> {
-    while let Ok(RunOutcome { stopped: Stopped::Paused { .. }, state }) = &outcome {
-        let next = person.signals.while_prompting(Box::pin(person.ask(live, state.clone()))).await;
-        let Next::GoOn(decisions) = next? else { break };
-        let (plan, journal, clock) = (person.plan, person.journal, SystemClock::new());
-        outcome = runbook_engine::resume(plan, operator, journal, &clock, live, options, &decisions, changes).await;
-    }
-    Ok(outcome)
-}
-
-/// Shows the end of a run and says how the program ends.
-pub async fn conclude(
-    outcome: Result<RunOutcome, RunError>,
-    live: &Live,
-    signals: &CancelSignals,
-    told: &OutputArgs,
-) -> Result<ExitStatus, Failure> {
-    let outcome = outcome.map_err(|error| run_failure(error, live.summary()))?;
-    let status = status_of(&outcome.stopped, signals.status());
-    let summary = live.summary();
-    telemetry::send(summary).await;
-    // From here on a signal ends the program: nothing is left but to say how it was.
-    signals.release();
-    live.flush();
-    if !told.has_stdout() {
-        ui::not_told(live.conclude(), REPORT);
-    }
-    write_reports(summary, &told.report);
-    ui::flush();
-    Ok(status)
-}
-
 /// What could not be told; the run is as it is, and the journal has it.
-const REPORT: &str = "the report of the run (`runbook show` shows it again)";
+pub const REPORT: &str = "the report of the run (`runbook show` shows it again)";
 
 /// Where a run goes on whose journal failed.
 enum Onward {
@@ -316,7 +202,8 @@ fn after_the_journal(run: &str, known: &[(StepId, Unwritten)], account: &Account
     hints
 }
 
-fn run_failure(error: RunError, summary: &Summary) -> Failure {
+/// Why a run could not be executed, with what to do then.
+pub fn run_failure(error: RunError, summary: &Summary) -> Failure {
     match &error {
         RunError::Busy { run, left, .. } => {
             let (id, left) = (run.short(), in_seconds(*left));

@@ -45,6 +45,7 @@ mod schemas;
 mod screen;
 mod secret_store;
 mod secrets_before;
+mod session;
 mod shared_arguments;
 mod signals;
 mod signatures;

@@ -5,8 +5,8 @@ use jiff::Timestamp;
 use runbook_document::Source;
 use runbook_engine::{
     Acquired, Appended, Call, CallReturn, CancelToken, Clock, Fault, Fence, Journal, Kind, Lease, LeaseRequest, LeaseWatch,
-    Operate, OperationFacts, Options, Outcome, Plan, Record, Renewed, Report, Response, RunHeader, RunId, RunSummary, Runbook,
-    StoredRun, execute, parse, resolve_params,
+    Operate, OperationFacts, Options, Outcome, Plan, Record, Renewed, Report, Response, Run, RunHeader, RunId, RunSummary,
+    Runbook, StoredRun, parse, resolve_params,
 };
 use std::convert::Infallible;
 use std::fmt::Write as _;
@@ -150,11 +150,12 @@ fn run(plan: &Plan) {
         usual: None,
         retry_of: None,
         outside_window: runbook_engine::OutsideWindow::AsWritten,
-        is_dead: &|_| false,
+        is_dead: |_, _| false,
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
     let clock = SystemClock(Instant::now());
-    let outcome = runtime.block_on(execute(plan, &Nothing, &Unkept, &clock, &mut |_: &Record| {}, &options));
+    let run = Run { plan, operate: &Nothing, journal: &Unkept, clock: &clock, options: &options };
+    let outcome = runtime.block_on(run.execute(&mut |_: &Record| {}));
     outcome.expect("nothing can fail");
 }
 

@@ -65,17 +65,33 @@ pub enum DryFinding {
     Failed(Fault),
 }
 
-/// Asks every guard, preflight, step, verify and finally in file order. `run` and `operator` fill `run.…` in templates.
-pub async fn dry_run<O: Operate>(
-    plan: &Plan,
-    operate: &O,
-    run: RunId,
-    operator: &str,
-    environment: Option<&str>,
-    audience: Audience,
-) -> Vec<DryStep> {
-    let values = run_values(plan, run, operator, environment);
-    let mut dry = Dry { plan, operate, run, values, audience, opened: BTreeMap::new() };
+/// What a dry run asks, and whom.
+pub struct DryRun<'a, O> {
+    /// What would be done.
+    pub plan: &'a Plan,
+    /// What calls the operations of plugins.
+    pub operate: &'a O,
+    /// The id that the run would have: `run.id` in templates.
+    pub run: RunId,
+    /// Who would start it: `run.operator` in templates.
+    pub operator: &'a str,
+    /// `--env`, if one was given: `run.environment` in templates.
+    pub environment: Option<&'a str>,
+    /// Who is asked.
+    pub audience: Audience,
+}
+
+impl<O: Operate> DryRun<'_, O> {
+    /// Asks every guard, preflight, step, verify and finally in file order.
+    pub async fn ask_all(&self) -> Vec<DryStep> {
+        let values = run_values(self.plan, self.run, self.operator, self.environment);
+        let Self { plan, operate, run, audience, .. } = *self;
+        ask_all(Dry { plan, operate, run, values, audience, opened: BTreeMap::new() }).await
+    }
+}
+
+async fn ask_all<O: Operate>(mut dry: Dry<'_, O>) -> Vec<DryStep> {
+    let plan = dry.plan;
     let mut views: BTreeMap<StepId, StepView> = BTreeMap::new();
     let mut found = Vec::new();
     for guard in plan.guards.iter().filter(|guard| guard.look.group.is_none()) {

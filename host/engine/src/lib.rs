@@ -36,7 +36,7 @@ pub use call_stop::CallStop;
 pub use cancel::{CancelLevel, CancelToken};
 pub use clock::Clock;
 pub use data_flow::inputs_from;
-pub use dry_run::{Audience, DryFinding, DryStep, dry_run};
+pub use dry_run::{Audience, DryFinding, DryRun, DryStep};
 pub use event::*;
 pub use execute::*;
 pub use executed::Executed;

@@ -4,7 +4,7 @@
 mod support;
 
 use runbook_engine::*;
-use support::*;
+use support::{Run, *};
 
 const RUNBOOK: &str = "[[preflight]]\nid = \"before\"\nuses = \"test:look\"\n\
     [[step]]\nid = \"a\"\nuses = \"test:do\"\nundo = \"auto\"\n[[step]]\nid = \"b\"\nuses = \"test:do\"\nundo = \"auto\"\n\
@@ -19,7 +19,7 @@ fn cancelled_at(run: &Run, record: u64) -> Result<RunOutcome, RunError> {
             token.cancel_for("ada@desk");
         }
     };
-    block_on(execute(&run.plan, &run.world, &run.journal, &run.clock, reporter, &run.options))
+    block_on(run.engine().execute(reporter))
 }
 
 #[test]

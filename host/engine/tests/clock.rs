@@ -6,7 +6,7 @@ mod support;
 
 use jiff::SignedDuration;
 use runbook_engine::*;
-use support::*;
+use support::{Run, *};
 
 /// With limits of time everywhere.
 const TIMED: &str = "[runbook]\n[locks]\nexclusive = [\"db\"]\n\

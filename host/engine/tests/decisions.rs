@@ -6,7 +6,7 @@ mod support;
 use runbook_engine::*;
 use serde_json::Value as Json;
 use std::collections::BTreeMap;
-use support::*;
+use support::{Run, *};
 
 /// What undoes the step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -4,7 +4,7 @@
 mod support;
 
 use runbook_engine::*;
-use support::*;
+use support::{Run, *};
 
 const ONE: &str = "[[step]]\nid = \"a\"\nuses = \"test:do\"\nundo = \"auto\"";
 

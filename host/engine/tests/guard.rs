@@ -6,7 +6,7 @@ mod support;
 use runbook_engine::*;
 use serde_json::json;
 use std::collections::BTreeMap;
-use support::*;
+use support::{Run, *};
 
 /// `stop` acts, `wait` looks every 5 s until it passes, `start` acts; the guard looks every 2 s.
 fn watched(guard: &str) -> String {

@@ -5,7 +5,7 @@ mod support;
 
 use runbook_engine::*;
 use std::collections::BTreeMap;
-use support::*;
+use support::{Run, *};
 
 const LOCKED: &str = r#"
     [locks]
@@ -138,7 +138,7 @@ fn an_effect_whose_lock_was_lost_after_its_intent_does_not_happen_and_is_done_by
                 *journal.taken_at.lock().unwrap() = Some((stopped + 1, "lock:shop".to_owned()));
             }
         };
-        let mut outcome = block_on(execute(&run.plan, &run.world, journal, &run.clock, &mut tell, &run.options));
+        let mut outcome = block_on(run.engine().execute(&mut tell));
         while let Ok(RunOutcome { stopped: Stopped::Paused { reason: PauseReason::Manual { .. } }, state }) = &outcome {
             if state.next_seq > stopped + 1 {
                 break;
@@ -146,9 +146,7 @@ fn an_effect_whose_lock_was_lost_after_its_intent_does_not_happen_and_is_done_by
             let event = StepEvent::ManualAnswered { by: "ada".into(), values: serde_json::json!({}) }.of(StepId::new("ask"));
             let record = Record { seq: state.next_seq, at: run.clock.now(), event };
             block_on(journal.append(run.options.run, &record)).unwrap();
-            let none = BTreeMap::new();
-            outcome =
-                block_on(resume(&run.plan, &run.world, journal, &run.clock, &mut tell, &run.options, &none, Changes::Refuse));
+            outcome = block_on(run.engine().resume(&BTreeMap::new(), Changes::Refuse, &mut tell));
         }
         let acted = run.world.applied().len() + run.world.undone().len();
         let earlier = whole.records().iter().filter(|record| record.seq < at && record.event.begins_effect()).count();

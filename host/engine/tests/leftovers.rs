@@ -4,7 +4,7 @@
 mod support;
 
 use runbook_engine::*;
-use support::*;
+use support::{Run, *};
 
 const GOOD: (&str, Outcome) = ("an order can be made", Outcome::Pass);
 const BAD: (&str, Outcome) = ("an order can be made", Outcome::Fail);
@@ -101,7 +101,10 @@ fn a_step_does_not_run_without_what_its_needs_name_unless_it_says_so() {
 
 /// Executes it while time goes on by itself.
 fn paced(run: &Run) -> Result<RunOutcome, RunError> {
-    block_on(execute(&run.plan, &run.world, &run.journal, &Paced::default(), &mut |_: &Record| {}, &run.options))
+    let Run { plan, world, journal, options, .. } = run;
+    let clock = &Paced::default();
+    let engine = runbook_engine::Run { plan, operate: world, journal, clock, options };
+    block_on(engine.execute(&mut |_: &Record| {}))
 }
 
 #[test]

@@ -5,7 +5,7 @@ mod support;
 
 use runbook_engine::*;
 use serde_json::json;
-use support::*;
+use support::{Run, *};
 
 const OUTER: &str = r#"
     [params.incident]

@@ -5,7 +5,7 @@ mod support;
 
 use runbook_engine::*;
 use std::collections::BTreeMap;
-use support::*;
+use support::{Run, *};
 
 /// Three steps; the last one sees what the first one produced. What fails stays as it is, for a person to look at.
 const THREE: &str = "[defaults]\non_failure = \"stop\"\n\

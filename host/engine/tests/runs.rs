@@ -163,24 +163,17 @@ fn cases() -> impl Strategy<Value = Case> {
 }
 
 fn run_whole(plan: &Plan, plugins: &Plugins, journal: &Memory, run: RunId) -> Result<RunOutcome, RunError> {
-    block_on(execute(plan, plugins, journal, &Still::default(), &mut |_: &Record| {}, &options(run)))
+    let (clock, options) = (&Still::default(), &options(run));
+    block_on(Run { plan, operate: plugins, journal, clock, options }.execute(&mut |_: &Record| {}))
 }
 
 /// Resumes until the run ends; where nobody can tell whether a step took effect, looks at the world and says so.
 fn resume_to_the_end(plan: &Plan, plugins: &Plugins, journal: &Memory, run: RunId) -> RunEnd {
     let mut decisions = BTreeMap::new();
     for _ in 0..10 {
-        let outcome = block_on(resume(
-            plan,
-            plugins,
-            journal,
-            &Still::default(),
-            &mut |_: &Record| {},
-            &options(run),
-            &decisions,
-            Changes::Refuse,
-        ))
-        .unwrap();
+        let (clock, options) = (&Still::default(), &options(run));
+        let engine = Run { plan, operate: plugins, journal, clock, options };
+        let outcome = block_on(engine.resume(&decisions, Changes::Refuse, &mut |_: &Record| {})).unwrap();
         match outcome.stopped {
             Stopped::Ended { end, .. } => return end,
             Stopped::Paused { reason: PauseReason::UnknownOutcome { steps } } => {
@@ -268,8 +261,9 @@ fn check_account(account: &Account, world: &World, end: RunEnd) {
 /// has nothing to undo says so and stays as it is.
 fn undo_to_the_end(plan: &Plan, plugins: &Plugins, journal: &Memory, run: RunId, end: RunEnd) {
     let undo = |decisions: &BTreeMap<StepId, Decision>| {
-        let (clock, text) = (Still::default(), UndoText::OfTheRun);
-        block_on(undo_run(plan, plugins, journal, &clock, &mut |_: &Record| {}, &options(run), text, decisions))
+        let (clock, options) = (&Still::default(), &options(run));
+        let engine = Run { plan, operate: plugins, journal, clock, options };
+        block_on(engine.undo(UndoText::OfTheRun, decisions, &mut |_: &Record| {}))
     };
     let n_records = || journal.records.lock().unwrap().len();
     let before = n_records();

@@ -4,7 +4,7 @@
 mod support;
 
 use runbook_engine::*;
-use support::*;
+use support::{Run, *};
 
 #[test]
 fn a_run_that_takes_twice_as_long_as_usual_is_announced_while_it_hangs() {

@@ -6,7 +6,7 @@ mod support;
 use runbook_engine::*;
 use std::collections::BTreeMap;
 use std::sync::Mutex;
-use support::*;
+use support::{Run, *};
 
 /// A world in which the operator stops everything at once while one call is under way, before anything of it is made final.
 struct Interrupted {
@@ -40,14 +40,14 @@ impl Operate for Interrupted {
 const TEXT: &str = "[[step]]\nid = \"first\"\nuses = \"test:do\"\nundo = { uses = \"test:move\" }\n\
      [[step]]\nid = \"fail\"\nuses = \"test:look\"\n";
 
-fn go(run: &Run, operate: &Interrupted, options: &Options<'_>) -> Result<RunOutcome, RunError> {
+fn go(run: &Run, operate: &Interrupted, options: &Options) -> Result<RunOutcome, RunError> {
     // Time does not go on while a call can still end.
     let (clock, reporter) = (&Paced::default(), &mut |_: &Record| {});
+    let engine = runbook_engine::Run { plan: &run.plan, operate, journal: &run.journal, clock, options };
     if run.records().is_empty() {
-        block_on(execute(&run.plan, operate, &run.journal, clock, reporter, options))
+        block_on(engine.execute(reporter))
     } else {
-        let decisions = BTreeMap::new();
-        block_on(resume(&run.plan, operate, &run.journal, clock, reporter, options, &decisions, Changes::Refuse))
+        block_on(engine.resume(&BTreeMap::new(), Changes::Refuse, reporter))
     }
 }
 

@@ -4,7 +4,7 @@
 mod support;
 
 use runbook_engine::*;
-use support::*;
+use support::{Run, *};
 
 const NOTIFY: &str = "[[notify]]\non = [\"waiting\"]\nuses = \"test:tell\"\n";
 

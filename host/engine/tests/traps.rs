@@ -7,7 +7,7 @@ use runbook_engine::*;
 use serde_json::json;
 use std::cell::Cell;
 use std::collections::BTreeMap;
-use support::*;
+use support::{Run, *};
 
 /// Two steps that can be undone, one after the other.
 const TWO: &str =
@@ -125,8 +125,7 @@ fn undo_is_the_default_for_every_way_to_fail() {
             token.cancel();
         }
     };
-    let (plan, world, journal) = (&cancelled.plan, &cancelled.world, &cancelled.journal);
-    let outcome = block_on(execute(plan, world, journal, &cancelled.clock, reporter, &cancelled.options));
+    let outcome = block_on(cancelled.engine().execute(reporter));
     let runs = [
         ("failure", Run::new(&whole, failing())),
         ("timeout", Run::new(&format!("timeout = \"1h\"\n{TWO}{after}"), World::default())),

@@ -5,7 +5,7 @@ mod support;
 
 use runbook_engine::*;
 use serde_json::json;
-use support::*;
+use support::{Run, *};
 
 const BEFORE: &str = "[params.n]\ntype = \"int\"\ndefault = 2\n[params.word]\ntype = \"string\"\ndefault = \"v2\"\n\
     [[preflight]]\nid = \"now\"\nuses = \"test:look\"\n";
@@ -26,6 +26,11 @@ const INPUTS: &[(&str, Option<&str>)] = &[
     ("{ text = \"{{ steps.now.output.tag | int }}\" }", Some("at `/text`")),
     ("{ text = \"{{ steps.now.output.tagg }}\" }", Some("the output of `now` has no `tagg`")),
 ];
+
+fn dry_run(run: &Run, audience: Audience) -> DryRun<'_, World> {
+    let Run { plan, world, options, .. } = run;
+    DryRun { plan, operate: world, run: options.run, operator: "tester", environment: None, audience }
+}
 
 fn run(undo: &str, each: &str, world: World) -> Run {
     let step = format!(
@@ -63,7 +68,7 @@ fn a_step_whose_undo_could_not_be_done_is_not_begun() {
 fn a_plan_shows_what_each_undo_would_be_given_or_that_it_could_not_be_done() {
     for (undo, wrong) in INPUTS {
         let run = run(undo, "", World::default());
-        let found = block_on(dry_run(&run.plan, &run.world, run.options.run, "tester", None, Audience::Everybody));
+        let found = block_on(dry_run(&run, Audience::Everybody).ask_all());
         let shown = found.iter().find(|step| step.id.as_str() == "up").unwrap().undo.clone().unwrap();
         match (shown, wrong) {
             (Ok(input), None) => assert!(input["text"].is_string(), "{undo}: {input}"),
@@ -87,7 +92,7 @@ fn a_plan_knows_that_an_item_of_a_list_is_known_at_run_time_only() {
     ] {
         let run = run(undo, &each(name), World::default());
         for audience in [Audience::Nobody, Audience::Steps] {
-            let found = block_on(dry_run(&run.plan, &run.world, run.options.run, "tester", None, audience));
+            let found = block_on(dry_run(&run, audience).ask_all());
             let shown = found.iter().find(|step| step.id.as_str() == "up").unwrap().undo.clone().unwrap();
             assert_eq!(shown.is_ok(), begun, "{undo}: {shown:?}");
         }

@@ -4,7 +4,7 @@
 mod support;
 
 use runbook_engine::*;
-use support::*;
+use support::{Run, *};
 
 const SAME_TARGET: &str = "bind.slot = \"db\"";
 const OTHER_TARGET: &str = "bind.slot = \"app\"";

@@ -6,7 +6,7 @@ mod support;
 use runbook_engine::*;
 use serde_json::Value as Json;
 use std::collections::BTreeMap;
-use support::*;
+use support::{Run, *};
 
 const CALL: &str = "[[step]]\nid = \"call\"\nuses = \"test:move\"\nirreversible = \"it is said\"\n";
 

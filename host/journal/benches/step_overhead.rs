@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use runbook_document::Source;
 use runbook_engine::{
     Call, CallReturn, CancelToken, Clock, Fault, Journal as _, Kind, LeaseWatch, Operate, OperationFacts, Options, Outcome, Plan,
-    Record, Report, Response, RunId, execute, parse, resolve_params,
+    Record, Report, Response, Run, RunId, parse, resolve_params,
 };
 use runbook_journal::{Location, SqlJournal, bare_commits};
 use std::collections::BTreeMap;
@@ -79,11 +79,13 @@ async fn main() {
             executor: uuid::Uuid::now_v7(),
             process: None,
             lease_ttl: runbook_engine::LEASE_TTL,
-            is_dead: &|_| false,
+            is_dead: |_, _| false,
             outside_window: runbook_engine::OutsideWindow::AsWritten,
         };
         let start = Instant::now();
-        execute(&plan, &Nothing, &journal, &SystemClock(Instant::now()), &mut |_: &Record| {}, &options).await.expect("it runs");
+        let clock = SystemClock(Instant::now());
+        let run = Run { plan: &plan, operate: &Nothing, journal: &journal, clock: &clock, options: &options };
+        run.execute(&mut |_: &Record| {}).await.expect("it runs");
         let engine = start.elapsed();
         let records = u32::try_from(journal.load(options.run).await.expect("it is there").records.len()).expect("few");
         let bare =

@@ -6,13 +6,15 @@ use crate::audit_log::Purpose;
 use crate::completion;
 use crate::context::Context;
 use crate::events::Events;
-use crate::execution::{self, CancelSignals, SignalMode, SystemClock};
+use crate::execution;
 use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
 use crate::parameters;
 use crate::plugin_caller::PluginCaller;
 use crate::prepare::{self, Prepared};
+use crate::session::{Opening, Session};
 use crate::shared_arguments::ParamArgs;
+use crate::signals::{CancelSignals, SignalMode};
 use crate::unkept::Unkept;
 use crate::value_parsers::{check_format, duration};
 use crate::waivers::{WaiverStatus, Waivers};
@@ -20,7 +22,7 @@ use crate::{other_files, project, ui};
 use clap::Args as ClapArgs;
 use clap_complete::ArgValueCompleter;
 use runbook_engine::model::{Criticality, Step};
-use runbook_engine::{Holder, OutsideWindow, Plan, Record, RunId, Runbook, Section, StepId};
+use runbook_engine::{OutsideWindow, Plan, Record, RunId, Runbook, Section, StepId};
 use runbook_report::Summary;
 use runbook_report::checks::{CheckFormat, CheckResult, Checks, Health, Warnings};
 use std::collections::{BTreeMap, BTreeSet};
@@ -223,9 +225,7 @@ async fn make(
     let environment_name = environment.map(str::to_owned);
     let prepared = Prepared { runbook, folder, environment: environment_name, waivers: None, sites, facts };
     let run = RunId::generate();
-    let operator = PluginCaller::new(context, &prepared, run, Purpose::Run)?;
-    let dead = |holder: &Holder| execution::is_dead(context, holder);
-    let options = execution::options(context, run, environment, signals, OutsideWindow::AsWritten, &dead);
+    let caller = PluginCaller::new(context, &prepared, run, Purpose::Run)?;
     let header = super::exec::header(context, run, &plan, environment);
     let mut summary = Summary::of(&header, &[]);
     let journal = Unkept::new(header);
@@ -235,8 +235,9 @@ async fn make(
             events.write(run, record);
         }
     };
-    let outcome = runbook_engine::execute(&plan, &operator, &journal, &SystemClock::new(), &mut tell, &options).await;
-    outcome.map_err(Failure::engine)?;
+    let outside = OutsideWindow::AsWritten;
+    let opening = Opening { run, plan: &plan, caller, journal, environment, outside };
+    Session::with_signals(context, signals, opening).execute(&mut tell).await.map_err(Failure::engine)?;
     Ok(earlier.complete(file, &suite, results(&suite, &summary, &waivers, &today, &args.tag)))
 }
 

@@ -5,7 +5,7 @@ use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
 use crate::plugin_caller::PluginCaller;
 use crate::ui;
-use runbook_engine::{Audience, DryFinding, DryStep, Kind, Outcome, Plan, RunId, Section};
+use runbook_engine::{Audience, DryFinding, DryRun, DryStep, Kind, Outcome, Plan, RunId, Section};
 use runbook_report::push_line;
 use std::fmt::Write as _;
 
@@ -13,11 +13,12 @@ use std::fmt::Write as _;
 pub async fn run(
     context: &Context,
     plan: &Plan,
-    operator: &PluginCaller,
+    caller: &PluginCaller,
     run: RunId,
     environment: Option<&str>,
 ) -> Result<ExitStatus, Failure> {
-    let found = runbook_engine::dry_run(plan, operator, run, &context.operator, environment, Audience::Everybody).await;
+    let (operate, operator, audience) = (caller, &context.operator, Audience::Everybody);
+    let found = DryRun { plan, operate, run, operator, environment, audience }.ask_all().await;
     let mut text = String::new();
     push_line(&mut text, format_args!("{} ({}), dry run: nothing was changed", plan.title, plan.name));
     if !plan.locks.exclusive.is_empty() {

@@ -4,10 +4,9 @@ use super::begun;
 use crate::audit_log::Purpose;
 use crate::completion;
 use crate::context::{Context, Origin};
-use crate::execution::{self, CancelSignals, SystemClock};
+use crate::execution;
 use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
-use crate::interactive::OperatorPrompt;
 use crate::live::Live;
 use crate::parameters;
 use crate::plan_file::{PlanFile, Planned};
@@ -16,6 +15,7 @@ use crate::prepare::{self, Prepared};
 use crate::project;
 use crate::runbook_file::RunbookFile;
 use crate::secrets_before;
+use crate::session::{Opening, Session};
 use crate::shared_arguments::{OutputArgs, RunbookArgs};
 use crate::ui::{self, Agreed};
 use crate::value_parsers::run_id;
@@ -24,7 +24,7 @@ use clap_complete::ArgValueCompleter;
 use runbook_engine::Section;
 use runbook_engine::model::{Risk, UndoDeclaration};
 use runbook_engine::{
-    Audience, Changes, Holder, OutsideWindow, Params, Plan, RetryOf, RunError, RunHeader, RunId, RunState, Runbook,
+    Audience, Changes, DryRun, OutsideWindow, Params, Plan, RetryOf, RunError, RunHeader, RunId, RunState, Runbook,
 };
 use runbook_journal::JournalError;
 use std::collections::BTreeMap;
@@ -125,8 +125,8 @@ fn compare(
     let (run, operator) = (planned.run, planned.operator.as_str());
     let found = execution::block_on(async {
         let caller = PluginCaller::new(context, prepared, run, Purpose::Preview)?;
-        let environment = planned.environment.as_deref();
-        Ok(runbook_engine::dry_run(plan, &caller, run, operator, environment, Audience::Steps).await)
+        let (environment, audience) = (planned.environment.as_deref(), Audience::Steps);
+        Ok(DryRun { plan, operate: &caller, run, operator, environment, audience }.ask_all().await)
     })?;
     planned.compare(path, &Planned { run, operator, file, prepared, plan, found: &found })
 }
@@ -188,31 +188,25 @@ pub struct Start<'a> {
 
 /// Begins a new run and stays with it until it ends or waits.
 pub fn begin(context: &Context, prepared: &Prepared, plan: &Plan, start: Start<'_>) -> Result<ExitStatus, Failure> {
-    let environment = start.environment;
+    let Start { environment, outside, told, retry_of, earlier, .. } = start;
     execution::block_on(async {
         let run = start.run.unwrap_or_else(RunId::generate);
-        let operator = PluginCaller::new(context, prepared, run, Purpose::Run)?;
-        secrets_before::of_new_run(&operator)?;
+        let caller = PluginCaller::new(context, prepared, run, Purpose::Run)?;
+        secrets_before::of_new_run(&caller)?;
         let journal = execution::open_journal(context).await?;
-        let signals = CancelSignals::new()?;
-        let dead = |holder: &Holder| execution::is_dead(context, holder);
-        let mut options = execution::options(context, run, environment, &signals, start.outside, &dead);
-        options.usual = execution::usual(&journal, plan).await?;
-        options.retry_of = start.retry_of;
-        execution::heed_cancel(&journal, &options, &signals);
+        let session = Session::open(context, Opening { run, plan, caller, journal, environment, outside })?;
+        let session = session.trying_again(retry_of).knowing_usual().await?;
         warn_of_own_journal(context, plan);
         let header = header(context, run, plan, environment);
-        let mut live = Live::new(context, &header, &[]).standing_on(&start.earlier).telling(start.told)?;
-        let clock = SystemClock::new();
-        let outcome = runbook_engine::execute(plan, &operator, &journal, &clock, &mut live, &options).await;
+        let mut live = Live::new(context, &header, &[]).standing_on(&earlier).telling(told)?;
+        let outcome = session.execute(&mut live).await;
         if start.run.is_some() && outcome.as_ref().is_err_and(is_taken) {
             // Somebody else began it after it was looked for.
-            let told = begun::tell(context, &journal, &header, plan, start.told).await?;
+            let told = begun::tell(context, session.journal(), &header, plan, told).await?;
             return told.ok_or_else(|| Failure::engine(format!("the journal has run {run} and does not show it")));
         }
-        let person = OperatorPrompt { context, journal: &journal, run, plan, signals: &signals };
-        let outcome = execution::with_person(&person, &operator, &options, &mut live, outcome, Changes::Refuse).await?;
-        execution::conclude(outcome, &live, &signals, start.told).await
+        let outcome = session.with_person(outcome, Changes::Refuse, &mut live).await?;
+        session.conclude(outcome, &live, told).await
     })
 }
 

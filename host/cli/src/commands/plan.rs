@@ -18,7 +18,7 @@ use clap_complete::ArgValueCompleter;
 use runbook_authority::{Effect, Target, TargetKind};
 use runbook_engine::model::{OnBreach, Outside, SecretEntry, Step};
 use runbook_engine::{
-    Audience, Call, CallReturn, DryFinding, DryStep, ErrorClass, Fault, Json, LeaseWatch, Operate, Plan, PlannedGuard,
+    Audience, Call, CallReturn, DryFinding, DryRun, DryStep, ErrorClass, Fault, Json, LeaseWatch, Operate, Plan, PlannedGuard,
     PlannedItems, PlannedStep, PlannedUndo, RunId, Section, StepId,
 };
 use runbook_report::{push_line, value_text};
@@ -52,12 +52,12 @@ pub fn run(context: &Context, args: &PlanArgs) -> Result<ExitStatus, Failure> {
     let audience = if args.offline { Audience::Nobody } else { Audience::Steps };
     let run = RunId::generate();
     let found = execution::block_on(async {
-        let (environment, who) = (args.runbook.env.as_deref(), &context.operator);
+        let (plan, operator, environment) = (&plan, &context.operator, args.runbook.env.as_deref());
         if audience == Audience::Nobody {
-            return Ok(runbook_engine::dry_run(&plan, &OfflineOperate, run, who, environment, audience).await);
+            return Ok(DryRun { plan, operate: &OfflineOperate, run, operator, environment, audience }.ask_all().await);
         }
-        let operator = PluginCaller::new(context, &prepared, run, Purpose::Preview)?;
-        Ok(runbook_engine::dry_run(&plan, &operator, run, who, environment, audience).await)
+        let caller = PluginCaller::new(context, &prepared, run, Purpose::Preview)?;
+        Ok(DryRun { plan, operate: &caller, run, operator, environment, audience }.ask_all().await)
     })?;
     ui::text(&render(&prepared, &plan, &found, audience))?;
     if let Some(path) = &args.out {

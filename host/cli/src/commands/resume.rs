@@ -3,15 +3,15 @@
 use crate::audit_log::Purpose;
 use crate::completion;
 use crate::context::Context;
-use crate::execution::{self, CancelSignals, SystemClock};
+use crate::execution;
 use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
-use crate::interactive::OperatorPrompt;
 use crate::live::Live;
 use crate::plugin_caller::PluginCaller;
 use crate::prepare::{self, Prepared, Scrutiny};
 use crate::runbook_file::RunbookFile;
 use crate::secrets_before;
+use crate::session::{Opening, Session};
 use crate::shared_arguments::RunArgs;
 use crate::ui;
 use crate::value_parsers::decision;
@@ -19,8 +19,8 @@ use clap::Args as ClapArgs;
 use clap_complete::ArgValueCompleter;
 use runbook_document::Source;
 use runbook_engine::{
-    Changes, Decision, Holder, Journal as _, LifecycleEvent, OutsideWindow, Params, Plan, Record, RunError, RunEvent, RunId,
-    RunOutcome, StepId, Stopped, StoredRun, fold,
+    Changes, Decision, Journal as _, LifecycleEvent, OutsideWindow, Params, Plan, Record, RunError, RunEvent, RunId, RunOutcome,
+    StepId, Stopped, StoredRun, fold,
 };
 use runbook_journal::{JournalError, SqlJournal};
 use runbook_report::Summary;
@@ -83,38 +83,27 @@ pub fn resume_run(context: &Context, args: &RunArgs, asked: &ResumeOptions) -> R
         let goes_on = !asked.start_cancelled && !stored.records.iter().any(|record| ends_the_run(&record.event));
         let scrutiny = if goes_on { Scrutiny::Refuse } else { Scrutiny::Reach };
         let (prepared, plan) = rebuild(context, &stored, asked.changes, scrutiny)?;
-        let operator = PluginCaller::new(context, &prepared, run, Purpose::Run)?;
+        let caller = PluginCaller::new(context, &prepared, run, Purpose::Run)?;
         let state = fold(&stored.records).map_err(Failure::engine)?;
         match &state {
-            Some(state) if asked.start_cancelled => secrets_before::of_undo(&operator, state),
-            Some(state) => secrets_before::of_resumed_run(&operator, state)?,
+            Some(state) if asked.start_cancelled => secrets_before::of_undo(&caller, state),
+            Some(state) => secrets_before::of_resumed_run(&caller, state)?,
             None => {}
         }
-        let signals = CancelSignals::new()?;
-        if asked.start_cancelled {
-            signals.cancel.cancel_for(&context.operator);
-        }
-        let dead = |holder: &Holder| execution::is_dead(context, holder);
-        let options = execution::options(context, run, stored.header.environment.as_deref(), &signals, asked.outside, &dead);
-        execution::heed_cancel(&journal, &options, &signals);
+        let (changes, environment, outside) = (asked.changes, stored.header.environment.as_deref(), asked.outside);
+        let session = Session::open(context, Opening { run, plan: &plan, caller, journal, environment, outside })?;
         let mut live = Live::new(context, &stored.header, &stored.records).standing_on(&earlier).telling(&args.told)?;
         live.warn_when_resumed(lost_cancel);
-        let clock = SystemClock::new();
-        let changes = asked.changes;
         if asked.start_cancelled {
-            // Whoever cancels it at the same moment is told who does already.
-            let requested = journal.request_cancel(run, options.executor, &context.operator, jiff::Timestamp::now()).await;
-            requested.map_err(Failure::engine)?;
+            session.cancel().await?;
         }
-        let outcome =
-            runbook_engine::resume(&plan, &operator, &journal, &clock, &mut live, &options, &asked.decisions, changes).await;
+        let outcome = session.resume(&asked.decisions, changes, &mut live).await;
         if let (true, Err(RunError::Busy { holder, left, .. })) = (asked.start_cancelled, &outcome) {
-            return super::cancel::ask(context, &journal, run, holder, *left).await;
+            return super::cancel::ask(context, session.journal(), run, holder, *left).await;
         }
-        let person = OperatorPrompt { context, journal: &journal, run, plan: &plan, signals: &signals };
-        let outcome = execution::with_person(&person, &operator, &options, &mut live, outcome, changes).await?;
+        let outcome = session.with_person(outcome, changes, &mut live).await?;
         let has_ended = matches!(&outcome, Ok(RunOutcome { stopped: Stopped::Ended { .. }, .. }));
-        let status = execution::conclude(outcome, &live, &signals, &args.told).await?;
+        let status = session.conclude(outcome, &live, &args.told).await?;
         // It ended as was asked for, by nobody's Ctrl-C. One that was stopped half way has not ended.
         let is_as_asked = asked.start_cancelled && has_ended && status == ExitStatus::Interrupted;
         Ok(if is_as_asked { ExitStatus::Success } else { status })

@@ -5,19 +5,20 @@ use crate::audit_log::Purpose;
 use crate::completion;
 use crate::context::Context;
 use crate::earlier_runs;
-use crate::execution::{self, CancelSignals, SystemClock};
+use crate::execution;
 use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
 use crate::live::Live;
 use crate::plugin_caller::PluginCaller;
 use crate::prepare::{self, Prepared, Scrutiny};
 use crate::secrets_before;
+use crate::session::{Opening, Session};
 use crate::shared_arguments::RunArgs;
 use crate::ui::{self, Agreed};
 use crate::value_parsers::decision;
 use clap::Args as ClapArgs;
 use clap_complete::ArgValueCompleter;
-use runbook_engine::{Changes, Holder, Journal as _, OutsideWindow, Params, Plan, RunEnd, RunId, StoredRun, UndoText, fold};
+use runbook_engine::{Changes, Journal as _, OutsideWindow, Params, Plan, RunEnd, RunId, StoredRun, UndoText, fold};
 use runbook_journal::SqlJournal;
 use runbook_report::Summary;
 use std::path::Path;
@@ -69,23 +70,20 @@ pub fn run(context: &Context, args: &UndoArgs) -> Result<ExitStatus, Failure> {
                 (prepared, plan, UndoText::OfTheRun)
             }
         };
-        let operator = PluginCaller::new(context, &prepared, run, Purpose::Run)?;
+        let caller = PluginCaller::new(context, &prepared, run, Purpose::Run)?;
         if let Some(state) = fold(&stored.records).map_err(Failure::engine)? {
-            secrets_before::of_undo(&operator, &state);
+            secrets_before::of_undo(&caller, &state);
         }
         let question = format!("Undo run {} of `{}`?", run.short(), plan.title);
         if !ui::confirm(context, &question, Agreed::by_flag(args.yes))? {
             return Err(Failure::usage("not undone, as you answered"));
         }
-        let signals = CancelSignals::new()?;
-        let dead = |holder: &Holder| execution::is_dead(context, holder);
-        let environment = stored.header.environment.as_deref();
-        let options = execution::options(context, run, environment, &signals, OutsideWindow::AsWritten, &dead);
-        execution::heed_cancel(&journal, &options, &signals);
-        let mut live = Live::new(context, &stored.header, &stored.records).standing_on(&earlier).telling(&args.run.told)?;
-        let clock = SystemClock::new();
-        let outcome = runbook_engine::undo_run(&plan, &operator, &journal, &clock, &mut live, &options, text, &decided).await;
-        execution::conclude(outcome, &live, &signals, &args.run.told).await
+        let (header, told) = (&stored.header, &args.run.told);
+        let (environment, outside) = (header.environment.as_deref(), OutsideWindow::AsWritten);
+        let session = Session::open(context, Opening { run, plan: &plan, caller, journal, environment, outside })?;
+        let mut live = Live::new(context, header, &stored.records).standing_on(&earlier).telling(told)?;
+        let outcome = session.undo(text, &decided, &mut live).await;
+        session.conclude(outcome, &live, told).await
     })
 }
 

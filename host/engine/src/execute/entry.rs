@@ -1,183 +1,24 @@
 //! The ways into the loop: a new run, a run that goes on, a finished run that is undone.
 
 use super::calls::PendingCall;
+use super::error::RunError;
 use super::leases::{Leases, Taken};
 use super::start::{Decision, not_begun};
-use super::unwritten::Unwritten;
 use super::{Options, Reporter, Runner};
 use crate::cancel::CancelLevel;
 use crate::clock::Clock;
 use crate::event::{AfterAttempt, Cause, LifecycleEvent, Mended, PauseReason, RunEnd, StepEvent, StepListing, UndoResult};
 use crate::frontier::Frontier;
-use crate::journal::{Holder, Journal, RunHeader};
+use crate::journal::{Journal, RunHeader};
 use crate::operate::Operate;
 use crate::plan::Plan;
-use crate::state::{Account, EffectState, IllegalEvent, RunState, Stage, StepPhase, StepState, fold};
+use crate::state::{Account, EffectState, RunState, Stage, StepPhase, StepState, fold};
 use futures_util::stream::FuturesUnordered;
-use runbook_contract::{ErrorClass, Fault, RunId, StepId};
+use runbook_contract::{ErrorClass, Fault, StepId};
 use std::collections::{BTreeMap, BTreeSet};
-use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 use tracing::Instrument as _;
-
-/// Why the engine could not go on. A failed step is no error: it is an outcome.
-#[derive(Debug, thiserror::Error)]
-pub enum RunError {
-    /// The journal could not be read or written; the run stopped before its next effect.
-    #[error("the journal cannot be used, so the run stopped before its next effect")]
-    Journal {
-        /// What the journal says.
-        #[source]
-        source: Box<dyn Error + Send + Sync>,
-        /// What is known of attempts whose end it does not have.
-        unwritten: Vec<(StepId, Unwritten)>,
-    },
-    /// The records make no sense.
-    #[error("the journal of the run makes no sense")]
-    Illegal {
-        /// Which record.
-        #[from]
-        source: IllegalEvent,
-    },
-    /// Somebody else executes the run, or did a moment ago: a dead process is not always known to be dead.
-    #[error("run {} is executed by process {} on {}, as far as the journal knows", run.short(), holder.pid, holder.host)]
-    Busy {
-        /// The run.
-        run: RunId,
-        /// Who.
-        holder: Box<Holder>,
-        /// When nobody executes it any more, unless they renew their lease before.
-        left: Duration,
-    },
-    /// A lock is needed to go on with the run, and somebody else holds it.
-    #[error("lock `{name}` is held by {holder}")]
-    LockBusy {
-        /// The lock.
-        name: String,
-        /// Who.
-        holder: Box<Holder>,
-        /// When it is free, unless they renew their lease before.
-        left: Duration,
-    },
-    /// A lock is somebody else's by now; no effect was begun. Inside the loop only: the run pauses.
-    #[error("the lease on lock `{name}` was lost")]
-    LockLost {
-        /// The lock.
-        name: String,
-    },
-    /// Somebody else executes the run by now: this process was stopped for longer than its lease lived.
-    #[error("run {} is not executed here any more: its lease ended while this process stood still, and somebody else took it", run.short())]
-    TakenOver {
-        /// The run.
-        run: RunId,
-    },
-    /// The definition or a plugin is not what the run started with.
-    #[error("the run cannot go on with changed parts: {}", what.join(", "))]
-    Changed {
-        /// Each difference.
-        what: Vec<String>,
-    },
-    /// The run has ended; there is nothing to resume.
-    #[error("run {run} has ended: {}", end.name())]
-    AlreadyEnded {
-        /// The run.
-        run: RunId,
-        /// How.
-        end: RunEnd,
-    },
-    /// A run that has not ended cannot be undone; it can be resumed and cancelled.
-    #[error("run {} has not ended", run.short())]
-    NotEnded {
-        /// The run.
-        run: RunId,
-    },
-    /// An undo would do nothing.
-    #[error("nothing of run {} can be undone: {why}", run.short())]
-    NothingToUndo {
-        /// The run.
-        run: RunId,
-        /// What is left of it.
-        why: String,
-    },
-    /// An undo may have happened, and must not happen twice.
-    #[error("it cannot be told whether {} undone already, and an undo must not happen twice", are_undone(steps))]
-    UndoUnclear {
-        /// The steps.
-        steps: Vec<StepId>,
-    },
-    /// Something was decided about a step that nothing is asked about.
-    #[error("nothing is asked about `{step}`{}", asked_instead(asked))]
-    NothingAsked {
-        /// The step.
-        step: StepId,
-        /// The steps that something is asked about.
-        asked: Vec<StepId>,
-    },
-    /// Something was decided about a step that there is not.
-    #[error("the run has no step `{step}`{}", asked_instead(asked))]
-    NoStep {
-        /// What was typed.
-        step: StepId,
-        /// The steps that something is asked about.
-        asked: Vec<StepId>,
-    },
-    /// A step was to be done again by a run that only undoes.
-    #[error("`{step}=retry` cannot be done: the run is being undone, and does nothing again")]
-    NotAgain {
-        /// The step.
-        step: StepId,
-    },
-    /// Something was decided about the undo of a step of which it is known what came of it.
-    #[error("nothing is to be decided about the undo of `{step}`: it is known what came of it")]
-    NotAsked {
-        /// The step.
-        step: StepId,
-    },
-    /// The run has no record at all.
-    #[error("run {run} has no record; it never started")]
-    Empty {
-        /// The run.
-        run: RunId,
-    },
-}
-
-/// Whether each decision is about a step that is asked about, or whose attempt was cut off so that it will be.
-fn check_decisions(state: &RunState, decisions: &BTreeMap<StepId, Decision>) -> Result<(), RunError> {
-    let is_asked = |step: &StepState| step.question.is_some() || step.phase == StepPhase::Running;
-    for (step, decision) in decisions {
-        let found = state.steps.get(step);
-        if !found.is_some_and(is_asked) {
-            let asked = state.steps.iter().filter(|(_, step)| is_asked(step)).map(|(id, _)| id.clone()).collect();
-            let step = step.clone();
-            return Err(if found.is_some() { RunError::NothingAsked { step, asked } } else { RunError::NoStep { step, asked } });
-        }
-        if *decision == Decision::Retry && state.stage == Stage::Undo {
-            return Err(RunError::NotAgain { step: step.clone() });
-        }
-    }
-    Ok(())
-}
-
-fn asked_instead(asked: &[StepId]) -> String {
-    let names: Vec<_> = asked.iter().map(|step| format!("`{step}`")).collect();
-    if names.is_empty() {
-        "; nothing is asked about any step".to_owned()
-    } else {
-        format!("; what is asked about: {}", names.join(", "))
-    }
-}
-
-fn are_undone(steps: &[StepId]) -> String {
-    let names: Vec<_> = steps.iter().map(|step| format!("`{step}`")).collect();
-    format!("{} {}", names.join(", "), if names.len() == 1 { "is" } else { "are" })
-}
-
-impl RunError {
-    pub(super) fn journal<E: Error + Send + Sync + 'static>(error: E) -> Self {
-        Self::Journal { source: Box::new(error), unwritten: Vec::new() }
-    }
-}
 
 /// How the loop stopped.
 #[derive(Debug, Clone, PartialEq)]
@@ -214,68 +55,6 @@ pub enum Changes {
     Accept,
 }
 
-/// Starts a new run and drives it until it ends or pauses.
-///
-/// # Errors
-/// [`RunError::Journal`], [`RunError::Busy`].
-pub async fn execute<O: Operate, J: Journal, C: Clock>(
-    plan: &Plan,
-    operate: &O,
-    journal: &J,
-    clock: &C,
-    reporter: &mut dyn Reporter,
-    options: &Options<'_>,
-) -> Result<RunOutcome, RunError> {
-    let header = RunHeader {
-        run: options.run,
-        name: plan.name.clone(),
-        title: plan.title.clone(),
-        sources: plan.sources.clone(),
-        digest: plan.digest.clone(),
-        params: plan.params.clone(),
-        environment: options.environment.clone(),
-        operator: options.operator.clone(),
-        started: clock.now(),
-    };
-    journal.create(&header).await.map_err(RunError::journal)?;
-    let mut runner = Runner::new(plan, operate, journal, clock, reporter, options);
-    runner.take_run().await?;
-    let started = LifecycleEvent::RunStarted {
-        runbook: plan.name.clone(),
-        title: plan.title.clone(),
-        steps: plan.listing(),
-        params: plan.params.clone(),
-        retry_of: options.retry_of.clone(),
-    };
-    let begun = runner.record(started).await;
-    runner.finish(begun).await
-}
-
-/// Continues a run after a crash, a pause or a lost lease. Finished steps are not run again.
-///
-/// # Errors
-/// Every [`RunError`] but [`RunError::NotEnded`].
-#[expect(clippy::too_many_arguments, reason = "the parts of a run, each of another kind")]
-pub async fn resume<O: Operate, J: Journal, C: Clock>(
-    plan: &Plan,
-    operate: &O,
-    journal: &J,
-    clock: &C,
-    reporter: &mut dyn Reporter,
-    options: &Options<'_>,
-    decisions: &BTreeMap<StepId, Decision>,
-    changes: Changes,
-) -> Result<RunOutcome, RunError> {
-    let mut runner = Runner::new(plan, operate, journal, clock, reporter, options);
-    runner.take_run().await?;
-    let ready = runner.load(changes).await;
-    let ready = match ready {
-        Ok(()) => runner.continue_with(decisions).await,
-        Err(error) => Err(error),
-    };
-    runner.finish(ready).await
-}
-
 /// By which text a run is undone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UndoText {
@@ -285,44 +64,120 @@ pub enum UndoText {
     Mended,
 }
 
-/// Undoes a run that has ended, from its journal. `decisions` says of undos that may have happened whether they did
-/// ([`Decision::Done`]), did not ([`Decision::Retry`]; [`Decision::NotDone`] leaves it so), or stay in doubt ([`Decision::Fail`]).
-///
-/// # Errors
-/// Every [`RunError`] but [`RunError::AlreadyEnded`].
-#[expect(clippy::too_many_arguments, reason = "the parts of a run, each of another kind")]
-pub async fn undo_run<O: Operate, J: Journal, C: Clock>(
-    plan: &Plan,
-    operate: &O,
-    journal: &J,
-    clock: &C,
-    reporter: &mut dyn Reporter,
-    options: &Options<'_>,
-    text: UndoText,
-    decisions: &BTreeMap<StepId, Decision>,
-) -> Result<RunOutcome, RunError> {
-    let mut runner = Runner::new(plan, operate, journal, clock, reporter, options);
-    runner.take_run().await?;
-    let (changes, mended) = match text {
-        UndoText::OfTheRun => (Changes::Refuse, None),
-        UndoText::Mended => (Changes::Accept, Some(Mended { sources: plan.sources.clone(), digest: plan.digest.clone() })),
-    };
-    let ready = match runner.load(changes).await {
-        Ok(()) => runner.request_undo(mended, decisions).await,
-        Err(error) => Err(error),
-    };
-    runner.finish(ready).await
+/// A run, and what it needs from outside.
+pub struct Run<'a, O, J, C> {
+    /// What is done.
+    pub plan: &'a Plan,
+    /// What calls the operations of plugins.
+    pub operate: &'a O,
+    /// Where everything is written down.
+    pub journal: &'a J,
+    /// What time it is.
+    pub clock: &'a C,
+    /// Who runs it, and how it is stopped.
+    pub options: &'a Options,
+}
+
+impl<O: Operate, J: Journal, C: Clock> Run<'_, O, J, C> {
+    /// Starts a new run and drives it until it ends or pauses.
+    ///
+    /// # Errors
+    /// [`RunError::Journal`], [`RunError::Busy`].
+    pub async fn execute(&self, reporter: &mut dyn Reporter) -> Result<RunOutcome, RunError> {
+        let (plan, options) = (self.plan, self.options);
+        let header = RunHeader {
+            run: options.run,
+            name: plan.name.clone(),
+            title: plan.title.clone(),
+            sources: plan.sources.clone(),
+            digest: plan.digest.clone(),
+            params: plan.params.clone(),
+            environment: options.environment.clone(),
+            operator: options.operator.clone(),
+            started: self.clock.now(),
+        };
+        self.journal.create(&header).await.map_err(RunError::journal)?;
+        let mut runner = Runner::new(self, reporter);
+        runner.take_run().await?;
+        let started = LifecycleEvent::RunStarted {
+            runbook: plan.name.clone(),
+            title: plan.title.clone(),
+            steps: plan.listing(),
+            params: plan.params.clone(),
+            retry_of: options.retry_of.clone(),
+        };
+        let begun = runner.record(started).await;
+        runner.finish(begun).await
+    }
+
+    /// Continues a run after a crash, a pause or a lost lease. Finished steps are not run again.
+    ///
+    /// # Errors
+    /// Every [`RunError`] but [`RunError::NotEnded`].
+    pub async fn resume(
+        &self,
+        decisions: &BTreeMap<StepId, Decision>,
+        changes: Changes,
+        reporter: &mut dyn Reporter,
+    ) -> Result<RunOutcome, RunError> {
+        let mut runner = Runner::new(self, reporter);
+        runner.take_run().await?;
+        let ready = match runner.load(changes).await {
+            Ok(()) => runner.continue_with(decisions).await,
+            Err(error) => Err(error),
+        };
+        runner.finish(ready).await
+    }
+
+    /// Undoes a run that has ended, from its journal. `decisions` says of undos that may have happened whether they did
+    /// ([`Decision::Done`]), did not ([`Decision::Retry`]; [`Decision::NotDone`] leaves it so), or stay in doubt
+    /// ([`Decision::Fail`]).
+    ///
+    /// # Errors
+    /// Every [`RunError`] but [`RunError::AlreadyEnded`].
+    pub async fn undo(
+        &self,
+        text: UndoText,
+        decisions: &BTreeMap<StepId, Decision>,
+        reporter: &mut dyn Reporter,
+    ) -> Result<RunOutcome, RunError> {
+        let mut runner = Runner::new(self, reporter);
+        runner.take_run().await?;
+        let (changes, mended) = match text {
+            UndoText::OfTheRun => (Changes::Refuse, None),
+            UndoText::Mended => {
+                let (sources, digest) = (self.plan.sources.clone(), self.plan.digest.clone());
+                (Changes::Accept, Some(Mended { sources, digest }))
+            }
+        };
+        let ready = match runner.load(changes).await {
+            Ok(()) => runner.request_undo(mended, decisions).await,
+            Err(error) => Err(error),
+        };
+        runner.finish(ready).await
+    }
+}
+
+/// Whether each decision is about a step that is asked about, or whose attempt was cut off so that it will be.
+fn check_decisions(state: &RunState, decisions: &BTreeMap<StepId, Decision>) -> Result<(), RunError> {
+    let is_asked = |step: &StepState| step.question.is_some() || step.phase == StepPhase::Running;
+    for (step, decision) in decisions {
+        let found = state.steps.get(step);
+        if !found.is_some_and(is_asked) {
+            let asked = state.steps.iter().filter(|(_, step)| is_asked(step)).map(|(id, _)| id.clone()).collect();
+            let step = step.clone();
+            return Err(if found.is_some() { RunError::NothingAsked { step, asked } } else { RunError::NoStep { step, asked } });
+        }
+        if *decision == Decision::Retry && state.stage == Stage::Undo {
+            return Err(RunError::NotAgain { step: step.clone() });
+        }
+    }
+    Ok(())
 }
 
 impl<'a, O: Operate, J: Journal, C: Clock> Runner<'a, O, J, C> {
-    fn new(
-        plan: &Plan,
-        operate: &'a O,
-        journal: &'a J,
-        clock: &'a C,
-        reporter: &'a mut dyn Reporter,
-        options: &'a Options<'a>,
-    ) -> Self {
+    fn new(run: &Run<'a, O, J, C>, reporter: &'a mut dyn Reporter) -> Self {
+        let Run { plan, operate, journal, clock, options } = *run;
         Self {
             plan: Arc::new(plan.clone()),
             operate,

@@ -153,7 +153,7 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
         let asked = self.clock.monotonic();
         let acquired = self.journal.acquire(&request).await.map_err(RunError::journal)?;
         let acquired = match acquired {
-            Acquired::Busy { ref holder, token, .. } if (self.options.is_dead)(holder) => {
+            Acquired::Busy { ref holder, token, .. } if (self.options.is_dead)(process.as_ref(), holder) => {
                 request.steal = Some(token);
                 self.journal.acquire(&request).await.map_err(RunError::journal)?
             }

@@ -6,6 +6,7 @@
 mod calls;
 mod completion;
 mod entry;
+mod error;
 mod group;
 mod guard;
 mod items;
@@ -17,7 +18,8 @@ mod unwritten;
 mod waiting;
 mod window;
 
-pub use entry::{Changes, RunError, RunOutcome, Stopped, UndoText, execute, resume, undo_run};
+pub use entry::{Changes, Run, RunOutcome, Stopped, UndoText};
+pub use error::RunError;
 pub use leases::{HEARTBEAT, LEASE_TTL};
 pub use scope::{describe_cause, describe_closed};
 pub use start::Decision;
@@ -57,7 +59,7 @@ impl<F: FnMut(&Record) + Send> Reporter for F {
 }
 
 /// Who runs, and how it is stopped.
-pub struct Options<'a> {
+pub struct Options {
     /// The id of the run.
     pub run: RunId,
     /// Who started it, for people.
@@ -82,8 +84,9 @@ pub struct Options<'a> {
     pub retry_of: Option<RetryOf>,
     /// Whether a closed window stops the run.
     pub outside_window: OutsideWindow,
-    /// Whether the holder of a lease is proven dead ([`Holder::is_dead`]), so that its lease may be taken at once.
-    pub is_dead: &'a (dyn Fn(&Holder) -> bool + Sync),
+    /// Whether the holder of a lease is proven dead as this process sees it ([`Holder::is_dead`]), so that its lease may be taken at
+    /// once.
+    pub is_dead: fn(Option<&ProcessIdentity>, &Holder) -> bool,
 }
 
 /// A run under way.
@@ -94,7 +97,7 @@ struct Runner<'a, O, J, C> {
     journal: &'a J,
     clock: &'a C,
     reporter: &'a mut dyn Reporter,
-    options: &'a Options<'a>,
+    options: &'a Options,
     /// Who started the run: the operator, unless it is resumed.
     starter: String,
     /// `None` only before the first record.

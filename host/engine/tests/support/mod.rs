@@ -194,7 +194,7 @@ impl Drop for Waiting<'_> {
     }
 }
 
-pub fn options(run: RunId) -> Options<'static> {
+pub fn options(run: RunId) -> Options {
     Options {
         run,
         operator: "tester".to_owned(),
@@ -208,7 +208,7 @@ pub fn options(run: RunId) -> Options<'static> {
         usual: None,
         retry_of: None,
         outside_window: OutsideWindow::AsWritten,
-        is_dead: &|_| false,
+        is_dead: |_, _| false,
     }
 }
 
@@ -265,7 +265,7 @@ pub struct Run {
     pub world: World,
     pub journal: Memory,
     pub clock: Still,
-    pub options: Options<'static>,
+    pub options: Options,
 }
 
 impl Run {
@@ -285,8 +285,14 @@ impl Run {
         Self { plan, ..Self::new("[[step]]\nid = \"a\"\nuses = \"test:look\"", world) }
     }
 
+    /// It, as the engine takes it.
+    pub fn engine(&self) -> runbook_engine::Run<'_, World, Memory, Still> {
+        let Self { plan, world, journal, clock, options } = self;
+        runbook_engine::Run { plan, operate: world, journal, clock, options }
+    }
+
     pub fn execute(&self) -> Result<RunOutcome, RunError> {
-        block_on(execute(&self.plan, &self.world, &self.journal, &self.clock, &mut |_: &Record| {}, &self.options))
+        block_on(self.engine().execute(&mut |_: &Record| {}))
     }
 
     pub fn resume(&self) -> Result<RunOutcome, RunError> {
@@ -294,8 +300,7 @@ impl Run {
     }
 
     pub fn decide(&self, decisions: &BTreeMap<StepId, Decision>) -> Result<RunOutcome, RunError> {
-        let (clock, reporter) = (&self.clock, &mut |_: &Record| {});
-        block_on(resume(&self.plan, &self.world, &self.journal, clock, reporter, &self.options, decisions, Changes::Refuse))
+        block_on(self.engine().resume(decisions, Changes::Refuse, &mut |_: &Record| {}))
     }
 
     pub fn undo(&self) -> Result<RunOutcome, RunError> {
@@ -303,14 +308,13 @@ impl Run {
     }
 
     pub fn undo_deciding(&self, decisions: &BTreeMap<StepId, Decision>) -> Result<RunOutcome, RunError> {
-        let (clock, reporter) = (&self.clock, &mut |_: &Record| {});
-        block_on(undo_run(&self.plan, &self.world, &self.journal, clock, reporter, &self.options, UndoText::OfTheRun, decisions))
+        block_on(self.engine().undo(UndoText::OfTheRun, decisions, &mut |_: &Record| {}))
     }
 
     /// Undoes it by another text, as the plan says it.
     pub fn undo_by(&self, mended: &Plan) -> Result<RunOutcome, RunError> {
-        let (clock, reporter) = (&self.clock, &mut |_: &Record| {});
-        block_on(undo_run(mended, &self.world, &self.journal, clock, reporter, &self.options, UndoText::Mended, &BTreeMap::new()))
+        let run = runbook_engine::Run { plan: mended, ..self.engine() };
+        block_on(run.undo(UndoText::Mended, &BTreeMap::new(), &mut |_: &Record| {}))
     }
 
     pub fn records(&self) -> Vec<Record> {

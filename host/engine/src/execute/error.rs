@@ -1,0 +1,150 @@
+//! Why a run cannot be executed.
+
+use super::unwritten::Unwritten;
+use crate::event::RunEnd;
+use crate::journal::Holder;
+use crate::state::IllegalEvent;
+use runbook_contract::{RunId, StepId};
+use std::error::Error;
+use std::time::Duration;
+
+/// Why the engine could not go on. A failed step is no error: it is an outcome.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The journal could not be read or written; the run stopped before its next effect.
+    #[error("the journal cannot be used, so the run stopped before its next effect")]
+    Journal {
+        /// What the journal says.
+        #[source]
+        source: Box<dyn Error + Send + Sync>,
+        /// What is known of attempts whose end it does not have.
+        unwritten: Vec<(StepId, Unwritten)>,
+    },
+    /// The records make no sense.
+    #[error("the journal of the run makes no sense")]
+    Illegal {
+        /// Which record.
+        #[from]
+        source: IllegalEvent,
+    },
+    /// Somebody else executes the run, or did a moment ago: a dead process is not always known to be dead.
+    #[error("run {} is executed by process {} on {}, as far as the journal knows", run.short(), holder.pid, holder.host)]
+    Busy {
+        /// The run.
+        run: RunId,
+        /// Who.
+        holder: Box<Holder>,
+        /// When nobody executes it any more, unless they renew their lease before.
+        left: Duration,
+    },
+    /// A lock is needed to go on with the run, and somebody else holds it.
+    #[error("lock `{name}` is held by {holder}")]
+    LockBusy {
+        /// The lock.
+        name: String,
+        /// Who.
+        holder: Box<Holder>,
+        /// When it is free, unless they renew their lease before.
+        left: Duration,
+    },
+    /// A lock is somebody else's by now; no effect was begun. Inside the loop only: the run pauses.
+    #[error("the lease on lock `{name}` was lost")]
+    LockLost {
+        /// The lock.
+        name: String,
+    },
+    /// Somebody else executes the run by now: this process was stopped for longer than its lease lived.
+    #[error("run {} is not executed here any more: its lease ended while this process stood still, and somebody else took it", run.short())]
+    TakenOver {
+        /// The run.
+        run: RunId,
+    },
+    /// The definition or a plugin is not what the run started with.
+    #[error("the run cannot go on with changed parts: {}", what.join(", "))]
+    Changed {
+        /// Each difference.
+        what: Vec<String>,
+    },
+    /// The run has ended; there is nothing to resume.
+    #[error("run {run} has ended: {}", end.name())]
+    AlreadyEnded {
+        /// The run.
+        run: RunId,
+        /// How.
+        end: RunEnd,
+    },
+    /// A run that has not ended cannot be undone; it can be resumed and cancelled.
+    #[error("run {} has not ended", run.short())]
+    NotEnded {
+        /// The run.
+        run: RunId,
+    },
+    /// An undo would do nothing.
+    #[error("nothing of run {} can be undone: {why}", run.short())]
+    NothingToUndo {
+        /// The run.
+        run: RunId,
+        /// What is left of it.
+        why: String,
+    },
+    /// An undo may have happened, and must not happen twice.
+    #[error("it cannot be told whether {} undone already, and an undo must not happen twice", are_undone(steps))]
+    UndoUnclear {
+        /// The steps.
+        steps: Vec<StepId>,
+    },
+    /// Something was decided about a step that nothing is asked about.
+    #[error("nothing is asked about `{step}`{}", asked_instead(asked))]
+    NothingAsked {
+        /// The step.
+        step: StepId,
+        /// The steps that something is asked about.
+        asked: Vec<StepId>,
+    },
+    /// Something was decided about a step that there is not.
+    #[error("the run has no step `{step}`{}", asked_instead(asked))]
+    NoStep {
+        /// What was typed.
+        step: StepId,
+        /// The steps that something is asked about.
+        asked: Vec<StepId>,
+    },
+    /// A step was to be done again by a run that only undoes.
+    #[error("`{step}=retry` cannot be done: the run is being undone, and does nothing again")]
+    NotAgain {
+        /// The step.
+        step: StepId,
+    },
+    /// Something was decided about the undo of a step of which it is known what came of it.
+    #[error("nothing is to be decided about the undo of `{step}`: it is known what came of it")]
+    NotAsked {
+        /// The step.
+        step: StepId,
+    },
+    /// The run has no record at all.
+    #[error("run {run} has no record; it never started")]
+    Empty {
+        /// The run.
+        run: RunId,
+    },
+}
+
+fn asked_instead(asked: &[StepId]) -> String {
+    let names: Vec<_> = asked.iter().map(|step| format!("`{step}`")).collect();
+    if names.is_empty() {
+        "; nothing is asked about any step".to_owned()
+    } else {
+        format!("; what is asked about: {}", names.join(", "))
+    }
+}
+
+fn are_undone(steps: &[StepId]) -> String {
+    let names: Vec<_> = steps.iter().map(|step| format!("`{step}`")).collect();
+    format!("{} {}", names.join(", "), if names.len() == 1 { "is" } else { "are" })
+}
+
+impl RunError {
+    pub(super) fn journal<E: Error + Send + Sync + 'static>(error: E) -> Self {
+        Self::Journal { source: Box::new(error), unwritten: Vec::new() }
+    }
+}
