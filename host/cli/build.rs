@@ -40,7 +40,7 @@ fn pages(folder: &Path) -> String {
     let mut files: Vec<PathBuf> = entries.map(|entry| entry.expect("a folder can be listed").path()).collect();
     files.retain(|path| path.extension().is_some_and(|extension| extension == "md") && !path.ends_with("README.md"));
     files.sort();
-    let mut table = String::from("/// Every page, sorted by code.\nconst PAGES: &[Page] = &[\n");
+    let mut table = String::from("/// Every page, sorted by code.\npub const PAGES: &[Page] = &[\n");
     for file in files {
         let code = file.file_stem().and_then(|name| name.to_str()).expect("a page is named by its code");
         writeln!(table, "    Page {{ code: {code:?}, text: include_str!({:?}) }},", file.display().to_string())

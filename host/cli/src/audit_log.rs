@@ -4,7 +4,7 @@ use crate::audited;
 use crate::context::Context;
 use crate::failpoints;
 use crate::failure::Failure;
-use crate::prepare::Prepared;
+use crate::prepared::Prepared;
 use runbook_authority::{Decision, Effect};
 use runbook_engine::{Call, RunId};
 use runbook_journal::audit::{AuditError, AuditLog, Rotation, RunAudit, Urgency};

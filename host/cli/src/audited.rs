@@ -1,6 +1,6 @@
 //! Under which runbook the audit log counts what a run does, so that a review finds the uses of exactly that runbook.
 
-use crate::prepare::Prepared;
+use crate::prepared::Prepared;
 use runbook_authority::access_report::UsedAt;
 use std::path::Path;
 

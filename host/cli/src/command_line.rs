@@ -1,8 +1,8 @@
 //! The command line as it is typed.
 
 use crate::commands;
-use crate::context::GlobalArgs;
 use crate::exit_status::{ExitStatus, Family};
+use crate::global_arguments::GlobalArgs;
 use crate::schemas::FileKind;
 use clap::{CommandFactory as _, Parser, Subcommand};
 use std::ffi::OsString;
@@ -143,9 +143,6 @@ const GROUPS: &[(&str, &[&str])] = &[
     ("Set up", &["doctor", "secret", "completions", "man", "help"]),
 ];
 
-/// The heading of the options that every command has.
-pub const COMMON_OPTIONS: &str = "Options of every command";
-
 /// The command line as it is parsed and explained: commands in groups, and what every command takes in a place of its own
 /// (`runbook help options`), so that the help of a command is about that command.
 pub fn command() -> clap::Command {
@@ -257,7 +254,12 @@ mod tests {
         for (words, mut command) in commands(&Args::command(), &["runbook".to_owned()]) {
             command.build();
             for option in command.get_opts().filter(|option| option.is_global_set()) {
-                assert_eq!(option.get_help_heading(), Some(COMMON_OPTIONS), "{words:?} --{}", option.get_id());
+                assert_eq!(
+                    option.get_help_heading(),
+                    Some(crate::global_arguments::COMMON_OPTIONS),
+                    "{words:?} --{}",
+                    option.get_id()
+                );
             }
         }
     }

@@ -106,7 +106,7 @@ pub fn keys(current: &OsStr) -> Vec<Candidate> {
     let Some(typed) = current.to_str() else { return Vec::new() };
     // Keys are written in small letters, codes are not.
     if typed.starts_with(|first: char| first.is_ascii_uppercase()) {
-        return begin_with(typed, crate::commands::explain::codes().map(|(code, title)| (code.to_owned(), title.to_owned())));
+        return begin_with(typed, crate::error_pages::codes().map(|(code, title)| (code.to_owned(), title.to_owned())));
     }
     let above = typed.rsplit_once('.').map_or("", |(above, _)| above);
     let Ok(found) = find(&schema(FileKind::Runbook), above) else { return Vec::new() };
@@ -128,7 +128,7 @@ fn typed() -> Option<ArgMatches> {
 /// The surroundings that the command line names.
 fn context() -> Option<Context> {
     let typed = typed()?;
-    let global = crate::context::GlobalArgs::from_arg_matches(&typed).ok()?;
+    let global = crate::global_arguments::GlobalArgs::from_arg_matches(&typed).ok()?;
     let configuration = Configuration::load().ok()?;
     Context::new(&configuration.complete(global, &typed), &configuration, &typed).ok()
 }

@@ -1,8 +1,9 @@
 //! What one person sets for every command, in `config.toml` of the configuration directory. A flag and a variable are stronger; a
 //! boundary and a trust file are held besides theirs, as every limit is.
 
-use crate::context::{Color, GlobalArgs, config_directory};
+use crate::directories::config_directory;
 use crate::failure::Failure;
+use crate::global_arguments::{Color, GlobalArgs};
 use crate::program_log::LogFormat;
 use crate::{file_format, text_file};
 use clap::parser::ValueSource;

@@ -2,75 +2,20 @@
 
 use crate::account;
 use crate::configuration::{self, Configuration};
+use crate::directories::{cache_directory, config_directory, state_directory};
 use crate::failure::Failure;
+use crate::global_arguments::{Color, GlobalArgs};
 use crate::host_policy::HostPolicy;
 use crate::process;
 use crate::program_log::LogFormat;
 use crate::project::Project;
-use clap::builder::BoolishValueParser;
 use clap::parser::ValueSource;
-use clap::{ArgMatches, CommandFactory as _};
+use clap::{ArgMatches, Args as _};
 use runbook_engine::ProcessIdentity;
 use runbook_journal::Location;
 use std::collections::BTreeMap;
 use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
-
-/// When colour is used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum Color {
-    /// On a terminal, unless `NO_COLOR` is set.
-    Auto,
-    /// Always.
-    Always,
-    /// Never.
-    Never,
-}
-
-/// Options that every command has.
-#[derive(Debug, Clone, clap::Args)]
-#[command(next_help_heading = crate::command_line::COMMON_OPTIONS)]
-pub struct GlobalArgs {
-    /// When to use colour
-    #[arg(long, global = true, value_enum, default_value = "auto", env = "RUNBOOK_COLOR")]
-    pub color: Color,
-    /// Never ask a question; a question that would be needed is an error
-    #[arg(long, global = true, env = "RUNBOOK_NO_INPUT", value_parser = BoolishValueParser::new())]
-    pub no_input: bool,
-    /// The journal of runs: a file, or `postgres://user@host/database` [default: runbook/journal.db in the state directory]
-    #[arg(long, global = true, value_name = "FILE|URL", env = "RUNBOOK_JOURNAL", hide_env_values = true)]
-    pub journal: Option<String>,
-    /// An age or SSH private key that opens secret stores; may be given several times [default: runbook/identity.txt in the configuration directory]
-    #[arg(long, global = true, value_name = "FILE", env = "RUNBOOK_IDENTITY", value_delimiter = ':')]
-    pub identity: Vec<PathBuf>,
-    /// A file with the passphrase of a store or a private key, where nobody can be asked
-    #[arg(long, global = true, value_name = "FILE", env = "RUNBOOK_PASSPHRASE_FILE")]
-    pub passphrase_file: Option<PathBuf>,
-    /// A limit of what any runbook may be granted, besides /etc/runbook/boundary.toml, which always holds
-    #[arg(long, global = true, value_name = "FILE", env = "RUNBOOK_BOUNDARY")]
-    pub boundary: Option<PathBuf>,
-    /// The folder of the audit log [default: the one that /etc/runbook/settings.toml names, else runbook/audit in the state directory]
-    #[arg(long, global = true, value_name = "DIR", env = "RUNBOOK_AUDIT_LOG")]
-    pub audit_log: Option<PathBuf>,
-    /// Whose signatures are required for which plugins, besides those of /etc/runbook/trust.toml, which always holds
-    #[arg(long, global = true, value_name = "FILE", env = "RUNBOOK_TRUST")]
-    pub trust: Option<PathBuf>,
-    /// Refuse a runbook without an entry in the `runbook.lock` beside it, or with one that keeps no text: for CI. One that differs from its entry is refused with and without this
-    #[arg(long, global = true, env = "RUNBOOK_LOCKED", value_parser = BoolishValueParser::new())]
-    pub locked: bool,
-    /// Where compiled plugins are kept [default: runbook in the cache directory]
-    #[arg(long, global = true, value_name = "DIR", env = "RUNBOOK_CACHE")]
-    pub cache: Option<PathBuf>,
-    /// Say on stderr what the program does; `-vv` says more, `-vvv` everything
-    #[arg(long, short, global = true, action = clap::ArgAction::Count)]
-    pub verbose: u8,
-    /// Which parts of the program say what they do, such as `debug` or `runbook_runtime=debug,info`; stronger than `-v`
-    #[arg(long, global = true, value_name = "FILTER", env = "RUNBOOK_LOG")]
-    pub log: Option<String>,
-    /// How what the program does is written on stderr; implies `-v`
-    #[arg(long, global = true, value_enum, env = "RUNBOOK_LOG_FORMAT")]
-    pub log_format: Option<LogFormat>,
-}
 
 /// Where a setting comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -226,7 +171,7 @@ fn limits(of: [Option<PathBuf>; 4]) -> Vec<PathBuf> {
 
 /// Where each option of every command comes from: its flag, its variable, a file, or nowhere. A limit comes from wherever one was added.
 fn origins(matches: &ArgMatches, configuration: &Configuration, project: &Project) -> BTreeMap<String, String> {
-    let command = crate::command_line::Args::command();
+    let command = GlobalArgs::augment_args(clap::Command::new("runbook"));
     let matches = configuration::deepest(matches);
     let origin = |option: &clap::Arg| {
         let name = option.get_long().unwrap_or_default();
@@ -278,31 +223,6 @@ fn journal(given: Option<&str>) -> Result<Location, Failure> {
             Ok(location)
         }
         None => Ok(Location::File(state_directory()?.join("journal.db"))),
-    }
-}
-
-/// Where the state of this account is kept by default: its journal and its audit log.
-pub fn state_directory() -> Result<PathBuf, Failure> {
-    directory("XDG_STATE_HOME", ".local/state")
-}
-
-/// Where compiled plugins of this account are by default.
-pub fn cache_directory() -> Result<PathBuf, Failure> {
-    directory("XDG_CACHE_HOME", ".cache")
-}
-
-/// Where the keys of this account are by default.
-pub fn config_directory() -> Result<PathBuf, Failure> {
-    directory("XDG_CONFIG_HOME", ".config")
-}
-
-/// `runbook` below an XDG base directory.
-fn directory(variable: &str, below_home: &str) -> Result<PathBuf, Failure> {
-    let set = std::env::var_os(variable).map(PathBuf::from).filter(|path| path.is_absolute());
-    let home = || std::env::var_os("HOME").map(|home| Path::new(&home).join(below_home));
-    match set.or_else(home) {
-        Some(base) => Ok(base.join("runbook")),
-        None => Err(Failure::usage(format!("neither `{variable}` nor `HOME` is set")).hint(format!("set `{variable}`"))),
     }
 }
 

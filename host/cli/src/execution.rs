@@ -7,7 +7,7 @@ use crate::process;
 use crate::session;
 use crate::ui;
 use runbook_engine::{
-    Account, Cause, Clock, Holder, OutsideWindow, PauseReason, RunEnd, RunError, RunId, Section, StepId, Stopped, Unwritten,
+    Account, Cause, Holder, OutsideWindow, PauseReason, RunEnd, RunError, RunId, Section, StepId, Stopped, Unwritten,
 };
 use runbook_journal::{Away, JournalError, Location, SqlJournal};
 use runbook_report::{Format, Summary};
@@ -40,38 +40,6 @@ fn tell_away(journal: &Location, away: Away) {
             "the journal answers again, after {}",
             runbook_document::format_duration(Duration::from_secs(after.as_secs()))
         )),
-    }
-}
-
-/// The clocks of this machine.
-#[derive(Debug)]
-pub struct SystemClock;
-
-impl SystemClock {
-    /// All of them show the same.
-    pub fn new() -> Self {
-        Self
-    }
-}
-
-/// Time since the machine started, its sleep included: a lease goes on while a laptop sleeps.
-pub fn monotonic() -> Duration {
-    let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
-    let seconds = u64::try_from(now.tv_sec).unwrap_or_default();
-    Duration::new(seconds, u32::try_from(now.tv_nsec).unwrap_or_default())
-}
-
-impl Clock for SystemClock {
-    fn now(&self) -> jiff::Timestamp {
-        jiff::Timestamp::now()
-    }
-
-    fn monotonic(&self) -> Duration {
-        monotonic()
-    }
-
-    async fn sleep(&self, duration: Duration) {
-        tokio::time::sleep(duration).await;
     }
 }
 

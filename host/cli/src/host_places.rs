@@ -1,6 +1,7 @@
 //! The places that this host believes, found once, and held against what each step is granted.
 
-use crate::context::{Context, cache_directory, config_directory, state_directory};
+use crate::context::Context;
+use crate::directories::{cache_directory, config_directory, state_directory};
 use crate::host_policy;
 use runbook_authority::Effective;
 use runbook_authority::host_places::{HostPlace, HostPlaces, Privacy};

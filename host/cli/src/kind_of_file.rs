@@ -1,8 +1,12 @@
 //! Which kind of file a TOML file is, told from what stands in it: one function for every command that is given files.
 
+use crate::failure::Failure;
 use runbook_document::{Diagnostics, Source};
 use std::path::Path;
 use std::sync::Arc;
+
+/// The file that makes a folder a project.
+pub const PROJECT_FILE: &str = ".runbook.toml";
 
 /// A kind of TOML file that people write for this program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,7 +62,7 @@ const ROWS: &[Row] = &[
         keys: &["color", "no_input", "journal", "identity", "passphrase_file", "cache", "log", "log_format"],
         name: |name| name == "config.toml",
     },
-    Row { kind: KindOfFile::Project, noun: "a project", keys: &["runbooks"], name: |name| name == crate::project::NAME },
+    Row { kind: KindOfFile::Project, noun: "a project", keys: &["runbooks"], name: |name| name == PROJECT_FILE },
     Row {
         kind: KindOfFile::Manifest,
         noun: "the manifest of a plugin",
@@ -97,6 +101,15 @@ impl KindOfFile {
     /// What people call it, if it is certain that it is no runbook.
     pub fn other_than_a_runbook(self) -> Option<&'static str> {
         ROWS.iter().find(|row| row.kind == self).map(|row| row.noun)
+    }
+}
+
+/// Refuses a file that is certainly no runbook.
+pub fn refuse(source: &Arc<Source>) -> Result<(), Failure> {
+    match KindOfFile::of(source).other_than_a_runbook() {
+        None => Ok(()),
+        Some(noun) => Err(Failure::usage(format!("`{}` is {noun}, not a runbook", source.name()))
+            .hint("name a file that has `[runbook]`; `runbook validate` checks the others, too")),
     }
 }
 

@@ -4,8 +4,8 @@
 use crate::context::Context;
 use crate::events::Events;
 use crate::failure::Failure;
+use crate::output_arguments::OutputArgs;
 use crate::screen::{Moving, MovingLine, Progress};
-use crate::shared_arguments::OutputArgs;
 use crate::ui;
 use runbook_engine::{
     AfterAttempt, AttemptResult, LifecycleEvent, LogLine, NotifyEvent, Record, Reporter, RunEvent, RunHeader, RunId, RunState,

@@ -3,7 +3,7 @@
 use crate::atomic_write::{self, FileMode};
 use crate::context::{Context, LockPolicy};
 use crate::failure::Failure;
-use crate::prepare::Prepared;
+use crate::prepared::Prepared;
 use crate::runbook_file::RunbookFile;
 use crate::text_change::{self, TextChange};
 use crate::text_file;

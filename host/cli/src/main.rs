@@ -8,10 +8,14 @@ mod boundary;
 mod command_line;
 mod commands;
 mod completion;
+mod component_file;
 mod configuration;
 mod context;
+mod directories;
+mod dispatch;
 mod earlier_runs;
 mod environment_targets;
+mod error_pages;
 mod events;
 mod execution;
 mod exit_status;
@@ -19,6 +23,7 @@ mod failpoints;
 mod failure;
 mod fault_codes;
 mod file_format;
+mod global_arguments;
 mod host_places;
 mod host_policy;
 mod input;
@@ -30,19 +35,23 @@ mod misfits;
 mod missing_things;
 mod operator_words;
 mod other_files;
+mod output_arguments;
 mod outputs;
 mod parameters;
 mod plan_file;
 mod plugin_caller;
 mod plugins;
 mod prepare;
+mod prepared;
 mod process;
 mod program_log;
 mod project;
+mod question;
 mod runbook_file;
 mod schema_words;
 mod schemas;
 mod screen;
+mod secret_source;
 mod secret_store;
 mod secrets_before;
 mod session;
@@ -51,6 +60,7 @@ mod signals;
 mod signatures;
 mod spent_time;
 mod statements;
+mod system_clock;
 mod telemetry;
 mod text_change;
 mod text_file;
@@ -59,6 +69,7 @@ mod unkept;
 mod value_parsers;
 mod waivers;
 mod writable;
+mod written_input;
 
 use clap::FromArgMatches as _;
 use std::process::ExitCode;
@@ -97,24 +108,24 @@ fn run() -> u8 {
     let context = match surroundings(args.global, &matches) {
         Ok(context) => context,
         Err(failure) => {
-            ui::failure(None, &failure);
+            ui::failure(ui::Color::Off, &failure);
             return failure.status().code_in(family);
         }
     };
     if let Some(journal) = context.named_journal() {
         ui::name_journal(journal);
     }
-    match commands::run(&context, args.command) {
+    match dispatch::run(&context, args.command) {
         Ok(status) => status.code(),
         Err(failure) => {
-            ui::failure(Some(&context), &failure);
+            ui::failure(context.color_stderr.into(), &failure);
             failure.status().code_in(family)
         }
     }
 }
 
 /// Reads the configuration and the environment, and begins to say what the program does, if somebody asked for it.
-fn surroundings(typed: context::GlobalArgs, matches: &clap::ArgMatches) -> Result<context::Context, failure::Failure> {
+fn surroundings(typed: global_arguments::GlobalArgs, matches: &clap::ArgMatches) -> Result<context::Context, failure::Failure> {
     let configuration = configuration::Configuration::load()?;
     let global = configuration.complete(typed, matches);
     program_log::begin(global.verbose, global.log.as_deref(), global.log_format)?;

@@ -40,15 +40,6 @@ pub fn runbooks_of(files: &[PathBuf]) -> Result<Vec<&PathBuf>, Failure> {
     Ok(runbooks)
 }
 
-/// Refuses a file that is certainly no runbook.
-pub fn refuse(source: &Arc<Source>) -> Result<(), Failure> {
-    match KindOfFile::of(source).other_than_a_runbook() {
-        None => Ok(()),
-        Some(noun) => Err(Failure::usage(format!("`{}` is {noun}, not a runbook", source.name()))
-            .hint("name a file that has `[runbook]`; `runbook validate` checks the others, too")),
-    }
-}
-
 /// Checks a file by itself, as what it is. Nothing is known of files that use it.
 pub fn validate(file: &Path, kind: KindOfFile) -> Result<(), Failure> {
     let source = source(file).map_err(|error| Failure::usage(format!("`{}` cannot be read: {error}", file.display())))?;

@@ -1,7 +1,7 @@
 //! What templates read of outputs and what `expect` names in them, compared with the schemas that the plugins declare for them, and
 //! with what a person is asked for.
 
-use crate::prepare::Site;
+use crate::prepared::Site;
 use crate::schema_words;
 use runbook_authority::manifest::Operation;
 use runbook_contract::Kind;

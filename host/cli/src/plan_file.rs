@@ -3,7 +3,7 @@
 use crate::atomic_write::{self, FileMode};
 use crate::failure::Failure;
 use crate::lockfile::{self, Difference};
-use crate::prepare::Prepared;
+use crate::prepared::Prepared;
 use crate::runbook_file::RunbookFile;
 use crate::text_file;
 use jiff::Timestamp;

@@ -1,5 +1,6 @@
 //! Where plugins come from: inside the program, or a component file that the runbook names.
 
+use crate::component_file::{self, unusable};
 use crate::failure::Failure;
 use crate::signatures::TrustFiles;
 use crate::writable;
@@ -18,9 +19,6 @@ pub struct Bundled {
 }
 
 include!(concat!(env!("OUT_DIR"), "/bundled.rs"));
-
-/// A component is never larger than this: what a toolchain for a scripting language makes is half of it.
-pub const MAX_COMPONENT: u64 = 64 << 20;
 
 /// The plugins of one command, each read and verified once.
 #[derive(Debug, Default)]
@@ -100,12 +98,6 @@ pub fn impostor(reference: &str, bundled: &str) -> Failure {
     ))
 }
 
-/// The refusal of what is no plugin, with its name.
-pub fn unusable(reference: &str, error: &(dyn std::error::Error + 'static)) -> Failure {
-    let said = std::iter::once(error.to_string()).chain(Failure::causes(error)).collect::<Vec<_>>().join(": ");
-    Failure::refused(format!("`{reference}` is not a plugin that can be used: {said}")).hint("it was not run")
-}
-
 /// Whether a reference names a file.
 pub fn is_file(reference: &str) -> bool {
     reference.contains('/') || Path::new(reference).extension().is_some_and(|extension| extension == "wasm")
@@ -121,7 +113,7 @@ pub fn file_of(reference: &str, folder: &Path) -> PathBuf {
 /// The bytes of a component.
 pub fn load(reference: &str, folder: &Path) -> Result<Arc<[u8]>, Failure> {
     if is_file(reference) {
-        return read(&file_of(reference, folder));
+        return component_file::read(&file_of(reference, folder));
     }
     match BUNDLED.iter().find(|bundled| bundled.name == reference) {
         Some(bundled) => Ok(Arc::from(bundled.component)),
@@ -134,18 +126,6 @@ pub fn load(reference: &str, folder: &Path) -> Result<Arc<[u8]>, Failure> {
                 ),
             })
         }
-    }
-}
-
-fn read(path: &Path) -> Result<Arc<[u8]>, Failure> {
-    let unreadable = |error: std::io::Error| Failure::usage(format!("plugin `{}` cannot be read: {error}", path.display()));
-    match runbook_regular_file::read(path, MAX_COMPONENT) {
-        Ok(bytes) => Ok(bytes.into()),
-        Err(error) if error.kind() == std::io::ErrorKind::FileTooLarge => Err(Failure::refused(format!(
-            "plugin `{}` has more than {MAX_COMPONENT} bytes, which are not loaded",
-            path.display()
-        ))),
-        Err(error) => Err(unreadable(error)),
     }
 }
 

@@ -7,51 +7,23 @@ use crate::environment_targets::Neighbors;
 use crate::failure::Failure;
 use crate::host_places;
 use crate::plugins::{Plugins, file_of, is_file};
+use crate::prepared::{Prepared, Site};
 use crate::runbook_file::RunbookFile;
 use crate::schema_words;
 use crate::signatures::TrustFiles;
+use crate::written_input::{node_at, params_of_sites};
 use crate::{text_file, waivers};
 use runbook_authority::grant::{self, Refusal, RefusalRule, UseSite as GrantSite};
 use runbook_authority::host_places::HostPlace;
 use runbook_authority::targets::{Folder, StoredSecret};
 use runbook_authority::{Binding, Boundary, Effective, Manifest, Targets};
-use runbook_document::{Diagnostic, Diagnostics, FromNode as _, Node, Severity, Source, Value};
+use runbook_document::{Diagnostic, Diagnostics, FromNode as _, Severity, Source, Value};
 use runbook_engine::model::{Bind, Param, ParamType, SecretEntry, TargetEntry};
-use runbook_engine::{Known, Misfit, OperationFacts, Runbook, Section, Shared, StepId, UseSite};
+use runbook_engine::{Known, Misfit, OperationFacts, Runbook, Section, Shared, UseSite};
 use runbook_runtime::Verified;
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
-
-/// One place that calls a plugin, granted.
-#[derive(Debug)]
-pub struct Site {
-    /// What `uses` calls the plugin: a bundled name or a path.
-    pub reference: String,
-    /// The operation's name.
-    pub operation: String,
-    /// The plugin.
-    pub plugin: Arc<Verified>,
-    /// What it may do here.
-    pub effective: Effective,
-}
-
-/// A runbook whose every step is verified and granted.
-#[derive(Debug)]
-pub struct Prepared {
-    /// The runbook.
-    pub runbook: Runbook,
-    /// Its folder, absolute and without links: relative paths are below it.
-    pub folder: PathBuf,
-    /// The environment whose targets were taken.
-    pub environment: Option<String>,
-    /// The waivers beside it, if it is a suite and there are any. Read once: what is compared with the lockfile is what holds.
-    pub waivers: Option<Arc<Source>>,
-    /// Its call sites.
-    pub sites: BTreeMap<StepId, Site>,
-    /// What the engine needs to know of each.
-    pub facts: BTreeMap<StepId, OperationFacts>,
-}
 
 /// Reads a runbook from its file.
 fn read(file: &RunbookFile) -> Result<Arc<Source>, Failure> {
@@ -84,7 +56,7 @@ pub fn as_locked(context: &Context, path: &Path, environment: Option<&str>, scru
 pub fn unlocked(context: &Context, path: &Path, environment: Option<&str>, scrutiny: Scrutiny) -> Result<Prepared, Failure> {
     let file = RunbookFile::locate(path)?;
     let source = read(&file)?;
-    crate::other_files::refuse(&source)?;
+    crate::kind_of_file::refuse(&source)?;
     if let Some(environment) = environment {
         find_environment(&file, environment)?;
     }
@@ -202,7 +174,7 @@ fn prepare_within(
         .ok_or_else(|| Failure::engine(format!("the folder `{}` is not absolute", folder.display())))?
         .with_digests(&runbook_runtime::ca_digest);
     let (targets, wrong) = read_targets(&runbook, paths, &mut later);
-    later.extend(runbook.secrets.iter().filter_map(|secret| crate::plugin_caller::source_of(secret).err()));
+    later.extend(runbook.secrets.iter().filter_map(|secret| crate::secret_source::source_of(secret).err()));
     later.append(crate::environment_targets::strays(&runbook, &targets, neighbors));
     let mut plugins = Plugins::trusted(limits.trust);
     let mut sites = BTreeMap::new();
@@ -314,7 +286,7 @@ fn read_targets<'a>(runbook: &'a Runbook, folder: Folder<'_>, diagnostics: &mut 
     let (mut targets, wrong) = read_each(&runbook.targets, folder, diagnostics);
     // A source with a mistake is told elsewhere.
     let stored = |secret: &SecretEntry| {
-        let source = crate::plugin_caller::source_of(secret).ok()?;
+        let source = crate::secret_source::source_of(secret).ok()?;
         Some((secret.name.name.clone(), StoredSecret::locate(&source.path().to_string_lossy(), source.name(), folder)))
     };
     targets.name_secrets(runbook.secrets.iter().filter_map(stored).collect());
@@ -328,7 +300,7 @@ pub fn check_shared(file: &Path, shared: &Shared, diagnostics: &mut Diagnostics)
     let file = RunbookFile::locate(file)?;
     let Some(folder) = Folder::new(file.folder(), &runbook_runtime::follow_links) else { return Ok(()) };
     read_each(&shared.targets, folder, diagnostics);
-    diagnostics.extend(shared.secrets.iter().filter_map(|secret| crate::plugin_caller::source_of(secret).err()));
+    diagnostics.extend(shared.secrets.iter().filter_map(|secret| crate::secret_source::source_of(secret).err()));
     Ok(())
 }
 
@@ -424,33 +396,6 @@ fn key_at(table: &runbook_document::Table, pointer: &str, key: &str) -> Option<r
         }
     };
     inner.entries.iter().find(|(found, _)| found.name == key).map(|(found, _)| found.span.clone())
-}
-
-/// The value at a JSON pointer, or the last one on the way to it.
-pub fn node_at<'a>(table: &'a runbook_document::Table, pointer: &str) -> Option<&'a Node> {
-    let mut keys = pointer.split('/').skip(1).map(|key| key.replace("~1", "/").replace("~0", "~"));
-    let mut node = table.get(&keys.next()?)?;
-    for key in keys {
-        let next = match &node.value {
-            Value::Table(table) => table.get(&key),
-            Value::Array(items) => key.parse::<usize>().ok().and_then(|number| items.get(number)),
-            Value::String(_) | Value::Integer(_) | Value::Float(_) | Value::Boolean(_) | Value::Datetime(_) => None,
-        };
-        let Some(next) = next else { break };
-        node = next;
-    }
-    Some(node)
-}
-
-/// The parameters that templates of each call site see: those of the file in which it stands.
-pub fn params_of_sites<'a>(runbook: &'a Runbook) -> impl Fn(&StepId) -> &'a [Param] {
-    let groups: BTreeMap<&str, &[Param]> =
-        runbook.groups.iter().map(|group| (group.id.as_str(), group.params.as_slice())).collect();
-    move |site| {
-        let step = site.as_str().trim_end_matches("/undo");
-        let group = step.rsplit_once('.').map(|(group, _)| group);
-        group.and_then(|group| groups.get(group).copied()).unwrap_or(&runbook.params)
-    }
 }
 
 /// A plugin that cannot be used, shown where the runbook names it.

@@ -4,7 +4,7 @@
 //! the journal, the keys and the compiled plugins lie is the operator's to say, in their own configuration.
 
 use crate::failure::Failure;
-use crate::kind_of_file::KindOfFile;
+use crate::kind_of_file::{KindOfFile, PROJECT_FILE};
 use crate::text_file;
 use crate::{account, configuration, file_format};
 use runbook_document::{Diagnostics, Reader, Source, Value};
@@ -12,9 +12,6 @@ use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-
-/// The file that makes a folder a project.
-pub const NAME: &str = ".runbook.toml";
 
 /// Where runbooks lie if the project does not say.
 const FOLDERS: [&str; 2] = [".", "runbooks"];
@@ -52,7 +49,7 @@ impl Project {
     /// The file cannot be read, something in it is wrong, or another account has put it there.
     fn of(folder: &Path) -> Result<Self, Failure> {
         for above in folder.ancestors() {
-            let path = above.join(NAME);
+            let path = above.join(PROJECT_FILE);
             match text_file::read(&path) {
                 Ok(text) => {
                     refuse_planted(&path, folder)?;
@@ -66,7 +63,7 @@ impl Project {
                 }
             }
         }
-        Ok(Self { folders: FOLDERS.iter().map(|name| beside(&folder.join(NAME), name)).collect(), ..Self::default() })
+        Ok(Self { folders: FOLDERS.iter().map(|name| beside(&folder.join(PROJECT_FILE), name)).collect(), ..Self::default() })
     }
 }
 
@@ -161,7 +158,7 @@ pub fn runbooks(project: &Project) -> Result<(Vec<Listed>, Vec<Unreadable>), Fai
             Ok(entries) => entries,
             Err(error) if error.kind() == ErrorKind::NotFound && is_default(project, folder) => continue,
             Err(error) => {
-                let file = project.file.as_deref().unwrap_or(Path::new(NAME));
+                let file = project.file.as_deref().unwrap_or(Path::new(PROJECT_FILE));
                 let message = format!("the folder of runbooks `{}` cannot be read: {error}", folder.display());
                 return Err(Failure::usage(message).hint(format!("correct `runbooks` in `{}`", file.display())));
             }

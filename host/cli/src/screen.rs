@@ -262,6 +262,12 @@ pub fn write_whole(stream: impl std::os::fd::AsFd, mut bytes: &[u8]) -> io::Resu
     Ok(())
 }
 
+/// How wide a terminal is; `None` if there is none.
+pub fn columns(stream: impl std::os::fd::AsFd) -> Option<usize> {
+    let size = rustix::termios::tcgetwinsize(stream).ok()?;
+    (size.ws_col > 0).then(|| usize::from(size.ws_col))
+}
+
 /// Stderr.
 pub struct Stderr;
 
@@ -273,7 +279,7 @@ impl Surface for Stderr {
     }
 
     fn columns(&self) -> Option<usize> {
-        crate::ui::columns(io::stderr())
+        columns(io::stderr())
     }
 }
 

@@ -2,6 +2,7 @@
 
 use crate::context::{Context, Origin};
 use crate::failure::Failure;
+use crate::question;
 use crate::ui;
 use runbook_secrets::{ExposeSecret as _, Identities, Prompt, Recipients, SecretString, Store, WorkFactor, files};
 use std::path::Path;
@@ -23,8 +24,8 @@ pub fn identities(context: &Context) -> Result<Identities, Failure> {
 pub fn prompt(context: &Context) -> Prompt {
     let context = context.clone();
     Prompt::new(move |question| match &context.passphrase_file {
-        Some(path) => passphrase_in(path).map_err(|failure| ui::failure(Some(&context), &failure)).ok(),
-        None => ui::ask_secret(&context, &question.to_string()),
+        Some(path) => passphrase_in(path).map_err(|failure| ui::failure(context.color_stderr.into(), &failure)).ok(),
+        None => question::ask_secret(&context, &question.to_string()),
     })
 }
 
@@ -79,7 +80,7 @@ pub fn new_passphrase(context: &Context) -> Result<Recipients, Failure> {
         return Ok(Recipients::passphrase(long_enough(passphrase_in(path)?)?, WorkFactor::default()));
     }
     let ask = |question| {
-        ui::ask_secret(context, question).ok_or_else(|| Failure::usage("a passphrase is needed, and nobody can be asked"))
+        question::ask_secret(context, question).ok_or_else(|| Failure::usage("a passphrase is needed, and nobody can be asked"))
     };
     let (first, second): (SecretString, SecretString) = (ask("new passphrase")?, ask("the same again")?);
     if first.expose_secret() != second.expose_secret() {

@@ -1,16 +1,17 @@
 //! One execution of a run by this process: its journal, its plugins, its signals and its clock, opened once.
 
 use crate::context::Context;
-use crate::execution::{self, SystemClock};
+use crate::execution;
 use crate::exit_status::ExitStatus;
 use crate::failpoints;
 use crate::failure::Failure;
 use crate::interactive::{Next, OperatorPrompt};
 use crate::live::Live;
+use crate::output_arguments::OutputArgs;
 use crate::plugin_caller::PluginCaller;
 use crate::process;
-use crate::shared_arguments::OutputArgs;
 use crate::signals::CancelSignals;
+use crate::system_clock::SystemClock;
 use crate::telemetry;
 use crate::ui;
 use runbook_engine::{

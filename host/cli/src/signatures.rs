@@ -1,5 +1,6 @@
 //! Signatures of plugins: made, checked, and required where a trust file is in force.
 
+use crate::component_file;
 use crate::context::Context;
 use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
@@ -7,7 +8,7 @@ use crate::{text_file, ui, writable};
 use runbook_authority::Digest;
 use runbook_authority::trust::{Signature, SigningKey, Trust, Untrusted};
 use runbook_document::{Diagnostics, Source};
-use runbook_runtime::{Verified, inspect};
+use runbook_runtime::Verified;
 use runbook_secrets::files;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -147,10 +148,8 @@ pub fn sign(file: &Path, key: &Path) -> Result<ExitStatus, Failure> {
     let key = std::str::from_utf8(&text).ok().and_then(SigningKey::parse).ok_or_else(|| {
         Failure::usage(format!("`{}` is not a signing key", key.display())).hint("make one with `runbook plugin keygen`")
     })?;
-    let bytes = runbook_regular_file::read(file, crate::plugins::MAX_COMPONENT)
-        .map_err(|error| Failure::usage(format!("`{}` cannot be read: {error}", file.display())))?;
     // What is signed is a plugin, and not any bytes that somebody was sent.
-    let inspected = inspect(bytes).map_err(|error| crate::plugins::unusable(&file.display().to_string(), &error))?;
+    let inspected = component_file::read_and_inspect(file)?;
     let path = signature_path(file);
     files::write_public(&path, key.sign(&inspected.digest).render().as_bytes()).map_err(Failure::usage)?;
     ui::note(&format!("signed {} {} ({})", inspected.manifest.name, inspected.manifest.version, inspected.digest));
@@ -160,9 +159,7 @@ pub fn sign(file: &Path, key: &Path) -> Result<ExitStatus, Failure> {
 
 /// `runbook plugin verify`
 pub fn verify(context: &Context, file: &Path) -> Result<ExitStatus, Failure> {
-    let bytes = runbook_regular_file::read(file, crate::plugins::MAX_COMPONENT)
-        .map_err(|error| Failure::usage(format!("`{}` cannot be read: {error}", file.display())))?;
-    let inspected = inspect(bytes).map_err(|error| crate::plugins::unusable(&file.display().to_string(), &error))?;
+    let inspected = component_file::read_and_inspect(file)?;
     let trust = TrustFiles::load(context)?;
     let name = &inspected.manifest.name;
     match trust.keys(name, &inspected.digest, read(file)?.as_ref()) {

@@ -1,6 +1,7 @@
 //! Statements that stand in a runbook, judged before anything runs by all that judges them when their turn comes and needs no database.
 
-use crate::prepare::{Site, node_at, params_of_sites};
+use crate::prepared::Site;
+use crate::written_input::{node_at, params_of_sites};
 use runbook_authority::{Decision, Mode, Operation, TargetKind, Verb};
 use runbook_document::{Diagnostic, Diagnostics, FromNode as _, Node};
 use runbook_engine::model::Param;

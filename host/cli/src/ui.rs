@@ -3,15 +3,12 @@
 //! Texts of plugins, servers and files were made text where they came in. They are once more here, so that whatever the way they
 //! came, nothing but text reaches a terminal. Only [`raw_data`] writes bytes as they are.
 
-use crate::context::Context;
 use crate::failure::Failure;
-use crate::input::{self, Typed};
-use crate::screen::{Moving, Screen, Stderr, write_whole};
+use crate::screen::{Moving, Screen, Stderr, columns, write_whole};
 use miette::{GraphicalReportHandler, GraphicalTheme, LabeledSpan, NamedSource};
 use runbook_document::{Diagnostic, Diagnostics, Severity};
 pub use runbook_report::counted;
 use runbook_report::{Format, Summary};
-use runbook_secrets::SecretString;
 use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::io::{IsTerminal as _, Write as _};
@@ -143,12 +140,6 @@ pub fn report(format: Format, summary: &Summary) -> Result<(), Failure> {
     }
 }
 
-/// How wide a terminal is; `None` if there is none.
-pub fn columns(stream: impl std::os::fd::AsFd) -> Option<usize> {
-    let size = rustix::termios::tcgetwinsize(stream).ok()?;
-    (size.ws_col > 0).then(|| usize::from(size.ws_col))
-}
-
 /// A line as wide as the terminal of stderr, if there is one.
 pub fn wrapped(text: &str) -> String {
     columns(std::io::stderr()).map_or_else(|| text.to_owned(), |columns| runbook_report::wrap_to_width(text, columns))
@@ -263,8 +254,7 @@ pub fn has_reader() -> bool {
 }
 
 /// Shows a failure.
-pub fn failure(context: Option<&Context>, failure: &Failure) {
-    let color = Color::from(context.is_some_and(|context| context.color_stderr));
+pub fn failure(color: Color, failure: &Failure) {
     match failure {
         Failure::BrokenPipe => {}
         Failure::Findings { diagnostics, .. } => note_painted(&render_diagnostics(diagnostics, color)),
@@ -335,54 +325,10 @@ pub fn render_diagnostics(diagnostics: &Diagnostics, color: Color) -> Painted {
     }
 }
 
-/// Whether a person has agreed already, by `--yes`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Agreed {
-    /// They have: nobody is asked.
-    Yes,
-    /// They are asked.
-    NotYet,
-}
-
-impl Agreed {
-    /// What `--yes` means.
-    pub fn by_flag(yes: bool) -> Self {
-        if yes { Self::Yes } else { Self::NotYet }
-    }
-}
-
-/// Asks a question that only `y` or `yes` answers with yes. Where nobody can be asked, `--yes` is the only yes.
-///
-/// # Errors
-/// There is no terminal, or `--no-input` was given.
-pub fn confirm(context: &Context, question: &str, agreed: Agreed) -> Result<bool, Failure> {
-    if agreed == Agreed::Yes {
-        return Ok(true);
-    }
-    if !context.interactive {
-        return Err(Failure::usage(format!("a person must answer: {question}")).hint("run on a terminal, or give `--yes`"));
-    }
-    prompt(&format!("{question} [y/N] "));
-    flush();
-    Ok(match input::line() {
-        Typed::Line(answer) => matches!(answer.to_lowercase().as_str(), "y" | "yes"),
-        Typed::NotText | Typed::Gone => false,
-    })
-}
-
 /// The beginning of a line that a person is to finish; too wide for the terminal, it goes on below, at a word.
 pub fn prompt(question: &str) {
     let end = &question[question.trim_end().len()..];
     SCREEN.prompt(&runbook_text::printed(&format!("{}{end}", wrapped(question.trim_end()))));
-}
-
-/// Asks for a secret without showing it. `None` if nobody can be asked.
-pub fn ask_secret(context: &Context, question: &str) -> Option<SecretString> {
-    if !context.interactive {
-        return None;
-    }
-    flush();
-    rpassword::prompt_password(format!("{}: ", runbook_text::line(question))).ok().map(SecretString::from)
 }
 
 /// A [`Diagnostic`] as miette wants it.

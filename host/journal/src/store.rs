@@ -5,7 +5,6 @@ use crate::error::JournalError;
 use crate::journal_file::{self, Reserve};
 use crate::lease::{self, Decision, Stored, Takeover, TakeoverReason, decide};
 use crate::location::Location;
-use crate::lock::BrokenLock;
 use crate::sql;
 use jiff::{SignedDuration, Timestamp};
 use runbook_engine::{
@@ -553,7 +552,7 @@ impl Journal for SqlJournal {
 
     async fn taken_by(&self, run: RunId, lock: &str) -> Result<Option<TakenBy>, JournalError> {
         let broken = self.locks_taken_from(run).await?.into_iter().rev().find(|broken| broken.name == lock);
-        Ok(broken.map(|BrokenLock { at, operator, reason, .. }| TakenBy { by: operator, at, reason }))
+        Ok(broken.map(|broken| TakenBy { by: broken.operator, at: broken.at, reason: broken.reason }))
     }
 
     async fn release(&self, lease: &Lease) -> Result<(), JournalError> {

@@ -1,5 +1,6 @@
 //! One event, one line (or a few): what the operator reads while a run goes on.
 
+use crate::phrases::{answer, counted, short};
 use crate::printed::one_line;
 use crate::summary::{StepSummary, Summary};
 use runbook_document::format_duration;
@@ -201,19 +202,6 @@ fn by_hand(summary: &Summary, step: &StepId, instructions: &str, options: &[Stri
     lines
 }
 
-/// The command that says that a person has done a step.
-pub(crate) fn answer(run: &str, step: &str, options: &[String]) -> String {
-    // A choice is the author's text, and the whole is copied into a shell.
-    let option = |option: &String| match option.split_once(' ') {
-        // Backticks end a command in reports: what has one is not shown in it.
-        Some((name, value)) if value.contains('`') => format!("{} …", runbook_text::argument(&name.replace('`', "…"))),
-        Some((name, value)) => format!("{} {}", runbook_text::argument(&name.replace('`', "…")), runbook_text::argument(value)),
-        None => runbook_text::argument(&option.replace('`', "…")).into_owned(),
-    };
-    let words: Vec<String> = [run, step].into_iter().map(str::to_owned).chain(options.iter().map(option)).collect();
-    format!("`runbook answer {}`", words.join(" "))
-}
-
 /// `: Move the address`, if the step is called something else than its id.
 fn title_of(summary: &Summary, step: &StepId) -> String {
     summary.step(step).filter(|step| step.has_title()).map(|step| format!(": {}", step.title)).unwrap_or_default()
@@ -231,12 +219,6 @@ fn end_tone(end: runbook_engine::RunEnd) -> Tone {
     }
 }
 
-/// The run id as people are shown it: 13 characters, which hold the time to the millisecond.
-/// As much of a run's id as people are shown: what [`runbook_engine::RunId::short`] gives.
-pub fn short(run: &str) -> &str {
-    run.get(..13).unwrap_or(run)
-}
-
 /// What is taken as done, by the run that did it: `; done there: a, b; done in run 01…: c`.
 fn done_before(retry: &RetryOf) -> String {
     let of = |run: RunId| {
@@ -248,11 +230,6 @@ fn done_before(retry: &RetryOf) -> String {
     let before: BTreeSet<RunId> = retry.assumed.iter().map(|assumed| assumed.done_in).filter(|run| *run != retry.run).collect();
     let before: String = before.into_iter().map(|run| format!("; done in run {}: {}", run.short(), of(run))).collect();
     format!("; done there: {own}{before}")
-}
-
-/// `1 error`, `2 errors`.
-pub fn counted(count: usize, noun: &str) -> String {
-    if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
 }
 
 fn ended(

@@ -1,7 +1,7 @@
 //! The report of a run for those who were not there: one file for a browser, with a timeline.
 
-use crate::event_lines::counted;
 use crate::html_page::{self, escape};
+use crate::phrases::counted;
 use crate::summary::{StepState, StepSummary, Summary};
 use crate::timeline::{Activity, Span, SpanEnd};
 use jiff::Timestamp;
@@ -30,7 +30,7 @@ const GAP_WIDTH: f64 = 3.0;
 
 /// The report of a run.
 pub(crate) fn render(summary: &Summary) -> String {
-    let mut page = html_page::begin(&format!("{} · {}", summary.title, crate::event_lines::short(&summary.run)), STYLE);
+    let mut page = html_page::begin(&format!("{} · {}", summary.title, crate::phrases::short(&summary.run)), STYLE);
     let _ = writeln!(page, "<h1>{}</h1>", escape(&summary.title));
     push_end(&mut page, summary);
     push_facts(&mut page, summary);

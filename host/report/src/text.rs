@@ -1,6 +1,6 @@
 //! The report for a person's terminal.
 
-use crate::event_lines::short;
+use crate::phrases::short;
 use crate::printed::{one_line, push_line, value_text};
 use crate::summary::{Execution, StepState, StepSummary, Summary};
 use crate::table::table;

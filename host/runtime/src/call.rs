@@ -123,7 +123,7 @@ impl Linked {
         let taken = tokio::select! {
             biased;
             () = &mut cancel => Err(cancelled()),
-            taken = inner.prepared.0.engines_of_pool.take() => Ok(taken),
+            taken = inner.prepared.0.pool.take() => Ok(taken),
             () = tokio::time::sleep_until(deadline) => Err(timed_out(&inner.operation, timeout)),
         };
         let taken = match taken {

@@ -4,7 +4,7 @@ use crate::bindings::exports::runbook::plugin::{probe, smoke_test, step};
 use crate::cache::{self, Cache, CacheProblem};
 use crate::compiler::{self, Compiler};
 use crate::config::{self, Allocation};
-use crate::engine_pool::{EnginePool, PooledEngine};
+use crate::engine_pool::{EnginePool, Exports, PooledEngine};
 use crate::host::Host;
 use crate::link;
 use crate::value::SchemaError;
@@ -161,14 +161,7 @@ pub(crate) struct PreparedInner {
     pub(crate) manifest: Manifest,
     digest: Digest,
     origin: CodeOrigin,
-    pub(crate) engines_of_pool: EnginePool,
-}
-
-/// The exports of each kind, looked up once.
-pub(crate) struct Exports {
-    pub(crate) probe: Option<probe::GuestIndices>,
-    pub(crate) smoke_test: Option<smoke_test::GuestIndices>,
-    pub(crate) step: Option<step::GuestIndices>,
+    pub(crate) pool: EnginePool,
 }
 
 impl Runtime {
@@ -200,25 +193,25 @@ impl Runtime {
         let _span = tracing::info_span!("prepare", plugin = %verified.manifest().name).entered();
         let (component, origin) = self.component(verified)?;
         tracing::info!(cached = matches!(origin, CodeOrigin::Cached), "component ready");
-        let engines_of_pool = self.engines_of_pool(verified, component)?;
+        let pool = self.place_on_each_engine(verified, component)?;
         let (manifest, digest) = (verified.manifest().clone(), verified.digest().clone());
-        Ok(Prepared(Arc::new(PreparedInner { manifest, digest, origin, engines_of_pool: EnginePool::new(engines_of_pool) })))
+        Ok(Prepared(Arc::new(PreparedInner { manifest, digest, origin, pool: EnginePool::new(pool) })))
     }
 
     /// The component on each engine. It was compiled for the first; the others take over the code.
-    fn engines_of_pool(&self, verified: &Verified, component: Component) -> Result<Vec<PooledEngine>, PrepareError> {
+    fn place_on_each_engine(&self, verified: &Verified, component: Component) -> Result<Vec<PooledEngine>, PrepareError> {
         let [first, others @ ..] = &*self.engines else { unreachable!("a runtime has an engine") };
-        let mut engines_of_pool = Vec::with_capacity(self.engines.len());
+        let mut places = Vec::with_capacity(self.engines.len());
         if !others.is_empty() {
             let refused = |error: wasmtime::Error| compile_error(verified, &error);
             let code = component.serialize().map_err(refused)?;
             for other in others {
                 let component = load_code(&other.engine, &code).map_err(refused)?;
-                engines_of_pool.push(place(verified, &component, other)?);
+                places.push(place(verified, &component, other)?);
             }
         }
-        engines_of_pool.insert(0, place(verified, &component, first)?);
-        Ok(engines_of_pool)
+        places.insert(0, place(verified, &component, first)?);
+        Ok(places)
     }
 
     fn component(&self, verified: &Verified) -> Result<(Component, CodeOrigin), PrepareError> {

@@ -2,7 +2,7 @@
 //! long as that has room: on one engine for all, two threads together were 1.3 times as fast as one (the locks of its pool and the
 //! counters of the shared code go from processor to processor), on two engines 1.7 times.
 
-use crate::compile::Exports;
+use crate::bindings::exports::runbook::plugin::{probe, smoke_test, step};
 use crate::host::Host;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -17,6 +17,13 @@ pub(crate) struct PooledEngine {
     pub(crate) permits: Arc<Semaphore>,
 }
 
+/// The exports of each kind, looked up once.
+pub(crate) struct Exports {
+    pub(crate) probe: Option<probe::GuestIndices>,
+    pub(crate) smoke_test: Option<smoke_test::GuestIndices>,
+    pub(crate) step: Option<step::GuestIndices>,
+}
+
 /// A component, ready on each engine; never empty.
 pub(crate) struct EnginePool(Vec<PooledEngine>);
 
@@ -27,9 +34,9 @@ pub(crate) struct EnginePermit<'a> {
 }
 
 impl EnginePool {
-    pub(crate) fn new(engines_of_pool: Vec<PooledEngine>) -> Self {
-        assert!(!engines_of_pool.is_empty(), "there is an engine");
-        Self(engines_of_pool)
+    pub(crate) fn new(engines: Vec<PooledEngine>) -> Self {
+        assert!(!engines.is_empty(), "there is an engine");
+        Self(engines)
     }
 
     /// Takes a place: the thread's own, or any that has room, or the thread's own as soon as that has.

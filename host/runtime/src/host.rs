@@ -3,11 +3,11 @@
 //! Invariant: no file in `capabilities/` judges a call itself. Each host function tells `enter` what it is about to do, before it
 //! touches anything, and goes on only if `enter` lets it.
 
-use crate::capabilities::log::Log;
-use crate::capabilities::wasi::Wasi;
 use crate::fault::{Fault, FaultClass};
+use crate::inert_wasi::Wasi;
 use crate::launcher::Launcher;
 use crate::limits::{Growth, Limits};
+use crate::log::Log;
 use crate::outgoing::Outgoing;
 use crate::permit::Permitted;
 use crate::services::{AuditCall, AuditEvent, AuditRecord, Services};

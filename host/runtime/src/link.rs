@@ -3,6 +3,7 @@
 use crate::bindings::runbook as wit;
 use crate::capabilities::wasi;
 use crate::host::{Host, HostCall};
+use crate::inert_wasi;
 use crate::inspect::Import;
 use wasmtime::Engine;
 use wasmtime::component::{HasData, Linker};
@@ -53,7 +54,7 @@ pub(crate) fn linker(engine: &Engine, imports: &[Import]) -> wasmtime::Result<Li
             add(&mut linker)?;
         }
     }
-    if imports.iter().any(|import| wasi::has(&import.interface)) {
+    if imports.iter().any(|import| inert_wasi::has(&import.interface)) {
         wasi::add_to_linker(&mut linker)?;
     }
     Ok(linker)

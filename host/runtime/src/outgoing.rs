@@ -3,11 +3,19 @@
 //! Secrets are looked for in the text as it came. Only then it is made one line and cut: what was replaced or cut before would not
 //! be recognised any more.
 
-use crate::capabilities::log::Kept;
 use runbook_authority::gate::Denial;
 use runbook_contract::{Case, Completion, Effect, ErrorClass, Fault, LogLevel, LogLine, Measurement, Proposal, Report, Response};
 use runbook_secrets::Scrubber;
 use runbook_text::{line, shortened};
+
+/// How much of a text was kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kept {
+    /// All of it.
+    Whole,
+    /// There was more.
+    Beginning,
+}
 
 /// Bytes of a name: a case, a label, a verb, the code of a fault.
 const NAME: usize = 256;

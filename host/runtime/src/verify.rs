@@ -1,6 +1,6 @@
 //! [`Inspected`] → [`Verified`]: what is imported is declared (I ⊆ D), function by function, and this host has all of it.
 
-use crate::capabilities::wasi;
+use crate::inert_wasi;
 use crate::inspect::{Import, Inspected};
 use runbook_authority::capability::{Availability, FUNCTIONS, function_row};
 use runbook_authority::{Digest, Manifest, Verb};
@@ -75,7 +75,7 @@ impl Verified {
 impl Inspected {
     /// Whether it imports a part of WASI, and is given one that has nothing in it.
     pub fn needs_inert_wasi(&self) -> bool {
-        self.imports.iter().any(|import| wasi::has(&import.interface))
+        self.imports.iter().any(|import| inert_wasi::has(&import.interface))
     }
 }
 
@@ -209,7 +209,7 @@ fn verb_of(import: &Import) -> Option<Verb> {
 }
 
 fn judge(import: &Import, declared: &BTreeSet<Verb>) -> Option<Finding> {
-    if wasi::has(&import.interface) {
+    if inert_wasi::has(&import.interface) {
         return None;
     }
     let import = import.clone();

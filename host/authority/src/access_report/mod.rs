@@ -3,6 +3,7 @@
 //!
 //! Everything here is a pure function of what was read; renderers are in `host/report`.
 
+mod argument_match;
 pub mod finding;
 pub mod flow;
 mod interpreter;

@@ -1,5 +1,6 @@
 //! Grants that name something and leave open what matters: a shell with any command, the root directory, every container.
 
+use super::argument_match::always_matches;
 use super::interpreter::{Family, Otherwise, family_of};
 use super::program_text::{self, ProgramText};
 use crate::capability::Verb;
@@ -140,7 +141,7 @@ fn is_open(family: &Family, program: &str, before: &[ArgumentPattern], pattern: 
         ArgumentPattern::Repeat(repeated) => is_open(family, program, before, repeated),
         ArgumentPattern::Regex(_) if is_value_of_one_option(pattern) => false,
         ArgumentPattern::Regex(_) => {
-            !program_text::always_matches(pattern, NAME_AND_NO_OPTION)
+            !always_matches(pattern, NAME_AND_NO_OPTION)
                 || (is_a_command_by_name(family, program, before) && !is_below_a_folder(pattern))
         }
     }
@@ -151,7 +152,7 @@ fn is_value_of_one_option(pattern: &ArgumentPattern) -> bool {
     let Some((option, _)) = pattern.expression().split_once('=') else { return false };
     let is_plain = option.starts_with('-') && option.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_'));
     let is_command = COMMAND_OPTIONS.contains(&option.trim_start_matches('-'));
-    is_plain && !is_command && program_text::always_matches(pattern, &format!("{}={NAME}", regex::escape(option)))
+    is_plain && !is_command && always_matches(pattern, &format!("{}={NAME}", regex::escape(option)))
 }
 
 /// Whether the pattern names files of one folder and what is below it: which commands there are is then said by who may write there,
@@ -163,7 +164,7 @@ fn is_below_a_folder(pattern: &ArgumentPattern) -> bool {
     let Some((folder, _)) = fixed.rsplit_once('/').filter(|(folder, _)| folder.len() > 1) else { return false };
     // Each part begins with no dot, so that none climbs.
     let below = format!("{}(?:/[A-Za-z0-9_@%+,-][A-Za-z0-9_.@%+,-]*)+", regex::escape(folder));
-    expression.starts_with('/') && program_text::always_matches(pattern, &below)
+    expression.starts_with('/') && always_matches(pattern, &below)
 }
 
 /// Whether a name by itself says what runs, where it stands: the program that a launcher starts, the script that a shell or a language

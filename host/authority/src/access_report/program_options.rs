@@ -1,6 +1,7 @@
 //! The readings of a list of arguments: which is an option, its value, or an operand. An option that the table does not know is read
 //! in each way that it can be, so that what is found falls to the bad side.
 
+use super::argument_match::{always_matches, may_match};
 use super::interpreter::{Family, HARMLESS_MODULES, OptionSyntax, Otherwise};
 use crate::pattern::ArgumentPattern;
 
@@ -24,7 +25,7 @@ impl<'a> Argument<'a> {
     fn may_be_option(self) -> bool {
         match self {
             Self::Text(text) => text.len() > 1 && text.starts_with(['-', '+']),
-            Self::Open(pattern) => super::program_text::may_match(pattern, r"[-+](?s:.)*"),
+            Self::Open(pattern) => may_match(pattern, r"[-+](?s:.)*"),
         }
     }
 }
@@ -113,8 +114,8 @@ fn is_harmless_word(family: &Family, pattern: &ArgumentPattern) -> bool {
     let words = family.file.1.iter().chain(family.more).map(|word| word.chars().rev().fold(String::new(), beginnings));
     let names_file = format!("--?(?:{})=(?s:.)*", words.chain(["-".to_owned()]).collect::<Vec<_>>().join("|"));
     let value_is_input = r"[^=]*=(?:-|(?s:.)*/(?:dev|proc)(?:/(?s:.)*)?)";
-    let may = |expression: &str| super::program_text::may_match(pattern, expression);
-    super::program_text::always_matches(pattern, "--[^=]+=(?s:.)*") && !may(&names_file) && !may(value_is_input)
+    let may = |expression: &str| may_match(pattern, expression);
+    always_matches(pattern, "--[^=]+=(?s:.)*") && !may(&names_file) && !may(value_is_input)
 }
 
 /// An expression for each beginning of a word, from its last letter on.

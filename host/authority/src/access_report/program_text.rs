@@ -1,9 +1,10 @@
 //! Where the text that a program runs comes from: its arguments, standard input, a file. What is not known for sure to stand in the
 //! arguments counts as the worst that it can be.
 
+use super::argument_match::may_match;
 use super::interpreter::{Family, Otherwise, any_name, family_of, starts_nothing};
 use super::program_options::{Argument, Meaning, readings};
-use crate::pattern::{ArgumentPattern, Language, difference};
+use crate::pattern::ArgumentPattern;
 use crate::targets::{ProcessTarget, lexical};
 use std::path::{Path, PathBuf};
 
@@ -51,20 +52,6 @@ fn may_name_a_file_in(pattern: &ArgumentPattern, directory: &Path) -> bool {
     let parts = directory.iter().skip(1).map(|part| format!(r"/(?:\.?/)*{}", regex::escape(&part.to_string_lossy())));
     let inside = format!(r"{}(?:/(?s:.)*)?|(?s:.)*\.\.(?s:.)*", parts.collect::<String>());
     may_match(pattern, &inside)
-}
-
-/// Whether some text matches both expressions. What cannot be compared does.
-pub(super) fn may_match(pattern: &ArgumentPattern, expression: &str) -> bool {
-    let names = Language::regex(pattern.expression());
-    let found = names.and_then(|names| difference(&names, &[&Language::regex(expression)?], &[]));
-    !matches!(found, Ok(None))
-}
-
-/// Whether every text of the pattern matches the expression. What cannot be compared does not.
-pub(super) fn always_matches(pattern: &ArgumentPattern, expression: &str) -> bool {
-    let names = Language::regex(pattern.expression());
-    let other = names.and_then(|names| difference(&names, &[], &[&Language::regex(expression)?]));
-    matches!(other, Ok(None))
 }
 
 /// Argument lists that are looked at for one target. A list with more alternatives counts as reading standard input.

@@ -1,20 +1,9 @@
 //! One concrete call, described in the dimensions of its capability: what a witness is, and what a boundary judges.
 
-use super::values::number_in;
+use super::values::{CallValue, number_in};
 use super::{ANY_LABEL, Dimension};
 use crate::capability::Capability;
 use std::collections::BTreeMap;
-
-/// What a call uses in one dimension.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum CallValue {
-    /// A text or an address; empty is nothing of its kind.
-    Text(String),
-    /// Arguments of a program.
-    Arguments(Vec<String>),
-    /// A count, bytes or milliseconds.
-    Number(u64),
-}
 
 /// One concrete call: a value in each dimension.
 #[derive(Debug, Clone, PartialEq, Eq)]

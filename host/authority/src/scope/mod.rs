@@ -7,10 +7,10 @@ mod call;
 mod dimension;
 mod values;
 
-pub use call::{Call, CallValue};
+pub use call::Call;
 pub use dimension::{DIMENSIONS, Dimension, DimensionRow, Shape};
 pub(crate) use values::Rest;
-pub use values::{Flag, Text, Values};
+pub use values::{CallValue, Flag, Text, Values};
 
 use crate::capability::{Capability, Verb};
 use crate::grant::{Effective, Grant};

@@ -1,6 +1,5 @@
 //! What a grant lets through in one dimension, and how two of these are compared.
 
-use super::call::CallValue;
 use super::dimension::{Dimension, Shape};
 use crate::pattern::{AddressClass, ArgumentPattern, Language, TooComplex, argument_difference, difference};
 use crate::pattern_matches;
@@ -8,6 +7,17 @@ use crate::targets::with_path;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+
+/// What a call uses in one dimension.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CallValue {
+    /// A text or an address; empty is nothing of its kind.
+    Text(String),
+    /// Arguments of a program.
+    Arguments(Vec<String>),
+    /// A count, bytes or milliseconds.
+    Number(u64),
+}
 
 /// One text, or a pattern of texts.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]

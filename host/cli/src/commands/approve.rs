@@ -7,6 +7,7 @@ use crate::context::Context;
 use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
 use crate::prepare::Scrutiny;
+use crate::question;
 use crate::{execution, interactive, ui};
 use clap::Args as ClapArgs;
 use clap::builder::NonEmptyStringValueParser;
@@ -59,7 +60,7 @@ pub fn approve(context: &Context, args: &ApproveArgs) -> Result<ExitStatus, Fail
         }
         ui::note(&interactive::shown(&question.step, question.run, &question.asked));
         let asked = format!("Approve this for step `{}`?", question.step);
-        if !ui::confirm(context, &asked, ui::Agreed::by_flag(args.yes))? {
+        if !question::confirm(context, &asked, question::Agreed::by_flag(args.yes))? {
             return Err(Failure::usage("nothing was said, as you answered"));
         }
         question.answer(context, &journal, ApprovalVerdict::Approved).await

@@ -5,7 +5,7 @@ use crate::context::Context;
 use crate::execution::{self, Executor};
 use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
-use crate::shared_arguments::OutputArgs;
+use crate::output_arguments::OutputArgs;
 use crate::ui;
 use runbook_engine::{Journal as _, Plan, RunHeader, Stopped, StoredRun};
 use runbook_journal::{JournalError, SqlJournal};

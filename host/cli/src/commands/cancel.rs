@@ -6,6 +6,7 @@ use crate::context::Context;
 use crate::execution::{self, Executor};
 use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
+use crate::question;
 use crate::shared_arguments::RunArgs;
 use crate::ui;
 use crate::value_parsers::decision;
@@ -74,7 +75,7 @@ pub fn run(context: &Context, args: &CancelArgs) -> Result<ExitStatus, Failure> 
                     )
                 }
             };
-            if !ui::confirm(context, &question, ui::Agreed::by_flag(args.yes))? {
+            if !question::confirm(context, &question, question::Agreed::by_flag(args.yes))? {
                 return Err(Failure::usage("not cancelled, as you answered"));
             }
             let ended_in_order = ResumeOptions { decisions, start_cancelled: true, ..ResumeOptions::new(Changes::Refuse) };

@@ -11,7 +11,8 @@ use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
 use crate::parameters;
 use crate::plugin_caller::PluginCaller;
-use crate::prepare::{self, Prepared};
+use crate::prepare;
+use crate::prepared::Prepared;
 use crate::session::{Opening, Session};
 use crate::shared_arguments::ParamArgs;
 use crate::signals::{CancelSignals, SignalMode};
@@ -78,7 +79,7 @@ pub fn run(context: &Context, args: &CheckArgs) -> ExitStatus {
     match watch(context, args) {
         Ok(found) => ExitStatus::Checked(judged(found, args.fail_on)),
         Err(failure) => {
-            ui::failure(Some(context), &failure);
+            ui::failure(context.color_stderr.into(), &failure);
             ExitStatus::Checked(Health::Unknown)
         }
     }

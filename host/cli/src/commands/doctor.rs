@@ -84,7 +84,7 @@ fn settings(context: &Context) -> Vec<Vec<String>> {
     let origin = if environment.is_some() { "RUNBOOK_ENV" } else { "default" };
     rows.push(vec!["environment".to_owned(), environment.unwrap_or_else(|| "none".to_owned()), origin.to_owned()]);
     let project = context.project.file.as_deref().map_or_else(|| "none".to_owned(), |file| file.display().to_string());
-    rows.push(vec!["project".to_owned(), project, format!("the nearest {}", crate::project::NAME)]);
+    rows.push(vec!["project".to_owned(), project, format!("the nearest {}", crate::kind_of_file::PROJECT_FILE)]);
     rows.push(vec!["operator".to_owned(), context.operator.clone(), "the user id of this process".to_owned()]);
     rows
 }

@@ -8,16 +8,19 @@ use crate::execution;
 use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
 use crate::live::Live;
+use crate::output_arguments::OutputArgs;
 use crate::parameters;
 use crate::plan_file::{PlanFile, Planned};
 use crate::plugin_caller::PluginCaller;
-use crate::prepare::{self, Prepared};
+use crate::prepare;
+use crate::prepared::Prepared;
 use crate::project;
+use crate::question::{self, Agreed};
 use crate::runbook_file::RunbookFile;
 use crate::secrets_before;
 use crate::session::{Opening, Session};
-use crate::shared_arguments::{OutputArgs, RunbookArgs};
-use crate::ui::{self, Agreed};
+use crate::shared_arguments::RunbookArgs;
+use crate::ui;
 use crate::value_parsers::run_id;
 use clap::Args as ClapArgs;
 use clap_complete::ArgValueCompleter;
@@ -242,7 +245,7 @@ pub fn confirm(context: &Context, runbook: &Runbook, yes: bool) -> Result<(), Fa
         format!("does what cannot be undone ({})", stays.join(", "))
     };
     let question = format!("`{}` {why}. Run it?", runbook.title);
-    if ui::confirm(context, &question, Agreed::by_flag(yes))? {
+    if question::confirm(context, &question, Agreed::by_flag(yes))? {
         Ok(())
     } else {
         Err(Failure::usage("not started, as you answered"))

@@ -1,6 +1,7 @@
 //! `runbook explain`: a key of a file, or the code of an error or finding.
 
 use crate::completion;
+use crate::error_pages::PAGES;
 use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
 use crate::fault_codes;
@@ -20,22 +21,6 @@ pub struct ExplainArgs {
     /// Of which kind of file; without it, of a runbook, or else of the first kind that has such a key
     #[arg(long, value_enum)]
     pub file: Option<FileKind>,
-}
-
-/// One page of `docs/errors`.
-struct Page {
-    /// `E0231` or `RB004`.
-    code: &'static str,
-    /// The page, in Markdown.
-    text: &'static str,
-}
-
-include!(concat!(env!("OUT_DIR"), "/pages.rs"));
-
-/// Every code that has a page, with the title of its page.
-pub fn codes() -> impl Iterator<Item = (&'static str, &'static str)> {
-    let title = |page: &Page| page.text.lines().next().and_then(|line| line.split_once(": ")).map_or("", |(_, title)| title);
-    PAGES.iter().map(move |page| (page.code, title(page)))
 }
 
 /// Explains a key of a file, or a code.

@@ -3,6 +3,7 @@
 use crate::context::Context;
 use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
+use crate::kind_of_file::PROJECT_FILE;
 use crate::project::{self, Listed, ListedParameter};
 use crate::shared_arguments::ListFormat;
 use crate::ui;
@@ -39,7 +40,7 @@ pub fn run(context: &Context, args: &ListArgs) -> Result<ExitStatus, Failure> {
 
 fn nothing(context: &Context) -> String {
     let folders: Vec<_> = context.project.folders.iter().map(|folder| format!("`{}`", folder.display())).collect();
-    format!("there is no runbook in {}; a `{}` with `runbooks` says where they are", folders.join(", "), project::NAME)
+    format!("there is no runbook in {}; a `{}` with `runbooks` says where they are", folders.join(", "), PROJECT_FILE)
 }
 
 fn row(one: &Listed) -> Vec<String> {

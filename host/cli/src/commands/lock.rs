@@ -36,7 +36,7 @@ pub fn run(context: &Context, args: &LockArgs) -> Result<ExitStatus, Failure> {
     let files = project::find_all(&context.project, &args.files)?;
     for file in other_files::runbooks_of(&files)? {
         let ended = lock_one(context, file, args).unwrap_or_else(|failure| {
-            ui::failure(Some(context), &failure);
+            ui::failure(context.color_stderr.into(), &failure);
             failure.status()
         });
         status = if status == ExitStatus::Success { ended } else { status };

@@ -4,6 +4,7 @@ use crate::context::Context;
 use crate::execution;
 use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
+use crate::question;
 use crate::shared_arguments::ListFormat;
 use crate::ui;
 use clap::{Args as ClapArgs, Subcommand};
@@ -55,7 +56,7 @@ pub fn run(context: &Context, args: &LocksArgs) -> Result<ExitStatus, Failure> {
             None => list(context, args.format, &held),
             Some(LocksCommand::Break { name, reason, yes }) => {
                 let lock = held.iter().find(|lock| lock.name == *name).ok_or_else(|| not_held(name, &held))?;
-                break_lock(context, &journal, lock, reason, ui::Agreed::by_flag(*yes)).await
+                break_lock(context, &journal, lock, reason, question::Agreed::by_flag(*yes)).await
             }
         }
     })
@@ -100,13 +101,13 @@ async fn break_lock(
     journal: &SqlJournal,
     lock: &LockOfRun,
     reason: &str,
-    agreed: ui::Agreed,
+    agreed: question::Agreed,
 ) -> Result<ExitStatus, Failure> {
     let (name, holder, run) = (&lock.name, &lock.holder, lock.holder.run.short());
     ui::note(&format!("lock `{name}` is held by {holder}"));
     ui::note("that run begins no effect any more, and pauses; what it has begun goes on to its end");
     let question = format!("take the lock `{name}` from run {run}?");
-    if !ui::confirm(context, &question, agreed)? {
+    if !question::confirm(context, &question, agreed)? {
         ui::note("nothing was changed");
         return Ok(ExitStatus::Success);
     }

@@ -9,7 +9,8 @@ use crate::failure::Failure;
 use crate::parameters;
 use crate::plan_file::{PlanFile, Planned};
 use crate::plugin_caller::PluginCaller;
-use crate::prepare::{self, Prepared};
+use crate::prepare;
+use crate::prepared::Prepared;
 use crate::project;
 use crate::shared_arguments::RunbookArgs;
 use crate::ui;
@@ -328,7 +329,7 @@ fn secrets(prepared: &Prepared, plan: &Plan) -> Vec<Vec<String>> {
     prepared.runbook.secrets.iter().filter_map(row).collect()
 }
 
-fn changes(site: &prepare::Site) -> bool {
+fn changes(site: &crate::prepared::Site) -> bool {
     site.effective.iter().any(|grant| grant.verbs.iter().any(|verb| verb.effect() == Effect::Change))
 }
 

@@ -2,6 +2,7 @@
 
 mod usage;
 
+use crate::component_file;
 use crate::context::Context;
 use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
@@ -120,7 +121,7 @@ fn show(context: &Context, named: &str) -> Result<ExitStatus, Failure> {
     let (plugin, operation) = parted(named);
     let bytes = load(plugin, Path::new("."))?;
     let size = bytes.len() as u64;
-    let inspected = inspect(std::sync::Arc::clone(&bytes)).map_err(|error| plugins::unusable(plugin, &error))?;
+    let inspected = inspect(std::sync::Arc::clone(&bytes)).map_err(|error| component_file::unusable(plugin, &error))?;
     let origin = Origin::of(plugin, &inspected.manifest.name, &bytes);
     if let Some(name) = operation {
         return show_operation(&inspected.manifest, plugin, name);

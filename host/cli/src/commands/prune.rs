@@ -4,6 +4,7 @@ use crate::context::Context;
 use crate::execution;
 use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
+use crate::question;
 use crate::ui;
 use crate::value_parsers::duration;
 use clap::Args as ClapArgs;
@@ -62,7 +63,7 @@ async fn prune(context: &Context, args: &PruneArgs, journal: &SqlJournal, prunin
         return Ok(ExitStatus::Success);
     }
     let question = format!("remove {runs} that ended before {before} from {}, with all that they logged?", context.journal);
-    if !ui::confirm(context, &question, ui::Agreed::by_flag(args.yes))? {
+    if !question::confirm(context, &question, question::Agreed::by_flag(args.yes))? {
         ui::note("nothing was removed");
         return Ok(ExitStatus::Success);
     }

@@ -3,6 +3,7 @@
 use crate::context::Context;
 use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
+use crate::question;
 use crate::shared_arguments::ListFormat;
 use crate::{secret_store, ui};
 use clap::Subcommand;
@@ -137,7 +138,7 @@ fn set(context: &Context, secret: &str, note: Option<String>, passphrase: bool) 
 /// The value from the terminal, unseen, or from stdin, without the newline at its end.
 fn read_value(context: &Context, name: &str) -> Result<Secret, Failure> {
     use runbook_secrets::ExposeSecret as _;
-    let bytes = match ui::ask_secret(context, &format!("value of `{name}`")) {
+    let bytes = match question::ask_secret(context, &format!("value of `{name}`")) {
         Some(typed) => typed.expose_secret().as_bytes().to_vec(),
         None => {
             let mut bytes = Vec::new();

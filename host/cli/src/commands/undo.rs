@@ -10,11 +10,13 @@ use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
 use crate::live::Live;
 use crate::plugin_caller::PluginCaller;
-use crate::prepare::{self, Prepared, Scrutiny};
+use crate::prepare::{self, Scrutiny};
+use crate::prepared::Prepared;
+use crate::question::{self, Agreed};
 use crate::secrets_before;
 use crate::session::{Opening, Session};
 use crate::shared_arguments::RunArgs;
-use crate::ui::{self, Agreed};
+use crate::ui;
 use crate::value_parsers::decision;
 use clap::Args as ClapArgs;
 use clap_complete::ArgValueCompleter;
@@ -75,7 +77,7 @@ pub fn run(context: &Context, args: &UndoArgs) -> Result<ExitStatus, Failure> {
             secrets_before::of_undo(&caller, &state);
         }
         let question = format!("Undo run {} of `{}`?", run.short(), plan.title);
-        if !ui::confirm(context, &question, Agreed::by_flag(args.yes))? {
+        if !question::confirm(context, &question, Agreed::by_flag(args.yes))? {
             return Err(Failure::usage("not undone, as you answered"));
         }
         let (header, told) = (&stored.header, &args.run.told);

@@ -5,9 +5,10 @@ use crate::context::{Context, LockPolicy};
 use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
 use crate::kind_of_file::KindOfFile;
-use crate::plugin_caller::secret_stores;
-use crate::prepare::{self, Prepared, Site};
+use crate::prepare;
+use crate::prepared::{Prepared, Site};
 use crate::runbook_file::RunbookFile;
+use crate::secret_source::secret_stores;
 use crate::{lockfile, missing_things, other_files, project, ui};
 use clap::Args as ClapArgs;
 use clap_complete::ArgValueCompleter;
@@ -34,7 +35,7 @@ pub fn run(context: &Context, args: &ValidateArgs) -> Result<ExitStatus, Failure
         match check(context, file, args.env.as_deref()) {
             Ok(what) => ui::line(&format!("{}: ok, {what}", file.display()))?,
             Err(failure) => {
-                ui::failure(Some(context), &failure);
+                ui::failure(context.color_stderr.into(), &failure);
                 worst = if worst == ExitStatus::Success { failure.status() } else { worst };
             }
         }

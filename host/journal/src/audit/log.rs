@@ -1,5 +1,6 @@
 //! The audit log of a host, and the part of it that one run writes.
 
+use super::alive::is_alive;
 use super::chain::{Chain, Rotation};
 use super::{AuditError, CHAIN, OPEN, RUNS, verify};
 use rustix::fs::FlockOperation;
@@ -98,14 +99,6 @@ fn failed(path: &Path, source: std::io::Error) -> AuditError {
 
 fn open_or_make(path: &Path) -> std::io::Result<File> {
     OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)
-}
-
-/// Whether a process lives that holds this file. One that cannot be looked at is taken for held: nothing is sealed by mistake.
-pub(super) fn is_alive(sign: &Path) -> bool {
-    match File::open(sign) {
-        Ok(file) => rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_err(),
-        Err(error) => error.kind() != std::io::ErrorKind::NotFound,
-    }
 }
 
 fn name(run: &str, number: u32) -> String {

@@ -10,6 +10,7 @@
 //! The host's chain cannot tell that its own last records were cut off, unless somebody else knows its head: `runbook audit verify`
 //! prints it, and `--head` compares it.
 
+mod alive;
 mod chain;
 mod log;
 mod verify;

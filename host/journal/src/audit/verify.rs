@@ -1,7 +1,8 @@
 //! Whether the audit log is whole.
 
+use super::alive::is_alive;
 use super::chain::{GENESIS, Record, files, parse};
-use super::{AuditError, CHAIN, OPEN, RUNS, log};
+use super::{AuditError, CHAIN, OPEN, RUNS};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
@@ -64,7 +65,7 @@ pub fn verify(folder: &Path) -> Result<Verified, AuditError> {
         let path = folder.join(RUNS).join(file);
         let run = walk(&path, start, &mut verified)?;
         match closed.get(file) {
-            None if log::is_alive(&folder.join(OPEN).join(file)) => verified.going_on.push(file.clone()),
+            None if is_alive(&folder.join(OPEN).join(file)) => verified.going_on.push(file.clone()),
             None => verified.open.push(file.clone()),
             // A process that was killed before it made a file has left none.
             Some((0, _)) if run.count == 0 => {}

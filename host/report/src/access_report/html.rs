@@ -1,7 +1,7 @@
 //! The access report as one file for a browser.
 
-use crate::event_lines::counted;
 use crate::html_page::{self, escape};
+use crate::phrases::counted;
 use runbook_authority::access_report::{AccessReport, BoundaryStatus, Detail, Origin, PluginEntry, Row, RunbookEntry};
 use std::fmt::Write as _;
 

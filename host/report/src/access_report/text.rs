@@ -1,6 +1,6 @@
 //! The access report for a terminal, and for `git diff`: one line a fact, always in the same order.
 
-use crate::event_lines::counted;
+use crate::phrases::counted;
 use crate::printed::push_line;
 use crate::table::table;
 use runbook_authority::access_report::{AccessReport, BoundaryStatus, Detail, Finding, Origin, PluginEntry, Row, RunbookEntry};

@@ -1,7 +1,7 @@
 //! Checks as annotations of GitHub Actions.
 
 use super::{Checks, Health, counts};
-use crate::event_lines::counted;
+use crate::phrases::counted;
 use crate::printed::{one_line, push_line};
 use std::fmt::Write as _;
 

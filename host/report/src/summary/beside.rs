@@ -1,7 +1,7 @@
 //! What happened beside the steps of a run: what always runs, and what tells people. It is undone by nobody, so it is told in every end.
 
 use super::Summary;
-use super::wording::quoted;
+use crate::phrases::quoted;
 use runbook_engine::{Left, Section, StepId, Trigger};
 use serde::Serialize;
 

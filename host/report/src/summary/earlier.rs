@@ -1,7 +1,7 @@
 //! What a run takes as done that another one did, which alone undoes it.
 
 use super::Summary;
-use super::wording::quoted;
+use crate::phrases::quoted;
 use runbook_engine::{Assumed, Left, RunEnd, RunId, RunState, StepId};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -68,7 +68,7 @@ impl Summary {
     /// Who cancelled it too late wanted it undone.
     fn undo_after_all(&self) -> Option<String> {
         let undoable = self.account().undoable;
-        let run = crate::event_lines::short(&self.run);
+        let run = crate::phrases::short(&self.run);
         (!undoable.is_empty()).then(|| format!("to put it back: `runbook undo {run}` puts back {}", quoted(&undoable)))
     }
 
@@ -76,7 +76,7 @@ impl Summary {
         let undoable = self.stands_on.iter().rev().filter(|earlier| !earlier.undoable.is_empty());
         let commands: Vec<String> = undoable
             .map(|earlier| {
-                let run = crate::event_lines::short(&earlier.run);
+                let run = crate::phrases::short(&earlier.run);
                 format!("`runbook undo {run}` puts back {}", quoted(&earlier.undoable))
             })
             .collect();
@@ -85,9 +85,10 @@ impl Summary {
 
     /// What other runs did and this one does not undo, in a sentence; empty if nothing.
     pub(super) fn earlier_text(&self) -> String {
-        let told = self.stands_on.iter().map(|earlier| {
-            format!(" What run {} did stays: {}.", crate::event_lines::short(&earlier.run), quoted(&earlier.stays))
-        });
+        let told = self
+            .stands_on
+            .iter()
+            .map(|earlier| format!(" What run {} did stays: {}.", crate::phrases::short(&earlier.run), quoted(&earlier.stays)));
         told.collect()
     }
 }

@@ -194,7 +194,7 @@ impl Summary {
         let Some(position) = self.place(of) else { return };
         let parent = &mut self.steps[position];
         parent.state = StepState::Running;
-        parent.summary = format!("{} to do", crate::event_lines::counted(items.len(), "item"));
+        parent.summary = format!("{} to do", crate::phrases::counted(items.len(), "item"));
         let mut new: Vec<StepSummary> = items.iter().map(|item| parent.item(of, item)).collect();
         for (item, step) in items.iter().zip(&mut new) {
             if let Some(assumed) = self.assumed_items.get(&of.item(&item.key)) {

@@ -1,7 +1,7 @@
 //! What a run that did not succeed has left, in sentences that can be trusted at 3 a.m.
 
-use super::wording::quoted;
 use super::{StepState, Summary};
+use crate::phrases::quoted;
 use runbook_engine::{Account, RunEnd, StepId};
 
 impl Summary {

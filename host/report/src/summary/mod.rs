@@ -214,14 +214,14 @@ impl Summary {
         match &execution {
             Execution::Unknown | Execution::By(_) => {}
             Execution::StandsStill { pid, .. } => {
-                let run = crate::event_lines::short(&self.run);
+                let run = crate::phrases::short(&self.run);
                 self.to_continue = Some(format!(
                     "let process {pid} go on (`kill -CONT {pid}`), or take the run over with `runbook resume {run}`"
                 ));
             }
             Execution::Nobody => {
                 "interrupted".clone_into(&mut self.state);
-                self.to_continue = Some(format!("continue with `runbook resume {}`", crate::event_lines::short(&self.run)));
+                self.to_continue = Some(format!("continue with `runbook resume {}`", crate::phrases::short(&self.run)));
             }
         }
         self.duration_ms = self.executed.until(seen);
@@ -251,13 +251,13 @@ impl Summary {
 
     /// Says that another run tries it again, and whether anything is left of what that one and those after it did.
     pub fn is_tried_again(&mut self, by: RunId, later: LaterRun) {
-        let (by, own) = (by.to_string(), crate::event_lines::short(&self.run));
-        let short = crate::event_lines::short(&by);
+        let (by, own) = (by.to_string(), crate::phrases::short(&self.run));
+        let short = crate::phrases::short(&by);
         let undoable = self.account().undoable;
         self.to_continue = Some(match later {
             LaterRun::IsUndone if !undoable.is_empty() => format!(
                 "run {short} tried it again, and nothing is left of what that one did; `runbook undo {own}` puts back {}",
-                wording::quoted(&undoable)
+                crate::phrases::quoted(&undoable)
             ),
             LaterRun::Stands | LaterRun::IsUndone => {
                 format!("run {short} tries it again and knows what both have done: `runbook show {short}` says how it stands")

@@ -1,7 +1,7 @@
 //! Steps that stand for others: for their items, or for the steps of a nested file.
 
 use super::{StepState, Summary};
-use crate::event_lines::counted;
+use crate::phrases::counted;
 use runbook_engine::{Left, StepId};
 use std::collections::BTreeMap;
 

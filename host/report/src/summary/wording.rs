@@ -1,6 +1,7 @@
 //! What is said of a run: how it stands and ended, why it paused or did not begin something, and what the operator does next.
 
 use super::{StepState, StepSummary, Summary, left};
+use crate::phrases::quoted;
 use runbook_engine::{
     Account, AfterWait, CallPurpose, Cause, Decision, PauseReason, RunEnd, Section, SkipReason, StepId, WindowVerdict,
     describe_closed,
@@ -52,7 +53,7 @@ impl Summary {
 
     /// What the operator does about it, with the commands to type.
     pub(super) fn next_command(&self, reason: &PauseReason) -> String {
-        let run = crate::event_lines::short(&self.run);
+        let run = crate::phrases::short(&self.run);
         let resume = format!("`runbook resume {run}`");
         let Some(reason) = self.still_asked(reason) else { return format!("continue with {resume}") };
         match &reason {
@@ -84,7 +85,7 @@ impl Summary {
             PauseReason::Manual { steps } => {
                 let step = first_of(steps);
                 let options = steps.first().and_then(|step| self.step(step)).map_or(&[][..], |step| &step.answer_options);
-                format!("when it is done, {}; then {resume}", crate::event_lines::answer(run, &step, options))
+                format!("when it is done, {}; then {resume}", crate::phrases::answer(run, &step, options))
             }
             PauseReason::OutsideWindow { opens } => {
                 let when =
@@ -103,7 +104,7 @@ impl Summary {
 
     /// What a person does about a dirty run, with the commands to type. Nothing is promised that the account does not have.
     pub(super) fn way_out(&self) -> String {
-        let run = crate::event_lines::short(&self.run);
+        let run = crate::phrases::short(&self.run);
         let account = self.account();
         if let Some(first) = account.unclear.first() {
             let decided = |how: &str| format!("--decide {}", runbook_text::argument(&format!("{first}={how}")));
@@ -246,11 +247,6 @@ pub(super) fn with_reason(text: &str, before: &str) -> String {
 
 fn listed(steps: &[StepId]) -> String {
     steps.iter().map(StepId::as_str).collect::<Vec<_>>().join(", ")
-}
-
-/// The steps between backticks.
-pub(super) fn quoted(steps: &[StepId]) -> String {
-    steps.iter().map(|step| format!("`{step}`")).collect::<Vec<_>>().join(", ")
 }
 
 fn are(steps: &[StepId]) -> String {

@@ -4,11 +4,11 @@
 //! A place in the sources that cuts or changes a text is listed in [`PLACES`] with the channels that pass through it, or with the reason why no
 //! secret can lie across it: a new one without a case fails.
 
-use super::log::Log;
 use super::{docker, files, http, process, sql};
 use crate::fault::FaultClass;
 use crate::host::shown_fault;
 use crate::limits::Limits;
+use crate::log::Log;
 use crate::outgoing::Outgoing;
 use crate::outgoing::tests::answers;
 use crate::testing::host_auditing;
@@ -101,13 +101,13 @@ fn channels() -> Vec<Channel> {
             left: Left::Beginning,
             ..Channel::text("printed text", 4 * CAP, move |scrubber, text| {
                 let mut log = Log::new(&limits());
-                log.add_printed(LogLevel::Info, text.to_owned(), super::log::Kept::Whole);
+                log.add_printed(LogLevel::Info, text.to_owned(), crate::outgoing::Kept::Whole);
                 lines(log, scrubber)
             })
         },
         Channel::text("printed line", CAP, move |scrubber, text| {
             let mut log = Log::new(&Limits { log_bytes: 1 << 20, ..limits() });
-            log.add_printed(LogLevel::Info, text.to_owned(), super::log::Kept::Whole);
+            log.add_printed(LogLevel::Info, text.to_owned(), crate::outgoing::Kept::Whole);
             lines(log, scrubber)
         }),
         Channel::text("fault", 4 << 10, |scrubber, text| {

@@ -1,7 +1,7 @@
 //! What a runbook's text says about each call, so that a reviewer need not open the file: inputs with their SQL and arguments,
 //! conditions, approvals, undo, limits.
 
-use crate::prepare::Prepared;
+use crate::prepared::Prepared;
 use runbook_authority::access_report::{Detail, StepEntry};
 use runbook_authority::written::{self, Written};
 use runbook_document::{Table, format_duration};

@@ -7,7 +7,8 @@ use crate::failure::Failure;
 use crate::kind_of_file::KindOfFile;
 use crate::other_files::kind;
 use crate::plugins::{self, Plugins};
-use crate::prepare::{self, Prepared, Scrutiny, Site};
+use crate::prepare::{self, Scrutiny};
+use crate::prepared::{Prepared, Site};
 use crate::signatures::TrustFiles;
 use crate::{audited, boundary, lockfile, signatures, text_file, ui};
 use runbook_authority::TargetKind;
@@ -34,7 +35,7 @@ pub(super) fn run(context: &Context, args: &ReviewArgs) -> Result<ExitStatus, Fa
     let mut gaps: Vec<Gap> = Vec::new();
     let mut read = BTreeSet::new();
     let mut failed = |what: &str, failure: &Failure| {
-        ui::failure(Some(context), failure);
+        ui::failure(context.color_stderr.into(), failure);
         gaps.push(Gap { rule: FindingRule::NotReviewed, file: what.to_owned(), why: failure.in_one_line() });
         worst = if worst == ExitStatus::Success { failure.status() } else { worst };
     };

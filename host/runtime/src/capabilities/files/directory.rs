@@ -2,7 +2,7 @@
 //! out: the kernel refuses, not a comparison of strings.
 
 use super::database::{refuse_new, refuse_removal};
-use super::stream::{Compression, FileWriter};
+use super::stream::{Compression, Existing, FileWriter};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, Stat};
 use rustix::io::Errno;
 use std::fs::File;
@@ -15,15 +15,6 @@ const BENEATH: ResolveFlags = ResolveFlags::BENEATH.union(ResolveFlags::NO_SYMLI
 /// An open directory of a `files` target.
 #[derive(Debug)]
 pub(crate) struct Directory(OwnedFd);
-
-/// Whether a file may be there already.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Existing {
-    /// It is replaced, and keeps its permissions.
-    Replace,
-    /// `AlreadyExists`.
-    Refuse,
-}
 
 /// One entry of a directory.
 #[derive(Debug)]

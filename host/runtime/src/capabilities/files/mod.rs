@@ -10,7 +10,7 @@ use crate::bindings::runbook::files::{reader, types, writer};
 use crate::blocking;
 use crate::fault::{Fault, FaultClass};
 use crate::host::{Commit, Host, HostCall};
-use directory::{Directory, Entry, Existing, file_type};
+use directory::{Directory, Entry, file_type};
 use runbook_authority::targets::FilesTarget;
 use runbook_authority::{Digest, Operation, Target, TargetKind, Verb};
 use rustix::fs::{FileType, Stat};
@@ -18,7 +18,7 @@ use rustix::io::Errno;
 use sha2::{Digest as _, Sha256};
 use std::io::{self, Read, Write as _};
 use std::sync::Arc;
-use stream::{FileWriter, Written};
+use stream::{Existing, FileWriter, Written};
 
 /// Entries of one directory. A plugin that needs more needs a narrower directory.
 const MAX_ENTRIES: usize = 10_000;

@@ -1,6 +1,5 @@
 //! Writing a big file as a stream: compressed, digested, and under its name only when it is whole.
 
-use super::directory::Existing;
 use runbook_authority::Digest;
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
@@ -9,6 +8,15 @@ use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Whether a file may be there already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Existing {
+    /// It is replaced, and keeps its permissions.
+    Replace,
+    /// `AlreadyExists`.
+    Refuse,
+}
 
 /// The level of `zstd` itself: the better levels would make a dump wait for the compressor.
 const LEVEL: i32 = 3;

@@ -1,4 +1,5 @@
-use super::directory::{Directory, Existing};
+use super::directory::Directory;
+use super::stream::Existing;
 use crate::bindings::runbook::files::reader::{self, Host as _};
 use crate::bindings::runbook::files::types::FileKind;
 use crate::bindings::runbook::files::writer::Host as _;

@@ -1,17 +1,17 @@
 //! One run of a program, from its start until nothing is left of it. All of this blocks, on one thread: the program is told of
 //! the death of the thread that started it, so that thread must stay until the program has ended.
 
+use super::failure::Failure;
 use super::group::Group;
 use super::program::Program;
 use crate::blocking::Stop;
 use crate::capabilities::files::FilesSlot;
-use crate::capabilities::files::directory::Existing;
+use crate::capabilities::files::stream::Existing;
 use crate::capabilities::files::stream::{Compression, FileWriter, Written};
 use crate::host::Commit;
 use crate::launcher::{Inherited, Launcher};
-use runbook_authority::Digest;
 use runbook_launch::sandbox::Allowance;
-use runbook_launch::{Refusal, Spec, Status};
+use runbook_launch::{Spec, Status};
 use runbook_secrets::Secret;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
@@ -80,25 +80,6 @@ pub(super) struct Ended {
     pub(super) stdout: Captured,
     pub(super) stderr: Captured,
     pub(super) file: Option<Written>,
-}
-
-/// Why it has not.
-pub(super) enum Failure {
-    NotFound,
-    Digest {
-        path: PathBuf,
-        found: Digest,
-    },
-    /// Its interpreter is pinned and cannot be had.
-    Interpreter(String),
-    /// The launcher did not become the program.
-    Refused(Refusal),
-    Start(io::Error),
-    Input(FilesSlot, String, io::Error),
-    Sink(io::Error),
-    Io(io::Error),
-    Timeout,
-    Stopped,
 }
 
 impl Child {

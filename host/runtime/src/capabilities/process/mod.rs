@@ -1,6 +1,7 @@
 //! The one program that a slot is bound to. No shell, an empty environment, and an end for the whole process group.
 
 mod child;
+mod failure;
 mod group;
 mod program;
 
@@ -10,7 +11,8 @@ use crate::blocking;
 use crate::capabilities::files::FilesSlot;
 use crate::fault::{Fault, FaultClass};
 use crate::host::{Host, HostCall};
-use child::{Child, Ended, Failure, Source, Target as Out};
+use child::{Child, Ended, Source, Target as Out};
+use failure::Failure;
 use group::Group;
 use program::Program;
 use runbook_authority::pattern::Dialect;

@@ -1,6 +1,6 @@
 //! Which bytes are executed, and that they are those that the grant pins.
 
-use super::child::Failure;
+use super::failure::Failure;
 use runbook_authority::Digest;
 use runbook_authority::targets::ProcessTarget;
 use runbook_launch::{Interpreter, Spec, Status, number_of};

@@ -4,7 +4,7 @@ use super::{Handle, fault, fault_stopped, file_of, open};
 use crate::bindings::runbook::sql::types::Artifact;
 use crate::blocking::{self, Stop};
 use crate::capabilities::files::FilesSlot;
-use crate::capabilities::files::directory::Existing;
+use crate::capabilities::files::stream::Existing;
 use crate::capabilities::sql::Access;
 use crate::fault::{Fault, FaultClass};
 use crate::host::Commit;

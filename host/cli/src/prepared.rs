@@ -1,0 +1,39 @@
+//! A runbook that is verified and granted: what the later stages are given.
+
+use runbook_authority::Effective;
+use runbook_document::Source;
+use runbook_engine::{OperationFacts, Runbook, StepId};
+use runbook_runtime::Verified;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// One place that calls a plugin, granted.
+#[derive(Debug)]
+pub struct Site {
+    /// What `uses` calls the plugin: a bundled name or a path.
+    pub reference: String,
+    /// The operation's name.
+    pub operation: String,
+    /// The plugin.
+    pub plugin: Arc<Verified>,
+    /// What it may do here.
+    pub effective: Effective,
+}
+
+/// A runbook whose every step is verified and granted.
+#[derive(Debug)]
+pub struct Prepared {
+    /// The runbook.
+    pub runbook: Runbook,
+    /// Its folder, absolute and without links: relative paths are below it.
+    pub folder: PathBuf,
+    /// The environment whose targets were taken.
+    pub environment: Option<String>,
+    /// The waivers beside it, if it is a suite and there are any. Read once: what is compared with the lockfile is what holds.
+    pub waivers: Option<Arc<Source>>,
+    /// Its call sites.
+    pub sites: BTreeMap<StepId, Site>,
+    /// What the engine needs to know of each.
+    pub facts: BTreeMap<StepId, OperationFacts>,
+}

@@ -1,0 +1,51 @@
+//! Questions to the person at the terminal.
+
+use crate::context::Context;
+use crate::failure::Failure;
+use crate::input::{self, Typed};
+use crate::ui::{flush, prompt};
+use runbook_secrets::SecretString;
+
+/// Whether a person has agreed already, by `--yes`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Agreed {
+    /// They have: nobody is asked.
+    Yes,
+    /// They are asked.
+    NotYet,
+}
+
+impl Agreed {
+    /// What `--yes` means.
+    pub fn by_flag(yes: bool) -> Self {
+        if yes { Self::Yes } else { Self::NotYet }
+    }
+}
+
+/// Asks a question that only `y` or `yes` answers with yes. Where nobody can be asked, `--yes` is the only yes.
+///
+/// # Errors
+/// There is no terminal, or `--no-input` was given.
+pub fn confirm(context: &Context, question: &str, agreed: Agreed) -> Result<bool, Failure> {
+    if agreed == Agreed::Yes {
+        return Ok(true);
+    }
+    if !context.interactive {
+        return Err(Failure::usage(format!("a person must answer: {question}")).hint("run on a terminal, or give `--yes`"));
+    }
+    prompt(&format!("{question} [y/N] "));
+    flush();
+    Ok(match input::line() {
+        Typed::Line(answer) => matches!(answer.to_lowercase().as_str(), "y" | "yes"),
+        Typed::NotText | Typed::Gone => false,
+    })
+}
+
+/// Asks for a secret without showing it. `None` if nobody can be asked.
+pub fn ask_secret(context: &Context, question: &str) -> Option<SecretString> {
+    if !context.interactive {
+        return None;
+    }
+    flush();
+    rpassword::prompt_password(format!("{}: ", runbook_text::line(question))).ok().map(SecretString::from)
+}
