@@ -28,6 +28,7 @@ mod given_files;
 mod glossary;
 mod host_policy;
 mod hostile_text;
+mod import_cycles;
 mod interrupted_stop;
 mod journal_place;
 mod judged_place;

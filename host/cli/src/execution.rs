@@ -2,12 +2,12 @@
 
 use crate::context::Context;
 use crate::exit_status::ExitStatus;
+use crate::failpoints;
 use crate::failure::Failure;
 use crate::process;
-use crate::session;
 use crate::ui;
 use runbook_engine::{
-    Account, Cause, Holder, OutsideWindow, PauseReason, RunEnd, RunError, RunId, Section, StepId, Stopped, Unwritten,
+    Account, Cause, Holder, LEASE_TTL, OutsideWindow, PauseReason, RunEnd, RunError, RunId, Section, StepId, Stopped, Unwritten,
 };
 use runbook_journal::{Away, JournalError, Location, SqlJournal};
 use runbook_report::{Format, Summary};
@@ -86,9 +86,7 @@ pub async fn executor(context: &Context, journal: &SqlJournal, run: RunId) -> Re
 pub async fn last_seen(journal: &SqlJournal, run: RunId, executor: &Executor) -> Result<Option<jiff::Timestamp>, Failure> {
     match executor {
         Executor::Somebody { .. } => Ok(Some(jiff::Timestamp::now())),
-        Executor::StandsStill(_) | Executor::Nobody => {
-            journal.last_seen(run, session::lease_ttl()).await.map_err(Failure::engine)
-        }
+        Executor::StandsStill(_) | Executor::Nobody => journal.last_seen(run, lease_ttl()).await.map_err(Failure::engine),
     }
 }
 
@@ -278,4 +276,9 @@ pub fn status_of(stopped: &Stopped, by_signal: Option<ExitStatus>) -> ExitStatus
             (RunEnd::FailedClean | RunEnd::Undone | RunEnd::Cancelled, _) => ExitStatus::Failed,
         },
     }
+}
+
+/// How long a lease lives without a heartbeat.
+pub fn lease_ttl() -> Duration {
+    failpoints::lease_ttl().unwrap_or(LEASE_TTL)
 }

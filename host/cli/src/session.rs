@@ -3,7 +3,6 @@
 use crate::context::Context;
 use crate::execution;
 use crate::exit_status::ExitStatus;
-use crate::failpoints;
 use crate::failure::Failure;
 use crate::interactive::{Next, OperatorPrompt};
 use crate::live::Live;
@@ -15,8 +14,8 @@ use crate::system_clock::SystemClock;
 use crate::telemetry;
 use crate::ui;
 use runbook_engine::{
-    Changes, Decision, Journal, LEASE_TTL, Options, OutsideWindow, Plan, Reporter, RetryOf, Run, RunError, RunId, RunOutcome,
-    StepId, Stopped, Trigger, UndoText,
+    Changes, Decision, Journal, Options, OutsideWindow, Plan, Reporter, RetryOf, Run, RunError, RunId, RunOutcome, StepId,
+    Stopped, Trigger, UndoText,
 };
 use runbook_journal::SqlJournal;
 use std::collections::BTreeMap;
@@ -72,7 +71,7 @@ impl<'a, J: Journal> Session<'a, J> {
             host: context.host.clone(),
             pid: std::process::id(),
             process: context.process.clone(),
-            lease_ttl: lease_ttl(),
+            lease_ttl: execution::lease_ttl(),
             cancel: signals.cancel.clone(),
             usual: None,
             retry_of: None,
@@ -224,9 +223,4 @@ impl<'a> Session<'a, SqlJournal> {
         ui::flush();
         Ok(status)
     }
-}
-
-/// How long a lease lives without a heartbeat.
-pub fn lease_ttl() -> Duration {
-    failpoints::lease_ttl().unwrap_or(LEASE_TTL)
 }

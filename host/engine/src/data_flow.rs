@@ -1,7 +1,7 @@
 //! Which steps are given what other steps put out: read from templates, without running anything.
 
 use crate::model::{Items, Runbook, Step};
-use crate::plan::around;
+use crate::plan::group::around;
 use crate::template::{Form, has_markers, inner_key, references, template_key};
 use runbook_contract::StepId;
 use serde_json::Value as Json;

@@ -1,7 +1,7 @@
 //! What is known of an input before all of it is: so much of it can be compared with the schema of its operation.
 
 use crate::model::{Param, ParamType};
-use crate::template::{has_markers, sole_expression};
+use crate::template::markers::{has_markers, sole_expression};
 use runbook_contract::Json;
 
 /// An input of which some places are not known yet.

@@ -5,6 +5,7 @@ pub mod approve;
 pub mod audit;
 pub mod begun;
 pub mod cancel;
+pub mod cancel_request;
 pub mod check;
 pub mod completions;
 pub mod doctor;

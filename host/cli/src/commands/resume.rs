@@ -100,7 +100,7 @@ pub fn resume_run(context: &Context, args: &RunArgs, asked: &ResumeOptions) -> R
         }
         let outcome = session.resume(&asked.decisions, changes, &mut live).await;
         if let (true, Err(RunError::Busy { holder, left, .. })) = (asked.start_cancelled, &outcome) {
-            return super::cancel::ask(context, session.journal(), run, holder, *left).await;
+            return super::cancel_request::send(context, session.journal(), run, holder, *left).await;
         }
         let outcome = session.with_person(outcome, changes, &mut live).await?;
         let has_ended = matches!(&outcome, Ok(RunOutcome { stopped: Stopped::Ended { .. }, .. }));

@@ -5,7 +5,8 @@ use crate::clock::Clock;
 use crate::event::StepEvent;
 use crate::journal::Journal;
 use crate::operate::Operate;
-use crate::plan::{ParamsError, PlannedGroup, PlannedStep, around};
+use crate::plan::group::around;
+use crate::plan::{ParamsError, PlannedGroup, PlannedStep};
 use crate::state::{StepPhase, count_effects};
 use runbook_contract::{ErrorClass, Fault, Proposal, StepId};
 

@@ -1,13 +1,13 @@
 //! Runbook × parameters × what is known of the operations → [`Plan`]: everything that a run needs, and nothing left to doubt.
 
-mod group;
+pub(crate) mod group;
 mod guard;
 mod index;
 mod items;
 mod validate;
 
+pub(crate) use group::ParamsError;
 pub use group::PlannedGroup;
-pub(crate) use group::{ParamsError, around};
 pub use guard::{DEFAULT_LOOK_TIMEOUT, PlannedGuard};
 pub(crate) use index::Index;
 pub(crate) use items::ListError;

@@ -4,8 +4,10 @@
 //! dashes of the id, although Jinja would read them as minus; `steps['stop-app']` is the same.
 
 mod limits;
+pub(crate) mod markers;
 mod reading;
 
+pub use markers::{has_markers, sole_expression};
 pub use reading::Form;
 
 use crate::known::{Known, below};
@@ -349,17 +351,6 @@ pub fn holds(expression: &str, scope: &Scope<'_>) -> Result<bool, TemplateError>
     value.as_bool().ok_or_else(|| TemplateError::Compute {
         message: format!("`{}` is {value}, and must be true or false", expression.trim()),
     })
-}
-
-/// Whether a text has anything to render.
-pub fn has_markers(text: &str) -> bool {
-    text.contains("{{") || text.contains("{%") || text.contains("{#")
-}
-
-/// The inside of a string that is exactly one `{{ … }}`.
-pub fn sole_expression(text: &str) -> Option<&str> {
-    let inner = text.trim().strip_prefix("{{")?.strip_suffix("}}")?;
-    (!inner.contains("{{") && !inner.contains("}}") && !has_markers(inner)).then_some(inner)
 }
 
 /// It is the same for all templates, and making it costs more than most of them.
