@@ -1,6 +1,6 @@
 //! What can go wrong with the journal, each with what to do.
 
-use crate::journal_file;
+use crate::disk_room;
 use crate::location::Location;
 use crate::opened_files::FileChange;
 use runbook_engine::{RunId, RunSummary};
@@ -214,7 +214,7 @@ impl JournalError {
     fn of_file(place: Location, source: sqlx::Error) -> Self {
         match primary_code(&source) {
             Some(13) => Self::Full { place, source },
-            Some(10 | 14) if place.file().is_some_and(journal_file::is_full) => Self::Full { place, source },
+            Some(10 | 14) if place.file().is_some_and(disk_room::is_full) => Self::Full { place, source },
             Some(10) => Self::Disk { place, source },
             Some(5 | 6) => Self::Locked { place, source },
             Some(11 | 26) => Self::Damaged { place, source },

@@ -11,6 +11,7 @@
 
 pub mod audit;
 mod connect;
+mod disk_room;
 mod error;
 mod fence;
 mod journal_file;

@@ -1,8 +1,9 @@
 //! The journal in one SQLite file or one PostgreSQL database: the same statements, the same judgements.
 
 use crate::connect::{self, Pools, Sharing};
+use crate::disk_room::{self, Reserve};
 use crate::error::JournalError;
-use crate::journal_file::{self, Reserve};
+use crate::journal_file;
 use crate::lease::{self, Decision, Stored, Takeover, TakeoverReason, decide};
 use crate::location::Location;
 use crate::sql;
@@ -377,7 +378,7 @@ impl SqlJournal {
     async fn insert_run(&self, header: &RunHeader) -> Result<(), JournalError> {
         // What begins without room for its last records stops in the middle, with its locks held.
         let has_no_room = self.reserve.as_ref().is_some_and(|reserve| !reserve.keep());
-        if has_no_room || self.location.file().is_some_and(journal_file::is_full) {
+        if has_no_room || self.location.file().is_some_and(disk_room::is_full) {
             let source = sqlx::Error::Io(std::io::ErrorKind::StorageFull.into());
             return Err(JournalError::Full { place: self.location.clone(), source });
         }
