@@ -1,7 +1,7 @@
 //! The parameters of a run: what `--set` says, typed and checked, over the defaults.
 
 use crate::model::{Param, ParamType, Runbook};
-use crate::parse::{parse_param_json, parse_param_text, parse_param_texts};
+use crate::parse::params::{parse_text as parse_param_text, parse_texts as parse_param_texts, parse_value as parse_param_json};
 use crate::template::has_markers;
 use runbook_contract::Json;
 use runbook_document::{Diagnostic, Diagnostics, nearest};

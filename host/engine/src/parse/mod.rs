@@ -7,7 +7,7 @@ mod guard;
 mod include;
 mod names;
 mod nest;
-mod params;
+pub(crate) mod params;
 mod sections;
 mod step;
 mod suite;
@@ -20,8 +20,6 @@ use crate::model::{Runbook, SecretEntry, TargetEntry};
 use runbook_document::{Diagnostics, Located, Reader, Source, Table};
 use std::sync::Arc;
 use std::time::Duration;
-
-pub(crate) use params::{parse_text as parse_param_text, parse_texts as parse_param_texts, parse_value as parse_param_json};
 
 /// Gives the text of another file, named relative to the runbook.
 pub type Loader<'a> = dyn FnMut(&str) -> std::io::Result<Arc<Source>> + 'a;
