@@ -1,11 +1,17 @@
 //! Plan × state → what to do next. Pure: the loop in `execute` only carries it out.
 
-use crate::event::{Cause, LookVerdict, PauseReason, RunEnd, Section, SkipReason, Trigger, WindowVerdict};
+mod ending;
+mod guards;
+
+pub(crate) use guards::{Breach, breach, is_held_back, is_watching, wants_pause};
+
+use crate::event::{Cause, PauseReason, RunEnd, Section, SkipReason, Trigger, WindowVerdict};
 use crate::frontier::Frontier;
-use crate::model::OnBreach;
-use crate::plan::{Plan, PlannedGuard, PlannedStep};
-use crate::state::{GuardState, RunState, Stage, StepPhase};
+use crate::plan::{Plan, PlannedStep};
+use crate::state::{RunState, Stage, StepPhase};
 use crate::undo;
+use ending::{ending, finally, undo_stage};
+use guards::looks;
 use runbook_contract::StepId;
 use std::collections::BTreeSet;
 
@@ -269,77 +275,6 @@ fn verify(view: &View<'_>, observed: &Observed<'_>) -> Vec<Action> {
     attempts(view, observed, Section::Verify).into_iter().chain(looks(plan, state, observed)).collect()
 }
 
-/// A guard that has seen enough.
-pub(crate) enum Breach {
-    /// The run ends, with or without an undo.
-    End(Cause),
-    /// The run stops, and can be resumed.
-    Pause(PauseReason),
-}
-
-impl Breach {
-    pub(crate) fn cause(&self) -> Option<Cause> {
-        match self {
-            Self::End(cause) => Some(cause.clone()),
-            Self::Pause(_) => None,
-        }
-    }
-
-    fn pause(self) -> Option<PauseReason> {
-        match self {
-            Self::End(_) => None,
-            Self::Pause(reason) => Some(reason),
-        }
-    }
-}
-
-/// The first guard whose last looks were bad so often in a row that it responds. One that sees nothing never undoes: the
-/// run stops, for somebody to look.
-pub(crate) fn breach(plan: &Plan, state: &RunState) -> Option<Breach> {
-    let found = |guard: &&PlannedGuard| state.guards.get(guard.id()).is_some_and(|found| found.in_a_row >= guard.in_a_row);
-    let guard = plan.guards.iter().filter(|guard| is_watching(guard, state)).find(found)?;
-    let last = state.guards.get(guard.id())?.last.as_ref()?;
-    let id = || guard.id().clone();
-    let pause = || Breach::Pause(PauseReason::Guard { guard: id(), why: last.summary.clone() });
-    Some(match (last.verdict, guard.on_breach) {
-        (LookVerdict::Breached, OnBreach::Undo | OnBreach::Abort) => Breach::End(Cause::Guard { guard: id() }),
-        (LookVerdict::Breached, OnBreach::Pause) | (LookVerdict::Blind | LookVerdict::Holds, _) => pause(),
-    })
-}
-
-/// Whether a run would pause if nothing were under way.
-pub(crate) fn wants_pause(plan: &Plan, state: &RunState, frontier: &Frontier) -> bool {
-    if !matches!(state.stage, Stage::Steps | Stage::Verify) || state.stopping.is_some() {
-        return false;
-    }
-    let pauses = matches!(breach(plan, state), Some(Breach::Pause(_)));
-    pauses || (frontier.unknown().next().is_some() && state.stage == Stage::Steps)
-}
-
-/// Whether no step may begin because of a guard.
-pub(crate) fn is_held_back(plan: &Plan, state: &RunState) -> bool {
-    plan.guards
-        .iter()
-        .filter(|guard| is_watching(guard, state))
-        .any(|guard| state.guards.get(guard.id()).is_none_or(GuardState::holds_back))
-}
-
-/// Whether it is a guard's time: that of a nested file watches while its steps run.
-pub(crate) fn is_watching(guard: &PlannedGuard, state: &RunState) -> bool {
-    guard.look.group.as_ref().is_none_or(|group| state.step(group).phase == StepPhase::Repeating)
-}
-
-/// The guards that are to be looked at now.
-fn looks(plan: &Plan, state: &RunState, observed: &Observed<'_>) -> Vec<Action> {
-    let due = |guard: &&PlannedGuard| !observed.looking.contains(guard.id()) && (observed.is_due)(guard.id());
-    plan.guards
-        .iter()
-        .filter(|guard| is_watching(guard, state))
-        .filter(due)
-        .map(|guard| Action::Look { guard: guard.id().clone() })
-        .collect()
-}
-
 /// A pause, if nothing but approval is waited for.
 fn waiting_for_approval(view: &View<'_>) -> Vec<Action> {
     if view.frontier.is_any_waiting() {
@@ -385,87 +320,9 @@ fn ends(view: &View<'_>, positions: impl Iterator<Item = usize>) -> Vec<Action> 
     view.steps(positions).map(|step| Action::EndItems { step: step.id.clone() }).collect()
 }
 
-/// Undo, or not: as the runbook says for this cause.
-fn ending(view: &View<'_>, cause: Cause) -> Action {
-    let (plan, state) = (view.plan, view.state);
-    if !undo::is_wanted(plan, &cause) {
-        let end = if state.has_effects() { undo::left_as_it_is() } else { undo::untouched(&cause) };
-        return Action::BeginFinally { end, cause: Some(cause) };
-    }
-    let order = undo::order(state);
-    if order.is_empty() && view.frontier.unchecked().next().is_none() {
-        return Action::BeginFinally { end: undo::end(state, &cause), cause: Some(cause) };
-    }
-    Action::BeginUndo { cause, order }
-}
-
-fn undo_stage(view: &View<'_>, observed: &Observed<'_>) -> Vec<Action> {
-    let (state, frontier) = (view.state, view.frontier);
-    if !observed.pending.is_empty() {
-        return Vec::new();
-    }
-    let Some(run) = &state.undo else {
-        return vec![Action::BeginUndo { cause: Cause::Requested, order: undo::order(state) }];
-    };
-    let id = |position: usize| view.plan.steps[position].id.clone();
-    // Looked at before the next undo: what was undone after a later step must not be taken for a drift of this one (a container
-    // that was stopped and started is stopped by the undo of the start, and started by the undo of the stop).
-    let undone = frontier.unchecked().filter(|position| frontier.phase(*position) == StepPhase::Undone);
-    let next = undone.filter_map(|position| Some((frontier.undo_place(position)?, position))).min();
-    if let Some((_, position)) = next {
-        return vec![Action::CheckUndo { step: id(position) }];
-    }
-    if let Some(first) = frontier.to_undo().next() {
-        let is_unclear = |position: &usize| undo::is_guess(&view.plan.steps[*position], state);
-        if is_unclear(&first) {
-            return ask_before_undo(view, frontier.to_undo().filter(is_unclear).map(id).collect());
-        }
-        let step = id(first);
-        let due = (observed.is_due)(&step) || observed.cleanup_expired;
-        return if due { vec![Action::Undo { step }] } else { Vec::new() };
-    }
-    if let Some(position) = frontier.unchecked().next() {
-        return vec![Action::CheckUndo { step: id(position) }];
-    }
-    vec![Action::BeginFinally { end: undo::end(state, &run.cause), cause: Some(run.cause.clone()) }]
-}
-
-/// Of steps whose undo would be a guess it is looked whether they happened; of what that leaves open a person is asked, all at once.
-fn ask_before_undo(view: &View<'_>, unclear: Vec<StepId>) -> Vec<Action> {
-    let is_asked = |step: &&StepId| view.state.step(step).question.is_some();
-    let unseen: Vec<Action> =
-        unclear.iter().filter(|step| !is_asked(step)).map(|step| Action::Recover { step: step.clone() }).collect();
-    if unseen.is_empty() { pausing(view, PauseReason::UnknownOutcome { steps: unclear }) } else { unseen }
-}
-
 /// Pauses, once people have been told that the run waits for them.
 fn pausing(view: &View<'_>, reason: PauseReason) -> Vec<Action> {
     vec![pending_notify(view.plan, view.state, Trigger::Waiting).unwrap_or(Action::Pause { reason })]
-}
-
-fn finally(view: &View<'_>, observed: &Observed<'_>) -> Vec<Action> {
-    let (plan, state) = (view.plan, view.state);
-    if !observed.pending.is_empty() {
-        return Vec::new();
-    }
-    let out_of_reach = out_of_reach(view, Section::Finally);
-    if !out_of_reach.is_empty() {
-        return out_of_reach;
-    }
-    if !view.all_settled(Section::Finally) {
-        return if observed.cleanup_expired { skip_rest(view) } else { attempts(view, observed, Section::Finally) };
-    }
-    let provisional = state.end.unwrap_or(RunEnd::Dirty);
-    let end = undo::final_end(plan, state, provisional);
-    if let Some(notify) = pending_notify(plan, state, undo::trigger(end)) {
-        return vec![notify];
-    }
-    vec![Action::End { end, cause: state.cause.clone() }]
-}
-
-fn skip_rest(view: &View<'_>) -> Vec<Action> {
-    let open = view.plan.section(Section::Finally).filter(|step| !view.state.step(&step.id).phase.is_settled());
-    open.map(|step| Action::Skip { step: step.id.clone(), reason: SkipReason::TimeIsUp }).collect()
 }
 
 /// A step that was stopped by the operator is no failure of its own; after a crash nothing else tells of the cancel.

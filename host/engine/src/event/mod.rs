@@ -1,8 +1,10 @@
 //! What happened in a run. The state of a run is the fold of its records; live view, resume, replay and report fold the same.
 
 mod parts;
+mod run_parts;
 
 pub use parts::*;
+pub use run_parts::*;
 
 use jiff::Timestamp;
 use runbook_contract::{Fault, Json, LogLine, Proposal, StepId};

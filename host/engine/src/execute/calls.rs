@@ -1,4 +1,4 @@
-//! Calls under way.
+//! The calls of plugins: those under way, and what came of each.
 
 use super::Runner;
 use super::waiting::TELL_AFTER;
@@ -11,9 +11,11 @@ use crate::model::OnCancel;
 use crate::operate::Operate;
 use crate::{evaluate, event::Section};
 use futures_util::future::{Either, select};
+use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use runbook_contract::{
-    Call, CallReturn, Drift, ErrorClass, Fault, FaultEffect, Json, Kind, Mode, Phase, Proposal, Response, StepId,
+    Call, CallReturn, Drift, ErrorClass, Fault, FaultEffect, Json, Kind, Mode, Phase, Proposal, Response, RunId, StepId,
 };
+use std::collections::BTreeMap;
 use std::pin::{Pin, pin};
 use std::time::Duration;
 use tracing::Instrument as _;
@@ -21,8 +23,8 @@ use tracing::Instrument as _;
 /// The engine drops a call that the host itself has not ended by then.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// A call that will land.
-pub(super) type CallFuture<'a> = Pin<Box<dyn Future<Output = CallCompleted> + Send + 'a>>;
+/// A call that will complete.
+type CallFuture<'a> = Pin<Box<dyn Future<Output = CallCompleted> + Send + 'a>>;
 
 /// What a call was for.
 #[derive(Debug, Clone, PartialEq)]
@@ -97,6 +99,14 @@ impl PendingCall {
         }
     }
 
+    /// Whether it does what a step is for, or plans it.
+    fn is_forward(&self) -> bool {
+        match self.purpose {
+            Purpose::Plan { .. } | Purpose::Attempt => true,
+            Purpose::Recover | Purpose::Undo | Purpose::ObserveAfterUndo | Purpose::Look | Purpose::Notify { .. } => false,
+        }
+    }
+
     /// When it began, by the monotonic clock.
     pub(super) fn began(&self) -> Duration {
         self.began
@@ -160,7 +170,7 @@ pub(super) struct CallCompleted {
 
 /// One call to make: an operation that acts is asked for its plan first, unless it was asked already.
 pub(super) struct Launch {
-    /// Whose call it is; the key of [`Runner::pending`].
+    /// Whose call it is.
     pub(super) step: StepId,
     /// The call site that is called: the step as written, `STEP/undo`, `notify/N`.
     pub(super) site: StepId,
@@ -193,15 +203,71 @@ impl LaunchPhase {
     }
 }
 
-impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
-    /// Starts a call; it lands in [`Runner::wait`].
-    pub(super) fn launch(&mut self, launch: Launch) {
-        let (operate, clock, run) = (self.operate, self.clock, self.options.run);
-        let Launch { step, site, caller, purpose, phase, attempt, input, timeout, unanswered } = launch;
+/// What a call must heed.
+pub(super) struct Heed {
+    /// The leases under which it is made.
+    pub(super) leases: LeaseWatch,
+    /// What it can have done when it is stopped: what only looks has no effect that could be unknown.
+    pub(super) effect: FaultEffect,
+}
+
+/// The calls under way, one a step at most.
+pub(super) struct Calls<'a, O, C> {
+    operate: &'a O,
+    clock: &'a C,
+    run: RunId,
+    futures: FuturesUnordered<CallFuture<'a>>,
+    pending: BTreeMap<StepId, PendingCall>,
+}
+
+impl<'a, O: Operate, C: Clock> Calls<'a, O, C> {
+    /// None yet.
+    pub(super) fn new(run: RunId, operate: &'a O, clock: &'a C) -> Self {
+        Self { operate, clock, run, futures: FuturesUnordered::new(), pending: BTreeMap::new() }
+    }
+
+    /// Starts a call; [`Self::next`] says what came of it.
+    pub(super) fn launch(&mut self, launch: Launch, heed: Heed) {
+        let (clock, began) = (self.clock, self.clock.monotonic());
+        let (step, purpose, timeout) = (launch.step.clone(), launch.purpose.clone(), launch.timeout);
         let halt = CallStop::default();
-        let leases = self.leases.watch().of_call(halt.clone());
+        let (key, aim, stopped, effect) = (step.clone(), purpose.clone(), halt.clone(), heed.effect);
+        let work = self.work(launch, heed.leases.of_call(halt.clone()));
+        self.futures.push(Box::pin(async move {
+            if stopped.is_asked() {
+                let message = "the call was stopped before it began, so it did not happen";
+                let fault = Fault::new(ErrorClass::Cancelled, "engine.cancelled", message);
+                let answer = Err(Fault { effect: FaultEffect::None, ..fault });
+                return CallCompleted { step: key, purpose: aim, answer, duration: Duration::ZERO };
+            }
+            let over = pin!(async {
+                stopped.asked().await;
+                match effect {
+                    FaultEffect::None => {}
+                    // The host knows whether what was begun was made final.
+                    FaultEffect::Possible => clock.sleep(GRACE).await,
+                }
+            });
+            let answer = match select(pin!(work), over).await {
+                Either::Left((answer, _)) if stopped.is_asked() => answer.map_err(|fault| stopped_fault(fault, effect)),
+                Either::Left((answer, _)) => answer,
+                Either::Right(_) => {
+                    let fault = Fault::new(ErrorClass::Cancelled, "engine.cancelled", "the call was stopped");
+                    Err(stopped_fault(fault, effect))
+                }
+            };
+            CallCompleted { step: key, purpose: aim, answer, duration: clock.monotonic().saturating_sub(began) }
+        }));
+        self.pending.insert(step, PendingCall { stop: halt, purpose, began, timeout, told: None });
+    }
+
+    /// The calls of one launch, one after another.
+    fn work(&self, launch: Launch, leases: LeaseWatch) -> impl Future<Output = Result<CallReturn, Fault>> + Send + use<'a, O, C> {
+        let (operate, clock, run) = (self.operate, self.clock, self.run);
+        let Launch { step, site, caller, purpose, phase, attempt, input, timeout, unanswered } = launch;
+        let span = tracing::info_span!("call", step = %step, purpose = purpose.name(), attempt);
         let call = move |phase: Phase| {
-            // Only these two phases have a reason to change something.
+            // Only these phases have a reason to change something.
             let mode = match phase {
                 Phase::Apply { .. } | Phase::Undo { .. } | Phase::Check => Mode::Effects,
                 Phase::Plan | Phase::Observe => Mode::ReadOnly,
@@ -220,51 +286,62 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
                 }
             }
         };
-        // What only looks has no effect that could be unknown.
-        let looks = match &purpose {
-            Purpose::Plan { .. } | Purpose::Recover | Purpose::ObserveAfterUndo | Purpose::Look => true,
-            Purpose::Attempt => self.plan.step(&step).is_some_and(|step| !step.facts.writes),
-            Purpose::Undo | Purpose::Notify { .. } => false,
+        work.instrument(span)
+    }
+
+    /// The next call that ends; `None` if none is under way.
+    pub(super) async fn next(&mut self) -> Option<CallCompleted> {
+        let completed = self.futures.next().await?;
+        self.pending.remove(&completed.step);
+        Some(completed)
+    }
+
+    /// Whether none is under way.
+    pub(super) fn is_empty(&self) -> bool {
+        self.futures.is_empty()
+    }
+
+    /// All that are under way, with whose they are.
+    pub(super) fn pending(&self) -> impl Iterator<Item = (&StepId, &PendingCall)> {
+        self.pending.iter()
+    }
+
+    /// The same, of which something is written down.
+    pub(super) fn pending_mut(&mut self) -> impl Iterator<Item = (&StepId, &mut PendingCall)> {
+        self.pending.iter_mut()
+    }
+
+    /// Stops all that are under way. What came of them by then is told by [`Self::next`].
+    pub(super) fn abort_all(&self) {
+        self.pending.values().for_each(PendingCall::abort);
+    }
+
+    /// Forgets all that are under way, which drops them.
+    pub(super) fn clear(&mut self) {
+        self.futures.clear();
+        self.pending.clear();
+    }
+}
+
+impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
+    /// Starts a call under the leases of the run; it completes in [`Runner::wait`].
+    pub(super) fn launch(&mut self, launch: Launch) {
+        let writes = || self.plan.step(&launch.step).is_none_or(|step| step.facts.writes);
+        let effect = match &launch.purpose {
+            Purpose::Plan { .. } | Purpose::Recover | Purpose::ObserveAfterUndo | Purpose::Look => FaultEffect::None,
+            Purpose::Attempt if !writes() => FaultEffect::None,
+            Purpose::Attempt | Purpose::Undo | Purpose::Notify { .. } => FaultEffect::Possible,
         };
-        let span = tracing::info_span!("call", step = %step, purpose = purpose.name(), attempt);
-        let work = work.instrument(span);
-        let (key, aim, began) = (step.clone(), purpose.clone(), clock.monotonic());
-        let stopped = halt.clone();
-        self.futures.push(Box::pin(async move {
-            if stopped.is_asked() {
-                let message = "the call was stopped before it began, so it did not happen";
-                let fault = Fault::new(ErrorClass::Cancelled, "engine.cancelled", message);
-                let answer = Err(Fault { effect: FaultEffect::None, ..fault });
-                return CallCompleted { step: key, purpose: aim, answer, duration: Duration::ZERO };
-            }
-            let over = pin!(async {
-                stopped.asked().await;
-                if !looks {
-                    // The host knows whether what was begun was made final.
-                    clock.sleep(GRACE).await;
-                }
-            });
-            let answer = match select(pin!(work), over).await {
-                Either::Left((answer, _)) if stopped.is_asked() => answer.map_err(|fault| stopped_fault(fault, looks)),
-                Either::Left((answer, _)) => answer,
-                Either::Right(_) => {
-                    let fault = Fault::new(ErrorClass::Cancelled, "engine.cancelled", "the call was stopped");
-                    Err(stopped_fault(fault, looks))
-                }
-            };
-            CallCompleted { step: key, purpose: aim, answer, duration: clock.monotonic().saturating_sub(began) }
-        }));
-        self.pending.insert(step, PendingCall { stop: halt, purpose, began, timeout, told: None });
+        self.calls.launch(launch, Heed { leases: self.leases.watch(), effect });
     }
 
     /// Stops what the operator's first cancel stops: attempts, unless their step says `on_cancel = "finish"`. Undo, finally
     /// and notifications go on.
     pub(super) fn abort_steps(&self) {
-        for (id, pending_call) in &self.pending {
-            let forward = matches!(pending_call.purpose, Purpose::Plan { .. } | Purpose::Attempt);
+        for (id, pending_call) in self.calls.pending() {
             let step = self.plan.step(id);
             let abort = step.is_some_and(|step| step.on_cancel == OnCancel::Abort && step.section != Section::Finally);
-            if forward && abort {
+            if pending_call.is_forward() && abort {
                 pending_call.abort();
             }
         }
@@ -273,14 +350,14 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
 
 /// What is told of a call that was stopped: what only looks has no effect that could be unknown, and of what acts the host says
 /// whether it let anything become final.
-fn stopped_fault(fault: Fault, looks: bool) -> Fault {
+fn stopped_fault(fault: Fault, effect: FaultEffect) -> Fault {
     if fault.class != ErrorClass::Cancelled {
         return fault;
     }
-    let message = match (looks, fault.effect) {
-        (true, _) => "the call was stopped",
-        (false, FaultEffect::None) => "the call was stopped before anything was made final, so it did not happen",
-        (false, FaultEffect::Possible) => "the call was stopped; whether it took effect is unknown",
+    let message = match (effect, fault.effect) {
+        (FaultEffect::None, _) => "the call was stopped",
+        (FaultEffect::Possible, FaultEffect::None) => "the call was stopped before anything was made final, so it did not happen",
+        (FaultEffect::Possible, FaultEffect::Possible) => "the call was stopped; whether it took effect is unknown",
     };
     Fault { code: "engine.cancelled".to_owned(), message: message.to_owned(), ..fault }
 }

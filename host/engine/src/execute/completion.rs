@@ -24,15 +24,15 @@ const UNDO_ATTEMPTS: u32 = 3;
 const UNDO_DELAY_MS: u64 = 1_000;
 
 impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
-    pub(super) async fn on_completed(&mut self, landing: CallCompleted) -> Result<(), RunError> {
-        let CallCompleted { step, purpose, answer, duration } = landing;
+    pub(super) async fn on_completed(&mut self, completed: CallCompleted) -> Result<(), RunError> {
+        let CallCompleted { step, purpose, answer, duration } = completed;
         // What failed without a clear answer while somebody else may hold its lock is as good as cut off.
         let is_lost = self.leases.lost().is_some();
         let in_doubt = |fault: &Fault| is_lost && fault.effect == FaultEffect::Possible && is_ambiguous(fault.class);
         let is_cut_off = answer.as_ref().err().is_some_and(|fault| fault.code == LEASE_LOST || in_doubt(fault));
         if is_cut_off && matches!(purpose, Purpose::Attempt | Purpose::Undo) {
             // Its intent stays without a result, as after a crash: what came of it is looked up, now or by `resume`.
-            self.may_begin().await?;
+            self.leases.may_begin().await?;
             return Ok(());
         }
         match purpose {

@@ -1,9 +1,11 @@
 //! The ways into the loop: a new run, a run that goes on, a finished run that is undone.
 
-use super::calls::PendingCall;
+use super::calls::Calls;
 use super::error::RunError;
-use super::leases::{Leases, Taken};
+use super::leases::Leases;
+use super::recorder::Recorder;
 use super::start::{Decision, not_begun};
+use super::timers::Timers;
 use super::{Options, Reporter, Runner};
 use crate::cancel::CancelLevel;
 use crate::clock::Clock;
@@ -12,12 +14,10 @@ use crate::frontier::Frontier;
 use crate::journal::{Journal, RunHeader};
 use crate::operate::Operate;
 use crate::plan::Plan;
-use crate::state::{Account, EffectState, RunState, Stage, StepPhase, StepState, fold};
-use futures_util::stream::FuturesUnordered;
+use crate::state::{Account, EffectState, RunState, Stage, StepPhase, StepState};
 use runbook_contract::{ErrorClass, Fault, StepId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
 use tracing::Instrument as _;
 
 /// How the loop stopped.
@@ -98,7 +98,7 @@ impl<O: Operate, J: Journal, C: Clock> Run<'_, O, J, C> {
         };
         self.journal.create(&header).await.map_err(RunError::journal)?;
         let mut runner = Runner::new(self, reporter);
-        runner.take_run().await?;
+        runner.leases.take_run().await?;
         let started = LifecycleEvent::RunStarted {
             runbook: plan.name.clone(),
             title: plan.title.clone(),
@@ -121,7 +121,7 @@ impl<O: Operate, J: Journal, C: Clock> Run<'_, O, J, C> {
         reporter: &mut dyn Reporter,
     ) -> Result<RunOutcome, RunError> {
         let mut runner = Runner::new(self, reporter);
-        runner.take_run().await?;
+        runner.leases.take_run().await?;
         let ready = match runner.load(changes).await {
             Ok(()) => runner.continue_with(decisions).await,
             Err(error) => Err(error),
@@ -142,7 +142,7 @@ impl<O: Operate, J: Journal, C: Clock> Run<'_, O, J, C> {
         reporter: &mut dyn Reporter,
     ) -> Result<RunOutcome, RunError> {
         let mut runner = Runner::new(self, reporter);
-        runner.take_run().await?;
+        runner.leases.take_run().await?;
         let (changes, mended) = match text {
             UndoText::OfTheRun => (Changes::Refuse, None),
             UndoText::Mended => {
@@ -178,45 +178,36 @@ fn check_decisions(state: &RunState, decisions: &BTreeMap<StepId, Decision>) -> 
 impl<'a, O: Operate, J: Journal, C: Clock> Runner<'a, O, J, C> {
     fn new(run: &Run<'a, O, J, C>, reporter: &'a mut dyn Reporter) -> Self {
         let Run { plan, operate, journal, clock, options } = *run;
+        let plan = Arc::new(plan.clone());
+        let leases = Leases::new(journal, clock, options);
         Self {
-            plan: Arc::new(plan.clone()),
             operate,
-            journal,
             clock,
-            reporter,
             options,
             starter: options.operator.clone(),
-            state: None,
+            recorder: Recorder::new(options.run, journal, clock, reporter),
+            leases,
+            timers: Timers::new(&plan, options.usual, clock.monotonic()),
+            calls: Calls::new(options.run, operate, clock),
             frontier: Frontier::default(),
-            futures: FuturesUnordered::new(),
-            pending: BTreeMap::<StepId, PendingCall>::new(),
-            leases: Leases::default(),
-            due: BTreeMap::new(),
-            first_start: BTreeMap::new(),
-            last_start: BTreeMap::new(),
-            unwritten: Vec::new(),
-            began: clock.monotonic(),
-            deadline: plan.timeout.map(|timeout| clock.monotonic() + timeout),
-            cleanup_deadline: None,
+            waiting: None,
             seen_cancel: CancelLevel::None,
             decisions: BTreeMap::new(),
+            plan,
         }
     }
 
     /// Reads the state from the journal again, after a record that was not written.
     pub(super) async fn reload(&mut self) -> Result<(), RunError> {
-        let run = self.options.run;
-        let stored = self.journal.load(run).await.map_err(RunError::journal)?;
-        self.state = Some(fold(&stored.records)?.ok_or(RunError::Empty { run })?);
+        let (_, state) = self.recorder.read().await?;
+        self.recorder.go_on_from(state);
         self.look_at_all();
         Ok(())
     }
 
     /// Loads and folds the records, and checks that the plan is what the run started with.
     async fn load(&mut self, changes: Changes) -> Result<(), RunError> {
-        let run = self.options.run;
-        let stored = self.journal.load(run).await.map_err(RunError::journal)?;
-        let state = fold(&stored.records)?.ok_or(RunError::Empty { run })?;
+        let (stored, state) = self.recorder.read().await?;
         let what = self.differences(&state, &stored.header, changes);
         if !what.is_empty() {
             return Err(RunError::Changed { what });
@@ -224,9 +215,9 @@ impl<'a, O: Operate, J: Journal, C: Clock> Runner<'a, O, J, C> {
         for (step, items) in &state.items {
             self.extend_plan(step, items)?;
         }
-        self.restore_delays(&state);
+        self.timers.restore(&state, self.clock.monotonic(), self.clock.now());
         self.starter = stored.header.operator;
-        self.state = Some(state);
+        self.recorder.go_on_from(state);
         self.look_at_all();
         Ok(())
     }
@@ -249,26 +240,6 @@ impl<'a, O: Operate, J: Journal, C: Clock> Runner<'a, O, J, C> {
             |step: &&StepListing| known.get(&step.id).is_some_and(|was| was.digest != step.digest || was.uses != step.uses);
         what.extend(listing.iter().filter(differs).map(|step| format!("the plugin of step `{}` (`{}`)", step.id, step.uses)));
         what
-    }
-
-    /// What is left of the delays that a crash interrupted. A wall clock that jumped back never makes one longer.
-    fn restore_delays(&mut self, state: &RunState) {
-        let (now, wall) = (self.clock.monotonic(), self.clock.now());
-        let since = |at: jiff::Timestamp| Duration::try_from(wall.duration_since(at)).unwrap_or_default();
-        for (id, step) in &state.steps {
-            if let Some((at, delay_ms)) = step.undo_resting.or(step.resting) {
-                self.due.insert(id.clone(), now + Duration::from_millis(delay_ms).saturating_sub(since(at)));
-            }
-            if let Some(started) = step.started {
-                self.first_start.insert(id.clone(), now.saturating_sub(since(started)));
-            }
-            if let Some(began) = step.unanswered {
-                self.last_start.insert(id.clone(), now.saturating_sub(since(began)));
-            }
-        }
-        if state.stage >= Stage::Undo {
-            self.cleanup_deadline = Some(now + self.plan.limits.cleanup_timeout);
-        }
     }
 
     async fn continue_with(&mut self, decisions: &BTreeMap<StepId, Decision>) -> Result<(), RunError> {
@@ -298,8 +269,7 @@ impl<'a, O: Operate, J: Journal, C: Clock> Runner<'a, O, J, C> {
         let account = self.state().account();
         self.check_undo(&account, decisions)?;
         let locks = self.retake_locks().await?;
-        self.cleanup_deadline = None;
-        self.due.clear();
+        self.timers.begin_undo();
         self.record(LifecycleEvent::UndoRequested { by: self.who(), mended }).await?;
         if !locks.is_empty() {
             self.record(LifecycleEvent::LocksRetaken { locks }).await?;
@@ -353,13 +323,6 @@ impl<'a, O: Operate, J: Journal, C: Clock> Runner<'a, O, J, C> {
         self.record(ended).await
     }
 
-    async fn retake_locks(&mut self) -> Result<Vec<crate::event::HeldLock>, RunError> {
-        match self.take_locks().await? {
-            Taken::All(locks) => Ok(locks),
-            Taken::Busy { name, holder, left } => Err(RunError::LockBusy { name, holder: Box::new(holder), left }),
-        }
-    }
-
     fn who(&self) -> String {
         format!("{} (process {} on {})", self.options.operator, self.options.pid, self.options.host)
     }
@@ -375,12 +338,8 @@ impl<'a, O: Operate, J: Journal, C: Clock> Runner<'a, O, J, C> {
             Err(error) => Err(self.with_unwritten(error).await),
             stopped => stopped,
         };
-        self.futures.clear();
-        let released = self.release().await;
-        let stopped = stopped?;
-        // The run itself is recorded; a lease that could not be released expires by itself and is no reason to hide the result.
-        drop(released);
-        let state = self.state.expect("a run that stopped in order has a state");
-        Ok(RunOutcome { stopped, state })
+        self.calls.clear();
+        self.leases.release().await;
+        Ok(RunOutcome { stopped: stopped?, state: self.recorder.into_state() })
     }
 }

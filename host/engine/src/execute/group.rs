@@ -9,6 +9,7 @@ use crate::plan::group::around;
 use crate::plan::{ParamsError, PlannedGroup, PlannedStep};
 use crate::state::{StepPhase, count_effects};
 use runbook_contract::{ErrorClass, Fault, Proposal, StepId};
+use std::time::Duration;
 
 impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
     /// Computes what the steps of the file see as `params`, and writes it down: a resumed run goes on with the same.
@@ -16,7 +17,7 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
         let params = self.with_scope_of(Some(step), scope::RUNNING, |scope| Ok((group.params_in(scope)?, group.cut_in(scope))));
         match params {
             Ok((params, cut)) => {
-                self.first_start.insert(step.id.clone(), self.clock.monotonic());
+                self.timers.open(&step.id, self.clock.monotonic());
                 self.record(StepEvent::GroupBegan { params, cut }.of(step.id.clone())).await
             }
             Err(error) => {
@@ -43,16 +44,12 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
     }
 
     /// Whether the steps of a nested file take longer than its `timeout`.
-    pub(super) fn is_group_over(&self) -> bool {
-        let is_open = |id: &StepId| self.state().step(id).phase == StepPhase::Repeating;
+    pub(super) fn is_group_over(&self, now: Duration) -> bool {
+        let Some(state) = self.recorder.known_state() else { return false };
+        let is_open = |id: &StepId| state.step(id).phase == StepPhase::Repeating;
         let over = |(id, group): (&StepId, &PlannedGroup)| {
-            group.timeout.is_some_and(|timeout| is_open(id) && self.elapsed(id) >= timeout)
+            group.timeout.is_some_and(|timeout| is_open(id) && self.timers.elapsed(id, now) >= timeout)
         };
-        self.state.is_some() && self.plan.groups.iter().any(over)
-    }
-
-    /// When the first of these times is over, by the monotonic clock.
-    pub(super) fn group_deadlines(&self) -> impl Iterator<Item = std::time::Duration> {
-        self.plan.groups.iter().filter_map(|(id, group)| Some(*self.first_start.get(id)? + group.timeout?))
+        self.plan.groups.iter().any(over)
     }
 }

@@ -48,7 +48,7 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
         if !is_watching(&guard, self.state()) {
             return Ok(());
         }
-        self.due.insert(id.clone(), self.clock.monotonic() + guard.every);
+        self.timers.rest(id, self.clock.monotonic() + guard.every);
         let look = self.evaluate_look(&guard, answer);
         let known = self.state().guards.get(id).and_then(|found| found.last.as_ref());
         let is_news = look.verdict != LookVerdict::Holds || known.is_none_or(|last| last.verdict != LookVerdict::Holds);
@@ -82,7 +82,7 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
 
     /// The guard that ends the run now.
     pub(super) fn guard_cause(&self) -> Option<Cause> {
-        let state = self.state.as_ref().filter(|state| matches!(state.stage, Stage::Steps | Stage::Verify))?;
+        let state = self.recorder.known_state().filter(|state| matches!(state.stage, Stage::Steps | Stage::Verify))?;
         breach(&self.plan, state)?.cause()
     }
 

@@ -1,13 +1,12 @@
-//! Locks: taken before the first effect, kept alive while the run goes on, released at every end.
+//! The leases of a run: the right to execute it, and its locks. Taken before the first effect, kept alive while the run goes on,
+//! released at every end.
 
-use super::window::Entry;
-use super::{Options, RunError, Runner};
+use super::Options;
+use super::error::RunError;
 use crate::clock::Clock;
-use crate::event::{Cause, HeldLock, LifecycleEvent, Record, RunEnd};
+use crate::event::{HeldLock, Record, TakenBy};
 use crate::journal::{Acquired, Appended, Fence, Holder, Journal, Lease, LeaseRequest, Renewed};
 use crate::lease_watch::LeaseWatch;
-use crate::model::OnBusy;
-use crate::operate::Operate;
 use jiff::Timestamp;
 use std::time::Duration;
 
@@ -17,11 +16,12 @@ pub const LEASE_TTL: Duration = Duration::from_secs(30);
 const BEATS: u32 = 3;
 /// How often leases are renewed.
 pub const HEARTBEAT: Duration = Duration::from_secs(LEASE_TTL.as_secs() / BEATS as u64);
-/// How often a busy lock is tried again.
-const TRY_AGAIN: Duration = Duration::from_secs(1);
 
 /// The leases of a run.
-pub(super) struct Leases {
+pub(super) struct Leases<'a, J, C> {
+    journal: &'a J,
+    clock: &'a C,
+    options: &'a Options,
     /// The right to execute the run first.
     held: Vec<Lease>,
     lost: Option<String>,
@@ -29,7 +29,6 @@ pub(super) struct Leases {
     until: Option<Duration>,
     watch: LeaseWatch,
     next_beat: Option<Duration>,
-    waiting: Option<Waiting>,
     /// When the process that executed the run before was seen last, if it died.
     last_seen: Option<Timestamp>,
 }
@@ -43,73 +42,50 @@ enum Needs {
     Run,
 }
 
-struct Waiting {
-    since: Duration,
-    next_try: Duration,
-    name: String,
-}
-
-impl Default for Leases {
-    fn default() -> Self {
-        let watch = LeaseWatch::unlimited();
-        Self { held: Vec::new(), lost: None, until: None, watch, next_beat: None, waiting: None, last_seen: None }
-    }
-}
-
-impl Leases {
-    /// What calls under way look at.
-    pub(super) fn watch(&self) -> LeaseWatch {
-        self.watch.clone()
-    }
-
-    /// One is lost, so nothing may begin any more.
-    fn lose(&mut self, lease: &str) {
-        self.watch.end();
-        self.lost.get_or_insert_with(|| lease.trim_start_matches("lock:").to_owned());
-    }
-
-    /// All of them live until then.
-    fn renewed(&mut self, until: Duration) {
-        if self.lost.is_none() {
-            self.until = Some(until);
-            self.watch.set(until);
-        }
-    }
-
-    pub(super) fn lost(&self) -> Option<&str> {
-        self.lost.as_deref()
-    }
-
-    pub(super) fn last_seen(&self) -> Option<Timestamp> {
-        self.last_seen
-    }
-
-    pub(super) fn is_waiting(&self) -> bool {
-        self.waiting.is_some()
-    }
-
-    pub(super) fn next_beat(&self) -> Option<Duration> {
-        self.next_beat
-    }
-
-    pub(super) fn next_try(&self) -> Option<Duration> {
-        self.waiting.as_ref().map(|waiting| waiting.next_try)
-    }
-}
-
 /// What came of trying to take several locks.
 pub(super) enum Taken {
     All(Vec<HeldLock>),
     Busy { name: String, holder: Holder, left: Duration },
 }
 
-impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
+impl<'a, J: Journal, C: Clock> Leases<'a, J, C> {
+    /// None yet.
+    pub(super) fn new(journal: &'a J, clock: &'a C, options: &'a Options) -> Self {
+        let watch = LeaseWatch::unlimited();
+        Self { journal, clock, options, held: Vec::new(), lost: None, until: None, watch, next_beat: None, last_seen: None }
+    }
+
+    /// What calls under way look at.
+    pub(super) fn watch(&self) -> LeaseWatch {
+        self.watch.clone()
+    }
+
+    /// The lock that is lost, so that nothing may begin any more.
+    pub(super) fn lost(&self) -> Option<&str> {
+        self.lost.as_deref()
+    }
+
+    /// Who took a lock by hand. That it is lost is known without this.
+    pub(super) async fn taken_by(&self, lock: &str) -> Option<TakenBy> {
+        self.journal.taken_by(self.options.run, lock).await.ok().flatten()
+    }
+
+    /// When the process that executed the run before was seen last, if it died.
+    pub(super) fn last_seen(&self) -> Option<Timestamp> {
+        self.last_seen
+    }
+
+    /// When they are renewed next.
+    pub(super) fn next_beat(&self) -> Option<Duration> {
+        self.next_beat
+    }
+
     /// Takes the right to execute the run.
     pub(super) async fn take_run(&mut self) -> Result<(), RunError> {
         let name = format!("run:{}", self.options.run);
         match self.take(&name).await? {
             (Acquired::Held(lease), until) => {
-                self.leases.last_seen = lease.last_seen;
+                self.last_seen = lease.last_seen;
                 self.hold(lease, until);
                 Ok(())
             }
@@ -119,10 +95,10 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
         }
     }
 
-    /// Takes all locks of the plan or none, in the order of their names.
-    pub(super) async fn take_locks(&mut self) -> Result<Taken, RunError> {
+    /// Takes all these locks or none, in the order in which they stand.
+    pub(super) async fn take_locks<'n>(&mut self, names: impl IntoIterator<Item = &'n String>) -> Result<Taken, RunError> {
         let mut taken: Vec<(Lease, Duration)> = Vec::new();
-        for name in &self.plan.locks.exclusive {
+        for name in names {
             match self.take(&format!("lock:{name}")).await? {
                 (Acquired::Held(lease), until) => taken.push((lease, until)),
                 (Acquired::Busy { holder, left, .. }, _) => {
@@ -147,13 +123,13 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
 
     /// The lease, if it can be had, and until when it certainly lives.
     async fn take(&self, name: &str) -> Result<(Acquired, Duration), RunError> {
-        let Options { run, executor, host, pid, process, lease_ttl: ttl, .. } = self.options;
+        let Options { run, executor, host, pid, process, lease_ttl: ttl, is_dead, .. } = self.options;
         let holder = Holder { run: *run, executor: *executor, host: host.clone(), pid: *pid, process: process.clone() };
         let mut request = LeaseRequest { name: name.to_owned(), holder, now: self.clock.now(), ttl: *ttl, steal: None };
         let asked = self.clock.monotonic();
         let acquired = self.journal.acquire(&request).await.map_err(RunError::journal)?;
         let acquired = match acquired {
-            Acquired::Busy { ref holder, token, .. } if (self.options.is_dead)(process.as_ref(), holder) => {
+            Acquired::Busy { ref holder, token, .. } if is_dead(process.as_ref(), holder) => {
                 request.steal = Some(token);
                 self.journal.acquire(&request).await.map_err(RunError::journal)?
             }
@@ -163,10 +139,18 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
     }
 
     fn hold(&mut self, lease: Lease, until: Duration) {
-        let until = self.leases.until.map_or(until, |others| others.min(until));
-        self.leases.renewed(until);
-        self.leases.held.push(lease);
-        self.leases.next_beat.get_or_insert(self.clock.monotonic() + self.options.lease_ttl / BEATS);
+        let until = self.until.map_or(until, |others| others.min(until));
+        self.renewed(until);
+        self.held.push(lease);
+        self.next_beat.get_or_insert(self.clock.monotonic() + self.options.lease_ttl / BEATS);
+    }
+
+    /// All of them live until then.
+    fn renewed(&mut self, until: Duration) {
+        if self.lost.is_none() {
+            self.until = Some(until);
+            self.watch.set(until);
+        }
     }
 
     /// Makes a record durable, if the leases that it needs are still held: all of them before an effect, otherwise the right to
@@ -174,8 +158,8 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
     pub(super) async fn append(&mut self, record: &Record) -> Result<(), RunError> {
         let needs = if record.event.begins_effect() { Needs::All } else { Needs::Run };
         let leases: Vec<&Lease> = match needs {
-            Needs::All => self.leases.held.iter().collect(),
-            Needs::Run => self.leases.held.iter().take(1).collect(),
+            Needs::All => self.held.iter().collect(),
+            Needs::Run => self.held.iter().take(1).collect(),
         };
         let ttl = self.options.lease_ttl;
         let (fence, asked) = (Fence { leases: &leases, now: self.clock.now(), ttl }, self.clock.monotonic());
@@ -183,75 +167,39 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
         match appended {
             Appended::Kept => {
                 if needs == Needs::All {
-                    self.leases.renewed(asked + ttl);
+                    self.renewed(asked + ttl);
                 }
                 Ok(())
             }
-            Appended::Lost { lease } => Err(self.lost_lease(&lease)),
+            Appended::Lost { lease } => Err(self.lose(&lease)),
         }
     }
 
-    fn lost_lease(&mut self, lease: &str) -> RunError {
-        self.leases.lose(lease);
+    /// One is lost, so nothing may begin any more.
+    fn lose(&mut self, lease: &str) -> RunError {
+        let name = lease.trim_start_matches("lock:");
+        self.watch.end();
+        self.lost.get_or_insert_with(|| name.to_owned());
         if lease.starts_with("run:") {
             RunError::TakenOver { run: self.options.run }
         } else {
-            RunError::LockLost { name: lease.trim_start_matches("lock:").to_owned() }
+            RunError::LockLost { name: name.to_owned() }
         }
     }
 
     /// Whether the effect whose intent was just written down may begin. Between the two the process may have been stopped, or
     /// its machine have slept, for longer than the leases live.
     pub(super) async fn may_begin(&mut self) -> Result<bool, RunError> {
-        if !self.leases.watch.holds(self.clock.monotonic()) {
+        if !self.watch.holds(self.clock.monotonic()) {
             self.renew().await?;
         }
-        Ok(self.leases.lost.is_none())
-    }
-
-    /// Takes the locks, or waits for them, or ends the run; whether anything was done.
-    pub(super) async fn begin_locks(&mut self) -> Result<bool, RunError> {
-        let now = self.clock.monotonic();
-        if self.leases.next_try().is_some_and(|next| next > now) {
-            return Ok(false);
-        }
-        match self.take_locks().await? {
-            Taken::All(locks) => {
-                self.leases.waiting = None;
-                // Preflights and a busy lock may have taken hours.
-                if self.check_window().await? == Entry::Open {
-                    self.record(LifecycleEvent::StepsBegan { locks }).await?;
-                }
-            }
-            Taken::Busy { name, holder, .. } => self.busy(&name, &holder, now).await?,
-        }
-        Ok(true)
-    }
-
-    async fn busy(&mut self, name: &str, holder: &Holder, now: Duration) -> Result<(), RunError> {
-        let since = self.leases.waiting.as_ref().map_or(now, |waiting| waiting.since);
-        let known = self.leases.waiting.as_ref().is_some_and(|waiting| waiting.name == name);
-        let patient = self.plan.locks.on_busy == OnBusy::Queue || now.saturating_sub(since) < self.plan.locks.wait;
-        if patient {
-            self.leases.waiting = Some(Waiting { since, next_try: now + TRY_AGAIN, name: name.to_owned() });
-            if !known {
-                self.record(LifecycleEvent::LockWaiting { name: name.to_owned(), holder: holder.to_string() }).await?;
-            }
-            return Ok(());
-        }
-        self.leases.waiting = None;
-        let end = match self.plan.locks.on_busy {
-            OnBusy::Skip => RunEnd::SucceededWithWarnings,
-            OnBusy::Fail | OnBusy::Queue => RunEnd::FailedClean,
-        };
-        let cause = Cause::LockBusy { name: name.to_owned(), holder: holder.to_string() };
-        self.record(LifecycleEvent::FinallyBegan { end, cause: Some(cause) }).await
+        Ok(self.lost.is_none())
     }
 
     /// Renews all leases when it is time.
     pub(super) async fn heartbeat(&mut self) -> Result<(), RunError> {
         let now = self.clock.monotonic();
-        if self.leases.next_beat.is_none_or(|beat| beat > now) { Ok(()) } else { self.renew().await }
+        if self.next_beat.is_none_or(|beat| beat > now) { Ok(()) } else { self.renew().await }
     }
 
     /// Renews all leases. A lock that is lost stops the run before its next effect; the lost right to execute it, at once.
@@ -259,31 +207,28 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
         let (asked, ttl) = (self.clock.monotonic(), self.options.lease_ttl);
         let at: Timestamp = self.clock.now();
         let mut lost = Vec::new();
-        for lease in &self.leases.held {
+        for lease in &self.held {
             match self.journal.renew(lease, at, ttl).await.map_err(RunError::journal)? {
                 Renewed::Held => {}
                 Renewed::Lost => lost.push(lease.name.clone()),
             }
         }
-        self.leases.renewed(asked + ttl);
-        self.leases.next_beat = Some(asked + ttl / BEATS);
+        self.renewed(asked + ttl);
+        self.next_beat = Some(asked + ttl / BEATS);
         for lease in lost {
-            if let error @ RunError::TakenOver { .. } = self.lost_lease(&lease) {
+            if let error @ RunError::TakenOver { .. } = self.lose(&lease) {
                 return Err(error);
             }
         }
         Ok(())
     }
 
-    /// Releases everything, the right to execute the run last. All are tried; the first problem is returned.
-    pub(super) async fn release(&mut self) -> Result<(), RunError> {
-        let mut problem = None;
-        while let Some(lease) = self.leases.held.pop() {
-            if let Err(error) = self.journal.release(&lease).await {
-                problem.get_or_insert(RunError::journal(error));
-            }
+    /// Releases everything, the right to execute the run last. All are tried. One that could not be released expires by itself, and is
+    /// no reason to hide what came of the run.
+    pub(super) async fn release(&mut self) {
+        while let Some(lease) = self.held.pop() {
+            drop(self.journal.release(&lease).await);
         }
-        self.leases.next_beat = None;
-        problem.map_or(Ok(()), Err)
+        self.next_beat = None;
     }
 }

@@ -11,9 +11,12 @@ mod group;
 mod guard;
 mod items;
 mod leases;
+mod locks;
 mod manual;
+mod recorder;
 mod scope;
 mod start;
+mod timers;
 mod unwritten;
 mod waiting;
 mod window;
@@ -29,21 +32,23 @@ pub use window::OutsideWindow;
 use crate::advance::{Action, Observed, advance};
 use crate::cancel::{CancelLevel, CancelToken};
 use crate::clock::Clock;
-use crate::event::{AfterAttempt, Cause, LifecycleEvent, PauseReason, Record, RetryOf, RunEnd, RunEvent, StepEvent};
+use crate::event::{Cause, LifecycleEvent, PauseReason, Record, RetryOf, RunEnd, RunEvent};
 use crate::frontier::Frontier;
 use crate::journal::{Holder, Journal, ProcessIdentity};
 use crate::operate::Operate;
 use crate::plan::{Plan, PlannedStep};
-use crate::state::{RunState, Stage, next};
-use calls::{CallFuture, PendingCall};
+use crate::state::{RunState, Stage};
+use calls::{Calls, PendingCall};
 use futures_util::future::{Either, select};
-use futures_util::stream::{FuturesUnordered, StreamExt};
 use leases::Leases;
+use locks::LockWaiting;
+use recorder::Recorder;
 use runbook_contract::{RunId, StepId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
+use timers::Timers;
 use uuid::Uuid;
 
 /// Is told every record after it is durable.
@@ -94,33 +99,18 @@ struct Runner<'a, O, J, C> {
     /// With a step for each item that is known so far.
     plan: Arc<Plan>,
     operate: &'a O,
-    journal: &'a J,
     clock: &'a C,
-    reporter: &'a mut dyn Reporter,
     options: &'a Options,
     /// Who started the run: the operator, unless it is resumed.
     starter: String,
-    /// `None` only before the first record.
-    state: Option<RunState>,
+    recorder: Recorder<'a, J, C>,
+    leases: Leases<'a, J, C>,
+    timers: Timers,
+    calls: Calls<'a, O, C>,
     /// Derived from plan and state.
     frontier: Frontier,
-    futures: FuturesUnordered<CallFuture<'a>>,
-    pending: BTreeMap<StepId, PendingCall>,
-    leases: Leases,
-    /// When a step may run again, by the monotonic clock.
-    due: BTreeMap<StepId, Duration>,
-    /// When the first attempt of a step started, by the monotonic clock.
-    first_start: BTreeMap<StepId, Duration>,
-    /// The same of the last one.
-    last_start: BTreeMap<StepId, Duration>,
-    /// What is known of attempts whose end could not be written down.
-    unwritten: Vec<(StepId, Unwritten)>,
-    /// When it began, or was resumed, by the monotonic clock.
-    began: Duration,
-    /// When the run's `timeout` is over, by the monotonic clock.
-    deadline: Option<Duration>,
-    /// When the time for undo and finally is over.
-    cleanup_deadline: Option<Duration>,
+    /// The lock that the run waits for.
+    waiting: Option<LockWaiting>,
     /// The highest level of cancel that was acted on.
     seen_cancel: CancelLevel,
     /// What the operator decided about attempts with an unknown outcome.
@@ -135,7 +125,7 @@ enum Flow {
 
 impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
     fn state(&self) -> &RunState {
-        self.state.as_ref().expect("the first record is written before anything else")
+        self.recorder.state()
     }
 
     /// Runs until the end, or until it must stop without one.
@@ -159,7 +149,7 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
 
     /// One turn of the loop.
     async fn turn(&mut self) -> Result<Flow, RunError> {
-        self.heartbeat().await?;
+        self.leases.heartbeat().await?;
         self.decide_to_stop().await?;
         self.look_at_the_clock();
         if let Flow::Stop(stopped) = self.obey().await? {
@@ -199,11 +189,11 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
         }
         let state = self.state();
         let of_guards = |(id, call): (&StepId, &PendingCall)| (id.clone(), call.is_guard());
-        let (looking, pending): (Vec<_>, Vec<_>) = self.pending.iter().map(of_guards).partition(|(_, is_guard)| *is_guard);
+        let (looking, pending): (Vec<_>, Vec<_>) = self.calls.pending().map(of_guards).partition(|(_, is_guard)| *is_guard);
         let ids = |calls: Vec<(StepId, bool)>| calls.into_iter().map(|(id, _)| id).collect::<BTreeSet<StepId>>();
         let (pending, looking) = (ids(pending), ids(looking));
         let now = self.clock.monotonic();
-        let is_due = |step: &StepId| self.due.get(step).is_none_or(|due| *due <= now);
+        let is_due = |step: &StepId| self.timers.is_due(step, now);
         let is_overdue = |step: &PlannedStep| self.is_overdue(step);
         let observed = Observed {
             pending: &pending,
@@ -211,9 +201,9 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
             is_due: &is_due,
             is_overdue: &is_overdue,
             stop: self.stop_cause(now),
-            cleanup_expired: self.cleanup_deadline.is_some_and(|deadline| deadline <= now),
-            is_slow: self.slow_at().is_some_and(|at| at <= now),
-            waiting_for_lock: self.leases.is_waiting(),
+            cleanup_expired: self.timers.is_cleanup_over(now),
+            is_slow: self.timers.is_slow(now),
+            waiting_for_lock: self.waiting.is_some(),
         };
         debug_assert!(
             self.plan.steps.len() > 64 || self.frontier == Frontier::new(&self.plan, state),
@@ -225,24 +215,19 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
     /// How long the run has been executed until now, in milliseconds: before this execution as its records say, here by a clock that
     /// nobody sets.
     pub(super) fn took_ms(&self) -> u64 {
-        let here = u64::try_from(self.clock.monotonic().saturating_sub(self.began).as_millis()).unwrap_or(u64::MAX);
-        self.state.as_ref().map_or(0, |state| state.executed.before_ms()).saturating_add(here)
-    }
-
-    /// When the run takes longer than usual, by the monotonic clock.
-    fn slow_at(&self) -> Option<Duration> {
-        self.options.usual.map(|usual| self.began + 2 * usual)
+        let here = u64::try_from(self.timers.executed(self.clock.monotonic()).as_millis()).unwrap_or(u64::MAX);
+        self.recorder.known_state().map_or(0, |state| state.executed.before_ms()).saturating_add(here)
     }
 
     fn stop_cause(&self, now: Duration) -> Option<Cause> {
-        let decided = self.state.as_ref().and_then(|state| state.stopping.clone());
+        let decided = self.recorder.known_state().and_then(|state| state.stopping.clone());
         if self.seen_cancel > CancelLevel::None {
             Some(Cause::Cancel)
         } else if decided.is_some() {
             decided
         } else if let Some(cause) = self.guard_cause() {
             Some(cause)
-        } else if self.deadline.is_some_and(|deadline| deadline <= now) || self.is_group_over() {
+        } else if self.timers.is_over(now) || self.is_group_over(now) {
             Some(Cause::Timeout)
         } else {
             None
@@ -268,9 +253,9 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
         if self.stop_cause(now).is_some() {
             self.abort_steps();
         }
-        if self.cleanup_deadline.is_some_and(|deadline| deadline <= now) {
+        if self.timers.is_cleanup_over(now) {
             // People are told whatever else took long; that has a limit of its own.
-            self.pending.values().filter(|call| !call.tells_people()).for_each(PendingCall::abort);
+            self.calls.pending().filter(|(_, call)| !call.tells_people()).for_each(|(_, call)| call.abort());
         }
     }
 
@@ -293,8 +278,7 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
                 return self.stop_now(PauseReason::Interrupted).await.map(Flow::Stop);
             }
             if let (Some(name), true) = (self.leases.lost().map(str::to_owned), self.is_idle()) {
-                // That it is lost is known without this.
-                let taken_by = self.journal.taken_by(self.options.run, &name).await.ok().flatten();
+                let taken_by = self.leases.taken_by(&name).await;
                 let reason = PauseReason::LeaseLost { name, taken_by };
                 return self.stop_now(reason).await.map(Flow::Stop);
             }
@@ -305,22 +289,20 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
 
     /// Whether nothing is under way but looks of guards, for which nothing waits.
     fn is_idle(&self) -> bool {
-        self.pending.values().all(PendingCall::is_guard)
+        self.calls.pending().all(|(_, call)| call.is_guard())
     }
 
     /// Stops every call under way. What is known of it by then is written down; the other attempts that had started have an unknown
     /// outcome, which `resume` clears up.
     async fn stop_now(&mut self, reason: PauseReason) -> Result<Stopped, RunError> {
         if reason == PauseReason::Interrupted {
-            self.pending.values().for_each(PendingCall::abort);
+            self.calls.abort_all();
             // A call that was stopped is over within a moment, whatever it does.
-            while let Some(completed) = self.futures.next().await {
-                self.pending.remove(&completed.step);
+            while let Some(completed) = self.calls.next().await {
                 self.settle_stopped(completed).await?;
             }
         }
-        self.futures.clear();
-        self.pending.clear();
+        self.calls.clear();
         let took_ms = Some(self.took_ms());
         self.record(LifecycleEvent::Paused { reason: reason.clone(), took_ms }).await?;
         Ok(Stopped::Paused { reason })
@@ -332,24 +314,20 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
     }
 
     async fn record_event(&mut self, event: RunEvent) -> Result<(), RunError> {
-        let seq = self.state.as_ref().map_or(0, |state| state.next_seq);
-        let record = Record { seq, at: self.clock.now(), event };
-        // Folding first shows an illegal event before it is in the journal for ever.
-        let state = next(self.state.take(), &record)?;
-        if let Err(error) = self.append(&record).await {
+        let record = self.recorder.dated(event);
+        if let Err(error) = self.recorder.write(&record, &mut self.leases).await {
             self.note_unwritten(&record.event);
             return Err(error);
         }
-        self.state = Some(state);
         self.follow(&record.event);
-        self.note_delays(&record);
-        self.reporter.report(&record);
+        self.timers.note(&record.event, self.clock.monotonic());
+        self.recorder.report(&record);
         Ok(())
     }
 
     /// Keeps up with what a record changed.
     fn follow(&mut self, event: &RunEvent) {
-        let (Some(state), plan) = (&self.state, &self.plan) else { return };
+        let (state, plan) = (self.recorder.state(), &self.plan);
         match event {
             RunEvent::Step { step, .. } => self.frontier.update(plan, state, step),
             // The order in which steps are undone.
@@ -360,88 +338,36 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
         }
     }
 
-    /// Waits for whatever comes first: a call that lands, a delay that is over, a heartbeat, a deadline, a cancel.
+    /// Waits for whatever comes first: a call that completes, a delay that is over, a heartbeat, a deadline, a cancel.
     async fn wait(&mut self) -> Result<(), RunError> {
         let now = self.clock.monotonic();
         let pause = self.next_moment(now).saturating_sub(now);
-        let landing = {
+        let completed = {
             let timer = pin!(self.clock.sleep(pause));
             let cancel = pin!(self.options.cancel.above(self.seen_cancel));
             let interrupt = select(timer, cancel);
-            if self.futures.is_empty() {
+            if self.calls.is_empty() {
                 interrupt.await;
                 None
             } else {
-                match select(self.futures.next(), interrupt).await {
-                    Either::Left((landing, _)) => landing,
+                match select(pin!(self.calls.next()), interrupt).await {
+                    Either::Left((completed, _)) => completed,
                     Either::Right(_) => None,
                 }
             }
         };
-        if let Some(landing) = landing {
-            self.pending.remove(&landing.step);
-            self.on_completed(landing).await?;
+        match completed {
+            Some(completed) => self.on_completed(completed).await,
+            None => Ok(()),
         }
-        Ok(())
     }
 
     /// The next moment at which something is due by itself.
     fn next_moment(&self, now: Duration) -> Duration {
-        let delays = self.due.values().copied();
-        let deadlines = [self.slow_at(), self.deadline, self.cleanup_deadline, self.leases.next_beat(), self.leases.next_try()];
-        let moments = delays.chain(deadlines.into_iter().flatten()).chain(self.group_deadlines());
-        let moments = moments.chain(self.pending.values().filter_map(PendingCall::told_at)).filter(|moment| *moment > now);
+        let leases = [self.leases.next_beat(), self.waiting.as_ref().map(|waiting| waiting.next_try)];
+        let calls = self.calls.pending().filter_map(|(_, call)| call.told_at());
+        let moments = self.timers.moments(&self.plan).chain(leases.into_iter().flatten()).chain(calls);
         // With nothing due, an hour is as good as any: what else can happen wakes the loop.
-        moments.min().unwrap_or(now + Duration::from_hours(1))
-    }
-
-    /// Remembers by the monotonic clock what a record says by the wall clock.
-    fn note_delays(&mut self, record: &Record) {
-        let now = self.clock.monotonic();
-        match &record.event {
-            RunEvent::Step { step, event } => self.note_delay(step, event, now),
-            RunEvent::Run(LifecycleEvent::UndoBegan { .. }) => {
-                self.due.clear();
-                self.cleanup_deadline.get_or_insert(now + self.plan.limits.cleanup_timeout);
-            }
-            // An undo that used up its time leaves what always runs its own.
-            RunEvent::Run(LifecycleEvent::FinallyBegan { .. }) => {
-                self.due.clear();
-                self.cleanup_deadline = Some(now + self.plan.limits.cleanup_timeout);
-            }
-            RunEvent::Run(_) | RunEvent::Guard { .. } | RunEvent::Notify { .. } => {}
-        }
-    }
-
-    fn note_delay(&mut self, step: &StepId, event: &StepEvent, now: Duration) {
-        match event {
-            StepEvent::AttemptEnded { then, .. }
-            | StepEvent::AttemptRefused { then, .. }
-            | StepEvent::ItemsEnded { then, .. }
-            | StepEvent::UndoEnded { then, .. } => match then {
-                AfterAttempt::Retry { delay_ms } | AfterAttempt::Poll { delay_ms } => {
-                    self.due.insert(step.clone(), now + Duration::from_millis(*delay_ms));
-                }
-                AfterAttempt::Final | AfterAttempt::Continue => {
-                    self.due.remove(step);
-                }
-            },
-            StepEvent::AttemptStarted { .. } => {
-                self.due.remove(step);
-                self.first_start.entry(step.clone()).or_insert(now);
-                self.last_start.insert(step.clone(), now);
-            }
-            StepEvent::StepSkipped { .. }
-            | StepEvent::ItemsListed { .. }
-            | StepEvent::GroupBegan { .. }
-            | StepEvent::ApprovalAsked { .. }
-            | StepEvent::ApprovalGiven { .. }
-            | StepEvent::ManualAsked { .. }
-            | StepEvent::ManualAnswered { .. }
-            | StepEvent::StillWaiting { .. }
-            | StepEvent::Recovered { .. }
-            | StepEvent::UndoStarted { .. }
-            | StepEvent::UndoChecked { .. } => {}
-        }
+        moments.filter(|moment| *moment > now).min().unwrap_or(now + Duration::from_hours(1))
     }
 }

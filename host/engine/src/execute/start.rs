@@ -180,7 +180,7 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
         let intent =
             StepEvent::AttemptStarted { attempt, input: input.clone(), input_digest, proposal, undo }.of(step.id.clone());
         self.record(intent).await?;
-        if !self.may_begin().await? {
+        if !self.leases.may_begin().await? {
             let (step, decision) = (step.id.clone(), Recovery::DidNotHappen);
             return self.record(StepEvent::Recovered { attempt, decision }.of(step)).await;
         }
@@ -202,8 +202,7 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
     /// How long ago the last attempt of a step began, if it got no answer: what it asked for may still go on outside.
     fn unanswered(&self, step: &StepId) -> Option<Duration> {
         self.state().step(step).unanswered?;
-        let began = self.last_start.get(step).copied().unwrap_or_default();
-        Some(self.clock.monotonic().saturating_sub(began))
+        Some(self.timers.since_last(step, self.clock.monotonic()))
     }
 
     /// The same of any step of the plugin that is over: what a step plans may be about what still goes on.
@@ -218,22 +217,18 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
     /// long enough to wait for what may still go on. `None` if the time of the clean-up is over.
     fn cleanup_time(&self, step: &PlannedStep) -> Option<Duration> {
         let is_answered = self.state().step(&step.id).unanswered.is_none();
-        self.cleanup_left(if is_answered { step.timeout } else { step.timeout.max(DEFAULT_TIMEOUT) })
+        let wanted = if is_answered { step.timeout } else { step.timeout.max(DEFAULT_TIMEOUT) };
+        self.timers.cleanup_left(wanted, self.clock.monotonic())
     }
 
-    /// The step's timeout, or what is left of `total_timeout` and `within`; never nothing, so that a last look is a look.
+    /// How long an attempt that begins now may take.
     fn attempt_timeout(&self, step: &PlannedStep) -> Duration {
-        let elapsed = self.elapsed(&step.id);
-        let total = step.total_timeout.map(|total| total.saturating_sub(elapsed));
-        let within = step.poll.as_ref().map(|poll| poll.within.saturating_sub(elapsed));
-        let least = [Some(step.timeout), total, within].into_iter().flatten().min().unwrap_or(step.timeout);
-        least.max(Duration::from_millis(100))
+        self.timers.attempt_timeout(step, self.clock.monotonic())
     }
 
     /// Since the first attempt of a step.
     pub(super) fn elapsed(&self, step: &StepId) -> Duration {
-        let now = self.clock.monotonic();
-        self.first_start.get(step).map_or(Duration::ZERO, |start| now.saturating_sub(*start))
+        self.timers.elapsed(step, self.clock.monotonic())
     }
 
     /// Whether a step must not begin yet: nobody has approved what it would do now.
@@ -325,7 +320,7 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
         let attempt = found.undo_attempts + 1;
         let (input, before) = (found.input.clone(), found.before.clone().unwrap_or(Json::Null));
         self.record(StepEvent::UndoStarted { attempt }.of(id.clone())).await?;
-        if !self.may_begin().await? {
+        if !self.leases.may_begin().await? {
             let result = UndoResult::Failed { fault: lease_fault() };
             let then = AfterAttempt::Retry { delay_ms: 0 };
             return self.record(StepEvent::UndoEnded { attempt, result, then, duration_ms: 0 }.of(id.clone())).await;
@@ -364,16 +359,6 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
         Fault::new(ErrorClass::Timeout, "engine.cleanup-timeout", format!("`cleanup_timeout` ({limit}) is over"))
     }
 
-    /// How much of `wanted` there is before the clean-up must end; `None` if it is over.
-    fn cleanup_left(&self, wanted: Duration) -> Option<Duration> {
-        let now = self.clock.monotonic();
-        match self.cleanup_deadline {
-            Some(deadline) if deadline <= now => None,
-            Some(deadline) => Some(wanted.min(deadline.saturating_sub(now))),
-            None => Some(wanted),
-        }
-    }
-
     async fn start_check(&mut self, id: &StepId) -> Result<(), RunError> {
         let step = &*self.planned(id);
         let Some(timeout) = self.cleanup_time(step) else {
@@ -391,7 +376,7 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
         let notify = plan.notifies.iter().find(|notify| notify.id == *id).expect("`advance` names notifications of the plan");
         let word = Trigger::ALL.iter().find(|(trigger, _)| *trigger == on).map_or("", |(_, name)| *name);
         self.record(RunEvent::Notify { notify: id.clone(), on, event: NotifyEvent::NotifyStarted }).await?;
-        if !self.may_begin().await? {
+        if !self.leases.may_begin().await? {
             return self
                 .record(RunEvent::Notify {
                     notify: id.clone(),

@@ -1,13 +1,12 @@
 //! What a process knows of the attempts under way when its journal cannot be written any more: it is told before the process ends,
 //! because nobody else will ever know it.
 
-use super::calls::{PendingCall, Purpose};
+use super::calls::Purpose;
 use super::{RunError, Runner};
 use crate::clock::Clock;
 use crate::event::{AttemptResult, RunEvent, StepEvent};
 use crate::journal::Journal;
 use crate::operate::Operate;
-use futures_util::StreamExt as _;
 use runbook_contract::{Fault, FaultEffect, StepId};
 
 /// What is known of an attempt whose end the journal does not have.
@@ -36,21 +35,21 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
             AttemptResult::Failed { fault, .. } => Unwritten::of_fault(fault),
         };
         if self.acts(step) {
-            self.unwritten.push((step.clone(), known));
+            self.recorder.keep_unwritten(step.clone(), known);
         }
     }
 
     /// The error with all that is known: what is under way is stopped, and says by that whether it happened.
     pub(super) async fn with_unwritten(&mut self, error: RunError) -> RunError {
         let RunError::Journal { source, .. } = error else { return error };
-        self.pending.values().for_each(PendingCall::abort);
-        while let Some(completed) = self.futures.next().await {
+        self.calls.abort_all();
+        while let Some(completed) = self.calls.next().await {
             if completed.purpose == Purpose::Attempt && self.acts(&completed.step) {
                 let known = completed.answer.as_ref().map_or_else(Unwritten::of_fault, |_| Unwritten::Done);
-                self.unwritten.push((completed.step, known));
+                self.recorder.keep_unwritten(completed.step, known);
             }
         }
-        RunError::Journal { source, unwritten: std::mem::take(&mut self.unwritten) }
+        RunError::Journal { source, unwritten: self.recorder.take_unwritten() }
     }
 
     fn acts(&self, step: &StepId) -> bool {

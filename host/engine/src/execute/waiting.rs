@@ -19,7 +19,7 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
         let now = self.clock.monotonic();
         let then = if wants_pause(&self.plan, self.state(), &self.frontier) { AfterWait::Pauses } else { AfterWait::GoesOn };
         let mut told: Vec<(StepId, CallPurpose, Duration, Duration)> = Vec::new();
-        for (step, pending_call) in self.pending.iter_mut().filter(|(_, pending_call)| !pending_call.is_guard()) {
+        for (step, pending_call) in self.calls.pending_mut().filter(|(_, pending_call)| !pending_call.is_guard()) {
             if let Some(call) = pending_call.tell(then, now) {
                 told.push((step.clone(), call, now.saturating_sub(pending_call.began()), pending_call.timeout()));
             }

@@ -1,7 +1,8 @@
 //! `[[guard]]`
 
+use super::expect;
 use super::names;
-use super::step::{self, Looking};
+use super::step::Looking;
 use crate::event::Section;
 use crate::model::{Guard, OnBreach, Step};
 use runbook_document::Reader;
@@ -18,7 +19,7 @@ pub(super) fn read_all(reader: &mut Reader<'_>) -> Vec<Guard> {
 
 fn read(reader: &mut Reader<'_>) -> Option<Guard> {
     let looking = Looking::read(reader);
-    let expect = step::read_expect(reader);
+    let expect = expect::read_expect(reader);
     let timeout = reader.optional("timeout").map(|timeout| timeout.value);
     let every = reader.optional::<Duration>("every");
     if let Some(every) = every.as_ref().filter(|every| every.value < LEAST_EVERY) {

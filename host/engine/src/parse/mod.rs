@@ -3,14 +3,18 @@
 //! The parser opens no file: other files come through the [`Loader`] of the caller.
 
 mod defaults;
+mod expect;
+mod for_each;
 mod guard;
 mod include;
+mod manual;
 mod names;
 mod nest;
 pub(crate) mod params;
 mod sections;
 mod step;
 mod suite;
+mod undo;
 mod window;
 
 pub use include::parse_shared;

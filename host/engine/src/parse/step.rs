@@ -1,14 +1,14 @@
 //! `[[preflight]]`, `[[step]]`, `[[verify]]`, `[[finally]]`, `[[notify]]`.
 
+use super::expect::read_expect;
+use super::for_each::read_for_each;
+use super::manual::{read_approval, read_manual};
 use super::names;
+use super::undo::read_undo;
 use crate::event::{Section, Trigger};
-use crate::model::{
-    Approval, Bind, Expectation, FieldType, ForEach, IfNeedsFailed, Items, Manual, Nested, NestedKind, Notify, OnCancel,
-    OnFailure, Poll, Retry, SelfApproval, Step, UndoDeclaration, section_noun,
-};
-use crate::range::Range;
+use crate::model::{Bind, IfNeedsFailed, Nested, NestedKind, Notify, OnCancel, OnFailure, Poll, Retry, Step, section_noun};
 use runbook_contract::{ErrorClass, StepId};
-use runbook_document::{FromNode, Located, Node, Reader, Span, Table, Value};
+use runbook_document::{FromNode, Located, Reader, Table};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -174,7 +174,7 @@ fn read_uses(reader: &mut Reader<'_>) -> Option<Located<String>> {
     Some(uses)
 }
 
-fn check_uses(reader: &mut Reader<'_>, uses: &Located<String>) {
+pub(super) fn check_uses(reader: &mut Reader<'_>, uses: &Located<String>) {
     let parts: Vec<&str> = uses.value.rsplitn(2, ':').collect();
     if parts.len() != 2 || parts.iter().any(|part| part.trim().is_empty()) {
         let message = format!("`uses` of {} must be `plugin:operation`, not `{}`", reader.subject(), uses.value);
@@ -189,7 +189,7 @@ fn check_uses(reader: &mut Reader<'_>, uses: &Located<String>) {
     }
 }
 
-fn read_bind(reader: &mut Reader<'_>) -> Vec<Bind> {
+pub(super) fn read_bind(reader: &mut Reader<'_>) -> Vec<Bind> {
     let Some(table) = reader.optional::<Table>("bind") else { return Vec::new() };
     let mut binds = Vec::new();
     for (slot, node) in &table.value.entries {
@@ -282,122 +282,6 @@ pub(super) fn read_poll(reader: &mut Reader<'_>) -> Option<Poll> {
     }
 }
 
-pub(super) fn read_expect(reader: &mut Reader<'_>) -> Vec<Expectation> {
-    let Some(table) = reader.optional::<Table>("expect") else { return Vec::new() };
-    let mut found = Vec::new();
-    collect_expectations(reader, &table.value, (&mut Vec::new(), &table.span), &mut found);
-    if table.value.entries.is_empty() {
-        let message = format!("`expect` of {} is empty, so it would always hold", reader.subject());
-        reader.error_with_help(
-            "E0219",
-            table.span,
-            message,
-            "expects nothing",
-            "name a field, as in `expect = { status = 200 }`",
-        );
-    }
-    found
-}
-
-/// A table whose keys are only `warn` and `crit` is a pair of ranges; another table goes one level deeper.
-fn collect_expectations(
-    reader: &mut Reader<'_>,
-    table: &Table,
-    (path, at): (&mut Vec<String>, &Span),
-    found: &mut Vec<Expectation>,
-) {
-    let ranges = |table: &Table| table.entries.iter().all(|(key, _)| key.name == "warn" || key.name == "crit");
-    if !table.entries.is_empty() && ranges(table) {
-        let warn = read_range(reader, table, "warn");
-        let crit = read_range(reader, table, "crit");
-        found.push(Expectation::Within { path: path.clone(), at: at.clone(), warn, crit });
-        return;
-    }
-    for (key, node) in &table.entries {
-        let depth = path.len();
-        path.extend(key.name.split('.').map(str::to_owned));
-        match &node.value {
-            Value::Table(inner) if inner.entries.is_empty() => {
-                let message = format!("`expect.{}` of {} is empty, so it would always hold", path.join("."), reader.subject());
-                reader.error("E0219", node.span.clone(), message, "expects nothing");
-            }
-            Value::Table(inner) => collect_expectations(reader, inner, (path, &key.span), found),
-            _ => found.push(Expectation::Equals { path: path.clone(), at: key.span.clone(), value: node.clone() }),
-        }
-        path.truncate(depth);
-    }
-}
-
-fn read_range(reader: &mut Reader<'_>, table: &Table, key: &str) -> Option<Located<String>> {
-    let node = table.get(key)?;
-    let text = match &node.value {
-        Value::String(text) => text.clone(),
-        Value::Integer(number) => number.to_string(),
-        Value::Float(number) => number.to_string(),
-        other => {
-            let message = format!("`{key}` of {} must be a range such as `\"10:20\"`, not {}", reader.subject(), other.kind());
-            reader.error("E0203", node.span.clone(), message, "wrong type");
-            return None;
-        }
-    };
-    if Range::parse(&text).is_none() {
-        let message = format!("`{key}` of {} is not a range: `{text}`", reader.subject());
-        let help = "write `10` (0 to 10), `10:` (10 or more), `~:10` (10 or less), `10:20`, or `@10:20` (outside)";
-        reader.error_with_help("E0226", node.span.clone(), message, "not a range", help);
-    }
-    Some(Located { value: text, span: node.span.clone() })
-}
-
-fn read_undo(section: Section, reader: &mut Reader<'_>) -> Option<UndoDeclaration> {
-    let undo = reader.optional::<Node>("undo");
-    let irreversible = reader.optional::<String>("irreversible");
-    if let (Some(undo), Some(_)) = (&undo, &irreversible) {
-        let message = format!("{} has both `undo` and `irreversible`", reader.subject());
-        reader.error_with_help("E0220", undo.span.clone(), message, "contradicts `irreversible`", "keep the one that is true");
-        return None;
-    }
-    let span = undo.as_ref().map(|undo| undo.span.clone()).or_else(|| irreversible.as_ref().map(|reason| reason.span.clone()))?;
-    if section != Section::Step {
-        let message = format!("{} cannot be undone: only steps can", reader.subject());
-        reader.error("E0220", span, message, "only in `[[step]]`");
-        return None;
-    }
-    match undo {
-        Some(undo) => read_undo_value(reader, &undo),
-        None => read_reason(reader, irreversible?),
-    }
-}
-
-fn read_reason(reader: &mut Reader<'_>, reason: Located<String>) -> Option<UndoDeclaration> {
-    if reason.value.trim().is_empty() {
-        let message = format!("`irreversible` of {} needs a reason", reader.subject());
-        reader.error_with_help("E0220", reason.span, message, "empty", "say why it is acceptable, as in `\"adds a file\"`");
-        return None;
-    }
-    Some(UndoDeclaration::Irreversible { reason })
-}
-
-fn read_undo_value(reader: &mut Reader<'_>, undo: &Located<Node>) -> Option<UndoDeclaration> {
-    match &undo.value.value {
-        Value::String(word) if word == "auto" => Some(UndoDeclaration::Auto { span: undo.span.clone() }),
-        Value::Table(_) => reader.section("undo", "`undo`", |reader| {
-            let uses = reader.required::<String>("uses");
-            let with = reader.optional::<Table>("with").map(|with| with.value);
-            let bind = read_bind(reader);
-            let idempotent = reader.optional::<bool>("idempotent").map(|idempotent| idempotent.value);
-            let uses = uses?;
-            check_uses(reader, &uses);
-            Some(UndoDeclaration::Explicit { uses, with, bind, idempotent, span: undo.span.clone() })
-        })?,
-        _ => {
-            let message = format!("`undo` of {} must be `\"auto\"` or a table with `uses`", reader.subject());
-            let help = "write `undo = \"auto\"`, or `undo = { uses = \"plugin:operation\", bind = { … } }`";
-            reader.error_with_help("E0203", undo.span.clone(), message, "neither", help);
-            None
-        }
-    }
-}
-
 fn read_on_failure(section: Section, reader: &mut Reader<'_>, unless_said: OnFailure) -> OnFailure {
     let on_failure = names::choice(reader, "on_failure", OnFailure::ALL);
     if let Some(word) = on_failure.as_ref().filter(|_| section != Section::Step) {
@@ -417,139 +301,6 @@ fn read_on_failure(section: Section, reader: &mut Reader<'_>, unless_said: OnFai
             | Section::Undo
             | Section::Notify,
         ) => OnFailure::default(),
-    }
-}
-
-/// What a step that a person does cannot have: there is no plugin that it would be for.
-const NOT_OF_MANUAL: &[&str] =
-    &["uses", "bind", "with", "retry", "until", "undo", "irreversible", "approval", "for_each", "timeout"];
-
-/// `manual = { instructions = "…", form = { lag_ok = "bool" }, … }`
-fn read_manual(section: Section, reader: &mut Reader<'_>) -> Option<Manual> {
-    let span = reader.table().get("manual")?.span.clone();
-    if section != Section::Step {
-        let message = format!("`manual` of {} has no meaning", reader.subject());
-        reader.error("E0220", span, message, "only in `[[step]]`");
-    }
-    for key in NOT_OF_MANUAL {
-        if let Some(node) = reader.table().get(key) {
-            let message = format!("`{key}` of {} has no meaning: a person does it, no plugin", reader.subject());
-            reader.error("E0220", node.span.clone(), message, "remove this, or `manual`");
-        }
-    }
-    let manual = reader.section("manual", "`manual`", |reader| {
-        let instructions = reader.required::<String>("instructions");
-        let form = reader.optional::<Table>("form").map(|form| read_form(reader, &form.value)).unwrap_or_default();
-        Some(Manual {
-            form,
-            choices: reader.optional("choices").map(|choices| choices.value).unwrap_or_default(),
-            confirm: reader.optional("confirm").map(|confirm| confirm.value),
-            timeout: reader.optional("timeout").map(|timeout| timeout.value),
-            instructions: instructions?,
-        })
-    });
-    manual.flatten()
-}
-
-fn read_form(reader: &mut Reader<'_>, form: &Table) -> Vec<(String, FieldType)> {
-    let mut fields = Vec::new();
-    for (name, node) in &form.entries {
-        names::check_identifier(reader, &name.name, &name.span, "the name of a field");
-        if name.name == Manual::CHOICE {
-            let message = format!("a field cannot be called `{}`: that is what was chosen of `choices`", name.name);
-            reader.error("E0206", name.span.clone(), message, "taken");
-        }
-        let text = String::from_node(node);
-        match text.as_deref().and_then(|text| FieldType::ALL.iter().find(|(_, known)| *known == text)) {
-            Some((kind, _)) => fields.push((name.name.clone(), *kind)),
-            None => {
-                let message = format!("`{}` of the form must be the name of a type", name.name);
-                let known: Vec<_> = FieldType::ALL.iter().map(|(_, name)| *name).collect();
-                reader.error_with_help("E0203", node.span.clone(), message, "not a type", format!("known: {}", known.join(", ")));
-            }
-        }
-    }
-    fields
-}
-
-/// `approval = { quorum = 1, not_self = true, … }`
-fn read_approval(section: Section, reader: &mut Reader<'_>) -> Option<Located<Approval>> {
-    let span = reader.table().get("approval")?.span.clone();
-    if section != Section::Step {
-        let message = format!("`approval` of {} has no meaning: only a step has an effect to approve", reader.subject());
-        reader.error("E0220", span.clone(), message, "only in `[[step]]`");
-    }
-    let approval = reader.section("approval", "`approval`", |reader| {
-        let quorum = reader.optional::<u32>("quorum");
-        if let Some(none) = quorum.as_ref().filter(|quorum| quorum.value == 0) {
-            reader.error("E0226", none.span.clone(), "`quorum` must be 1 or more", "nobody would be asked");
-        }
-        let approvers: Vec<String> = reader.optional("approvers").map(|names| names.value).unwrap_or_default();
-        let quorum = quorum.map_or(1, |quorum| quorum.value);
-        if !approvers.is_empty() && usize::try_from(quorum).is_ok_and(|quorum| quorum > approvers.len()) {
-            let message = format!("`quorum` is {quorum}, and `approvers` has only {}", approvers.len());
-            reader.error("E0226", reader.table().span.clone(), message, "can never be approved");
-        }
-        Approval {
-            quorum,
-            oneself: if reader.optional::<bool>("not_self").is_some_and(|not| not.value) {
-                SelfApproval::DoesNotCount
-            } else {
-                SelfApproval::Counts
-            },
-            expires: reader.optional("expires").map(|expires| expires.value),
-            approvers,
-        }
-    })?;
-    Some(Located { value: approval, span })
-}
-
-fn read_for_each(section: Section, reader: &mut Reader<'_>) -> Option<ForEach> {
-    let items = reader.optional::<Node>("for_each");
-    let name = reader.optional::<String>("as");
-    let key = reader.optional::<String>("key");
-    let max_parallel = reader.optional::<u32>("max_parallel");
-    let Some(items) = items else {
-        let others = [name.map(|name| name.span), key.map(|key| key.span), max_parallel.map(|number| number.span)];
-        for span in others.into_iter().flatten() {
-            let message = format!("{} has no `for_each`, so this has no effect", reader.subject());
-            reader.error("E0226", span, message, "has no effect");
-        }
-        return None;
-    };
-    if section != Section::Step {
-        let message = format!("`for_each` of {} has no meaning", reader.subject());
-        reader.error("E0220", items.span, message, "only in `[[step]]`");
-        return None;
-    }
-    if let Some(name) = &name {
-        names::check_identifier(reader, &name.value, &name.span, "the name of an item");
-        if TAKEN.contains(&name.value.as_str()) {
-            let message = format!("an item cannot be called `{}`: that is something else in templates", name.value);
-            reader.error("E0206", name.span.clone(), message, "taken");
-        }
-    }
-    Some(ForEach {
-        items: read_items(reader, items)?,
-        name: name.map_or_else(|| "item".to_owned(), |name| name.value),
-        key,
-        max_parallel: max_parallel.map_or(1, |number| number.value.max(1)),
-    })
-}
-
-/// Names that templates know already.
-const TAKEN: &[&str] = &["params", "steps", "run", "outcome", "output"];
-
-fn read_items(reader: &mut Reader<'_>, items: Located<Node>) -> Option<Items> {
-    match &items.value.value {
-        Value::String(text) => Some(Items::Expression(Located { value: text.clone(), span: items.span })),
-        Value::Array(_) | Value::Table(_) => Some(Items::Literal(items)),
-        Value::Integer(_) | Value::Float(_) | Value::Boolean(_) | Value::Datetime(_) => {
-            let message = format!("`for_each` of {} must be a list, a map, or an expression that has one", reader.subject());
-            let help = "write `for_each = [\"a\", \"b\"]`, or `for_each = \"steps.look.output.tables\"`";
-            reader.error_with_help("E0203", items.span, message, "no items", help);
-            None
-        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! `[[check]]`: a file that has it is a suite of checks, and holds nothing that changes anything.
 
+use super::expect;
 use super::step::{self, Looking};
 use crate::event::Section;
 use crate::model::{Check, Criticality, Step};
@@ -30,7 +31,7 @@ fn read(reader: &mut Reader<'_>) -> Option<Step> {
     // Without `until` an `every` is only for who watches the suite.
     let asks_again = ["until", "within"].iter().any(|key| reader.table().get(key).is_some());
     let poll = asks_again.then(|| step::read_poll(reader)).flatten();
-    let expect = step::read_expect(reader);
+    let expect = expect::read_expect(reader);
     let when = reader.optional("when");
     let depends_on = reader.optional::<Vec<Located<String>>>("depends_on").map(|names| names.value).unwrap_or_default();
     let weight = match reader.optional::<bool>("critical").map(|critical| critical.value) {

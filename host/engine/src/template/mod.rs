@@ -3,17 +3,23 @@
 //! An undefined name is an error, never an empty text or a silent `false`. `steps.stop-app.output` may be written with the
 //! dashes of the id, although Jinja would read them as minus; `steps['stop-app']` is the same.
 
+mod context;
+mod cut;
 mod limits;
 pub(crate) mod markers;
 mod reading;
+mod words;
 
+pub use cut::{cut_in, cut_in_text, says_cut};
 pub use markers::{has_markers, sole_expression};
 pub use reading::Form;
+pub use words::{nearest_filter, unknown_words};
 
 use crate::known::{Known, below};
+use context::context_for;
 use limits::Printed;
-use minijinja::{Environment, Error, ErrorKind, UndefinedBehavior, Value};
-use reading::{Missing, Reading, Reference};
+use minijinja::{Environment, Error, ErrorKind, UndefinedBehavior};
+use reading::Reading;
 use runbook_contract::{Json, StepId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
@@ -129,113 +135,6 @@ fn reading_of(text: &str, form: Form) -> Result<Reading, TemplateError> {
         reading::read(&plain_ids(text, form), form).map_err(|error| TemplateError::Syntax { message: describe(&error) })?;
     found.references.retain(|reference| ENVIRONMENT.globals().all(|(name, _)| reference.path[0] != name));
     Ok(found)
-}
-
-/// The filters and tests that a text uses and no template has, as in "filter `loud`": Jinja itself says so only when it
-/// comes to them, and that may be in the middle of a run.
-pub fn unknown_words(text: &str, form: Form) -> Vec<String> {
-    let Ok(found) = reading_of(text, form) else { return Vec::new() };
-    let mut state = ENVIRONMENT.empty_state();
-    let mut unknown = Vec::new();
-    for filter in &found.filters {
-        let kind = state.apply_filter(filter, &[]).err().map(|error| error.kind());
-        unknown.extend((kind == Some(ErrorKind::UnknownFilter)).then(|| format!("filter `{filter}`")));
-    }
-    for test in &found.tests {
-        let kind = state.perform_test(test, &[]).err().map(|error| error.kind());
-        unknown.extend((kind == Some(ErrorKind::UnknownTest)).then(|| format!("test `{test}`")));
-    }
-    unknown
-}
-
-/// Filters of templates that people write, for what was probably meant by an unknown one.
-const FILTERS: &[&str] = &[
-    "abs",
-    "capitalize",
-    "default",
-    "first",
-    "float",
-    "int",
-    "items",
-    "join",
-    "last",
-    "length",
-    "list",
-    "lower",
-    "map",
-    "max",
-    "min",
-    "reject",
-    "replace",
-    "reverse",
-    "round",
-    "select",
-    "slice",
-    "sort",
-    "split",
-    "string",
-    "sum",
-    "title",
-    "tojson",
-    "trim",
-    "unique",
-    "upper",
-    "urlencode",
-];
-
-/// The filter that was probably meant by a word that [`unknown_words`] tells.
-pub fn nearest_filter(unknown: &str) -> Option<&'static str> {
-    let name = unknown.strip_prefix("filter `")?.strip_suffix('`')?;
-    let mut state = ENVIRONMENT.empty_state();
-    let is_there =
-        |filter: &&str| state.apply_filter(filter, &[]).err().map(|error| error.kind()) != Some(ErrorKind::UnknownFilter);
-    runbook_document::nearest(name, FILTERS.iter().copied().filter(is_there))
-}
-
-/// The first output that a value's templates read and that is not whole, as its step says by `truncated`.
-pub fn cut_in(value: &Json, scope: &Scope<'_>) -> Option<String> {
-    match value {
-        Json::String(text) if has_markers(text) => cut_in_text(text, Form::Template, scope),
-        Json::Array(items) => items.iter().find_map(|item| cut_in(item, scope)),
-        Json::Object(entries) => entries.values().find_map(|value| cut_in(value, scope)),
-        Json::String(_) | Json::Null | Json::Bool(_) | Json::Number(_) => None,
-    }
-}
-
-/// The same for one text.
-pub fn cut_in_text(text: &str, form: Form, scope: &Scope<'_>) -> Option<String> {
-    let found = reading_of(text, form).ok()?;
-    found.references.iter().find_map(|reference| {
-        let (root, key) = (reference.path.first()?, reference.path.get(1)?);
-        match root.as_str() {
-            "params" => scope.cut.get(key).cloned(),
-            "steps" => match (scope.steps)(key)? {
-                (_, StepView::Done { output, .. }) if is_cut(&output, reference.path.get(3..).unwrap_or_default()) => {
-                    Some(format!("steps.{}.output", shown(key)))
-                }
-                (_, StepView::Done { .. } | StepView::Absent(_) | StepView::AtRunTime) => None,
-            },
-            _ => None,
-        }
-    })
-}
-
-/// Whether what is read of an output by these keys is not whole. Outputs of several parts (items, nested files, suites) are maps
-/// of outputs, so what is not whole may stand further in.
-fn is_cut(output: &Json, keys: &[String]) -> bool {
-    if says_cut(output) {
-        return true;
-    }
-    match (keys.split_first(), output) {
-        (Some((key, rest)), Json::Object(entries)) => entries.get(key).is_some_and(|inner| is_cut(inner, rest)),
-        (None, Json::Object(entries)) => entries.values().any(|inner| is_cut(inner, &[])),
-        (_, Json::Null | Json::Bool(_) | Json::Number(_) | Json::String(_) | Json::Array(_)) => false,
-    }
-}
-
-/// Whether an operation says by its output that a list in it is not whole.
-pub fn says_cut(output: &Json) -> bool {
-    output.get("truncated") == Some(&Json::Bool(true))
 }
 
 /// A step's key as its id is written.
@@ -397,103 +296,6 @@ fn describe(error: &Error) -> String {
     }
     let detail = error.detail().map_or_else(|| error.kind().to_string(), ToOwned::to_owned);
     detail.trim_end_matches('.').to_owned()
-}
-
-/// Builds what the text refers to and nothing else.
-fn context_for(text: &str, form: Form, scope: &Scope<'_>) -> Result<Value, TemplateError> {
-    let mut steps = serde_json::Map::new();
-    for reference in reading_of(text, form)?.references {
-        let strictness = strictness_of(&reference, scope);
-        if reference.path[0] == "steps" {
-            add_step(&mut steps, &reference.path, scope, strictness)?;
-        } else if scope.later.contains(&reference.path[0]) {
-            return Err(TemplateError::AtRunTime { path: shown_path(&reference.path) });
-        } else if strictness == Strictness::Strict {
-            check_path(&reference.path, scope)?;
-        }
-    }
-    let mut context = scope.locals.clone();
-    context.insert("params".to_owned(), Json::Object(scope.params.clone()));
-    context.insert("run".to_owned(), Json::Object(scope.run.clone()));
-    context.insert("steps".to_owned(), Json::Object(steps));
-    serde_json::from_value(Json::Object(context)).map_err(|error| TemplateError::Compute { message: error.to_string() })
-}
-
-/// Whether a missing name is an error at once.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Strictness {
-    Strict,
-    Lenient,
-}
-
-fn strictness_of(reference: &Reference, scope: &Scope<'_>) -> Strictness {
-    match &reference.missing {
-        Missing::Mistake => Strictness::Strict,
-        Missing::MistakeBehind(known) if has_value(known, scope) => Strictness::Strict,
-        Missing::Fine | Missing::MistakeBehind(_) => Strictness::Lenient,
-    }
-}
-
-fn has_value(path: &[String], scope: &Scope<'_>) -> bool {
-    if path[0] == "steps" {
-        return add_step(&mut serde_json::Map::new(), path, scope, Strictness::Strict).is_ok();
-    }
-    check_path(path, scope).is_ok()
-}
-
-fn add_step(
-    steps: &mut serde_json::Map<String, Json>,
-    path: &[String],
-    scope: &Scope<'_>,
-    strictness: Strictness,
-) -> Result<(), TemplateError> {
-    let written = shown_path(path);
-    let missing = |reason: String| TemplateError::Missing { path: written.clone(), reason };
-    let Some(key) = path.get(1) else { return Err(missing(": name the step, as in `steps.backup.output`".to_owned())) };
-    let Some((id, view)) = (scope.steps)(key) else {
-        return if strictness == Strictness::Lenient { Ok(()) } else { Err(missing(": it has not run yet".to_owned())) };
-    };
-    let entry = match view {
-        StepView::AtRunTime => return Err(TemplateError::AtRunTime { path: written }),
-        StepView::Absent(_) if strictness == Strictness::Lenient => return Ok(()),
-        StepView::Absent(reason) => {
-            return Err(missing(format!(": {reason}; a default helps, as in `{written} | default(0)`")));
-        }
-        StepView::Done { outcome, output } => serde_json::json!({ "outcome": outcome, "output": output }),
-    };
-    if strictness == Strictness::Strict {
-        find(&entry, &path[2..]).map_err(|key| missing(format!(": the output of `{id}` has no `{key}`")))?;
-    }
-    // Behind a dot its dashes are `_`; in `steps['stop-app']` they are not.
-    if key.contains('_') {
-        steps.insert(shown(key), entry.clone());
-    }
-    steps.insert(key.clone(), entry);
-    Ok(())
-}
-
-fn check_path(path: &[String], scope: &Scope<'_>) -> Result<(), TemplateError> {
-    let missing = |reason: String| TemplateError::Missing { path: shown_path(path), reason };
-    let (root, rest) = match path[0].as_str() {
-        "params" => (&scope.params, &path[1..]),
-        "run" => (&scope.run, &path[1..]),
-        _ => (&scope.locals, path),
-    };
-    let Some((key, rest)) = rest.split_first() else { return Ok(()) };
-    let value = root.get(key).ok_or_else(|| missing(String::new()))?;
-    find(value, rest).map_err(|_| missing(String::new()))
-}
-
-/// Follows a path; the key that is missing is the error. What is behind a list, a text or a number is a method, which Jinja
-/// itself checks.
-fn find<'a>(value: &Json, path: &'a [String]) -> Result<(), &'a str> {
-    const METHODS: &[&str] = &["items", "keys", "values", "get"];
-    let (Some(key), Json::Object(entries)) = (path.first(), value) else { return Ok(()) };
-    match entries.get(key) {
-        Some(inner) => find(inner, &path[1..]),
-        None if METHODS.contains(&key.as_str()) => Ok(()),
-        None => Err(key),
-    }
 }
 
 /// Writes the dashes of ids after `steps.` as `_`, outside string literals, and inside the markers only.

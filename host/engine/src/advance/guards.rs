@@ -1,0 +1,79 @@
+//! What guards have seen, and what follows from it.
+
+use super::{Action, Observed};
+use crate::event::{Cause, LookVerdict, PauseReason};
+use crate::frontier::Frontier;
+use crate::model::OnBreach;
+use crate::plan::{Plan, PlannedGuard};
+use crate::state::{GuardState, RunState, Stage, StepPhase};
+
+/// A guard that has seen enough.
+pub(crate) enum Breach {
+    /// The run ends, with or without an undo.
+    End(Cause),
+    /// The run stops, and can be resumed.
+    Pause(PauseReason),
+}
+
+impl Breach {
+    pub(crate) fn cause(&self) -> Option<Cause> {
+        match self {
+            Self::End(cause) => Some(cause.clone()),
+            Self::Pause(_) => None,
+        }
+    }
+
+    pub(super) fn pause(self) -> Option<PauseReason> {
+        match self {
+            Self::End(_) => None,
+            Self::Pause(reason) => Some(reason),
+        }
+    }
+}
+
+/// The first guard whose last looks were bad so often in a row that it responds. One that sees nothing never undoes: the
+/// run stops, for somebody to look.
+pub(crate) fn breach(plan: &Plan, state: &RunState) -> Option<Breach> {
+    let found = |guard: &&PlannedGuard| state.guards.get(guard.id()).is_some_and(|found| found.in_a_row >= guard.in_a_row);
+    let guard = plan.guards.iter().filter(|guard| is_watching(guard, state)).find(found)?;
+    let last = state.guards.get(guard.id())?.last.as_ref()?;
+    let id = || guard.id().clone();
+    let pause = || Breach::Pause(PauseReason::Guard { guard: id(), why: last.summary.clone() });
+    Some(match (last.verdict, guard.on_breach) {
+        (LookVerdict::Breached, OnBreach::Undo | OnBreach::Abort) => Breach::End(Cause::Guard { guard: id() }),
+        (LookVerdict::Breached, OnBreach::Pause) | (LookVerdict::Blind | LookVerdict::Holds, _) => pause(),
+    })
+}
+
+/// Whether a run would pause if nothing were under way.
+pub(crate) fn wants_pause(plan: &Plan, state: &RunState, frontier: &Frontier) -> bool {
+    if !matches!(state.stage, Stage::Steps | Stage::Verify) || state.stopping.is_some() {
+        return false;
+    }
+    let pauses = matches!(breach(plan, state), Some(Breach::Pause(_)));
+    pauses || (frontier.unknown().next().is_some() && state.stage == Stage::Steps)
+}
+
+/// Whether no step may begin because of a guard.
+pub(crate) fn is_held_back(plan: &Plan, state: &RunState) -> bool {
+    plan.guards
+        .iter()
+        .filter(|guard| is_watching(guard, state))
+        .any(|guard| state.guards.get(guard.id()).is_none_or(GuardState::holds_back))
+}
+
+/// Whether it is a guard's time: that of a nested file watches while its steps run.
+pub(crate) fn is_watching(guard: &PlannedGuard, state: &RunState) -> bool {
+    guard.look.group.as_ref().is_none_or(|group| state.step(group).phase == StepPhase::Repeating)
+}
+
+/// The guards that are to be looked at now.
+pub(super) fn looks(plan: &Plan, state: &RunState, observed: &Observed<'_>) -> Vec<Action> {
+    let due = |guard: &&PlannedGuard| !observed.looking.contains(guard.id()) && (observed.is_due)(guard.id());
+    plan.guards
+        .iter()
+        .filter(|guard| is_watching(guard, state))
+        .filter(due)
+        .map(|guard| Action::Look { guard: guard.id().clone() })
+        .collect()
+}

@@ -1,0 +1,277 @@
+//! The words of events of a run: what it began with, why it waits, how it ends.
+
+use jiff::Timestamp;
+use runbook_contract::{Json, RunId, StepId};
+use serde::{Deserialize, Serialize};
+
+/// A lock that a run holds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct HeldLock {
+    /// Its name.
+    pub name: String,
+    /// Grows with every acquisition of this name.
+    pub token: u64,
+    /// Whose lease it was, if it was taken over from a holder that is dead or silent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub taken_from: Option<String>,
+}
+
+/// What follows from the window of a runbook. `opens` is when it opens next, if that is soon enough to tell.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case", tag = "type")]
+pub enum WindowVerdict {
+    /// It is open.
+    Open,
+    /// It is closed; the runbook only warns.
+    Warned {
+        /// When it opens.
+        opens: Option<Timestamp>,
+    },
+    /// It is closed, and the operator runs it nevertheless.
+    Overridden {
+        /// Who, for people.
+        by: String,
+        /// When it opens.
+        opens: Option<Timestamp>,
+    },
+    /// It is closed: no effect may begin.
+    Refused {
+        /// When it opens.
+        opens: Option<Timestamp>,
+    },
+}
+
+/// That a run tries another one again, from one of its steps on.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct RetryOf {
+    /// The other run. What it has done is undone by it alone.
+    pub run: RunId,
+    /// What it has done, and this one does not do again.
+    pub assumed: Vec<Assumed>,
+}
+
+/// A step that is taken as done.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct Assumed {
+    /// The step.
+    pub step: StepId,
+    /// What it produced then.
+    pub output: Json,
+    /// The run that had its effect, and alone undoes it: the one that is tried again, or one that that one tried again.
+    pub done_in: RunId,
+}
+
+/// The text of a runbook by which a run is undone, in place of the text with which it was run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct Mended {
+    /// Name and text of the runbook and every file that it includes. The runbook is first.
+    pub sources: Vec<(String, String)>,
+    /// `sha256:…` over `sources`.
+    pub digest: String,
+}
+
+/// Why a run does not succeed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case", tag = "type")]
+pub enum Cause {
+    /// A preflight failed.
+    Preflight {
+        /// Which.
+        step: StepId,
+    },
+    /// The window was closed before the first effect.
+    OutsideWindow {
+        /// When it opens.
+        opens: Option<Timestamp>,
+    },
+    /// A lock was busy.
+    LockBusy {
+        /// Which.
+        name: String,
+        /// Who holds it, for people.
+        holder: String,
+    },
+    /// A step failed.
+    Step {
+        /// Which.
+        step: StepId,
+    },
+    /// A post-condition does not hold.
+    Verify {
+        /// Which.
+        step: StepId,
+    },
+    /// A guard was breached.
+    Guard {
+        /// Which.
+        guard: StepId,
+    },
+    /// The operator cancelled the run.
+    Cancel,
+    /// The run took longer than its `timeout`.
+    Timeout,
+    /// The operator asked to undo a finished run.
+    Requested,
+}
+
+/// Who took a lock from a run that held it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct TakenBy {
+    /// Who, for people.
+    pub by: String,
+    /// When.
+    pub at: Timestamp,
+    /// Why, in their words.
+    pub reason: String,
+}
+
+/// Why a run stopped without an end.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case", tag = "type")]
+pub enum PauseReason {
+    /// It cannot be told whether these attempts took effect; the operator decides.
+    UnknownOutcome {
+        /// The steps.
+        steps: Vec<StepId>,
+    },
+    /// These steps have said what they would do, and wait for approval.
+    Approval {
+        /// The steps.
+        steps: Vec<StepId>,
+    },
+    /// These steps are a person's to do.
+    Manual {
+        /// The steps.
+        steps: Vec<StepId>,
+    },
+    /// A guard was breached, or sees nothing; nothing was undone.
+    Guard {
+        /// Which.
+        guard: StepId,
+        /// What it saw last, for people.
+        why: String,
+    },
+    /// The lease on this lock was lost.
+    LeaseLost {
+        /// The lock.
+        name: String,
+        /// Who took it, if it was taken by hand.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        taken_by: Option<TakenBy>,
+    },
+    /// The window closed while the run was stopped, and steps are left to do.
+    OutsideWindow {
+        /// When it opens.
+        opens: Option<Timestamp>,
+    },
+    /// The operator cancelled twice.
+    Interrupted,
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum RunEnd {
+    /// All done, all well.
+    Succeeded,
+    /// Done; somebody should look at the warnings.
+    SucceededWithWarnings,
+    /// Failed, and nothing had been changed.
+    FailedClean,
+    /// Failed, and all that can be undone is undone and verified.
+    Undone,
+    /// An undo failed, or an outcome is unknown, or changes were left as the runbook says: a person is needed.
+    Dirty,
+    /// Cancelled before anything had been changed.
+    Cancelled,
+}
+
+impl RunEnd {
+    /// The name in reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Succeeded => "succeeded",
+            Self::SucceededWithWarnings => "succeeded-with-warnings",
+            Self::FailedClean => "failed-clean",
+            Self::Undone => "undone",
+            Self::Dirty => "dirty",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}
+
+/// What a notification is sent for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Trigger {
+    /// The first step is about to run.
+    Start,
+    /// The run waits for a lock, or pauses because a person must do or say something.
+    Waiting,
+    /// The run succeeded, with or without warnings.
+    Succeeded,
+    /// The run failed or was cancelled, and nothing had been changed.
+    Failed,
+    /// The run failed and was undone.
+    Undone,
+    /// A person is needed.
+    Dirty,
+    /// The run takes more than twice as long as those before it.
+    Slow,
+}
+
+impl Trigger {
+    /// All triggers, with their names in runbooks.
+    pub const ALL: &[(Self, &str)] = &[
+        (Self::Start, "start"),
+        (Self::Waiting, "waiting"),
+        (Self::Succeeded, "succeeded"),
+        (Self::Failed, "failed"),
+        (Self::Undone, "undone"),
+        (Self::Dirty, "dirty"),
+        (Self::Slow, "slow"),
+    ];
+}
+
+/// Where a run stands, as `runs` lists it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum RunPhase {
+    /// It waits for a lock.
+    Waiting,
+    /// It runs. A run in this phase without a live lease was interrupted by a crash.
+    Running,
+    /// What was done is being undone.
+    Undoing,
+    /// It needs a decision, or was stopped by the operator.
+    Paused,
+    /// It has ended.
+    Ended(RunEnd),
+}
+
+impl RunPhase {
+    /// Every phase.
+    pub const ALL: &[Self] = &[
+        Self::Waiting,
+        Self::Running,
+        Self::Undoing,
+        Self::Paused,
+        Self::Ended(RunEnd::Succeeded),
+        Self::Ended(RunEnd::SucceededWithWarnings),
+        Self::Ended(RunEnd::FailedClean),
+        Self::Ended(RunEnd::Undone),
+        Self::Ended(RunEnd::Dirty),
+        Self::Ended(RunEnd::Cancelled),
+    ];
+
+    /// The name in reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Waiting => "waiting",
+            Self::Running => "running",
+            Self::Undoing => "undoing",
+            Self::Paused => "paused",
+            Self::Ended(end) => end.name(),
+        }
+    }
+}

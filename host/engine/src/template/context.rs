@@ -1,0 +1,103 @@
+//! What a text can see: every name that it refers to has a value before Jinja looks for it.
+
+use super::reading::{Missing, Reference};
+use super::{Form, Scope, StepView, TemplateError, reading_of, shown, shown_path};
+use minijinja::Value;
+use runbook_contract::Json;
+
+/// Builds what the text refers to and nothing else.
+pub(super) fn context_for(text: &str, form: Form, scope: &Scope<'_>) -> Result<Value, TemplateError> {
+    let mut steps = serde_json::Map::new();
+    for reference in reading_of(text, form)?.references {
+        let strictness = strictness_of(&reference, scope);
+        if reference.path[0] == "steps" {
+            add_step(&mut steps, &reference.path, scope, strictness)?;
+        } else if scope.later.contains(&reference.path[0]) {
+            return Err(TemplateError::AtRunTime { path: shown_path(&reference.path) });
+        } else if strictness == Strictness::Strict {
+            check_path(&reference.path, scope)?;
+        }
+    }
+    let mut context = scope.locals.clone();
+    context.insert("params".to_owned(), Json::Object(scope.params.clone()));
+    context.insert("run".to_owned(), Json::Object(scope.run.clone()));
+    context.insert("steps".to_owned(), Json::Object(steps));
+    serde_json::from_value(Json::Object(context)).map_err(|error| TemplateError::Compute { message: error.to_string() })
+}
+
+/// Whether a missing name is an error at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Strictness {
+    Strict,
+    Lenient,
+}
+
+fn strictness_of(reference: &Reference, scope: &Scope<'_>) -> Strictness {
+    match &reference.missing {
+        Missing::Mistake => Strictness::Strict,
+        Missing::MistakeBehind(known) if has_value(known, scope) => Strictness::Strict,
+        Missing::Fine | Missing::MistakeBehind(_) => Strictness::Lenient,
+    }
+}
+
+fn has_value(path: &[String], scope: &Scope<'_>) -> bool {
+    if path[0] == "steps" {
+        return add_step(&mut serde_json::Map::new(), path, scope, Strictness::Strict).is_ok();
+    }
+    check_path(path, scope).is_ok()
+}
+
+fn add_step(
+    steps: &mut serde_json::Map<String, Json>,
+    path: &[String],
+    scope: &Scope<'_>,
+    strictness: Strictness,
+) -> Result<(), TemplateError> {
+    let written = shown_path(path);
+    let missing = |reason: String| TemplateError::Missing { path: written.clone(), reason };
+    let Some(key) = path.get(1) else { return Err(missing(": name the step, as in `steps.backup.output`".to_owned())) };
+    let Some((id, view)) = (scope.steps)(key) else {
+        return if strictness == Strictness::Lenient { Ok(()) } else { Err(missing(": it has not run yet".to_owned())) };
+    };
+    let entry = match view {
+        StepView::AtRunTime => return Err(TemplateError::AtRunTime { path: written }),
+        StepView::Absent(_) if strictness == Strictness::Lenient => return Ok(()),
+        StepView::Absent(reason) => {
+            return Err(missing(format!(": {reason}; a default helps, as in `{written} | default(0)`")));
+        }
+        StepView::Done { outcome, output } => serde_json::json!({ "outcome": outcome, "output": output }),
+    };
+    if strictness == Strictness::Strict {
+        find(&entry, &path[2..]).map_err(|key| missing(format!(": the output of `{id}` has no `{key}`")))?;
+    }
+    // Behind a dot its dashes are `_`; in `steps['stop-app']` they are not.
+    if key.contains('_') {
+        steps.insert(shown(key), entry.clone());
+    }
+    steps.insert(key.clone(), entry);
+    Ok(())
+}
+
+fn check_path(path: &[String], scope: &Scope<'_>) -> Result<(), TemplateError> {
+    let missing = |reason: String| TemplateError::Missing { path: shown_path(path), reason };
+    let (root, rest) = match path[0].as_str() {
+        "params" => (&scope.params, &path[1..]),
+        "run" => (&scope.run, &path[1..]),
+        _ => (&scope.locals, path),
+    };
+    let Some((key, rest)) = rest.split_first() else { return Ok(()) };
+    let value = root.get(key).ok_or_else(|| missing(String::new()))?;
+    find(value, rest).map_err(|_| missing(String::new()))
+}
+
+/// Follows a path; the key that is missing is the error. What is behind a list, a text or a number is a method, which Jinja
+/// itself checks.
+fn find<'a>(value: &Json, path: &'a [String]) -> Result<(), &'a str> {
+    const METHODS: &[&str] = &["items", "keys", "values", "get"];
+    let (Some(key), Json::Object(entries)) = (path.first(), value) else { return Ok(()) };
+    match entries.get(key) {
+        Some(inner) => find(inner, &path[1..]),
+        None if METHODS.contains(&key.as_str()) => Ok(()),
+        None => Err(key),
+    }
+}
