@@ -41,7 +41,7 @@ const FIRST_LIST: usize = 200;
 const INTERRUPTED: &str = "interrupted";
 
 /// How runs are called whose process lives and was stopped.
-const STANDING_STILL: &str = "liveness-still";
+const STANDING_STILL: &str = "standing-still";
 
 impl RunsArgs {
     fn is_filtered(&self) -> bool {
