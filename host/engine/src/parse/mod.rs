@@ -15,6 +15,7 @@ mod sections;
 mod step;
 mod suite;
 mod undo;
+mod uses;
 mod window;
 
 pub use include::parse_shared;

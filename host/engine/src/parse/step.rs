@@ -5,10 +5,11 @@ use super::for_each::read_for_each;
 use super::manual::{read_approval, read_manual};
 use super::names;
 use super::undo::read_undo;
+use super::uses::{check_uses, read_bind, read_uses};
 use crate::event::{Section, Trigger};
 use crate::model::{Bind, IfNeedsFailed, Nested, NestedKind, Notify, OnCancel, OnFailure, Poll, Retry, Step, section_noun};
 use runbook_contract::{ErrorClass, StepId};
-use runbook_document::{FromNode, Located, Reader, Table};
+use runbook_document::{Located, Reader, Table};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -163,48 +164,6 @@ fn read_nested(section: Section, reader: &mut Reader<'_>) -> Option<Nested> {
         reader.error_with_help("E0220", other.span.clone(), message, "remove this", help);
     }
     Some(nested)
-}
-
-/// `uses = "plugin:operation"`, which a step must have unless it is of another form.
-fn read_uses(reader: &mut Reader<'_>) -> Option<Located<String>> {
-    let other_form = ["manual", "suite", "runbook"].iter().any(|key| reader.table().get(key).is_some());
-    let uses = if other_form { reader.optional::<String>("uses") } else { reader.required::<String>("uses") };
-    let uses = uses?;
-    check_uses(reader, &uses);
-    Some(uses)
-}
-
-pub(super) fn check_uses(reader: &mut Reader<'_>, uses: &Located<String>) {
-    let parts: Vec<&str> = uses.value.rsplitn(2, ':').collect();
-    if parts.len() != 2 || parts.iter().any(|part| part.trim().is_empty()) {
-        let message = format!("`uses` of {} must be `plugin:operation`, not `{}`", reader.subject(), uses.value);
-        let is_plugin =
-            parts.len() == 1 && uses.value.chars().all(|c| c.is_ascii_alphanumeric() || c == '-') && !uses.value.is_empty();
-        let help = if is_plugin {
-            format!("name its operation, as in `{0}:OPERATION`; `runbook plugin inspect {0}` lists them", uses.value)
-        } else {
-            "write it as in `uses = \"postgres:ping\"`".to_owned()
-        };
-        reader.error_with_help("E0209", uses.span.clone(), message, "no operation", help);
-    }
-}
-
-pub(super) fn read_bind(reader: &mut Reader<'_>) -> Vec<Bind> {
-    let Some(table) = reader.optional::<Table>("bind") else { return Vec::new() };
-    let mut binds = Vec::new();
-    for (slot, node) in &table.value.entries {
-        match String::from_node(node) {
-            Some(target) => binds.push(Bind {
-                slot: Located { value: slot.name.clone(), span: slot.span.clone() },
-                target: Located { value: target, span: node.span.clone() },
-            }),
-            None => {
-                let message = format!("`bind.{}` of {} must be the name of a target", slot.name, reader.subject());
-                reader.error("E0203", node.span.clone(), message, "wrong type");
-            }
-        }
-    }
-    binds
 }
 
 fn read_needs(section: Section, reader: &mut Reader<'_>) -> Option<Vec<Located<StepId>>> {

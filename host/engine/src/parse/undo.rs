@@ -1,6 +1,6 @@
 //! `undo` and `irreversible`: how a step is undone, or why it cannot be.
 
-use super::step::{check_uses, read_bind};
+use super::uses::{check_uses, read_bind};
 use crate::event::Section;
 use crate::model::UndoDeclaration;
 use runbook_document::{Located, Node, Reader, Table, Value};
