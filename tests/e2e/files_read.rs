@@ -92,11 +92,7 @@ fn no_line_of_a_file_elsewhere_is_quoted() {
         symlink(env.path().join("elsewhere/key"), work.join(reading.file)).expect("a link can be made");
         let done = env.run_in("work", reading.command);
         assert_ne!(done.status, 0, "{:?}", reading.command);
-        // Files that only the administrator or the operator names are not parts of a runbook, and their mistakes are shown.
-        let is_named_by_operator = matches!(reading.file, "limit.toml" | "keys.toml" | "runbook.lock");
-        if !is_named_by_operator && reading.command[0] != "fmt" {
-            assert!(!(done.stdout + &done.stderr).contains(CANARY), "{:?}", reading.command);
-        }
+        assert!(!(done.stdout + &done.stderr).contains(CANARY), "{:?}", reading.command);
         if reading.is_part {
             let said = env.run_in("work", reading.command).stderr;
             assert!(said.split_whitespace().collect::<Vec<_>>().join(" ").contains("does not lie in the folder"), "{said}");
@@ -193,4 +189,115 @@ fn what_a_runbook_names_is_not_waited_for_either() {
             assert!(reasons.iter().any(|reason| said.contains(reason)), "{what} {kind}: {said}");
         }
     }
+}
+
+/// Files that a checkout has beside its runbooks, and commands that read them.
+const BESIDE: &[(&str, &[&str])] = &[
+    (".runbook.toml", &["validate", "r.toml"]),
+    (".runbook.toml", &["list"]),
+    (".runbook.toml", &["doctor"]),
+    (".runbook.toml", &["validate", ".runbook.toml"]),
+    ("runbook.lock", &["exec", "r.toml"]),
+    ("runbook.lock", &["plan", "r.toml"]),
+    ("runbook.lock", &["lock", "r.toml"]),
+    ("boundary.toml", &["validate", "boundary.toml"]),
+    ("trust.toml", &["validate", "trust.toml"]),
+    ("settings.toml", &["validate", "settings.toml"]),
+    ("config.toml", &["validate", "config.toml"]),
+    ("plugin.toml", &["validate", "plugin.toml"]),
+    ("waivers.toml", &["validate", "waivers.toml"]),
+    ("targets.prod.toml", &["validate", "targets.prod.toml"]),
+    ("r.toml", &["validate", "r.toml"]),
+    ("r.toml", &["fmt", "--check", "r.toml"]),
+    ("r.toml", &["exec", "r.toml"]),
+];
+
+/// Whether the lines of the key are said in any way, whose second text is wrong in another way than the first: it is TOML.
+const KEYS: [&str; 2] = ["[default]\ntoken = b3BlbnNzaC1rZXktdjEAAAAA\n", "token = \"b3BlbnNzaC1rZXktdjEAAAAA\"\n"];
+
+#[test]
+fn no_file_beside_a_runbook_that_is_a_link_to_a_key_is_quoted_by_any_command() {
+    for key in KEYS {
+        // Out of the checkout, and to what its author cannot read in it.
+        for hidden in ["elsewhere/key.toml", "work/.git/config", "work/.env"] {
+            for (file, command) in BESIDE {
+                let env = prepared();
+                env.file("work/r.toml", RUNBOOK);
+                env.file(hidden, key);
+                let link = env.path().join("work").join(file);
+                let _ = std::fs::remove_file(&link);
+                symlink(env.path().join(hidden), &link).expect("a link can be made");
+                let done = env.run_in("work", command);
+                // What is TOML can be formatted, whatever it is.
+                assert!(done.status != 0 || command[0] == "fmt", "{file} -> {hidden}: {command:?}");
+                assert!(!(done.stdout + &done.stderr).contains(CANARY), "{file} -> {hidden}: {command:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_project_names_no_file_but_texts_in_its_folder() {
+    for key in KEYS {
+        for hidden in ["elsewhere/key.toml", "work/.git/config", "work/.env", "work/.ci/limit.toml"] {
+            for limit in ["boundary", "trust"] {
+                let env = prepared();
+                env.file("work/r.toml", RUNBOOK);
+                let absolute = env.file(hidden, key).display().to_string();
+                let climbing = hidden.strip_prefix("work/").map_or_else(|| format!("../{hidden}"), str::to_owned);
+                std::fs::create_dir_all(env.path().join("work/sub")).expect("a folder can be made");
+                let folder = Path::new(&absolute).parent().expect("a folder");
+                symlink(folder, env.path().join("work/sub/up")).expect("a link can be made");
+                let through = format!("sub/up/{}", Path::new(hidden).file_name().expect("a name").to_string_lossy());
+                for named in [absolute, climbing, through] {
+                    env.file("work/.runbook.toml", &format!("format = 1\n{limit} = {named:?}\n"));
+                    for command in
+                        [&["validate", "r.toml"][..], &["exec", "r.toml"], &["review", "."], &["lock", "r.toml"], &["list"]]
+                    {
+                        let done = env.run_in("work", command).status(6).err(&format!("`{limit}` of the project"));
+                        assert!(!(done.stdout + &done.stderr).contains(CANARY), "{named}: {command:?}");
+                    }
+                }
+            }
+        }
+    }
+    let env = prepared();
+    env.file("work/r.toml", RUNBOOK);
+    env.file("work/sub/limit.toml", "format = 1\n[[allow]]\ncapability = \"http\"\nverbs = [\"get\"]\n");
+    env.file("work/.runbook.toml", "format = 1\nboundary = \"sub/limit.toml\"\n");
+    env.run_in("work", &["validate", "r.toml"]).status(6).err("E0120");
+}
+
+/// Every text that findings may quote is made where it is known whether it lies where its name says.
+#[test]
+fn a_file_becomes_a_text_in_one_place() {
+    let sources = crate::repository().join("host/cli/src");
+    let mut folders = vec![sources.clone()];
+    let mut found = Vec::new();
+    while let Some(folder) = folders.pop() {
+        for path in std::fs::read_dir(folder).expect("a folder").flatten().map(|entry| entry.path()) {
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            let text = std::fs::read_to_string(&path).expect("a source");
+            let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+            // Other things are called sources of something.
+            if code.match_indices("Source::new(").any(|(at, _)| !code[..at].ends_with(char::is_alphanumeric)) {
+                found.push(path.strip_prefix(&sources).expect("below").display().to_string());
+            }
+        }
+    }
+    found.sort();
+    let allowed = [
+        "commands/resume.rs",     // texts of the journal
+        "completion.rs",          // nothing of it is shown
+        "environment_targets.rs", // nothing of it is shown
+        "plan_file.rs",           // the part of a plan that was reviewed
+        "prepare.rs",             // what was read from below a folder
+        "project.rs",             // only the name and the parameters of a runbook are shown
+        "text_file.rs",           // the place
+        "waivers.rs",             // what was read from below a folder
+    ];
+    assert_eq!(found, allowed);
 }

@@ -38,6 +38,7 @@ mod leases;
 mod locked_text;
 mod nested;
 mod no_answer;
+mod output_files;
 mod parameters;
 mod person;
 mod plan_file;

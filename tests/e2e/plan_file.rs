@@ -79,6 +79,7 @@ fn a_file_that_is_no_plan_is_refused_and_a_plan_takes_no_other_runbook_parameter
         env.file("p.json", wrong);
         env.run(&["exec", "--plan", "p.json"]).status(2).err("is no plan of this version");
     }
+    std::fs::remove_file(env.path().join("p.json")).expect("it is there");
     env.run(&["plan", "r.toml", "--out", "p.json"]).status(0);
     let text = env.read("p.json");
     env.file("q.json", &text.replace("\"format\": 1,", "\"format\": 2,"));

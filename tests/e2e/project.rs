@@ -144,3 +144,102 @@ fn what_one_person_sets_is_weaker_than_a_variable_and_a_flag() {
         env.run(&exec).status(2).err("config.toml:");
     }
 }
+
+#[test]
+fn the_limits_of_a_project_hold_for_its_runbooks_wherever_they_are_named_from() {
+    let env = project();
+    let file = env.path().join("p/ops/deploy.toml").display().to_string();
+    std::fs::create_dir_all(env.path().join("away/links")).expect("a folder");
+    std::os::unix::fs::symlink(env.path().join("p/ops"), env.path().join("away/links/ops")).expect("a link");
+    let link = env.path().join("away/links/ops/deploy.toml").display().to_string();
+    let set = ["--set", "incident=1"];
+    env.run_in("away", &[&["plan", &file, "--out", "plan.json"][..], &set].concat()).status(0);
+    env.file("p/narrow.toml", "format = 1\n[[allow]]\ncapability = \"http\"\nverbs = [\"get\"]\nhosts = [\"example.com\"]\n");
+    env.file("p/trust.toml", "format = 1\n");
+    for (limits, status, said) in [
+        ("boundary = \"narrow.toml\"\n", 6, "narrow.toml"),
+        ("locked = true\n", 6, "is not locked"),
+        ("boundary = \"gone.toml\"\n", 6, "gone.toml"),
+        ("trust = \"gone.toml\"\n", 6, "gone.toml"),
+        ("journal = \"x\"\n", 2, "set by each operator"),
+    ] {
+        env.file("p/.runbook.toml", &format!("format = 1\n{limits}"));
+        // A nearer project says where runbooks are, and takes no limit away.
+        for nearer in [None, Some("p/ops/.runbook.toml")] {
+            if let Some(nearer) = nearer {
+                env.file(nearer, "format = 1\n");
+            }
+            for folder in ["away", "p", "p/ops", "p/ops/deep", "."] {
+                for named in [&file, &link] {
+                    env.run_in(folder, &[&["exec", named][..], &set].concat()).status(status).err(said);
+                    env.run_in(folder, &[&["plan", named][..], &set].concat()).status(status).err(said);
+                }
+            }
+            env.run_in("away", &["exec", "--plan", "plan.json"]).status(status).err(said);
+        }
+        std::fs::remove_file(env.path().join("p/ops/.runbook.toml")).expect("it is there");
+    }
+    env.run_in("away", &["runs"]).status(0).without("deploy");
+    env.file("p/.runbook.toml", "format = 1\n");
+    env.run_in("away", &["exec", "--plan", "plan.json"]).status(0);
+}
+
+#[test]
+fn a_run_that_goes_on_is_held_to_the_limits_of_the_project_in_which_its_runbook_lies() {
+    let env = home();
+    let waits = runbook("waits", "Waits").replace("required = true", "default = \"x\"");
+    env.file(
+        "p/r.toml",
+        &format!(
+            "{waits}[[step]]\nid = \"ask\"\nmanual = {{ instructions = \"look\" }}\n{}",
+            "[[step]]\nid = \"after\"\nuses = \"sql:query\"\nbind.db = \"db\"\nwith = { statement = \"select 1 as one\" }\n"
+        ),
+    );
+    database(&env, "p");
+    std::fs::create_dir_all(env.path().join("away")).expect("a folder");
+    let run = "0197a5c4-0000-4000-8000-00000000c0de";
+    env.run(&["exec", "p/r.toml", "--run-id", run]).status(5);
+    env.run(&["answer", run, "ask"]).status(0);
+    env.file("p/narrow.toml", "format = 1\n[[allow]]\ncapability = \"http\"\nverbs = [\"get\"]\nhosts = [\"example.com\"]\n");
+    env.file("p/.runbook.toml", "format = 1\nboundary = \"narrow.toml\"\n");
+    env.run_in("away", &["resume", run]).status(6).err("narrow.toml");
+    env.file("p/.runbook.toml", "format = 1\n");
+    env.run_in("away", &["resume", run]).status(0);
+}
+
+#[test]
+fn no_variable_and_no_nearer_file_lifts_a_limit_that_somebody_set() {
+    let env = home();
+    env.file("p/r.toml", &runbook("r", "R"));
+    database(&env, "p");
+    let exec = |file: &str, text: &str| {
+        env.file(file, text);
+        for variable in ["false", "0", "no", "off"] {
+            let done = env
+                .command(&["exec", "r.toml", "--set", "incident=1"])
+                .current_dir(env.path().join("p"))
+                .env("RUNBOOK_LOCKED", variable)
+                .output()
+                .expect("the program starts");
+            assert_eq!(done.status.code(), Some(6), "{file}: {variable}: {done:?}");
+        }
+        let doctor = env.command(&["doctor"]).current_dir(env.path().join("p")).env("RUNBOOK_LOCKED", "false").output();
+        let said = String::from_utf8(doctor.expect("the program starts").stdout).expect("text");
+        let row = said.lines().find(|line| line.starts_with("locked")).expect("a row");
+        assert!(row.contains("yes") && row.contains(&format!("{file}:2")), "{row}");
+        std::fs::remove_file(env.path().join(file)).expect("it is there");
+    };
+    exec(".config/runbook/config.toml", "format = 1\nlocked = true\n");
+    exec("p/.runbook.toml", "format = 1\nlocked = true\n");
+}
+
+#[test]
+fn nothing_of_the_working_directory_is_taken_for_the_home_of_the_operator() {
+    let env = home();
+    env.file(".config/runbook/config.toml", "format = 1\njournal = \"evil.db\"\ncache = \"evil\"\n");
+    for home in ["", ".", "./", ".."] {
+        let done = env.command(&["doctor"]).env("HOME", home).output().expect("the program starts");
+        let said = format!("{}{}", String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));
+        assert!(!said.contains("evil") && said.contains("nor `HOME` is set to an absolute path"), "{home:?}: {said}");
+    }
+}

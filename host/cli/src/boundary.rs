@@ -2,10 +2,11 @@
 
 use crate::context::Context;
 use crate::failure::Failure;
+use crate::project::Project;
 use crate::{text_file, writable};
 use runbook_authority::boundary::Exceeded;
 use runbook_authority::{Boundary, Effective, Manifest};
-use runbook_document::{Diagnostic, Diagnostics, Source};
+use runbook_document::{Diagnostic, Diagnostics};
 use runbook_engine::UseSite;
 use runbook_runtime::follow_links;
 use std::path::Path;
@@ -16,12 +17,16 @@ pub fn load(context: &Context) -> Result<Vec<Boundary>, Failure> {
     context.boundaries.iter().map(|path| read(path)).collect()
 }
 
+/// The boundaries that projects set.
+pub fn of_projects(projects: &[Project]) -> Result<Vec<Boundary>, Failure> {
+    projects.iter().filter_map(|project| project.boundary.as_deref()).map(read).collect()
+}
+
 fn read(path: &Path) -> Result<Boundary, Failure> {
-    let text = text_file::read(path)
+    let source = text_file::source(path)
         .map_err(|error| Failure::refused(format!("the boundary `{}` cannot be read: {error}", path.display())))?;
     writable::warn("the boundary", path);
     let mut diagnostics = Diagnostics::default();
-    let source = Source::new(path.display().to_string(), text);
     match Boundary::parse(&source, &mut diagnostics) {
         Some(boundary) => Ok(boundary.on_this_host(&follow_links)),
         None => Err(Failure::Findings { status: crate::exit_status::ExitStatus::Refused, diagnostics }),

@@ -1,11 +1,11 @@
 //! What one person sets for every command, in `config.toml` of the configuration directory. A flag and a variable are stronger; a
-//! boundary and a trust file are held besides theirs, as every limit is.
+//! boundary, a trust file and `locked` are held besides theirs, as every limit is.
 
 use crate::directories::config_directory;
 use crate::failure::Failure;
 use crate::global_arguments::{Color, GlobalArgs};
 use crate::program_log::LogFormat;
-use crate::{file_format, text_file};
+use crate::{file_format, text_file, writable};
 use clap::parser::ValueSource;
 use clap::{ArgMatches, ValueEnum};
 use runbook_document::{Diagnostics, FromNode, Located, Reader, Source};
@@ -61,13 +61,14 @@ impl Configuration {
         // Who has no home has no configuration; a command that needs a directory of it says so.
         let Ok(folder) = config_directory() else { return Ok(Self::default()) };
         let path = folder.join(NAME);
-        let text = match text_file::read(&path) {
-            Ok(text) => text,
+        let source = match text_file::source(&path) {
+            Ok(source) => source,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Self::default()),
             Err(error) => return Err(Failure::usage(format!("the configuration `{}` cannot be read: {error}", path.display()))),
         };
+        writable::warn("the configuration", &path);
         let mut diagnostics = Diagnostics::default();
-        let read = parse(&Source::new(path.display().to_string(), text), &mut diagnostics);
+        let read = parse(&source, &mut diagnostics);
         if diagnostics.has_errors() { Err(Failure::findings(diagnostics)) } else { Ok(read) }
     }
 
@@ -93,7 +94,8 @@ impl Configuration {
             |option: &str| !matches!(matches.value_source(option), Some(ValueSource::CommandLine | ValueSource::EnvVariable));
         let color = self.color.filter(|_| is_open("color")).unwrap_or(typed.color);
         let no_input = self.no_input.filter(|_| is_open("no_input")).unwrap_or(typed.no_input);
-        let locked = self.locked.filter(|_| is_open("locked")).unwrap_or(typed.locked);
+        // A limit: each that is set holds, so no variable lifts it.
+        let locked = typed.locked || self.locked == Some(true);
         let identity = if typed.identity.is_empty() { self.identity.clone().unwrap_or_default() } else { typed.identity };
         GlobalArgs {
             color,

@@ -35,6 +35,13 @@ pub enum LockPolicy {
     Required,
 }
 
+impl LockPolicy {
+    /// The policy where somebody requires a lock, or nobody does.
+    pub fn required_if(is_required: bool) -> Self {
+        if is_required { Self::Required } else { Self::WherePresent }
+    }
+}
+
 /// The program's surroundings.
 #[derive(Debug, Clone)]
 #[expect(clippy::struct_excessive_bools, reason = "independent facts about the surroundings, each with a name of its own")]
@@ -83,14 +90,26 @@ pub struct Context {
     pub log_format: Option<LogFormat>,
     /// Where each option of every command comes from, for people.
     pub origins: BTreeMap<String, String>,
-    /// The project of the working directory.
+    /// The project of the working directory, which says where runbooks are.
     pub project: Project,
+    /// That and those around it, whose limits hold, too; none if nobody says anything.
+    pub projects: Vec<Project>,
 }
 
 impl Context {
     /// Whether there is a journal to look into. Looking makes none.
     pub fn has_journal(&self) -> bool {
         self.journal.file().is_none_or(Path::exists)
+    }
+
+    /// The projects whose limits hold for what lies in a folder, besides those of the working directory.
+    ///
+    /// # Errors
+    /// As [`Project::all_of`].
+    pub fn projects_beyond(&self, folder: &Path) -> Result<Vec<Project>, Failure> {
+        let mut all = Project::all_of(folder)?;
+        all.retain(|project| self.projects.iter().all(|here| here.file != project.file));
+        Ok(all)
     }
 
     /// The journal as a command names it from any folder, if it is not the default.
@@ -110,7 +129,9 @@ impl Context {
     /// # Errors
     /// What the host, the project or the environment sets cannot be used.
     pub fn new(args: &GlobalArgs, configuration: &Configuration, matches: &ArgMatches) -> Result<Self, Failure> {
-        let project = Project::here()?;
+        let here = std::env::current_dir().unwrap_or_default();
+        let projects = Project::all_of(&here)?;
+        let project = Project::nearest(&projects, &here);
         let stderr_terminal = std::io::stderr().is_terminal();
         let moves = std::env::var("TERM").is_ok_and(|term| !term.is_empty() && term != "dumb");
         let is_coloured = |is_terminal: bool| match args.color {
@@ -133,60 +154,62 @@ impl Context {
             identities,
             identity_origin: if args.identity.is_empty() { Origin::Default } else { Origin::Given },
             passphrase_file: args.passphrase_file.clone(),
-            boundaries: limits([
-                host_policy.boundary,
-                configuration.boundary().map(Path::to_owned),
-                project.boundary.clone(),
-                args.boundary.clone(),
-            ]),
-            trusts: limits([
-                host_policy.trust,
-                configuration.trust().map(Path::to_owned),
-                project.trust.clone(),
-                args.trust.clone(),
-            ]),
+            boundaries: limits(
+                [host_policy.boundary, configuration.boundary().map(Path::to_owned), args.boundary.clone()],
+                projects.iter().map(|project| project.boundary.clone()),
+            ),
+            trusts: limits(
+                [host_policy.trust, configuration.trust().map(Path::to_owned), args.trust.clone()],
+                projects.iter().map(|project| project.trust.clone()),
+            ),
             audit_log: args
                 .audit_log
                 .clone()
                 .or_else(|| host_policy.audit_log.clone())
                 .map_or_else(|| state_directory().map(|dir| dir.join("audit")), Ok)?,
             audit_log_of_host: host_policy.audit_log,
-            lock_policy: if args.locked || project.locked.is_some() { LockPolicy::Required } else { LockPolicy::WherePresent },
+            lock_policy: LockPolicy::required_if(args.locked || projects.iter().any(|project| project.locked.is_some())),
             cache: args.cache.clone().map_or_else(cache_directory, Ok)?,
             operator: account::operator(&host),
             host,
             process: process::identity(),
             log: args.log.clone(),
             log_format: args.log_format,
-            origins: origins(matches, configuration, &project),
+            origins: origins(matches, configuration, &projects),
             project,
+            projects,
         })
     }
 }
 
 /// Every limit that somebody set: each holds.
-fn limits(of: [Option<PathBuf>; 4]) -> Vec<PathBuf> {
-    of.into_iter().flatten().collect()
+fn limits(of: [Option<PathBuf>; 3], of_projects: impl Iterator<Item = Option<PathBuf>>) -> Vec<PathBuf> {
+    of.into_iter().chain(of_projects).flatten().collect()
 }
 
 /// Where each option of every command comes from: its flag, its variable, a file, or nowhere. A limit comes from wherever one was added.
-fn origins(matches: &ArgMatches, configuration: &Configuration, project: &Project) -> BTreeMap<String, String> {
+fn origins(matches: &ArgMatches, configuration: &Configuration, projects: &[Project]) -> BTreeMap<String, String> {
     let command = GlobalArgs::augment_args(clap::Command::new("runbook"));
     let matches = configuration::deepest(matches);
     let origin = |option: &clap::Arg| {
         let name = option.get_long().unwrap_or_default();
-        let typed = match matches.value_source(option.get_id().as_str()) {
+        let id = option.get_id().as_str();
+        // A switch that is off sets nothing.
+        let is_off = matches!(option.get_action(), clap::ArgAction::SetTrue) && !matches.get_flag(id);
+        let typed = match matches.value_source(id) {
+            Some(_) if is_off && name == "locked" => None,
             Some(ValueSource::CommandLine) => Some(format!("from --{name}")),
             Some(ValueSource::EnvVariable) => Some(format!("from {}", option.get_env().unwrap_or_default().to_string_lossy())),
             Some(_) | None => None,
         };
         let configured = configuration.place(name).map(|place| format!("from {place}"));
-        let limit = || match (name, &project.file) {
+        let of_project = |project: &Project| match (name, &project.file) {
             ("boundary", Some(file)) => project.boundary.as_ref().map(|_| format!("from {}", file.display())),
             ("trust", Some(file)) => project.trust.as_ref().map(|_| format!("from {}", file.display())),
             ("locked", _) => project.locked.as_ref().map(|place| format!("from {place}")),
             _ => None,
         };
+        let limit = || projects.iter().find_map(of_project);
         typed.or(configured).or_else(limit).unwrap_or_else(|| "default".to_owned())
     };
     let global = command.get_opts().filter(|option| option.is_global_set());

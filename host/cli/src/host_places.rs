@@ -3,6 +3,7 @@
 use crate::context::Context;
 use crate::directories::{cache_directory, config_directory, state_directory};
 use crate::host_policy;
+use crate::project::Project;
 use runbook_authority::Effective;
 use runbook_authority::host_places::{HostPlace, HostPlaces, Privacy};
 use runbook_document::{Diagnostic, Diagnostics};
@@ -14,14 +15,15 @@ use std::path::{Path, PathBuf};
 /// What SQLite writes beside a database, by what stands behind its name.
 const BESIDE_A_DATABASE: [&str; 3] = ["-wal", "-shm", "-journal"];
 
-/// Every place of this host: what it wrote and believes, what it obeys, and itself.
-pub fn of(context: &Context) -> Vec<HostPlace> {
+/// Every place of this host: what it wrote and believes, what it obeys, also by the word of other projects than that of the working
+/// directory, and itself.
+pub fn of(context: &Context, projects: &[Project]) -> Vec<HostPlace> {
     let mut places = Places(Vec::new());
     places.add("the settings of this host", Path::new(host_policy::FOLDER), Privacy::Public);
-    for boundary in &context.boundaries {
+    for boundary in context.boundaries.iter().chain(projects.iter().filter_map(|project| project.boundary.as_ref())) {
         places.add("a boundary", boundary, Privacy::Public);
     }
-    for trust in &context.trusts {
+    for trust in context.trusts.iter().chain(projects.iter().filter_map(|project| project.trust.as_ref())) {
         places.add("a trust file", trust, Privacy::Public);
     }
     places.add("the cache of compiled plugins", &context.cache, Privacy::Public);

@@ -39,10 +39,10 @@ fn present(name: &str) -> Option<PathBuf> {
 
 fn audit_log() -> Result<Option<PathBuf>, Failure> {
     let Some(path) = present("settings.toml") else { return Ok(None) };
-    let text = crate::text_file::read(&path)
+    let source = crate::text_file::source(&path)
         .map_err(|error| Failure::refused(format!("the settings `{}` cannot be read: {error}", path.display())))?;
     let mut diagnostics = Diagnostics::default();
-    let found = parse(&Source::new(path.display().to_string(), text), &mut diagnostics);
+    let found = parse(&source, &mut diagnostics);
     if diagnostics.has_errors() {
         return Err(Failure::Findings { status: crate::exit_status::ExitStatus::Refused, diagnostics });
     }

@@ -91,8 +91,8 @@ impl Live {
     ///
     /// # Errors
     /// They cannot be written to where they are to go.
-    pub fn telling(self, told: &OutputArgs) -> Result<Self, Failure> {
-        told.look_before()?;
+    pub fn telling(self, context: &Context, told: &OutputArgs) -> Result<Self, Failure> {
+        told.look_before(context)?;
         Ok(Self { events: told.open()?, ..self })
     }
 

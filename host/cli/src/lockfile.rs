@@ -14,7 +14,7 @@ use runbook_authority::diff::{Change, Direction, diff};
 use runbook_authority::lockfile::{self, FILE_NAME};
 use runbook_authority::snapshot::{PluginFacts, RunbookFacts};
 use runbook_authority::{Digest, Snapshot};
-use runbook_document::{Diagnostics, Source};
+use runbook_document::Diagnostics;
 use runbook_report::push_line;
 use runbook_runtime::Verified;
 use std::collections::{BTreeMap, BTreeSet};
@@ -87,14 +87,13 @@ pub fn plugin_facts(plugin: &Verified) -> PluginFacts {
 
 /// The lockfile as it is; `None` if there is none.
 pub fn read(place: &LockfileEntry) -> Result<Option<Snapshot>, Failure> {
-    let text = match text_file::read(&place.file) {
-        Ok(text) => text,
+    let source = match text_file::source(&place.file) {
+        Ok(source) => source,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(Failure::refused(format!("`{}` cannot be read: {error}", place.file.display()))),
     };
     writable::warn("the lockfile", &place.file);
     let mut diagnostics = Diagnostics::default();
-    let source = Source::new(place.file.display().to_string(), text);
     match lockfile::parse(&source, &place.folder.to_string_lossy(), &mut diagnostics) {
         Some(snapshot) => Ok(Some(snapshot)),
         None => Err(Failure::Findings { status: crate::exit_status::ExitStatus::Refused, diagnostics }),
@@ -125,9 +124,11 @@ pub fn part(locked: &Snapshot, entry: &str, now: &Snapshot) -> Snapshot {
 /// Stops a runbook that is not what was locked.
 pub fn check(context: &Context, runbook: &Path, environment: Option<&str>, prepared: &Prepared) -> Result<(), Failure> {
     let place = place(runbook, environment)?;
+    let is_required = context.projects_beyond(&place.folder)?.iter().any(|project| project.locked.is_some());
+    let policy = LockPolicy::required_if(is_required || context.lock_policy == LockPolicy::Required);
     let again = format!("review it, then `runbook lock {}`", command_arguments(runbook, environment));
     let Some(locked) = read(&place)? else {
-        return match context.lock_policy {
+        return match policy {
             LockPolicy::WherePresent => Ok(()),
             LockPolicy::Required => {
                 Err(Failure::refused(format!("`{}` is not locked: there is no `{}`", runbook.display(), place.file.display()))
@@ -152,7 +153,7 @@ pub fn check(context: &Context, runbook: &Path, environment: Option<&str>, prepa
     }
     let message =
         format!("`{}` does not hold the text of `{}`: an earlier version wrote it", place.file.display(), runbook.display());
-    match context.lock_policy {
+    match policy {
         LockPolicy::Required => Err(Failure::refused(message).hint(again)),
         LockPolicy::WherePresent => {
             ui::note(&format!("warning: {message}, so only plugins and grants are compared; {again}"));

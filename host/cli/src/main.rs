@@ -36,6 +36,7 @@ mod missing_things;
 mod operator_words;
 mod other_files;
 mod output_arguments;
+mod output_file;
 mod outputs;
 mod parameters;
 mod plan_file;

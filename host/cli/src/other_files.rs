@@ -16,7 +16,7 @@ pub fn kind(file: &Path) -> KindOfFile {
 }
 
 fn source(file: &Path) -> std::io::Result<Arc<Source>> {
-    Ok(Source::new(file.display().to_string(), text_file::read(file)?))
+    text_file::source(file)
 }
 
 /// The runbooks and suites of several files; each other one is told.

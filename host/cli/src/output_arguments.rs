@@ -1,7 +1,9 @@
 //! The arguments of every command that runs something: what is told of the run beside what is shown.
 
+use crate::context::Context;
 use crate::events::Events;
 use crate::failure::Failure;
+use crate::output_file;
 use crate::value_parsers::report;
 use clap::Args as ClapArgs;
 use std::path::{Path, PathBuf};
@@ -18,11 +20,22 @@ pub struct OutputArgs {
 }
 
 impl OutputArgs {
-    /// Whether each report has a folder to be written into, before anything runs: afterwards it would be too late.
+    /// Whether each report has a folder to be written into and replaces nothing that is read, before anything runs: afterwards it would
+    /// be too late.
     ///
     /// # Errors
-    /// The first report that has none.
-    pub fn look_before(&self) -> Result<(), Failure> {
+    /// The first report or file of events of which that is not so, and two that would be one file.
+    pub fn look_before(&self, context: &Context) -> Result<(), Failure> {
+        let mut files: Vec<&Path> = Vec::new();
+        let named = self.report.iter().map(|(_, path)| path).chain(&self.events).map(PathBuf::as_path);
+        for path in named.filter(|path| *path != Path::new("-")) {
+            output_file::refuse_loss(context, path)?;
+            if files.contains(&path) {
+                let message = format!("two of the files to be written are `{}`", path.display());
+                return Err(Failure::usage(message).hint("name another file for one of them"));
+            }
+            files.push(path);
+        }
         for (_, path) in self.report.iter().filter(|(_, path)| path != std::path::Path::new("-")) {
             let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
             let why = match folder {

@@ -104,6 +104,23 @@ impl PlanFile {
         })
     }
 
+    /// Refuses to write over a file that is no plan: whoever mistypes a name loses nothing by it.
+    ///
+    /// # Errors
+    /// There is such a file.
+    pub fn refuse_another(path: &Path) -> Result<(), Failure> {
+        let is_lost = std::fs::metadata(path).is_ok_and(|found| found.is_file() && found.len() > 0);
+        let is_plan = |text: String| {
+            let keys = serde_json::from_str::<serde_json::Map<String, Json>>(&text).ok();
+            keys.is_some_and(|keys| ["format", "run", "reviewed", "steps"].iter().all(|key| keys.contains_key(*key)))
+        };
+        if !is_lost || text_file::read(path).is_ok_and(is_plan) {
+            return Ok(());
+        }
+        let message = format!("`{}` is there and is no plan, so it is not replaced", path.display());
+        Err(Failure::usage(message).hint("name another file"))
+    }
+
     /// Writes the file, whole or not at all. It may hold what others should not read: only its owner may.
     ///
     /// # Errors

@@ -32,12 +32,7 @@ fn read(file: &RunbookFile) -> Result<Arc<Source>, Failure> {
         let failure = Failure::usage(format!("runbook `{}` cannot be read: {error}", path.display()));
         if error.kind() == std::io::ErrorKind::InvalidData { failure.hint("a runbook is UTF-8 text") } else { failure }
     })?;
-    let name = path.display().to_string();
-    Ok(match text_file::elsewhere(path) {
-        None => Source::new(name, text),
-        // A link in a checkout may lead to a key of whoever looks at it.
-        Some(_) => Source::unquoted(name, text),
-    })
+    Ok(text_file::named(path, path.display().to_string(), text))
 }
 
 /// Prepares the runbook in a file to be run, and compares it with its lock entry.
@@ -61,7 +56,7 @@ pub fn unlocked(context: &Context, path: &Path, environment: Option<&str>, scrut
         find_environment(&file, environment)?;
     }
     let limits = match scrutiny {
-        Scrutiny::Refuse | Scrutiny::Reach => Limits::load(context)?,
+        Scrutiny::Refuse | Scrutiny::Reach => Limits::load(context, file.folder())?,
         Scrutiny::Report => Limits::default(),
     };
     let neighbors = Neighbors::Beside(&file);
@@ -138,7 +133,7 @@ pub fn prepare_with(
     environment: Option<&str>,
     load: &mut runbook_engine::Loader<'_>,
 ) -> Result<Prepared, Failure> {
-    prepare_within((Limits::load(context)?, scrutiny), source, folder, environment, load, Neighbors::Unasked)
+    prepare_within((Limits::load(context, folder)?, scrutiny), source, folder, environment, load, Neighbors::Unasked)
 }
 
 /// What holds for every runbook of this host.
@@ -150,8 +145,14 @@ struct Limits {
 }
 
 impl Limits {
-    fn load(context: &Context) -> Result<Self, Failure> {
-        Ok(Self { boundaries: boundary::load(context)?, trust: TrustFiles::load(context)?, places: host_places::of(context) })
+    /// Those of the host, the operator and the working directory, and those of the project in which a runbook lies, wherever it is
+    /// named from.
+    fn load(context: &Context, folder: &Path) -> Result<Self, Failure> {
+        let projects = context.projects_beyond(folder)?;
+        let mut boundaries = boundary::load(context)?;
+        boundaries.extend(boundary::of_projects(&projects)?);
+        let trust = TrustFiles::with_projects(context, &projects)?;
+        Ok(Self { boundaries, trust, places: host_places::of(context, &projects) })
     }
 }
 

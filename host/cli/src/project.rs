@@ -1,12 +1,13 @@
 //! A project: a folder with a `.runbook.toml`, which says where its runbooks lie. It is found from any folder inside.
 //!
-//! The file comes with a checkout, so it can only say where runbooks are and hold limits besides those of the host and the operator. Where
-//! the journal, the keys and the compiled plugins lie is the operator's to say, in their own configuration.
+//! The file comes with a checkout, so it can only say where runbooks are and hold limits besides those of the host and the operator: for
+//! whoever stands in it, and for its runbooks wherever they are named from. Where the journal, the keys and the compiled plugins lie is the
+//! operator's to say, in their own configuration.
 
 use crate::failure::Failure;
 use crate::kind_of_file::{KindOfFile, PROJECT_FILE};
 use crate::text_file;
-use crate::{account, configuration, file_format};
+use crate::{account, configuration, file_format, writable};
 use runbook_document::{Diagnostics, Reader, Source, Value};
 use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt as _;
@@ -38,48 +39,90 @@ impl Project {
     /// The project of the working directory.
     ///
     /// # Errors
-    /// As [`Self::of`].
+    /// As [`Self::all_of`].
     pub fn here() -> Result<Self, Failure> {
-        Self::of(&std::env::current_dir().unwrap_or_default())
+        let here = std::env::current_dir().unwrap_or_default();
+        Ok(Self::nearest(&Self::all_of(&here)?, &here))
     }
 
-    /// The project of a folder: that of the nearest `.runbook.toml`, in it or above it.
+    /// The one of the projects of a folder that says where runbooks are.
+    pub fn nearest(projects: &[Self], folder: &Path) -> Self {
+        projects.first().cloned().unwrap_or_else(|| Self::without_a_file(folder))
+    }
+
+    /// What a folder is of which nobody says anything: its runbooks lie in it.
+    fn without_a_file(folder: &Path) -> Self {
+        Self { folders: FOLDERS.iter().map(|name| beside(&folder.join(PROJECT_FILE), name)).collect(), ..Self::default() }
+    }
+
+    /// The projects of a folder, the nearest first: each `.runbook.toml` in it and above it. The nearest says where runbooks are; the
+    /// limits of all hold.
     ///
     /// # Errors
-    /// The file cannot be read, something in it is wrong, or another account has put it there.
-    fn of(folder: &Path) -> Result<Self, Failure> {
-        for above in folder.ancestors() {
-            let path = above.join(PROJECT_FILE);
-            match text_file::read(&path) {
-                Ok(text) => {
-                    refuse_planted(&path, folder)?;
-                    let mut diagnostics = Diagnostics::default();
-                    let read = parse(&Source::new(path.display().to_string(), text), &mut diagnostics);
-                    return if diagnostics.has_errors() { Err(Failure::findings(diagnostics)) } else { Ok(read) };
-                }
-                Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {}
-                Err(error) => {
-                    return Err(Failure::usage(format!("the project `{}` cannot be read: {error}", path.display())));
-                }
+    /// A file cannot be read, something in it is wrong, or another account has put it there.
+    pub fn all_of(folder: &Path) -> Result<Vec<Self>, Failure> {
+        folder.ancestors().filter_map(|above| Self::read(&above.join(PROJECT_FILE), folder).transpose()).collect()
+    }
+
+    /// A project; `None` if there is no such file.
+    fn read(path: &Path, folder: &Path) -> Result<Option<Self>, Failure> {
+        let source = match text_file::source(path) {
+            Ok(source) => source,
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => return Ok(None),
+            Err(error) => {
+                return Err(Failure::usage(format!("the project `{}` cannot be read: {error}", path.display())));
+            }
+        };
+        refuse_planted(path, folder)?;
+        writable::warn("the project", path);
+        let mut diagnostics = Diagnostics::default();
+        let mut read = parse(&source, &mut diagnostics);
+        if diagnostics.has_errors() {
+            return Err(Failure::findings(diagnostics));
+        }
+        for (key, limit) in [("boundary", &mut read.boundary), ("trust", &mut read.trust)] {
+            if let Some(named) = limit {
+                *named = located(path, key, named)?;
             }
         }
-        Ok(Self { folders: FOLDERS.iter().map(|name| beside(&folder.join(PROJECT_FILE), name)).collect(), ..Self::default() })
+        Ok(Some(read))
+    }
+}
+
+/// Where a file lies that a project names. It comes with a checkout, so it names only texts of the checkout: what is wrong with one is
+/// quoted, and its author may not be able to read what whoever runs the program can read.
+fn located(project: &Path, key: &str, named: &Path) -> Result<PathBuf, Failure> {
+    let folder = project.parent().unwrap_or(Path::new(""));
+    let written = named.strip_prefix(folder).unwrap_or(named);
+    match text_file::locate_below(folder, &written.to_string_lossy()) {
+        Ok(file) => Ok(file),
+        // Whoever reads it says so.
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(named.to_owned()),
+        Err(error) => {
+            let message = format!("`{key}` of the project `{}` cannot be `{}`: {error}", project.display(), written.display());
+            Err(Failure::refused(message).hint("put the file beside the project, or name it by a flag or in your `config.toml`"))
+        }
     }
 }
 
 /// Refuses a file that some other account of this host has put above the working directory, such as into `/tmp`: its runbooks would be
-/// found under the names of ours.
+/// found under the names of ours. Whoever makes a link to a file of ours has put it there, too.
 fn refuse_planted(file: &Path, folder: &Path) -> Result<(), Failure> {
-    let owner = |path: &Path| std::fs::metadata(path).map(|metadata| metadata.uid()).ok();
-    let owner_of_file = owner(file);
-    let trusted = [Some(0), Some(account::user_id()), owner(folder)];
-    match owner_of_file {
-        Some(uid) if !trusted.contains(&owner_of_file) => {
+    let uid = |found: std::io::Result<std::fs::Metadata>| found.map(|found| found.uid()).ok();
+    let trusted = [Some(0), Some(account::user_id()), uid(std::fs::metadata(folder))];
+    let owners = [uid(std::fs::symlink_metadata(file)), uid(std::fs::metadata(file))];
+    match stranger(owners, trusted) {
+        Some(uid) => {
             let message = format!("the project `{}` belongs to another account of this host, uid {uid}", file.display());
             Err(Failure::refused(message).hint("change to a folder of your own, or have the file removed"))
         }
-        Some(_) | None => Ok(()),
+        None => Ok(()),
     }
+}
+
+/// The owner of a file, or of the link to it, whom nobody trusts here.
+fn stranger(owners: [Option<u32>; 2], trusted: [Option<u32>; 3]) -> Option<u32> {
+    owners.into_iter().flatten().find(|owner| !trusted.contains(&Some(*owner)))
 }
 
 /// Reads a project. All mistakes are reported.
@@ -292,6 +335,22 @@ mod tests {
         assert_eq!(whole.boundary.as_deref(), Some(Path::new("/srv/checks/b.toml")));
         assert_eq!(whole.trust.as_deref(), Some(Path::new("/srv/checks/t.toml")));
         assert_eq!(whole.locked.as_deref(), Some("/srv/checks/.runbook.toml:5"));
+    }
+
+    #[test]
+    fn a_project_is_taken_only_if_its_file_and_the_link_to_it_are_of_somebody_who_is_trusted() {
+        let (me, other, third) = (Some(1001), Some(1002), Some(1003));
+        for folder in [me, Some(0), other] {
+            let trusted = [Some(0), me, folder];
+            for link in [Some(0), me, other, third] {
+                for file in [Some(0), me, other, third] {
+                    let expected = [link, file].into_iter().find(|owner| !trusted.contains(owner)).flatten();
+                    assert_eq!(stranger([link, file], trusted), expected, "{link:?} {file:?} in a folder of {folder:?}");
+                    let is_taken = [link, file].iter().all(|owner| trusted.contains(owner));
+                    assert_eq!(stranger([link, file], trusted).is_none(), is_taken);
+                }
+            }
+        }
     }
 
     #[test]

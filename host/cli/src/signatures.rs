@@ -4,10 +4,11 @@ use crate::component_file;
 use crate::context::Context;
 use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
+use crate::project::Project;
 use crate::{text_file, ui, writable};
 use runbook_authority::Digest;
 use runbook_authority::trust::{Signature, SigningKey, Trust, Untrusted};
-use runbook_document::{Diagnostics, Source};
+use runbook_document::Diagnostics;
 use runbook_runtime::Verified;
 use runbook_secrets::files;
 use std::io::ErrorKind;
@@ -20,7 +21,17 @@ pub struct TrustFiles(Vec<(PathBuf, Trust)>);
 impl TrustFiles {
     /// Reads them. One that cannot be read whole stops everything.
     pub fn load(context: &Context) -> Result<Self, Failure> {
-        context.trusts.iter().map(|path| Ok((path.clone(), read_trust(path)?))).collect::<Result<_, _>>().map(Self)
+        Self::of(&context.trusts)
+    }
+
+    /// Those, and what projects add.
+    pub fn with_projects(context: &Context, projects: &[Project]) -> Result<Self, Failure> {
+        let all = context.trusts.iter().chain(projects.iter().filter_map(|project| project.trust.as_ref()));
+        Self::of(all)
+    }
+
+    fn of<'a>(paths: impl IntoIterator<Item = &'a PathBuf>) -> Result<Self, Failure> {
+        paths.into_iter().map(|path| Ok((path.clone(), read_trust(path)?))).collect::<Result<_, _>>().map(Self)
     }
 
     /// Whether none is in force.
@@ -51,12 +62,11 @@ impl TrustFiles {
 }
 
 fn read_trust(path: &Path) -> Result<Trust, Failure> {
-    let text = text_file::read(path)
+    let source = text_file::source(path)
         .map_err(|error| Failure::refused(format!("the trust file `{}` cannot be read: {error}", path.display())))?;
     writable::warn("the trust file", path);
     let mut diagnostics = Diagnostics::default();
-    Trust::parse(&Source::new(path.display().to_string(), text), &mut diagnostics)
-        .ok_or(Failure::Findings { status: ExitStatus::Refused, diagnostics })
+    Trust::parse(&source, &mut diagnostics).ok_or(Failure::Findings { status: ExitStatus::Refused, diagnostics })
 }
 
 fn refusal(name: &str, (file, trust): (&Path, &Path), untrusted: &Untrusted) -> Failure {
@@ -91,13 +101,13 @@ fn signature_path(file: &Path) -> PathBuf {
 /// The signature beside a component.
 fn read(file: &Path) -> Result<Option<Signature>, Failure> {
     let path = signature_path(file);
-    let text = match text_file::read(&path) {
-        Ok(text) => text,
+    let source = match text_file::source(&path) {
+        Ok(source) => source,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(Failure::refused(format!("the signature `{}` cannot be read: {error}", path.display()))),
     };
     let mut diagnostics = Diagnostics::default();
-    match Signature::parse(&Source::new(path.display().to_string(), text), &mut diagnostics) {
+    match Signature::parse(&source, &mut diagnostics) {
         Some(signature) => Ok(Some(signature)),
         None => Err(Failure::Findings { status: ExitStatus::Refused, diagnostics }),
     }

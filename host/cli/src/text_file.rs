@@ -3,10 +3,12 @@
 //! One rule for all of them: a regular file of a bounded size. What is not one (a pipe, a device, a folder) is never waited for and
 //! never read.
 
+use runbook_document::Source;
 use runbook_regular_file::{Links, open, read_all};
 use std::fs::File;
 use std::io;
 use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
 
 /// No text that a person writes or reviews comes near this.
 pub const MAX_BYTES: u64 = 16 << 20;
@@ -20,33 +22,60 @@ pub fn read(path: &Path) -> io::Result<String> {
     text_of(open(path, Links::Follow)?)
 }
 
+/// A file with the name that findings show.
+///
+/// # Errors
+/// As [`read`].
+pub fn source(path: &Path) -> io::Result<Arc<Source>> {
+    Ok(named(path, path.display().to_string(), read(path)?))
+}
+
+/// A text that was read from a file, and is called by a name in findings. One that lies elsewhere than its path says may be anything
+/// that whoever runs the program can read, such as a key to which a checkout has a link, so its lines are not quoted.
+pub fn named(path: &Path, name: String, text: String) -> Arc<Source> {
+    if elsewhere(path).is_some() { Source::unquoted(name, text) } else { Source::new(name, text) }
+}
+
 /// The text of a file that `name` names from `folder`, and that lies below it once links are followed. It is called `….toml`, and no
 /// part of its path is hidden.
 ///
 /// # Errors
 /// As [`read`]; [`io::ErrorKind::PermissionDenied`] for what lies elsewhere, of which nothing is read.
 pub fn read_below(folder: &Path, name: &str) -> io::Result<String> {
+    // What became a link since is not followed.
+    text_of(open(&locate_below(folder, name)?, Links::Refuse)?)
+}
+
+/// Where the file lies that [`read_below`] would read.
+///
+/// # Errors
+/// [`io::ErrorKind::PermissionDenied`] for what lies elsewhere, and what the system says.
+pub fn locate_below(folder: &Path, name: &str) -> io::Result<PathBuf> {
     let elsewhere = |why: &str| io::Error::new(io::ErrorKind::PermissionDenied, why.to_owned());
     if Path::new(name).is_absolute() {
-        return Err(elsewhere("it is an absolute path, and what a runbook is made of lies in its folder"));
+        return Err(elsewhere("it is an absolute path, and what a file of a checkout names lies in its folder"));
     }
     let real = folder.join(name).canonicalize()?;
     let root = folder.canonicalize()?;
     let Ok(inside) = real.strip_prefix(&root) else {
-        return Err(elsewhere("it does not lie in the folder of the runbook"));
+        return Err(elsewhere("it does not lie in the folder of the file that names it"));
     };
     if !is_named_as_text(Path::new(name)) || !is_named_as_text(inside) {
-        return Err(elsewhere("what a runbook is made of ends in `.toml`, and no part of its path begins with a dot"));
+        return Err(elsewhere("what such a file names ends in `.toml`, and no part of its path begins with a dot"));
     }
-    // What became a link since is not followed.
-    text_of(open(&real, Links::Refuse)?)
+    Ok(real)
 }
 
-/// Where a file lies that was named through a link into another folder; `None` if it lies where its name says.
+/// Where a file lies that was named through a link into another folder, or to what is hidden or no `….toml`; `None` if it lies where
+/// its name says.
 pub fn elsewhere(path: &Path) -> Option<PathBuf> {
     let named = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let (real, named) = (path.canonicalize().ok()?, named.canonicalize().ok()?);
-    (!real.starts_with(named)).then_some(real)
+    let is_as_named = match real.strip_prefix(named) {
+        Ok(inside) => path.file_name().is_some_and(|name| inside == Path::new(name)) || is_named_as_text(inside),
+        Err(_) => false,
+    };
+    (!is_as_named).then_some(real)
 }
 
 fn text_of(file: File) -> io::Result<String> {

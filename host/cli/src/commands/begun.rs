@@ -29,6 +29,7 @@ pub async fn tell(
         Err(error) => return Err(Failure::engine(error)),
     };
     refuse_another(&stored, asked, plan)?;
+    told.look_before(context)?;
     let mut summary = Summary::of(&stored.header, &stored.records);
     ui::note(&format!("run {} was begun before under this id, and is not begun again", run.short()));
     let executor = show::stand(context, journal, run, stored.header.started, &mut summary).await?;

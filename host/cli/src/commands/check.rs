@@ -19,7 +19,7 @@ use crate::signals::{CancelSignals, SignalMode};
 use crate::unkept::Unkept;
 use crate::value_parsers::{check_format, duration};
 use crate::waivers::{WaiverStatus, Waivers};
-use crate::{other_files, project, ui};
+use crate::{other_files, output_file, project, ui};
 use clap::Args as ClapArgs;
 use clap_complete::ArgValueCompleter;
 use runbook_engine::model::{Criticality, Step};
@@ -95,6 +95,8 @@ fn judged(found: Health, fail_on: FailOn) -> Health {
 fn watch(context: &Context, args: &CheckArgs) -> Result<Health, Failure> {
     execution::block_on(async {
         let signals = CancelSignals::of(SignalMode::Checks)?;
+        let mut outputs = args.output.iter().chain(&args.events).filter(|path| *path != Path::new("-"));
+        outputs.try_for_each(|path| output_file::refuse_loss(context, path))?;
         let events = args.events.as_deref().map(Events::open).transpose()?;
         let found = project::find_all(&context.project, &args.files)?;
         let files = other_files::runbooks_of(&found)?;

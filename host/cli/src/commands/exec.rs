@@ -201,7 +201,7 @@ pub fn begin(context: &Context, prepared: &Prepared, plan: &Plan, start: Start<'
         let session = session.trying_again(retry_of).knowing_usual().await?;
         warn_of_own_journal(context, plan);
         let header = header(context, run, plan, environment);
-        let mut live = Live::new(context, &header, &[]).standing_on(&earlier).telling(told)?;
+        let mut live = Live::new(context, &header, &[]).standing_on(&earlier).telling(context, told)?;
         let outcome = session.execute(&mut live).await;
         if start.run.is_some() && outcome.as_ref().is_err_and(is_taken) {
             // Somebody else began it after it was looked for.

@@ -3,9 +3,10 @@
 use crate::atomic_write::{self, FileMode};
 use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
+use crate::text_file;
 use crate::ui;
 use clap::Args as ClapArgs;
-use runbook_document::{Diagnostics, Source};
+use runbook_document::Diagnostics;
 use std::path::Path;
 use std::path::PathBuf;
 
@@ -61,6 +62,6 @@ fn format(file: &Path, text: &str) -> Result<String, Failure> {
 
 fn values(file: &Path, text: &str) -> Result<serde_json::Value, Failure> {
     let mut diagnostics = Diagnostics::default();
-    let table = runbook_document::parse(&Source::new(file.to_string_lossy(), text), &mut diagnostics);
+    let table = runbook_document::parse(&text_file::named(file, file.display().to_string(), text.to_owned()), &mut diagnostics);
     table.map(|table| table.to_json()).ok_or_else(|| Failure::findings(diagnostics))
 }

@@ -6,6 +6,7 @@ use crate::context::Context;
 use crate::execution;
 use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
+use crate::output_file;
 use crate::parameters;
 use crate::plan_file::{PlanFile, Planned};
 use crate::plugin_caller::PluginCaller;
@@ -46,6 +47,7 @@ pub struct PlanArgs {
 
 /// Shows the plan.
 pub fn run(context: &Context, args: &PlanArgs) -> Result<ExitStatus, Failure> {
+    args.out.iter().try_for_each(|path| PlanFile::refuse_another(path).and_then(|()| output_file::refuse_loss(context, path)))?;
     let file = project::find(&context.project, &args.file)?;
     let prepared = prepare::from_file(context, &file, args.runbook.env.as_deref())?;
     let params = parameters::resolve(context, &prepared.runbook, &args.runbook.params)?;

@@ -6,6 +6,7 @@ use crate::context::Context;
 use crate::execution;
 use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
+use crate::output_file;
 use crate::ui;
 use crate::value_parsers::format;
 use clap::Args as ClapArgs;
@@ -36,6 +37,7 @@ pub fn run(context: &Context, args: &ReportArgs) -> Result<ExitStatus, Failure> 
         (None, None) => Format::Text,
         (None, Some(path)) => by_name(path)?,
     };
+    args.output.iter().try_for_each(|path| output_file::refuse_loss(context, path))?;
     let summary = execution::block_on(async {
         let journal = execution::open_journal(context).await?;
         let (run, stored) = load(&journal, &args.run).await?;

@@ -93,7 +93,7 @@ pub fn resume_run(context: &Context, args: &RunArgs, asked: &ResumeOptions) -> R
         }
         let (changes, environment, outside) = (asked.changes, stored.header.environment.as_deref(), asked.outside);
         let session = Session::open(context, Opening { run, plan: &plan, caller, journal, environment, outside })?;
-        let mut live = Live::new(context, &stored.header, &stored.records).standing_on(&earlier).telling(&args.told)?;
+        let mut live = Live::new(context, &stored.header, &stored.records).standing_on(&earlier).telling(context, &args.told)?;
         live.warn_when_resumed(lost_cancel);
         if asked.start_cancelled {
             session.cancel().await?;

@@ -83,7 +83,7 @@ pub fn run(context: &Context, args: &UndoArgs) -> Result<ExitStatus, Failure> {
         let (header, told) = (&stored.header, &args.run.told);
         let (environment, outside) = (header.environment.as_deref(), OutsideWindow::AsWritten);
         let session = Session::open(context, Opening { run, plan: &plan, caller, journal, environment, outside })?;
-        let mut live = Live::new(context, header, &stored.records).standing_on(&earlier).telling(told)?;
+        let mut live = Live::new(context, header, &stored.records).standing_on(&earlier).telling(context, told)?;
         let outcome = session.undo(text, &decided, &mut live).await;
         session.conclude(outcome, &live, told).await
     })

@@ -9,6 +9,7 @@ mod usage;
 use crate::context::Context;
 use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
+use crate::output_file;
 use crate::ui;
 use crate::value_parsers::one_of;
 use runbook_authority::Risk;
@@ -62,6 +63,7 @@ pub fn run(context: &Context, args: &ReviewArgs) -> Result<ExitStatus, Failure> 
     if let Some(ReviewCommand::Suggest { file, env }) = &args.command {
         return suggest::run(context, file, env.as_deref());
     }
+    args.output.iter().try_for_each(|path| output_file::refuse_loss(context, path))?;
     if let Some([old, new]) = args.diff.as_deref() {
         return difference::run(context, old, new, args);
     }
