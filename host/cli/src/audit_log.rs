@@ -1,5 +1,6 @@
-//! The audit log as runs write it: what the runtime and the operator tell, as members of JSON records.
+//! The audit log as runs write it: what the runtime and the operator tell, as records.
 
+use crate::audit_records::{Judgement, Record, RunOpened, members};
 use crate::audited;
 use crate::context::Context;
 use crate::failpoints;
@@ -47,20 +48,20 @@ pub struct Called {
 impl AuditWriter {
     /// Opens the run's part of the audit log. Without it nothing runs.
     pub fn open(context: &Context, prepared: &Prepared, run: RunId, purpose: Purpose) -> Result<Self, Failure> {
-        let runbook = json(prepared.runbook.source().name());
-        let (name, operator) = (json(&prepared.runbook.name.value), json(&context.operator));
         check_place(context)?;
         let audited = audited::of(prepared);
-        let (file, prefix) = (json(&audited.at.file), json(&audited.prefix));
-        let environment = audited.at.environment.as_deref().map_or_else(|| "null".to_owned(), json);
-        let opened = AuditLog::new(&context.audit_log, Rotation::default()).open_run(
-            &run.to_string(),
-            format_args!(
-                "\"purpose\":\"{}\",\"runbook\":{runbook},\"path\":{file},\"environment\":{environment},\"prefix\":{prefix},\"name\":{name},\"operator\":{operator},\"version\":\"{}\"",
-                purpose.name(),
-                env!("CARGO_PKG_VERSION")
-            ),
-        );
+        let opened = RunOpened {
+            purpose: purpose.name(),
+            runbook: prepared.runbook.source().name(),
+            path: &audited.at.file,
+            environment: audited.at.environment.as_deref(),
+            prefix: &audited.prefix,
+            name: &prepared.runbook.name.value,
+            operator: &context.operator,
+            version: env!("CARGO_PKG_VERSION"),
+        };
+        let log = AuditLog::new(&context.audit_log, Rotation::default());
+        let opened = log.open_run(&run.to_string(), format_args!("{}", members(&opened)));
         let run = opened.map_err(|error| {
             Failure::engine(error).hint("nothing runs without its audit log; name another folder with `--audit-log`")
         })?;
@@ -75,30 +76,21 @@ impl AuditWriter {
 
     /// Tells that a plugin is called. If it cannot be kept, the first host call of the plugin finds that out.
     pub fn called(&self, call: &Call, plugin: &str, digest: &str) -> Called {
-        let phase = call.phase.name();
         let (step, attempt) = (call.step.as_str(), call.attempt);
-        let members = format_args!(
-            "\"kind\":\"called\",\"step\":{},\"attempt\":{attempt},\"phase\":\"{phase}\",\"plugin\":{},\"digest\":\"{digest}\"",
-            json(step),
-            json(plugin)
-        );
-        let _ = self.run.append(Urgency::Buffered, members);
+        let record = Record::Called { step, attempt, phase: call.phase.name(), plugin, digest };
+        let _ = append(&self.run, Urgency::Buffered, &record);
         Called { step: step.to_owned(), attempt, since: Instant::now() }
     }
 
     /// Tells how a call ended.
     pub fn ended(&self, called: &Called, outcome: &CallOutcome) {
         let ended = match &outcome.result {
-            Ok(_) => "\"ok\"".to_owned(),
-            Err(fault) => json(&fault.code),
+            Ok(_) => "ok",
+            Err(fault) => &fault.code,
         };
         let duration_us = called.since.elapsed().as_micros();
-        let members = format_args!(
-            "\"kind\":\"ended\",\"step\":{},\"attempt\":{},\"ended\":{ended},\"duration_us\":{duration_us}",
-            json(&called.step),
-            called.attempt
-        );
-        let _ = self.run.append(Urgency::Flushed, members);
+        let record = Record::Ended { step: &called.step, attempt: called.attempt, ended, duration_us };
+        let _ = append(&self.run, Urgency::Flushed, &record);
     }
 }
 
@@ -119,7 +111,7 @@ fn check_place(context: &Context) -> Result<(), Failure> {
 
 fn write(run: &RunAudit, record: &AuditRecord<'_>) -> Result<(), AuditError> {
     let call = record.call;
-    let (step, plugin, attempt, digest) = (json(call.step), json(call.plugin), call.attempt, call.digest);
+    let (step, plugin, attempt, digest) = (call.step, call.plugin, call.attempt, call.digest);
     match record.event {
         AuditEvent::Judged { decision: Decision::Allow, .. } => failpoints::on_entry(),
         AuditEvent::Judged { decision: Decision::Deny(_), .. } => {}
@@ -127,48 +119,32 @@ fn write(run: &RunAudit, record: &AuditRecord<'_>) -> Result<(), AuditError> {
     }
     match record.event {
         AuditEvent::Judged { slot, verb, operation, secrets, target_secrets, decision } => {
-            let (word, rule) = match decision {
-                Decision::Allow => ("allow", String::new()),
-                Decision::Deny(denial) => {
-                    let key = denial.rule.key(verb.row().capability).unwrap_or_default();
-                    let (target, place) = (json(&denial.target), json(&denial.place));
-                    let rule = denial.rule.name();
-                    ("deny", format!(",\"rule\":\"{rule}\",\"key\":\"{key}\",\"target\":{target},\"place\":{place}"))
-                }
-            };
             // What changes something is out of this program's hands before it happens; so is every refusal.
             let urgency = match (decision, verb.effect()) {
                 (Decision::Allow, Effect::Read) => Urgency::Buffered,
                 (Decision::Allow, Effect::Change) | (Decision::Deny(_), _) => Urgency::Flushed,
             };
-            let (verb, slot, operation) = (verb.row(), json(slot), json(operation));
-            let secrets = [("secrets", secrets), ("target_secrets", target_secrets)].map(|(key, names)| {
-                let names: Vec<String> = names.iter().map(|name| json(name)).collect();
-                if names.is_empty() { String::new() } else { format!(",\"{key}\":[{}]", names.join(",")) }
-            });
-            let secrets = secrets.concat();
-            let (family, verb) = (verb.capability.name(), verb.name);
-            run.append(
-                urgency,
-                format_args!(
-                    "\"kind\":\"judged\",\"step\":{step},\"attempt\":{attempt},\"plugin\":{plugin},\"digest\":\"{digest}\",\"slot\":{slot},\"function\":\"{family}.{verb}\",\"operation\":{operation}{secrets},\"decision\":\"{word}\"{rule}"
-                ),
-            )
+            let decision = match decision {
+                Decision::Allow => Judgement::Allow,
+                Decision::Deny(denial) => Judgement::Deny {
+                    rule: denial.rule.name(),
+                    key: denial.rule.key(verb.row().capability).unwrap_or_default(),
+                    target: &denial.target,
+                    place: &denial.place,
+                },
+            };
+            let function = verb.full_name();
+            let record =
+                Record::Judged { step, attempt, plugin, digest, slot, function, operation, secrets, target_secrets, decision };
+            append(run, urgency, &record)
         }
         AuditEvent::Returned { slot, verb, bytes, duration } => {
-            let duration_us = duration.as_micros();
-            let (function, slot) = (verb.full_name(), json(slot));
-            run.append(
-                Urgency::Buffered,
-                format_args!(
-                    "\"kind\":\"returned\",\"step\":{step},\"attempt\":{attempt},\"slot\":{slot},\"function\":\"{function}\",\"bytes\":{bytes},\"duration_us\":{duration_us}"
-                ),
-            )
+            let (function, duration_us) = (verb.full_name(), duration.as_micros());
+            append(run, Urgency::Buffered, &Record::Returned { step, attempt, slot, function, bytes, duration_us })
         }
     }
 }
 
-/// A JSON string.
-fn json(text: &str) -> String {
-    serde_json::to_string(text).expect("a string is always JSON")
+fn append(run: &RunAudit, urgency: Urgency, record: &Record<'_>) -> Result<(), AuditError> {
+    run.append(urgency, format_args!("{}", members(record)))
 }

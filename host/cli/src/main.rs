@@ -3,6 +3,7 @@
 mod account;
 mod atomic_write;
 mod audit_log;
+mod audit_records;
 mod audited;
 mod boundary;
 mod command_line;

@@ -1,26 +1,17 @@
 //! The report of a run for those who were not there: one file for a browser, with a timeline.
 
-use crate::html_page::{self, escape};
-use crate::phrases::counted;
+use crate::html_page;
+use crate::phrases::{counted, short};
 use crate::summary::{StepState, StepSummary, Summary};
 use crate::timeline::{Activity, Span, SpanEnd};
 use jiff::Timestamp;
 use runbook_document::format_duration;
 use runbook_engine::RunEnd;
-use std::fmt::Write as _;
+use serde::Serialize;
 use std::time::Duration;
 
-const STYLE: &str = "dl{display:grid;grid-template-columns:max-content 1fr;gap:.15rem 1rem}dt{color:#57606a}dd{margin:0}\
-.end{padding:.6rem .9rem;border-left:.4rem solid;font-weight:600;background:#f6f8fa}\
-.good{color:#116329}.warned{color:#7d4e00}.failed{color:#a40e26}.quiet{color:#57606a}\
-td:nth-child(-n+3){white-space:nowrap}td.bars{width:45%;min-width:14rem}.track{position:relative;height:1.35em;background:#f6f8fa}\
-.track span{position:absolute;top:.15em;bottom:.15em;min-width:3px;background:#57606a;border-radius:2px}\
-.track .b-good{background:#2da44e}.track .b-warned{background:#bf8700}.track .b-failed{background:#cf222e}\
-.track .b-cut-off{background:repeating-linear-gradient(45deg,#cf222e 0 4px,#f6f8fa 4px 8px)}.track .b-open{background:#0969da}\
-.track .wait{opacity:.45}.track .undo{border:2px solid #8250df}.track .gap{top:0;bottom:0;background:repeating-linear-gradient(90deg,#8c959f 0 1px,transparent 1px 5px);border-radius:0}\
-pre{white-space:pre-wrap;overflow-wrap:anywhere;background:#f6f8fa;padding:.5rem .7rem;margin:.3rem 0}td{overflow-wrap:anywhere}\
-@media(prefers-color-scheme:dark){.end,.track,pre{background:#161b22}dt,.quiet{color:#8b949e}.good{color:#3fb950}.warned{color:#e3b341}.failed{color:#ff7b72}}\
-@media print{body{margin:0}details{break-inside:avoid}}";
+/// What only this page looks like.
+const STYLE: &str = include_str!("../templates/run.css");
 
 /// Above so many bars in a row, those of one kind are drawn as one.
 const BARS_IN_A_ROW: usize = 60;
@@ -28,28 +19,101 @@ const BARS_IN_A_ROW: usize = 60;
 /// How much of the width a pause takes, in percent, however long it was.
 const GAP_WIDTH: f64 = 3.0;
 
-/// The report of a run.
-pub(crate) fn render(summary: &Summary) -> String {
-    let mut page = html_page::begin(&format!("{} · {}", summary.title, crate::phrases::short(&summary.run)), STYLE);
-    let _ = writeln!(page, "<h1>{}</h1>", escape(&summary.title));
-    push_end(&mut page, summary);
-    push_facts(&mut page, summary);
-    push_timeline(&mut page, summary);
-    page.push_str("<h2>Steps in detail</h2>\n");
-    summary.steps.iter().filter(|step| was_touched(step)).for_each(|step| push_step(&mut page, step));
-    page.push_str(html_page::END);
-    page
+/// What the template is given.
+#[derive(Serialize)]
+struct Page<'a> {
+    title: &'a str,
+    end_class: &'static str,
+    standing: String,
+    cause: Option<&'a str>,
+    next: Option<&'a str>,
+    facts: Vec<Fact<'a>>,
+    params: Vec<Fact<'a>>,
+    /// How long the run took: the end of the timeline.
+    duration: String,
+    gaps: Vec<Extent>,
+    rows: Vec<Row<'a>>,
+    steps: Vec<Detail<'a>>,
 }
 
-fn push_end(page: &mut String, summary: &Summary) {
-    let (class, text) = (summary.end.map_or("warned", end_class), summary.standing_text());
-    let _ = writeln!(page, "<p class=\"end {class}\">{}</p>", escape(&text));
-    if let Some(cause) = &summary.cause {
-        let _ = writeln!(page, "<p>Because {}.</p>", escape(cause));
-    }
-    if let Some(next) = &summary.to_continue {
-        let _ = writeln!(page, "<p>Next: {}.</p>", escape(next));
-    }
+#[derive(Serialize)]
+struct Fact<'a> {
+    name: &'a str,
+    value: String,
+}
+
+/// A step in the timeline.
+#[derive(Serialize)]
+struct Row<'a> {
+    id: &'a str,
+    class: &'static str,
+    state: String,
+    took: String,
+    bars: Vec<DrawnBar>,
+    what: &'a str,
+}
+
+/// From where, and how wide: percents of the width of the timeline.
+#[derive(Serialize)]
+struct Extent {
+    left: String,
+    width: String,
+}
+
+#[derive(Serialize)]
+struct DrawnBar {
+    class: String,
+    #[serde(flatten)]
+    extent: Extent,
+    label: String,
+}
+
+/// A step in detail.
+#[derive(Serialize)]
+struct Detail<'a> {
+    is_open: bool,
+    class: &'static str,
+    state: String,
+    id: &'a str,
+    /// If it is another than the id.
+    title: Option<&'a str>,
+    uses: &'a str,
+    digest: &'a str,
+    attempts: String,
+    fault: Option<String>,
+    instructions: Option<&'a str>,
+    approved_by: String,
+    lists: Vec<List>,
+    undo: Option<&'a str>,
+    output: Option<String>,
+    log: Option<String>,
+}
+
+#[derive(Serialize)]
+struct List {
+    title: &'static str,
+    entries: Vec<String>,
+}
+
+/// The report of a run.
+pub(crate) fn render(summary: &Summary) -> String {
+    let axis = Axis::of(summary);
+    let touched: Vec<_> = summary.steps.iter().filter(|step| was_touched(step)).collect();
+    let page = Page {
+        title: &summary.title,
+        end_class: summary.end.map_or("warned", end_class),
+        standing: summary.standing_text(),
+        cause: summary.cause.as_deref(),
+        next: summary.to_continue.as_deref(),
+        facts: facts(summary),
+        params: summary.params.iter().map(|(name, value)| Fact { name, value: param_text(value) }).collect(),
+        duration: format_duration(summary.duration()),
+        gaps: axis.drawn_gaps(),
+        rows: touched.iter().map(|step| row(summary, &axis, step)).collect(),
+        steps: touched.iter().map(|step| detail(step)).collect(),
+    };
+    let title = format!("{} · {}", summary.title, short(&summary.run));
+    html_page::page(&title, STYLE, "run.html", &page)
 }
 
 fn end_class(end: RunEnd) -> &'static str {
@@ -60,61 +124,45 @@ fn end_class(end: RunEnd) -> &'static str {
     }
 }
 
-fn push_facts(page: &mut String, summary: &Summary) {
+fn facts(summary: &Summary) -> Vec<Fact<'_>> {
+    let fact = |name, value| Fact { name, value };
     let mut facts = vec![
-        ("run", summary.run.clone()),
-        ("runbook", summary.name.clone()),
-        ("by", summary.operator.clone()),
-        ("started", moment(summary.started)),
+        fact("run", summary.run.clone()),
+        fact("runbook", summary.name.clone()),
+        fact("by", summary.operator.clone()),
+        fact("started", moment(summary.started)),
     ];
-    facts.extend(summary.ended.map(|ended| ("ended", moment(ended))));
-    facts.push(("duration", summary.lasted()));
-    facts.extend(summary.environment.clone().map(|environment| ("environment", environment)));
-    facts.extend(summary.retry_of.clone().map(|run| ("tries again", run)));
-    facts.extend(summary.window.clone().map(|window| ("window", window)));
+    facts.extend(summary.ended.map(|ended| fact("ended", moment(ended))));
+    facts.push(fact("duration", summary.lasted()));
+    facts.extend(summary.environment.clone().map(|environment| fact("environment", environment)));
+    facts.extend(summary.retry_of.clone().map(|run| fact("tries again", run)));
+    facts.extend(summary.window.clone().map(|window| fact("window", window)));
     if !summary.locks.is_empty() {
-        facts.push(("locks", summary.locks.join(", ")));
+        facts.push(fact("locks", summary.locks.join(", ")));
     }
-    page.push_str("<dl>\n");
-    for (name, value) in &facts {
-        let _ = writeln!(page, "<dt>{name}</dt><dd>{}</dd>", escape(value));
-    }
-    for (name, value) in &summary.params {
-        let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-        let _ = writeln!(page, "<dt>{}</dt><dd><code>{}</code></dd>", escape(name), escape(&value));
-    }
-    page.push_str("</dl>\n");
+    facts
 }
 
-fn push_timeline(page: &mut String, summary: &Summary) {
-    let axis = Axis::of(summary);
-    page.push_str(
-        "<h2>Timeline</h2>\n<p class=\"quiet\">Each bar is an attempt, an undo (framed) or a wait (pale); times are since the start. \
-         Hatched is a pause, drawn short however long it was.</p>\n",
-    );
-    let _ = writeln!(
-        page,
-        "<table><tr><th>Step<th>State<th>Time<th>When, from 0 to {}<th>What came of it</tr>",
-        format_duration(summary.duration())
-    );
-    let steps = summary.steps.iter().filter(|step| was_touched(step));
-    for step in steps {
-        let spans: Vec<&Span> =
-            summary.timeline.spans().iter().filter(|span| span.step.as_deref() == Some(step.id.as_str())).collect();
-        let what = step.undo.as_ref().unwrap_or(&step.summary);
-        let _ = writeln!(
-            page,
-            "<tr><td>{}<td class=\"{}\">{} {}<td>{}<td class=\"bars\">{}<td>{}</tr>",
-            escape(&step.id),
-            state_class(step.state),
-            step.state.sign(),
-            step.state.word(),
-            if step.attempts == 0 { String::new() } else { format_duration(step.duration()) },
-            axis.track(&spans),
-            escape(what)
-        );
+fn param_text(value: &serde_json::Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
+fn row<'a>(summary: &Summary, axis: &Axis, step: &'a StepSummary) -> Row<'a> {
+    let spans: Vec<&Span> =
+        summary.timeline.spans().iter().filter(|span| span.step.as_deref() == Some(step.id.as_str())).collect();
+    Row {
+        id: &step.id,
+        class: state_class(step.state),
+        state: state_text(step.state),
+        took: if step.attempts == 0 { String::new() } else { format_duration(step.duration()) },
+        bars: bars(&spans).iter().map(|bar| axis.drawn(bar)).collect(),
+        what: step.undo.as_ref().unwrap_or(&step.summary),
     }
-    page.push_str("</table>\n");
+}
+
+/// The sign and the word.
+fn state_text(state: StepState) -> String {
+    format!("{} {}", state.sign(), state.word())
 }
 
 fn was_touched(step: &StepSummary) -> bool {
@@ -130,56 +178,30 @@ fn state_class(state: StepState) -> &'static str {
     }
 }
 
-fn push_step(page: &mut String, step: &StepSummary) {
-    let open = if state_class(step.state) == "failed" { " open" } else { "" };
-    let title = if step.title == step.id { String::new() } else { format!(": {}", escape(&step.title)) };
-    let _ = writeln!(
-        page,
-        "<details{open}><summary><span class=\"{}\">{} {}</span> {}{title}</summary>\n<p><code>{}</code> <span class=\"quiet\">{}</span>, {}</p>",
-        state_class(step.state),
-        step.state.sign(),
-        step.state.word(),
-        escape(&step.id),
-        escape(&step.uses),
-        escape(&step.digest),
-        counted(usize::try_from(step.attempts).unwrap_or(usize::MAX), "attempt"),
-    );
-    if let Some(fault) = &step.fault {
-        let _ = writeln!(
-            page,
-            "<p class=\"failed\">{} ({}, {})</p>",
-            escape(&fault.message),
-            fault.class.name(),
-            escape(&fault.code)
-        );
-    }
-    if let Some(instructions) = &step.instructions {
-        let _ = writeln!(page, "<p>What a person does</p><pre>{}</pre>", escape(instructions));
-    }
-    if !step.approved_by.is_empty() {
-        let _ = writeln!(page, "<p>Said to be right by {}.</p>", escape(&step.approved_by.join(", ")));
-    }
-    push_list(page, "It said that it would", step.effects.iter().map(|effect| effect.summary.clone()));
+fn detail(step: &StepSummary) -> Detail<'_> {
+    let class = state_class(step.state);
     let case = |case: &runbook_engine::Case| format!("{} {}: {}", case.outcome.name(), case.name, case.detail);
-    push_list(page, "Cases", step.cases.iter().map(case));
-    if let Some(undo) = &step.undo {
-        let _ = writeln!(page, "<p>Undo: {}.</p>", escape(undo));
-    }
-    if !step.output.is_null() {
-        let text = serde_json::to_string_pretty(&step.output).unwrap_or_default();
-        let _ = writeln!(page, "<p>Output</p><pre>{}</pre>", escape(&text));
-    }
-    if !step.logs.is_empty() {
-        let lines: Vec<_> = step.logs.iter().map(|line| line.message.clone()).collect();
-        let _ = writeln!(page, "<p>Log of the last attempt</p><pre>{}</pre>", escape(&lines.join("\n")));
-    }
-    page.push_str("</details>\n");
-}
-
-fn push_list(page: &mut String, title: &str, items: impl Iterator<Item = String>) {
-    let items: Vec<_> = items.map(|item| format!("<li>{}</li>", escape(&item))).collect();
-    if !items.is_empty() {
-        let _ = writeln!(page, "<p>{title}</p><ul>{}</ul>", items.join(""));
+    let lists = [
+        List { title: "It said that it would", entries: step.effects.iter().map(|effect| effect.summary.clone()).collect() },
+        List { title: "Cases", entries: step.cases.iter().map(case).collect() },
+    ];
+    let log: Vec<_> = step.logs.iter().map(|line| line.message.as_str()).collect();
+    Detail {
+        is_open: class == "failed",
+        class,
+        state: state_text(step.state),
+        id: &step.id,
+        title: Some(step.title.as_str()).filter(|title| *title != step.id),
+        uses: &step.uses,
+        digest: &step.digest,
+        attempts: counted(usize::try_from(step.attempts).unwrap_or(usize::MAX), "attempt"),
+        fault: step.fault.as_ref().map(|fault| format!("{} ({}, {})", fault.message, fault.class.name(), fault.code)),
+        instructions: step.instructions.as_deref(),
+        approved_by: step.approved_by.join(", "),
+        lists: lists.into_iter().filter(|list| !list.entries.is_empty()).collect(),
+        undo: step.undo.as_deref(),
+        output: (!step.output.is_null()).then(|| serde_json::to_string_pretty(&step.output).unwrap_or_default()),
+        log: (!log.is_empty()).then(|| log.join("\n")),
     }
 }
 
@@ -224,32 +246,32 @@ impl Axis {
         (scale * worked / self.worked + width).clamp(0.0, 100.0)
     }
 
-    fn track(&self, spans: &[&Span]) -> String {
-        let mut track = String::from("<div class=\"track\">");
-        for (from, to) in &self.gaps {
+    fn drawn_gaps(&self) -> Vec<Extent> {
+        let gap = |(from, to): &(f64, f64)| {
             let [from, to] = [*from, *to].map(|at| self.position(after(self.start, at)));
-            let _ = write!(track, "<span class=\"gap\" style=\"left:{from:.2}%;width:{:.2}%\"></span>", to - from);
-        }
-        for bar in bars(spans) {
-            let end = bar.to.unwrap_or(bar.from);
-            let (left, right) = (self.position(bar.from), self.position(end));
-            let label = format!(
-                "{}, {} to {}: {}{}{}",
-                bar.what,
-                format_duration(length(self.start, bar.from)),
-                bar.to.map_or_else(|| "now".to_owned(), |to| format_duration(length(self.start, to))),
-                bar.end.word(),
-                if bar.summary.is_empty() { "" } else { ", " },
-                bar.summary
-            );
-            let (class, width, label) = (bar.class, (right - left).max(0.0), escape(&label));
-            let _ = write!(
-                track,
-                "<span class=\"{class}\" role=\"img\" style=\"left:min({left:.2}%,calc(100% - 4px));width:{width:.2}%\" title=\"{label}\" aria-label=\"{label}\"></span>"
-            );
-        }
-        track.push_str("</div>");
-        track
+            Extent::new(from, to - from)
+        };
+        self.gaps.iter().map(gap).collect()
+    }
+
+    fn drawn(&self, bar: &Bar) -> DrawnBar {
+        let (left, right) = (self.position(bar.from), self.position(bar.to.unwrap_or(bar.from)));
+        let label = format!(
+            "{}, {} to {}: {}{}{}",
+            bar.what,
+            format_duration(length(self.start, bar.from)),
+            bar.to.map_or_else(|| "now".to_owned(), |to| format_duration(length(self.start, to))),
+            bar.end.word(),
+            if bar.summary.is_empty() { "" } else { ", " },
+            bar.summary
+        );
+        DrawnBar { class: bar.class.clone(), extent: Extent::new(left, (right - left).max(0.0)), label }
+    }
+}
+
+impl Extent {
+    fn new(left: f64, width: f64) -> Self {
+        Self { left: format!("{left:.2}"), width: format!("{width:.2}") }
     }
 }
 

@@ -1,29 +1,65 @@
-//! One file for a browser: no script, nothing fetched, whatever the texts in it hold.
+//! Pages for a browser, by templates that escape whatever is put into them: no script, nothing fetched, whatever the texts hold.
 
+use minijinja::syntax::SyntaxConfig;
+use minijinja::value::Serde;
+use minijinja::{Environment, Error, Output, State, UndefinedBehavior, Value, context};
+use serde::Serialize;
 use std::fmt::Write as _;
+use std::sync::LazyLock;
 
-/// What both pages look like.
-const STYLE: &str = "body{font:15px/1.45 system-ui,sans-serif;margin:2rem auto;max-width:75rem;padding:0 1rem;color:#1b1f24;background:#fff}\
-table{border-collapse:collapse;width:100%;margin:.5rem 0 1rem}td,th{text-align:left;vertical-align:top;padding:.25rem .6rem;border-bottom:1px solid #d8dee4}\
-code,pre{font:13px ui-monospace,monospace}h2{margin-top:2rem}summary{cursor:pointer;font-weight:600;padding:.2rem 0}\
-@media(prefers-color-scheme:dark){body{color:#e6edf3;background:#0d1117}td,th{border-color:#30363d}}";
+/// The templates by their names, and the styles of pages.
+const TEMPLATES: &[(&str, &str)] = &[
+    ("page.html", include_str!("../templates/page.html")),
+    ("run.html", include_str!("../templates/run.html")),
+    ("access_report.html", include_str!("../templates/access_report.html")),
+    ("access_report_details.html", include_str!("../templates/access_report_details.html")),
+    ("access_report_rows.html", include_str!("../templates/access_report_rows.html")),
+];
 
-/// The beginning, up to the content of `body`.
-pub(crate) fn begin(title: &str, style: &str) -> String {
-    format!(
-        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
-         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"><title>{}</title>\
-         <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\
-         <style>{STYLE}{style}</style></head><body>\n",
-        escape(title)
-    )
+/// What all pages look like.
+const STYLE: &str = include_str!("../templates/page.css");
+
+static PAGES: LazyLock<Environment<'static>> = LazyLock::new(|| {
+    let mut pages = Environment::new();
+    pages.set_undefined_behavior(UndefinedBehavior::Strict);
+    let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).keep_trailing_newline(true).build();
+    pages.set_syntax(syntax.expect("the delimiters are the usual ones"));
+    pages.set_formatter(write_escaped);
+    for (name, source) in TEMPLATES {
+        pages.add_template(name, source).expect("the templates of this program are right: every test of a page reads them");
+    }
+    pages
+});
+
+/// A whole page. `style` is what only pages of its kind look like; the template of its body is called `template`.
+pub(crate) fn page(title: &str, style: &str, template: &str, body: &impl Serialize) -> String {
+    let style = Value::from_safe_string(format!("{STYLE}{style}"));
+    render("page.html", &context! { title, style, body => part(template, body) })
 }
 
-/// The end.
-pub(crate) const END: &str = "</body></html>\n";
+/// A part of a page, which is markup in the template that it is put into.
+pub(crate) fn part(template: &str, values: &impl Serialize) -> Value {
+    Value::from_safe_string(render(template, values))
+}
+
+fn render(template: &str, values: &impl Serialize) -> String {
+    let page = PAGES.get_template(template).and_then(|found| found.render(Serde(values)));
+    page.unwrap_or_else(|error| panic!("a page asks for nothing that it is not given: {error:#}"))
+}
+
+/// Every value that is no part of a page is text.
+fn write_escaped(out: &mut Output<'_>, _: &mut State<'_, '_>, value: &Value) -> Result<(), Error> {
+    let text = value.to_string();
+    if value.is_safe() {
+        out.write_str(&text)?;
+    } else {
+        out.write_str(&escape(&text))?;
+    }
+    Ok(())
+}
 
 /// Text of people, as text: whatever is in it cannot become markup, and every character of it is seen.
-pub(crate) fn escape(text: &str) -> String {
+fn escape(text: &str) -> String {
     let text = runbook_text::lines(text);
     let mut escaped = String::with_capacity(text.len());
     for (at, c) in text.char_indices() {

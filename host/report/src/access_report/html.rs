@@ -1,144 +1,125 @@
 //! The access report as one file for a browser.
 
-use crate::html_page::{self, escape};
+use crate::html_page::{self, part};
 use crate::phrases::counted;
-use runbook_authority::access_report::{AccessReport, BoundaryStatus, Detail, Origin, PluginEntry, Row, RunbookEntry};
-use std::fmt::Write as _;
+use minijinja::value::Serde;
+use minijinja::{Value, context};
+use runbook_authority::access_report::{AccessReport, BoundaryStatus, Detail, Finding, Origin, PluginEntry, Row, RunbookEntry};
+use serde::Serialize;
 
-const STYLE: &str = ".r{font-weight:600;white-space:nowrap}.critical{color:#a40e26}.high{color:#bc4c00}.medium{color:#7d4e00}.low,.info{color:#57606a}.why{color:#57606a}\
-@media(prefers-color-scheme:dark){.critical{color:#ff7b72}.high{color:#ffa657}.medium{color:#e3b341}.low,.info,.why{color:#8b949e}}";
+/// What only this page looks like.
+const STYLE: &str = include_str!("../../templates/access_report.css");
 
 /// The whole page.
 pub(super) fn render(report: &AccessReport) -> String {
-    let mut page = html_page::begin("What may run here", STYLE);
-    page.push_str("<h1>What may run here</h1>\n");
-    let _ = writeln!(
-        page,
-        "<p>{}, {}, {}.</p>",
-        counted(report.runbooks.len(), "runbook"),
-        counted(report.plugins.len(), "plugin"),
-        super::verdict(report),
-    );
-    push_findings(&mut page, report);
-    if !report.runbooks.is_empty() {
-        page.push_str("<h2>Runbooks</h2>\n");
-        report.runbooks.iter().for_each(|runbook| push_runbook(&mut page, runbook));
-    }
-    if !report.plugins.is_empty() {
-        page.push_str("<h2>Plugins</h2>\n");
-        report.plugins.iter().for_each(|plugin| push_plugin(&mut page, plugin));
-    }
-    page.push_str(html_page::END);
-    page
-}
-
-fn push_findings(page: &mut String, report: &AccessReport) {
-    if report.findings.is_empty() {
-        return;
-    }
-    page.push_str("<h2>Findings</h2>\n<table><tr><th>Risk<th>Rule<th>Where<th>What<th>What to do</tr>\n");
-    for finding in &report.findings {
-        let row = finding.rule.row();
-        let location = format!("<br><code>{}</code>", escape(&finding.location.to_string()));
-        let _ = writeln!(
-            page,
-            "<tr><td class=\"r {0}\">{0}<td><code>{1}</code> {2}<td>{3}{4}<td>{5}<td>{6}</tr>",
-            finding.risk.name(),
-            row.id,
-            row.name,
-            escape(&finding.subject),
-            location,
-            escape(&finding.message),
-            row.help
-        );
-    }
-    page.push_str("</table>\n");
-}
-
-fn push_runbook(page: &mut String, runbook: &RunbookEntry) {
-    let environment = runbook.environment.as_ref().map(|name| format!(", environment {}", escape(name))).unwrap_or_default();
-    let _ = writeln!(page, "<h3><code>{}</code> ({}{environment})</h3>", escape(&runbook.file), escape(&runbook.name));
-    push_details(page, &runbook.details);
-    for step in &runbook.steps {
-        let _ = writeln!(page, "<details open><summary>{} <code>{}</code></summary>", escape(&step.step), escape(&step.uses));
-        push_rows(page, &step.rows);
-        push_details(page, &step.details);
-        page.push_str("</details>\n");
-    }
-    if !runbook.flows.is_empty() {
-        page.push_str("<details open><summary>Flows: what can reach what</summary>\n<table>\n");
-        for flow in &runbook.flows {
-            let _ = writeln!(page, "<tr><td class=\"r {0}\">{0}<td>{1}</tr>", flow.risk.name(), escape(&flow.sentence()));
-        }
-        page.push_str("</table></details>\n");
-    }
-    if !runbook.written.is_empty() {
-        page.push_str("<details><summary>Every key of its files</summary>\n");
-        push_details(page, &runbook.written);
-        page.push_str("</details>\n");
-    }
-}
-
-/// What the runbook's text says.
-fn push_details(page: &mut String, details: &[Detail]) {
-    if details.is_empty() {
-        return;
-    }
-    page.push_str("<table>\n");
-    for detail in details {
-        let _ = writeln!(page, "<tr><td><code>{}</code><td><pre>{}</pre></tr>", escape(&detail.name), escape(&detail.text));
-    }
-    page.push_str("</table>\n");
-}
-
-fn push_plugin(page: &mut String, plugin: &PluginEntry) {
-    let wasi = if plugin.needs_inert_wasi { ", needs inert WASI" } else { "" };
-    let origin = match &plugin.origin {
-        Origin::Bundled => "Bundled with this program.".to_owned(),
-        Origin::File { path, signature, .. } => format!("File <code>{}</code>, signature: {}.", escape(path), escape(signature)),
+    let body = context! {
+        runbook_count => counted(report.runbooks.len(), "runbook"),
+        plugin_count => counted(report.plugins.len(), "plugin"),
+        verdict => super::verdict(report),
+        findings => report.findings.iter().map(finding).collect::<Vec<_>>(),
+        runbooks => report.runbooks.iter().map(runbook).collect::<Vec<_>>(),
+        plugins => report.plugins.iter().map(plugin).collect::<Vec<_>>(),
     };
-    let _ = writeln!(
-        page,
-        "<details><summary>{} {}: {}</summary><p><code>{}</code>, {} bytes{wasi}</p><p>{origin}</p>",
-        escape(&plugin.reference),
-        escape(&plugin.version),
-        escape(&plugin.description),
-        escape(&plugin.digest),
-        plugin.size_bytes
-    );
-    push_rows(page, &plugin.rows);
-    page.push_str("</details>\n");
+    html_page::page("What may run here", STYLE, "access_report.html", &body)
 }
 
-fn push_rows(page: &mut String, rows: &[Row]) {
+fn finding(finding: &Finding) -> Value {
+    let rule = finding.rule.row();
+    context! {
+        risk => finding.risk.name(),
+        id => rule.id,
+        name => rule.name,
+        help => rule.help,
+        subject => &finding.subject,
+        message => &finding.message,
+        location => finding.location.to_string(),
+    }
+}
+
+fn runbook(runbook: &RunbookEntry) -> Value {
+    let step = |step: &runbook_authority::access_report::StepEntry| {
+        context! { id => &step.step, uses => &step.uses, rows => rows(&step.rows), details => details(&step.details) }
+    };
+    let flow = |flow: &runbook_authority::access_report::Flow| {
+        context! { risk => flow.risk.name(), sentence => flow.sentence() }
+    };
+    context! {
+        file => &runbook.file,
+        name => &runbook.name,
+        environment => &runbook.environment,
+        details => details(&runbook.details),
+        steps => runbook.steps.iter().map(step).collect::<Vec<_>>(),
+        flows => runbook.flows.iter().map(flow).collect::<Vec<_>>(),
+        written => details(&runbook.written),
+    }
+}
+
+fn plugin(plugin: &PluginEntry) -> Value {
+    let file = match &plugin.origin {
+        Origin::Bundled => None,
+        Origin::File { path, signature, .. } => Some(context! { path, signature }),
+    };
+    context! {
+        reference => &plugin.reference,
+        version => &plugin.version,
+        description => &plugin.description,
+        digest => &plugin.digest,
+        size_bytes => plugin.size_bytes,
+        needs_inert_wasi => plugin.needs_inert_wasi,
+        file,
+        rows => rows(&plugin.rows),
+    }
+}
+
+/// What the runbook's text says; nothing if it says nothing.
+fn details(details: &[Detail]) -> Value {
+    if details.is_empty() {
+        return Value::from_safe_string(String::new());
+    }
+    part("access_report_details.html", &context! { details => Serde(details) })
+}
+
+/// A row of the table of rights.
+#[derive(Serialize)]
+struct Right<'a> {
+    risk: &'static str,
+    slot: &'a str,
+    verb: &'a str,
+    sentence: &'a str,
+    reason: &'a str,
+    place: Option<String>,
+    imported: &'static str,
+    is_within: bool,
+    /// A call that the right allows and the boundary does not.
+    beyond: Option<&'a str>,
+    used: Option<u64>,
+    secrets: Vec<Value>,
+}
+
+fn rows(rows: &[Row]) -> Value {
     // A column that nobody asked for is not there: an empty one would read as "no".
     let (is_compared, is_counted) = (rows.iter().any(|row| row.boundary.is_some()), rows.iter().any(|row| row.used.is_some()));
-    page.push_str("<table><tr><th>Risk<th>Slot<th>Verb<th>What it may do<th>Granted at<th>Imported");
-    page.push_str(if is_compared { "<th>Boundary" } else { "" });
-    page.push_str(if is_counted { "<th>Used</tr>\n" } else { "</tr>\n" });
-    for row in rows {
-        let place =
-            row.granted.as_ref().map(|granted| format!("<code>{}:{}</code>", escape(&granted.place.file), granted.place.line));
-        let boundary = match &row.boundary {
-            None => String::new(),
-            Some(BoundaryStatus::Within) => "<td>within".to_owned(),
-            Some(BoundaryStatus::Exceeded { witness }) => {
-                format!("<td><span class=\"r critical\">beyond</span> {}", escape(witness))
-            }
-        };
-        let imported = if row.imported.is_empty() { "no" } else { "yes" };
-        let sent: String = row.used_secrets.iter().map(|(secret, n)| format!("<br>secret {}: {n}", escape(secret))).collect();
-        let used = row.used.map(|count| format!("<td>{count}{sent}")).unwrap_or_default();
-        let _ = writeln!(
-            page,
-            "<tr><td class=\"r {0}\">{0}<td>{1}<td><code>{2}</code><td>{3}<div class=\"why\">{4}</div><td>{5}<td>{imported}{boundary}{used}</tr>",
-            row.risk.name(),
-            escape(&row.slot),
-            escape(&row.verb),
-            escape(&row.sentence),
-            escape(&row.reason),
-            place.unwrap_or_default(),
-        );
+    let rows: Vec<_> = rows.iter().map(right).collect();
+    part("access_report_rows.html", &context! { is_compared, is_counted, rows => Serde(&rows) })
+}
+
+fn right(row: &Row) -> Right<'_> {
+    let (is_within, beyond) = match &row.boundary {
+        None => (false, None),
+        Some(BoundaryStatus::Within) => (true, None),
+        Some(BoundaryStatus::Exceeded { witness }) => (false, Some(witness.as_str())),
+    };
+    Right {
+        risk: row.risk.name(),
+        slot: &row.slot,
+        verb: &row.verb,
+        sentence: &row.sentence,
+        reason: &row.reason,
+        place: row.granted.as_ref().map(|granted| format!("{}:{}", granted.place.file, granted.place.line)),
+        imported: if row.imported.is_empty() { "no" } else { "yes" },
+        is_within,
+        beyond,
+        used: row.used,
+        secrets: row.used_secrets.iter().map(|(name, times)| context! { name, times }).collect(),
     }
-    page.push_str("</table>\n");
 }
