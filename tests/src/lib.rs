@@ -9,6 +9,7 @@ pub mod http;
 pub mod mariadb;
 pub mod postgres;
 pub mod registry;
+pub mod server;
 pub mod statements;
 pub mod terminal;
 pub mod watchdog;

@@ -1,6 +1,6 @@
 //! A MariaDB server of the test's own.
 
-use crate::watchdog::Watchdog;
+use crate::server::{Server, Stop};
 use crate::{free_port, program, wait_for};
 use std::fs;
 use std::os::unix::fs::chown;
@@ -12,7 +12,7 @@ use tempfile::TempDir;
 /// A running server with a database `shop` and a user `shop` (password `shop-word`) who owns it.
 #[derive(Debug)]
 pub struct MariaDb {
-    server: Child,
+    server: Server,
     folder: TempDir,
     /// Its TCP port on 127.0.0.1.
     pub port: u16,
@@ -73,7 +73,8 @@ impl MariaDb {
         assert!(made.status.success(), "mariadb-install-db: {}", String::from_utf8_lossy(&made.stderr));
         let port = free_port();
         let log = fs::File::create(folder.path().join("log")).expect("a log can be made");
-        let server = Command::new(program(&["/usr/sbin/mariadbd", "/usr/sbin/mysqld"], "mariadb-server"))
+        let mut command = Command::new(program(&["/usr/sbin/mariadbd", "/usr/sbin/mysqld"], "mariadb-server"));
+        command
             .args(["--no-defaults", &data, &temporary, "--bind-address=127.0.0.1", &format!("--port={port}"), "--skip-log-bin"])
             .args([format!("--socket={}/sock", folder.path().display()), format!("--pid-file={}/pid", folder.path().display())])
             .args(arguments(folder.path()))
@@ -82,9 +83,8 @@ impl MariaDb {
             .gid(ids.1)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .expect("mariadbd starts");
+            .stderr(log);
+        let server = Server::start(&mut command, Stop::Terminate, folder.path());
         let server = Self { server, folder, port };
         wait_for("MariaDB answers", || server.try_sql("select 1").is_ok());
         server.sql(&format!("create database shop; create user shop@'127.0.0.1' identified by '{PASSWORD}'; grant all on shop.* to shop@'127.0.0.1'"));
@@ -171,12 +171,14 @@ impl MariaDb {
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
-    /// A shell that stops this server when this process is gone, however it ended. Without one a process that is killed leaves it running.
-    ///
-    /// # Panics
-    /// If no shell can be started.
-    pub fn watchdog(&self) -> Watchdog {
-        Watchdog::over(&self.server, "TERM", self.folder.path())
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.server.id()
+    }
+
+    /// Where all of it lies.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
     }
 
     fn client(&self, arguments: &[&str]) -> Command {
@@ -197,13 +199,4 @@ fn server_user() -> (u32, u32) {
     let mut fields =
         entry.expect("mysql or nobody is a user").split(':').skip(2).map(|field| field.parse().expect("ids are numbers"));
     (fields.next().expect("a user id"), fields.next().expect("a group id"))
-}
-
-impl Drop for MariaDb {
-    fn drop(&mut self) {
-        if let Some(pid) = i32::try_from(self.server.id()).ok().and_then(rustix::process::Pid::from_raw) {
-            let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
-        }
-        let _ = self.server.wait();
-    }
 }

@@ -1,11 +1,11 @@
 //! A PostgreSQL server of the test's own.
 
-use crate::watchdog::Watchdog;
+use crate::server::{Server, Stop};
 use crate::{free_port, program, wait_for};
 use std::fs;
 use std::os::unix::fs::chown;
 use std::os::unix::process::CommandExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use tempfile::TempDir;
 
@@ -13,7 +13,7 @@ use tempfile::TempDir;
 /// `pg_signal_backend` and owner of database `orders`), and a role `journal` that needs no password and may make databases.
 #[derive(Debug)]
 pub struct Postgres {
-    server: Child,
+    server: Server,
     folder: TempDir,
     /// Its TCP port on 127.0.0.1.
     pub port: u16,
@@ -52,17 +52,18 @@ fn as_server_user(command: &mut Command) -> &mut Command {
 }
 
 /// Starts the server of a folder.
-fn launch(folder: &TempDir, port: u16) -> Child {
+fn launch(folder: &TempDir, port: u16) -> Server {
     let log = fs::OpenOptions::new().create(true).append(true).open(folder.path().join("log")).expect("a log can be made");
-    as_server_user(Command::new(programs().join("postgres")).current_dir("/"))
+    let mut command = Command::new(programs().join("postgres"));
+    as_server_user(command.current_dir("/"))
         .args(["-c", "listen_addresses=127.0.0.1", "-c", "fsync=off", "-c", "autovacuum=off", "-c", "max_connections=200"])
         .args(["-c", &format!("port={port}"), "-c", &format!("unix_socket_directories={}", folder.path().display()), "-D"])
         .arg(folder.path().join("data"))
         .stdin(Stdio::null())
         .stdout(Stdio::null())
-        .stderr(log)
-        .spawn()
-        .expect("postgres starts")
+        .stderr(log);
+    // SIGINT is PostgreSQL's fast shutdown: it does not wait for clients.
+    Server::start(&mut command, Stop::Interrupt, folder.path())
 }
 
 impl Postgres {
@@ -211,31 +212,22 @@ impl Postgres {
 
     /// Stops the server at once, as a crash would.
     pub fn kill(&mut self) {
-        let _ = self.server.kill();
-        let _ = self.server.wait();
+        self.server.kill();
     }
 
-    /// A shell that stops this server when this process is gone, however it ended. Without one a process that is killed leaves it running.
-    ///
-    /// # Panics
-    /// If no shell can be started.
-    pub fn watchdog(&self) -> Watchdog {
-        Watchdog::over(&self.server, "INT", self.folder.path())
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.server.id()
+    }
+
+    /// Where all of it lies.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
     }
 
     /// What the server wrote to its log.
     pub fn log(&self) -> String {
         fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
-    }
-}
-
-impl Drop for Postgres {
-    fn drop(&mut self) {
-        if let Some(pid) = i32::try_from(self.server.id()).ok().and_then(rustix::process::Pid::from_raw) {
-            // SIGINT is PostgreSQL's fast shutdown: it does not wait for clients.
-            let _ = rustix::process::kill_process(pid, rustix::process::Signal::INT);
-        }
-        let _ = self.server.wait();
     }
 }
 

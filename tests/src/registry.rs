@@ -1,19 +1,31 @@
 //! A registry of images on loopback.
 
+use crate::server::{Server, Stop};
 use crate::{free_port, program, wait_for};
 use std::net::TcpStream;
-use std::process::{Child, Command, Stdio};
+use std::path::Path;
+use std::process::{Command, Stdio};
 
 /// A registry, stopped by its own pid when dropped.
 #[derive(Debug)]
 pub struct Registry {
     /// Its port on 127.0.0.1, from where Docker engines fetch without TLS.
     pub port: u16,
-    process: Child,
-    _folder: tempfile::TempDir,
+    server: Server,
+    folder: tempfile::TempDir,
 }
 
 impl Registry {
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.server.id()
+    }
+
+    /// Where all of it lies.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
     /// Starts an empty one.
     ///
     /// # Panics
@@ -27,22 +39,10 @@ impl Registry {
             folder.path().display()
         );
         std::fs::write(&config, text).expect("a file can be written");
-        let process = Command::new(program(&["/usr/bin/docker-registry"], "docker-registry"))
-            .arg("serve")
-            .arg(&config)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("the registry starts");
+        let mut command = Command::new(program(&["/usr/bin/docker-registry"], "docker-registry"));
+        command.arg("serve").arg(&config).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let server = Server::start(&mut command, Stop::Terminate, folder.path());
         wait_for("the registry answers", || TcpStream::connect(("127.0.0.1", port)).is_ok());
-        Self { port, process, _folder: folder }
-    }
-}
-
-impl Drop for Registry {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
+        Self { port, server, folder }
     }
 }

@@ -1,5 +1,6 @@
 //! Servers of a process that may end without a word, as a fuzzer does: at its time limit, at a finding, by a signal.
 
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
@@ -17,7 +18,9 @@ impl Watchdog {
         // The pipe has no other writer than this process: its end is the end of this process.
         let script = "trap '' INT TERM HUP; cat >/dev/null; kill -s \"$2\" \"$1\" || exit 0; \
                       for _ in $(seq 100); do kill -0 \"$1\" || break; sleep 0.1; done; rm -rf \"$3\"";
+        // A group of its own: whoever ends the test by its group leaves it alone.
         let shell = Command::new("sh")
+            .process_group(0)
             .args(["-c", script, "watchdog", &server.id().to_string(), signal])
             .arg(folder)
             .stdin(Stdio::piped())

@@ -2,7 +2,6 @@
 
 use super::{Case, Gate, Judged, TABLES};
 use crate::mariadb::{self, MariaDb};
-use crate::watchdog::Watchdog;
 use sqlx::mysql::{MySqlConnectOptions, MySqlConnection};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Row as _};
 use std::collections::BTreeMap;
@@ -15,8 +14,6 @@ type Statistics = BTreeMap<String, (u64, u64)>;
 pub struct OnMariaDb {
     #[expect(dead_code, reason = "it runs until this is dropped")]
     server: MariaDb,
-    #[expect(dead_code, reason = "a fuzzer ends without dropping anything")]
-    watchdog: Watchdog,
     connection: MySqlConnection,
     gate: Gate,
     before: Statistics,
@@ -42,8 +39,7 @@ impl OnMariaDb {
             .database("shop")
             .disable_statement_logging();
         let connection = options.connect().await.expect("the server answers");
-        let watchdog = server.watchdog();
-        let mut started = Self { server, watchdog, connection, gate: Gate::default(), before: Statistics::new() };
+        let mut started = Self { server, connection, gate: Gate::default(), before: Statistics::new() };
         for statement in [
             "set session sql_mode = 'STRICT_TRANS_TABLES,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION,PIPES_AS_CONCAT', \
              max_statement_time = 2",

@@ -2,7 +2,6 @@
 
 use super::{Case, Gate, Judged, TABLES};
 use crate::postgres::Postgres;
-use crate::watchdog::Watchdog;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgSslMode};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Row as _};
 use std::collections::BTreeSet;
@@ -15,8 +14,6 @@ const VACUUM_AFTER: u64 = 5_000;
 pub struct OnPostgres {
     #[expect(dead_code, reason = "it runs until this is dropped")]
     server: Postgres,
-    #[expect(dead_code, reason = "a fuzzer ends without dropping anything")]
-    watchdog: Watchdog,
     connection: PgConnection,
     gate: Gate,
     ran: u64,
@@ -44,8 +41,7 @@ impl OnPostgres {
             .ssl_mode(PgSslMode::Disable)
             .disable_statement_logging();
         let connection = options.connect().await.expect("the server answers");
-        let watchdog = server.watchdog();
-        let mut started = Self { server, watchdog, connection, gate: Gate::default(), ran: 0 };
+        let mut started = Self { server, connection, gate: Gate::default(), ran: 0 };
         started.must("set statement_timeout = '2s'").await;
         started
     }
