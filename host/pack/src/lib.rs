@@ -16,6 +16,7 @@ pub use slots::UnknownSlot;
 use describe::{Described, Description};
 use runbook_authority::manifest::{Kind, Manifest, SECTION};
 use runbook_document::{Diagnostics, Source};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// Why a plugin cannot be packed.
@@ -43,10 +44,21 @@ pub enum PackError {
         operation: String,
     },
     /// The code has an operation that the manifest does not name.
-    #[error("operation `{operation}` is in the code but not in `plugin.toml`; add an `[[operation]]` with its slots")]
+    #[error("operation `{operation}` is in the code but not in `plugin.toml`; {}", not_in_manifest(operation, without_code))]
     NotInManifest {
         /// The operation.
         operation: String,
+        /// The operations of the manifest that the code does not have: perhaps one was renamed.
+        without_code: Vec<String>,
+    },
+    /// The code names slots that no operation may use: each call would be denied.
+    #[error(
+        "the code names {}, which no operation lists: every call would be denied; add each to `slots` of the operations that use it",
+        quoted(slots)
+    )]
+    SlotsOfNoOperation {
+        /// Each of them.
+        slots: Vec<String>,
     },
     /// The code names slots that the manifest does not have.
     #[error("{}", .slots.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
@@ -108,12 +120,34 @@ fn encode(module: &[u8]) -> Result<Vec<u8>, PackError> {
     encoder.and_then(|mut encoder| encoder.encode()).map_err(|error| PackError::Encode(format!("{error:#}")))
 }
 
+/// What to do about an operation that the manifest does not name.
+fn not_in_manifest(operation: &str, without_code: &[String]) -> String {
+    let added = "add an `[[operation]]` with its slots";
+    if without_code.is_empty() {
+        return added.to_owned();
+    }
+    let near = runbook_document::nearest(operation, without_code.iter().map(String::as_str));
+    let meant = near.or_else(|| without_code.first().map(String::as_str).filter(|_| without_code.len() == 1));
+    let missing = format!("{} of `plugin.toml` is not in the code", quoted(without_code));
+    match meant {
+        Some(meant) => format!("{missing}: rename `{meant}` there if it is this one, or {added}"),
+        None => format!("{missing}; {added}"),
+    }
+}
+
+fn quoted(names: &[String]) -> String {
+    names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+}
+
 /// Puts the schemas into the manifest. Both must name the same operations.
 fn merge(manifest: &mut Manifest, description: Description) -> Result<(), PackError> {
+    let in_code: BTreeSet<String> = description.operations.iter().map(|described| described.name.clone()).collect();
     for Described { name, kind, input, output } in description.operations {
-        let Some(operation) = manifest.operations.get_mut(&name) else {
-            return Err(PackError::NotInManifest { operation: name });
-        };
+        let without_code = || manifest.operations.keys().filter(|name| !in_code.contains(*name)).cloned().collect();
+        if !manifest.operations.contains_key(&name) {
+            return Err(PackError::NotInManifest { without_code: without_code(), operation: name });
+        }
+        let Some(operation) = manifest.operations.get_mut(&name) else { continue };
         if operation.kind != kind {
             return Err(PackError::KindDiffers { operation: name, manifest: operation.kind, code: kind });
         }

@@ -71,6 +71,11 @@ pub(crate) fn compare(notes: &BTreeSet<Note>, manifest: &Manifest) -> Result<Vec
         return Ok(Vec::new());
     }
     let is_named = |slot: &String| notes.iter().any(|note| note.name == *slot);
+    let is_listed = |slot: &String| manifest.operations.values().any(|operation| operation.slots.contains_key(slot));
+    let of_none: Vec<String> = manifest.slots.keys().filter(|slot| is_named(slot) && !is_listed(slot)).cloned().collect();
+    if !of_none.is_empty() {
+        return Err(PackError::SlotsOfNoOperation { slots: of_none });
+    }
     Ok(manifest.slots.keys().filter(|slot| !is_named(slot)).cloned().collect())
 }
 

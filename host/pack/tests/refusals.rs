@@ -72,7 +72,9 @@ fn manifest_and_code_must_name_the_same_operations_of_the_same_kind() {
     let more = format!("{}\n[[operation]]\nname = \"other\"\nkind = \"step\"\nsummary = \"x\"\n", manifest());
     assert!(matches!(pack(&MODULE, &source(&more)), Err(PackError::NotInCode { operation }) if operation == "other"));
     let renamed = manifest().replace("name = \"post\"", "name = \"send\"");
-    assert!(matches!(pack(&MODULE, &source(&renamed)), Err(PackError::NotInManifest { operation }) if operation == "post"));
+    assert!(matches!(pack(&MODULE, &source(&renamed)), Err(PackError::NotInManifest { operation, .. }) if operation == "post"));
+    let error = pack(&MODULE, &source(&renamed)).expect_err("the names differ").to_string();
+    assert!(error.contains("`send` of `plugin.toml` is not in the code: rename `send` there"), "{error}");
     let other_kind = manifest().replace("kind = \"step\"", "kind = \"smoke-test\"");
     let error = pack(&MODULE, &source(&other_kind)).expect_err("the kinds differ");
     assert_eq!(error.to_string(), "operation `post` is a smoke-test in `plugin.toml` and a step in the code");
@@ -86,6 +88,14 @@ fn a_slot_that_the_code_names_and_the_manifest_does_not_is_found_with_its_line()
     assert!(error.contains("did you mean `webhooks`?"), "{error}");
     let none = pack(&MODULE, &source(&manifest())).expect("the names are those of the manifest");
     assert!(none.unnamed_slots.is_empty());
+}
+
+#[test]
+fn a_slot_that_the_code_names_and_no_operation_lists_is_refused_with_what_to_add() {
+    let slots = manifest().lines().find(|line| line.starts_with("slots = ")).expect("the operation has a slot").to_owned();
+    let error = pack(&MODULE, &source(&manifest().replace(&slots, "slots = {}"))).expect_err("its calls would be denied");
+    assert!(error.to_string().contains("the code names `webhook`, which no operation lists"), "{error}");
+    assert!(error.to_string().contains("add each to `slots`"), "{error}");
 }
 
 #[test]
