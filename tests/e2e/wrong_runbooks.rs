@@ -276,3 +276,44 @@ fn every_mistake_of_an_input_is_said_at_its_key_in_the_words_of_inspect() {
         }
     }
 }
+
+/// A list or map, a template that reads of its items, and what is said if some item does not have it.
+const ITEMS: &[(&str, &str, Option<&str>)] = &[
+    ("[{ id = 1, host = \"a\" }, { id = 2, host = \"b\" }]", "item.host", None),
+    ("[{ id = 1, host = \"a\" }, { id = 2, host = \"b\" }]", "item.hots", Some("item 1 of `for_each` has no `hots`")),
+    ("[{ id = 1, host = \"a\" }, { id = 2 }]", "item.host", Some("item 2 of `for_each` has no `host`")),
+    ("[{ id = 1, host = \"a\" }, { id = 2 }]", "item.host | default('x')", None),
+    ("[{ id = { a = 1 } }]", "item.id.a", None),
+    ("[{ id = { a = 1 } }]", "item.id.b", Some("item 1 of `for_each` has no `b`")),
+    ("[\"a\", \"b\"]", "item", None),
+    ("[\"a\", \"b\"]", "item.id", Some("item 1 of `for_each` has no `id`")),
+    ("[\"{{ params.any }}\", \"{{ params.any }}x\"]", "item.id", None),
+    ("{ a = { port = 1 }, b = { port = 2 } }", "item.key", None),
+    ("{ a = { port = 1 }, b = { port = 2 } }", "item.value.port", None),
+    ("{ a = { port = 1 }, b = { prot = 2 } }", "item.value.port", Some("`b` of `for_each` has no `port`")),
+    ("{ a = { port = 1 } }", "item.port", Some("an item of the map `for_each` has no `port`")),
+];
+
+#[test]
+fn what_an_item_of_a_written_list_does_not_have_is_found_and_a_key_that_is_the_same_for_all_is_told() {
+    let env = home();
+    let head = "format = 1\n[runbook]\nname = \"items\"\n[params.any]\ntype = \"string\"\ndefault = \"a\"\n[targets.db]\nsql = \"sqlite:w.db\"\n\
+        [[step]]\nid = \"each\"\nuses = \"sql:query\"\nbind.db = \"db\"\n";
+    for (items, read, said) in ITEMS {
+        env.file("r.toml", &format!("{head}for_each = {items}\nwith = {{ statement = \"select '{{{{ {read} }}}}'\" }}\n"));
+        let finished = env.run(&["validate", "r.toml"]);
+        match said {
+            None => finished.status(0).without("for_each"),
+            Some(said) => finished.status(2).err("E0212").err(said),
+        };
+    }
+    let key = |key: &str| {
+        let with = "with = { statement = \"select '{{ item.id }}'\" }\n";
+        env.file("r.toml", &format!("{head}for_each = [{{ id = 1 }}]\nkey = \"{key}\"\n{with}"));
+        env.run(&["validate", "r.toml"]).status(0)
+    };
+    key("{{ item.id }}").without("`key`");
+    key("{{ params.any }}-{{ item.id }}").without("`key`");
+    key("item.id").err("the same for every item").err("write `{{ item.id }}`");
+    key("{{ params.any }}").err("the same for every item");
+}

@@ -1,5 +1,6 @@
 //! What can be said about a runbook before anything is resolved: names, order, templates.
 
+mod items;
 mod secret_like;
 mod templates;
 

@@ -1,9 +1,9 @@
 //! Every template and expression is read once before anything runs: its syntax, and every name in it.
 
-use super::{Position, graph_section, with_nearest};
+use super::{Position, graph_section, items, with_nearest};
 use crate::event::Section;
 use crate::graph::{Ancestry, Graph};
-use crate::model::{Expectation, Items, Runbook, Step, UndoDeclaration};
+use crate::model::{Expectation, ForEach, Items, Runbook, Step, UndoDeclaration};
 use crate::template::{
     Form, TemplateError, comparisons, has_markers, nearest_filter, references, required, sole_expression, template_key,
     unknown_words,
@@ -117,6 +117,8 @@ struct Names<'a> {
     /// What is done about a step that has not surely run; `ID` is its id.
     earlier: &'static str,
     locals: Vec<&'a str>,
+    /// What the step is done for, item by item.
+    items: Option<&'a ForEach>,
     /// The step whose own output is called `output`: in its `until`.
     asker: Option<&'a StepId>,
 }
@@ -193,7 +195,7 @@ fn walk(runbook: &Runbook, catalog: &Catalog<'_>, diagnostics: &mut Diagnostics)
 
 fn base<'a>(catalog: &'a Catalog<'a>, reads: Reads) -> Names<'a> {
     let earlier = "add `ID` to `needs`, or move it further up";
-    Names { catalog, reads, itself: false, run: RUN_ALWAYS.to_vec(), earlier, locals: Vec::new(), asker: None }
+    Names { catalog, reads, itself: false, run: RUN_ALWAYS.to_vec(), earlier, locals: Vec::new(), items: None, asker: None }
 }
 
 fn check_step<'a>(step: &'a Step, mut names: Names<'a>, diagnostics: &mut Diagnostics) {
@@ -207,7 +209,9 @@ fn check_step<'a>(step: &'a Step, mut names: Names<'a>, diagnostics: &mut Diagno
             Items::Literal(items) => node(&items.value, source, &names, diagnostics),
         }
         names.locals.push(&for_each.name);
+        names.items = Some(for_each);
         if let Some(key) = &for_each.key {
+            diagnostics.extend(items::constant_key(for_each, &Position { source, span: key.span.clone() }));
             text(&key.value, Form::Template, &Position { source, span: key.span.clone() }, &names, diagnostics);
         }
     }
@@ -293,6 +297,7 @@ fn text(text: &str, form: Form, place: &Position<'_>, names: &Names<'_>, diagnos
     let required = required(text, form);
     for path in &required {
         names.note_output(path, Wanted::Anything, place);
+        diagnostics.extend(names.items.and_then(|for_each| items::wrong_read(for_each, path, place)));
     }
     for compared in comparisons(text, form) {
         diagnostics.extend(judge_outcome(&compared.path, &compared.value, place, names));
@@ -411,7 +416,7 @@ fn holds_template(value: &Node) -> bool {
 }
 
 /// A name with all of its keys within the text, if it stands there literally; otherwise the whole text.
-fn narrow_to(place: &Position<'_>, path: &[String]) -> Span {
+pub(super) fn narrow_to(place: &Position<'_>, path: &[String]) -> Span {
     let Some(text) = place.source.text().get(place.span.clone()) else { return place.span.clone() };
     let plain = path.join(".");
     let is_end = |rest: &str| !rest.starts_with(|c: char| c.is_alphanumeric() || c == '_' || c == '-');
