@@ -293,3 +293,31 @@ fn one_name_for_two_secrets_in_what_is_reviewed_together_is_a_finding() {
         .out("s.age#a in checks/one.toml")
         .out("s.age#b in checks/two.toml");
 }
+
+/// A rule about servers says nothing of a SQLite file, whatever its values are, and the other way round: the key that is meant is named.
+#[test]
+fn a_rule_of_the_other_sort_of_database_is_answered_with_the_key_that_is_meant() {
+    let env = home();
+    let runbook = |target: &str| {
+        format!(
+            "format = 1\n[runbook]\nname = \"r\"\n[targets.db]\nsql = \"{target}\"\n[[preflight]]\nid = \"q\"\n\
+             uses = \"sql:query\"\nbind.db = \"db\"\nwith = {{ statement = \"select 1\" }}\n"
+        )
+    };
+    let boundary = |keys: &str| format!("format = 1\n[[allow]]\ncapability = \"sql\"\nverbs = [\"query\"]\n{keys}\n");
+    let validate = ["validate", "r.toml", "--boundary", "b.toml"];
+    env.file("r.toml", &runbook("sqlite:shop.db"));
+    for keys in ["databases = [\"*\"]", "hosts = [\"*\"]", "users = [\"*\"]", "hosts = [\"*\"]\ndatabases = [\"*\"]"] {
+        env.file("b.toml", &boundary(keys));
+        let refused = env.run(&validate).status(6).err("E0120");
+        let words = refused.stderr.split_whitespace().filter(|word| *word != "│").collect::<Vec<_>>().join(" ");
+        let named =
+            words.split("is allowed by `").nth(1).and_then(|rest| rest.split('`').next()).unwrap_or_else(|| panic!("{words}"));
+        // Written as it stands, it lets the file through.
+        env.file("b.toml", &boundary(named));
+        env.run(&validate).status(0);
+    }
+    env.file("r.toml", &runbook("postgres://ada@db.internal/shop"));
+    env.file("b.toml", &boundary("files = [\"/srv/shop.db\"]"));
+    env.run(&validate).status(6).err("a server is allowed by `hosts` and");
+}

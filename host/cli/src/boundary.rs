@@ -5,7 +5,8 @@ use crate::failure::Failure;
 use crate::project::Project;
 use crate::{text_file, writable};
 use runbook_authority::boundary::Exceeded;
-use runbook_authority::{Boundary, Effective, Manifest};
+use runbook_authority::scope::{Call, CallValue, Dimension};
+use runbook_authority::{Boundary, Capability, Effective, Manifest};
 use runbook_document::{Diagnostic, Diagnostics};
 use runbook_engine::UseSite;
 use runbook_runtime::follow_links;
@@ -65,5 +66,27 @@ fn help(boundary: &Boundary, exceeded: &Exceeded) -> String {
         return format!("no rule of {} is about this; narrow the target, or ask who owns the boundary", boundary.source.name());
     };
     let leaves: Vec<_> = nearest.leaves.iter().map(|(dimension, covered)| format!("{} = {covered}", dimension.key())).collect();
-    format!("narrow the target; the nearest rule, {}, allows only {}", nearest.place, leaves.join("; "))
+    let sort = exceeded.witness.as_ref().and_then(|call| other_sort(call, &nearest.leaves)).unwrap_or_default();
+    format!("narrow the target; the nearest rule, {}, allows only {}{sort}", nearest.place, leaves.join("; "))
+}
+
+/// That the nearest rule is about servers and the call about a SQLite file, or the other way round: no value of its keys would do.
+fn other_sort(call: &Call, leaves: &[(Dimension, String)]) -> Option<String> {
+    if call.capability != Capability::Sql {
+        return None;
+    }
+    let leaves_one = |dimensions: &[Dimension]| leaves.iter().any(|(dimension, _)| dimensions.contains(dimension));
+    match call.values.get(&Dimension::Files) {
+        Some(CallValue::Text(file))
+            if leaves_one(&[Dimension::Hosts, Dimension::Databases, Dimension::Ports, Dimension::Users]) =>
+        {
+            Some(format!(
+                ", which are of servers; a SQLite file is allowed by `files = [{file:?}]`, or its folder, in a rule of its own"
+            ))
+        }
+        None if leaves_one(&[Dimension::Files]) => {
+            Some(", which are of SQLite files; a server is allowed by `hosts` and `databases`, in a rule of its own".to_owned())
+        }
+        Some(CallValue::Text(_) | CallValue::Arguments(_) | CallValue::Number(_)) | None => None,
+    }
 }
