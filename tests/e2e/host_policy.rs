@@ -168,3 +168,44 @@ fn the_audit_log_of_the_host_cannot_be_moved() {
     on_host(&env, &[], &["exec", "r.toml"]).status(0);
     env.run(&["--audit-log", "log", "audit", "verify"]).status(0).out("3 chains of runs");
 }
+
+/// A mount below a granted folder that shows a part of what the host believes: the kernel walks into it.
+#[test]
+fn a_folder_below_which_a_place_of_the_host_is_mounted_is_not_granted() {
+    let env = env();
+    let runbook = |folder: &str| {
+        format!(
+            "format = 1\n[runbook]\nname = \"r\"\n[targets.db]\nsql = \"sqlite:shop.db\"\n[targets.out]\nfiles = \"{folder}\"\naccess = \"write\"\n\
+             [[step]]\nid = \"copy\"\nuses = \"sqlite:backup\"\nbind = {{ db = \"db\", directory = \"out\" }}\nwith = {{ file = \"copy.db\" }}\nundo = \"auto\"\n"
+        )
+    };
+    env.file("elsewhere/below/x", "");
+    let state = ".local/state/runbook";
+    for (shown, granted, expected) in [
+        (state, "data", 6),
+        (state, "data/sub", 6),
+        (".local", "data", 6),
+        (&format!("{state}/audit/runs"), "data", 6),
+        (&format!("{state}/audit/runs"), "data/sub/x", 6),
+        ("elsewhere", "data", 0),
+        (state, "other", 0),
+    ] {
+        for folder in [&format!("{state}/audit/runs/x"), "data/sub/x", "other", "elsewhere/x"] {
+            std::fs::create_dir_all(env.path().join(folder)).expect("a folder can be made");
+        }
+        env.file("r.toml", &runbook(granted));
+        let program = env.command(&["validate", "r.toml"]);
+        let script = "set -e\nmount --bind \"$HOME/$0\" \"$HOME/data/sub\"\nmkdir -p \"$HOME/data/sub/x\"\nexec \"$@\"";
+        let mut command = Command::new("unshare");
+        command
+            .args(["--map-root-user", "--mount", "--", "sh", "-c", script, shown])
+            .arg(program.get_program())
+            .args(program.get_args());
+        command.env_clear().current_dir(env.path());
+        command.envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        let output = command.env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").output().expect("`unshare` of util-linux runs");
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(expected), "{shown} below {granted}: {told}");
+        assert_eq!(told.contains("E0118"), expected != 0, "{shown} below {granted}: {told}");
+    }
+}

@@ -33,6 +33,8 @@ pub struct HostPlaces<'a> {
     pub places: &'a [HostPlace],
     /// Whether two paths are one file or folder, by whatever name (a bind mount is another name).
     pub is_same: &'a dyn Fn(&Path, &Path) -> bool,
+    /// The other names of a path, and those of what is mounted below it.
+    pub other_names: &'a dyn Fn(&Path) -> Vec<PathBuf>,
 }
 
 impl std::fmt::Debug for HostPlaces<'_> {
@@ -60,6 +62,7 @@ enum Reach {
 }
 
 /// A path of a grant.
+#[derive(Clone, Copy)]
 struct Granted<'a> {
     kind: &'static str,
     path: &'a Path,
@@ -78,9 +81,18 @@ impl HostPlaces<'_> {
     pub fn reached_by(&self, grant: &Grant) -> Option<Reached> {
         let granted = granted(&grant.target.kind, &grant.verbs)?;
         let counts = |place: &&HostPlace| granted.effect == Effect::Change || place.privacy == Privacy::Private;
-        self.places.iter().filter(counts).find_map(|place| {
+        let by_name = self.places.iter().filter(counts).find_map(|place| {
             let how = self.how(&granted, &place.path)?;
             Some(granted.reached(&format!("{how} {}, `{}`", place.what, place.path.display())))
+        });
+        by_name.or_else(|| {
+            (self.other_names)(granted.path).iter().find_map(|name| {
+                let other = Granted { path: name, ..granted };
+                let (place, how) =
+                    self.places.iter().filter(counts).find_map(|place| Some((place, self.how(&other, &place.path)?)))?;
+                let (name, at) = (name.display(), place.path.display());
+                Some(granted.reached(&format!("shows by a mount `{name}`, which {how} {}, `{at}`", place.what)))
+            })
         })
     }
 
@@ -193,10 +205,35 @@ mod tests {
         named(one).components().eq(named(other).components())
     }
 
+    /// Below `/data`, a part of a place is mounted; `/data/part/x` is that, too.
+    fn mounted(path: &Path) -> Vec<PathBuf> {
+        let part = Path::new("/home/ops/.cache/runbook/part");
+        match path.strip_prefix("/data/part") {
+            Ok(below) => vec![part.join(below)],
+            Err(_) if Path::new("/data/part").starts_with(path) => vec![part.to_owned()],
+            Err(_) => Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_place_that_is_mounted_below_what_is_granted_is_reached() {
+        for path in ["/data", "/data/part", "/data/part/x"] {
+            let found = how("files", &["write"], &format!("files = \"{path}\"\naccess = \"write\""));
+            assert!(
+                found.as_ref().is_some_and(|how| how.contains("by a mount") && how.contains("lies in it")),
+                "{path}: {found:?}"
+            );
+        }
+        assert!(how("sql", &["query"], "sql = \"sqlite:/data/part/x.db\"").is_some());
+        assert_eq!(how("files", &["write"], "files = \"/data/other\"\naccess = \"write\""), None);
+        // The cache holds nothing that is not known anyway.
+        assert_eq!(how("files", &["read"], "files = \"/data\""), None);
+    }
+
     fn how(capability: &str, verbs: &[&str], target: &str) -> Option<String> {
         let places: Vec<_> =
             PLACES.iter().map(|(path, privacy)| HostPlace { what: "it", path: PathBuf::from(path), privacy: *privacy }).collect();
-        let places = HostPlaces { places: &places, is_same: &is_same };
+        let places = HostPlaces { places: &places, is_same: &is_same, other_names: &mounted };
         let effective = effective_for(capability, verbs, target);
         let mut reached = places.reached(&effective);
         assert!(reached.len() <= 1);

@@ -3,6 +3,7 @@
 use crate::context::Context;
 use crate::directories::{cache_directory, config_directory, state_directory};
 use crate::host_policy;
+use crate::mounts::Mounts;
 use crate::project::Project;
 use runbook_authority::Effective;
 use runbook_authority::host_places::{HostPlace, HostPlaces, Privacy};
@@ -15,9 +16,21 @@ use std::path::{Path, PathBuf};
 /// What SQLite writes beside a database, by what stands behind its name.
 const BESIDE_A_DATABASE: [&str; 3] = ["-wal", "-shm", "-journal"];
 
+/// The places of this host, and by which names they can be reached.
+#[derive(Debug, Default)]
+pub struct PlacesOfHost {
+    places: Vec<HostPlace>,
+    mounts: Mounts,
+}
+
+/// The places, and what is mounted now.
+pub fn of(context: &Context, projects: &[Project]) -> PlacesOfHost {
+    PlacesOfHost { places: places(context, projects), mounts: Mounts::of_this_process() }
+}
+
 /// Every place of this host: what it wrote and believes, what it obeys, also by the word of other projects than that of the working
 /// directory, and itself.
-pub fn of(context: &Context, projects: &[Project]) -> Vec<HostPlace> {
+pub fn places(context: &Context, projects: &[Project]) -> Vec<HostPlace> {
     let mut places = Places(Vec::new());
     places.add("the settings of this host", Path::new(host_policy::FOLDER), Privacy::Public);
     for boundary in context.boundaries.iter().chain(projects.iter().filter_map(|project| project.boundary.as_ref())) {
@@ -83,8 +96,10 @@ fn is_same(one: &Path, other: &Path) -> bool {
 }
 
 /// Reports every slot of one step that reaches a place of the host.
-pub fn check(places: &[HostPlace], site: &UseSite<'_>, effective: &Effective, diagnostics: &mut Diagnostics) {
-    for (grant, reached) in (HostPlaces { places, is_same: &is_same }).reached(effective) {
+pub fn check(of_host: &PlacesOfHost, site: &UseSite<'_>, effective: &Effective, diagnostics: &mut Diagnostics) {
+    let other_names = |path: &Path| of_host.mounts.other_names(path);
+    let places = HostPlaces { places: &of_host.places, is_same: &is_same, other_names: &other_names };
+    for (grant, reached) in places.reached(effective) {
         let target = &grant.target;
         let message = format!(
             "slot `{}` of step `{}` reaches what this host believes: {} {}",

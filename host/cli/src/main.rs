@@ -34,6 +34,7 @@ mod live;
 mod lockfile;
 mod misfits;
 mod missing_things;
+mod mounts;
 mod operator_words;
 mod other_files;
 mod output_arguments;

@@ -40,7 +40,7 @@ pub fn refuse_loss(context: &Context, path: &Path) -> Result<(), Failure> {
 /// What a path is to this host, if it lies in a place that it believes.
 fn of_this_host(context: &Context, path: &Path) -> Option<&'static str> {
     let real = follow_links(&std::path::absolute(path).ok()?);
-    host_places::of(context, &[]).into_iter().find(|place| real.starts_with(&place.path)).map(|place| place.what)
+    host_places::places(context, &[]).into_iter().find(|place| real.starts_with(&place.path)).map(|place| place.what)
 }
 
 /// What a file is that is there already, if commands read such files.

@@ -5,7 +5,7 @@ use crate::boundary;
 use crate::context::Context;
 use crate::environment_targets::Neighbors;
 use crate::failure::Failure;
-use crate::host_places;
+use crate::host_places::{self, PlacesOfHost};
 use crate::plugins::{Plugins, file_of, is_file};
 use crate::prepared::{Prepared, Site};
 use crate::runbook_file::RunbookFile;
@@ -14,7 +14,6 @@ use crate::signatures::TrustFiles;
 use crate::written_input::{node_at, params_of_sites};
 use crate::{text_file, waivers};
 use runbook_authority::grant::{self, Refusal, RefusalRule, UseSite as GrantSite};
-use runbook_authority::host_places::HostPlace;
 use runbook_authority::targets::{Folder, StoredSecret};
 use runbook_authority::{Binding, Boundary, Effective, Manifest, Targets};
 use runbook_document::{Diagnostic, Diagnostics, FromNode as _, Severity, Source, Value};
@@ -141,7 +140,7 @@ pub fn prepare_with(
 struct Limits {
     boundaries: Vec<Boundary>,
     trust: TrustFiles,
-    places: Vec<HostPlace>,
+    places: PlacesOfHost,
 }
 
 impl Limits {
