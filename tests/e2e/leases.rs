@@ -285,7 +285,32 @@ fn a_lock_that_a_person_takes_from_a_run_lets_that_run_begin_no_effect() {
             .err("took the lock `thing` from this run")
             .err("the host is gone")
             .without("\n✓ a done");
-        run(&env, &journal, &["resume", &id]).status(0);
-        assert_eq!(effects(&env), ["a first", "a second"], "{name}");
+        run(&env, &journal, &["exec", "r.toml", "--set", "who=b"]).status(0);
+        let other = first_run(&run(&env, &journal, &["runs", "--limit", "1"]).status(0));
+        // Who had the lock meanwhile is named.
+        run(&env, &journal, &["resume", &id])
+            .status(0)
+            .err("a run held it since this run gave it back")
+            .err(&format!("runbook show {other}"));
+        assert_eq!(effects(&env), ["a first", "b first", "b second", "a second"], "{name}");
+        let audited = env.run(&["audit", "show", &id]).status(0).stdout;
+        assert!(audited.contains("lock-taken") && audited.contains("the host is gone"), "{name}: {audited}");
+        env.run(&["audit", "verify"]).status(0);
     }
+}
+
+/// Without its record, a lock stays where it is.
+#[test]
+fn no_lock_is_taken_without_a_record_of_it_in_the_audit_log() {
+    let env = prepared(WAIT);
+    let journal = env.path().join("j.db").display().to_string();
+    let mut first =
+        env.command(&["exec", "r.toml", "--set", "who=a"]).env("RUNBOOK_JOURNAL", &journal).spawn().expect("it starts");
+    wait_for("the first effect", || effects(&env) == ["a first"]);
+    env.file("no-folder", "");
+    let taken = ["locks", "break", "thing", "--reason", "x", "--yes", "--audit-log", "no-folder"];
+    run(&env, &journal, &taken).status(3).err("no lock is taken without the audit log");
+    run(&env, &journal, &["locks"]).status(0).out("thing");
+    database(&env).execute("insert into said values ('go')", []).expect("it can be written");
+    assert!(first.wait().expect("it ends").success());
 }

@@ -8,11 +8,15 @@ use crate::failure::Failure;
 use crate::prepared::Prepared;
 use runbook_authority::{Decision, Effect};
 use runbook_engine::{Call, RunId};
+use runbook_journal::LockOfRun;
 use runbook_journal::audit::{AuditError, AuditLog, Rotation, RunAudit, Urgency};
 use runbook_runtime::{AuditEvent, AuditRecord, AuditSink, AuditUnavailable, CallOutcome, follow_links};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
+
+/// What a chain is for in which no plugin is called: a person does something about a run.
+const INTERVENTION: &str = "intervention";
 
 /// Why plugins are called. Only what a run did counts as used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,6 +96,27 @@ impl AuditWriter {
         let record = Record::Ended { step: &called.step, attempt: called.attempt, ended, duration_us };
         let _ = append(&self.run, Urgency::Flushed, &record);
     }
+}
+
+/// Writes down that a person takes a lock from a run, before they do.
+///
+/// # Errors
+/// It cannot be written down; then the lock must stay where it is.
+pub fn lock_taken(context: &Context, lock: &LockOfRun, reason: &str) -> Result<(), Failure> {
+    check_place(context)?;
+    let (by, purpose) = (json(&context.operator), INTERVENTION);
+    let opened = AuditLog::new(&context.audit_log, Rotation::default()).open_run(
+        &lock.holder.run.to_string(),
+        format_args!("\"purpose\":\"{purpose}\",\"operator\":{by},\"version\":\"{}\"", env!("CARGO_PKG_VERSION")),
+    );
+    let (name, token, reason) = (json(&lock.name), lock.token, json(reason));
+    let written = opened.and_then(|run| {
+        let members = format_args!("\"kind\":\"lock-taken\",\"lock\":{name},\"token\":{token},\"by\":{by},\"reason\":{reason}");
+        run.append(Urgency::Flushed, members)
+    });
+    written.map_err(|error| {
+        Failure::engine(error).hint("no lock is taken without the audit log; name another folder with `--audit-log`")
+    })
 }
 
 /// An audit log that the administrator placed cannot be moved by who runs something.

@@ -271,7 +271,8 @@ pub fn status_of(stopped: &Stopped, by_signal: Option<ExitStatus>) -> ExitStatus
             (RunEnd::FailedClean | RunEnd::Undone | RunEnd::Cancelled, Some(Cause::Timeout)) => ExitStatus::Deadline,
             (RunEnd::FailedClean, Some(Cause::LockBusy { .. } | Cause::OutsideWindow { .. })) => ExitStatus::Refused,
             (RunEnd::FailedClean, Some(Cause::Preflight { .. } | Cause::Verify { .. })) => ExitStatus::CheckFailed,
-            (RunEnd::Cancelled | RunEnd::Undone, Some(Cause::Cancel)) => by_signal.unwrap_or(ExitStatus::Interrupted),
+            // Who asked for it by a signal has the status of the signal; by `runbook cancel` it is a run that did not succeed.
+            (RunEnd::Cancelled | RunEnd::Undone, Some(Cause::Cancel)) => by_signal.unwrap_or(ExitStatus::Failed),
             // A cancel that came when it had failed already changed nothing of how it ended.
             (RunEnd::FailedClean | RunEnd::Undone | RunEnd::Cancelled, _) => ExitStatus::Failed,
         },

@@ -43,7 +43,11 @@ pub enum Family {
 /// Every status: number, name and meaning.
 pub const EXIT_STATUSES: &[(ExitStatus, u8, &str)] = &[
     (ExitStatus::Success, 0, "succeeded"),
-    (ExitStatus::Failed, 1, "failed; all that can be undone is undone and verified, or nothing had been done"),
+    (
+        ExitStatus::Failed,
+        1,
+        "failed, or ended by `runbook cancel`; all that can be undone is undone and verified, or nothing had been done",
+    ),
     (ExitStatus::Usage, 2, "the command line, a runbook or a file is wrong; nothing was executed"),
     (ExitStatus::Engine, 3, "an error of the engine or a plugin before any effect"),
     (ExitStatus::CheckFailed, 4, "a preflight or verify failed, and there was nothing to undo"),

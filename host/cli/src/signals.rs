@@ -199,10 +199,12 @@ impl CancelSignals {
         !self.is_cancelled() && is_wanted()
     }
 
-    /// How the program ends if it was pulled.
+    /// How the program ends if a signal pulled it.
     pub fn status(&self) -> Option<ExitStatus> {
         match (self.cancel.level(), self.terminated.load(Ordering::SeqCst)) {
             (CancelLevel::None, _) => None,
+            // By a word in the journal, and by no signal besides.
+            (CancelLevel::Orderly, _) if self.cancel.by().is_some() => None,
             (CancelLevel::Orderly | CancelLevel::Now, true) => Some(ExitStatus::Terminated),
             (CancelLevel::Orderly | CancelLevel::Now, false) => Some(ExitStatus::Interrupted),
         }

@@ -78,11 +78,11 @@ mod tests {
     }
 
     fn resumed(second: i64, last_seen: Option<i64>) -> Record {
-        record(second, LifecycleEvent::Resumed { by: "ops".to_owned(), last_seen: last_seen.map(at) })
+        record(second, LifecycleEvent::Resumed { by: "ops".to_owned(), stage: None, last_seen: last_seen.map(at) })
     }
 
     fn paused(second: i64, took_ms: Option<u64>) -> Record {
-        record(second, LifecycleEvent::Paused { reason: PauseReason::Interrupted, took_ms })
+        record(second, LifecycleEvent::Paused { reason: PauseReason::Interrupted, took_ms, stage: None })
     }
 
     fn total(records: &[Record]) -> u64 {

@@ -243,6 +243,11 @@ pub trait Journal: Sync {
         async { Ok(None) }
     }
 
+    /// The runs that held a lock by a token greater than the first and less than the second of `between`, as far as they are known.
+    fn held_between(&self, _lock: &str, _between: (u64, u64)) -> impl Future<Output = Result<Vec<RunId>, Self::Error>> + Send {
+        async { Ok(Vec::new()) }
+    }
+
     /// Extends a lease to `now + ttl` if its token is still current.
     fn renew(&self, lease: &Lease, now: Timestamp, ttl: Duration) -> impl Future<Output = Result<Renewed, Self::Error>> + Send;
 

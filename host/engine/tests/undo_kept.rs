@@ -77,3 +77,19 @@ fn what_always_runs_and_what_tells_people_has_time_of_its_own_however_long_the_u
     assert_eq!(state.step(&"tidy".into()).phase, StepPhase::Succeeded, "{:#?}", run.records());
     assert!(state.notify_faults.is_empty() && state.notified.len() == 1, "{:?}", state.notify_faults);
 }
+
+#[test]
+fn a_message_that_is_waited_for_takes_none_of_the_time_of_the_run() {
+    let text = "timeout = \"3s\"\n\
+                [[notify]]\non = [\"start\"]\nuses = \"test:tell\"\ntimeout = \"1m\"\n\
+                [[notify]]\non = [\"start\"]\nuses = \"test:tell\"\n\
+                [[step]]\nid = \"a\"\nuses = \"test:do\"\nirreversible = \"an example\"\n\
+                [[step]]\nid = \"b\"\nuses = \"test:do\"\ntimeout = \"10s\"\nirreversible = \"an example\"\n";
+    let hangs = || World::default().with("notify/1", [Reply::Hangs]).with("notify/2", [Reply::Hangs]);
+    let run = Run::new(text, hangs());
+    assert_eq!(end(run.execute()), (RunEnd::SucceededWithWarnings, None));
+    assert_eq!(run.state().notify_faults.len(), 2, "each ended by its own time limit");
+    // The time of the run is for what it does.
+    let late = Run::new(text, hangs().with("b", [Reply::Hangs]));
+    assert_eq!(end(late.execute()).1, Some(Cause::Timeout));
+}

@@ -5,11 +5,15 @@ use crate::lease;
 use crate::sql;
 use crate::store::SqlJournal;
 use jiff::Timestamp;
-use runbook_engine::{Holder, RunId};
+use runbook_engine::{Holder, LeaseRequest, RunId};
+use sqlx::{Any, Transaction};
 use std::time::Duration;
 
 /// What the name of a lease begins with if it is a lock of `[locks]`, and not the right to execute a run.
 const PREFIX: &str = "lock:";
+
+/// How many runs are named that held a lock meanwhile.
+const MOST_HOLDERS: i64 = 20;
 
 /// A lock that a run holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -78,6 +82,34 @@ impl SqlJournal {
         insert.execute(&mut *transaction).await.map_err(failed)?;
         self.commit(transaction).await?;
         Ok(true)
+    }
+
+    /// Notes in the transaction that takes a lock which run has it by which token. The right to execute a run is no lock.
+    pub(crate) async fn note_holder(
+        &self,
+        transaction: &mut Transaction<'static, Any>,
+        request: &LeaseRequest,
+        token: u64,
+    ) -> Result<(), JournalError> {
+        let Some(name) = request.name.strip_prefix(PREFIX) else { return Ok(()) };
+        let insert = sqlx::query(sql::INSERT_HOLDER).bind(name).bind(sql::stored(token)).bind(request.holder.run.to_string());
+        insert.execute(&mut **transaction).await.map(drop).map_err(|source| self.failed(source))
+    }
+
+    /// The runs that held a lock by a token between these two, in order, each once; at most [`MOST_HOLDERS`]. Runs that were removed
+    /// since are not among them.
+    pub(crate) async fn holders_between(&self, lock: &str, between: (u64, u64)) -> Result<Vec<RunId>, JournalError> {
+        let (after, before) = between;
+        let select = sqlx::query(sql::SELECT_HOLDERS).bind(lock).bind(sql::stored(after)).bind(sql::stored(before));
+        let rows = select.bind(MOST_HOLDERS).fetch_all(self.readers()).await.map_err(|source| self.failed(source))?;
+        let mut runs: Vec<RunId> = Vec::new();
+        for row in &rows {
+            let run = sql::run_id(&sql::text(row, "run")?)?;
+            if !runs.contains(&run) {
+                runs.push(run);
+            }
+        }
+        Ok(runs)
     }
 
     /// The locks that were taken from a run, in order.

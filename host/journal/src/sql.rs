@@ -64,6 +64,13 @@ pub(crate) const SELECT_BROKEN: &str =
     "SELECT name, at_ns, operator, reason FROM broken_locks WHERE run = $1 ORDER BY at_ns, name";
 pub(crate) const DELETE_BROKEN: &str = "DELETE FROM broken_locks WHERE run = $1";
 
+/// A token is given once; a statement that is tried again has given it already.
+pub(crate) const INSERT_HOLDER: &str =
+    "INSERT INTO lock_holders (name, token, run) VALUES ($1, $2, $3) ON CONFLICT (name, token) DO NOTHING";
+pub(crate) const SELECT_HOLDERS: &str =
+    "SELECT run FROM lock_holders WHERE name = $1 AND token > $2 AND token < $3 ORDER BY token LIMIT $4";
+pub(crate) const DELETE_HOLDERS: &str = "DELETE FROM lock_holders WHERE run = $1";
+
 pub(crate) const INSERT_TAKEOVER: &str = "INSERT INTO takeovers \
     (name, token, at_ns, reason, run, from_token, from_run, from_executor, from_host, from_pid, from_process) \
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";

@@ -348,6 +348,7 @@ impl SqlJournal {
         if !write_lease(&mut transaction, request, stored.as_ref(), token).await.map_err(|source| self.failed(source))? {
             return Ok(None);
         }
+        self.note_holder(&mut transaction, request, token).await?;
         if let Some((holder, reason)) = &from {
             write_takeover(&mut transaction, request, token, holder, *reason).await.map_err(|source| self.failed(source))?;
         }
@@ -556,6 +557,10 @@ impl Journal for SqlJournal {
         Ok(broken.map(|broken| TakenBy { by: broken.operator, at: broken.at, reason: broken.reason }))
     }
 
+    async fn held_between(&self, lock: &str, between: (u64, u64)) -> Result<Vec<RunId>, JournalError> {
+        self.holders_between(lock, between).await
+    }
+
     async fn release(&self, lease: &Lease) -> Result<(), JournalError> {
         // Once: nobody waits for it, and a lease that could not be given back ends by itself.
         match self.try_release(lease).await {
@@ -617,7 +622,7 @@ fn insert_event(run: RunId, record: &Record) -> Query<'static> {
 
 /// Removes one run with all that is kept of it; whether it was there and had ended.
 async fn remove(connection: &mut AnyConnection, id: &str) -> Result<bool, sqlx::Error> {
-    for statement in [sql::DELETE_EVENTS, sql::DELETE_CANCELS, sql::DELETE_BROKEN] {
+    for statement in [sql::DELETE_EVENTS, sql::DELETE_CANCELS, sql::DELETE_BROKEN, sql::DELETE_HOLDERS] {
         sqlx::query(statement).bind(id).execute(&mut *connection).await?;
     }
     let removed = sqlx::query(sql::DELETE_RUN).bind(id).execute(&mut *connection).await?.rows_affected() == 1;

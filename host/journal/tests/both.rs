@@ -8,8 +8,8 @@
 mod support;
 
 use runbook_engine::{
-    Acquired, Appended, Fence, GuardEvent, Journal, Lease, LeaseRequest, LifecycleEvent, NotifyEvent, Record, Renewed, RetryOf,
-    RunEnd, RunId, RunPhase, StepEvent,
+    Acquired, Appended, Fence, GuardEvent, Holder, Journal, Lease, LeaseRequest, LifecycleEvent, NotifyEvent, PauseReason,
+    Record, Renewed, RetryOf, RunEnd, RunId, RunPhase, Stage, StepEvent,
 };
 use runbook_journal::{DirtyRuns, JournalError, Location, Pruning, SqlJournal, TakeoverReason, lookups};
 use runbook_tests::postgres::Postgres;
@@ -39,6 +39,7 @@ const OF_BOTH: &[(&str, Check)] = checks![
     a_lease_is_busy_until_it_is_released_or_not_renewed,
     each_record_needs_every_lease_of_its_fence_and_renews_them,
     a_record_and_a_takeover_at_one_moment_are_one_after_the_other,
+    who_held_a_lock_meanwhile_is_known_by_name,
     a_cancel_is_asked_of_one_execution_of_a_run,
     a_journal_of_the_first_version_is_brought_up_to_date,
     a_journal_of_a_newer_program_is_refused,
@@ -152,10 +153,43 @@ async fn the_list_is_newest_first_and_follows_the_events(place: Location) {
 
     // A run that is undone after its end is running again, and has no end.
     journal
-        .append(runs[2], &Record { event: LifecycleEvent::Resumed { by: "ops".into(), last_seen: None }.into(), ..plain(1) })
+        .append(
+            runs[2],
+            &Record { event: LifecycleEvent::Resumed { by: "ops".into(), stage: None, last_seen: None }.into(), ..plain(1) },
+        )
         .await
         .unwrap();
     assert_eq!(journal.list(2).await.unwrap()[1].ended, None);
+
+    // What is paused in its undo, and goes on there, is not called a run that waits or runs.
+    let undo = Some(Stage::Undo);
+    let paused = LifecycleEvent::Paused { reason: PauseReason::Interrupted, took_ms: None, stage: undo };
+    let resumed = LifecycleEvent::Resumed { by: "ops".into(), stage: undo, last_seen: None };
+    for (seq, event, phase) in [(2, paused, RunPhase::PausedUndoing), (3, resumed, RunPhase::Undoing)] {
+        journal.append(runs[2], &Record { event: event.into(), ..plain(seq) }).await.unwrap();
+        assert_eq!(journal.list(2).await.unwrap()[1].phase, phase);
+    }
+}
+
+/// Each run that had a lock meanwhile, once, and none that had it before or after, nor one that was removed.
+async fn who_held_a_lock_meanwhile_is_known_by_name(place: Location) {
+    let journal = open(&place).await;
+    let runs: Vec<RunId> = (0..5).map(|_| RunId::generate()).collect();
+    for (second, run) in [0, 1, 2, 2, 3, 4].into_iter().zip([0, 1, 2, 2, 3, 4].map(|at| runs[at])) {
+        let asked = request("lock:db", 0, 0, second);
+        let holder = Holder { run, executor: Uuid::now_v7(), ..asked.holder.clone() };
+        let lease = held(journal.acquire(&LeaseRequest { holder, ..asked }).await.unwrap());
+        journal.release(&lease).await.unwrap();
+    }
+    let between = async |from, to| journal.held_between("db", (from, to)).await.unwrap();
+    assert_eq!(between(1, 6).await, [runs[1], runs[2], runs[3]]);
+    assert_eq!(between(1, 2).await, []);
+    assert_eq!(journal.held_between("other", (0, 9)).await.unwrap(), []);
+    journal.create(&header(runs[2], 0)).await.unwrap();
+    journal.append(runs[2], &ended(0, RunEnd::Succeeded)).await.unwrap();
+    let pruning = Pruning { ended_before: at(100), dirty: DirtyRuns::Keep, now: at(100) };
+    assert_eq!(journal.prune(&pruning).await.unwrap(), 1);
+    assert_eq!(between(0, 9).await, [runs[0], runs[1], runs[3], runs[4]]);
 }
 
 async fn a_run_or_record_that_is_there_already_is_never_written_over(place: Location) {
@@ -324,8 +358,10 @@ async fn each_record_needs_every_lease_of_its_fence_and_renews_them(place: Locat
     let long = Duration::from_secs(30);
     let now = jiff::Timestamp::now;
     let wish = |name: &str, run, ttl, steal| LeaseRequest { now: now(), ttl, steal, ..request(name, run, run, 0) };
-    let phases: [fn(u64) -> Record; 2] =
-        [plain, |seq| Record { event: LifecycleEvent::Resumed { by: "x".into(), last_seen: None }.into(), ..plain(seq) }];
+    let phases: [fn(u64) -> Record; 2] = [plain, |seq| Record {
+        event: LifecycleEvent::Resumed { by: "x".into(), stage: None, last_seen: None }.into(),
+        ..plain(seq)
+    }];
     for record in phases {
         for lost in 0..3 {
             for way in ["expired", "released", "stolen"] {
@@ -480,7 +516,7 @@ async fn count(place: &Location, condition: &str) -> usize {
 
 /// Takes away what versions after the first have made.
 fn of_later_versions() -> &'static str {
-    "DROP TABLE broken_locks; DROP INDEX runs_by_end; DROP INDEX runs_by_name; DROP TABLE cancel_requests; \
+    "DROP TABLE lock_holders; DROP TABLE broken_locks; DROP INDEX runs_by_end; DROP INDEX runs_by_name; DROP TABLE cancel_requests; \
      ALTER TABLE leases DROP COLUMN process; ALTER TABLE takeovers DROP COLUMN from_process; \
      ALTER TABLE runs DROP COLUMN tried_again_by; ALTER TABLE runs DROP COLUMN took_ms;"
 }

@@ -74,10 +74,7 @@ fn lifecycle_lines(summary: &Summary, event: &LifecycleEvent) -> Vec<Line> {
             .iter()
             .map(|lock| {
                 let taken = lock.taken_from.as_ref().map(|from| format!(", taken over from {from}")).unwrap_or_default();
-                let between = summary.held_between.get(&lock.name).map(|times| {
-                    let times = counted(usize::try_from(*times).unwrap_or(usize::MAX), "time");
-                    format!("; it was taken {times} since this run gave it back: `runbook runs` lists who was at work")
-                });
+                let between = summary.held_between.get(&lock.name).map(|times| held_between(&lock.held_between, *times));
                 line(
                     if between.is_some() { Tone::Warning } else { Tone::Dim },
                     format!("lock `{}` held (token {}){taken}{}", lock.name, lock.token, between.unwrap_or_default()),
@@ -403,4 +400,15 @@ fn recovered(summary: &Summary, step: &StepId, attempt: u32, decision: &Recovery
         Recovery::AskOperator { known, .. } => format!("has an unknown outcome: {known}"),
     };
     line(Tone::Warning, format!("  ! {step}: attempt {attempt} was left without a clear result; it {text}"))
+}
+
+/// Who was at work since a run gave a lock back, by name where the journal knows them.
+fn held_between(runs: &[RunId], times: u64) -> String {
+    if runs.is_empty() {
+        let times = counted(usize::try_from(times).unwrap_or(usize::MAX), "time");
+        return format!("; it was taken {times} since this run gave it back: `runbook runs` lists who was at work");
+    }
+    let shown: Vec<String> = runs.iter().map(|run| format!("`runbook show {}`", run.short())).collect();
+    let (who, have) = if runs.len() == 1 { ("a run", "has") } else { ("runs", "have") };
+    format!("; {who} held it since this run gave it back, and {have} done something meanwhile: {}", shown.join(", "))
 }

@@ -105,6 +105,10 @@ fn a_run_that_is_being_cancelled_and_waits_for_a_decision_says_so_with_what_each
     for (format, text) in everywhere(&summary) {
         assert!(text.contains("it is being undone (ada@desk cancelled it at 2026-01-01 10:00:00 UTC)"), "{format}: {text}");
     }
+    // What has not begun never will.
+    for (format, text) in everywhere(&summary) {
+        assert!(!text.contains("pending"), "{format}: {text}");
+    }
     let next = summary.to_continue.as_deref().unwrap();
     assert!(next.contains("it happened; its undo runs") && next.contains("nothing of it is undone"), "{next}");
     assert!(!next.contains("(it happened)") && !next.contains("=retry"), "{next}");

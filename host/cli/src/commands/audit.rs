@@ -195,9 +195,14 @@ fn line(record: &Record) -> Vec<String> {
             format!("{} on `{}`", text(record, "function"), text(record, "slot")),
             format!("{} B in {}", number(record, "bytes"), duration()),
         ),
+        "lock-taken" => {
+            (format!("lock `{}`", text(record, "lock")), format!("by {}: {}", text(record, "by"), text(record, "reason")))
+        }
         _ => (String::new(), String::new()),
     };
-    vec![time.to_owned(), format!("{}#{}", text(record, "step"), number(record, "attempt")), kind.to_owned(), what, detail]
+    let step = text(record, "step");
+    let step = if step.is_empty() { String::new() } else { format!("{step}#{}", number(record, "attempt")) };
+    vec![time.to_owned(), step, kind.to_owned(), what, detail]
 }
 
 #[cfg(test)]

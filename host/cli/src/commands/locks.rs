@@ -1,5 +1,6 @@
 //! `runbook locks`
 
+use crate::audit_log;
 use crate::context::Context;
 use crate::execution;
 use crate::exit_status::ExitStatus;
@@ -111,6 +112,7 @@ async fn break_lock(
         ui::note("nothing was changed");
         return Ok(ExitStatus::Success);
     }
+    audit_log::lock_taken(context, lock, reason)?;
     let is_taken = journal.break_lock(lock, &context.operator, reason, Timestamp::now()).await.map_err(Failure::engine)?;
     if !is_taken {
         return Err(

@@ -20,8 +20,8 @@ use clap::Args as ClapArgs;
 use clap_complete::ArgValueCompleter;
 use runbook_document::Source;
 use runbook_engine::{
-    Changes, Decision, Journal as _, LifecycleEvent, OutsideWindow, Params, Plan, Record, RunError, RunEvent, RunId, RunOutcome,
-    StepId, Stopped, StoredRun, fold,
+    Cause, Changes, Decision, Journal as _, LifecycleEvent, OutsideWindow, Params, Plan, Record, RunError, RunEvent, RunId,
+    RunOutcome, StepId, Stopped, StoredRun, fold,
 };
 use runbook_journal::{JournalError, SqlJournal};
 use runbook_report::Summary;
@@ -103,10 +103,10 @@ pub fn resume_run(context: &Context, args: &RunArgs, asked: &ResumeOptions) -> R
             return super::cancel_request::send(context, session.journal(), run, holder, *left).await;
         }
         let outcome = session.with_person(outcome, changes, &mut live).await?;
-        let has_ended = matches!(&outcome, Ok(RunOutcome { stopped: Stopped::Ended { .. }, .. }));
+        let is_cancelled = matches!(&outcome, Ok(RunOutcome { stopped: Stopped::Ended { cause: Some(Cause::Cancel), .. }, .. }));
         let status = session.conclude(outcome, &live, &args.told).await?;
         // It ended as was asked for, by nobody's Ctrl-C. One that was stopped half way has not ended.
-        let is_as_asked = asked.start_cancelled && has_ended && status == ExitStatus::Interrupted;
+        let is_as_asked = asked.start_cancelled && is_cancelled && status == ExitStatus::Failed;
         Ok(if is_as_asked { ExitStatus::Success } else { status })
     })
 }

@@ -55,7 +55,9 @@ impl RunsArgs {
     }
 
     fn wants_state(&self, run: &RunSummary, liveness: Liveness) -> bool {
-        self.state.is_empty() || self.state.contains(&state_of(run, liveness))
+        // Who looks for what waits wants all that waits.
+        let is_paused = run.phase == RunPhase::PausedUndoing && self.state.contains(&RunPhase::Paused.name());
+        self.state.is_empty() || is_paused || self.state.contains(&state_of(run, liveness))
     }
 }
 
@@ -149,7 +151,7 @@ enum Liveness {
 
 async fn liveness(context: &Context, journal: &SqlJournal, run: &RunSummary) -> Result<Liveness, Failure> {
     match run.phase {
-        RunPhase::Paused | RunPhase::Ended(_) => Ok(Liveness::AsRecorded),
+        RunPhase::Paused | RunPhase::PausedUndoing | RunPhase::Ended(_) => Ok(Liveness::AsRecorded),
         RunPhase::Waiting | RunPhase::Running | RunPhase::Undoing => {
             Ok(match execution::executor(context, journal, run.run).await? {
                 Executor::Somebody { .. } => Liveness::AsRecorded,

@@ -152,7 +152,7 @@ async fn follow(
             phase = record.event.phase().unwrap_or(phase);
         }
         match phase {
-            RunPhase::Ended(_) | RunPhase::Paused => return Ok(()),
+            RunPhase::Ended(_) | RunPhase::Paused | RunPhase::PausedUndoing => return Ok(()),
             RunPhase::Waiting | RunPhase::Running | RunPhase::Undoing => {}
         }
         if quiet >= QUIET_LOOKS {

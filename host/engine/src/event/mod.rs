@@ -6,6 +6,7 @@ mod run_parts;
 pub use parts::*;
 pub use run_parts::*;
 
+use crate::state::Stage;
 use jiff::Timestamp;
 use runbook_contract::{Fault, Json, LogLine, Proposal, StepId};
 use serde::{Deserialize, Serialize};
@@ -134,11 +135,17 @@ pub enum LifecycleEvent {
         /// How long the run was executed in all until now, without its pauses, in milliseconds.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         took_ms: Option<u64>,
+        /// How far it was.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        stage: Option<Stage>,
     },
     /// The run goes on.
     Resumed {
         /// Who, where, for people.
         by: String,
+        /// Where it goes on.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        stage: Option<Stage>,
         /// When the execution before it was seen last, if it did not end in order.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         last_seen: Option<Timestamp>,
@@ -375,10 +382,11 @@ impl LifecycleEvent {
     fn phase(&self) -> Option<RunPhase> {
         match self {
             Self::LockWaiting { .. } => Some(RunPhase::Waiting),
+            Self::UndoBegan { .. } | Self::Resumed { stage: Some(Stage::Undo), .. } => Some(RunPhase::Undoing),
             Self::RunStarted { .. } | Self::StepsBegan { .. } | Self::Resumed { .. } | Self::FinallyBegan { .. } => {
                 Some(RunPhase::Running)
             }
-            Self::UndoBegan { .. } => Some(RunPhase::Undoing),
+            Self::Paused { stage: Some(Stage::Undo), .. } => Some(RunPhase::PausedUndoing),
             Self::Paused { .. } => Some(RunPhase::Paused),
             Self::RunEnded { end, .. } => Some(RunPhase::Ended(*end)),
             Self::LocksRetaken { .. }

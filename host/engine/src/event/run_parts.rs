@@ -14,6 +14,9 @@ pub struct HeldLock {
     /// Whose lease it was, if it was taken over from a holder that is dead or silent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub taken_from: Option<String>,
+    /// Which runs held it since this run gave it back, as far as they are known.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub held_between: Vec<RunId>,
 }
 
 /// What follows from the window of a runbook. `opens` is when it opens next, if that is soon enough to tell.
@@ -245,6 +248,8 @@ pub enum RunPhase {
     Undoing,
     /// It needs a decision, or was stopped by the operator.
     Paused,
+    /// The same, while what was done is being undone: whatever is decided, it ends.
+    PausedUndoing,
     /// It has ended.
     Ended(RunEnd),
 }
@@ -256,6 +261,7 @@ impl RunPhase {
         Self::Running,
         Self::Undoing,
         Self::Paused,
+        Self::PausedUndoing,
         Self::Ended(RunEnd::Succeeded),
         Self::Ended(RunEnd::SucceededWithWarnings),
         Self::Ended(RunEnd::FailedClean),
@@ -271,6 +277,7 @@ impl RunPhase {
             Self::Running => "running",
             Self::Undoing => "undoing",
             Self::Paused => "paused",
+            Self::PausedUndoing => "paused-undoing",
             Self::Ended(end) => end.name(),
         }
     }

@@ -252,7 +252,8 @@ impl<'a, O: Operate, J: Journal, C: Clock> Runner<'a, O, J, C> {
         let locks = if needs_locks { Some(self.retake_locks().await?) } else { None };
         self.decisions.clone_from(decisions);
         let (by, last_seen) = (self.who(), self.leases.last_seen());
-        self.record(LifecycleEvent::Resumed { by, last_seen }).await?;
+        let resumed = LifecycleEvent::Resumed { by, stage: Some(self.state().stage), last_seen };
+        self.record(resumed).await?;
         if let Some(locks) = locks.filter(|locks| !locks.is_empty()) {
             self.record(LifecycleEvent::LocksRetaken { locks }).await?;
         }

@@ -109,16 +109,26 @@ impl<'a, J: Journal, C: Clock> Leases<'a, J, C> {
                 }
             }
         }
-        let locks = taken.iter().map(|(lease, _)| HeldLock {
-            name: lease.name.trim_start_matches("lock:").to_owned(),
-            token: lease.token,
-            taken_from: lease.taken_from.as_ref().map(ToString::to_string),
-        });
-        let locks = locks.collect();
+        let mut locks = Vec::new();
+        for (lease, _) in &taken {
+            let name = lease.name.strip_prefix("lock:").unwrap_or(&lease.name);
+            let taken_from = lease.taken_from.as_ref().map(ToString::to_string);
+            locks.push(HeldLock { name: name.to_owned(), token: lease.token, taken_from, held_between: Vec::new() });
+        }
         for (lease, until) in taken {
             self.hold(lease, until);
         }
         Ok(Taken::All(locks))
+    }
+
+    /// Names who held each lock since `own` held it last. That it cannot be told is no reason not to go on.
+    pub(super) async fn name_holders(&self, locks: &mut [HeldLock], own: &[HeldLock]) {
+        for lock in locks {
+            let before = own.iter().find(|own| own.name == lock.name && own.token + 1 < lock.token);
+            let Some(before) = before else { continue };
+            let found = self.journal.held_between(&lock.name, (before.token, lock.token)).await.unwrap_or_default();
+            lock.held_between = found.into_iter().filter(|run| *run != self.options.run).collect();
+        }
     }
 
     /// The lease, if it can be had, and until when it certainly lives.

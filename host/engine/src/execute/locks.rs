@@ -29,7 +29,8 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
             return Ok(false);
         }
         match self.leases.take_locks(&self.plan.locks.exclusive).await? {
-            Taken::All(locks) => {
+            Taken::All(mut locks) => {
+                self.leases.name_holders(&mut locks, &self.state().locks).await;
                 self.waiting = None;
                 // Preflights and a busy lock may have taken hours.
                 if self.check_window().await? == Entry::Open {
@@ -64,7 +65,10 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
     /// Takes the locks again, of a run that goes on or is undone.
     pub(super) async fn retake_locks(&mut self) -> Result<Vec<HeldLock>, RunError> {
         match self.leases.take_locks(&self.plan.locks.exclusive).await? {
-            Taken::All(locks) => Ok(locks),
+            Taken::All(mut locks) => {
+                self.leases.name_holders(&mut locks, &self.state().locks).await;
+                Ok(locks)
+            }
             Taken::Busy { name, holder, left } => Err(RunError::LockBusy { name, holder: Box::new(holder), left }),
         }
     }

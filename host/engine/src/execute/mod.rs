@@ -304,7 +304,7 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
         }
         self.calls.clear();
         let took_ms = Some(self.took_ms());
-        self.record(LifecycleEvent::Paused { reason: reason.clone(), took_ms }).await?;
+        self.record(LifecycleEvent::Paused { reason: reason.clone(), took_ms, stage: Some(self.state().stage) }).await?;
         Ok(Stopped::Paused { reason })
     }
 

@@ -75,7 +75,9 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
             Action::BeginVerify => LifecycleEvent::VerifyBegan.into(),
             Action::BeginUndo { cause, order } => LifecycleEvent::UndoBegan { cause, order }.into(),
             Action::BeginFinally { end, cause } => LifecycleEvent::FinallyBegan { end, cause }.into(),
-            Action::Pause { reason } => LifecycleEvent::Paused { reason, took_ms: Some(self.took_ms()) }.into(),
+            Action::Pause { reason } => {
+                LifecycleEvent::Paused { reason, took_ms: Some(self.took_ms()), stage: Some(self.state().stage) }.into()
+            }
             Action::End { end, cause } => LifecycleEvent::RunEnded { end, cause, took_ms: Some(self.took_ms()) }.into(),
         };
         self.record(event).await.map(|()| true)

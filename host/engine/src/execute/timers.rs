@@ -1,6 +1,6 @@
 //! When something of a run is due or over, by the monotonic clock. Pure: each question brings the time with it.
 
-use crate::event::{AfterAttempt, LifecycleEvent, RunEvent, StepEvent};
+use crate::event::{AfterAttempt, LifecycleEvent, NotifyEvent, RunEvent, StepEvent, Trigger};
 use crate::plan::{Plan, PlannedStep};
 use crate::state::{RunState, Stage};
 use jiff::Timestamp;
@@ -19,6 +19,8 @@ pub(super) struct Timers {
     slow_at: Option<Duration>,
     /// When its `timeout` is over.
     deadline: Option<Duration>,
+    /// Since when people are told of something before anything else goes on: that takes none of the run's time.
+    telling_since: Option<Duration>,
     /// How long undo and finally may take, each.
     cleanup_timeout: Duration,
     /// When the one of them that is under way is over.
@@ -38,6 +40,7 @@ impl Timers {
             began: now,
             slow_at: usual.map(|usual| now + 2 * usual),
             deadline: plan.timeout.map(|timeout| now + timeout),
+            telling_since: None,
             cleanup_timeout: plan.limits.cleanup_timeout,
             cleanup_deadline: None,
             due: BTreeMap::new(),
@@ -78,8 +81,26 @@ impl Timers {
                 self.due.clear();
                 self.cleanup_deadline = Some(now + self.cleanup_timeout);
             }
+            RunEvent::Notify { on: Trigger::Start | Trigger::Waiting, event, .. } => self.note_telling(event, now),
             RunEvent::Run(_) | RunEvent::Guard { .. } | RunEvent::Notify { .. } => {}
         }
+    }
+
+    /// A message that is waited for has its own time limit, and moves that of the run.
+    fn note_telling(&mut self, event: &NotifyEvent, now: Duration) {
+        match event {
+            NotifyEvent::NotifyStarted => self.telling_since = Some(now),
+            NotifyEvent::NotifyEnded { .. } => {
+                if let (Some(since), Some(deadline)) = (self.telling_since.take(), &mut self.deadline) {
+                    *deadline += now.saturating_sub(since);
+                }
+            }
+        }
+    }
+
+    /// When the run's time is over; not while it waits until people are told.
+    fn deadline(&self) -> Option<Duration> {
+        self.deadline.filter(|_| self.telling_since.is_none())
     }
 
     fn note_step(&mut self, step: &StepId, event: &StepEvent, now: Duration) {
@@ -147,7 +168,7 @@ impl Timers {
 
     /// Whether the run takes longer than its `timeout`.
     pub(super) fn is_over(&self, now: Duration) -> bool {
-        self.deadline.is_some_and(|deadline| deadline <= now)
+        self.deadline().is_some_and(|deadline| deadline <= now)
     }
 
     /// Whether the time for undo or finally is over.
@@ -190,7 +211,7 @@ impl Timers {
 
     /// Every moment at which something is due or over, in no order. Some may be in the past.
     pub(super) fn moments(&self, plan: &Plan) -> impl Iterator<Item = Duration> {
-        let deadlines = [self.slow_at, self.deadline, self.cleanup_deadline];
+        let deadlines = [self.slow_at, self.deadline(), self.cleanup_deadline];
         self.due.values().copied().chain(deadlines.into_iter().flatten()).chain(self.group_deadlines(plan))
     }
 }
@@ -207,6 +228,7 @@ mod tests {
             began: 100 * SECOND,
             slow_at: usual.map(|usual| 100 * SECOND + 2 * usual),
             deadline: Some(160 * SECOND),
+            telling_since: None,
             cleanup_timeout: 30 * SECOND,
             cleanup_deadline: None,
             due: BTreeMap::new(),

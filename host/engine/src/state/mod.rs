@@ -20,7 +20,7 @@ use crate::event::{
 use crate::executed::Executed;
 use jiff::Timestamp;
 use runbook_contract::{Fault, Json, Proposal, StepId};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// An event that cannot follow the state before it.
@@ -36,7 +36,7 @@ pub struct IllegalEvent {
 }
 
 /// Where in its course a run is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Stage {
     /// Preflights, then locks.

@@ -99,6 +99,7 @@ impl Summary {
                 }
             }
             LifecycleEvent::UndoBegan { cause, .. } => {
+                self.steps.iter_mut().for_each(StepSummary::never_begins);
                 self.is_undoing = true;
                 self.reached = Reached::Undo;
                 self.set_cause(cause);

@@ -324,6 +324,15 @@ impl StepSummary {
         }
     }
 
+    /// Its run is being undone, or has ended: what has not begun never will. What always runs has its turn yet.
+    pub(super) fn never_begins(&mut self) {
+        let is_of_the_way = matches!(self.section, Section::Preflight | Section::Step | Section::Verify);
+        if is_of_the_way && self.state == StepState::Pending {
+            self.state = StepState::Skipped;
+            "the run ended before it".clone_into(&mut self.summary);
+        }
+    }
+
     /// Its run has ended: it does nothing any more, and waits for nobody.
     pub(super) fn end(&mut self) {
         match self.state {
