@@ -82,7 +82,10 @@ impl Manual {
     pub fn options(&self) -> Vec<String> {
         let form = self.form.iter().map(|(name, kind)| format!("--set {name}={}", kind.name().to_uppercase()));
         let choice = (!self.choices.is_empty()).then(|| format!("--choice {}", self.choices.join("|")));
-        let confirm = self.confirm.as_ref().map(|_| "--confirm TEXT".to_owned());
+        // Within the backticks of a command, no text with one of its own.
+        let typed = |wanted: &String| Some(runbook_text::argument(wanted).into_owned()).filter(|wanted| !wanted.contains('`'));
+        let confirm =
+            self.confirm.as_ref().map(|wanted| format!("--confirm {}", typed(wanted).unwrap_or_else(|| "TEXT".to_owned())));
         form.chain(choice).chain(confirm).collect()
     }
 
@@ -165,6 +168,22 @@ mod tests {
             confirm: Some("drop orders".to_owned()),
             timeout: None,
         }
+    }
+
+    #[test]
+    fn the_options_of_an_answer_can_be_typed_as_they_stand_but_for_the_values() {
+        let options = manual().options();
+        assert_eq!(options, ["--set lag_ok=BOOL", "--set count=INT", "--choice go|stop", "--confirm 'drop orders'"]);
+        let ticked = Manual { confirm: Some("drop `orders`".to_owned()), ..manual() };
+        assert_eq!(ticked.options().last().map(String::as_str), Some("--confirm TEXT"));
+    }
+
+    #[test]
+    fn the_schema_of_an_answer_has_the_fields_that_an_answer_has() {
+        let values = [("lag_ok".to_owned(), "yes".to_owned()), ("count".to_owned(), "3".to_owned())];
+        let answer = manual().read(&Typed { values: &values, choice: Some("go"), confirm: Some("drop orders") });
+        let keys = |value: &Json| value.as_object().map(|object| object.keys().cloned().collect::<Vec<_>>());
+        assert_eq!(keys(&answer.expect("it fits")), keys(&manual().output_schema()["properties"]));
     }
 
     #[test]
