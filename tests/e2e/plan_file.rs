@@ -91,3 +91,38 @@ fn a_file_that_is_no_plan_is_refused_and_a_plan_takes_no_other_runbook_parameter
     env.run(&["exec"]).status(2).err("FILE|NAME");
     assert_eq!(total(&env, "shop.db"), 30);
 }
+
+#[test]
+fn a_plan_is_run_as_it_was_shown_also_of_who_runs_it() {
+    let env = shop();
+    env.file("r.toml", &RUNBOOK.replace("{{ run.id }}", "{{ run.id }} {{ run.operator }}"));
+    env.run(&["plan", "r.toml", "--out", "p.json"]).status(0);
+    let text = env.read("p.json");
+    let plan: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    let me = plan["operator"].as_str().expect("a name");
+    env.file("of-ada.json", &text.replace(me, "ada@desk"));
+    env.run(&["exec", "--plan", "of-ada.json", "-y"]).status(6).err("planned with").err("ada@desk").err(me);
+    assert_eq!(total(&env, "shop.db"), 30);
+    env.run(&["exec", "--plan", "p.json", "-y"]).status(0);
+    assert_eq!(total(&env, "shop.db"), 31);
+}
+
+#[test]
+fn a_plan_runs_once_and_in_no_other_journal_than_its_own() {
+    let env = shop();
+    env.run(&["plan", "r.toml", "--out", "p.json"]).status(0);
+    for (journal, folder) in [("other.journal", "."), ("p/journal.db", ".")] {
+        std::fs::create_dir_all(env.path().join("p")).expect("a folder");
+        env.run_in(folder, &["--journal", journal, "exec", "--plan", "p.json", "-y"])
+            .status(6)
+            .err("belongs to the journal")
+            .err(journal);
+    }
+    assert_eq!(total(&env, "shop.db"), 30);
+    // By another name it is the same one.
+    let default = env.path().join(".local/state/runbook/journal.db");
+    std::os::unix::fs::symlink(default.parent().expect("a folder"), env.path().join("state")).expect("a link");
+    env.run(&["--journal", "state/journal.db", "exec", "--plan", "p.json", "-y"]).status(0);
+    env.run(&["exec", "--plan", "p.json", "-y"]).status(0).err("was begun before");
+    assert_eq!(total(&env, "shop.db"), 31);
+}

@@ -2,6 +2,7 @@
 
 use crate::home;
 use runbook_tests::env::{Finished, TestEnv, finish};
+use std::process::Command;
 
 /// Targets beside the runbook, elsewhere in the repository, outside of it by both spellings, and of the host.
 const RUNBOOK: &str = r#"format = 1
@@ -187,4 +188,60 @@ fn validate_holds_the_targets_of_an_environment_against_the_lockfile() {
     validate().status(0).without("no runbook is locked");
     env.file("repo/sub/targets.prod.toml", &PROD.replace("prod.db", "other.db"));
     validate().status(6).err("other.db");
+}
+
+/// A change of what limits a checkout: the file, its text then (`None`: it is removed), and what is told.
+const OF_LIMITS: &[(&str, Option<&str>, i32, &str)] = &[
+    (".runbook.toml", None, 1, "widened"),
+    (".runbook.toml", Some("format = 1\nboundary = \"limit.toml\"\n"), 1, "`locked` of .runbook.toml: is gone; it was true"),
+    (".runbook.toml", Some("format = 1\nboundary = \"limit.toml\"\nlocked = false\n"), 1, "`locked` of .runbook.toml: is false"),
+    (".runbook.toml", Some("format = 1\nlocked = true\n"), 1, "`boundary` of .runbook.toml: is gone"),
+    (
+        ".runbook.toml",
+        Some("format = 1\nboundary = \"other.toml\"\nlocked = true\n"),
+        1,
+        "is \"other.toml\", and was \"limit.toml\"",
+    ),
+    (
+        ".runbook.toml",
+        Some("format = 1\nboundary = \"limit.toml\"\nlocked = true\nrunbooks = [\"/tmp\"]\n"),
+        0,
+        "`runbooks` of .runbook.toml: is new: [\"/tmp\"]",
+    ),
+    ("limit.toml", Some("format = 1\n[[allow]]\ncapability = \"sql\"\nverbs = [\"query\", \"execute\"]\n"), 1, "moved"),
+    ("limit.toml", None, 1, "limit.toml: is gone"),
+    ("checks/runbook.lock", None, 1, "checks/runbook.lock: is gone"),
+    ("checks/.runbook.toml", Some("format = 1\nlocked = true\n"), 0, "checks/.runbook.toml: is new"),
+];
+
+#[test]
+fn a_difference_tells_every_limit_that_a_checkout_loses() {
+    for (file, text, status, said) in OF_LIMITS {
+        let env = home();
+        let git = |arguments: &[&str]| {
+            let done = Command::new("git").args(arguments).current_dir(env.path()).output().expect("git");
+            assert!(done.status.success(), "{arguments:?}: {done:?}");
+        };
+        git(&["init", "-q", "."]);
+        git(&["config", "user.email", "a@example.com"]);
+        git(&["config", "user.name", "a"]);
+        let runbook = "format = 1\n[runbook]\nname = \"r\"\n[targets.db]\nsql = \"sqlite:shop.db\"\n[[preflight]]\nid = \"look\"\n\
+                       uses = \"sql:query\"\nbind.db = \"db\"\nwith = { statement = \"select 1\" }\n";
+        env.file("checks/r.toml", runbook);
+        env.file("limit.toml", "format = 1\n[[allow]]\ncapability = \"sql\"\nverbs = [\"query\"]\n");
+        env.file(".runbook.toml", "format = 1\nboundary = \"limit.toml\"\nlocked = true\n");
+        env.run(&["lock", "checks/r.toml"]).status(0);
+        git(&["add", "checks", "limit.toml", ".runbook.toml"]);
+        git(&["commit", "-q", "-m", "one"]);
+        for folders in [["HEAD:.", "."], ["HEAD:checks", "checks"]] {
+            env.run(&["review", "--diff", folders[0], folders[1]]).status(0).out("no difference");
+        }
+        match text {
+            Some(text) => drop(env.file(file, text)),
+            None => std::fs::remove_file(env.path().join(file)).expect("it is there"),
+        }
+        for folders in [["HEAD:.", "."], ["HEAD:checks", "checks"]] {
+            env.run(&["review", "--diff", folders[0], folders[1]]).status(*status).out(said).without("no difference");
+        }
+    }
 }

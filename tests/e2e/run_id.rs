@@ -73,6 +73,9 @@ fn one_id_is_never_taken_for_another_run() {
     env.file("n.toml", &text.replace("\"counts\"", "\"other\""));
     env.run(&exec(&[])).status(2).err("of `counts`, not of `other`");
     env.run(&["exec", "n.toml", "-y", "--run-id", "deploy-7"]).status(2).err("`deploy-7` is no UUID");
+    for nobodys in ["00000000-0000-0000-0000-000000000000", "ffffffff-ffff-ffff-ffff-ffffffffffff"] {
+        env.run(&["exec", "n.toml", "-y", "--run-id", nobodys]).status(2).err("names no run of yours");
+    }
     assert_eq!(rows(&env), 1);
 }
 

@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use runbook_authority::lockfile as format_of_lockfile;
 use runbook_document::{Diagnostics, Source};
 use runbook_engine::{DryFinding, DryStep, GivenParam, GivenValue, Json, Params, Plan, RunId, Runbook, resolve_params};
+use runbook_journal::Location;
 use runbook_report::push_line;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -28,7 +29,9 @@ pub struct PlanFile {
     /// When it was made.
     made: Timestamp,
     /// Who made it, for people.
-    pub operator: String,
+    operator: String,
+    /// The journal of its run: in another one nobody would know that it ran.
+    journal: String,
     /// The runbook, an absolute path without links.
     pub runbook: PathBuf,
     /// `--env`, if one was given.
@@ -71,8 +74,10 @@ impl PlannedText {
 pub struct Planned<'a> {
     /// The run that it becomes.
     pub run: RunId,
-    /// Who made it.
+    /// Who made it, or runs it.
     pub operator: &'a str,
+    /// The journal of its run.
+    pub journal: &'a Location,
     /// The runbook's file.
     pub file: &'a Path,
     /// The runbook, verified and granted.
@@ -96,6 +101,7 @@ impl PlanFile {
             run: planned.run,
             made: Timestamp::now(),
             operator: planned.operator.to_owned(),
+            journal: name_of(planned.journal),
             runbook: file.real().to_owned(),
             environment: planned.prepared.environment.clone(),
             params: planned.plan.params.clone(),
@@ -146,6 +152,20 @@ impl PlanFile {
             1 => Ok(read),
             other => Err(Failure::usage(format!("`{shown}` has format {other}; this host reads format 1"))),
         }
+    }
+
+    /// Refuses to run it with another journal than it was made with: it would run once in each.
+    ///
+    /// # Errors
+    /// The journal is another.
+    pub fn refuse_another_journal(&self, path: &Path, journal: &Location) -> Result<(), Failure> {
+        let here = name_of(journal);
+        if self.journal == here {
+            return Ok(());
+        }
+        let message =
+            format!("`{}` belongs to the journal {}, and this one is {here}: a plan runs once", path.display(), self.journal);
+        Err(Failure::refused(message).hint("name its journal by `--journal`, or plan again"))
     }
 
     /// Its parameters, checked as those of the command line are.
@@ -209,6 +229,17 @@ impl PlanFile {
             push_line(differences, format_args!("{}", difference.render()));
         }
         Ok(())
+    }
+}
+
+/// A journal by one name from every folder.
+fn name_of(journal: &Location) -> String {
+    match journal {
+        Location::File(path) => {
+            let absolute = std::path::absolute(path).unwrap_or_else(|_| path.clone());
+            runbook_runtime::follow_links(&absolute).display().to_string()
+        }
+        server @ Location::Server(_) => server.to_string(),
     }
 }
 

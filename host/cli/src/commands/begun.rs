@@ -54,6 +54,9 @@ fn refuse_another(stored: &StoredRun, asked: &RunHeader, plan: &Plan) -> Result<
         let differs = |name: &&String| before.params.get(*name) != asked.params.get(*name);
         let names = before.params.keys().chain(asked.params.keys().filter(|name| !before.params.contains_key(*name)));
         format!("with another value of {}", names.filter(differs).map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", "))
+    } else if before.sources.first().map(|(name, _)| name) != plan.sources.first().map(|(name, _)| name) {
+        let file = |sources: &[(String, String)]| sources.first().map_or_else(String::new, |(name, _)| format!("`{name}`"));
+        format!("of {}, not of {}", file(&before.sources), file(&plan.sources))
     } else if before.sources != plan.sources {
         "with another text of the runbook or of a file that it is made of".to_owned()
     } else {

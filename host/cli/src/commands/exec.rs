@@ -85,6 +85,9 @@ pub fn run(context: &Context, args: &ExecArgs) -> Result<ExitStatus, Failure> {
             super::dry_run::run(context, &plan, &operator, run, environment).await
         });
     }
+    if let Some((path, planned)) = &planned {
+        planned.refuse_another_journal(path, &context.journal)?;
+    }
     let named = planned.as_ref().map(|(_, planned)| planned.run).or(args.run_id);
     if let Some(status) = begun_before(context, args, named, environment, &plan)? {
         return Ok(status);
@@ -125,13 +128,14 @@ fn compare(
     prepared: &Prepared,
     plan: &Plan,
 ) -> Result<(), Failure> {
-    let (run, operator) = (planned.run, planned.operator.as_str());
+    // Whoever runs it is who its steps are told of, so that is what is compared.
+    let (run, operator) = (planned.run, context.operator.as_str());
     let found = execution::block_on(async {
         let caller = PluginCaller::new(context, prepared, run, Purpose::Preview)?;
         let (environment, audience) = (planned.environment.as_deref(), Audience::Steps);
         Ok(DryRun { plan, operate: &caller, run, operator, environment, audience }.ask_all().await)
     })?;
-    planned.compare(path, &Planned { run, operator, file, prepared, plan, found: &found })
+    planned.compare(path, &Planned { run, operator, journal: &context.journal, file, prepared, plan, found: &found })
 }
 
 /// How the run stands that the caller names, if it was begun before. Asked before anybody is asked anything.

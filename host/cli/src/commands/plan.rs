@@ -64,7 +64,15 @@ pub fn run(context: &Context, args: &PlanArgs) -> Result<ExitStatus, Failure> {
     })?;
     ui::text(&render(&prepared, &plan, &found, audience))?;
     if let Some(path) = &args.out {
-        let planned = Planned { run, operator: &context.operator, file: &file, prepared: &prepared, plan: &plan, found: &found };
+        let planned = Planned {
+            run,
+            operator: &context.operator,
+            journal: &context.journal,
+            file: &file,
+            prepared: &prepared,
+            plan: &plan,
+            found: &found,
+        };
         PlanFile::of(&planned)?.write(path)?;
         let shown = path.display().to_string();
         ui::note(&format!("written; to run exactly this, once: `runbook exec --plan {}`", runbook_text::file(&shown)));

@@ -2,6 +2,7 @@
 
 use super::ReviewArgs;
 use super::entries::{Subject, subjects};
+use super::limits::{self, Limits};
 use crate::context::Context;
 use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
@@ -35,12 +36,22 @@ struct Checkout {
     top: PathBuf,
 }
 
+/// One of the two that are compared.
+struct Side {
+    snapshot: Snapshot,
+    /// What the checkout itself says of its limits; a lockfile and single files say nothing of them.
+    limits: Option<Limits>,
+}
+
 /// Shows the differences; status 1 if anything is wider or moved.
 pub(super) fn run(context: &Context, old: &str, new: &str, args: &ReviewArgs) -> Result<ExitStatus, Failure> {
     let (mut old, mut new) = (side(context, (old, new), args)?, side(context, (new, old), args)?);
-    same_names(&mut old, &mut new);
-    let mut changes = diff(&old, &new);
-    changes.extend(changed_keys(&old, &new));
+    let mut changes = old.limits.iter().zip(&new.limits).flat_map(|(old, new)| limits::changes(old, new)).collect::<Vec<_>>();
+    let (old, new) = (&mut old.snapshot, &mut new.snapshot);
+    same_names(old, new);
+    changes.extend(diff(old, new));
+    changes.sort_by(|a, b| (a.direction, b.risk).cmp(&(b.direction, a.risk)));
+    changes.extend(changed_keys(old, new));
     super::deliver(args, &render(args.format, &changes)?)?;
     let wider = changes.iter().any(|change| matches!(change.direction, Direction::Widened | Direction::Moved));
     Ok(if wider { ExitStatus::Failed } else { ExitStatus::Success })
@@ -77,18 +88,32 @@ fn revision(text: &str) -> Option<(&str, &str)> {
 }
 
 /// One of the two, with the other one, which may be a revision.
-fn side(context: &Context, (text, other): (&str, &str), args: &ReviewArgs) -> Result<Snapshot, Failure> {
+fn side(context: &Context, (text, other): (&str, &str), args: &ReviewArgs) -> Result<Side, Failure> {
     if let Some((revision, path)) = revision(text) {
         let checkout = Checkout::of(revision)?;
         let found = checkout.find(revision, path)?;
-        return snapshot(context, &found, &Tree::Revision(checkout), args);
+        return side_of(context, &found, &Tree::Revision(checkout), args);
     }
     let path = Path::new(text);
     if revision(other).is_none() {
-        return snapshot(context, path, &Tree::Here, args);
+        return side_of(context, path, &Tree::Here, args);
     }
     let absolute = path.canonicalize().map_err(|error| Failure::usage(format!("`{text}` cannot be read: {error}")))?;
-    snapshot(context, &absolute, &Tree::Working(top()?), args)
+    side_of(context, &absolute, &Tree::Working(top()?), args)
+}
+
+fn side_of(context: &Context, path: &Path, tree: &Tree, args: &ReviewArgs) -> Result<Side, Failure> {
+    let is_lockfile = path.file_name().is_some_and(|name| name == FILE_NAME);
+    let limits = match tree.top() {
+        _ if is_lockfile => None,
+        Some(top) => Some(limits::of(path, &top, |file| tree.shown(&file.display().to_string()))?),
+        // Two folders have names of their own.
+        None if path.is_dir() => {
+            Some(limits::of(path, path, |file| file.strip_prefix(path).unwrap_or(file).display().to_string())?)
+        }
+        None => None,
+    };
+    Ok(Side { snapshot: snapshot(context, path, tree, args)?, limits })
 }
 
 /// The top of the working tree, without links.
@@ -259,11 +284,18 @@ impl Tree {
     fn shown(&self, file: &str) -> String {
         let path = Path::new(file);
         let path = path.strip_prefix("./").unwrap_or(path);
-        let top = match self {
-            Self::Here => return file.to_owned(),
-            Self::Working(top) => top.clone(),
-            Self::Revision(checkout) => checkout.root().map_or_else(|_| checkout.top.clone(), |root| below(&root, &checkout.top)),
-        };
+        let Some(top) = self.top() else { return file.to_owned() };
         path.strip_prefix(&top).unwrap_or(path).display().to_string()
+    }
+
+    /// The top of the repository, where there is one.
+    fn top(&self) -> Option<PathBuf> {
+        match self {
+            Self::Here => None,
+            Self::Working(top) => Some(top.clone()),
+            Self::Revision(checkout) => {
+                Some(checkout.root().map_or_else(|_| checkout.top.clone(), |root| below(&root, &checkout.top)))
+            }
+        }
     }
 }

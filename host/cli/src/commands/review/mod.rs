@@ -3,6 +3,7 @@
 mod details;
 mod difference;
 mod entries;
+mod limits;
 mod suggest;
 mod usage;
 
