@@ -243,3 +243,40 @@ fn nothing_of_the_working_directory_is_taken_for_the_home_of_the_operator() {
         assert!(!said.contains("evil") && said.contains("nor `HOME` is set to an absolute path"), "{home:?}: {said}");
     }
 }
+
+#[test]
+fn a_project_that_is_wrong_keeps_nobody_from_what_was_written_of_a_run_nor_from_cancelling_it() {
+    let env = home();
+    let waits = runbook("waits", "Waits").replace("required = true", "default = \"x\"");
+    env.file("good/r.toml", &format!("{waits}[[step]]\nid = \"ask\"\nmanual = {{ instructions = \"look\" }}\n"));
+    database(&env, "good");
+    for (number, wrong) in ["boundry = \"x\"\n", "journal = \"x\"\n", "boundary = \"/etc/passwd\"\n", "= \n"].iter().enumerate() {
+        let run = format!("0197a5c4-0000-4000-8000-00000000000{number}");
+        env.run(&["exec", "good/r.toml", "--run-id", &run]).status(5);
+        env.file("wrong/.runbook.toml", &format!("format = 1\n{wrong}"));
+        for command in
+            [&["exec", "../good/r.toml"][..], &["validate", "../good/r.toml"], &["list"], &["resume", &run], &["doctor"]]
+        {
+            assert_ne!(env.run_in("wrong", command).status, 0, "{wrong}: {command:?}");
+        }
+        for command in [
+            &["runs"][..],
+            &["show", &run],
+            &["report", &run],
+            &["locks"],
+            &["audit", "verify"],
+            &["explain", "E0202"],
+            &["answer", &run, "ask"],
+            &["cancel", &run, "--yes"],
+            &["prune", "--older-than", "90d", "--dry-run"],
+        ] {
+            env.run_in("wrong", command).status(0).err("this command does without the project");
+        }
+        env.run(&["show", &run]).status(0).out("Cancelled");
+    }
+    // The limits of the runbook's own project hold for what a cancel undoes.
+    let run = "0197a5c4-0000-4000-8000-00000000000a";
+    env.run(&["exec", "good/r.toml", "--run-id", run]).status(5);
+    env.file("good/.runbook.toml", "format = 1\nboundry = \"x\"\n");
+    assert_ne!(env.run_in("wrong", &["cancel", run, "--yes"]).status, 0);
+}

@@ -171,7 +171,51 @@ fn with_common_options_folded(command: clap::Command) -> clap::Command {
     names.into_iter().fold(folded, |command, name| command.mut_subcommand(name, with_common_options_folded))
 }
 
+/// What a command works with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Matter {
+    /// Files of runbooks, so the limits of the project around hold.
+    Runbooks,
+    /// What was written down of runs, or this program itself: a project that is wrong is no obstacle.
+    Records,
+}
+
 impl Command {
+    /// What it works with. What `cancel` undoes is held to the limits of the project in which its runbook lies.
+    pub fn matter(&self) -> Matter {
+        match self {
+            Self::Exec(_)
+            | Self::Check(_)
+            | Self::Plan(_)
+            | Self::Validate(_)
+            | Self::Resume(_)
+            | Self::Retry(_)
+            | Self::Undo(_)
+            | Self::List(_)
+            | Self::Lock(_)
+            | Self::Review(_)
+            | Self::Plugin { .. }
+            | Self::Doctor(_) => Matter::Runbooks,
+            Self::Cancel(_)
+            | Self::Approve(_)
+            | Self::Reject(_)
+            | Self::Answer(_)
+            | Self::Runs(_)
+            | Self::Show(_)
+            | Self::Report(_)
+            | Self::Prune(_)
+            | Self::Audit { .. }
+            | Self::Secret { .. }
+            | Self::Fmt(_)
+            | Self::Explain(_)
+            | Self::Schema { .. }
+            | Self::Completions { .. }
+            | Self::Man { .. }
+            | Self::Locks(_)
+            | Self::Help { .. } => Matter::Records,
+        }
+    }
+
     /// What its exit codes mean.
     pub fn family(&self) -> Family {
         if matches!(self, Self::Check(_)) { Family::Check } else { Family::Run }

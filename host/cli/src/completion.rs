@@ -130,7 +130,9 @@ fn context() -> Option<Context> {
     let typed = typed()?;
     let global = crate::global_arguments::GlobalArgs::from_arg_matches(&typed).ok()?;
     let configuration = Configuration::load().ok()?;
-    Context::new(&configuration.complete(global, &typed), &configuration, &typed).ok()
+    let here = std::env::current_dir().ok()?;
+    let projects = Project::all_of(&here).unwrap_or_default();
+    Context::new(&configuration.complete(global, &typed), &configuration, &typed, (&here, projects)).ok()
 }
 
 fn from_journal<T, F: Future<Output = Result<T, Failure>>>(read: impl FnOnce(SqlJournal) -> F) -> Option<T> {

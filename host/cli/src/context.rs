@@ -124,14 +124,18 @@ impl Context {
         }
     }
 
-    /// Reads the environment, once. `args` are those of the command line, completed by the configuration.
+    /// Reads the environment, once. `args` are those of the command line, completed by the configuration; the projects are those of the
+    /// working directory.
     ///
     /// # Errors
-    /// What the host, the project or the environment sets cannot be used.
-    pub fn new(args: &GlobalArgs, configuration: &Configuration, matches: &ArgMatches) -> Result<Self, Failure> {
-        let here = std::env::current_dir().unwrap_or_default();
-        let projects = Project::all_of(&here)?;
-        let project = Project::nearest(&projects, &here);
+    /// What the host or the environment sets cannot be used.
+    pub fn new(
+        args: &GlobalArgs,
+        configuration: &Configuration,
+        matches: &ArgMatches,
+        (here, projects): (&Path, Vec<Project>),
+    ) -> Result<Self, Failure> {
+        let project = Project::nearest(&projects, here);
         let stderr_terminal = std::io::stderr().is_terminal();
         let moves = std::env::var("TERM").is_ok_and(|term| !term.is_empty() && term != "dumb");
         let is_coloured = |is_terminal: bool| match args.color {

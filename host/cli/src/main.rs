@@ -108,7 +108,7 @@ fn run() -> u8 {
         }
     };
     let family = args.command.family();
-    let context = match surroundings(args.global, &matches) {
+    let context = match surroundings(args.global, &matches, args.command.matter()) {
         Ok(context) => context,
         Err(failure) => {
             ui::failure(ui::Color::Off, &failure);
@@ -128,9 +128,23 @@ fn run() -> u8 {
 }
 
 /// Reads the configuration and the environment, and begins to say what the program does, if somebody asked for it.
-fn surroundings(typed: global_arguments::GlobalArgs, matches: &clap::ArgMatches) -> Result<context::Context, failure::Failure> {
+fn surroundings(
+    typed: global_arguments::GlobalArgs,
+    matches: &clap::ArgMatches,
+    matter: command_line::Matter,
+) -> Result<context::Context, failure::Failure> {
     let configuration = configuration::Configuration::load()?;
     let global = configuration.complete(typed, matches);
     program_log::begin(global.verbose, global.log.as_deref(), global.log_format)?;
-    context::Context::new(&global, &configuration, matches)
+    let here = std::env::current_dir().unwrap_or_default();
+    let projects = match (project::Project::all_of(&here), matter) {
+        (Ok(projects), _) => projects,
+        (Err(failure), command_line::Matter::Runbooks) => return Err(failure),
+        // Somebody who cancels a run at night is not kept from it by a file that lies around.
+        (Err(failure), command_line::Matter::Records) => {
+            ui::warning(&format!("{}; this command does without the project", failure.in_one_line()));
+            Vec::new()
+        }
+    };
+    context::Context::new(&global, &configuration, matches, (&here, projects))
 }
