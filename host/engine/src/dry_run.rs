@@ -2,14 +2,15 @@
 //! whatever a plugin does. Nothing is journaled.
 
 use crate::event::Section;
+use crate::execute::scope::StepScope;
+use crate::intent::{Intent, NoIntent, intent};
 use crate::lease_watch::LeaseWatch;
 use crate::operate::Operate;
-use crate::plan::{ListError, ParamsError, Plan, PlannedGroup, PlannedStep};
+use crate::plan::{Plan, PlannedStep};
 use crate::template::{self, Scope, StepView, TemplateError};
 use crate::undo;
-use runbook_contract::{Call, Fault, Json, Kind, Mode, Outcome, Phase, Proposal, Report, Response, RunId, StepId};
+use runbook_contract::{Call, ErrorClass, Fault, Json, Kind, Mode, Outcome, Phase, Proposal, Report, Response, RunId, StepId};
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 /// What a dry run found out about one step.
 #[derive(Debug, Clone, PartialEq)]
@@ -86,52 +87,27 @@ impl<O: Operate> DryRun<'_, O> {
     pub async fn ask_all(&self) -> Vec<DryStep> {
         let values = run_values(self.plan, self.run, self.operator, self.environment);
         let Self { plan, operate, run, audience, .. } = *self;
-        ask_all(Dry { plan, operate, run, values, audience, opened: BTreeMap::new() }).await
+        let (opened, views) = (BTreeMap::new(), BTreeMap::new());
+        ask_all(Dry { plan, operate, run, values, audience, opened, views, found: Vec::new() }).await
     }
 }
 
 async fn ask_all<O: Operate>(mut dry: Dry<'_, O>) -> Vec<DryStep> {
     let plan = dry.plan;
-    let mut views: BTreeMap<StepId, StepView> = BTreeMap::new();
-    let mut found = Vec::new();
     for guard in plan.guards.iter().filter(|guard| guard.look.group.is_none()) {
-        let (finding, _) = dry.ask(&guard.look, &views).await;
-        found.push(dry.said(&guard.look, finding, &views));
+        dry.ask(&guard.look).await;
     }
     for step in &plan.steps {
-        if let Some(group) = plan.groups.get(&step.id) {
-            let (finding, view, opened) = dry.open(step, group, &views);
-            found.push(dry.said(step, finding, &views));
-            dry.opened.insert(step.id.clone(), opened);
-            views.insert(step.id.clone(), view);
-            continue;
-        }
-        if let Some((finding, view)) = dry.out_of_reach(step) {
-            found.push(dry.said(step, finding, &views));
-            views.insert(step.id.clone(), view);
-            continue;
-        }
-        let view = match dry.items(step, &views) {
-            Some(Ok(items)) => {
-                for item in items {
-                    let (finding, _) = dry.ask(&item, &views).await;
-                    found.push(dry.said(&item, finding, &views));
-                }
-                StepView::AtRunTime
-            }
-            Some(Err((finding, view))) => {
-                found.push(dry.said(step, finding, &views));
+        let view = match dry.out_of_reach(step) {
+            Some((finding, view)) => {
+                dry.say(step, finding);
                 view
             }
-            None => {
-                let (finding, view) = dry.ask(step, &views).await;
-                found.push(dry.said(step, finding, &views));
-                view
-            }
+            None => dry.ask(step).await,
         };
-        views.insert(step.id.clone(), view);
+        dry.views.insert(step.id.clone(), view);
     }
-    found
+    dry.found
 }
 
 fn run_values(plan: &Plan, run: RunId, operator: &str, environment: Option<&str>) -> serde_json::Map<String, Json> {
@@ -158,6 +134,9 @@ struct Dry<'a, O> {
     values: serde_json::Map<String, Json>,
     /// What is known of each nested file.
     opened: BTreeMap<StepId, Opened>,
+    /// What later templates see of each step.
+    views: BTreeMap<StepId, StepView>,
+    found: Vec<DryStep>,
 }
 
 /// What is known of a nested file.
@@ -174,46 +153,16 @@ enum Opened {
 type DryAnswer = (DryFinding, StepView);
 
 impl<O: Operate> Dry<'_, O> {
-    fn said(&self, step: &PlannedStep, finding: DryFinding, views: &BTreeMap<StepId, StepView>) -> DryStep {
+    /// Says what was found out about a step.
+    fn say(&mut self, step: &PlannedStep, finding: DryFinding) {
+        if self.plan.groups.contains_key(&step.id) {
+            self.opened.entry(step.id.clone()).or_insert_with(|| Opened::unless_opened(&finding));
+        }
         let with = self.plan.groups.get(&step.id).map_or(&step.with, |group| &group.with);
-        let input = self.with_scope(step, views, |scope| template::render_known(with, scope));
-        let undo = self.with_scope(step, views, |scope| undo::input_before(self.operate, step, scope)).transpose();
-        DryStep { id: step.id.clone(), finding, input, undo: undo.map(|known| known.map(|known| known.value)) }
-    }
-
-    /// What a step that stands for a nested file would open it with.
-    fn open(
-        &self,
-        step: &PlannedStep,
-        group: &PlannedGroup,
-        views: &BTreeMap<StepId, StepView>,
-    ) -> (DryFinding, StepView, Opened) {
-        if let Some((finding, view)) = self.out_of_reach(step) {
-            let opened =
-                if finding == DryFinding::Skipped { Opened::Skipped } else { Opened::AtRunTime { reason: said(&finding) } };
-            return (finding, view, opened);
-        }
-        let params = self.with_scope(step, views, |scope| match &step.when {
-            Some(when) if !template::holds(when, scope)? => Ok(None),
-            Some(_) | None => Ok::<_, ParamsError>(Some((group.params_in(scope)?, group.cut_in(scope)))),
-        });
-        match params {
-            Ok(Some((params, cut))) => {
-                let steps = self.plan.steps.iter().filter(|known| known.group.as_ref() == Some(&step.id)).count();
-                (DryFinding::Opens { steps }, StepView::AtRunTime, Opened::Params { params, cut })
-            }
-            Ok(None) => (DryFinding::Skipped, StepView::Absent("the step was skipped".to_owned()), Opened::Skipped),
-            Err(error @ ParamsError::Template(TemplateError::AtRunTime { .. })) => {
-                let reason = error.to_string();
-                let (finding, view) = at_run_time(reason.clone());
-                (finding, view, Opened::AtRunTime { reason })
-            }
-            Err(error) => {
-                let reason = error.to_string();
-                let (finding, view) = failed(Fault::new(runbook_contract::ErrorClass::Invalid, "engine.params", reason.clone()));
-                (finding, view, Opened::AtRunTime { reason })
-            }
-        }
+        let input = self.with_scope(step, |scope| template::render_known(with, scope));
+        let undo = self.with_scope(step, |scope| undo::input_before(self.operate, step, scope)).transpose();
+        let undo = undo.map(|known| known.map(|known| known.value));
+        self.found.push(DryStep { id: step.id.clone(), finding, input, undo });
     }
 
     /// What there is to say of a step of a nested file that is not opened.
@@ -221,43 +170,49 @@ impl<O: Operate> Dry<'_, O> {
         match self.opened.get(step.group.as_ref()?)? {
             Opened::Params { .. } => None,
             Opened::AtRunTime { reason } => Some(at_run_time(reason.clone())),
-            Opened::Skipped => Some((DryFinding::Skipped, StepView::Absent("the step was skipped".to_owned()))),
+            Opened::Skipped => Some(skipped()),
         }
     }
 
-    /// The items of a step that has some; or what there is to say instead, if they are not known or there are none.
-    fn items(&self, step: &PlannedStep, views: &BTreeMap<StepId, StepView>) -> Option<Result<Vec<Arc<PlannedStep>>, DryAnswer>> {
-        let for_each = step.for_each.as_ref()?;
-        let listed = self.with_scope(step, views, |scope| match step.when.as_ref().filter(|when| !for_each.is_named_in(when)) {
-            Some(when) if !template::holds(when, scope)? => Ok(None),
-            Some(_) | None => for_each.list(scope).map(Some),
-        });
-        Some(match listed {
-            Ok(Some(items)) if items.is_empty() => Err(at_run_time("the list is empty: nothing to do".to_owned())),
-            Ok(Some(items)) => Ok(self.plan.with_items(&step.id, &items).map(|plan| plan.items_of(&step.id)).unwrap_or_default()),
-            Ok(None) => Err((DryFinding::Skipped, StepView::Absent("the step was skipped".to_owned()))),
-            Err(ListError::Template(error @ TemplateError::AtRunTime { .. })) => Err(at_run_time(error.to_string())),
-            Err(error) => Err(failed(error.into_fault())),
-        })
-    }
-
-    async fn ask(&self, step: &PlannedStep, views: &BTreeMap<StepId, StepView>) -> (DryFinding, StepView) {
-        let input = match self.prepare(step, views) {
-            Ok(Some(input)) => input,
-            Ok(None) => return (DryFinding::Skipped, StepView::Absent("the step was skipped".to_owned())),
-            Err(error @ TemplateError::AtRunTime { .. }) => return at_run_time(error.to_string()),
-            Err(error) => return failed(Fault::new(runbook_contract::ErrorClass::Invalid, "engine.template", error.to_string())),
-        };
-        let after_effects = matches!(step.written_in, Section::Verify | Section::Finally);
-        match (self.audience, step.facts.kind) {
-            (Audience::Nobody, _) | (Audience::Steps, Kind::Probe | Kind::SmokeTest) => {
-                return (DryFinding::NotAsked, StepView::AtRunTime);
+    /// Says what a step would do, and each of its items; returns what later templates see of it.
+    async fn ask(&mut self, step: &PlannedStep) -> StepView {
+        let plan = self.plan;
+        // Whatever would come later is about its first attempt, and nobody has refused anything.
+        let intent = self.with_scope(step, |scope| intent(plan, step, 1, None, scope));
+        let (finding, view) = match intent {
+            Ok(Intent::List(items)) if !items.is_empty() => {
+                for item in plan.with_items(&step.id, &items).map(|plan| plan.items_of(&step.id)).unwrap_or_default() {
+                    Box::pin(self.ask(&item)).await;
+                }
+                return StepView::AtRunTime;
             }
-            (Audience::Everybody, _) | (Audience::Steps, Kind::Step) => {}
+            Ok(Intent::List(_)) => at_run_time("the list is empty: nothing to do".to_owned()),
+            Ok(Intent::Open { params, cut }) => {
+                self.opened.insert(step.id.clone(), Opened::Params { params, cut });
+                let steps = plan.steps.iter().filter(|known| known.group.as_ref() == Some(&step.id)).count();
+                (DryFinding::Opens { steps }, StepView::AtRunTime)
+            }
+            Ok(Intent::Skip) => skipped(),
+            Ok(Intent::Ask(_) | Intent::Call { .. }) if !self.is_asked(step) => not_asked(),
+            Ok(Intent::Ask(_)) => at_run_time("a person does it and says what they found".to_owned()),
+            Ok(Intent::Call { input }) => self.propose(step, input).await,
+            Err(error) => no_intent(error),
+        };
+        self.say(step, finding);
+        view
+    }
+
+    /// Whether the plugin of a step is asked.
+    fn is_asked(&self, step: &PlannedStep) -> bool {
+        match (self.audience, step.facts.kind) {
+            (Audience::Nobody, _) | (Audience::Steps, Kind::Probe | Kind::SmokeTest) => false,
+            (Audience::Everybody, _) | (Audience::Steps, Kind::Step) => true,
         }
-        if step.manual.is_some() {
-            return at_run_time("a person does it and says what they found".to_owned());
-        }
+    }
+
+    /// In place of the call: what it would do, or what it finds if it only looks.
+    async fn propose(&self, step: &PlannedStep, input: Json) -> DryAnswer {
+        let after_effects = matches!(step.written_in, Section::Verify | Section::Finally);
         let phase = match (step.facts.kind, after_effects) {
             (Kind::Step, _) => Phase::Plan,
             (Kind::SmokeTest, _) => return at_run_time("a smoke test tries things out".to_owned()),
@@ -281,27 +236,31 @@ impl<O: Operate> Dry<'_, O> {
         }
     }
 
-    /// The rendered input, or `None` if `when` is false.
-    fn prepare(&self, step: &PlannedStep, views: &BTreeMap<StepId, StepView>) -> Result<Option<Json>, TemplateError> {
-        self.with_scope(step, views, |scope| match &step.when {
-            Some(when) if !template::holds(when, scope)? => Ok(None),
-            Some(_) | None => template::render(&step.with, scope).map(Some),
-        })
-    }
-
-    fn with_scope<T>(&self, step: &PlannedStep, views: &BTreeMap<StepId, StepView>, read: impl FnOnce(&Scope<'_>) -> T) -> T {
-        let group = step.group.as_ref();
-        let lookup = |key: &str| {
-            let key = group.map_or_else(|| key.to_owned(), |group| template::inner_key(group, key));
-            let id = self.plan.by_template_key(&key)?;
-            views.get(id).map(|view| (id.clone(), view.clone()))
+    fn with_scope<T>(&self, step: &PlannedStep, read: impl FnOnce(&Scope<'_>) -> T) -> T {
+        let views = |key: &str| {
+            let id = self.plan.by_template_key(key)?;
+            self.views.get(id).map(|view| (id.clone(), view.clone()))
         };
-        let locals = step.item.iter().map(|item| (item.name.clone(), item.value.clone())).collect();
-        let (params, cut) = match group.and_then(|group| self.opened.get(group)) {
+        let (params, cut) = match step.group.as_ref().and_then(|group| self.opened.get(group)) {
             Some(Opened::Params { params, cut }) => (params.clone(), cut.clone()),
             Some(Opened::AtRunTime { .. } | Opened::Skipped) | None => (self.plan.params.clone(), BTreeMap::new()),
         };
-        read(&Scope { params, steps: &lookup, run: self.values.clone(), locals, cut, ..Scope::default() })
+        StepScope { step: Some(step), views: &views, params, cut, run: self.values.clone() }.read(read)
+    }
+}
+
+impl Opened {
+    /// Of a file that is not opened, by what was found out instead.
+    fn unless_opened(finding: &DryFinding) -> Self {
+        match finding {
+            DryFinding::Skipped => Self::Skipped,
+            DryFinding::AtRunTime { .. }
+            | DryFinding::Failed(_)
+            | DryFinding::Found { .. }
+            | DryFinding::Would(_)
+            | DryFinding::Opens { .. }
+            | DryFinding::NotAsked => Self::AtRunTime { reason: said(finding) },
+        }
     }
 }
 
@@ -318,16 +277,37 @@ fn said(finding: &DryFinding) -> String {
     }
 }
 
-fn at_run_time(reason: String) -> (DryFinding, StepView) {
+fn at_run_time(reason: String) -> DryAnswer {
     (DryFinding::AtRunTime { reason }, StepView::AtRunTime)
 }
 
+fn skipped() -> DryAnswer {
+    (DryFinding::Skipped, StepView::Absent("the step was skipped".to_owned()))
+}
+
+fn not_asked() -> DryAnswer {
+    (DryFinding::NotAsked, StepView::AtRunTime)
+}
+
+/// Of a step that cannot be begun as far as is known: what depends on an earlier step is known when that one has answered.
+fn no_intent(error: NoIntent) -> DryAnswer {
+    if let Some(unknown @ TemplateError::AtRunTime { .. }) = error.template() {
+        return at_run_time(unknown.to_string());
+    }
+    let invalid = |code: &str, message: String| failed(Fault::new(ErrorClass::Invalid, code, message));
+    match error {
+        NoIntent::When(error) | NoIntent::Input(error) => invalid("engine.template", error.to_string()),
+        NoIntent::Params(error) => invalid("engine.params", error.to_string()),
+        error @ (NoIntent::Items(_) | NoIntent::Refused(_)) => failed(error.into_fault()),
+    }
+}
+
 /// What cannot be asked now may be answered at run time, when earlier steps have done their part.
-fn failed(fault: Fault) -> (DryFinding, StepView) {
+fn failed(fault: Fault) -> DryAnswer {
     (DryFinding::Failed(fault), StepView::AtRunTime)
 }
 
-fn judge(answer: Response) -> (DryFinding, StepView) {
+fn judge(answer: Response) -> DryAnswer {
     match answer {
         Response::Report(Report { outcome, summary, output, .. }) => {
             let view = StepView::Done { outcome: outcome.name(), output };

@@ -16,6 +16,7 @@ mod execute;
 mod executed;
 mod frontier;
 mod graph;
+mod intent;
 mod journal;
 mod known;
 mod lease_watch;

@@ -1,35 +1,16 @@
-//! Steps that stand for the steps of another file: opening it, and its limits.
+//! The limits of nested files.
 
-use super::{RunError, Runner, scope};
+use super::Runner;
 use crate::clock::Clock;
-use crate::event::StepEvent;
 use crate::journal::Journal;
 use crate::operate::Operate;
 use crate::plan::group::around;
-use crate::plan::{ParamsError, PlannedGroup, PlannedStep};
+use crate::plan::{PlannedGroup, PlannedStep};
 use crate::state::{StepPhase, count_effects};
 use runbook_contract::{ErrorClass, Fault, Proposal, StepId};
 use std::time::Duration;
 
 impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
-    /// Computes what the steps of the file see as `params`, and writes it down: a resumed run goes on with the same.
-    pub(super) async fn open_group(&mut self, step: &PlannedStep, group: &PlannedGroup, attempt: u32) -> Result<(), RunError> {
-        let params = self.with_scope_of(Some(step), scope::RUNNING, |scope| Ok((group.params_in(scope)?, group.cut_in(scope))));
-        match params {
-            Ok((params, cut)) => {
-                self.timers.open(&step.id, self.clock.monotonic());
-                self.record(StepEvent::GroupBegan { params, cut }.of(step.id.clone())).await
-            }
-            Err(error) => {
-                let code = match error {
-                    ParamsError::Template(_) => "engine.template",
-                    ParamsError::Invalid(_) => "engine.params",
-                };
-                self.refuse(step, attempt, Fault::new(ErrorClass::Invalid, code, format!("`with`: {error}"))).await
-            }
-        }
-    }
-
     /// The first nested file whose own limit of effects this proposal would break.
     pub(super) fn group_objection(&self, step: &PlannedStep, proposal: &Proposal) -> Option<Fault> {
         around(step.group.as_ref()).find_map(|id| {

@@ -1,31 +1,21 @@
-//! Steps that run once for each item: listing the items, and what came of all of them.
+//! Steps that run once for each item: a step of the plan for each, and what came of all of them.
 
-use super::{RunError, Runner, scope};
+use super::{RunError, Runner};
 use crate::clock::Clock;
 use crate::event::{AfterAttempt, AttemptResult, Item, Section, SkipReason, StepEvent};
 use crate::journal::Journal;
 use crate::model::{Criticality, NestedKind, OnFailure};
 use crate::operate::Operate;
-use crate::plan::{Plan, PlannedForEach, PlannedStep};
+use crate::plan::{Plan, PlannedStep};
 use crate::state::{EffectState, RunState, StepPhase, StepState};
 use runbook_contract::{ErrorClass, Fault, Json, Outcome, StepId};
 use std::sync::Arc;
 
 impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
-    /// Computes the items of a step and writes them down: a resumed run goes through the same ones.
-    pub(super) async fn list_items(
-        &mut self,
-        step: &PlannedStep,
-        for_each: &PlannedForEach,
-        attempt: u32,
-    ) -> Result<(), RunError> {
-        match self.with_scope_of(Some(step), scope::RUNNING, |scope| for_each.list(scope)) {
-            Ok(items) => {
-                self.record(StepEvent::ItemsListed { items: items.clone() }.of(step.id.clone())).await?;
-                self.add_items(&step.id, &items)
-            }
-            Err(error) => self.refuse(step, attempt, error.into_fault()).await,
-        }
+    /// Writes down the items of a step: a resumed run goes through the same ones.
+    pub(super) async fn list_items(&mut self, step: &PlannedStep, items: Vec<Item>) -> Result<(), RunError> {
+        self.record(StepEvent::ItemsListed { items: items.clone() }.of(step.id.clone())).await?;
+        self.add_items(&step.id, &items)
     }
 
     /// Adds a step for each item to the plan.

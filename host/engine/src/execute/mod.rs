@@ -14,7 +14,7 @@ mod leases;
 mod locks;
 mod manual;
 mod recorder;
-mod scope;
+pub(crate) mod scope;
 mod start;
 mod timers;
 mod unwritten;

@@ -1,12 +1,42 @@
 //! What templates see of a run.
 
 use crate::event::SkipReason;
-use crate::plan::{Plan, PlannedExpectation};
+use crate::plan::{Plan, PlannedExpectation, PlannedStep};
 use crate::state::{RunState, StepPhase};
 use crate::template::{self, Scope, StepView, TemplateError};
 use jiff::Timestamp;
 use runbook_contract::{Json, Outcome, StepId};
+use std::collections::BTreeMap;
 use std::time::Duration;
+
+/// What the texts of a step see.
+pub(crate) struct StepScope<'a> {
+    /// `None` for texts that are no step's.
+    pub step: Option<&'a PlannedStep>,
+    /// What is known of a step, by its key in the whole runbook.
+    pub views: &'a dyn Fn(&str) -> Option<(StepId, StepView)>,
+    /// The parameters of the file in which the step stands.
+    pub params: serde_json::Map<String, Json>,
+    /// Those of them that come from an output which is cut.
+    pub cut: BTreeMap<String, String>,
+    /// `run.…`
+    pub run: serde_json::Map<String, Json>,
+}
+
+impl StepScope<'_> {
+    /// Calls `read` with it. An item sees itself; a step of a nested file sees that file: its parameters, its steps.
+    pub(crate) fn read<T>(self, read: impl FnOnce(&Scope<'_>) -> T) -> T {
+        let Self { step, views, params, cut, run } = self;
+        let group = step.and_then(|step| step.group.as_ref());
+        let item = step.and_then(|step| step.item.as_ref());
+        let locals = item.iter().map(|item| (item.name.clone(), item.value.clone())).collect();
+        let of_file = |key: &str| match group {
+            Some(group) => views(&template::inner_key(group, key)),
+            None => views(key),
+        };
+        read(&Scope { params, steps: &of_file, run, locals, cut, ..Scope::default() })
+    }
+}
 
 /// What a template can know of a step.
 pub(crate) fn view(plan: &Plan, state: &RunState, key: &str) -> Option<(StepId, StepView)> {

@@ -1,15 +1,16 @@
 //! Carries out what `advance` decided: each action up to its call, whose result lands later.
 
 use super::calls::{Launch, LaunchPhase, Purpose};
-use super::scope::{self, RunFacts};
+use super::scope::{self, RunFacts, StepScope};
 use super::{RunError, Runner};
 use crate::advance::Action;
 use crate::clock::Clock;
 use crate::digest;
 use crate::event::{
-    AfterAttempt, ApprovalVerdict, LifecycleEvent, NotifyEvent, Recovery, RunEvent, Section, StepEvent, Trigger, UndoFinding,
-    UndoPlan, UndoResult,
+    AfterAttempt, ApprovalVerdict, LifecycleEvent, NotifyEvent, Recovery, RunEvent, Section, SkipReason, StepEvent, Trigger,
+    UndoFinding, UndoPlan, UndoResult,
 };
+use crate::intent::{Intent, NoIntent, intent};
 use crate::journal::Journal;
 use crate::operate::{LEASE_LOST, Operate};
 use crate::plan::{DEFAULT_TIMEOUT, Plan, PlannedStep, PlannedUndo, RetrySafety};
@@ -95,70 +96,49 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
     /// The same for the texts of a step: an item sees itself, and its own output instead of the output of all items.
     pub(super) fn with_scope_of<T>(&self, step: Option<&PlannedStep>, moment: &str, read: impl FnOnce(&Scope<'_>) -> T) -> T {
         let (plan, state): (&Plan, _) = (&self.plan, self.state());
-        let item = step.and_then(|step| Some((step, step.item.as_ref()?)));
-        let locals = item.iter().map(|(_, item)| (item.name.clone(), item.value.clone())).collect();
-        // A step of a nested file sees that file: its parameters, its steps.
         let group = step.and_then(|step| step.group.as_ref());
-        let lookup = |key: &str| {
-            let key = group.map_or_else(|| key.to_owned(), |group| template::inner_key(group, key));
-            match item {
-                Some((step, item)) if template::template_key(&item.of) == key => {
-                    Some((step.id.clone(), scope::view_of(state, &step.id)))
-                }
-                Some(_) | None => scope::view(plan, state, &key),
+        let views = |key: &str| match step.and_then(|step| Some((step, step.item.as_ref()?))) {
+            Some((step, item)) if template::template_key(&item.of) == key => {
+                Some((step.id.clone(), scope::view_of(state, &step.id)))
             }
+            Some(_) | None => scope::view(plan, state, key),
         };
         let params = group.map_or(Some(&state.params), |group| state.groups.get(group)).cloned().unwrap_or_default();
+        let cut = group.and_then(|group| state.cut.get(group)).cloned().unwrap_or_default();
         let facts = RunFacts {
             id: self.options.run.to_string(),
             operator: &self.options.operator,
             environment: self.options.environment.as_deref(),
             took: Duration::from_millis(self.took_ms()),
         };
-        let cut = group.and_then(|group| state.cut.get(group)).cloned().unwrap_or_default();
-        read(&Scope { params, steps: &lookup, run: scope::run_values(state, &facts, moment), locals, cut, ..Scope::default() })
+        StepScope { step, views: &views, params, cut, run: scope::run_values(state, &facts, moment) }.read(read)
     }
 
     async fn start_attempt(&mut self, id: &StepId) -> Result<(), RunError> {
         let step = &*self.planned(id);
         let attempt = self.state().step(id).attempts + 1;
-        // A condition that speaks of the item is asked for each item.
-        let for_items = |when: &&String| step.for_each.as_ref().is_some_and(|for_each| for_each.is_named_in(when));
-        if let (1, Some(when)) = (attempt, step.when.as_ref().filter(|when| !for_items(when))) {
-            match self.with_scope_of(Some(step), scope::RUNNING, |scope| template::holds(when, scope)) {
-                Ok(true) => {}
-                Ok(false) => {
-                    let reason = crate::event::SkipReason::Condition;
-                    return self.record(StepEvent::StepSkipped { reason }.of(id.clone())).await;
-                }
-                Err(error) => return self.refuse(step, attempt, template_fault("when", &error)).await,
+        let refusal = rejection(self.state().step(id));
+        let intent = self.with_scope_of(Some(step), scope::RUNNING, |scope| intent(&self.plan, step, attempt, refusal, scope));
+        match intent {
+            Ok(Intent::Skip) => self.record(StepEvent::StepSkipped { reason: SkipReason::Condition }.of(id.clone())).await,
+            Ok(Intent::Ask(manual)) => self.start_manual(step, manual, attempt).await,
+            Ok(Intent::List(items)) => self.list_items(step, items).await,
+            Ok(Intent::Open { params, cut }) => {
+                self.timers.open(id, self.clock.monotonic());
+                self.record(StepEvent::GroupBegan { params, cut }.of(id.clone())).await
             }
+            Ok(Intent::Call { input }) if step.facts.kind == Kind::Step => {
+                let timeout = self.attempt_timeout(step);
+                self.call(step, Purpose::Plan { input: input.clone() }, Phase::Plan, attempt, input, timeout);
+                Ok(())
+            }
+            Ok(Intent::Call { input }) => self.start_effect(step, attempt, input, None).await,
+            Err(NoIntent::Refused(fault)) => {
+                let then = self.after_rejection(step);
+                self.record(StepEvent::AttemptRefused { attempt, fault, then }.of(id.clone())).await
+            }
+            Err(error) => self.refuse(step, attempt, error.into_fault()).await,
         }
-        if let Some(fault) = rejection(self.state().step(id)) {
-            return self
-                .record(StepEvent::AttemptRefused { attempt, fault, then: self.after_rejection(step) }.of(id.clone()))
-                .await;
-        }
-        if let Some(manual) = &step.manual {
-            return self.start_manual(step, manual, attempt).await;
-        }
-        if let Some(for_each) = &step.for_each {
-            return self.list_items(step, for_each, attempt).await;
-        }
-        if let Some(group) = self.plan.groups.get(id).cloned() {
-            return self.open_group(step, &group, attempt).await;
-        }
-        let input = self.with_scope_of(Some(step), scope::RUNNING, |scope| template::render(&step.with, scope));
-        let input = match input {
-            Ok(input) => input,
-            Err(error) => return self.refuse(step, attempt, template_fault("with", &error)).await,
-        };
-        if step.facts.kind == Kind::Step {
-            let timeout = self.attempt_timeout(step);
-            self.call(step, Purpose::Plan { input: input.clone() }, Phase::Plan, attempt, input, timeout);
-            return Ok(());
-        }
-        self.start_effect(step, attempt, input, None).await
     }
 
     /// Writes the intent, then makes the call that it announces.
