@@ -6,13 +6,12 @@ use crate::repository;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
-use syn::visit::Visit;
 
 /// The path of a module below its crate: `["commands", "exec"]`; empty is the crate itself.
 type Module = Vec<String>;
 
-/// The modules of a crate and the files that they are in. Files of tests are none.
-fn modules(source: &Path) -> BTreeMap<Module, syn::File> {
+/// The modules of a crate, each with its text. Files of tests are none.
+fn modules(source: &Path) -> BTreeMap<Module, String> {
     let mut files = Vec::new();
     crate::docs::files(source, "rs", &mut files);
     let mut found = BTreeMap::new();
@@ -23,67 +22,63 @@ fn modules(source: &Path) -> BTreeMap<Module, syn::File> {
             module.pop();
         }
         if !module.iter().any(|part| part == "tests") {
-            let text = fs::read_to_string(&file).expect("readable");
-            found.insert(module, syn::parse_file(&text).unwrap_or_else(|error| panic!("{}: {error}", file.display())));
+            found.insert(module, fs::read_to_string(&file).expect("readable"));
         }
     }
     found
 }
 
-/// Whether an item is there for tests only.
-fn is_for_tests(attributes: &[syn::Attribute]) -> bool {
-    attributes.iter().any(|attribute| {
-        attribute.path().is_ident("cfg") && attribute.parse_args::<syn::Path>().is_ok_and(|path| path.is_ident("test"))
-    })
+/// The code of a file: without comments, and without the module of its tests, which is the last of each file.
+fn code(text: &str) -> String {
+    let text = text.split("#[cfg(test)]\nmod tests").next().unwrap_or_default();
+    let line = |line: &str| format!("{}\n", line.split("//").next().unwrap_or_default());
+    text.lines().map(line).collect()
 }
 
-/// Every path that a file names, from imports and from code.
-#[derive(Default)]
-struct Paths {
-    named: Vec<Vec<String>>,
-    /// Modules that exist for tests only.
-    for_tests: BTreeSet<String>,
+/// The modules of a file that exist for tests only.
+fn for_tests(text: &str) -> Vec<&str> {
+    text.split("#[cfg(test)]\nmod ").skip(1).filter_map(|after| after.split(';').next()).collect()
 }
 
-impl Paths {
-    fn import(&mut self, before: &[String], tree: &syn::UseTree) {
-        let with = |name: &syn::Ident| [before, &[name.to_string()]].concat();
-        match tree {
-            syn::UseTree::Path(path) => self.import(&with(&path.ident), &path.tree),
-            syn::UseTree::Name(name) => self.named.push(with(&name.ident)),
-            syn::UseTree::Rename(rename) => self.named.push(with(&rename.ident)),
-            syn::UseTree::Glob(_) => self.named.push(before.to_vec()),
-            syn::UseTree::Group(group) => group.items.iter().for_each(|tree| self.import(before, tree)),
+/// The paths that an import names: `a::{b, c::d}` names `a::b` and `a::c::d`.
+fn push_imported(before: &str, tree: &str, named: &mut Vec<String>) {
+    let mut depth = 0;
+    for part in tree.split(|c| {
+        depth += i32::from(c == '{') - i32::from(c == '}');
+        c == ',' && depth == 0
+    }) {
+        match part.trim().split_once('{') {
+            Some((path, inner)) => push_imported(&format!("{before}{path}"), inner.trim_end().trim_end_matches('}'), named),
+            None => named.push(format!("{before}{}", part.trim())),
         }
     }
 }
 
-impl<'ast> Visit<'ast> for Paths {
-    fn visit_item_use(&mut self, item: &'ast syn::ItemUse) {
-        // What is only handed on is imported by whoever takes it from here.
-        if matches!(item.vis, syn::Visibility::Inherited) && !is_for_tests(&item.attrs) {
-            self.import(&[], &item.tree);
+/// Every path that a file names, from imports and from code. What is only handed on (`pub use`) is imported by whoever takes it from here.
+fn paths(text: &str) -> Vec<Vec<String>> {
+    let code = code(text);
+    let mut named = Vec::new();
+    let mut rest = String::new();
+    for statement in code.split_inclusive(';') {
+        let begin = ["\nuse ", "\npub use ", "\npub(crate) use ", "\npub(super) use "]
+            .into_iter()
+            .find(|begin| statement.contains(begin));
+        let Some((before, tree)) = begin.and_then(|begin| statement.split_once(begin)) else {
+            rest.push_str(statement);
+            continue;
+        };
+        rest.push_str(before);
+        if begin == Some("\nuse ") {
+            push_imported("", tree.trim_end_matches(';'), &mut named);
         }
     }
-
-    fn visit_item_mod(&mut self, item: &'ast syn::ItemMod) {
-        if is_for_tests(&item.attrs) {
-            self.for_tests.insert(item.ident.to_string());
-        } else {
-            syn::visit::visit_item_mod(self, item);
-        }
-    }
-
-    fn visit_path(&mut self, path: &'ast syn::Path) {
-        if path.segments.len() > 1 {
-            self.named.push(path.segments.iter().map(|segment| segment.ident.to_string()).collect());
-        }
-        syn::visit::visit_path(self, path);
-    }
+    let is_part = |c: char| c.is_alphanumeric() || c == '_' || c == ':';
+    named.extend(rest.split(|c| !is_part(c)).filter(|word| word.contains("::")).map(str::to_owned));
+    named.iter().map(|path| path.split("::").map(|part| part.trim().to_owned()).collect()).collect()
 }
 
 /// The module that a path leads to, as far as it leads through modules.
-fn target(from: &Module, path: &[String], modules: &BTreeMap<Module, syn::File>) -> Option<Module> {
+fn target(from: &Module, path: &[String], modules: &BTreeMap<Module, String>) -> Option<Module> {
     let mut base = from.clone();
     let mut rest = path;
     match rest.first()?.as_str() {
@@ -108,17 +103,16 @@ fn target(from: &Module, path: &[String], modules: &BTreeMap<Module, syn::File>)
 }
 
 /// Which modules each module of a crate imports.
-fn imports(modules: &BTreeMap<Module, syn::File>) -> BTreeMap<Module, BTreeSet<Module>> {
+fn imports(modules: &BTreeMap<Module, String>) -> BTreeMap<Module, BTreeSet<Module>> {
     let mut graph = BTreeMap::new();
-    let mut for_tests = BTreeSet::new();
-    for (module, file) in modules {
-        let mut paths = Paths::default();
-        paths.visit_file(file);
-        for_tests.extend(paths.for_tests.iter().map(|name| [module.as_slice(), std::slice::from_ref(name)].concat()));
-        let found = paths.named.iter().filter_map(|path| target(module, path, modules));
+    let mut for_tests_only: BTreeSet<Module> = BTreeSet::new();
+    for (module, text) in modules {
+        for_tests_only.extend(for_tests(text).into_iter().map(|name| [module.as_slice(), &[name.to_owned()]].concat()));
+        let named = paths(text);
+        let found = named.iter().filter_map(|path| target(module, path, modules));
         graph.insert(module.clone(), found.filter(|found| !module.starts_with(found)).collect::<BTreeSet<_>>());
     }
-    graph.retain(|module, _| !for_tests.iter().any(|test| module.starts_with(test)));
+    graph.retain(|module, _| !for_tests_only.iter().any(|test| module.starts_with(test)));
     graph
 }
 
@@ -157,9 +151,9 @@ fn no_file_imports_one_that_imports_it() {
 
 #[test]
 fn a_cycle_is_found_and_a_folder_that_is_made_of_its_files_is_none() {
-    let parse = |files: &[(&str, &str)]| -> BTreeMap<Module, syn::File> {
+    let parse = |files: &[(&str, &str)]| -> BTreeMap<Module, String> {
         let module = |name: &str| name.split("::").filter(|part| !part.is_empty()).map(str::to_owned).collect();
-        files.iter().map(|(name, text)| (module(name), syn::parse_file(text).expect("Rust"))).collect()
+        files.iter().map(|(name, text)| (module(name), format!("\n{text}\n"))).collect()
     };
     let found = |files: &[(&str, &str)]| cycle(&imports(&parse(files)));
     let two = [("", "mod a; mod b;"), ("a", "use crate::b::B;"), ("b", "fn f() { crate::a::g(); }")];
@@ -167,5 +161,5 @@ fn a_cycle_is_found_and_a_folder_that_is_made_of_its_files_is_none() {
     let three = [("a", "use super::b::{self, B};"), ("b", "use crate::c as other;"), ("c", "impl crate::a::A {}")];
     assert_eq!(found(&three).map(|names| names.len()), Some(4));
     assert_eq!(found(&[("a", "mod b; use b::B;"), ("a::b", "use super::A;")]), None);
-    assert_eq!(found(&[("a", "use crate::b::B;"), ("b", "#[cfg(test)] mod tests { use crate::a::A; }")]), None);
+    assert_eq!(found(&[("a", "use crate::b::B;"), ("b", "#[cfg(test)]\nmod tests {\n    use crate::a::A;\n}")]), None);
 }

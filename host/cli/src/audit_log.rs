@@ -1,6 +1,6 @@
 //! The audit log as runs write it: what the runtime and the operator tell, as records.
 
-use crate::audit_records::{Judgement, Record, RunOpened, members};
+use crate::audit_records::{Judgement, LogOpened, Record, RunOpened, members};
 use crate::audited;
 use crate::context::Context;
 use crate::failpoints;
@@ -104,16 +104,12 @@ impl AuditWriter {
 /// It cannot be written down; then the lock must stay where it is.
 pub fn lock_taken(context: &Context, lock: &LockOfRun, reason: &str) -> Result<(), Failure> {
     check_place(context)?;
-    let (by, purpose) = (json(&context.operator), INTERVENTION);
-    let opened = AuditLog::new(&context.audit_log, Rotation::default()).open_run(
-        &lock.holder.run.to_string(),
-        format_args!("\"purpose\":\"{purpose}\",\"operator\":{by},\"version\":\"{}\"", env!("CARGO_PKG_VERSION")),
-    );
-    let (name, token, reason) = (json(&lock.name), lock.token, json(reason));
-    let written = opened.and_then(|run| {
-        let members = format_args!("\"kind\":\"lock-taken\",\"lock\":{name},\"token\":{token},\"by\":{by},\"reason\":{reason}");
-        run.append(Urgency::Flushed, members)
-    });
+    let by = &context.operator;
+    let opened = LogOpened { purpose: INTERVENTION, operator: by, version: env!("CARGO_PKG_VERSION") };
+    let log = AuditLog::new(&context.audit_log, Rotation::default());
+    let opened = log.open_run(&lock.holder.run.to_string(), format_args!("{}", members(&opened)));
+    let record = Record::LockTaken { lock: &lock.name, token: lock.token, by, reason };
+    let written = opened.and_then(|run| append(&run, Urgency::Flushed, &record));
     written.map_err(|error| {
         Failure::engine(error).hint("no lock is taken without the audit log; name another folder with `--audit-log`")
     })

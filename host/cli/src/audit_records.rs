@@ -23,9 +23,20 @@ pub struct RunOpened<'a> {
     pub version: &'static str,
 }
 
+/// What is known of a person who does something to a run from outside, when their part of the audit log is opened.
+#[derive(Debug, Serialize)]
+pub struct LogOpened<'a> {
+    /// Why it is opened.
+    pub purpose: &'static str,
+    /// Who does it.
+    pub operator: &'a str,
+    /// The version of this program.
+    pub version: &'static str,
+}
+
 /// A record of a run.
 #[derive(Debug, Serialize)]
-#[serde(tag = "kind", rename_all = "snake_case")]
+#[serde(tag = "kind", rename_all = "kebab-case")]
 pub enum Record<'a> {
     /// A plugin is called.
     Called {
@@ -76,6 +87,17 @@ pub enum Record<'a> {
         /// What the gate said.
         #[serde(flatten)]
         decision: Judgement<'a>,
+    },
+    /// A person takes a lock from a run.
+    LockTaken {
+        /// The lock.
+        lock: &'a str,
+        /// The fencing token of the run that holds it.
+        token: u64,
+        /// Who takes it.
+        by: &'a str,
+        /// Why, in their words.
+        reason: &'a str,
     },
     /// A host function has come back.
     Returned {
@@ -146,6 +168,8 @@ mod tests {
         assert_eq!(members(&called), r#""kind":"called","step":"s","attempt":1,"phase":"execute","plugin":"p","digest":"d""#);
         let ended = Record::Ended { step: "s", attempt: 1, ended: "ok", duration_us: 7 };
         assert_eq!(members(&ended), r#""kind":"ended","step":"s","attempt":1,"ended":"ok","duration_us":7"#);
+        let taken = Record::LockTaken { lock: "db", token: 3, by: "ada", reason: "r" };
+        assert_eq!(members(&taken), r#""kind":"lock-taken","lock":"db","token":3,"by":"ada","reason":"r""#);
         let returned =
             Record::Returned { step: "s", attempt: 1, slot: "api", function: "http.get".to_owned(), bytes: 5, duration_us: 7 };
         assert_eq!(
