@@ -49,7 +49,7 @@ fn push_imported(before: &str, tree: &str, named: &mut Vec<String>) {
     }) {
         match part.trim().split_once('{') {
             Some((path, inner)) => push_imported(&format!("{before}{path}"), inner.trim_end().trim_end_matches('}'), named),
-            None => named.push(format!("{before}{}", part.trim())),
+            None => named.push(format!("{before}{}", part.split(" as ").next().unwrap_or_default().trim())),
         }
     }
 }

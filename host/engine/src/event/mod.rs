@@ -6,7 +6,6 @@ mod run_parts;
 pub use parts::*;
 pub use run_parts::*;
 
-use crate::state::Stage;
 use jiff::Timestamp;
 use runbook_contract::{Fault, Json, LogLine, Proposal, StepId};
 use serde::{Deserialize, Serialize};

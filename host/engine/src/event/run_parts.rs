@@ -282,3 +282,21 @@ impl RunPhase {
         }
     }
 }
+
+/// Where in its course a run is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Stage {
+    /// Preflights, then locks.
+    Preflight,
+    /// Steps.
+    Steps,
+    /// Post-conditions.
+    Verify,
+    /// Undo, then looking whether it worked.
+    Undo,
+    /// What always runs, then notifications.
+    Finally,
+    /// Over.
+    Ended,
+}

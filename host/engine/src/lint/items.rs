@@ -1,6 +1,6 @@
 //! What templates read of the items of a list or map that is written down, compared with those items.
 
-use super::Position;
+use super::position::{Position, narrow_to};
 use crate::model::{ForEach, Items};
 use crate::template::{Form, has_markers, references};
 use runbook_document::{Diagnostic, Node, Value, suggestion};
@@ -36,7 +36,7 @@ pub(super) fn wrong_read(for_each: &ForEach, path: &[String], place: &Position<'
     };
     let message = format!("{which} `for_each` has no `{}`", missing.key);
     let help = if missing.known.is_empty() { "it is a plain value".to_owned() } else { suggestion(missing.key, &missing.known) };
-    let span = super::templates::narrow_to(place, path);
+    let span = narrow_to(place, path);
     Some(Diagnostic::error("E0212", place.source, span, message).label("not there").help(help))
 }
 

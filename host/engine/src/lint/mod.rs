@@ -1,6 +1,7 @@
 //! What can be said about a runbook before anything is resolved: names, order, templates.
 
 mod items;
+mod position;
 mod secret_like;
 mod templates;
 
@@ -11,9 +12,8 @@ use crate::graph::Graph;
 use crate::model::{Bind, Runbook, Step};
 use crate::template;
 use runbook_contract::StepId;
-use runbook_document::{Diagnostic, Diagnostics, Source, Span, nearest};
+use runbook_document::{Diagnostic, Diagnostics, nearest};
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 /// Reports everything that is wrong with the runbook as a whole.
 ///
@@ -164,11 +164,4 @@ fn with_nearest(diagnostic: Diagnostic, typed: &str, names: &[&str]) -> Diagnost
         None if names.is_empty() => diagnostic,
         None => diagnostic.help(format!("there are: {}", names.join(", "))),
     }
-}
-
-/// A place for findings about one text.
-#[derive(Clone)]
-struct Position<'a> {
-    source: &'a Arc<Source>,
-    span: Span,
 }

@@ -1,6 +1,7 @@
 //! Every template and expression is read once before anything runs: its syntax, and every name in it.
 
-use super::{Position, graph_section, items, with_nearest};
+use super::position::{Position, narrow, narrow_to};
+use super::{graph_section, items, with_nearest};
 use crate::event::Section;
 use crate::graph::{Ancestry, Graph};
 use crate::model::{Expectation, ForEach, Items, Runbook, Step, UndoDeclaration};
@@ -413,29 +414,4 @@ fn holds_template(value: &Node) -> bool {
         Value::Table(table) => table.entries.iter().any(|(_, value)| holds_template(value)),
         Value::Integer(_) | Value::Float(_) | Value::Boolean(_) | Value::Datetime(_) => false,
     }
-}
-
-/// A name with all of its keys within the text, if it stands there literally; otherwise the whole text.
-pub(super) fn narrow_to(place: &Position<'_>, path: &[String]) -> Span {
-    let Some(text) = place.source.text().get(place.span.clone()) else { return place.span.clone() };
-    let plain = path.join(".");
-    let is_end = |rest: &str| !rest.starts_with(|c: char| c.is_alphanumeric() || c == '_' || c == '-');
-    let dashed = match path {
-        [steps, id, rest @ ..] if steps == "steps" => [&[steps.clone(), id.replace('_', "-")], rest].concat().join("."),
-        _ => plain.clone(),
-    };
-    let found = [plain, dashed].into_iter().find_map(|name| {
-        let mut places = text.match_indices(name.as_str()).map(|(at, _)| at);
-        places.find(|at| is_end(&text[at + name.len()..])).map(|at| (at, name.len()))
-    });
-    found.map_or_else(|| place.span.clone(), |(at, length)| place.span.start + at..place.span.start + at + length)
-}
-
-/// The name itself within the text, if it stands there literally; otherwise the whole text.
-fn narrow(place: &Position<'_>, parts: &[&str]) -> Span {
-    let Some(text) = place.source.text().get(place.span.clone()) else { return place.span.clone() };
-    let plain = parts.iter().take(2).copied().collect::<Vec<_>>().join(".");
-    let dashed = plain.replace('_', "-");
-    let found = [plain.as_str(), dashed.as_str()].into_iter().find_map(|name| text.find(name).map(|at| (at, name.len())));
-    found.map_or_else(|| place.span.clone(), |(at, length)| place.span.start + at..place.span.start + at + length)
 }

@@ -7,6 +7,7 @@ mod change;
 mod guard;
 mod step;
 
+pub use crate::event::Stage;
 pub use change::{Account, Change, Left};
 use guard::After;
 pub use guard::GuardState;
@@ -20,7 +21,7 @@ use crate::event::{
 use crate::executed::Executed;
 use jiff::Timestamp;
 use runbook_contract::{Fault, Json, Proposal, StepId};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// An event that cannot follow the state before it.
@@ -33,24 +34,6 @@ pub struct IllegalEvent {
     pub event: String,
     /// What the state was.
     pub state: String,
-}
-
-/// Where in its course a run is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum Stage {
-    /// Preflights, then locks.
-    Preflight,
-    /// Steps.
-    Steps,
-    /// Post-conditions.
-    Verify,
-    /// Undo, then looking whether it worked.
-    Undo,
-    /// What always runs, then notifications.
-    Finally,
-    /// Over.
-    Ended,
 }
 
 /// A run, folded from its records.
