@@ -78,6 +78,7 @@ fn what_is_published_is_what_the_program_prints() {
         "settings",
         "configuration",
         "project",
+        "validation",
         "review",
         "report",
         "events",

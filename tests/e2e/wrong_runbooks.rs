@@ -43,6 +43,53 @@ fn every_mistake_is_answered_as_it_stands_beside_it() {
     assert!(wrong.is_empty(), "{wrong}");
 }
 
+/// What an editor is told is what a person is shown: every finding, at its line, and by the published schema.
+#[test]
+fn every_mistake_is_told_to_programs_as_it_is_shown_to_people() {
+    let folder = repository().join("tests/wrong");
+    let env = home();
+    for entry in fs::read_dir(folder.join("beside")).expect("what some of them nest is there") {
+        let path = entry.expect("an entry").path();
+        let name = path.file_name().and_then(|name| name.to_str()).expect("a name");
+        env.file(name, &fs::read_to_string(&path).expect("a runbook"));
+    }
+    let schema = fs::read_to_string(repository().join("schema/validation.v1.json")).expect("it is published");
+    let schema = serde_json::from_str(&schema).expect("JSON");
+    let validator = jsonschema::validator_for(&schema).expect("a schema");
+    let mut findings_seen = 0;
+    let files = fs::read_dir(&folder).expect("the folder is there").map(|entry| entry.expect("an entry").path());
+    for path in files.filter(|path| path.extension().is_some_and(|extension| extension == "toml")) {
+        let name = path.file_name().and_then(|name| name.to_str()).expect("a name");
+        env.file(name, &fs::read_to_string(&path).expect("a runbook"));
+        let shown = fs::read_to_string(path.with_extension("txt")).expect("its answer");
+        let told = env.run(&["validate", "--format", "json", name]);
+        assert!(shown.starts_with(&format!("exit code {}\n", told.status)), "{name}: exit code {}", told.status);
+        let line: serde_json::Value = serde_json::from_str(&told.stdout).expect("one object");
+        assert!(validator.is_valid(&line), "{name}: {line}");
+        assert_eq!((&line["ok"], &line["file"]), (&false.into(), &name.into()), "{name}");
+        let findings = line["findings"].as_array().expect("a list");
+        assert_eq!(findings.is_empty(), line["error"].is_object(), "{name}: {line}");
+        for finding in findings {
+            let text = |key: &str| finding[key].as_str().unwrap_or_default();
+            assert!(shown.contains(text("code")), "{name}: {finding}");
+            let place = format!("{}:{}:{}]", text("file"), finding["line"], finding["column"]);
+            assert!(shown.contains(&place), "{name}: {place} is not shown: {shown}");
+        }
+        let errors = findings.iter().filter(|finding| finding["severity"] == "error").count();
+        let counted = if errors == 1 { "1 error".to_owned() } else { format!("{errors} errors") };
+        assert!(findings.is_empty() || shown.contains(&counted), "{name}: {counted} are told: {shown}");
+        findings_seen += findings.len();
+    }
+    assert!(findings_seen > LEAST, "only {findings_seen} findings");
+    env.file(
+        "good.toml",
+        "format = 1\n[runbook]\nname = \"good\"\n[[step]]\nid = \"look\"\nmanual = { instructions = \"Look.\" }\n",
+    );
+    let good: serde_json::Value =
+        serde_json::from_str(&env.run(&["validate", "--format", "json", "good.toml"]).status(0).stdout).expect("JSON");
+    assert!(validator.is_valid(&good) && good["ok"] == true && good["holds"] == "1 step", "{good}");
+}
+
 /// A runbook with a place for a mistake of each stage: what is good there, what is wrong, and the code of the answer.
 const STAGES: &[(&str, &str, &str)] = &[
     // A key.

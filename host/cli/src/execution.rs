@@ -117,16 +117,12 @@ enum Onward {
 
 impl Onward {
     fn after(error: &JournalError) -> Self {
-        match error {
-            JournalError::Gone { rescued: Some(copy), .. } => Self::Copy(copy.clone()),
-            JournalError::Gone { rescued: None, .. } => Self::Lost,
-            _ => Self::There,
-        }
+        let JournalError::Gone { rescued, .. } = error else { return Self::There };
+        rescued.clone().map_or(Self::Lost, Self::Copy)
     }
 
     fn hint(&self, run: &str, decided: &str) -> String {
         match self {
-            Self::There => format!("when the journal can be written again: `runbook resume {run}{decided}`"),
             Self::Copy(copy) => {
                 let copy = copy.display().to_string();
                 let copy = runbook_text::argument(&copy);
@@ -136,6 +132,7 @@ impl Onward {
                 )
             }
             Self::Lost => "it cannot be resumed: put back by hand what is to be put back".to_owned(),
+            Self::There => format!("when the journal can be written again: `runbook resume {run}{decided}`"),
         }
     }
 }

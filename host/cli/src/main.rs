@@ -69,6 +69,7 @@ mod text_change;
 mod text_file;
 mod ui;
 mod unkept;
+mod validation;
 mod value_parsers;
 mod waivers;
 mod writable;

@@ -25,6 +25,8 @@ pub enum FileKind {
     Configuration,
     /// .runbook.toml: where the runbooks of a project lie, and what holds for them
     Project,
+    /// One line of what `runbook validate --format json` prints
+    Validation,
     /// What `runbook review --format json` prints
     Review,
     /// What `runbook report --format json` prints
@@ -44,6 +46,7 @@ pub fn schema(file: FileKind) -> Json {
         FileKind::Configuration => published(include_str!("../../../schema/configuration.v1.json")),
         FileKind::Project => published(include_str!("../../../schema/project.v1.json")),
         FileKind::Review => published(include_str!("../../../schema/review.v1.json")),
+        FileKind::Validation => crate::validation::schema(),
         FileKind::Plugin => runbook_authority::schema::plugin(),
         FileKind::Boundary => runbook_authority::schema::boundary(),
         FileKind::Trust => runbook_authority::schema::trust(),

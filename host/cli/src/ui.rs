@@ -281,7 +281,7 @@ pub fn failure(color: Color, failure: &Failure) {
 const WIDE: usize = 100;
 
 /// From top to bottom of each file, as a person mends it; files in the order in which they were read. Stages find them in another order.
-fn in_file_order(diagnostics: &Diagnostics) -> Vec<&Diagnostic> {
+pub fn in_file_order(diagnostics: &Diagnostics) -> Vec<&Diagnostic> {
     let mut files: Vec<&str> = Vec::new();
     for diagnostic in diagnostics.iter() {
         if !files.contains(&diagnostic.source.name()) {

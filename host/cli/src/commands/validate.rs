@@ -9,9 +9,12 @@ use crate::prepare;
 use crate::prepared::{Prepared, Site};
 use crate::runbook_file::RunbookFile;
 use crate::secret_source::secret_stores;
+use crate::shared_arguments::ListFormat;
+use crate::validation::Validation;
 use crate::{lockfile, missing_things, other_files, project, ui};
 use clap::Args as ClapArgs;
 use clap_complete::ArgValueCompleter;
+use runbook_document::Diagnostics;
 use runbook_engine::Section;
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -26,45 +29,79 @@ pub struct ValidateArgs {
     /// Take targets from `targets.NAME.toml` beside each runbook
     #[arg(long, value_name = "NAME", env = "RUNBOOK_ENV", add = ArgValueCompleter::new(completion::environments))]
     pub env: Option<String>,
+    /// How it is told
+    #[arg(long, value_enum, default_value = "text")]
+    pub format: ListFormat,
+}
+
+/// A file that can be used.
+struct Passed {
+    /// What it holds: `3 steps`.
+    holds: String,
+    /// What somebody should look at.
+    warnings: Diagnostics,
+    /// What its targets name and this machine does not have.
+    missing: BTreeSet<String>,
 }
 
 /// Checks runbooks, and other files as what they are; each is checked whatever is wrong with another.
 pub fn run(context: &Context, args: &ValidateArgs) -> Result<ExitStatus, Failure> {
     let mut worst = ExitStatus::Success;
     for file in &project::find_all(&context.project, &args.files)? {
-        match check(context, file, args.env.as_deref()) {
-            Ok(what) => ui::line(&format!("{}: ok, {what}", file.display()))?,
-            Err(failure) => {
-                ui::failure(context.color_stderr.into(), &failure);
-                worst = if worst == ExitStatus::Success { failure.status() } else { worst };
-            }
+        let checked = check(context, file, args.env.as_deref());
+        if let Err(failure) = &checked {
+            worst = if worst == ExitStatus::Success { failure.status() } else { worst };
+        }
+        match args.format {
+            ListFormat::Text => tell(context, file, &checked)?,
+            ListFormat::Json => ui::json(&validation(file, checked).json())?,
         }
     }
     Ok(worst)
 }
 
-fn check(context: &Context, file: &Path, environment: Option<&str>) -> Result<String, Failure> {
+fn tell(context: &Context, file: &Path, checked: &Result<Passed, Failure>) -> Result<(), Failure> {
+    match checked {
+        Ok(Passed { holds, warnings, missing }) => {
+            if !warnings.is_empty() {
+                ui::note_painted(&ui::render_diagnostics(warnings, context.color_stderr.into()));
+            }
+            missing.iter().for_each(|missing| ui::warning(missing));
+            ui::line(&format!("{}: ok, {holds}", file.display()))
+        }
+        Err(failure) => {
+            ui::failure(context.color_stderr.into(), failure);
+            Ok(())
+        }
+    }
+}
+
+fn validation(file: &Path, checked: Result<Passed, Failure>) -> Validation {
+    let file = file.display().to_string();
+    match checked {
+        Ok(Passed { holds, warnings, missing }) => Validation::passed(file, holds, &warnings, missing),
+        Err(failure) => Validation::failed(file, &failure),
+    }
+}
+
+fn check(context: &Context, file: &Path, environment: Option<&str>) -> Result<Passed, Failure> {
     let kind = other_files::kind(file);
     if let Some(noun) = kind.other_than_a_runbook() {
         other_files::validate(file, kind)?;
         if kind == KindOfFile::Targets && context.lock_policy == LockPolicy::Required {
             check_environment(context, file)?;
         }
-        return Ok(noun.to_owned());
+        return Ok(Passed { holds: noun.to_owned(), warnings: Diagnostics::default(), missing: BTreeSet::new() });
     }
     let prepared = prepare::from_file(context, file, environment)?;
     // What is wrong was refused there, as it is for all who run it.
     let mut warnings = prepared.runbook.warnings.clone();
     warnings.append(runbook_engine::check_facts(&prepared.runbook, &prepared.facts));
-    if !warnings.is_empty() {
-        ui::note_painted(&ui::render_diagnostics(&warnings, context.color_stderr.into()));
-    }
-    for missing in missing_here(&prepared)? {
-        ui::warning(&missing);
-    }
+    let missing = missing_here(&prepared)?;
     let counted = |section, noun| ui::counted(prepared.runbook.section(section).count(), noun);
     let is_suite = prepared.runbook.section(Section::Check).next().is_some();
-    Ok(if is_suite { counted(Section::Check, "check") } else { counted(Section::Step, "step") })
+    let holds = if is_suite { counted(Section::Check, "check") } else { counted(Section::Step, "step") };
+    Ok(Passed { holds, warnings, missing })
 }
 
 /// Holds the targets of an environment against the lockfile: each runbook that is locked in this environment is compared with its entry.
