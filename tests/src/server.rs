@@ -116,7 +116,10 @@ mod tests {
     fn no_server_outlives_a_test_that_is_killed_by_whatever_signal() {
         for name in ["postgres", "mariadb", "registry"] {
             for signal in ["TERM", "KILL", "INT", "HUP"] {
-                let mut test = Command::new(std::env::current_exe().expect("a test has a path"))
+                // Whoever started this test may ignore signals (`nohup`, a background job); its child must not.
+                let mut test = Command::new("env")
+                    .arg("--default-signal")
+                    .arg(std::env::current_exe().expect("a test has a path"))
                     .args(["--exact", "--nocapture", "server::tests::starts_a_server_and_waits_if_it_is_asked_to"])
                     .env(CHILD, name)
                     .stdin(Stdio::null())

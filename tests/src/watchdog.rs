@@ -4,7 +4,8 @@ use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-/// Waits beside this process until it is gone, however it ended; then stops one server by its pid and removes its folder.
+/// Waits beside this process until it is gone, however it ended; then stops one server by its pid, at once or after 10 s, and removes
+/// its folder.
 /// Dropped, it does nothing any more: who drops it has stopped the server.
 #[derive(Debug)]
 pub struct Watchdog(Child);
@@ -17,7 +18,8 @@ impl Watchdog {
     pub fn over(server: &Child, signal: &str, folder: &Path) -> Self {
         // The pipe has no other writer than this process: its end is the end of this process.
         let script = "trap '' INT TERM HUP; cat >/dev/null; kill -s \"$2\" \"$1\" || exit 0; \
-                      for _ in $(seq 100); do kill -0 \"$1\" || break; sleep 0.1; done; rm -rf \"$3\"";
+                      for _ in $(seq 100); do kill -0 \"$1\" || break; sleep 0.1; done; \
+                      kill -s KILL \"$1\"; rm -rf \"$3\"";
         // A group of its own: whoever ends the test by its group leaves it alone.
         let shell = Command::new("sh")
             .process_group(0)
@@ -44,8 +46,18 @@ mod tests {
     use crate::wait_for;
     use std::os::unix::process::ExitStatusExt as _;
 
+    /// A server with the signals that `option` of `env` says, whoever started the tests with signals that are ignored (`nohup`, a
+    /// background job).
+    fn server_with(option: &str) -> Child {
+        let server = Command::new("env").args([option, "sleep", "600"]).spawn().expect("sleep is there");
+        let name = Path::new("/proc").join(server.id().to_string()).join("comm");
+        wait_for("the server has its signals", || std::fs::read_to_string(&name).is_ok_and(|name| name == "sleep\n"));
+        server
+    }
+
+    /// One that every signal ends.
     fn server() -> Child {
-        Command::new("sleep").arg("600").spawn().expect("sleep is there")
+        server_with("--default-signal")
     }
 
     #[test]
@@ -57,6 +69,15 @@ mod tests {
         drop(watchdog.0.stdin.take());
         let status = server.wait().expect("it is a child");
         assert_eq!(status.signal(), Some(2), "SIGINT");
+        wait_for("the folder is removed", || !folder.path().exists());
+    }
+
+    #[test]
+    fn a_server_that_does_not_stop_is_killed() {
+        let (mut server, folder) = (server_with("--ignore-signal=INT"), tempfile::tempdir().expect("a folder can be made"));
+        let mut watchdog = Watchdog::over(&server, "INT", folder.path());
+        drop(watchdog.0.stdin.take());
+        assert_eq!(server.wait().expect("it is a child").signal(), Some(9), "SIGKILL");
         wait_for("the folder is removed", || !folder.path().exists());
     }
 
