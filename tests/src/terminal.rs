@@ -91,8 +91,9 @@ impl Terminal {
         }
     }
 
-    /// All that it was sent so far.
+    /// All that it was sent so far: everything, if the program on it has ended.
     pub fn shown(&self) -> String {
+        self.master.iter().for_each(|master| take(master, &self.shown));
         String::from_utf8_lossy(&self.shown.lock().unwrap_or_else(PoisonError::into_inner)).into_owned()
     }
 
@@ -102,6 +103,7 @@ impl Terminal {
         if let Some(reader) = self.reader.take() {
             let _ = reader.join();
         }
+        self.master.iter().for_each(|master| take(master, &self.shown));
         self.master = None;
     }
 }
@@ -114,15 +116,34 @@ impl Drop for Terminal {
 
 fn read(master: &OwnedFd, shown: &Mutex<Vec<u8>>, stop: &AtomicBool) {
     let a_moment = Timespec { tv_sec: 0, tv_nsec: 20_000_000 };
-    let mut buffer = [0; 4096];
     while !stop.load(Ordering::SeqCst) {
         let fd = master.as_fd();
-        if poll(&mut [PollFd::new(&fd, PollFlags::IN)], Some(&a_moment)).is_ok_and(|ready| ready > 0) {
-            match rustix::io::read(master, &mut buffer) {
-                Ok(length) => shown.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(&buffer[..length]),
-                // Nobody has the other end open now; somebody may open it yet.
-                Err(_) => std::thread::sleep(std::time::Duration::from_millis(20)),
-            }
+        let mut asked = [PollFd::new(&fd, PollFlags::IN)];
+        let _ = poll(&mut asked, Some(&a_moment));
+        if asked[0].revents().contains(PollFlags::IN) {
+            take(master, shown);
+        } else if !asked[0].revents().is_empty() {
+            // Nobody has the other end open now; somebody may open it yet.
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+    }
+}
+
+/// Takes what is there now. Whoever takes holds the lock, so that bytes are kept in the order in which they came.
+fn take(master: &OwnedFd, shown: &Mutex<Vec<u8>>) {
+    let mut shown = shown.lock().unwrap_or_else(PoisonError::into_inner);
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    let mut buffer = [0; 4096];
+    loop {
+        let fd = master.as_fd();
+        let mut asked = [PollFd::new(&fd, PollFlags::IN)];
+        let _ = poll(&mut asked, Some(&now));
+        if !asked[0].revents().contains(PollFlags::IN) {
+            return;
+        }
+        match rustix::io::read(master, &mut buffer) {
+            Ok(length) => shown.extend_from_slice(&buffer[..length]),
+            Err(_) => return,
         }
     }
 }
