@@ -10,6 +10,10 @@ use crate::ui;
 use runbook_engine::{Journal as _, Plan, RunHeader, Stopped, StoredRun};
 use runbook_journal::{JournalError, SqlJournal};
 use runbook_report::{Format, Summary};
+use std::time::{Duration, Instant};
+
+/// When it is looked again whether a run that nobody executes has begun, or has ended meanwhile.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 /// How the run stands that was begun under this id; `None` if there is none.
 ///
@@ -30,14 +34,34 @@ pub async fn tell(
     };
     refuse_another(&stored, asked, plan)?;
     told.look_before(context)?;
+    let (stored, executor) = settled(context, journal, stored).await?;
     let mut summary = Summary::of(&stored.header, &stored.records);
     ui::note(&format!("run {} was begun before under this id, and is not begun again", run.short()));
-    let executor = show::stand(context, journal, run, stored.header.started, &mut summary).await?;
+    show::stand_with(&executor, journal, run, stored.header.started, &mut summary).await?;
     if !told.has_stdout() {
         ui::report(Format::Text, &summary)?;
     }
     execution::write_reports(&summary, &told.report);
     status(&stored, &executor).map(Some)
+}
+
+/// The run, and who executes it, as they belong together: a run that ends, or begins, between two looks is executed by nobody at the
+/// second one, and is neither interrupted nor waiting. Whoever begins a run has its lease a moment after its first line.
+async fn settled(context: &Context, journal: &SqlJournal, mut stored: StoredRun) -> Result<(StoredRun, Executor), Failure> {
+    let run = stored.header.run;
+    let since = Instant::now();
+    loop {
+        let executor = execution::executor(context, journal, run).await?;
+        let now = journal.load(run).await.map_err(Failure::engine)?;
+        let is_same = now.records.len() == stored.records.len();
+        let may_begin = now.records.is_empty() && since.elapsed() < execution::lease_ttl();
+        stored = now;
+        match executor {
+            Executor::Somebody { .. } | Executor::StandsStill(_) => return Ok((stored, executor)),
+            Executor::Nobody if is_same && !may_begin => return Ok((stored, executor)),
+            Executor::Nobody => tokio::time::sleep(LOOK_AGAIN).await,
+        }
+    }
 }
 
 /// One id is one run: whoever uses it for another has made a mistake, and must not be told that theirs is done.

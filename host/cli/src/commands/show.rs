@@ -86,8 +86,20 @@ pub async fn stand(
     summary: &mut Summary,
 ) -> Result<Executor, Failure> {
     let executor = execution::executor(context, journal, run).await?;
-    let seen = execution::last_seen(journal, run, &executor).await?.unwrap_or(started);
-    let execution = match &executor {
+    stand_with(&executor, journal, run, started, summary).await?;
+    Ok(executor)
+}
+
+/// The same, of who executes it as far as was seen.
+pub async fn stand_with(
+    executor: &Executor,
+    journal: &SqlJournal,
+    run: RunId,
+    started: Timestamp,
+    summary: &mut Summary,
+) -> Result<(), Failure> {
+    let seen = execution::last_seen(journal, run, executor).await?.unwrap_or(started);
+    let execution = match executor {
         Executor::Somebody { holder, .. } => Execution::By(format!("process {} on {}", holder.pid, holder.host)),
         Executor::StandsStill(holder) => Execution::StandsStill { pid: holder.pid, host: holder.host.clone() },
         Executor::Nobody => Execution::Nobody,
@@ -99,7 +111,7 @@ pub async fn stand(
         let told = format!("{} took the lock `{}` from this run at {at}: {}", lock.operator, lock.name, lock.reason);
         ui::note(&runbook_text::line(&told));
     }
-    Ok(executor)
+    Ok(())
 }
 
 /// Who is told of each record.
