@@ -5,6 +5,7 @@ use crate::phrases::{counted, short};
 use crate::summary::{StepState, StepSummary, Summary};
 use crate::timeline::{Activity, Span, SpanEnd};
 use jiff::Timestamp;
+use minijinja::value::Serde;
 use runbook_document::format_duration;
 use runbook_engine::RunEnd;
 use serde::Serialize;
@@ -113,7 +114,7 @@ pub(crate) fn render(summary: &Summary) -> String {
         steps: touched.iter().map(|step| detail(step)).collect(),
     };
     let title = format!("{} · {}", summary.title, short(&summary.run));
-    html_page::page(&title, STYLE, "run.html", &page)
+    html_page::page(&title, STYLE, "run.html", Serde(&page).into())
 }
 
 fn end_class(end: RunEnd) -> &'static str {

@@ -1,9 +1,7 @@
 //! Pages for a browser, by templates that escape whatever is put into them: no script, nothing fetched, whatever the texts hold.
 
 use minijinja::syntax::SyntaxConfig;
-use minijinja::value::Serde;
 use minijinja::{Environment, Error, Output, State, UndefinedBehavior, Value, context};
-use serde::Serialize;
 use std::fmt::Write as _;
 use std::sync::LazyLock;
 
@@ -32,18 +30,18 @@ static PAGES: LazyLock<Environment<'static>> = LazyLock::new(|| {
 });
 
 /// A whole page. `style` is what only pages of its kind look like; the template of its body is called `template`.
-pub(crate) fn page(title: &str, style: &str, template: &str, body: &impl Serialize) -> String {
+pub(crate) fn page(title: &str, style: &str, template: &str, body: Value) -> String {
     let style = Value::from_safe_string(format!("{STYLE}{style}"));
-    render("page.html", &context! { title, style, body => part(template, body) })
+    render("page.html", context! { title, style, body => part(template, body) })
 }
 
 /// A part of a page, which is markup in the template that it is put into.
-pub(crate) fn part(template: &str, values: &impl Serialize) -> Value {
+pub(crate) fn part(template: &str, values: Value) -> Value {
     Value::from_safe_string(render(template, values))
 }
 
-fn render(template: &str, values: &impl Serialize) -> String {
-    let page = PAGES.get_template(template).and_then(|found| found.render(Serde(values)));
+fn render(template: &str, values: Value) -> String {
+    let page = PAGES.get_template(template).and_then(|found| found.render(values));
     page.unwrap_or_else(|error| panic!("a page asks for nothing that it is not given: {error:#}"))
 }
 

@@ -1,30 +1,11 @@
 //! What a report says of a cancel, of what always runs, and of who was not told.
 #![allow(clippy::unwrap_used, reason = "a test stops where it fails")]
 
-use runbook_engine::{Record, RunEvent, RunHeader};
+mod support;
+
 use runbook_report::{FORMATS, Summary, lines, render};
 use serde_json::{Value, json};
-
-const AT: &str = "2026-01-01T10:00:00Z";
-
-fn header() -> RunHeader {
-    serde_json::from_value(json!({
-        "run": "0190aa11-22bb-7c3d-8e4f-5a6b7c8d9e0f", "name": "n", "title": "t", "sources": [], "digest": "sha256:0", "params": {},
-        "environment": null, "operator": "ada", "started": AT
-    }))
-    .unwrap()
-}
-
-fn records(events: &[Value]) -> Vec<Record> {
-    let event =
-        |event: &Value| -> RunEvent { serde_json::from_value(event.clone()).unwrap_or_else(|error| panic!("{event}: {error}")) };
-    let record = |(seq, found): (usize, &Value)| Record { seq: seq as u64, at: AT.parse().unwrap(), event: event(found) };
-    events.iter().enumerate().map(record).collect()
-}
-
-fn summary(events: &[Value]) -> Summary {
-    Summary::of(&header(), &records(events))
-}
+use support::{records, summary};
 
 /// In every format that is for people or programs, as plain text.
 fn everywhere(summary: &Summary) -> Vec<(String, String)> {

@@ -1,33 +1,14 @@
 //! No report says that a run, or a check, was a success unless it was: every way in which a run can stand, in every format.
 #![allow(clippy::unwrap_used, reason = "a test stops where it fails")]
 
+mod support;
+
+use runbook_engine::RunEnd;
 use runbook_engine::model::Criticality;
-use runbook_engine::{Record, RunEnd, RunEvent, RunHeader};
 use runbook_report::checks::{CHECK_FORMATS, CheckFormat, CheckResult, Checks, Health, Warnings};
 use runbook_report::{Execution, FORMATS, Format, RunVerdict, StepState, Summary, render};
 use serde_json::{Value, json};
-
-const AT: &str = "2026-01-01T10:00:00Z";
-
-fn header() -> RunHeader {
-    serde_json::from_value(json!({
-        "run": "0190aa11-22bb-7c3d-8e4f-5a6b7c8d9e0f", "name": "n", "title": "t", "sources": [], "digest": "sha256:0", "params": {},
-        "environment": null, "operator": "ada", "started": AT
-    }))
-    .unwrap()
-}
-
-fn summary(events: &[Value]) -> Summary {
-    let records: Vec<Record> = events
-        .iter()
-        .enumerate()
-        .map(|(seq, event)| {
-            let event: RunEvent = serde_json::from_value(event.clone()).unwrap_or_else(|error| panic!("{event}: {error}"));
-            Record { seq: seq as u64, at: AT.parse().unwrap(), event }
-        })
-        .collect();
-    Summary::of(&header(), &records)
-}
+use support::{AT, summary};
 
 /// Two steps that worked.
 fn green() -> Vec<Value> {

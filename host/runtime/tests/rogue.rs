@@ -30,7 +30,7 @@ async fn call(operation: &str, granted: Effective, input: serde_json::Value, tim
 }
 
 async fn bare(operation: &str) -> CallOutcome {
-    call(operation, Effective::none(), serde_json::json!({}), Duration::from_secs(300)).await
+    call(operation, Effective::none(), serde_json::json!({}), Duration::from_mins(5)).await
 }
 
 fn granted(operation: &str, targets: &str, slot: &str, base: &Path) -> Effective {

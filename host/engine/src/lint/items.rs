@@ -1,6 +1,6 @@
 //! What templates read of the items of a list or map that is written down, compared with those items.
 
-use super::position::{Position, narrow_to};
+use super::text_span::{TextSpan, narrow_to};
 use crate::model::{ForEach, Items};
 use crate::template::{Form, has_markers, references};
 use runbook_document::{Diagnostic, Node, Value, suggestion};
@@ -13,7 +13,7 @@ struct Missing<'a> {
 
 /// A path into an item that some item does not have: the run would end when that item's turn comes. `path` begins with the name of
 /// the item.
-pub(super) fn wrong_read(for_each: &ForEach, path: &[String], place: &Position<'_>) -> Option<Diagnostic> {
+pub(super) fn wrong_read(for_each: &ForEach, path: &[String], place: &TextSpan<'_>) -> Option<Diagnostic> {
     let (Items::Literal(items), [name, rest @ ..]) = (&for_each.items, path) else { return None };
     if *name != for_each.name {
         return None;
@@ -58,7 +58,7 @@ fn missing<'a>(value: &'a Node, path: &'a [String]) -> Option<Missing<'a>> {
 }
 
 /// A `key` in which the item is not named: it is the same for every item, and only one item can have it.
-pub(super) fn constant_key(for_each: &ForEach, place: &Position<'_>) -> Option<Diagnostic> {
+pub(super) fn constant_key(for_each: &ForEach, place: &TextSpan<'_>) -> Option<Diagnostic> {
     let key = for_each.key.as_ref()?;
     let named = references(&key.value, Form::Template).ok()?;
     if named.iter().any(|path| path.split('.').next() == Some(for_each.name.as_str())) {

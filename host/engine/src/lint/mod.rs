@@ -1,9 +1,9 @@
 //! What can be said about a runbook before anything is resolved: names, order, templates.
 
 mod items;
-mod position;
 mod secret_like;
 mod templates;
+mod text_span;
 
 pub use templates::{OutputRead, Wanted, output_reads};
 

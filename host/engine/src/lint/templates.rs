@@ -1,6 +1,6 @@
 //! Every template and expression is read once before anything runs: its syntax, and every name in it.
 
-use super::position::{Position, narrow, narrow_to};
+use super::text_span::{TextSpan, narrow, narrow_to};
 use super::{graph_section, items, with_nearest};
 use crate::event::Section;
 use crate::graph::{Ancestry, Graph};
@@ -126,12 +126,12 @@ struct Names<'a> {
 
 impl Names<'_> {
     /// Notes what is read of the output of a step. The steps of a nested file know each other by their own ids.
-    fn note_output(&self, path: &[String], wanted: Wanted, place: &Position<'_>) {
+    fn note_output(&self, path: &[String], wanted: Wanted, place: &TextSpan<'_>) {
         if let (Some(asker), [root, rest @ ..]) = (&self.asker, path)
             && root == "output"
             && !rest.is_empty()
         {
-            let place = &Position { source: place.source, span: narrow_to(place, path) };
+            let place = &TextSpan { source: place.source, span: narrow_to(place, path) };
             return self.note(asker, rest, wanted, place);
         }
         let [root, key, word, rest @ ..] = path else { return };
@@ -149,12 +149,12 @@ impl Names<'_> {
         // The output of a step with items has those of its items, by key; an item itself knows its own.
         let rest = if step.for_each.is_some() && !is_itself { rest.get(1..).unwrap_or_default() } else { rest };
         if !rest.is_empty() {
-            let place = &Position { source: place.source, span: narrow_to(place, path) };
+            let place = &TextSpan { source: place.source, span: narrow_to(place, path) };
             self.note(&step.id.value, rest, wanted, place);
         }
     }
 
-    fn note(&self, step: &StepId, path: &[String], wanted: Wanted, place: &Position<'_>) {
+    fn note(&self, step: &StepId, path: &[String], wanted: Wanted, place: &TextSpan<'_>) {
         let source = Arc::clone(place.source);
         let span = place.span.clone();
         self.catalog.outputs.borrow_mut().push(OutputRead { source, span, step: step.clone(), path: path.to_vec(), wanted });
@@ -204,7 +204,7 @@ fn check_step<'a>(step: &'a Step, mut names: Names<'a>, diagnostics: &mut Diagno
     if let Some(for_each) = &step.for_each {
         match &for_each.items {
             Items::Expression(items) => {
-                let place = Position { source, span: items.span.clone() };
+                let place = TextSpan { source, span: items.span.clone() };
                 text(&items.value, Form::Expression, &place, &names, diagnostics);
             }
             Items::Literal(items) => node(&items.value, source, &names, diagnostics),
@@ -212,15 +212,15 @@ fn check_step<'a>(step: &'a Step, mut names: Names<'a>, diagnostics: &mut Diagno
         names.locals.push(&for_each.name);
         names.items = Some(for_each);
         if let Some(key) = &for_each.key {
-            diagnostics.extend(items::constant_key(for_each, &Position { source, span: key.span.clone() }));
-            text(&key.value, Form::Template, &Position { source, span: key.span.clone() }, &names, diagnostics);
+            diagnostics.extend(items::constant_key(for_each, &TextSpan { source, span: key.span.clone() }));
+            text(&key.value, Form::Template, &TextSpan { source, span: key.span.clone() }, &names, diagnostics);
         }
     }
     if let Some(when) = &step.when {
-        text(&when.value, Form::Expression, &Position { source, span: when.span.clone() }, &names, diagnostics);
+        text(&when.value, Form::Expression, &TextSpan { source, span: when.span.clone() }, &names, diagnostics);
     }
     if let Some(manual) = &step.manual {
-        let place = Position { source, span: manual.instructions.span.clone() };
+        let place = TextSpan { source, span: manual.instructions.span.clone() };
         text(&manual.instructions.value, Form::Template, &place, &names, diagnostics);
     }
     table(step.with.as_ref(), source, &names, diagnostics);
@@ -229,10 +229,10 @@ fn check_step<'a>(step: &'a Step, mut names: Names<'a>, diagnostics: &mut Diagno
             Expectation::Equals { path, at, value } => {
                 node(value, source, &names, diagnostics);
                 let wanted = if holds_template(value) { Wanted::Anything } else { Wanted::Value(value.to_json()) };
-                names.note(&step.id.value, path, wanted, &Position { source, span: at.clone() });
+                names.note(&step.id.value, path, wanted, &TextSpan { source, span: at.clone() });
             }
             Expectation::Within { path, at, .. } if !path.is_empty() => {
-                names.note(&step.id.value, path, Wanted::Number, &Position { source, span: at.clone() });
+                names.note(&step.id.value, path, Wanted::Number, &TextSpan { source, span: at.clone() });
             }
             Expectation::Within { .. } => {}
         }
@@ -240,7 +240,7 @@ fn check_step<'a>(step: &'a Step, mut names: Names<'a>, diagnostics: &mut Diagno
     if let Some(poll) = &step.poll {
         names.locals.extend(["outcome", "output"]);
         names.asker = Some(&step.id.value);
-        text(&poll.until.value, Form::Expression, &Position { source, span: poll.until.span.clone() }, &names, diagnostics);
+        text(&poll.until.value, Form::Expression, &TextSpan { source, span: poll.until.span.clone() }, &names, diagnostics);
         names.locals.truncate(names.locals.len() - 2);
         names.asker = None;
     }
@@ -264,7 +264,7 @@ fn table(
 fn node(value: &Node, source: &std::sync::Arc<runbook_document::Source>, names: &Names<'_>, diagnostics: &mut Diagnostics) {
     match &value.value {
         Value::String(string) => {
-            let place = Position { source, span: value.span.clone() };
+            let place = TextSpan { source, span: value.span.clone() };
             match sole_expression(string) {
                 Some(inner) => text(inner, Form::Expression, &place, names, diagnostics),
                 None if has_markers(string) => text(string, Form::Template, &place, names, diagnostics),
@@ -277,7 +277,7 @@ fn node(value: &Node, source: &std::sync::Arc<runbook_document::Source>, names: 
     }
 }
 
-fn text(text: &str, form: Form, place: &Position<'_>, names: &Names<'_>, diagnostics: &mut Diagnostics) {
+fn text(text: &str, form: Form, place: &TextSpan<'_>, names: &Names<'_>, diagnostics: &mut Diagnostics) {
     let found = match references(text, form) {
         Ok(found) => found,
         Err(TemplateError::Syntax { message } | TemplateError::Compute { message }) => {
@@ -344,7 +344,7 @@ fn instead(text: &str, form: Form) -> Option<&'static str> {
 }
 
 /// What is wrong with one reference.
-fn judge(parts: &[&str], place: &Position<'_>, names: &Names<'_>) -> Option<Diagnostic> {
+fn judge(parts: &[&str], place: &TextSpan<'_>, names: &Names<'_>) -> Option<Diagnostic> {
     let error = |message: String| Diagnostic::error("E0212", place.source, narrow(place, parts), message).label("not known");
     match (parts[0], parts.get(1)) {
         ("params", Some(name)) => (!names.catalog.params.contains(name))
@@ -391,7 +391,7 @@ fn judge_step(key: &str, names: &Names<'_>, error: impl Fn(String) -> Diagnostic
 }
 
 /// A comparison of an outcome with what no outcome is called. Where an output is a number and so on, its schema says.
-fn judge_outcome(path: &[String], value: &Json, place: &Position<'_>, names: &Names<'_>) -> Option<Diagnostic> {
+fn judge_outcome(path: &[String], value: &Json, place: &TextSpan<'_>, names: &Names<'_>) -> Option<Diagnostic> {
     let words: Vec<&str> = path.iter().map(String::as_str).collect();
     let is_outcome = match words.as_slice() {
         ["outcome"] => names.asker.is_some(),

@@ -20,7 +20,7 @@ pub(super) fn render(report: &AccessReport) -> String {
         runbooks => report.runbooks.iter().map(runbook).collect::<Vec<_>>(),
         plugins => report.plugins.iter().map(plugin).collect::<Vec<_>>(),
     };
-    html_page::page("What may run here", STYLE, "access_report.html", &body)
+    html_page::page("What may run here", STYLE, "access_report.html", body)
 }
 
 fn finding(finding: &Finding) -> Value {
@@ -76,7 +76,7 @@ fn details(details: &[Detail]) -> Value {
     if details.is_empty() {
         return Value::from_safe_string(String::new());
     }
-    part("access_report_details.html", &context! { details => Serde(details) })
+    part("access_report_details.html", context! { details => Serde(details) })
 }
 
 /// A row of the table of rights.
@@ -100,7 +100,7 @@ fn rows(rows: &[Row]) -> Value {
     // A column that nobody asked for is not there: an empty one would read as "no".
     let (is_compared, is_counted) = (rows.iter().any(|row| row.boundary.is_some()), rows.iter().any(|row| row.used.is_some()));
     let rows: Vec<_> = rows.iter().map(right).collect();
-    part("access_report_rows.html", &context! { is_compared, is_counted, rows => Serde(&rows) })
+    part("access_report_rows.html", context! { is_compared, is_counted, rows => Serde(&rows) })
 }
 
 fn right(row: &Row) -> Right<'_> {

@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 /// A place for findings about one text.
 #[derive(Clone)]
-pub(super) struct Position<'a> {
+pub(super) struct TextSpan<'a> {
     pub(super) source: &'a Arc<Source>,
     pub(super) span: Span,
 }
 
 /// A name with all of its keys within the text, if it stands there literally; otherwise the whole text.
-pub(super) fn narrow_to(place: &Position<'_>, path: &[String]) -> Span {
+pub(super) fn narrow_to(place: &TextSpan<'_>, path: &[String]) -> Span {
     let Some(text) = place.source.text().get(place.span.clone()) else { return place.span.clone() };
     let plain = path.join(".");
     let is_end = |rest: &str| !rest.starts_with(|c: char| c.is_alphanumeric() || c == '_' || c == '-');
@@ -27,7 +27,7 @@ pub(super) fn narrow_to(place: &Position<'_>, path: &[String]) -> Span {
 }
 
 /// The name itself within the text, if it stands there literally; otherwise the whole text.
-pub(super) fn narrow(place: &Position<'_>, parts: &[&str]) -> Span {
+pub(super) fn narrow(place: &TextSpan<'_>, parts: &[&str]) -> Span {
     let Some(text) = place.source.text().get(place.span.clone()) else { return place.span.clone() };
     let plain = parts.iter().take(2).copied().collect::<Vec<_>>().join(".");
     let dashed = plain.replace('_', "-");
